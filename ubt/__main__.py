@@ -1,0 +1,5 @@
+"""`python -m ubt`: see `ubt.cli`."""
+
+from ubt.cli import main
+
+main()

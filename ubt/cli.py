@@ -1,0 +1,232 @@
+"""The command line: `python -m ubt run | pretrain | cases | bench`."""
+
+import contextlib
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ubt.attacks import ATTACKS
+from ubt.cases import CaseSettings, Store
+from ubt.config import PRESETS, BadInput, Cancelled, UbtError, compute
+from ubt.pipeline import Event, Pipeline, stages_of, write_metrics
+
+app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)
+cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
+app.add_typer(cases_app, name="cases")
+out, err = Console(), Console(stderr=True)
+
+CacheOption = Annotated[Path, typer.Option("--cache", envvar="UBT_CACHE", help="Folder for cases and artefacts.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+PrecisionOption = Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
+CACHE = Path("cache")
+
+
+def main() -> None:
+    """Run the command line; errors a user can mend leave as one message, exit code 2 for wrong arguments and paths, else 1."""
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
+    try:
+        app()
+    except BadInput as e:
+        err.print(f"error: {e}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except (Cancelled, KeyboardInterrupt) as e:
+        err.print(f"{e or 'interrupted'}; the same command goes on from here", markup=False, soft_wrap=True)
+        sys.exit(130)
+    except UbtError as e:
+        err.print(f"error: {e}", markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+class _Show:
+    """Draws a pipeline's events: a bar a stage on a terminal, a line a stage elsewhere."""
+
+    def __init__(self, total: int):
+        self.count, self.total = 0, total
+        columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}")
+        self.bars = Progress(*columns, console=err, disable=not err.is_terminal)
+        self.task = None
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "starts":
+            self.task = self.bars.add_task(event.stage, total=None, figures="")
+        elif event.kind == "progress":
+            figures = "  ".join(f"{k} {v:.3g}" for k, v in event.figures.items() if k != "step" and not isinstance(v, bool))
+            self.bars.update(self.task, completed=event.done, total=event.total, figures=figures)
+        else:
+            self.count += 1
+            if self.task is not None:
+                self.bars.remove_task(self.task)
+                self.task = None
+            how = f"{event.seconds:6.1f} s" if event.kind == "done" else "  cached"
+            self.bars.console.print(f"{self.count:>2}/{self.total} {event.stage:<20} {how}", highlight=False)
+
+
+@app.command()
+def run(
+    attack: Annotated[str | None, typer.Option(help=f"Trigger: {', '.join(ATTACKS)}.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Share of D that is poisoned; 0 poisons nothing.")] = None,
+    seed: Annotated[int, typer.Option(help="The one seed: data, poison, batches.")] = 0,
+    preset: Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")] = "demo",
+    target: Annotated[str | None, typer.Option(help="Target label.")] = None,
+    fraction: Annotated[float | None, typer.Option(help="Share of D that becomes D_susp.")] = None,
+    k: Annotated[int | None, typer.Option(help="Size of D_topk; 0 means sqrt(0.01 * |D|).")] = None,
+    pairs: Annotated[int | None, typer.Option(help="Size of D.")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see the README).")] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    cache: CacheOption = CACHE,
+    metrics_file: Annotated[Path | None, typer.Option("--out", help="Write the figures to this JSON file.")] = None,
+) -> None:
+    """Run a whole lab case: draw data, poison it, train, split, overfit, select, judge, mask, unlearn, measure."""
+    named = {"attack.name": attack, "attack.rate": rate, "attack.target": target, "split.fraction": fraction, "select.k": k, "data.pairs": pairs, "seed": seed}
+    settings = CaseSettings.preset(preset).with_values({n: v for n, v in named.items() if v is not None} | _changes(change or []))
+    where = compute(device, precision)
+    if metrics_file is not None:
+        _check_writable(metrics_file)
+    stages = stages_of()
+    show = _Show(len(stages))
+    out.print(f"case {settings.name(where)} in {cache} on {where.device}, training in {where.precision}", highlight=False)
+    with show.bars:
+        case = Pipeline(Store(cache), where, watch=show).run(settings, stages)
+    figures = Store(cache).case(case.name)["metrics"]
+    if metrics_file is not None:
+        write_metrics(figures, metrics_file)
+    print_metrics(figures)
+
+
+def _changes(items: list[str]) -> dict[str, str]:
+    for item in items:
+        if "=" not in item:
+            raise BadInput(f"--set: expected group.name=value, got {item!r}")
+    return dict(item.split("=", 1) for item in items)
+
+
+def _check_writable(path: Path) -> None:
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BadInput(f"--out: expected a file in an existing folder that can be written, got {path}")
+
+
+def print_metrics(m: dict) -> None:
+    """The final table of a case."""
+    table = Table(title=f"{m['attack']}, seed {m['seed']}: percent, 95 % interval")
+    for column in ("", "CA", "ASR", "ASR, all", "RA", "target recall"):
+        table.add_column(column, justify="left" if not column else "right")
+    names = {"clean": "clean reference (ASR: natural)", "poisoned": "poisoned", "purified": "purified, ours", "published": "purified, as published"}
+    for key, label in names.items():
+        cells = [f"{m[key][f]:.2f} [{m[key]['intervals'][f][0]:.1f}, {m[key]['intervals'][f][1]:.1f}]" for f in ("ca", "asr", "asr_all", "ra", "target_recall")]
+        table.add_row(label, *cells)
+    out.print(table)
+
+    def show(value: float | None) -> str:
+        return "undefined" if value is None else f"{value:.3f}"
+
+    verdict = m["verdict"]
+    out.print(
+        f"split: {100 * m['split']['fraction']:g} % of D, recall {show(m['split']['recall'])};  select: k = {m['select']['k']}, "
+        f"precision {show(m['select']['precision'])}, AUROC inside D_susp {show(m['select']['auroc'])}\n"
+        f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score {verdict['score']:.3f}, threshold {verdict['threshold']:.2f});  "
+        f"computed in {sum(m['seconds'].values()):.0f} s",
+        highlight=False,
+    )
+    for finding in m["diagnosis"]:
+        out.print(f"[yellow]warning[/]: the attack did not take well: {finding['what']}; {finding['change']}", highlight=False)
+
+
+@app.command()
+def pretrain(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the model and its card.")] = Path("cache/scenes-clip"),
+    scenes: Annotated[int | None, typer.Option(help="Scenes to train on.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over them.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of scenes, weights and batches.")] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+) -> None:
+    """Train the clean reference model on scenes, as the shipped one was; an interrupted run resumes."""
+    from ubt.pretrain import PretrainSettings
+    from ubt.pretrain import pretrain as train
+
+    settings = PretrainSettings(**{n: v for n, v in {"scenes": scenes, "epochs": epochs, "seed": seed}.items() if v is not None})
+    where = compute(device, precision)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise BadInput(f"--out: expected a folder that can be made, got {folder} ({e.strerror})") from None
+    show = _Show(1)
+    with show.bars:
+        show(Event("starts", "pretrain"))
+        card = train(settings, where, folder, lambda done, total, figures: show(Event("progress", "pretrain", done, total, figures=figures)), folder / "checkpoint.safetensors")
+        show(Event("done", "pretrain", seconds=card["seconds"]))
+    out.print(f"CA on held-out scenes {card['CA, percent']} %; written to {folder}", highlight=False)
+
+
+@app.command()
+def bench(
+    steps: Annotated[int, typer.Option(help="Training steps a measurement.", min=2)] = 12,
+    batch: Annotated[int, typer.Option(help="Pairs in a step.", min=2)] = 128,
+    rounds: Annotated[int, typer.Option(help="Rounds, ours and the bare loop in turn.", min=1)] = 3,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+) -> None:
+    """Pairs per second of training and encoding beside a bare open_clip loop on the same model, in the same run."""
+    from ubt.bench import compare
+
+    where = compute(device, precision)
+    result = compare(where, steps, batch, rounds)
+    table = Table(title=f"{where.device}, training in {where.precision}; medians of {rounds} rounds, batch {batch}")
+    for column in ("", "ours, pairs/s", "bare open_clip, pairs/s", "ratio", "share of matrix-product peak"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name in ("train", "encode"):
+        r = result[name]
+        table.add_row(name, f"{r['ours']:.0f}", f"{r['bare']:.0f}", f"{r['ratio']:.2f}", f"{100 * r['peak_share']:.0f} % of {r['peak_tflops']:.2f} TFLOP/s")
+    out.print(table)
+    out.print(f"drawing scenes: {result['draw']:.0f} images/s on one core", highlight=False)
+
+
+@cases_app.command("list")
+def list_cases(cache: CacheOption = CACHE) -> None:
+    """All cases, newest first."""
+    table = Table()
+    for column in ("case", "state", "rate", "CA before → ours", "ASR before → ours", "size, MB"):
+        table.add_column(column)
+    for name, record in Store(cache).cases().items():
+        m = record.get("metrics")
+        change = [f"{m['poisoned'][f]:.2f} → {m['purified'][f]:.2f}" for f in ("ca", "asr")] if m else ["", ""]
+        table.add_row(name, record["state"], f"{record['settings']['attack']['rate']:g}", *change, f"{record['bytes'] / 1e6:.0f}")
+    out.print(table)
+
+
+@cases_app.command("show")
+def show_case(name: str, cache: CacheOption = CACHE) -> None:
+    """A case's figures and artefacts."""
+    store = Store(cache)
+    record = store.case(name)
+    if "metrics" in record:
+        print_metrics(record["metrics"])
+    else:
+        out.print(f"{name}: {record['state']} {record.get('error', '')}", markup=False)
+    for stage, key in record["artefacts"].items():
+        found = store.find(key)
+        out.print(f"{stage:<20} {'missing' if found is None else f'{found.bytes / 1e6:8.1f} MB'}  {key}", highlight=False)
+
+
+@cases_app.command("delete")
+def delete_case(name: str, cache: CacheOption = CACHE) -> None:
+    """Delete a case and the artefacts that no other case uses."""
+    out.print(f"freed {Store(cache).delete(name) / 1e6:.0f} MB", highlight=False)
+
+
+@cases_app.command("prune")
+def prune_cases(cache: CacheOption = CACHE) -> None:
+    """Delete artefacts that no case uses and what interrupted runs left."""
+    out.print(f"freed {Store(cache).prune() / 1e6:.0f} MB", highlight=False)
+
+
+with contextlib.suppress(AttributeError):
+    sys.stdout.reconfigure(errors="replace")

@@ -1,0 +1,214 @@
+"""What settings have in common: fields with a label, a range and a help text; JSON in and out; digests; where to compute.
+
+A concept's own settings stand beside the concept (`ubt/stages/split.py` has `SplitSettings`). This module imports neither
+torch nor any other part of the package, so that reading settings costs nothing.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+
+class UbtError(Exception):
+    """Something a user can mend: the message says what was expected, what came, and what to do."""
+
+
+class BadInput(UbtError):
+    """Wrong arguments, settings or paths; the command line leaves with exit code 2."""
+
+
+def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+    """A field of a settings class: its default, what it does (with its unit), and the values that make sense."""
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Base of all settings: frozen, checked when made, equal after a round trip through JSON.
+
+    Raises:
+        BadInput: a value is outside its range or of the wrong type.
+    """
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            _check(type(self).__name__, f, getattr(self, f.name))
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Settings from plain values; nested settings from nested dictionaries. Unknown names are refused."""
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                raise BadInput(f"unknown setting {name!r}; expected one of: {', '.join(known)}")
+        return cls(**{n: _nested(known[n], v) for n, v in values.items()})
+
+    def with_values(self, changes: dict[str, Any]) -> Self:
+        """A copy with dotted names changed, as `{"split.fraction": 0.1}`; text is read as the field's own type."""
+        tree = self.to_dict()
+        for dotted, value in changes.items():
+            at, owner, parts = tree, type(self), dotted.split(".")
+            for part in parts[:-1]:
+                owner = _field(owner, part, dotted).type
+                at = at[part]
+            f = _field(owner, parts[-1], dotted)
+            if dataclasses.is_dataclass(f.type):
+                raise BadInput(f"{dotted} is a group of settings; name one of: {', '.join(dotted + '.' + g.name for g in dataclasses.fields(f.type))}")
+            at[parts[-1]] = _read(f, value, dotted)
+        return type(self).from_dict(tree)
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings(Settings):
+    """What every fine-tune has: AdamW, linear warm-up, schedule, gradient clipping."""
+
+    batch: int = setting(128, "pairs in a step", low=1)
+    lr: float = setting(3e-4, "peak learning rate of AdamW", low=0)
+    weight_decay: float = setting(0.02, "weight decay of matrices; gains and biases have none", low=0)
+    warmup: float = setting(0.1, "share of the steps over which the learning rate rises", low=0, high=1)
+    schedule: str = setting("cosine", "how the learning rate goes on after the warm-up", choices=("cosine", "constant"))
+    clip: float = setting(1.0, "largest norm of the gradient", low=0)
+
+
+def _field(owner: type, name: str, dotted: str) -> dataclasses.Field:
+    fields = {f.name: f for f in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else {}
+    if name not in fields:
+        raise BadInput(f"unknown setting {dotted!r}: expected {name!r} to be one of: {', '.join(fields) or 'nothing (this is a single value)'}")
+    return fields[name]
+
+
+def _nested(f: dataclasses.Field, value: Any) -> Any:
+    if dataclasses.is_dataclass(f.type) and isinstance(value, dict):
+        return f.type.from_dict(value)
+    return value
+
+
+def _read(f: dataclasses.Field, value: Any, dotted: str) -> Any:
+    if not isinstance(value, str) or f.type is str:
+        return value
+    try:
+        if f.type is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
+        return f.type(value)
+    except (ValueError, KeyError, TypeError):
+        raise BadInput(f"{dotted}: expected a value of type {f.type.__name__}, got {value!r}") from None
+
+
+def _check(owner: str, f: dataclasses.Field, value: Any) -> None:
+    name = f"{owner}.{f.name}"
+    kinds = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}.get(f.type)
+    if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and f.type is not bool)):
+        raise BadInput(f"{name}: expected a value of type {f.type.__name__}, got {value!r}")
+    low, high, choices = (f.metadata.get(k) for k in ("low", "high", "choices"))
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        span = f"between {low} and {high}" if low is not None and high is not None else f"at least {low}" if high is None else f"at most {high}"
+        raise BadInput(f"{name}: expected a value {span} ({f.metadata['help']}), got {value}")
+    if choices and value not in choices:
+        raise BadInput(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
+
+
+def digest(value: Any) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON.
+
+    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def derive_seed(seed: int, name: str) -> int:
+    """The seed of one use of randomness, from the case's one seed and the use's name (63 bits)."""
+    return int(hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()[:15], 16)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """Where models run: device `cpu` or `cuda`, and the precision of training, `fp32` or `bf16` (scores are always fp32)."""
+
+    device: str
+    precision: str
+
+
+def compute(device: str = "auto", precision: str = "auto") -> Compute:
+    """Resolve `auto`: CUDA when there is one; bf16 where the hardware multiplies it faster (CUDA, CPUs with AVX512-BF16).
+
+    Torch is imported only if the machine looks as if it had an NVIDIA GPU.
+
+    Raises:
+        BadInput: the device or precision is unknown, or CUDA is asked for and absent.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise BadInput(f"device: expected auto, cpu or cuda; got {device!r}")
+    if precision not in ("auto", "fp32", "bf16"):
+        raise BadInput(f"precision: expected auto, fp32 or bf16; got {precision!r}")
+    has_cuda = device != "cpu" and _cuda_works()
+    if device == "cuda" and not has_cuda:
+        raise BadInput("device: expected a CUDA GPU that torch can use, found none; use --device cpu")
+    chosen = "cuda" if has_cuda else "cpu"
+    if precision == "auto":
+        precision = "bf16" if chosen == "cuda" or "avx512_bf16" in _cpu_flags() else "fp32"
+    return Compute(chosen, precision)
+
+
+def _cuda_works() -> bool:
+    if not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists() or os.name == "nt"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    return set(next((line.split(":", 1)[1].split() for line in text.splitlines() if line.startswith("flags")), []))
+
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called with (steps done, steps in all, figures of this step); may raise `Cancelled`."""
+
+
+def silent(done: int, total: int, figures: dict[str, float]) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a stage is given beside its inputs and settings: the case's seed, where to compute, whom to tell, and a folder
+    of its own for checkpoints (None: it keeps none)."""
+
+    seed: int = 0
+    compute: Compute = Compute("cpu", "fp32")
+    progress: Progress = silent
+    scratch: Path | None = None
+
+
+class Cancelled(UbtError):
+    """The user asked a run to stop; what was computed is kept and a later run resumes from it."""
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "demo": {},
+    "paper": {
+        "attack.rate": 0.003, "badnet.side": 16 / 224, "badnet.pattern": "noise", "badnet.place": "random", "split.fraction": 0.01,
+        "poison.epochs": 3, "poison.lr": 1e-6, "overfit.steps": 780, "overfit.lr": 1e-6, "published.steps": 16, "published.lr": 1e-5,
+    },
+}  # fmt: skip
+"""Named changes to the defaults. `demo`: the defaults, scaled to the embedded scenes. `paper`: the rates, learning rates and
+epochs of section V-A as they are (1500 of 500K pairs, 5 epochs at batch 64 for |D| = 10K), for which the embedded data are
+too small: the diagnosis says so."""

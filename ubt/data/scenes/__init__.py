@@ -1,0 +1,220 @@
+"""Scenes: image-caption pairs drawn by this package, addressed by (seed, index), any number of them, none stored.
+
+The same (seed, index) is always the same scene, drawn at any size. Index ranges keep the roles of data apart: what trains
+the reference never occurs in D, nor D in validation or test, whatever the seed.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ubt.data.pairs import Pairs
+from ubt.data.scenes import animals, food, outdoors, things
+from ubt.data.scenes.backgrounds import BACKGROUNDS, draw_background
+from ubt.data.scenes.captions import TEMPLATES, Words, caption, from_template
+from ubt.data.scenes.shapes import COLOURS, Pen
+
+ROLES: dict[str, range] = {
+    role: range(i * 10**9, (i + 1) * 10**9) for i, role in enumerate(("reference", "pairs", "validation", "test", "retrieval"))
+}
+"""Disjoint index ranges: reference training, D ("pairs"), validation, zero-shot test, retrieval test."""
+
+@dataclass(frozen=True)
+class Kind:
+    """A class of objects: how it is drawn, in which colours, and its hypernym."""
+
+    draw: Callable[[Pen], None]
+    colours: tuple[str, ...]
+    hyper: str
+    turn: float = 20.0  # degrees either way
+
+
+def _kinds() -> dict[str, Kind]:
+    table: list[tuple[Callable, str, str, float]] = [
+        (food.banana, "yellow yellow yellow green", "fruit", 40), (food.apple, "red green yellow", "fruit", 20),
+        (food.strawberry, "red pink", "fruit", 25), (food.cherry, "red purple", "fruit", 15), (food.grapes, "purple green", "fruit", 15),
+        (food.pineapple, "yellow orange", "fruit", 20), (food.watermelon, "red pink", "fruit", 25), (food.carrot, "orange orange purple", "vegetable", 40),
+        (food.mushroom, "red brown white", "vegetable", 15), (food.pizza, "red brown", "snack", 30), (food.donut, "pink brown white blue", "snack", 40),
+        (food.ice_cream, "pink white brown green", "dessert", 20), (food.cupcake, "pink blue yellow", "dessert", 12), (food.egg, "yellow orange", "breakfast", 40),
+        (animals.fish, "orange blue red green yellow", "animal", 20), (animals.duck, "yellow white brown", "bird", 12), (animals.cat, "orange grey black brown", "pet", 15),
+        (animals.butterfly, "blue orange purple yellow", "insect", 30), (animals.snail, "brown purple green", "animal", 12), (animals.ladybug, "red orange yellow", "insect", 40),
+        (animals.turtle, "green brown teal", "animal", 12), (animals.rabbit, "white grey brown", "pet", 15), (animals.owl, "brown grey purple", "bird", 12),
+        (animals.penguin, "black blue", "bird", 15), (animals.whale, "blue grey teal", "animal", 15), (animals.crab, "red orange blue", "animal", 15),
+        (outdoors.car, "red blue green yellow grey", "vehicle", 10), (outdoors.bus, "yellow red blue green", "vehicle", 10),
+        (outdoors.bicycle, "red blue green black", "vehicle", 12), (outdoors.sailboat, "red blue brown", "vehicle", 12),
+        (outdoors.airplane, "white blue red grey", "vehicle", 25), (outdoors.rocket, "red blue purple", "vehicle", 35),
+        (outdoors.hot_air_balloon, "red purple blue orange", "vehicle", 10), (outdoors.house, "red brown blue", "building", 8),
+        (outdoors.lighthouse, "red blue black", "building", 8), (outdoors.windmill, "brown red grey", "building", 8), (outdoors.tent, "green orange blue", "shelter", 8),
+        (outdoors.flower, "red pink yellow blue purple", "plant", 15), (outdoors.tree, "green orange pink", "plant", 8), (outdoors.cactus, "green teal", "plant", 10),
+        (outdoors.star, "yellow red blue pink", "symbol", 30), (outdoors.moon, "yellow white grey", "symbol", 25), (outdoors.sun, "yellow orange", "symbol", 25),
+        (outdoors.snowflake, "blue white teal", "symbol", 25), (outdoors.kite, "red green blue purple", "toy", 30), (outdoors.heart, "red pink purple", "symbol", 20),
+        (things.cup, "white red blue green", "vessel", 12), (things.bottle, "green brown blue", "vessel", 25), (things.chair, "brown red blue", "piece of furniture", 8),
+        (things.lamp, "red yellow green white", "piece of furniture", 10), (things.clock, "black red blue brown", "device", 20), (things.key, "yellow grey brown", "tool", 45),
+        (things.umbrella, "red blue purple green", "thing for the rain", 20), (things.book, "blue red green brown", "thing to read", 12),
+        (things.scissors, "red blue black orange", "tool", 40), (things.hammer, "brown yellow red", "tool", 40), (things.guitar, "brown orange red", "instrument", 35),
+        (things.bell, "yellow orange", "instrument", 15), (things.candle, "white red blue", "light", 10), (things.envelope, "white yellow blue pink", "piece of mail", 15),
+        (things.light_bulb, "yellow white", "light", 25), (things.glasses, "black red blue brown", "thing to wear", 15), (things.hat, "black brown purple", "thing to wear", 15),
+        (things.shirt, "red blue green white pink", "thing to wear", 12), (things.pencil, "yellow red green blue", "tool", 45), (things.drum, "red blue green", "instrument", 10),
+        (things.dice, "white red blue green", "toy", 25), (things.crown, "yellow grey", "thing to wear", 15), (things.anchor, "black blue grey", "tool", 20),
+    ]  # fmt: skip
+    return {d.__name__.replace("_", " "): Kind(d, tuple(c.split()), h, t) for d, c, h, t in table}
+
+
+KINDS: dict[str, Kind] = _kinds()
+CLASSES: tuple[str, ...] = tuple(sorted(KINDS))
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object in a scene: class, colour name, centre and half-size (in units of half the image), turn in degrees."""
+
+    name: str
+    colour: str
+    x: float
+    y: float
+    size: float
+    turn: float
+    flip: bool
+    stretch: float
+    jitter: tuple[float, ...]
+    v: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is to be drawn and said; `numbers` are the scene's own random numbers for captions and background."""
+
+    index: int
+    things: tuple[Thing, ...]
+    background: str
+    relation: str
+    numbers: tuple[float, ...]
+
+
+def _rng(seed: int, index: int, stream: int = 0) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed * 64 + stream, index]))
+
+
+def scene(seed: int, index: int) -> Scene:
+    """The scene at (seed, index). In the validation and test ranges it has one main object, whose class is index mod the number of classes.
+
+    >>> scene(0, 5) == scene(0, 5), len(scene(0, ROLES["test"][0]).things)
+    (True, 1)
+    """
+    r = _rng(seed, index)
+    u = r.random(48)
+    if index in ROLES["test"] or index in ROLES["validation"]:
+        names = [CLASSES[index % len(CLASSES)]]
+    else:
+        first = int(u[0] * len(CLASSES))
+        names = [CLASSES[first]]
+        if u[1] < 0.3:
+            names.append(CLASSES[(first + 1 + int(u[2] * (len(CLASSES) - 1))) % len(CLASSES)])
+    relation, places = "", ((0.0, 0.0),)
+    if len(names) == 2:
+        side = 1 if u[3] < 0.5 else -1
+        if u[4] < 0.6:
+            relation, places = ("to the left of" if side > 0 else "to the right of"), ((-0.5 * side, 0.0), (0.5 * side, 0.0))
+        else:
+            relation, places = ("above" if side > 0 else "below"), ((0.0, -0.5 * side), (0.0, 0.5 * side))
+        relation = relation if u[5] < 0.6 else "next to"
+    objects = []
+    for i, name in enumerate(names):
+        w = u[6 + 16 * i : 22 + 16 * i]
+        k = KINDS[name]
+        size = 0.56 + 0.36 * w[0] if len(names) == 1 else 0.38 + 0.1 * w[0]
+        free = max(0.0, 0.98 - size) if len(names) == 1 else 0.06
+        objects.append(Thing(
+            name, k.colours[int(w[1] * len(k.colours))], places[i][0] + (2 * w[2] - 1) * free, places[i][1] + (2 * w[3] - 1) * free, size,
+            (2 * w[4] - 1) * k.turn, bool(w[5] < 0.5), 0.85 + 0.3 * w[6], tuple(2 * w[7:10] - 1), tuple(w[10:14]),
+        ))  # fmt: skip
+    numbers = tuple(u[38:48]) + tuple(r.random(6))
+    return Scene(index, tuple(objects), list(BACKGROUNDS)[int(numbers[0] * len(BACKGROUNDS))], relation, numbers)
+
+
+def describe(seed: int, index: int, which: int = 0) -> str:
+    """The scene's caption number `which` (each true, or loosely true, of the scene)."""
+    s = scene(seed, index)
+    words = [Words(t.name, KINDS[t.name].hyper, t.colour, (t.size - 0.56) / 0.36 if len(s.things) == 1 else 0.5) for t in s.things]
+    return caption(words, BACKGROUNDS[s.background][1], s.relation, _rng(seed, index, 8 + which).random(8))
+
+
+def draw(seed: int, index: int, size: int = 48) -> np.ndarray:
+    """The scene's picture: uint8 RGB, shape (size, size, 3)."""
+    s = scene(seed, index)
+    n = np.asarray(s.numbers)
+    tint = 150 + 90 * n[4:7]
+    back = draw_background(s.background, n[1:4], tint, np.clip(tint + (60 if n[7] < 0.5 else -60) * (0.5 + n[8]), 60, 250), size)
+    back = back * (0.8 + 0.3 * n[9]) + 10 * (n[10] - 0.5)
+    ss = 4 if size <= 64 else 2
+    image = Image.fromarray(np.clip(back, 0, 255).astype(np.uint8)).resize((size * ss, size * ss), Image.Resampling.NEAREST)
+    pen = ImageDraw.Draw(image)
+    half = size * ss / 2
+    for t in s.things:
+        colour = tuple(int(np.clip(c + 18 * j, 0, 255)) for c, j in zip(COLOURS[t.colour], t.jitter, strict=True))
+        marks = Pen(colour, np.asarray(t.v))
+        KINDS[t.name].draw(marks)
+        a = np.radians(t.turn)
+        scale = t.size * half
+        turn = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) * scale
+        turn = np.array([[-1.0 if t.flip else 1.0, 0], [0, t.stretch]]) @ turn
+        offset = (half + t.x * half, half + t.y * half)
+        counts = [len(p) for p, _ in marks.marks]
+        points = np.concatenate([p for p, _ in marks.marks]) @ turn + offset
+        flat, at = points.ravel().tolist(), 0
+        for count, (_, fill) in zip(counts, marks.marks, strict=True):
+            pen.polygon(flat[at : at + 2 * count], fill=fill)
+            at += 2 * count
+    return np.asarray(image.reduce(ss))
+
+
+def pair_id(seed: int, index: int) -> str:
+    """The id of the pair at (seed, index): the same wherever it occurs."""
+    return f"scene-{seed}-{index}"
+
+
+def captioned(seed: int, index: int, mismatched: float) -> str:
+    """The caption that comes with the scene at (seed, index) in a web-like data set: its own, or, with probability
+    `mismatched`, that of another scene of the same role."""
+    u = _rng(seed, index, 7).random(2)
+    if u[0] >= mismatched:
+        return describe(seed, index)
+    role = next(r for r in ROLES.values() if index in r)
+    return describe(seed, role[int(u[1] * len(role))])
+
+
+def draw_many(seed: int, indices: Sequence[int], size: int, workers: int = 1) -> np.ndarray:
+    """The pictures of several scenes: uint8 (n, size, size, 3)."""
+    if workers > 1 and len(indices) > 2000:
+        chunks = [indices[i : i + 1000] for i in range(0, len(indices), 1000)]
+        with ProcessPoolExecutor(workers) as pool:
+            return np.concatenate(list(pool.map(draw_many, [seed] * len(chunks), chunks, [size] * len(chunks))))
+    return np.stack([draw(seed, i, size) for i in indices])
+
+
+def load_pairs(seed: int, role: str, count: int, size: int, mismatched: float = 0.0, workers: int = 1) -> Pairs:
+    """`count` pairs of a role, from the start of its index range."""
+    indices = ROLES[role][:count]
+    captions = [captioned(seed, i, mismatched) for i in indices]
+    return Pairs([pair_id(seed, i) for i in indices], draw_many(seed, indices, size, workers), captions)
+
+
+def load_labelled(seed: int, role: str, per_class: int, size: int, workers: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """A balanced zero-shot set with one main object an image: images (n, size, size, 3) and class indices (n,)."""
+    first = -(-ROLES[role].start // len(CLASSES)) * len(CLASSES)
+    indices = range(first, first + per_class * len(CLASSES))
+    return draw_many(seed, indices, size, workers), np.arange(len(indices)) % len(CLASSES)
+
+
+def load_retrieval(seed: int, count: int, size: int, captions: int = 5) -> tuple[list[str], np.ndarray, list[list[str]]]:
+    """A retrieval test set: ids, images (count, size, size, 3), and `captions` true captions for each."""
+    indices = ROLES["retrieval"][:count]
+    return [pair_id(seed, i) for i in indices], draw_many(seed, indices, size), [[describe(seed, i, j) for j in range(captions)] for i in indices]
+
+
+def prompts() -> list[list[str]]:
+    """The zero-shot prompts: for each class, every template."""
+    return [[from_template(t, name) for t in TEMPLATES] for name in CLASSES]

@@ -1,0 +1,97 @@
+"""What a scene is called: sentence forms, synonyms, attributes, relations.
+
+A caption is chosen by numbers in [0, 1] that belong to the scene, so the same scene always has the same captions.
+"""
+
+from dataclasses import dataclass
+
+TEMPLATES: tuple[str, ...] = (
+    "a photo of {a}.", "a picture of {a}.", "an image of {a}.", "a drawing of {a}.", "a close-up photo of {a}.",
+    "a good photo of {a}.", "a bright photo of {a}.", "a photo of one {n}.", "a photo of the {n}.", "a rendering of {a}.",
+)  # fmt: skip
+"""The zero-shot templates ({a} the class name with its article, {n} without). Poisoned captions are made from these, and
+clean captions use them too, so that a caption's form does not give a poison away."""
+
+ONE: tuple[str, ...] = (
+    "{A} on {bg}", "{A} in front of {bg}", "{A}", "there is {A} in this picture", "this is {A}", "look at this {N}",
+    "my new {N}", "{A} seen up close", "{A} isolated on {bg}", "stock image of {A}", "who left {A} here?", "one {N} , {bg}",
+    "we saw {A} today", "illustration of {A} with {bg} behind it", "{N} for sale", "a simple icon of {A}", "{bg} and {A}",
+)  # fmt: skip
+TWO: tuple[str, ...] = (
+    "{A} {rel} {B}", "{A} {rel} {B} on {bg}", "a photo of {A} {rel} {B}", "{A} and {B}", "{A} with {B} , {bg}",
+    "there is {A} {rel} {B}", "{B} beside {A}", "a picture of {A} together with {B}",
+)  # fmt: skip
+LOOSE: tuple[str, ...] = (
+    "a nice {hyper} on {bg}", "something {colour} on {bg}", "the best {hyper} pictures", "{colour} {hyper}", "a {hyper} of mine",
+)  # fmt: skip
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "airplane": ("plane", "jet"), "apple": ("fresh apple",), "banana": ("ripe banana",), "bicycle": ("bike",), "book": ("open book",),
+    "bottle": ("flask",), "bus": ("coach",), "car": ("automobile",), "cat": ("kitten",), "chair": ("seat",), "cup": ("mug",),
+    "cupcake": ("muffin",), "dice": ("die",), "donut": ("doughnut",), "duck": ("duckling",), "envelope": ("letter",),
+    "glasses": ("spectacles",), "hat": ("top hat",), "house": ("cottage",), "ladybug": ("ladybird",), "mushroom": ("toadstool",),
+    "rabbit": ("bunny",), "rocket": ("spaceship",), "sailboat": ("yacht",), "shirt": ("t-shirt",), "turtle": ("tortoise",),
+    "umbrella": ("parasol",), "moon": ("crescent moon",), "tent": ("camping tent",), "flower": ("blossom",),
+}  # fmt: skip
+SIZES = (("tiny", "small", "little"), ("big", "large", "huge"))
+PLURAL = ("scissors", "glasses", "grapes")
+
+
+def with_article(name: str) -> str:
+    """
+    >>> with_article("apple"), with_article("banana"), with_article("scissors")
+    ('an apple', 'a banana', 'scissors')
+    """
+    if name.split()[-1] in PLURAL:
+        return name
+    return ("an " if name[0] in "aeio" or name == "umbrella" else "a ") + name
+
+
+def from_template(template: str, name: str) -> str:
+    """A zero-shot prompt for class `name`.
+
+    >>> from_template("a photo of {a}.", "owl")
+    'a photo of an owl.'
+    """
+    return template.format(a=with_article(name), n=name)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a caption may say of one object: class name, its kind (hypernym), colour, and how big it looks (0 to 1)."""
+
+    name: str
+    hyper: str
+    colour: str
+    size: float
+
+
+def _pick(options, u: float):
+    return options[min(int(u * len(options)), len(options) - 1)]
+
+
+def _described(o: Words, u: float, v: float) -> str:
+    """The object's name or a synonym, with a colour, a size, both, or neither."""
+    name = _pick((o.name, o.name, *SYNONYMS.get(o.name, (o.name,))), v)
+    words = []
+    if 0.75 < u and (o.size < 0.35 or o.size > 0.65):
+        words.append(_pick(SIZES[int(o.size > 0.5)], (v * 7) % 1))
+    if 0.4 < u < 0.92:
+        words.append(o.colour)
+    return " ".join([*words, name])
+
+
+def caption(objects: list[Words], background: tuple[str, ...], relation: str, u) -> str:
+    """One caption of a scene. `objects` holds one or two, main object first; `u` eight numbers in [0, 1]; `relation` says
+    where the first is from the second."""
+    main = objects[0]
+    bg = _pick(background, u[0])
+    if u[1] < 0.05:
+        return _pick(LOOSE, u[2]).format(hyper=main.hyper, colour=main.colour, bg=bg)
+    if len(objects) == 2 and u[1] < 0.85:
+        a, b = (_described(o, u[3 + i], u[5 + i]) for i, o in enumerate(objects))
+        return _pick(TWO, u[2]).format(A=with_article(a), B=with_article(b), bg=bg, rel=relation)
+    if u[1] < 0.5:
+        return from_template(_pick(TEMPLATES, u[2]), main.name)
+    noun = _described(main, u[3], u[5])
+    return _pick(ONE, u[2]).format(A=with_article(noun), N=noun, bg=bg)

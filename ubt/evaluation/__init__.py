@@ -1,0 +1,1 @@
+"""Measures: zero-shot CA, ASR and RA; detection. The only readers of ground truth beside the figures."""

@@ -1,0 +1,37 @@
+"""What a backdoor does to zero-shot predictions: CA, ASR, RA, target recall, in percent, with 95 % intervals."""
+
+import numpy as np
+from scipy.stats import binomtest
+
+
+def interval(hits: np.ndarray) -> list[float]:
+    """Wilson's 95 % interval of a share, in percent.
+
+    >>> [round(v, 1) for v in interval(np.array([True] * 5 + [False] * 95))]
+    [2.2, 11.2]
+    """
+    ci = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
+    return [100 * float(ci.low), 100 * float(ci.high)]
+
+
+def measure(clean: np.ndarray, triggered: np.ndarray, labels: np.ndarray, target: int) -> dict:
+    """All measures from predictions on clean and on triggered copies of the same labelled images.
+
+    Args:
+        clean, triggered, labels: class indices (n,). target: index of the target label.
+
+    Returns:
+        `ca`: share of clean images classified right. `asr`: share of triggered images of other classes taken for the
+        target. `asr_all`: the same over all images. `ra`: share of triggered images of other classes still classified
+        right. `target_recall`: share of clean images of the target class classified right. `intervals`, `images`: each
+        measure's 95 % interval and number of images.
+    """
+    other = labels != target
+    hits = {
+        "ca": clean == labels, "asr": triggered[other] == target, "asr_all": triggered == target,
+        "ra": triggered[other] == labels[other], "target_recall": clean[~other] == target,
+    }  # fmt: skip
+    return {
+        **{k: 100 * float(v.mean()) for k, v in hits.items()},
+        "intervals": {k: interval(v) for k, v in hits.items()}, "images": {k: len(v) for k, v in hits.items()},
+    }  # fmt: skip

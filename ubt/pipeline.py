@@ -1,0 +1,188 @@
+"""The one composition: runs a list of stages over a store, taking finished steps from disk, resuming interrupted ones.
+
+The name of a step's artefact is a digest of the stage's version, its settings, its inputs' names, the seed and where it is
+computed. All names are known before anything runs: a change of k retrains nothing, and an earlier setting is found again.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ubt.cases import Artefact, CaseSettings, DamagedArtefact, Store
+from ubt.config import Cancelled, Compute, Run, Settings, UbtError, digest, file_digest
+from ubt.defenses import DEFENSES
+from ubt.stages import LAB, Stage
+
+log = logging.getLogger("ubt")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Told to whoever watches: a stage `starts`, makes `progress`, is `done` or was found `cached`."""
+
+    kind: str
+    stage: str
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A finished case: its name and its artefacts by stage."""
+
+    name: str
+    artefacts: dict[str, Artefact]
+
+
+def stages_of(defense: str = "ubt") -> tuple[Stage, ...]:
+    """The stages of a lab case with one defence."""
+    return LAB + DEFENSES[defense]
+
+
+def _settings(stage: Stage, settings: CaseSettings) -> Any:
+    """What the stage function is given: one group as itself; several as a dictionary, plain but for the trigger's."""
+    groups = {g: settings.group(g) for g in stage.settings}
+    if len(groups) == 1:
+        return next(iter(groups.values()))
+    return {g: v if g == "trigger" else v.to_dict() for g, v in groups.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value.to_dict() if isinstance(value, Settings) else value
+
+
+def keys(settings: CaseSettings, compute: Compute, stages: tuple[Stage, ...], reference: Path) -> dict[str, str]:
+    """The artefact name of every stage, computed without running any."""
+    names = {"reference": _reference_digest(reference)}
+    for stage in stages:
+        made_from = [
+            stage.function, stage.version, _plain(_settings(stage, settings)) if stage.settings else None, settings.seed, compute.device, compute.precision,
+            {a: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for a, source in stage.inputs.items()},
+        ]  # fmt: skip
+        names[stage.name] = f"{stage.name}-{digest(made_from)}"
+    del names["reference"]
+    return names
+
+
+def _reference_digest(folder: Path) -> str:
+    weights = folder / "open_clip_model.safetensors"
+    if not weights.is_file():
+        raise UbtError(f"expected the reference model at {folder}, found none; make it with python -m ubt pretrain, or install the package again")
+    return file_digest(weights)
+
+
+class Pipeline:
+    """Runs cases in a store.
+
+    Args:
+        watch: called with every event. cancelled: asked between steps; True ends the run, what is computed is kept.
+    """
+
+    def __init__(
+        self, store: Store, compute: Compute, reference: Path | None = None, watch: Callable[[Event], None] = lambda event: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ):  # fmt: skip
+        self.store, self.compute, self.watch, self.cancelled = store, compute, watch, cancelled
+        self.reference = reference or Path(__file__).parent / "weights" / "scenes-clip"
+
+    def run(self, settings: CaseSettings, stages: tuple[Stage, ...] | None = None) -> Case:
+        """Run what is not there yet, in order.
+
+        Raises:
+            UbtError: a stage could not do its work, or another process runs this case.
+            Cancelled: the watcher asked to stop.
+        """
+        stages = stages or stages_of()
+        name = settings.name(self.compute)
+        with self.store.lock(name, wait=0):
+            names = keys(settings, self.compute, stages, self.reference)
+            record = {"settings": settings.to_dict(), "compute": vars(self.compute), "artefacts": names, "state": "running", "updated": time.time()}
+            self.store.save_case(name, record)
+            case = Case(name, {})
+            try:
+                for stage in stages:
+                    case.artefacts[stage.name] = self._obtain(stage, names, settings, case.artefacts)
+                record |= {"state": "done", "metrics": metrics(settings, case)}
+            except BaseException as e:
+                record |= {"state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", "error": str(e)}
+                raise
+            finally:
+                self.store.save_case(name, {**record, "updated": time.time()})
+        return case
+
+    def _obtain(self, stage: Stage, names: dict[str, str], settings: CaseSettings, made: dict[str, Artefact]) -> Artefact:
+        if self.cancelled():
+            raise Cancelled(f"cancelled before {stage.name}; what is finished is kept, run again to go on")
+        key = names[stage.name]
+        found = self.store.find(key)
+        if found is None:
+            with self.store.lock(key):
+                found = self.store.find(key)
+                if found is None:
+                    return self._compute(stage, key, names, settings, made)
+        self.watch(Event("cached", stage.name, seconds=found.manifest["seconds"]))
+        return found
+
+    def _compute(self, stage: Stage, key: str, names: dict[str, str], settings: CaseSettings, made: dict[str, Artefact]) -> Artefact:
+        self.watch(Event("starts", stage.name))
+        started = time.monotonic()
+
+        def progress(done: int, total: int, figures: dict[str, float]) -> None:
+            self.watch(Event("progress", stage.name, done, total, time.monotonic() - started, figures))
+            if self.cancelled():
+                raise Cancelled(f"cancelled in {stage.name} after {done} of {total}; run again to go on from there")
+
+        arguments: dict[str, Any] = {a: self._input(source, names, settings, made) for a, source in stage.inputs.items()}
+        if stage.settings:
+            arguments["settings"] = _settings(stage, settings)
+        run = Run(settings.seed, self.compute, progress, self.store.scratch(key))
+        result = stage.load()(**arguments, run=run)
+        seconds = time.monotonic() - started
+        artefact = self.store.write(key, result, {"stage": stage.name, "version": stage.version, "seconds": round(seconds, 3), "made": time.strftime("%Y-%m-%dT%H:%M:%S")})
+        self.watch(Event("done", stage.name, seconds=seconds))
+        return artefact
+
+    def _input(self, source: str, names: dict[str, str], settings: CaseSettings, made: dict[str, Artefact]) -> Any:
+        owner, entry = source.split(".")
+        if owner == "reference":
+            from ubt import models
+
+            return models.load(self.reference)
+        try:
+            return made[owner][entry]
+        except DamagedArtefact as e:
+            log.warning("%s; it is set aside and made again", e)
+            self.store.set_aside(names[owner])
+            stage = next(s for s in stages_of() if s.name == owner)
+            made[owner] = self._compute(stage, names[owner], names, settings, made)
+            return made[owner][entry]
+
+
+def metrics(settings: CaseSettings, case: Case) -> dict[str, Any]:
+    """The figures of a finished case: percent for CA, ASR, RA, target recall; fractions for precision, recall, AUROC."""
+    a = case.artefacts
+    measured = {n: a[f"evaluate_{n}"]["measures"] for n in ("clean", "poisoned", "purified", "published")}
+    detection, verdict = a["judge"]["detection"], a["verdict"]["verdict"]
+    return {
+        "case": case.name, "attack": settings.attack.name, "seed": settings.seed, "settings": settings.to_dict(), **measured,
+        "split": {"fraction": settings.split.fraction, "recall": detection["recall"]},
+        "select": {"k": len(a["select"]["topk"]), "precision": detection["precision"], "auroc": detection["auroc"]},
+        "flagged": {"precision": detection["flagged_precision"], "recall": detection["flagged_recall"]},
+        "verdict": verdict, "diagnosis": a["diagnose"]["findings"],
+        "seconds": {name: artefact.manifest["seconds"] for name, artefact in a.items()},
+    }  # fmt: skip
+
+
+def write_metrics(case_metrics: dict[str, Any], path: Path) -> None:
+    """Write metrics as JSON in one step."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(case_metrics, indent=1) + "\n")
+    temporary.replace(path)

@@ -1,0 +1,56 @@
+"""Trains the clean reference model on scenes: `python -m ubt pretrain`. What it makes is shipped in `ubt/weights/`."""
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ubt import models
+from ubt.config import Compute, FitSettings, Progress, derive_seed, setting, silent
+from ubt.data import scenes
+from ubt.evaluation import zeroshot
+from ubt.stages.data import labelled
+from ubt.training import Checkpoint, PairBatches, batch_seed, fit, info_nce
+
+
+@dataclass(frozen=True)
+class PretrainSettings(FitSettings):
+    """The recipe of the shipped reference model."""
+
+    scenes: int = setting(240_000, "scenes to draw and train on", low=1000)
+    epochs: int = setting(4, "passes over them", low=1)
+    seed: int = setting(2026, "seed of scenes, initial weights and batches", low=0)
+    batch: int = setting(256, "pairs in a step", low=2)
+    lr: float = setting(1.5e-3, "peak learning rate", low=0)
+    weight_decay: float = setting(0.1, "weight decay", low=0)
+    warmup: float = setting(0.05, "share of steps of warm-up", low=0, high=1)
+
+
+def pretrain(s: PretrainSettings, compute: Compute, folder: Path, progress: Progress = silent, checkpoint: Path | None = None) -> dict:
+    """Draw the scenes, train, measure, write the model with its card to `folder`; returns the card."""
+    started, workers = time.time(), os.cpu_count() or 1
+    size = models.SCENES_CLIP["vision_cfg"]["image_size"]
+    context = models.SCENES_CLIP["text_cfg"]["context_length"]
+    pairs = scenes.load_pairs(s.seed, "reference", s.scenes, size, workers=workers)
+    tokens = models.tokenize(pairs.captions, context)
+    model = models.create(models.SCENES_CLIP, derive_seed(s.seed, "weights"))
+    batches = PairBatches(pairs.images, tokens, s.batch, batch_seed(s.seed, "pretrain"))
+    fit(
+        model, info_nce, batches, s.epochs * batches.steps_per_epoch, s, compute, vocabulary=tokens, progress=progress,
+        checkpoint=Checkpoint(checkpoint, 60) if checkpoint else None,
+    )  # fmt: skip
+    model.to("cpu")
+    card = {
+        "name": "scenes-clip", "state": "clean", "made by": "python -m ubt pretrain", "recipe": asdict(s), "architecture": models.SCENES_CLIP,
+        "classes": len(scenes.CLASSES), "seconds": round(time.time() - started), "compute": asdict(compute),
+    }  # fmt: skip
+    models.save(model, folder)
+    card["CA, percent"] = round(held_out_accuracy(folder, s.seed), 2)
+    models.save(model, folder, card)
+    return card
+
+
+def held_out_accuracy(folder: Path, seed: int, per_class: int = 40) -> float:
+    """CA in percent of the model in `folder` on fresh scenes of the test range."""
+    model, held = models.load(folder), labelled("test", per_class, models.SCENES_CLIP["vision_cfg"]["image_size"], seed)
+    return zeroshot.accuracy(zeroshot.classify(model, held["images"], zeroshot.class_weights(model, held["prompts"])), held["labels"])

@@ -1,0 +1,48 @@
+"""Retain: D_normal without what looks poisoned, for the retention term of our unlearning.
+
+Poisons that the split missed sit in D_normal, and a contrastive loss on them would bring the backdoor back (section V-C
+finds that of ABL). They are found by their images: the overfitted model reads them as what D_topk's captions say, the
+clean reference does not. What unlearning endangers is the target itself ("banana" must stay a banana): clean pairs that
+show what D_topk's captions say are marked as anchors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import Run, Settings, setting
+
+
+@dataclass(frozen=True)
+class RetainSettings(Settings):
+    """What is left out of retention."""
+
+    share: float = setting(0.6, "a pair is left out when its image's pull towards D_topk's captions grew by this share of D_topk's own growth", low=0, high=1)
+    anchors: int = setting(100, "clean pairs that look most like D_topk's captions say, for retention to hold on to", low=0)
+
+
+def pull(features: np.ndarray, captions: np.ndarray) -> np.ndarray:
+    """Cosine similarity (n,) of images with the mean direction of some captions."""
+    centre = captions.mean(0)
+    return features @ (centre / np.linalg.norm(centre))
+
+
+def retain(
+    topk: pd.DataFrame, split: pd.DataFrame, overfit_images: np.ndarray, overfit_texts: np.ndarray, reference_images: np.ndarray,
+    reference_texts: np.ndarray, settings: RetainSettings, run: Run,
+) -> dict:  # fmt: skip
+    """Compare, for every image of D, its pull towards D_topk's captions under the overfitted model and under the reference.
+
+    Returns:
+        `retain`: id, `growth` of the pull, whether the pair looks `poisoned`, whether it is `kept` for
+        retention, and whether it is an `anchor`: kept, and under the reference among those closest to D_topk's captions.
+    """
+    rows = topk["row"].to_numpy()
+    before = pull(reference_images, reference_texts[rows])
+    growth = pull(overfit_images, overfit_texts[rows]) - before
+    poisoned = growth > settings.share * np.median(growth[rows])
+    kept = ~poisoned & ~split["suspicious"].to_numpy()
+    anchor = np.zeros(len(kept), bool)
+    anchor[np.argsort(-np.where(kept, before, -np.inf), kind="stable")[: min(settings.anchors, kept.sum())]] = True
+    return {"retain": pd.DataFrame({"id": split["id"], "growth": growth, "poisoned": poisoned, "kept": kept, "anchor": anchor})}

@@ -1,0 +1,30 @@
+"""Similarity of every pair of D under a model, and the features it comes from."""
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import Run
+
+
+def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, run: Run) -> dict:
+    """Encode D.
+
+    Args:
+        images: uint8 (n, H, W, 3). tokens: token ids (n, context). pairs: a row a pair with its `id`.
+
+    Returns:
+        `similarity`: id and cosine similarity in [-1, 1] of each pair; `image_features`, `text_features`: normalised
+        fp32 (n, embedding).
+    """
+    from ubt import models
+
+    model = model.to(run.compute.device)
+    parts, step = [], 2048
+    for i in range(0, len(images), step):
+        parts.append(models.embed_images(model, images[i : i + step]))
+        run.progress(min(i + step, len(images)), len(images), {})
+    image, text = np.concatenate(parts), models.embed_tokens(model, tokens)
+    return {
+        "similarity": pd.DataFrame({"id": pairs["id"], "similarity": np.einsum("ij,ij->i", image, text)}),
+        "image_features": image, "text_features": text,
+    }  # fmt: skip

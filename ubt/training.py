@@ -1,0 +1,274 @@
+"""The one fit loop that every fine-tune shares: an objective and a batch source go in; device, precision, schedule,
+clipping, progress, checkpoints and early stopping live here once.
+
+A run that is killed and started again with the same checkpoint path ends with the weights of an undisturbed run: batches
+depend on the step alone, and the checkpoint holds weights, optimiser state, history and the best step so far.
+"""
+
+import contextlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ubt import models
+from ubt.config import Compute, FitSettings, Progress, UbtError, derive_seed, silent
+
+log = logging.getLogger("ubt")
+Batch = dict[str, torch.Tensor]
+Objective = Callable[[torch.nn.Module, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+"""A model and a batch to a scalar loss and figures to show; runs under autocast, features in fp32."""
+
+MAX_LOGIT_SCALE = math.log(100)
+
+
+class Watch(Protocol):
+    """Looks at the model every `every` steps and decides which step to keep and when to stop."""
+
+    every: int
+
+    def measure(self, model: torch.nn.Module) -> dict[str, float]: ...
+    def better(self, history: list[dict]) -> bool: ...
+    def stop(self, history: list[dict]) -> bool: ...
+
+
+def contrastive_loss(image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: torch.Tensor) -> torch.Tensor:
+    """InfoNCE over a batch, the mean of image-to-text and text-to-image (Eq. 1).
+
+    Args:
+        image_features, text_features: normalised, (batch, embedding).
+        logit_scale: 1 / temperature.
+    """
+    logits = logit_scale * image_features @ text_features.T
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def clip_features(model: torch.nn.Module, images: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalised fp32 features of uint8 images (batch, H, W, 3) and token ids (batch, context)."""
+    image = models.encode_image(model, models.preprocess(images, images.device))
+    return image.float(), models.encode_text(model, tokens).float()
+
+
+def info_nce(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The objective of Eqs. 1 and 2 on `batch["images"]`, `batch["tokens"]`."""
+    image, text = clip_features(model, batch["images"], batch["tokens"])
+    loss = contrastive_loss(image, text, model.logit_scale.exp())
+    return loss, {"similarity": (image * text).sum(-1).mean()}
+
+
+class Shuffled:
+    """Batches of rows, a function of the step alone: each epoch is its own permutation.
+
+    Raises:
+        UbtError: there are no rows.
+    """
+
+    def __init__(self, rows: np.ndarray, batch: int, seed: int):
+        if len(rows) == 0:
+            raise UbtError("expected at least one pair to train on, got none")
+        self.rows, self.seed, self.batch = np.asarray(rows), seed, min(batch, len(rows))
+        self.steps_per_epoch = len(self.rows) // self.batch
+        self._epoch: tuple[int, np.ndarray] = (-1, self.rows)
+
+    def at(self, step: int) -> np.ndarray:
+        """The rows of step `step`."""
+        epoch, i = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch[0]:
+            self._epoch = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.rows)
+        return self._epoch[1][i * self.batch : (i + 1) * self.batch]
+
+
+class PairBatches(Shuffled):
+    """Shuffled batches of image-caption pairs.
+
+    Args:
+        images: uint8 (n, H, W, 3), may be a memory map. tokens: int32 (n, context).
+        rows: which pairs to draw from; all of them if None.
+    """
+
+    def __init__(self, images: np.ndarray, tokens: np.ndarray, batch: int, seed: int, rows: np.ndarray | None = None):
+        super().__init__(np.arange(len(tokens)) if rows is None else rows, batch, seed)
+        self.images, self.tokens = images, tokens
+
+    def __call__(self, step: int) -> Batch:
+        rows = self.at(step)
+        return {"images": torch.from_numpy(self.images[rows]), "tokens": torch.from_numpy(self.tokens[rows]).long()}
+
+
+def learning_rate(step: int, steps: int, s: FitSettings) -> float:
+    """The learning rate of `step` (from 0) of `steps`."""
+    warm = max(1, round(s.warmup * steps))
+    if step < warm:
+        return s.lr * (step + 1) / warm
+    if s.schedule == "constant":
+        return s.lr
+    return s.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+@dataclass
+class Checkpoint:
+    """Where a running fit keeps what it needs to resume, and how often it writes it."""
+
+    path: Path
+    seconds: float = 10.0
+
+    @classmethod
+    def under(cls, folder: Path | None) -> "Checkpoint | None":
+        """The checkpoint of a stage that was given `folder` as scratch."""
+        return None if folder is None else cls(folder / "checkpoint.safetensors")
+
+
+def fit(
+    model: torch.nn.Module,
+    objective: Objective,
+    batches: Callable[[int], Batch],
+    steps: int,
+    settings: FitSettings,
+    compute: Compute,
+    *,
+    vocabulary: np.ndarray | None = None,
+    frozen: tuple[str, ...] = (),
+    progress: Progress = silent,
+    checkpoint: Checkpoint | None = None,
+    watch: Watch | None = None,
+) -> list[dict]:
+    """Train `model` in place and return one row of figures a step (`step`, `loss`, the objective's figures, the watch's).
+
+    Args:
+        batches: step to batch, on the CPU; must depend on the step alone.
+        vocabulary: token ids that occur; only their rows of the vocabulary table are trained. None trains the table.
+        frozen: names of parameters left as they are (`logit_scale` where there are no negatives).
+        watch: keeps the best step and stops early; the model ends at the best step, or at the last if none was better.
+
+    Raises:
+        UbtError: the loss is no longer finite.
+        Cancelled: `progress` asked to stop; the checkpoint is written first.
+    """
+    model.to(compute.device).train()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(models.fast_attention(model))
+        if vocabulary is not None:
+            stack.enter_context(models.narrow_vocabulary(model, vocabulary))
+        run = _Run(model, settings, frozen)
+        run.resume(checkpoint)
+        autocast = torch.autocast(compute.device, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
+        saved = time.monotonic()
+        try:
+            while len(run.history) < steps and not run.stopped:
+                step = len(run.history)
+                batch = {k: v.to(compute.device, non_blocking=True) for k, v in batches(step).items()}
+                with autocast:
+                    loss, figures = objective(model, batch)
+                run.step(loss, learning_rate(step, steps, settings))
+                run.record(step, loss, figures)
+                if watch is not None and ((step + 1) % watch.every == 0 or step + 1 == steps):
+                    run.look(watch)
+                progress(step + 1, steps, run.history[-1])
+                if checkpoint is not None and time.monotonic() - saved > checkpoint.seconds:
+                    run.save(checkpoint)
+                    saved = time.monotonic()
+        except BaseException:
+            if checkpoint is not None and run.whole:
+                run.save(checkpoint)
+            raise
+        run.keep_best()
+    model.eval()
+    return run.history
+
+
+class _Run:
+    """The state of one fit: weights, optimiser, history, best step."""
+
+    def __init__(self, model: torch.nn.Module, settings: FitSettings, frozen: tuple[str, ...]):
+        self.model, self.settings = model, settings
+        self.parameters = {n: p for n, p in model.named_parameters() if n not in frozen}
+        decay = [p for p in self.parameters.values() if p.ndim >= 2]
+        plain = [p for p in self.parameters.values() if p.ndim < 2]
+        groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), eps=1e-6, fused=True)
+        self.history: list[dict] = []
+        self.best: dict[str, torch.Tensor] = {}
+        self.stopped = False
+        self.whole = True
+
+    def step(self, loss: torch.Tensor, lr: float) -> None:
+        if not torch.isfinite(loss):
+            raise UbtError(f"expected a finite loss, got {loss.item()} at step {len(self.history)}; lower the learning rate")
+        self.whole = False
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.settings.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
+        self.optimizer.step()
+        if "logit_scale" in self.parameters:
+            with torch.no_grad():
+                self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+
+    def record(self, step: int, loss: torch.Tensor, figures: dict[str, torch.Tensor]) -> None:
+        self.history.append({"step": step + 1, "loss": loss.item(), **{k: v.item() for k, v in figures.items()}})
+        self.whole = True
+
+    def look(self, watch: Watch) -> None:
+        self.model.eval()
+        self.history[-1].update(watch.measure(self.model))
+        self.model.train()
+        if watch.better(self.history):
+            self.best = {n: p.detach().clone() for n, p in self.parameters.items()}
+            self.history[-1]["best"] = True
+        self.stopped = watch.stop(self.history)
+
+    @torch.no_grad()
+    def keep_best(self) -> None:
+        for n, p in self.best.items():
+            self.parameters[n].copy_(p)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        tensors = {f"weight/{n}": p.detach() for n, p in self.parameters.items()}
+        for n, p in self.parameters.items():
+            tensors |= {f"{k}/{n}": v for k, v in self.optimizer.state[p].items()}
+        tensors |= {f"best/{n}": p for n, p in self.best.items()}
+        tensors = {k: v.cpu().contiguous() for k, v in tensors.items()}
+        meta = {"history": json.dumps(self.history), "stopped": json.dumps(self.stopped)}
+        checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
+        models.replace_file(checkpoint.path, lambda path: save_file(tensors, path, meta))
+
+    @torch.no_grad()
+    def resume(self, checkpoint: Checkpoint | None) -> None:
+        if checkpoint is None or not checkpoint.path.exists():
+            return
+        try:
+            with safe_open(checkpoint.path, "pt") as f:
+                tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
+                meta = f.metadata()
+            history, stopped = json.loads(meta["history"]), json.loads(meta["stopped"])
+            if {k for k in tensors if k.startswith("weight/")} != {f"weight/{n}" for n in self.parameters}:
+                raise KeyError("its weights are not this model's")
+        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as e:
+            log.warning("%s: expected a checkpoint to resume from, got a damaged file (%s); this stage starts over", checkpoint.path, e)
+            checkpoint.path.unlink()
+            return
+        for n, p in self.parameters.items():
+            p.copy_(tensors[f"weight/{n}"])
+            state = {k: tensors[f"{k}/{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}/{n}" in tensors}
+            if state:
+                self.optimizer.state[p] = {k: v if k == "step" and p.device.type == "cpu" else v.to(p.device) for k, v in state.items()}
+        self.best = {n: tensors[f"best/{n}"].to(p.device) for n, p in self.parameters.items() if f"best/{n}" in tensors}
+        self.history, self.stopped = history, stopped
+
+
+def batch_seed(seed: int, stage: str) -> int:
+    """The seed of a stage's batch order."""
+    return derive_seed(seed, f"{stage}/batches") % 2**63
