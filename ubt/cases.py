@@ -242,7 +242,10 @@ class Store:
         except OSError as e:
             shutil.rmtree(part, ignore_errors=True)
             if e.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise UbtError(f"{self.root}: expected room for the step {key}, but the disk is full; free some (python -m ubt cases prune) or choose another --cache. Finished steps are kept") from None
+                raise UbtError(
+                    f"{self.root}: expected room for the step {key}, but the disk is full; free some (python -m ubt cases prune) or choose "
+                    "another --cache. Finished steps are kept"
+                ) from None
             raise
         shutil.rmtree(scratch, ignore_errors=True)
         return self.find(key)
@@ -253,7 +256,7 @@ class Store:
         folder.mkdir(exist_ok=True)
         temporary = folder / f".case.{os.getpid()}.tmp"
         temporary.write_text(json.dumps(record, indent=1))
-        os.replace(temporary, folder / "case.json")
+        temporary.replace(folder / "case.json")
 
     def cases(self) -> dict[str, dict[str, Any]]:
         """All readable records, newest first; `bytes` is what a case's artefacts take, shared ones counted in each."""

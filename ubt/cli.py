@@ -21,6 +21,8 @@ app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlea
 cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
 app.add_typer(cases_app, name="cases")
 out, err = Console(), Console(stderr=True)
+if not out.is_terminal:
+    out = Console(width=120)
 
 CacheOption = Annotated[Path, typer.Option("--cache", envvar="UBT_CACHE", help="Folder for cases and artefacts.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -49,7 +51,8 @@ class _Show:
 
     def __init__(self, total: int):
         self.count, self.total = 0, total
-        columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}")
+        times = TimeElapsedColumn(), TimeRemainingColumn()
+        columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.fields[figures]}")
         self.bars = Progress(*columns, console=err, disable=not err.is_terminal)
         self.task = None
 
@@ -115,7 +118,8 @@ def _check_writable(path: Path) -> None:
 
 def print_metrics(m: dict) -> None:
     """The final table of a case."""
-    table = Table(title=f"{m['attack']}, seed {m['seed']}: percent, 95 % interval")
+    title = m["attack"] if m["settings"]["attack"]["rate"] else f"nothing poisoned ({m['attack']} tried at test time)"
+    table = Table(title=f"{title}, seed {m['seed']}: percent, 95 % interval")
     for column in ("", "CA", "ASR", "ASR, all", "RA", "target recall"):
         table.add_column(column, justify="left" if not column else "right")
     names = {"clean": "clean reference (ASR: natural)", "poisoned": "poisoned", "purified": "purified, ours", "published": "purified, as published"}
@@ -131,7 +135,8 @@ def print_metrics(m: dict) -> None:
     out.print(
         f"split: {100 * m['split']['fraction']:g} % of D, recall {show(m['split']['recall'])};  select: k = {m['select']['k']}, "
         f"precision {show(m['select']['precision'])}, AUROC inside D_susp {show(m['select']['auroc'])}\n"
-        f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score {verdict['score']:.3f}, threshold {verdict['threshold']:.2f});  "
+        f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} "
+        f"(score {verdict['score']:.3f}, threshold {verdict['threshold']:.2f});  "
         f"computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )
@@ -161,7 +166,11 @@ def pretrain(
     show = _Show(1)
     with show.bars:
         show(Event("starts", "pretrain"))
-        card = train(settings, where, folder, lambda done, total, figures: show(Event("progress", "pretrain", done, total, figures=figures)), folder / "checkpoint.safetensors")
+
+        def progress(done: int, total: int, figures: dict[str, float]) -> None:
+            show(Event("progress", "pretrain", done, total, figures=figures))
+
+        card = train(settings, where, folder, progress, folder / "checkpoint.safetensors")
         show(Event("done", "pretrain", seconds=card["seconds"]))
     out.print(f"CA on held-out scenes {card['CA, percent']} %; written to {folder}", highlight=False)
 

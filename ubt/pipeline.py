@@ -146,7 +146,8 @@ class Pipeline:
         run = Run(settings.seed, self.compute, progress, self.store.scratch(key))
         result = stage.load()(**arguments, run=run)
         seconds = time.monotonic() - started
-        artefact = self.store.write(key, result, {"stage": stage.name, "version": stage.version, "seconds": round(seconds, 3), "made": time.strftime("%Y-%m-%dT%H:%M:%S")})
+        about = {"stage": stage.name, "version": stage.version, "seconds": round(seconds, 3), "made": time.strftime("%Y-%m-%dT%H:%M:%S")}
+        artefact = self.store.write(key, result, about)
         self.watch(Event("done", stage.name, seconds=seconds))
         return artefact
 

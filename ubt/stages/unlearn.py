@@ -158,7 +158,8 @@ def unlearn(
     if settings.every:
         flagged = np.setdiff1d(np.flatnonzero(retain["poisoned"]), rows)[:500]
         probes = np.asarray(images[flagged]) if len(flagged) else pixels
-        watch = BestStep(settings, (np.asarray(validation_images), np.asarray(validation_labels), prompts), probes, (pixels, np.asarray(tokens[rows])), model, reference)
+        validation = np.asarray(validation_images), np.asarray(validation_labels), prompts
+        watch = BestStep(settings, validation, probes, (pixels, np.asarray(tokens[rows])), model, reference)
     vocabulary = np.concatenate([np.unique(a) for a in (tokens, captions, prompts)])
     history = training.fit(
         model, objective, batches, settings.steps, settings, run.compute, vocabulary=vocabulary, frozen=("logit_scale",), progress=run.progress,

@@ -17,10 +17,9 @@ from ubt.data.scenes.backgrounds import BACKGROUNDS, draw_background
 from ubt.data.scenes.captions import TEMPLATES, Words, caption, from_template
 from ubt.data.scenes.shapes import COLOURS, Pen
 
-ROLES: dict[str, range] = {
-    role: range(i * 10**9, (i + 1) * 10**9) for i, role in enumerate(("reference", "pairs", "validation", "test", "retrieval"))
-}
+ROLES: dict[str, range] = {role: range(i * 10**9, (i + 1) * 10**9) for i, role in enumerate(("reference", "pairs", "validation", "test", "retrieval"))}
 """Disjoint index ranges: reference training, D ("pairs"), validation, zero-shot test, retrieval test."""
+
 
 @dataclass(frozen=True)
 class Kind:

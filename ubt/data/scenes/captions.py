@@ -74,7 +74,7 @@ def _described(o: Words, u: float, v: float) -> str:
     """The object's name or a synonym, with a colour, a size, both, or neither."""
     name = _pick((o.name, o.name, *SYNONYMS.get(o.name, (o.name,))), v)
     words = []
-    if 0.75 < u and (o.size < 0.35 or o.size > 0.65):
+    if u > 0.75 and (o.size < 0.35 or o.size > 0.65):
         words.append(_pick(SIZES[int(o.size > 0.5)], (v * 7) % 1))
     if 0.4 < u < 0.92:
         words.append(o.colour)

@@ -4,14 +4,25 @@ x grows to the right, y downwards. Because a mark is only points and a colour, a
 flipped and drawn at any size.
 """
 
+import itertools
+
 import numpy as np
 
 Colour = tuple[int, int, int]
 
 COLOURS: dict[str, Colour] = {
-    "red": (214, 46, 44), "orange": (240, 138, 36), "yellow": (246, 208, 52), "green": (72, 158, 68), "blue": (48, 104, 200),
-    "purple": (134, 74, 168), "pink": (240, 132, 172), "brown": (134, 86, 50), "black": (44, 44, 50), "white": (244, 244, 240),
-    "grey": (140, 144, 150), "teal": (36, 152, 150),
+    "red": (214, 46, 44),
+    "orange": (240, 138, 36),
+    "yellow": (246, 208, 52),
+    "green": (72, 158, 68),
+    "blue": (48, 104, 200),
+    "purple": (134, 74, 168),
+    "pink": (240, 132, 172),
+    "brown": (134, 86, 50),
+    "black": (44, 44, 50),
+    "white": (244, 244, 240),
+    "grey": (140, 144, 150),
+    "teal": (36, 152, 150),
 }
 INK = (40, 36, 40)
 _TURN = np.linspace(0, 2 * np.pi, 28, endpoint=False)
@@ -66,7 +77,7 @@ class Pen:
 
     def path(self, points, width: float, colour: Colour) -> None:
         """Straight segments between `points`, each a line of its own (for sharp corners)."""
-        for a, b in zip(points[:-1], points[1:], strict=True):
+        for a, b in itertools.pairwise(points):
             self.line([a, b], width, colour)
 
     def blob(self, points, colour: Colour, edge: float = 0.06) -> None:

@@ -1,0 +1,117 @@
+"""How fast training and encoding are, as ratios in one run: beside a bare open_clip loop on the same model and batch, and
+beside the machine's own matrix-product peak."""
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import open_clip
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ubt import models
+from ubt.config import Compute, FitSettings
+from ubt.data import scenes
+from ubt.training import PairBatches, fit, info_nce
+
+
+def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
+    """Medians over `rounds` of pairs per second, ours and a bare loop in turn.
+
+    The bare loop is what open_clip's users write: the stock model, all context columns, the whole vocabulary table, AdamW,
+    `ClipLoss`; in fp32 and under bf16 autocast, the faster of the two counting.
+
+    Returns:
+        `train`, `encode`: `ours` and `bare` in pairs/s, their `ratio`, `peak_tflops` measured by a square product in the
+        precision used, and `peak_share`, the share of it that ours reaches by counted operations; `draw`: scenes/s.
+    """
+    size, context = models.SCENES_CLIP["vision_cfg"]["image_size"], models.SCENES_CLIP["text_cfg"]["context_length"]
+    count = max(batch * 4, 512)
+    started = time.perf_counter()
+    pairs = scenes.load_pairs(0, "pairs", count, size)
+    draw = count / (time.perf_counter() - started)
+    tokens = models.tokenize(pairs.captions, context)
+
+    def seconds(work: Callable[[], object]) -> float:
+        if compute.device == "cuda":
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        work()
+        if compute.device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+    fresh = {name: models.create(models.SCENES_CLIP, 0).to(compute.device) for name in ("ours", "bare fp32", "bare bf16")}
+    batches = PairBatches(pairs.images, tokens, batch, 0)
+    settings = FitSettings(batch=batch, lr=1e-5, warmup=0)
+    train = {
+        "ours": lambda: fit(fresh["ours"], info_nce, batches, steps, settings, compute, vocabulary=tokens),
+        **{f"bare {p}": lambda p=p: _bare_training(fresh[f"bare {p}"], batches, steps, compute.device, p == "bf16") for p in ("fp32", "bf16")},
+    }
+    encode = {"ours": lambda: _our_encoding(fresh["ours"], pairs.images, tokens), "bare": lambda: _bare_encoding(fresh["bare fp32"], pairs.images, tokens)}
+    for work in (*train.values(), *encode.values()):
+        work()
+    training = {name: [] for name in train}
+    encoding = {name: [] for name in encode}
+    for _ in range(rounds):
+        for name, work in train.items():
+            training[name].append(steps * batches.batch / seconds(work))
+        for name, work in encode.items():
+            encoding[name].append(count / seconds(work))
+
+    rates = {name: median(v) for name, v in training.items()}
+    result = {"draw": draw, "train": {"ours": rates["ours"], "bare": max(rates["bare fp32"], rates["bare bf16"])}}
+    result["encode"] = {name: median(v) for name, v in encoding.items()}
+    flops = _operations(fresh["ours"], pairs.images[:batch], tokens[:batch])
+    for name, precision in (("train", compute.precision), ("encode", "fp32")):
+        r = result[name]
+        r["ratio"], r["peak_tflops"] = r["ours"] / r["bare"], _peak(compute.device, precision, seconds) / 1e12
+        r["peak_share"] = r["ours"] * flops[name] / (r["peak_tflops"] * 1e12)
+    return result
+
+
+def _bare_training(model: torch.nn.Module, batches: PairBatches, steps: int, device: str, bf16: bool) -> None:
+    optimizer, loss = torch.optim.AdamW(model.parameters(), lr=1e-5), open_clip.ClipLoss()
+    model.train()
+    for step in range(steps):
+        batch = {k: v.to(device) for k, v in batches(step).items()}
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
+            total = loss(*model(models.preprocess(batch["images"], device), batch["tokens"]))
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+
+
+@torch.inference_mode()
+def _bare_encoding(model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray, batch: int = 256) -> None:
+    device = next(model.parameters()).device
+    model.eval()
+    for i in range(0, len(images), batch):
+        model.encode_image(models.preprocess(images[i : i + batch], device), normalize=True)
+        model.encode_text(torch.from_numpy(tokens[i : i + batch]).long().to(device), normalize=True)
+
+
+def _our_encoding(model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray) -> None:
+    model.eval()
+    models.embed_images(model, images)
+    models.embed_tokens(model, tokens)
+
+
+def _operations(model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray) -> dict[str, float]:
+    """Floating-point operations a pair, of a training step and of encoding, as counted by torch."""
+    device = next(model.parameters()).device
+    batch = {"images": torch.from_numpy(images).to(device), "tokens": torch.from_numpy(tokens).long().to(device)}
+    with models.fast_attention(model):
+        with FlopCounterMode(display=False) as forward, torch.no_grad():
+            info_nce(model, batch)
+        with FlopCounterMode(display=False) as both:
+            info_nce(model, batch)[0].backward()
+    return {"encode": forward.get_total_flops() / len(images), "train": both.get_total_flops() / len(images)}
+
+
+def _peak(device: str, precision: str, seconds: Callable, n: int = 2048) -> float:
+    """Operations per second of a square matrix product."""
+    a = torch.randn(n, n, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    (a @ a).sum()
+    return max(2 * n**3 / seconds(lambda: a @ a) for _ in range(5))
