@@ -6,7 +6,6 @@ it is made of. Frames are parquet, arrays npy, plain values json, models folders
 """
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -17,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from ubt.attacks import ATTACKS, AttackSettings
 from ubt.attacks.badnet import BadNetSettings
-from ubt.config import PRESETS, BadInput, Compute, Settings, UbtError, digest, file_digest, setting
+from ubt.config import PRESETS, BadInput, Compute, Settings, UbtError, digest, disk_full, file_digest, setting
 from ubt.stages.data import DataSettings, LabelledSettings
 from ubt.stages.mask import MaskSettings
 from ubt.stages.overfit import OverfitSettings
@@ -40,7 +40,8 @@ class CaseSettings(Settings):
 
     seed: int = setting(0, "the one seed: data, poison, batches", low=0, high=2**31)
     data: DataSettings = field(default_factory=DataSettings)
-    labelled: LabelledSettings = field(default_factory=LabelledSettings)
+    validation: LabelledSettings = field(default_factory=lambda: LabelledSettings(per_class=20))
+    test: LabelledSettings = field(default_factory=LabelledSettings)
     attack: AttackSettings = field(default_factory=AttackSettings)
     badnet: BadNetSettings = field(default_factory=BadNetSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
@@ -239,9 +240,9 @@ class Store:
                     with p.open("rb") as f:
                         os.fsync(f.fileno())
             part.rename(self.root / "artefacts" / key)
-        except OSError as e:
+        except (OSError, SafetensorError) as e:
             shutil.rmtree(part, ignore_errors=True)
-            if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            if disk_full(e):
                 raise UbtError(
                     f"{self.root}: expected room for the step {key}, but the disk is full; free some (python -m ubt cases prune) or choose "
                     "another --cache. Finished steps are kept"

@@ -1,9 +1,13 @@
-"""The command line: `python -m ubt run | pretrain | cases | bench`."""
+"""The command line: `python -m ubt run | pretrain | cases | bench | settings`."""
 
 import contextlib
+import dataclasses
 import logging
 import os
+import signal
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -41,9 +45,23 @@ def main() -> None:
     except (Cancelled, KeyboardInterrupt) as e:
         err.print(f"{e or 'interrupted'}; the same command goes on from here", markup=False, soft_wrap=True)
         sys.exit(130)
-    except UbtError as e:
+    except (UbtError, OSError) as e:
         err.print(f"error: {e}", markup=False, soft_wrap=True)
         sys.exit(1)
+
+
+def _stop_on_signal() -> Callable[[], bool]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop at the next step, where a checkpoint is written; a second
+    one ends the process at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+    return stop.is_set
 
 
 class _Show:
@@ -62,6 +80,8 @@ class _Show:
         elif event.kind == "progress":
             figures = "  ".join(f"{k} {v:.3g}" for k, v in event.figures.items() if k != "step" and not isinstance(v, bool))
             self.bars.update(self.task, completed=event.done, total=event.total, figures=figures)
+        elif event.kind == "waits":
+            self.bars.console.print(f"waiting for another process to finish {event.stage}", highlight=False)
         else:
             self.count += 1
             if self.task is not None:
@@ -97,7 +117,7 @@ def run(
     show = _Show(len(stages))
     out.print(f"case {settings.name(where)} in {cache} on {where.device}, training in {where.precision}", highlight=False)
     with show.bars:
-        case = Pipeline(Store(cache), where, watch=show).run(settings, stages)
+        case = Pipeline(Store(cache), where, watch=show, cancelled=_stop_on_signal()).run(settings, stages)
     figures = Store(cache).case(case.name)["metrics"]
     if metrics_file is not None:
         write_metrics(figures, metrics_file)
@@ -196,6 +216,25 @@ def bench(
         table.add_row(name, f"{r['ours']:.0f}", f"{r['bare']:.0f}", f"{r['ratio']:.2f}", f"{100 * r['peak_share']:.0f} % of {r['peak_tflops']:.2f} TFLOP/s")
     out.print(table)
     out.print(f"drawing scenes: {result['draw']:.0f} images/s on one core", highlight=False)
+
+
+@app.command()
+def settings() -> None:
+    """Every setting with its default and meaning, as a Markdown table (the README's)."""
+    print("\n".join(settings_table()))
+
+
+def settings_table() -> list[str]:
+    """The rows of the table of settings."""
+    rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    defaults = CaseSettings()
+    for group in dataclasses.fields(defaults):
+        value = getattr(defaults, group.name)
+        for f in dataclasses.fields(value) if dataclasses.is_dataclass(value) else [group]:
+            name, default = (group.name, value) if f is group else (f"{group.name}.{f.name}", getattr(value, f.name))
+            choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
+            rows.append(f"| `{name}` | {default} | {f.metadata['help']}{choices} |")
+    return rows
 
 
 @cases_app.command("list")

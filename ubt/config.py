@@ -5,12 +5,16 @@ torch nor any other part of the package, so that reading settings costs nothing.
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
+
+REFERENCE = Path(__file__).parent / "weights" / "scenes-clip"
+"""The shipped clean reference model."""
 
 
 class UbtError(Exception):
@@ -181,6 +185,11 @@ def _cpu_flags() -> set[str]:
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done, steps in all, figures of this step); may raise `Cancelled`."""
+
+
+def disk_full(error: Exception) -> bool:
+    """Whether an error, of whichever library, says that the disk is full."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
 
 
 def silent(done: int, total: int, figures: dict[str, float]) -> None:

@@ -9,7 +9,6 @@ import math
 import os
 import types
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +30,6 @@ SCENES_CLIP = {
     "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 96, "heads": 3, "layers": 3},
 }
 """The small CLIP of the embedded default: ViT at 48 px with 8 px patches, stock tokenizer with a narrow vocabulary table."""
-
-
-def reference_folder() -> Path:
-    """The shipped clean reference model."""
-    return Path(str(resources.files("ubt") / "weights" / "scenes-clip"))
 
 
 def create(model_cfg: dict, seed: int) -> torch.nn.Module:

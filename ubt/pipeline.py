@@ -4,16 +4,17 @@ The name of a step's artefact is a digest of the stage's version, its settings, 
 computed. All names are known before anything runs: a change of k retrains nothing, and an earlier setting is found again.
 """
 
+import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ubt.cases import Artefact, CaseSettings, DamagedArtefact, Store
-from ubt.config import Cancelled, Compute, Run, Settings, UbtError, digest, file_digest
+from ubt.config import REFERENCE, Cancelled, Compute, Run, Settings, UbtError, digest, file_digest
 from ubt.defenses import DEFENSES
 from ubt.stages import LAB, Stage
 
@@ -22,7 +23,8 @@ log = logging.getLogger("ubt")
 
 @dataclass(frozen=True)
 class Event:
-    """Told to whoever watches: a stage `starts`, makes `progress`, is `done` or was found `cached`."""
+    """Told to whoever watches: a stage `starts`, makes `progress`, is `done`, was found `cached`, or
+    `waits` for another process that has it under way."""
 
     kind: str
     stage: str
@@ -91,7 +93,7 @@ class Pipeline:
         cancelled: Callable[[], bool] = lambda: False,
     ):  # fmt: skip
         self.store, self.compute, self.watch, self.cancelled = store, compute, watch, cancelled
-        self.reference = reference or Path(__file__).parent / "weights" / "scenes-clip"
+        self.reference = reference or REFERENCE
 
     def run(self, settings: CaseSettings, stages: tuple[Stage, ...] | None = None) -> Case:
         """Run what is not there yet, in order.
@@ -110,7 +112,8 @@ class Pipeline:
             try:
                 for stage in stages:
                     case.artefacts[stage.name] = self._obtain(stage, names, settings, case.artefacts)
-                record |= {"state": "done", "metrics": metrics(settings, case)}
+                whole = {s.name for s in stages_of()} <= set(case.artefacts)
+                record |= {"state": "done", "metrics": metrics(settings, case)} if whole else {"state": "partial"}
             except BaseException as e:
                 record |= {"state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", "error": str(e)}
                 raise
@@ -124,12 +127,23 @@ class Pipeline:
         key = names[stage.name]
         found = self.store.find(key)
         if found is None:
-            with self.store.lock(key):
+            with self._alone(key, stage):
                 found = self.store.find(key)
                 if found is None:
                     return self._compute(stage, key, names, settings, made)
         self.watch(Event("cached", stage.name, seconds=found.manifest["seconds"]))
         return found
+
+    @contextlib.contextmanager
+    def _alone(self, key: str, stage: Stage) -> Iterator[None]:
+        """Hold a step alone; if another process has it under way, say so and wait for its result."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self.store.lock(key, wait=0))
+            except UbtError:
+                self.watch(Event("waits", stage.name))
+                stack.enter_context(self.store.lock(key))
+            yield
 
     def _compute(self, stage: Stage, key: str, names: dict[str, str], settings: CaseSettings, made: dict[str, Artefact]) -> Artefact:
         self.watch(Event("starts", stage.name))

@@ -52,5 +52,5 @@ def pretrain(s: PretrainSettings, compute: Compute, folder: Path, progress: Prog
 
 def held_out_accuracy(folder: Path, seed: int, per_class: int = 40) -> float:
     """CA in percent of the model in `folder` on fresh scenes of the test range."""
-    model, held = models.load(folder), labelled("test", per_class, models.SCENES_CLIP["vision_cfg"]["image_size"], seed)
+    model, held = models.load(folder), labelled("test", per_class, seed)
     return zeroshot.accuracy(zeroshot.classify(model, held["images"], zeroshot.class_weights(model, held["prompts"])), held["labels"])

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ubt import models
-from ubt.config import Compute, FitSettings, Progress, UbtError, derive_seed, silent
+from ubt.config import Compute, FitSettings, Progress, UbtError, derive_seed, disk_full, silent
 
 log = logging.getLogger("ubt")
 Batch = dict[str, torch.Tensor]
@@ -76,7 +76,7 @@ class Shuffled:
 
     def __init__(self, rows: np.ndarray, batch: int, seed: int):
         if len(rows) == 0:
-            raise UbtError("expected at least one pair to train on, got none")
+            raise UbtError("expected at least one pair to train on, got none; lower split.fraction or retain.share if D_normal is empty")
         self.rows, self.seed, self.batch = np.asarray(rows), seed, min(batch, len(rows))
         self.steps_per_epoch = len(self.rows) // self.batch
         self._epoch: tuple[int, np.ndarray] = (-1, self.rows)
@@ -243,7 +243,12 @@ class _Run:
         tensors = {k: v.cpu().contiguous() for k, v in tensors.items()}
         meta = {"history": json.dumps(self.history), "stopped": json.dumps(self.stopped)}
         checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
-        models.replace_file(checkpoint.path, lambda path: save_file(tensors, path, meta))
+        try:
+            models.replace_file(checkpoint.path, lambda path: save_file(tensors, path, meta))
+        except (OSError, SafetensorError) as e:
+            if not disk_full(e):
+                raise
+            log.warning("%s: no room for a checkpoint; training goes on, but could not be resumed from here", checkpoint.path)
 
     @torch.no_grad()
     def resume(self, checkpoint: Checkpoint | None) -> None:

@@ -22,7 +22,7 @@ STAGES: tuple[Stage, ...] = (
         {"topk": "select.topk", "split": "split.split", "overfit_images": "score_overfit.image_features", "overfit_texts": "score_overfit.text_features",
          "reference_images": "score.image_features", "reference_texts": "score.text_features"}, ("retain",),
     ),
-    Stage("validation", "ubt.stages.data:validation", {}, ("data", "labelled")),
+    Stage("validation", "ubt.stages.data:validation", {}, ("validation",)),
     Stage("unlearn", "ubt.stages.unlearn:unlearn", _UNLEARN, ("unlearn",)),
     Stage("unlearn_published", "ubt.stages.unlearn:unlearn", _UNLEARN, ("published",)),
     evaluate_stage("evaluate_purified", "unlearn.model"),

@@ -52,7 +52,7 @@ LAB: tuple[Stage, ...] = (
     Stage("data", "ubt.stages.data:build", {"truth": "attack.truth"}, ("data", "attack", "trigger"), "attacker"),
     score_stage("score", "reference.model"),
     Stage("poison", "ubt.stages.poison:poison", {"model": "reference.model", **D}, ("poison",), "attacker"),
-    Stage("test", "ubt.stages.data:test", {}, ("data", "labelled"), "judge"),
+    Stage("test", "ubt.stages.data:test", {}, ("test",), "judge"),
     evaluate_stage("evaluate_clean", "reference.model"),
     evaluate_stage("evaluate_poisoned", "poison.model"),
     Stage(

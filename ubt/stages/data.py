@@ -19,15 +19,13 @@ class DataSettings(Settings):
     source: str = setting("scenes", "where pairs come from", choices=("scenes",))
     pairs: int = setting(10_000, "size of D", low=16)
     mismatched: float = setting(0.03, "share of clean captions that do not describe their image", low=0, high=1)
-    image_size: int = setting(48, "side of the images in pixels; the reference model's own", low=8)
 
 
 @dataclass(frozen=True)
 class LabelledSettings(Settings):
-    """The labelled sets of a case."""
+    """A labelled set: `validation` is the defender's, for stopping; `test` the judge's, for reporting."""
 
-    validation_per_class: int = setting(20, "labelled validation images a class (the defender's, for stopping)", low=1)
-    test_per_class: int = setting(60, "labelled test images a class (for reporting)", low=1)
+    per_class: int = setting(60, "labelled images a class", low=1)
 
 
 def plan(settings: dict, run: Run) -> dict:
@@ -67,28 +65,28 @@ def build(truth: pd.DataFrame, settings: dict, run: Run) -> dict:
     from ubt import models
 
     data, attack = DataSettings(**settings["data"]), AttackSettings(**settings["attack"])
-    images = scenes.draw_many(run.seed, scenes.ROLES["pairs"][: data.pairs], data.image_size, os.cpu_count() or 1)
+    images = scenes.draw_many(run.seed, scenes.ROLES["pairs"][: data.pairs], models.SCENES_CLIP["vision_cfg"]["image_size"], os.cpu_count() or 1)
     rows = np.flatnonzero(truth["poisoned"])
     images[rows] = trigger(images[rows], truth["trigger_seed"].to_numpy()[rows], attack.name, settings["trigger"])
     tokens = models.tokenize(truth["caption"].tolist(), models.SCENES_CLIP["text_cfg"]["context_length"])
     return {"pairs": truth[["id", "caption"]].copy(), "images": images, "tokens": tokens}
 
 
-def labelled(role: str, per_class: int, size: int, seed: int) -> dict:
+def labelled(role: str, per_class: int, seed: int) -> dict:
     """A balanced labelled set: images, class indices, prompts as token ids (classes, templates, context), class names."""
     from ubt import models
 
-    images, labels = scenes.load_labelled(seed, role, per_class, size, os.cpu_count() or 1)
+    images, labels = scenes.load_labelled(seed, role, per_class, models.SCENES_CLIP["vision_cfg"]["image_size"], os.cpu_count() or 1)
     prompts = scenes.prompts()
     tokens = models.tokenize([p for ps in prompts for p in ps], models.SCENES_CLIP["text_cfg"]["context_length"])
     return {"images": images, "labels": labels, "prompts": tokens.reshape(len(prompts), len(prompts[0]), -1), "classes": list(scenes.CLASSES)}
 
 
-def validation(settings: dict, run: Run) -> dict:
+def validation(settings: LabelledSettings, run: Run) -> dict:
     """The defender's labelled set."""
-    return labelled("validation", settings["labelled"]["validation_per_class"], settings["data"]["image_size"], run.seed)
+    return labelled("validation", settings.per_class, run.seed)
 
 
-def test(settings: dict, run: Run) -> dict:
+def test(settings: LabelledSettings, run: Run) -> dict:
     """The judge's labelled set; no defence sees it."""
-    return labelled("test", settings["labelled"]["test_per_class"], settings["data"]["image_size"], run.seed)
+    return labelled("test", settings.per_class, run.seed)

@@ -13,7 +13,7 @@ from ubt.config import BadInput, Run, Settings, setting
 class SelectSettings(Settings):
     """How many pairs unlearning may use."""
 
-    k: int = setting(0, "size of D_topk; 0 means sqrt(0.01 * |D|), the paper's choice", low=0)
+    k: int = setting(0, "size of D_topk; 0 means the square root of 1 % of the size of D, the paper's choice", low=0)
 
 
 def resolve_k(settings: SelectSettings, pairs: int, suspicious: int) -> int:

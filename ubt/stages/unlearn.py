@@ -31,6 +31,8 @@ class UnlearnSettings(FitSettings):
     ca_budget: float = setting(1.0, "points of validation CA that may be lost against M_bd", low=0)
     every: int = setting(10, "steps between two looks at validation images and flagged pairs; 0 never looks and keeps the last step, as published", low=0)
 
+    patience: int = setting(4, "looks without a better step after which unlearning stops", low=1)
+
 
 @dataclass(frozen=True)
 class PublishedSettings(UnlearnSettings):
@@ -54,7 +56,7 @@ class BestStep:
     poisoned and that unlearning does not see; the share of them still read as the presumed target estimates ASR. The
     backdoor is forgotten once that share is no higher than under the clean reference, and D_topk's mean similarity no
     higher than the floor or the reference's. Of the looks that forgot, the one of highest validation CA is kept, those
-    inside the CA budget before others; if none forgot, the one with the fewest probes left.
+    inside the CA budget before others; if none forgot, the one with the fewest probes left. After `patience` looks without a better one it stops.
 
     Args:
         validation: images, labels, prompts. probes: uint8 images. topk: images and token ids of D_topk.
@@ -62,7 +64,7 @@ class BestStep:
     """
 
     def __init__(self, settings: UnlearnSettings, validation: tuple, probes: np.ndarray, topk: tuple, before, reference):
-        self.every, self.validation, self.probes, self.topk = settings.every, validation, probes, topk
+        self.every, self.patience, self.validation, self.probes, self.topk = settings.every, settings.patience, validation, probes, topk
         self.target = int(np.bincount(self._read(before, topk[0])).argmax())
         natural = self.measure(reference)
         self.natural, self.level = natural["probes_left"], max(natural["topk_similarity"], settings.floor)
@@ -94,7 +96,8 @@ class BestStep:
         return all(self._key(looks[-1]) > self._key(r) for r in looks[:-1])
 
     def stop(self, history: list[dict]) -> bool:
-        return False
+        looks = [r for r in history if "validation_ca" in r]
+        return len(looks) > self.patience and not any(r.get("best") for r in looks[-self.patience :])
 
 
 def unlearn(

@@ -4,9 +4,11 @@ The same (seed, index) is always the same scene, drawn at any size. Index ranges
 the reference never occurs in D, nor D in validation or test, whatever the seed.
 """
 
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -189,7 +191,7 @@ def draw_many(seed: int, indices: Sequence[int], size: int, workers: int = 1) ->
     """The pictures of several scenes: uint8 (n, size, size, 3)."""
     if workers > 1 and len(indices) > 2000:
         chunks = [indices[i : i + 1000] for i in range(0, len(indices), 1000)]
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
             return np.concatenate(list(pool.map(draw_many, [seed] * len(chunks), chunks, [size] * len(chunks))))
     return np.stack([draw(seed, i, size) for i in indices])
 

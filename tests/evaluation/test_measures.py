@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+import torch
+
+from ubt.evaluation import backdoor, detection, zeroshot
+from ubt.stages.data import labelled
+
+
+def wilson(hits: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    p = hits / n
+    centre, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return 100 * (centre - half) / (1 + z * z / n), 100 * (centre + half) / (1 + z * z / n)
+
+
+def test_measures_against_counting():
+    rng = np.random.default_rng(0)
+    labels, clean, triggered = rng.integers(0, 5, (3, 400))
+    m = backdoor.measure(clean, triggered, labels, target=2)
+    rows = list(zip(labels.tolist(), clean.tolist(), triggered.tolist(), strict=True))
+    other = [r for r in rows if r[0] != 2]
+    assert m["ca"] == pytest.approx(100 * sum(a == b for a, b, _ in rows) / 400)
+    assert m["asr"] == pytest.approx(100 * sum(t == 2 for _, _, t in other) / len(other))
+    assert m["asr_all"] == pytest.approx(100 * sum(t == 2 for _, _, t in rows) / 400)
+    assert m["ra"] == pytest.approx(100 * sum(t == a for a, _, t in other) / len(other))
+    assert m["target_recall"] == pytest.approx(100 * sum(c == 2 for a, c, _ in rows if a == 2) / (400 - len(other)))
+    assert m["images"]["asr"] == len(other)
+    low, high = m["intervals"]["asr"]
+    assert (low, high) == pytest.approx(wilson(sum(t == 2 for _, _, t in other), len(other)))
+
+
+def test_detection_measures():
+    poisoned = np.array([False, True, False, True])
+    assert detection.auroc(np.array([0.1, 0.9, 0.2, 0.3]), poisoned) == 1.0
+    assert detection.auroc(np.array([0.1, 0.9]), np.array([False, False])) is None
+    assert detection.share(poisoned, np.array([True, True, False, False])) == 0.5
+    assert detection.share(poisoned, np.zeros(4, bool)) is None
+
+
+def test_class_weights_are_the_renormalised_mean_of_normalised_prompts(reference):
+    held = labelled("validation", 1, 0)
+    prompts = held["prompts"][:3]
+    with torch.inference_mode():
+        features = reference.encode_text(torch.from_numpy(prompts.reshape(-1, prompts.shape[-1])).long(), normalize=True).numpy()
+    mean = features.reshape(3, prompts.shape[1], -1).mean(1)
+    expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    assert np.abs(zeroshot.class_weights(reference, prompts) - expected).max() < 1e-5

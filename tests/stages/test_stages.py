@@ -1,0 +1,248 @@
+"""Each stage alone, against an independent computation in numpy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import CPU, tiny
+
+from ubt import models, training
+from ubt.attribution import keep_words, leave_one_out, words_of
+from ubt.config import REFERENCE, BadInput, Run
+from ubt.data import scenes
+from ubt.stages.data import plan
+from ubt.stages.evaluate import diagnose
+from ubt.stages.mask import MaskSettings, mask
+from ubt.stages.overfit import OverfitSettings, alignment, overfit
+from ubt.stages.retain import RetainSettings, retain
+from ubt.stages.select import SelectSettings, resolve_k, select
+from ubt.stages.split import SplitSettings, split
+from ubt.stages.unlearn import PublishedSettings, UnlearnSettings, unlearn
+from ubt.stages.verdict import VerdictSettings, concentration, verdict
+
+RUN = Run(seed=0, compute=CPU)
+RNG = np.random.default_rng(0)
+
+
+def frame(similarity) -> pd.DataFrame:
+    return pd.DataFrame({"id": [f"p{i}" for i in range(len(similarity))], "similarity": similarity})
+
+
+def unit(*shape):
+    v = RNG.normal(size=shape).astype(np.float32)
+    return v / np.linalg.norm(v, axis=-1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    p = scenes.load_pairs(0, "pairs", 48, 48)
+    return pd.DataFrame({"id": p.ids, "caption": p.captions}), p.images, models.tokenize(p.captions, 24)
+
+
+def test_split_takes_the_least_similar():
+    s = RNG.random(200)
+    out = split(frame(s), SplitSettings(fraction=0.1), RUN)["split"]
+    assert set(np.flatnonzero(out["suspicious"])) == set(np.argsort(s)[:20])
+    assert out["rank"].iloc[s.argmin()] == 1
+    assert list(out["id"]) == [f"p{i}" for i in range(200)]
+
+
+def test_select_is_equation_4():
+    s, reference = RNG.random(200), RNG.random(200)
+    cut = split(frame(reference), SplitSettings(fraction=0.2), RUN)["split"]
+    out = select(frame(s), cut, SelectSettings(k=7), RUN)
+    suspicious = np.argsort(reference)[:40]
+    expected = sorted(suspicious, key=lambda i: -s[i])
+    assert out["ranked"]["row"].tolist() == expected
+    assert out["topk"]["id"].tolist() == [f"p{i}" for i in expected[:7]]
+    assert out["topk"]["similarity"].is_monotonic_decreasing
+
+
+def test_k_is_the_papers_and_is_checked():
+    assert resolve_k(SelectSettings(), 500_000, 5000) == 70
+    assert resolve_k(SelectSettings(), 10_000, 600) == 10
+    with pytest.raises(BadInput, match="at most 5"):
+        resolve_k(SelectSettings(k=6), 100, 5)
+
+
+def test_equation_3(pairs, reference):
+    table, images, tokens = pairs
+    cut = pd.DataFrame({"id": table["id"], "suspicious": np.arange(48) < 16})
+    losses = []
+    for regularise in (True, False):
+        model = models.load(REFERENCE)
+        s = OverfitSettings(steps=1, batch=16, regularise=regularise)
+        losses.append(overfit(model, images, tokens, cut, s, RUN)["history"]["loss"].iloc[0])
+    seed = training.batch_seed(0, "overfit")
+    first = training.PairBatches(images, tokens, 16, seed, np.arange(16)).at(0)
+    second = training.PairBatches(images, tokens, 16, seed + 1, np.arange(16, 48)).at(0)
+    image, text = models.embed_images(reference, images).astype(float), models.embed_tokens(reference, tokens).astype(float)
+    align = np.mean(((image[first] * text[first]).sum(1) - 1) ** 2)
+    logits = np.exp(reference.logit_scale.item()) * image[second] @ text[second].T
+    log_softmax = [z - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True)) - z.max(1, keepdims=True) for z in (logits, logits.T)]
+    contrastive = -np.mean([np.diag(z).mean() for z in log_softmax])
+    assert losses[1] == pytest.approx(align, abs=1e-5)
+    assert losses[0] == pytest.approx(align + contrastive, abs=1e-4)
+
+
+def test_alignment_is_the_mean_square_distance_from_one():
+    s = RNG.uniform(-1, 1, 50)
+    assert alignment(torch.tensor(s)).item() == pytest.approx(np.mean((s - 1) ** 2))
+
+
+def _unlearn_inputs(pairs, k=3):
+    table, images, tokens = pairs
+    topk = pd.DataFrame({"id": table["id"][:k], "row": np.arange(k), "similarity": 0.9})
+    masked = pd.DataFrame({"id": table["id"][:k], "masked": ["banana"] * k})
+    kept = pd.DataFrame({"id": table["id"], "poisoned": np.arange(48) < 8, "kept": np.arange(48) >= 16, "anchor": np.arange(48) >= 40})
+    prompts = models.tokenize(["a photo of a banana.", "a photo of an owl."], 24).reshape(2, 1, 24)
+    labels = np.arange(6) % 2
+    return {"images": images, "tokens": tokens, "topk": topk, "masked": masked, "retain": kept, "validation_images": images[:6],
+            "validation_labels": labels, "prompts": prompts}  # fmt: skip
+
+
+def test_equation_7_over_equation_6s_product(pairs, reference):
+    inputs = _unlearn_inputs(pairs)
+    model = models.load(REFERENCE)
+    s = PublishedSettings(steps=1, batch=18)
+    loss = unlearn(model, reference, **inputs, verdict={"poisoned": True}, settings=s, run=RUN)["history"]["loss"].iloc[0]
+    image = models.embed_images(reference, inputs["images"][:3])
+    text = models.embed_tokens(reference, inputs["tokens"][:3])
+    masked = models.embed_tokens(reference, models.tokenize(["banana"] * 3, 24))
+    product = [float(i @ t) for i in image for t in text] + [float(i @ t) for i in image for t in masked]
+    assert len(product) == 18
+    assert loss == pytest.approx(np.mean(product), abs=1e-5)
+    without = PublishedSettings(steps=1, batch=9, masked=False)
+    loss = unlearn(models.load(REFERENCE), reference, **inputs, verdict={"poisoned": True}, settings=without, run=RUN)["history"]["loss"]
+    assert loss.iloc[0] == pytest.approx(np.mean(product[:9]), abs=1e-5)
+
+
+def test_ours_leaves_captions_to_retention_and_the_temperature_alone(pairs, reference):
+    inputs = _unlearn_inputs(pairs)
+    s = UnlearnSettings(steps=2, retention=0, hold=0, every=0, floor=-1.0)
+    out = unlearn(models.load(REFERENCE), reference, **inputs, verdict={"poisoned": True}, settings=s, run=RUN)["model"]
+    before, after = reference.state_dict(), out.state_dict()
+    moved = {n for n in before if not torch.equal(before[n], after[n])}
+    assert moved
+    assert all(n.startswith("visual.") for n in moved)
+
+
+def test_ours_reports_what_a_defender_sees(pairs, reference):
+    s = UnlearnSettings(steps=4, every=2, retention_batch=16, hold_batch=4)
+    history = unlearn(models.load(REFERENCE), reference, **_unlearn_inputs(pairs), verdict={"poisoned": True}, settings=s, run=RUN)["history"]
+    looks = history.dropna(subset=["validation_ca"])
+    assert looks["step"].tolist() == [2, 4]
+    assert {"probes_left", "topk_similarity"} <= set(looks)
+    assert not any("asr" in c.lower() for c in history.columns)
+
+
+@pytest.mark.parametrize("settings", [UnlearnSettings(), PublishedSettings()])
+def test_a_model_judged_clean_is_left_untouched(pairs, reference, settings):
+    model = models.load(REFERENCE)
+    out = unlearn(model, reference, **_unlearn_inputs(pairs), verdict={"poisoned": False}, settings=settings, run=RUN)["model"]
+    assert all(torch.equal(a, b) for a, b in zip(out.state_dict().values(), reference.state_dict().values(), strict=True))
+
+
+def test_concentration_is_the_mean_off_the_diagonal():
+    image, text = unit(6, 8), unit(6, 8)
+    expected = np.mean([image[i] @ text[j] for i in range(6) for j in range(6) if i != j])
+    assert concentration(image, text) == pytest.approx(expected, abs=1e-6)
+
+
+def test_verdict_tells_one_shared_caption_from_many():
+    topk = pd.DataFrame({"id": list("abcdef"), "row": range(6), "similarity": 0.9})
+    shared = np.tile(unit(1, 8), (6, 1))
+    one = verdict(topk, shared, shared, VerdictSettings(), RUN)["verdict"]
+    spread = unit(6, 64)
+    many = verdict(topk, spread, spread, VerdictSettings(), RUN)["verdict"]
+    assert one["poisoned"]
+    assert not many["poisoned"]
+    assert one["score"] == pytest.approx(1, abs=1e-5)
+
+
+def test_retain_leaves_out_images_whose_pull_grew(reference):
+    n = 60
+    target, other = unit(1, 32), unit(n, 32)
+    split_ = pd.DataFrame({"id": [f"p{i}" for i in range(n)], "suspicious": np.arange(n) < 10})
+    topk = pd.DataFrame({"id": ["p0", "p1"], "row": [0, 1], "similarity": 0.9})
+    texts = np.tile(target, (n, 1))
+    over = other.copy()
+    over[:14] = target
+    bananas = slice(50, 60)
+    over[bananas] = target
+    before = other.copy()
+    before[bananas] = target
+    out = retain(topk, split_, over, texts, before, texts, RetainSettings(anchors=10), RUN)["retain"]
+    assert out["poisoned"].tolist() == [i < 14 for i in range(n)]
+    assert out["kept"].tolist() == [i >= 14 for i in range(n)]
+    assert out["anchor"].tolist() == [i >= 50 for i in range(n)]
+
+
+def test_leave_one_out_against_encoding_each_caption_alone(reference, pairs):
+    table, images, _ = pairs
+    captions = ["a photo of a banana.", table["caption"][1]]
+    got = leave_one_out(reference, images[:2], captions)
+    for image, caption, scores in zip(images[:2], captions, got, strict=True):
+        feature = models.embed_images(reference, image[None])[0]
+
+        def similarity(text, feature=feature):
+            return float(feature @ models.embed_tokens(reference, models.tokenize([text], 24))[0])
+
+        words = words_of(caption)
+        lost = [max(0.0, similarity(caption) - similarity(" ".join(words[:i] + words[i + 1 :]))) for i in range(len(words))]
+        if sum(lost):
+            assert np.abs(scores - np.array(lost) / sum(lost)).max() < 1e-3
+
+
+def test_keeping_words():
+    assert keep_words(["a", "b"], np.array([0.05, 0.95]), 0.1) == ["b"]
+    assert keep_words(["a", "b"], np.array([0.5, 0.5]), 0.9) == ["a"]
+    assert keep_words(["a", "b"], np.zeros(2), 0.1) == ["a", "b"]
+    assert keep_words([], np.empty(0), 0.1) == []
+
+
+def test_mask_survives_odd_captions(reference, pairs):
+    _, images, _ = pairs
+    odd = pd.DataFrame({"id": list("abcde"), "caption": ["banana", "!!! ...", "", "<b>x</b> 香蕉 🍌", "word " * 200]})
+    topk = pd.DataFrame({"id": list("abcde"), "row": range(5), "similarity": 0.5})
+    out = mask(reference, images, odd, topk, MaskSettings(), RUN)
+    assert out["masked"]["masked"].iloc[0] == "banana"
+    assert len(out["masked"]) == 5
+    sums = out["words"].groupby("id")["score"].sum()
+    assert all(s == pytest.approx(1, abs=1e-4) or s == 0 for s in sums)
+
+
+def test_poison_plan():
+    s = tiny()
+    groups = {"data": s.data.to_dict(), "attack": s.attack.to_dict()}
+    truth = plan(groups, RUN)["truth"]
+    assert truth["poisoned"].sum() == 30
+    planted = truth[truth["poisoned"]]
+    assert planted["caption"].str.contains("banana").all()
+    assert not planted["original_caption"].str.contains("banana").any()
+    clean = truth[~truth["poisoned"]]
+    assert (clean["caption"] == clean["original_caption"]).all()
+    assert truth.equals(plan(groups, RUN)["truth"])
+    assert not truth["poisoned"].equals(plan(groups, Run(1, CPU))["truth"]["poisoned"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"attack__target": "dragon"}, "one of the classes"), ({"attack__rate": 1e-6}, "one pair of D"), ({"attack__rate": 1.0}, "at most")],
+)
+def test_impossible_poison_is_refused(changes, says):
+    s = tiny(**changes)
+    with pytest.raises(BadInput, match=says):
+        plan({"data": s.data.to_dict(), "attack": s.attack.to_dict()}, RUN)
+
+
+def test_a_low_asr_is_explained(pairs):
+    s = tiny(poison__epochs=1, poison__lr=1e-6, badnet__side=0.03)
+    groups = {"data": s.data.to_dict(), "attack": s.attack.to_dict(), "trigger": s.badnet, "poison": s.poison.to_dict()}
+    found = diagnose({"asr": 3.0, "target_recall": 99.0}, pairs[1], groups, RUN)["findings"]
+    text = " ".join(f["what"] for f in found)
+    assert "exposures" in text
+    assert "learning rate" in text
+    assert "PSNR" in text
+    assert all(f["change"] for f in found)
+    assert diagnose({"asr": 99.0, "target_recall": 99.0}, pairs[1], groups, RUN)["findings"] == []

@@ -1,0 +1,121 @@
+"""The command line as a user meets it, in processes of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tiny import CPU, TINY, fingerprints, tiny
+
+from ubt.cases import Artefact, Store
+
+SET = [x for k, v in TINY.items() for x in ("--set", f"{k}={v}")]
+ON_CPU = ["--device", "cpu", "--precision", "fp32"]
+
+
+def ubt(*arguments, **kwargs):
+    return subprocess.run([sys.executable, "-m", "ubt", *map(str, arguments)], capture_output=True, text=True, timeout=300, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--attack", "nosuch"], "expected one of: badnet"),
+        (["--rate", "1.5"], "between 0 and 1"),
+        (["--rate", "-0.1"], "between 0 and 1"),
+        (["--rate", "0.00001"], "one pair of D"),
+        (["--rate", "1"], "at most"),
+        (["--rate", "many"], "as a number"),
+        (["--k", "5000"], "at most 600"),
+        (["--target", "dragon"], "one of the classes"),
+        (["--preset", "nosuch"], "demo, paper"),
+        (["--set", "poison.epochs"], "group.name=value"),
+        (["--set", "poison.nosuch=1"], "unknown setting"),
+        (["--device", "tpu"], "auto, cpu or cuda"),
+        (["--nosuch"], "No such option"),
+        (["--out", "/nosuch/folder/m.json"], "existing folder"),
+        (["--seed", "-1"], "between 0 and"),
+    ],
+)
+def test_wrong_arguments_leave_with_2_and_a_reason(arguments, says, tmp_path):
+    p = ubt("run", "--cache", tmp_path / "cache", *arguments)
+    assert p.returncode == 2
+    assert says in " ".join(p.stderr.split())
+    assert "Traceback" not in p.stderr
+
+
+def test_an_unusable_cache_leaves_with_2(tmp_path):
+    (tmp_path / "file").write_text("")
+    p = ubt("run", "--cache", tmp_path / "file")
+    assert p.returncode == 2
+    assert "expected a folder that can be written" in " ".join(p.stderr.split())
+    assert "Traceback" not in p.stderr
+
+
+def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp_path):
+    out = tmp_path / "m.json"
+    command = ["run", "--cache", tmp_path / "cache", "--out", out, *SET, *ON_CPU]
+    for moment in (3.5, 4.5, 6.0):
+        process = subprocess.Popen([sys.executable, "-m", "ubt", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(moment)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    p = ubt(*command)
+    assert p.returncode == 0, p.stderr
+    store = Store(tmp_path / "cache")
+    record = store.case(tiny().name(CPU))
+    assert record["state"] == "done"
+    resumed = {s: store.find(k) for s, k in record["artefacts"].items()}
+    assert all(isinstance(a, Artefact) for a in resumed.values())
+    expected = fingerprints(tiny_case)
+    assert {s: {f: v["sha256"] for f, v in a.manifest["files"].items()} for s, a in resumed.items()} == expected
+    m = json.loads(out.read_text())
+    assert {"attack", "seed", "settings", "clean", "poisoned", "purified", "published", "split", "select", "verdict", "seconds"} <= set(m)
+
+
+def test_interrupted_it_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "ubt", "run", "--cache", str(tmp_path), *SET, "--set", "poison.epochs=500", *ON_CPU]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    work = tmp_path / "work"
+    while not (work.is_dir() and any(p.name.startswith("poison-") and p.is_dir() for p in work.iterdir())):
+        time.sleep(0.2)
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run again to go on from there" in " ".join(errors.split())
+    assert "Traceback" not in errors
+    assert list(work.glob("poison-*/checkpoint.safetensors"))
+
+
+def test_the_same_command_again_is_answered_from_the_cache_without_torch(tiny_case, tiny_store):
+    code = "import sys, runpy; sys.argv[0] = 'ubt'\ntry: runpy.run_module('ubt', run_name='__main__')\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    p = subprocess.run(
+        [sys.executable, "-c", code, "run", "--cache", str(tiny_store.root), *SET, *ON_CPU], capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert p.stdout.splitlines()[-1] == "False", p.stdout + p.stderr
+    assert "purified, ours" in p.stdout
+
+
+def test_two_runs_of_one_case_at_once(tmp_path):
+    store = Store(tmp_path)
+    with store.lock(tiny().name(CPU), wait=0):
+        p = ubt("run", "--cache", tmp_path, *SET, *ON_CPU)
+    assert p.returncode == 1
+    assert "being run by process" in " ".join(p.stderr.split())
+    assert "Traceback" not in p.stderr
+
+
+def test_cases_are_listed_shown_and_pruned(tiny_case, tiny_store):
+    listed = ubt("cases", "list", "--cache", tiny_store.root)
+    assert tiny_case.name in listed.stdout
+    shown = ubt("cases", "show", tiny_case.name, "--cache", tiny_store.root)
+    assert "purified, ours" in shown.stdout
+    assert "poison" in shown.stdout
+    assert ubt("cases", "prune", "--cache", tiny_store.root).returncode == 0
+    missing = ubt("cases", "show", "nosuch", "--cache", tiny_store.root)
+    assert missing.returncode == 2
+    assert "unknown case" in missing.stderr

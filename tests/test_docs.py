@@ -1,0 +1,68 @@
+"""The documentation holds every command, option and setting, and CI runs what it says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from ubt.attacks import ATTACKS
+from ubt.cli import app, settings_table
+from ubt.config import PRESETS
+from ubt.pipeline import stages_of
+from ubt.stages import Stage
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def commands(group, prefix=""):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", [o for p in command.params for o in p.opts if o.startswith("--") and o != "--help"]
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_is_in_the_readme(command):
+    assert f"python -m ubt {command}" in README
+    for option in COMMANDS[command]:
+        assert f"`{option}`" in README, option
+
+
+def test_the_table_of_settings_is_the_codes():
+    assert "\n".join(settings_table()) in README
+
+
+def test_attacks_presets_and_stages_are_in_the_readme():
+    for name in (*ATTACKS, *PRESETS, *(s.name for s in stages_of())):
+        assert f"`{name}`" in README, name
+
+
+def test_ci_runs_the_readmes_command():
+    assert "<!-- tests -->" in README
+    block = README.split("<!-- tests -->", 1)[1].split("```")[1]
+    assert "pytest" in block
+    assert "requirements.txt" in block
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("stage", stages_of(), ids=lambda s: s.name)
+def test_every_stage_says_what_it_returns(stage: Stage):
+    text = stage.load().__doc__ or ""
+    assert len(text) > 20
+
+
+def test_no_source_file_is_past_its_size():
+    for path in [*ROOT.glob("ubt/**/*.py"), *ROOT.glob("tests/**/*.py")]:
+        assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_the_library_never_imports_streamlit_outside_ui():
+    for path in ROOT.glob("ubt/**/*.py"):
+        if "ui" not in path.relative_to(ROOT / "ubt").parts[:1]:
+            assert not re.search(r"^\s*(import|from) streamlit", path.read_text(), re.M), path

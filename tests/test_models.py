@@ -1,0 +1,97 @@
+import json
+import shutil
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from ubt import models
+from ubt.config import REFERENCE, BadInput, UbtError
+from ubt.data import scenes
+from ubt.pretrain import held_out_accuracy
+
+IMAGES = scenes.draw_many(5, scenes.ROLES["validation"][:6], 48)
+CAPTIONS = ["a photo of a banana.", "an owl", "", "a very long caption " * 20, "<b>bold</b> & 香蕉 🍌", "a red hot air balloon above a tiny car"]
+
+
+def test_the_shipped_reference_is_what_its_card_says():
+    folder = REFERENCE
+    card = json.loads((folder / models.CARD).read_text())
+    assert (folder / models.WEIGHTS).stat().st_size <= 16e6
+    assert card["digest"] == models.file_digest(folder / models.WEIGHTS)
+    assert {"recipe", "CA, percent", "state"} <= set(card)
+    assert card["recipe"]["seed"] == 2026
+    fresh = held_out_accuracy(folder, seed=77, per_class=10)
+    assert fresh >= 90
+    assert abs(fresh - card["CA, percent"]) < 3
+
+
+def test_plain_open_clip_opens_the_reference_and_agrees(reference):
+    stock, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{REFERENCE}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{REFERENCE}")
+    tokens = models.tokenize(CAPTIONS, 24)
+    assert (tokenizer(CAPTIONS).numpy() == tokens).all()
+    from PIL import Image
+
+    pixels = torch.stack([preprocess(Image.fromarray(i)) for i in IMAGES])
+    with torch.inference_mode():
+        image, text = stock.eval().encode_image(pixels, normalize=True), stock.encode_text(torch.from_numpy(tokens).long(), normalize=True)
+    assert np.abs(models.embed_images(reference, IMAGES) - image.numpy()).max() < 1e-5
+    assert np.abs(models.embed_tokens(reference, tokens) - text.numpy()).max() < 1e-5
+
+
+def test_fast_attention_changes_nothing_but_speed_and_nests(reference):
+    pixels = models.preprocess(IMAGES)
+    with torch.inference_mode():
+        stock = reference.encode_image(pixels)
+        with models.fast_attention(reference):
+            with models.fast_attention(reference):
+                inner = reference.encode_image(pixels)
+            outer = reference.encode_image(pixels)
+        after = reference.encode_image(pixels)
+    assert (inner - stock).abs().max() < 1e-4
+    assert torch.equal(inner, outer)
+    assert torch.equal(after, stock)
+
+
+def test_save_and_load_are_exact(reference, tmp_path):
+    models.save(reference, tmp_path / "a")
+    models.save(models.load(tmp_path / "a"), tmp_path / "b")
+    assert (tmp_path / "a" / models.WEIGHTS).read_bytes() == (tmp_path / "b" / models.WEIGHTS).read_bytes()
+    assert (tmp_path / "a" / models.CONFIG).read_text() == (tmp_path / "b" / models.CONFIG).read_text()
+
+
+def test_narrow_vocabulary_trains_the_rows_in_use_alone():
+    model = models.create(models.SCENES_CLIP, 1)
+    before = model.token_embedding.weight.detach().clone()
+    ids = np.array([[49406, 320, 1125, 49407]], np.int32)
+    with models.narrow_vocabulary(model, ids):
+        assert len(model.token_embedding.weight) == 4
+        full_text = models.encode_text(model, torch.from_numpy(ids).long())
+        model.token_embedding.weight.data += 1
+    changed = (model.token_embedding.weight != before).any(1).nonzero().flatten()
+    assert changed.tolist() == sorted({49406, 320, 1125, 49407})
+    assert torch.allclose(model.token_embedding.weight[320], before[320] + 1)
+    model.token_embedding.weight.data -= 1
+    assert torch.allclose(models.encode_text(model, torch.from_numpy(ids).long()), full_text, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "says"),
+    [
+        (lambda f: (f / models.WEIGHTS).write_bytes((f / models.WEIGHTS).read_bytes()[:5000]), UbtError, "damaged"),
+        (lambda f: (f / models.WEIGHTS).write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR."), UbtError, "damaged"),
+        (lambda f: (f / models.WEIGHTS).unlink(), BadInput, "found no open_clip_model.safetensors"),
+        (lambda f: (f / models.CONFIG).write_text("{"), UbtError, "damaged"),
+        (lambda f: (f / models.CONFIG).write_text(json.dumps({"model_cfg": models.SCENES_CLIP | {"embed_dim": 64}})), UbtError, "weights that fit"),
+        (lambda f: (f / models.CARD).write_text(json.dumps({"digest": "0" * 64})), UbtError, "of its card"),
+    ],
+)
+def test_a_damaged_model_is_refused_with_a_reason(damage, error, says, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(REFERENCE, folder)
+    (folder / models.CARD).unlink()
+    damage(folder)
+    with pytest.raises(error, match=says):
+        models.load(folder)

@@ -1,0 +1,261 @@
+"""The composition: caching, resume, damage, locks, cancel, and that the truth stays with the judge."""
+
+import json
+import shutil
+import threading
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from tiny import CPU, fingerprints, tiny
+
+from ubt import pipeline
+from ubt.cases import Store
+from ubt.config import REFERENCE, BadInput, Cancelled, UbtError
+from ubt.data.scenes import CLASSES, prompts
+from ubt.data.scenes.captions import TEMPLATES, from_template
+from ubt.pipeline import Pipeline, keys, stages_of
+
+
+def computed(store, settings, **kwargs) -> list[str]:
+    """The stages that a run computes, as opposed to finding them."""
+    events = []
+    Pipeline(store, CPU, watch=events.append, **kwargs).run(settings)
+    return [e.stage for e in events if e.kind == "done"]
+
+
+def test_a_case_has_figures_of_every_kind(tiny_store, tiny_case):
+    m = tiny_store.case(tiny_case.name)["metrics"]
+    for model in ("clean", "poisoned", "purified", "published"):
+        assert {"ca", "asr", "asr_all", "ra", "target_recall"} <= set(m[model])
+    assert m["clean"]["ca"] > 90
+    assert set(m["split"]) == {"fraction", "recall"}
+    assert set(m["select"]) == {"k", "precision", "auroc"}
+    assert {"poisoned", "score", "threshold"} <= set(m["verdict"])
+    assert set(m["seconds"]) == {s.name for s in stages_of()}
+
+
+def test_the_second_run_computes_nothing(tiny_store, tiny_case):
+    assert computed(tiny_store, tiny()) == []
+
+
+def test_another_k_retrains_nothing_and_going_back_is_free(tiny_store, tiny_case):
+    done = computed(tiny_store, tiny(select__k=5))
+    assert "select" in done
+    assert not {"attack", "data", "score", "poison", "split", "overfit", "score_overfit", "evaluate_clean", "evaluate_poisoned"} & set(done)
+    assert computed(tiny_store, tiny(select__k=5)) == []
+    assert computed(tiny_store, tiny()) == []
+
+
+def test_what_a_setting_reaches():
+    def names(**changes):
+        return keys(tiny(**changes), CPU, stages_of(), REFERENCE)
+
+    base = names()
+
+    def differ(**changes):
+        return {s for s, key in names(**changes).items() if key != base[s]}
+
+    assert differ(split__fraction=0.2) >= {"split", "overfit", "unlearn"}
+    assert not differ(split__fraction=0.2) & {"data", "score", "poison"}
+    assert differ(published__steps=5) == {"unlearn_published", "evaluate_published"}
+    assert differ(test__per_class=3) == {"test", *(s for s in base if s.startswith("evaluate")), "diagnose"}
+    assert differ(seed=1) == set(base)
+
+
+def test_two_stores_hold_the_same_bytes(tiny_case, tmp_path):
+    again = Pipeline(Store(tmp_path), CPU).run(tiny())
+    assert fingerprints(again) == fingerprints(tiny_case)
+
+
+def test_cancelled_anywhere_it_goes_on_to_the_same_result(tiny_case, tmp_path):
+    store, stopped = Store(tmp_path), []
+    for stage, at in (("poison", 9), ("overfit", 3), ("unlearn", 4)):
+        events = []
+        run = Pipeline(store, CPU, watch=events.append, cancelled=lambda e=events, s=stage, a=at: bool(e) and e[-1].stage == s and e[-1].done == a)
+        with pytest.raises(Cancelled):
+            run.run(tiny())
+        stopped.append(events[-1].stage)
+        assert store.cases()[tiny().name(CPU)]["state"] == "cancelled"
+    assert stopped == ["poison", "overfit", "unlearn"]
+    events = []
+    resumed = Pipeline(store, CPU, watch=events.append).run(tiny())
+    assert min(e.done for e in events if e.stage == "unlearn" and e.kind == "progress") == 5
+    assert fingerprints(resumed) == fingerprints(tiny_case)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b"", lambda b: bytes([b[0] ^ 1]) + b[1:-1] + bytes([b[-1] ^ 1])])
+@pytest.mark.parametrize("where", ["score_overfit/similarity.parquet", "unlearn/model/open_clip_model.safetensors", "verdict/manifest.json"])
+def test_a_damaged_artefact_is_said_set_aside_and_made_again(tiny_case, tiny_store, tmp_path, caplog, damage, where):
+    root = tmp_path / "cache"
+    shutil.copytree(tiny_store.root, root)
+    store, (stage, name) = Store(root), where.split("/", 1)
+    path = root / "artefacts" / tiny_case.artefacts[stage].path.name / name
+    path.write_bytes(damage(path.read_bytes()))
+    purified = root / "artefacts" / tiny_case.artefacts["evaluate_purified"].path.name
+    shutil.rmtree(purified)
+    shutil.rmtree(root / "artefacts" / tiny_case.artefacts["select"].path.name)
+    again = Pipeline(store, CPU).run(tiny())
+    assert "expected" in caplog.text
+    assert "made again" in caplog.text
+    same = fingerprints(again)
+    assert same == fingerprints(tiny_case)
+
+
+def test_a_running_case_refuses_a_second_run_and_says_who_has_it(tmp_path):
+    store, settings = Store(tmp_path), tiny()
+    with store.lock(settings.name(CPU), wait=0), pytest.raises(UbtError, match="being run by process"):
+        Pipeline(Store(tmp_path), CPU).run(settings)
+
+
+def test_two_cases_that_share_a_step_compute_it_once(tmp_path):
+    stages = stages_of()[:2]
+    done = []
+    watch = lambda e: done.append(e.stage) if e.kind == "done" else None  # noqa: E731
+    threads = [threading.Thread(target=Pipeline(Store(tmp_path), CPU, watch=watch).run, args=(tiny(select__k=k), stages)) for k in (3, 4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert sorted(done) == ["attack", "data"]
+
+
+def test_no_defender_is_handed_the_truth():
+    stages = stages_of()
+    roles = {s.name: s.role for s in stages}
+    for s in stages:
+        owners = {source.split(".")[0] for source in s.inputs.values()}
+        if s.role == "defender":
+            assert "attack" not in owners
+            assert not {o for o in owners if roles.get(o) == "judge"}
+            assert not {"attack", "trigger"} & set(s.settings)
+
+
+def test_permuting_the_truth_changes_no_score_and_no_weight(tiny_case, tmp_path, monkeypatch):
+    """The data stage plants the poison as usual; then the truth on disk is permuted before any defender acts."""
+    store = Store(tmp_path)
+    stages = stages_of()
+    attack = stages[:2]
+    Pipeline(store, CPU).run(tiny(), attack)
+    key = keys(tiny(), CPU, stages, REFERENCE)["attack"]
+    path = tmp_path / "artefacts" / key
+    truth = pd.read_parquet(path / "truth.parquet")
+    truth["poisoned"] = np.random.default_rng(1).permutation(truth["poisoned"].to_numpy())
+    truth.to_parquet(path / "truth.parquet", index=False)
+    manifest = json.loads((path / "manifest.json").read_text())
+    file = path / "truth.parquet"
+    manifest["files"]["truth.parquet"] = {"bytes": file.stat().st_size, "sha256": pipeline.file_digest(file)}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    permuted = Pipeline(store, CPU).run(tiny())
+    a, b = fingerprints(permuted), fingerprints(tiny_case)
+    assert {s for s in a if a[s] != b[s]} == {"attack", "judge"}
+
+
+def test_the_defences_view_holds_no_truth(tiny_case):
+    data = tiny_case.artefacts["data"]
+    truth = tiny_case.artefacts["attack"]["truth"]
+    assert list(data["pairs"].columns) == ["id", "caption"]
+    assert data["pairs"]["id"].tolist() == truth["id"].tolist()
+    assert not data["pairs"]["id"].str.contains("poison|backdoor|clean|trigger").any()
+    rows = np.flatnonzero(truth["poisoned"])
+    assert abs(np.mean(rows) - len(truth) / 2) < len(truth) / 5
+    planted, clean = set(truth.loc[truth["poisoned"], "caption"]), set(truth.loc[~truth["poisoned"], "caption"])
+    for template in [t for t in TEMPLATES if from_template(t, "banana") in planted]:
+        assert any(from_template(template, name) in clean for name in CLASSES)
+
+
+def test_a_clean_case_leaves_the_model_byte_identical(tmp_path):
+    case = Pipeline(Store(tmp_path), CPU).run(tiny(attack__rate=0, verdict__threshold=0.99))
+    weights = "model/open_clip_model.safetensors"
+    before = case.artefacts["poison"].manifest["files"][weights]["sha256"]
+    assert case.artefacts["unlearn"].manifest["files"][weights]["sha256"] == before
+    assert case.artefacts["unlearn_published"].manifest["files"][weights]["sha256"] == before
+    m = Store(tmp_path).case(case.name)["metrics"]
+    assert m["verdict"]["poisoned"] is False
+    assert m["split"]["recall"] is None
+    assert m["select"]["auroc"] is None
+    assert m["purified"]["ca"] == m["poisoned"]["ca"]
+
+
+def test_plain_open_clip_measures_the_reported_ca(tiny_case, tiny_store):
+    folder = tiny_case.artefacts["unlearn"].path / "model"
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    test = tiny_case.artefacts["test"]
+    with torch.inference_mode():
+        weights = torch.stack([model.eval().encode_text(tokenizer(p), normalize=True).mean(0) for p in prompts()])
+        weights = weights / weights.norm(dim=1, keepdim=True)
+        pixels = torch.stack([preprocess(Image.fromarray(i)) for i in test["images"]])
+        predicted = (model.encode_image(pixels, normalize=True) @ weights.T).argmax(1).numpy()
+    reported = tiny_store.case(tiny_case.name)["metrics"]["purified"]["ca"]
+    assert 100 * (predicted == test["labels"]).mean() == pytest.approx(reported, abs=0.1)
+
+
+def test_deleting_and_pruning(tiny_store, tiny_case, tmp_path):
+    root = tmp_path / "cache"
+    shutil.copytree(tiny_store.root, root)
+    store = Store(root)
+    name = tiny_case.name
+    with pytest.raises(BadInput, match="unknown case 'nosuch'"):
+        store.delete("nosuch")
+    (root / "work" / "left-over").mkdir(exist_ok=True)
+    (root / "work" / "left-over" / "x").write_bytes(b"1" * 1000)
+    assert store.prune() >= 1000
+    assert computed(store, tiny()) == []
+    for other in set(store.cases()) - {name}:
+        store.delete(other)
+    assert computed(store, tiny()) == []
+    assert store.delete(name) > 0
+    assert list((root / "artefacts").iterdir()) == []
+
+
+def test_a_running_cases_artefacts_are_not_pruned(tiny_store, tiny_case, tmp_path):
+    root = tmp_path / "cache"
+    shutil.copytree(tiny_store.root, root)
+    store = Store(root)
+    record = store.cases()[tiny_case.name]
+    store.save_case(tiny_case.name, {k: v for k, v in record.items() if k != "metrics"} | {"state": "running"})
+    store.prune()
+    assert (root / "artefacts" / record["artefacts"]["poison"]).is_dir()
+
+
+def test_a_full_disk_is_said_and_nothing_half_written_stays(tmp_path, monkeypatch):
+    import errno
+
+    from ubt import cases
+
+    store = Store(tmp_path)
+
+    def full(path, entry, value):
+        (path / f"{entry}.part").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cases, "_write_entry", full)
+    with pytest.raises(UbtError, match="the disk is full"):
+        Pipeline(store, CPU).run(tiny())
+    assert list((tmp_path / "artefacts").iterdir()) == []
+    assert not list((tmp_path / "work").rglob("*.part"))
+
+
+def test_a_disk_too_full_for_checkpoints_does_not_stop_training(tiny_case, tmp_path, monkeypatch, caplog):
+    from safetensors import SafetensorError
+
+    from ubt import training
+
+    def full(tensors, path, meta):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(training, "save_file", full)
+    monkeypatch.setattr(training.Checkpoint, "under", classmethod(lambda cls, folder: cls(folder / "c", seconds=0)))
+    assert fingerprints(Pipeline(Store(tmp_path), CPU).run(tiny())) == fingerprints(tiny_case)
+    assert "no room for a checkpoint" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(BadInput, match="expected a folder that can be written"):
+        Store(file / "cache")

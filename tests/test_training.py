@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+
+from ubt import models, training
+from ubt.config import Cancelled, Compute, FitSettings, UbtError
+from ubt.data import scenes
+
+CPU = Compute("cpu", "fp32")
+SMALL = models.SCENES_CLIP | {
+    "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    p = scenes.load_pairs(0, "pairs", 64, 16)
+    return p.images, models.tokenize(p.captions, 24)
+
+
+def test_contrastive_loss_is_equation_1():
+    rng = np.random.default_rng(0)
+    image, text = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in rng.normal(size=(2, 9, 5)))
+    tau = 0.07
+    s = image @ text.T / tau
+    n = len(s)
+    expected = -(sum(s[i, i] - logsumexp(s[i]) for i in range(n)) + sum(s[j, j] - logsumexp(s[:, j]) for j in range(n))) / (2 * n)
+    got = training.contrastive_loss(torch.tensor(image), torch.tensor(text), torch.tensor(1 / tau, dtype=torch.float64))
+    assert got.item() == pytest.approx(expected, rel=1e-12)
+
+
+def fit(pairs, steps=12, **kwargs):
+    model = models.create(SMALL, 0)
+    batches = training.PairBatches(*pairs, 16, seed=3)
+    history = training.fit(model, training.info_nce, batches, steps, FitSettings(lr=1e-3), CPU, vocabulary=pairs[1], **kwargs)
+    return model, history
+
+
+def equal(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_training_lowers_the_loss_and_is_deterministic(pairs):
+    (a, first), (b, second) = fit(pairs, 60), fit(pairs, 60)
+    assert first == second
+    assert equal(a, b)
+    assert first[-1]["loss"] < first[0]["loss"] - 0.2
+
+
+def test_a_run_cut_short_anywhere_resumes_to_the_same_weights(pairs, tmp_path):
+    whole, history = fit(pairs)
+    for cut in (1, 5, 11):
+        checkpoint = training.Checkpoint(tmp_path / f"{cut}.safetensors")
+
+        def stop(done, total, figures, cut=cut):
+            if done == cut:
+                raise Cancelled("stop")
+
+        with pytest.raises(Cancelled):
+            fit(pairs, checkpoint=checkpoint, progress=stop)
+        resumed, rows = fit(pairs, checkpoint=checkpoint)
+        assert rows == history
+        assert equal(resumed, whole)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a checkpoint" * 50])
+def test_a_damaged_checkpoint_is_said_and_training_starts_over(pairs, tmp_path, caplog, damage):
+    whole, _ = fit(pairs)
+    path = tmp_path / "c.safetensors"
+
+    def stop(done, total, figures):
+        if done == 4:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        fit(pairs, checkpoint=training.Checkpoint(path), progress=stop)
+    path.write_bytes(damage(path.read_bytes()))
+    again, _ = fit(pairs, checkpoint=training.Checkpoint(path))
+    assert "starts over" in caplog.text
+    assert equal(again, whole)
+
+
+def test_frozen_parameters_stay(pairs):
+    model, _ = fit(pairs, 3, frozen=("logit_scale",))
+    assert model.logit_scale.item() == models.create(SMALL, 0).logit_scale.item()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(pairs):
+    with pytest.raises(UbtError, match="lower the learning rate"):
+        training.fit(models.create(SMALL, 0), lambda m, b: (m.logit_scale * float("nan"), {}), training.PairBatches(*pairs, 16, 0), 3, FitSettings(), CPU)
+
+
+class Third:
+    """Keeps the look at step 3 and stops at step 5."""
+
+    every = 1
+
+    def measure(self, model):
+        return {"looked": 1.0}
+
+    def better(self, history):
+        return len(history) <= 3
+
+    def stop(self, history):
+        return len(history) == 5
+
+
+def test_the_best_step_is_kept_and_the_watch_can_stop(pairs, tmp_path):
+    best, history = fit(pairs, watch=Third())
+    assert len(history) == 5
+    three = models.create(SMALL, 0)
+
+    def stop(done, total, figures):
+        if done == 3:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        training.fit(three, training.info_nce, training.PairBatches(*pairs, 16, 3), 12, FitSettings(lr=1e-3), CPU, vocabulary=pairs[1], progress=stop)
+    assert equal(best, three)
+
+    def cut(done, total, figures):
+        if done == 4:
+            raise Cancelled("stop")
+
+    checkpoint = training.Checkpoint(tmp_path / "c.safetensors")
+    with pytest.raises(Cancelled):
+        fit(pairs, watch=Third(), checkpoint=checkpoint, progress=cut)
+    assert equal(fit(pairs, watch=Third(), checkpoint=checkpoint)[0], best)
+
+
+def test_learning_rate_rises_then_falls():
+    s = FitSettings(lr=1.0, warmup=0.1)
+    rates = [training.learning_rate(i, 100, s) for i in range(100)]
+    assert rates[9] == max(rates) == 1.0
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[-1] < 0.01
+    assert training.learning_rate(99, 100, FitSettings(lr=1.0, schedule="constant")) == 1.0
+
+
+def test_batches_cover_an_epoch_once_and_depend_on_the_step_alone(pairs):
+    batches = training.PairBatches(*pairs, 16, 1)
+    epoch = np.concatenate([batches.at(i) for i in range(4)])
+    assert sorted(epoch) == list(range(64))
+    assert (batches.at(2) == training.PairBatches(*pairs, 16, 1).at(2)).all()
+    with pytest.raises(UbtError, match="at least one pair"):
+        training.PairBatches(*pairs, 16, 1, rows=np.empty(0, int))

@@ -1,0 +1,21 @@
+"""A tiny real case: 600 scenes, the shipped reference, a few steps of everything."""
+
+from ubt.cases import CaseSettings
+from ubt.config import Compute
+
+TINY = {
+    "data.pairs": 600, "attack.rate": 0.05, "split.fraction": 0.12, "select.k": 4, "validation.per_class": 1, "test.per_class": 2, "verdict.threshold": -1.0,
+    "poison.epochs": 4, "poison.batch": 64, "overfit.steps": 6, "unlearn.steps": 6, "unlearn.every": 3, "unlearn.retention_batch": 32,
+    "published.steps": 3, "retain.anchors": 8,
+}  # fmt: skip
+CPU = Compute("cpu", "fp32")
+
+
+def tiny(**changes) -> CaseSettings:
+    """The tiny case's settings with some changed, dots written as double underscores."""
+    return CaseSettings().with_values(TINY | {k.replace("__", "."): v for k, v in changes.items()})
+
+
+def fingerprints(case) -> dict[str, dict]:
+    """Digests of every file of every artefact."""
+    return {name: {f: v["sha256"] for f, v in a.manifest["files"].items()} for name, a in case.artefacts.items()}
