@@ -8,6 +8,5 @@ def test_bench_measures_both_sides_in_one_run():
         r = result[name]
         assert r["ours"] > 0
         assert r["bare"] > 0
-        assert r["ratio"] == r["ours"] / r["bare"]
         assert 0 < r["peak_share"] < 1.5
     assert result["draw"] > 0

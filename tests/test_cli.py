@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import time
 import pytest
 from tiny import CPU, TINY, fingerprints, tiny
 
+from ubt import models
 from ubt.cases import Artefact, Store
+from ubt.pipeline import Pipeline, stages_of
 
 SET = [x for k, v in TINY.items() for x in ("--set", f"{k}={v}")]
 ON_CPU = ["--device", "cpu", "--precision", "fp32"]
@@ -30,6 +33,8 @@ def ubt(*arguments, **kwargs):
         (["--rate", "1"], "at most"),
         (["--rate", "many"], "as a number"),
         (["--k", "5000"], "at most 600"),
+        (["--k", "1"], "at least 2"),
+        (["--out", "/dev/null"], "regular file"),
         (["--target", "dragon"], "one of the classes"),
         (["--preset", "nosuch"], "demo, paper"),
         (["--set", "poison.epochs"], "group.name=value"),
@@ -74,6 +79,52 @@ def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp
     assert {s: {f: v["sha256"] for f, v in a.manifest["files"].items()} for s, a in resumed.items()} == expected
     m = json.loads(out.read_text())
     assert {"attack", "seed", "settings", "clean", "poisoned", "purified", "published", "split", "select", "verdict", "seconds"} <= set(m)
+
+
+def test_killed_in_training_it_resumes_from_the_checkpoint(tmp_path):
+    settings, events = tiny(poison__epochs=10), []
+    whole = Pipeline(Store(tmp_path / "whole"), CPU).run(settings, stages_of()[:4])
+    command = ["run", "--cache", tmp_path / "cut", *SET, "--set", "poison.epochs=10", *ON_CPU]
+    environment = os.environ | {"UBT_CHECKPOINT_SECONDS": "0.2"}
+    process = subprocess.Popen([sys.executable, "-m", "ubt", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "cut").glob("work/poison-*/checkpoint.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    resumed = Pipeline(Store(tmp_path / "cut"), CPU, watch=events.append).run(settings, stages_of()[:4])
+    steps = [e.done for e in events if e.stage == "poison" and e.kind == "progress"]
+    assert steps[0] > 1
+    assert steps[-1] == 10 * (600 // 64)
+    assert fingerprints(resumed) == fingerprints(whole)
+
+
+def test_a_damaged_input_is_mended_on_the_way(tiny_store, tiny_case, tmp_path):
+    root = tmp_path / "cache"
+    shutil.copytree(tiny_store.root, root)
+    path = root / "artefacts" / tiny_case.artefacts["data"].path.name / "images.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    p = ubt("run", "--cache", root, *SET, "--set", "poison.lr=0.0004", *ON_CPU)
+    assert p.returncode == 0, p.stderr
+    assert "set aside and made again" in " ".join(p.stderr.split())
+    assert "Traceback" not in p.stderr
+
+
+def test_pretraining_twice_into_one_folder_gives_the_second_model(tmp_path):
+    small = ["--scenes", "1000", "--epochs", "1", "--out", tmp_path / "model", *ON_CPU]
+    cards = []
+    for seed in ("1", "2"):
+        p = ubt("pretrain", "--seed", seed, *small)
+        assert p.returncode == 0, p.stderr
+        models.load(tmp_path / "model")
+        cards.append(json.loads((tmp_path / "model" / models.CARD).read_text()))
+    assert [c["recipe"]["seed"] for c in cards] == [1, 2]
+    assert cards[0]["digest"] != cards[1]["digest"]
+    assert {p.name for p in (tmp_path / "model").iterdir()} == {models.CARD, models.CONFIG, models.WEIGHTS}
+    (tmp_path / "file").write_text("")
+    assert ubt("pretrain", "--out", tmp_path / "file" / "x").returncode == 2
 
 
 def test_interrupted_it_says_how_to_go_on(tmp_path):

@@ -19,6 +19,7 @@ def test_settings_survive_json(preset):
         ("attack.name", "nosuch", "expected one of: badnet"),
         ("split.fraction", -0.1, "between 0 and 1"),
         ("select.k", 10_000, "at most 600"),
+        ("select.k", 1, "at least 2"),
         ("poison.epochs", 0, "at least 1"),
         ("poison.epochs", "many", "type int"),
         ("poison.nosuch", 1, "unknown setting"),

@@ -66,3 +66,7 @@ def test_the_library_never_imports_streamlit_outside_ui():
     for path in ROOT.glob("ubt/**/*.py"):
         if "ui" not in path.relative_to(ROOT / "ubt").parts[:1]:
             assert not re.search(r"^\s*(import|from) streamlit", path.read_text(), re.M), path
+
+
+def test_no_placeholder_is_left_in_the_readme():
+    assert not re.search(r"^(RESULTS|SETTINGS|VERDICT|BENCH)|\b(VERDICT|BENCH)\.", README, re.M)

@@ -85,6 +85,8 @@ def test_narrow_vocabulary_trains_the_rows_in_use_alone():
         (lambda f: (f / models.WEIGHTS).unlink(), BadInput, "found no open_clip_model.safetensors"),
         (lambda f: (f / models.CONFIG).write_text("{"), UbtError, "damaged"),
         (lambda f: (f / models.CONFIG).write_text(json.dumps({"model_cfg": models.SCENES_CLIP | {"embed_dim": 64}})), UbtError, "weights that fit"),
+        (lambda f: (f / models.CARD).write_text("{"), UbtError, "card with a digest"),
+        (lambda f: (f / models.CONFIG).write_text(json.dumps({"model_cfg": {"nosuch": 1}})), UbtError, "damaged"),
         (lambda f: (f / models.CARD).write_text(json.dumps({"digest": "0" * 64})), UbtError, "of its card"),
     ],
 )

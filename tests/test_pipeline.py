@@ -42,6 +42,13 @@ def test_the_second_run_computes_nothing(tiny_store, tiny_case):
     assert computed(tiny_store, tiny()) == []
 
 
+def test_running_a_few_stages_of_a_finished_case_forgets_nothing(tiny_store, tiny_case):
+    before = tiny_store.record(tiny_case.name)
+    Pipeline(tiny_store, CPU).run(tiny(), stages_of()[:3])
+    after = tiny_store.record(tiny_case.name)
+    assert {k: after[k] for k in ("artefacts", "metrics", "state")} == {k: before[k] for k in ("artefacts", "metrics", "state")}
+
+
 def test_another_k_retrains_nothing_and_going_back_is_free(tiny_store, tiny_case):
     done = computed(tiny_store, tiny(select__k=5))
     assert "select" in done
@@ -88,7 +95,9 @@ def test_cancelled_anywhere_it_goes_on_to_the_same_result(tiny_case, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b"", lambda b: bytes([b[0] ^ 1]) + b[1:-1] + bytes([b[-1] ^ 1])])
-@pytest.mark.parametrize("where", ["score_overfit/similarity.parquet", "unlearn/model/open_clip_model.safetensors", "verdict/manifest.json"])
+@pytest.mark.parametrize(
+    "where", ["score_overfit/similarity.parquet", "unlearn/model/open_clip_model.safetensors", "verdict/manifest.json", "judge/detection.json"]
+)
 def test_a_damaged_artefact_is_said_set_aside_and_made_again(tiny_case, tiny_store, tmp_path, caplog, damage, where):
     root = tmp_path / "cache"
     shutil.copytree(tiny_store.root, root)
@@ -210,6 +219,34 @@ def test_deleting_and_pruning(tiny_store, tiny_case, tmp_path):
     assert computed(store, tiny()) == []
     assert store.delete(name) > 0
     assert list((root / "artefacts").iterdir()) == []
+
+
+def test_damaged_records_and_manifests_cost_nobody_their_results(tiny_store, tiny_case, tmp_path):
+    root = tmp_path / "cache"
+    shutil.copytree(tiny_store.root, root)
+    store = Store(root)
+    (root / "artefacts" / tiny_case.artefacts["select"].path.name / "manifest.json").write_text("{")
+    store.prune()
+    assert (root / "artefacts" / tiny_case.artefacts["poison"].path.name).is_dir()
+    (root / "cases" / tiny_case.name / "case.json").write_text("{}")
+    with pytest.raises(UbtError, match="damaged"):
+        store.prune()
+    assert (root / "artefacts" / tiny_case.artefacts["poison"].path.name).is_dir()
+
+
+def test_pruning_keeps_what_an_interrupted_case_resumes_from(tmp_path):
+    store, events = Store(tmp_path), []
+
+    def at_step_five() -> bool:
+        return bool(events) and (events[-1].stage, events[-1].done) == ("poison", 5)
+
+    with pytest.raises(Cancelled):
+        Pipeline(store, CPU, watch=events.append, cancelled=at_step_five).run(tiny())
+    store.prune()
+    assert list((tmp_path / "work").glob("poison-*/checkpoint.safetensors"))
+    record = store.cases()[tiny().name(CPU)]
+    store.save_case(tiny().name(CPU), record | {"state": "running"})
+    assert store.cases()[tiny().name(CPU)]["state"] == "interrupted"
 
 
 def test_a_running_cases_artefacts_are_not_pruned(tiny_store, tiny_case, tmp_path):

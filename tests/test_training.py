@@ -65,7 +65,11 @@ def test_a_run_cut_short_anywhere_resumes_to_the_same_weights(pairs, tmp_path):
         assert equal(resumed, whole)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a checkpoint" * 50])
+def one_bit(content: bytes) -> bytes:
+    return content[:-9] + bytes([content[-9] ^ 64]) + content[-8:]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a checkpoint" * 50, one_bit])
 def test_a_damaged_checkpoint_is_said_and_training_starts_over(pairs, tmp_path, caplog, damage):
     whole, _ = fit(pairs)
     path = tmp_path / "c.safetensors"
@@ -128,6 +132,14 @@ def test_the_best_step_is_kept_and_the_watch_can_stop(pairs, tmp_path):
     with pytest.raises(Cancelled):
         fit(pairs, watch=Third(), checkpoint=checkpoint, progress=cut)
     assert equal(fit(pairs, watch=Third(), checkpoint=checkpoint)[0], best)
+
+
+def test_scenes_are_trained_on_without_storing_them(pairs):
+    indices = scenes.ROLES["pairs"][:64]
+    stored, history = fit(pairs, 3)
+    streamed, rows = fit((scenes.Drawn(0, indices, 16), pairs[1]), 3)
+    assert rows == history
+    assert equal(stored, streamed)
 
 
 def test_learning_rate_rises_then_falls():

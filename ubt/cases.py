@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from ubt.attacks import ATTACKS, AttackSettings
 from ubt.attacks.badnet import BadNetSettings
-from ubt.config import PRESETS, BadInput, Compute, Settings, UbtError, digest, disk_full, file_digest, setting
+from ubt.config import PRESETS, BadInput, Compute, Settings, UbtError, digest, disk_full, file_digest, replace_file, setting
 from ubt.stages.data import DataSettings, LabelledSettings
 from ubt.stages.mask import MaskSettings
 from ubt.stages.overfit import OverfitSettings
@@ -97,8 +97,9 @@ class Artefact:
             raise UbtError(f"{self.path.name}: expected one of the entries {', '.join(self.manifest['entries'])}, got {entry!r}")
         kind = self.manifest["entries"][entry]
         for name, expected in self.manifest["files"].items():
-            if name.split("/")[0].split(".")[0] == entry and file_digest(self.path / name) != expected["sha256"]:
-                raise DamagedArtefact(f"{self.path / name}: expected the bytes its manifest describes, got others")
+            path = self.path / name
+            if name.split("/")[0].split(".")[0] == entry and not (path.is_file() and file_digest(path) == expected["sha256"]):
+                raise DamagedArtefact(f"{path}: expected the bytes its manifest describes, got others")
         return _READ[kind](self.path, entry)
 
     def check(self) -> None:
@@ -175,28 +176,32 @@ class Store:
         except OSError as e:
             raise BadInput(f"cache: expected a folder that can be written, got {self.root} ({e.strerror}); choose another with --cache") from None
 
-    def find(self, key: str) -> Artefact | None:
-        """The finished artefact `key`, or None. A damaged one is set aside under `work/` with a warning, and None."""
-        import logging
+    def open(self, key: str) -> Artefact | None:
+        """The finished artefact `key`, or None if there is none.
 
+        Raises:
+            DamagedArtefact: it is not what its manifest says.
+        """
         path = self.root / "artefacts" / key
         if not path.is_dir():
             return None
         try:
-            try:
-                artefact = Artefact(path, json.loads((path / MANIFEST).read_text()))
-                artefact.check()
-                return artefact
-            except (OSError, ValueError, KeyError) as e:
-                raise DamagedArtefact(f"{path / MANIFEST}: expected a readable manifest, got {e}") from None
-        except DamagedArtefact as e:
-            logging.getLogger("ubt").warning("%s; it is set aside and made again", e)
-            self.set_aside(key)
-            return None
+            artefact = Artefact(path, json.loads((path / MANIFEST).read_text()))
+            artefact.check()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            raise DamagedArtefact(f"{path / MANIFEST}: expected a readable manifest, got a damaged one ({e!r})") from None
+        return artefact
+
+    def find(self, key: str) -> Artefact | None:
+        """The finished artefact `key`, or None if there is none or it is damaged."""
+        with contextlib.suppress(DamagedArtefact):
+            return self.open(key)
+        return None
 
     def set_aside(self, key: str) -> None:
-        """Move a damaged artefact out of the way; `prune` deletes it."""
-        (self.root / "artefacts" / key).rename(self.root / "work" / f"damaged-{key}-{time.time_ns()}")
+        """Move a damaged artefact out of the way, its step being held alone; `prune` deletes it."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.root / "artefacts" / key).rename(self.root / "work" / f"damaged-{key}-{time.time_ns()}")
 
     def scratch(self, key: str) -> Path:
         """The folder of a step under way: its checkpoint, and what it is writing."""
@@ -255,20 +260,42 @@ class Store:
         """Write a case's record in one step."""
         folder = self.root / "cases" / name
         folder.mkdir(exist_ok=True)
-        temporary = folder / f".case.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(record, indent=1))
-        temporary.replace(folder / "case.json")
+        replace_file(folder / "case.json", lambda path: path.write_text(json.dumps(record, indent=1)))
+
+    def record(self, name: str) -> dict[str, Any]:
+        """A case's record as it was last written; empty if there is none, or none that can be read."""
+        with contextlib.suppress(OSError, ValueError):
+            record = json.loads((self.root / "cases" / name / "case.json").read_text())
+            return record if isinstance(record, dict) else {}
+        return {}
 
     def cases(self) -> dict[str, dict[str, Any]]:
-        """All readable records, newest first; `bytes` is what a case's artefacts take, shared ones counted in each."""
+        """All records, newest first. `bytes` is what a case's artefacts take, shared ones counted in each; a case whose
+        process ended without a word is `interrupted`.
+
+        Raises:
+            UbtError: a record is damaged.
+        """
         records = {}
         for path in (self.root / "cases").glob("*/case.json"):
-            with contextlib.suppress(OSError, ValueError):
+            name = path.parent.name
+            try:
                 record = json.loads(path.read_text())
-                found = [self.root / "artefacts" / k / MANIFEST for k in record["artefacts"].values()]
-                record["bytes"] = sum(f["bytes"] for m in found if m.is_file() for f in json.loads(m.read_text())["files"].values())
-                records[path.parent.name] = record
+                record["bytes"] = sum(self._size(key) for key in record["artefacts"].values())
+                if record["state"] == "running":
+                    with contextlib.suppress(UbtError), self.lock(name, wait=0):
+                        record["state"] = "interrupted"
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+                raise UbtError(f"{path}: expected a readable record of a case, got a damaged one ({e!r}); delete the folder {path.parent}") from None
+            records[name] = record
         return dict(sorted(records.items(), key=lambda r: -r[1].get("updated", 0)))
+
+    def _size(self, key: str) -> int:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return sum(f["bytes"] for f in json.loads((self.root / "artefacts" / key / MANIFEST).read_text())["files"].values())
+        return 0
 
     def case(self, name: str) -> dict[str, Any]:
         """One record.
@@ -293,12 +320,16 @@ class Store:
         return self.prune()
 
     def prune(self) -> int:
-        """Delete artefacts that no case uses and what interrupted steps left; returns the bytes freed. What a running
-        process holds is left alone."""
+        """Delete artefacts that no case uses, damaged ones, and what interrupted steps of deleted cases left; returns the bytes
+        freed. What a listed case needs to go on, and what a running process holds, is left alone.
+
+        Raises:
+            UbtError: a case's record is damaged, so that what it uses is not known; nothing is deleted.
+        """
         used = {key for record in self.cases().values() for key in record["artefacts"].values()}
         freed = 0
         for path in [*(self.root / "artefacts").iterdir(), *(p for p in (self.root / "work").iterdir() if p.is_dir())]:
-            if path.parent.name == "artefacts" and path.name in used:
+            if path.name in used:
                 continue
             with contextlib.suppress(UbtError), self.lock(path.name, wait=0):
                 freed += sum(p.stat().st_size for p in path.rglob("*") if p.is_file())

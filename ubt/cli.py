@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ubt.attacks import ATTACKS
@@ -72,21 +72,20 @@ class _Show:
         times = TimeElapsedColumn(), TimeRemainingColumn()
         columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.fields[figures]}")
         self.bars = Progress(*columns, console=err, disable=not err.is_terminal)
-        self.task = None
+        self.tasks: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
         if event.kind == "starts":
-            self.task = self.bars.add_task(event.stage, total=None, figures="")
+            self.tasks[event.stage] = self.bars.add_task(event.stage, total=None, figures="")
         elif event.kind == "progress":
             figures = "  ".join(f"{k} {v:.3g}" for k, v in event.figures.items() if k != "step" and not isinstance(v, bool))
-            self.bars.update(self.task, completed=event.done, total=event.total, figures=figures)
+            self.bars.update(self.tasks[event.stage], completed=event.done, total=event.total, figures=figures)
         elif event.kind == "waits":
             self.bars.console.print(f"waiting for another process to finish {event.stage}", highlight=False)
         else:
             self.count += 1
-            if self.task is not None:
-                self.bars.remove_task(self.task)
-                self.task = None
+            if event.stage in self.tasks:
+                self.bars.remove_task(self.tasks.pop(event.stage))
             how = f"{event.seconds:6.1f} s" if event.kind == "done" else "  cached"
             self.bars.console.print(f"{self.count:>2}/{self.total} {event.stage:<20} {how}", highlight=False)
 
@@ -118,10 +117,9 @@ def run(
     out.print(f"case {settings.name(where)} in {cache} on {where.device}, training in {where.precision}", highlight=False)
     with show.bars:
         case = Pipeline(Store(cache), where, watch=show, cancelled=_stop_on_signal()).run(settings, stages)
-    figures = Store(cache).case(case.name)["metrics"]
     if metrics_file is not None:
-        write_metrics(figures, metrics_file)
-    print_metrics(figures)
+        write_metrics(case.metrics, metrics_file)
+    print_metrics(case.metrics)
 
 
 def _changes(items: list[str]) -> dict[str, str]:
@@ -132,8 +130,8 @@ def _changes(items: list[str]) -> dict[str, str]:
 
 
 def _check_writable(path: Path) -> None:
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise BadInput(f"--out: expected a file in an existing folder that can be written, got {path}")
+    if (path.exists() and not path.is_file()) or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise BadInput(f"--out: expected a regular file in an existing folder that can be written, got {path}")
 
 
 def print_metrics(m: dict) -> None:
@@ -179,18 +177,17 @@ def pretrain(
 
     settings = PretrainSettings(**{n: v for n, v in {"scenes": scenes, "epochs": epochs, "seed": seed}.items() if v is not None})
     where = compute(device, precision)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise BadInput(f"--out: expected a folder that can be made, got {folder} ({e.strerror})") from None
     show = _Show(1)
     with show.bars:
         show(Event("starts", "pretrain"))
+        stop = _stop_on_signal()
 
         def progress(done: int, total: int, figures: dict[str, float]) -> None:
             show(Event("progress", "pretrain", done, total, figures=figures))
+            if stop():
+                raise Cancelled(f"cancelled after {done} of {total}; run again to go on from there")
 
-        card = train(settings, where, folder, progress, folder / "checkpoint.safetensors")
+        card = train(settings, where, folder, progress)
         show(Event("done", "pretrain", seconds=card["seconds"]))
     out.print(f"CA on held-out scenes {card['CA, percent']} %; written to {folder}", highlight=False)
 

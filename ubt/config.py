@@ -192,6 +192,16 @@ def disk_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
 
 
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name with `write(temporary_path)`, then put it in place in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def silent(done: int, total: int, figures: dict[str, float]) -> None:
     """Progress that nobody watches."""
 

@@ -6,7 +6,6 @@ A model on disk is a folder that plain open_clip opens: `open_clip.create_model_
 import contextlib
 import json
 import math
-import os
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,15 +44,13 @@ def _finish(model: torch.nn.Module, model_cfg: dict) -> torch.nn.Module:
     return model.eval()
 
 
-def save(model: torch.nn.Module, folder: Path, card: dict | None = None) -> None:
+def save(model: torch.nn.Module, folder: Path) -> None:
     """Write `model` as a folder that open_clip opens. The vocabulary table is stored in fp16, all else in fp32."""
     folder.mkdir(parents=True, exist_ok=True)
     preprocess = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD, "interpolation": "bicubic", "resize_mode": "shortest"}
     (folder / CONFIG).write_text(json.dumps({"model_cfg": model.config, "preprocess_cfg": preprocess}, indent=1))
     state = {k: v.detach().cpu().contiguous().to(torch.float16 if k == VOCABULARY_TABLE else v.dtype) for k, v in model.state_dict().items()}
     save_file(state, folder / WEIGHTS)
-    if card is not None:
-        (folder / CARD).write_text(json.dumps({**card, "digest": file_digest(folder / WEIGHTS)}, indent=1))
 
 
 def load(folder: Path, device: str = "cpu") -> torch.nn.Module:
@@ -67,7 +64,10 @@ def load(folder: Path, device: str = "cpu") -> torch.nn.Module:
         if not (folder / name).is_file():
             raise BadInput(f"{folder}: expected a model folder with {CONFIG} and {WEIGHTS}, found no {name}")
     if (folder / CARD).is_file():
-        expected, got = json.loads((folder / CARD).read_text())["digest"], file_digest(folder / WEIGHTS)
+        try:
+            expected, got = json.loads((folder / CARD).read_text())["digest"], file_digest(folder / WEIGHTS)
+        except (ValueError, KeyError, TypeError):
+            raise UbtError(f"{folder / CARD}: expected a card with a digest, got a damaged one; make or install the model again") from None
         if got != expected:
             raise UbtError(
                 f"{folder / WEIGHTS}: expected the digest {expected[:16]}… of its card, got {got[:16]}…; the file was changed or damaged, "
@@ -76,10 +76,10 @@ def load(folder: Path, device: str = "cpu") -> torch.nn.Module:
     try:
         model_cfg = json.loads((folder / CONFIG).read_text())["model_cfg"]
         state = load_file(folder / WEIGHTS)
-    except (ValueError, KeyError, SafetensorError, OSError) as e:
+        with torch.device("meta"):
+            model = open_clip.CLIP(**model_cfg)
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, OSError) as e:
         raise UbtError(f"{folder}: expected a readable {CONFIG} and {WEIGHTS}, got a damaged one ({e}); make or install the model again") from None
-    with torch.device("meta"):
-        model = open_clip.CLIP(**model_cfg)
     try:
         model.load_state_dict({k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()}, assign=True)
     except RuntimeError as e:
@@ -202,13 +202,3 @@ def fast_attention(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for b in blocks:
             del b.attention
-
-
-def replace_file(path: Path, write) -> None:
-    """Write a file under a temporary name with `write(temporary_path)`, then put it in place in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

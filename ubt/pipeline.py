@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ubt.cases import Artefact, CaseSettings, DamagedArtefact, Store
-from ubt.config import REFERENCE, Cancelled, Compute, Run, Settings, UbtError, digest, file_digest
+from ubt.config import REFERENCE, BadInput, Cancelled, Compute, Run, Settings, UbtError, digest, file_digest, replace_file
 from ubt.defenses import DEFENSES
 from ubt.stages import LAB, Stage
 
@@ -36,10 +36,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Case:
-    """A finished case: its name and its artefacts by stage."""
+    """A case that was run: its name, its artefacts by stage, and its figures (empty unless every stage was run)."""
 
     name: str
     artefacts: dict[str, Artefact]
+    metrics: dict[str, Any]
 
 
 def stages_of(defense: str = "ubt") -> tuple[Stage, ...]:
@@ -75,10 +76,10 @@ def keys(settings: CaseSettings, compute: Compute, stages: tuple[Stage, ...], re
 
 
 def _reference_digest(folder: Path) -> str:
-    weights = folder / "open_clip_model.safetensors"
-    if not weights.is_file():
-        raise UbtError(f"expected the reference model at {folder}, found none; make it with python -m ubt pretrain, or install the package again")
-    return file_digest(weights)
+    try:
+        return digest([file_digest(folder / name) for name in ("open_clip_config.json", "open_clip_model.safetensors")])
+    except OSError as e:
+        raise BadInput(f"expected the reference model at {folder}, found none ({e.strerror}); install the package again") from None
 
 
 class Pipeline:
@@ -105,15 +106,18 @@ class Pipeline:
         stages = stages or stages_of()
         name = settings.name(self.compute)
         with self.store.lock(name, wait=0):
-            names = keys(settings, self.compute, stages, self.reference)
+            names = keys(settings, self.compute, tuple({s.name: s for s in (*stages_of(), *stages)}.values()), self.reference)
             record = {"settings": settings.to_dict(), "compute": vars(self.compute), "artefacts": names, "state": "running", "updated": time.time()}
+            record |= {"metrics": known} if (known := self.store.record(name).get("metrics")) else {}
             self.store.save_case(name, record)
-            case = Case(name, {})
+            case = Case(name, {}, {})
             try:
                 for stage in stages:
                     case.artefacts[stage.name] = self._obtain(stage, names, settings, case.artefacts)
-                whole = {s.name for s in stages_of()} <= set(case.artefacts)
-                record |= {"state": "done", "metrics": metrics(settings, case)} if whole else {"state": "partial"}
+                if {s.name for s in stages_of()} <= set(case.artefacts):
+                    case.metrics.update(metrics(settings, case, lambda source: self._input(source, names, settings, case.artefacts)))
+                    record["metrics"] = case.metrics
+                record["state"] = "done" if "metrics" in record else "partial"
             except BaseException as e:
                 record |= {"state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", "error": str(e)}
                 raise
@@ -122,13 +126,15 @@ class Pipeline:
         return case
 
     def _obtain(self, stage: Stage, names: dict[str, str], settings: CaseSettings, made: dict[str, Artefact]) -> Artefact:
-        if self.cancelled():
-            raise Cancelled(f"cancelled before {stage.name}; what is finished is kept, run again to go on")
+        self._ask(f"before {stage.name}")
         key = names[stage.name]
         found = self.store.find(key)
         if found is None:
             with self._alone(key, stage):
-                found = self.store.find(key)
+                try:
+                    found = self.store.open(key)
+                except DamagedArtefact as e:
+                    self._give_up(key, e)
                 if found is None:
                     return self._compute(stage, key, names, settings, made)
         self.watch(Event("cached", stage.name, seconds=found.manifest["seconds"]))
@@ -142,19 +148,30 @@ class Pipeline:
                 stack.enter_context(self.store.lock(key, wait=0))
             except UbtError:
                 self.watch(Event("waits", stage.name))
-                stack.enter_context(self.store.lock(key))
+                while True:
+                    self._ask(f"while waiting for {stage.name}")
+                    with contextlib.suppress(UbtError):
+                        stack.enter_context(self.store.lock(key, wait=0.5))
+                        break
             yield
 
+    def _give_up(self, key: str, why: DamagedArtefact) -> None:
+        log.warning("%s; it is set aside and made again", why)
+        self.store.set_aside(key)
+
+    def _ask(self, where: str) -> None:
+        if self.cancelled():
+            raise Cancelled(f"cancelled {where}; what is finished is kept, run again to go on from there")
+
     def _compute(self, stage: Stage, key: str, names: dict[str, str], settings: CaseSettings, made: dict[str, Artefact]) -> Artefact:
+        arguments: dict[str, Any] = {a: self._input(source, names, settings, made) for a, source in stage.inputs.items()}
         self.watch(Event("starts", stage.name))
         started = time.monotonic()
 
         def progress(done: int, total: int, figures: dict[str, float]) -> None:
             self.watch(Event("progress", stage.name, done, total, time.monotonic() - started, figures))
-            if self.cancelled():
-                raise Cancelled(f"cancelled in {stage.name} after {done} of {total}; run again to go on from there")
+            self._ask(f"in {stage.name} after {done} of {total}")
 
-        arguments: dict[str, Any] = {a: self._input(source, names, settings, made) for a, source in stage.inputs.items()}
         if stage.settings:
             arguments["settings"] = _settings(stage, settings)
         run = Run(settings.seed, self.compute, progress, self.store.scratch(key))
@@ -171,33 +188,36 @@ class Pipeline:
             from ubt import models
 
             return models.load(self.reference)
-        try:
+        with contextlib.suppress(DamagedArtefact):
             return made[owner][entry]
-        except DamagedArtefact as e:
-            log.warning("%s; it is set aside and made again", e)
-            self.store.set_aside(names[owner])
-            stage = next(s for s in stages_of() if s.name == owner)
-            made[owner] = self._compute(stage, names[owner], names, settings, made)
-            return made[owner][entry]
+        stage = next(s for s in stages_of() if s.name == owner)
+        with self._alone(names[owner], stage):
+            try:
+                return made[owner][entry]
+            except DamagedArtefact as e:
+                self._give_up(names[owner], e)
+                made[owner] = self._compute(stage, names[owner], names, settings, made)
+                return made[owner][entry]
 
 
-def metrics(settings: CaseSettings, case: Case) -> dict[str, Any]:
-    """The figures of a finished case: percent for CA, ASR, RA, target recall; fractions for precision, recall, AUROC."""
-    a = case.artefacts
-    measured = {n: a[f"evaluate_{n}"]["measures"] for n in ("clean", "poisoned", "purified", "published")}
-    detection, verdict = a["judge"]["detection"], a["verdict"]["verdict"]
+def metrics(settings: CaseSettings, case: Case, read: Callable[[str], Any]) -> dict[str, Any]:
+    """The figures of a finished case: percent for CA, ASR, RA, target recall; fractions for precision, recall, AUROC.
+
+    Args:
+        read: gives an artefact's entry by its source, `stage.entry`.
+    """
+    measured = {n: read(f"evaluate_{n}.measures") for n in ("clean", "poisoned", "purified", "published")}
+    detection, verdict = read("judge.detection"), read("verdict.verdict")
     return {
         "case": case.name, "attack": settings.attack.name, "seed": settings.seed, "settings": settings.to_dict(), **measured,
         "split": {"fraction": settings.split.fraction, "recall": detection["recall"]},
-        "select": {"k": len(a["select"]["topk"]), "precision": detection["precision"], "auroc": detection["auroc"]},
+        "select": {"k": len(read("select.topk")), "precision": detection["precision"], "auroc": detection["auroc"]},
         "flagged": {"precision": detection["flagged_precision"], "recall": detection["flagged_recall"]},
-        "verdict": verdict, "diagnosis": a["diagnose"]["findings"],
-        "seconds": {name: artefact.manifest["seconds"] for name, artefact in a.items()},
+        "verdict": verdict, "diagnosis": read("diagnose.findings"),
+        "seconds": {name: artefact.manifest["seconds"] for name, artefact in case.artefacts.items()},
     }  # fmt: skip
 
 
 def write_metrics(case_metrics: dict[str, Any], path: Path) -> None:
     """Write metrics as JSON in one step."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(case_metrics, indent=1) + "\n")
-    temporary.replace(path)
+    replace_file(path, lambda temporary: temporary.write_text(json.dumps(case_metrics, indent=1) + "\n"))

@@ -1,12 +1,13 @@
 """Trains the clean reference model on scenes: `python -m ubt pretrain`. What it makes is shipped in `ubt/weights/`."""
 
+import json
 import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ubt import models
-from ubt.config import Compute, FitSettings, Progress, derive_seed, setting, silent
+from ubt.config import BadInput, Compute, FitSettings, Progress, derive_seed, digest, file_digest, setting, silent
 from ubt.data import scenes
 from ubt.evaluation import zeroshot
 from ubt.stages.data import labelled
@@ -19,34 +20,45 @@ class PretrainSettings(FitSettings):
 
     scenes: int = setting(240_000, "scenes to draw and train on", low=1000)
     epochs: int = setting(4, "passes over them", low=1)
-    seed: int = setting(2026, "seed of scenes, initial weights and batches", low=0)
+    seed: int = setting(2026, "seed of scenes, initial weights and batches", low=0, high=2**31)
     batch: int = setting(256, "pairs in a step", low=2)
     lr: float = setting(1.5e-3, "peak learning rate", low=0)
     weight_decay: float = setting(0.1, "weight decay", low=0)
     warmup: float = setting(0.05, "share of steps of warm-up", low=0, high=1)
 
 
-def pretrain(s: PretrainSettings, compute: Compute, folder: Path, progress: Progress = silent, checkpoint: Path | None = None) -> dict:
-    """Draw the scenes, train, measure, write the model with its card to `folder`; returns the card."""
-    started, workers = time.time(), os.cpu_count() or 1
-    size = models.SCENES_CLIP["vision_cfg"]["image_size"]
-    context = models.SCENES_CLIP["text_cfg"]["context_length"]
-    pairs = scenes.load_pairs(s.seed, "reference", s.scenes, size, workers=workers)
+def pretrain(s: PretrainSettings, compute: Compute, folder: Path, progress: Progress = silent) -> dict:
+    """Draw the scenes, train, measure, then put the model with its card into `folder`; returns the card.
+
+    Raises:
+        BadInput: the folder cannot be written.
+        Cancelled: `progress` asked to stop; the same settings go on from there.
+    """
+    started, identity = time.time(), digest([asdict(s), asdict(compute), models.SCENES_CLIP])
+    work, checkpoint = folder / f".{identity}", folder / f".{identity}.safetensors"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise BadInput(f"--out: expected a folder that can be written, got {folder} ({e.strerror})") from None
+    size, context = models.SCENES_CLIP["vision_cfg"]["image_size"], models.SCENES_CLIP["text_cfg"]["context_length"]
+    pairs = scenes.load_pairs(s.seed, "reference", s.scenes, size, workers=os.cpu_count() or 1)
     tokens = models.tokenize(pairs.captions, context)
     model = models.create(models.SCENES_CLIP, derive_seed(s.seed, "weights"))
     batches = PairBatches(pairs.images, tokens, s.batch, batch_seed(s.seed, "pretrain"))
-    fit(
-        model, info_nce, batches, s.epochs * batches.steps_per_epoch, s, compute, vocabulary=tokens, progress=progress,
-        checkpoint=Checkpoint(checkpoint, 60) if checkpoint else None,
-    )  # fmt: skip
-    model.to("cpu")
+    steps = s.epochs * batches.steps_per_epoch
+    fit(model, info_nce, batches, steps, s, compute, vocabulary=tokens, progress=progress, checkpoint=Checkpoint(checkpoint))
+    models.save(model.to("cpu"), work)
     card = {
         "name": "scenes-clip", "state": "clean", "made by": "python -m ubt pretrain", "recipe": asdict(s), "architecture": models.SCENES_CLIP,
         "classes": len(scenes.CLASSES), "seconds": round(time.time() - started), "compute": asdict(compute),
+        "CA, percent": round(held_out_accuracy(work, s.seed), 2), "digest": file_digest(work / models.WEIGHTS),
     }  # fmt: skip
-    models.save(model, folder)
-    card["CA, percent"] = round(held_out_accuracy(folder, s.seed), 2)
-    models.save(model, folder, card)
+    (work / models.CARD).write_text(json.dumps(card, indent=1))
+    (folder / models.CARD).unlink(missing_ok=True)
+    for name in (models.CONFIG, models.WEIGHTS, models.CARD):
+        (work / name).replace(folder / name)
+    work.rmdir()
+    checkpoint.unlink(missing_ok=True)
     return card
 
 

@@ -6,12 +6,14 @@ depend on the step alone, and the checkpoint holds weights, optimiser state, his
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ubt import models
-from ubt.config import Compute, FitSettings, Progress, UbtError, derive_seed, disk_full, silent
+from ubt.config import Compute, FitSettings, Progress, UbtError, derive_seed, disk_full, replace_file, silent
 
 log = logging.getLogger("ubt")
 Batch = dict[str, torch.Tensor]
@@ -76,7 +78,7 @@ class Shuffled:
 
     def __init__(self, rows: np.ndarray, batch: int, seed: int):
         if len(rows) == 0:
-            raise UbtError("expected at least one pair to train on, got none; lower split.fraction or retain.share if D_normal is empty")
+            raise UbtError("expected at least one pair to train on, got none; lower split.fraction or raise retain.share if D_normal is empty")
         self.rows, self.seed, self.batch = np.asarray(rows), seed, min(batch, len(rows))
         self.steps_per_epoch = len(self.rows) // self.batch
         self._epoch: tuple[int, np.ndarray] = (-1, self.rows)
@@ -118,10 +120,11 @@ def learning_rate(step: int, steps: int, s: FitSettings) -> float:
 
 @dataclass
 class Checkpoint:
-    """Where a running fit keeps what it needs to resume, and how often it writes it."""
+    """Where a running fit keeps what it needs to resume, and every how many seconds it writes it
+    (`UBT_CHECKPOINT_SECONDS`, 10 by default)."""
 
     path: Path
-    seconds: float = 10.0
+    seconds: float = field(default_factory=lambda: float(os.environ.get("UBT_CHECKPOINT_SECONDS", "10")))
 
     @classmethod
     def under(cls, folder: Path | None) -> "Checkpoint | None":
@@ -241,10 +244,10 @@ class _Run:
             tensors |= {f"{k}/{n}": v for k, v in self.optimizer.state[p].items()}
         tensors |= {f"best/{n}": p for n, p in self.best.items()}
         tensors = {k: v.cpu().contiguous() for k, v in tensors.items()}
-        meta = {"history": json.dumps(self.history), "stopped": json.dumps(self.stopped)}
+        meta = {"history": json.dumps(self.history), "stopped": json.dumps(self.stopped), "sha256": _digest(tensors)}
         checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            models.replace_file(checkpoint.path, lambda path: save_file(tensors, path, meta))
+            replace_file(checkpoint.path, lambda path: save_file(tensors, path, meta))
         except (OSError, SafetensorError) as e:
             if not disk_full(e):
                 raise
@@ -259,8 +262,10 @@ class _Run:
                 tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
                 meta = f.metadata()
             history, stopped = json.loads(meta["history"]), json.loads(meta["stopped"])
-            if {k for k in tensors if k.startswith("weight/")} != {f"weight/{n}" for n in self.parameters}:
-                raise KeyError("its weights are not this model's")
+            if meta["sha256"] != _digest(tensors):
+                raise ValueError("its bytes are not those that were written")
+            if {k: v.shape for k, v in tensors.items() if k.startswith("weight/")} != {f"weight/{n}": p.shape for n, p in self.parameters.items()}:
+                raise ValueError("its weights are not this model's")
         except (SafetensorError, KeyError, ValueError, TypeError, OSError) as e:
             log.warning("%s: expected a checkpoint to resume from, got a damaged file (%s); this stage starts over", checkpoint.path, e)
             checkpoint.path.unlink()
@@ -272,6 +277,15 @@ class _Run:
                 self.optimizer.state[p] = {k: v if k == "step" and p.device.type == "cpu" else v.to(p.device) for k, v in state.items()}
         self.best = {n: tensors[f"best/{n}"].to(p.device) for n, p in self.parameters.items() if f"best/{n}" in tensors}
         self.history, self.stopped = history, stopped
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 over names and bytes of CPU tensors."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        sha.update(name.encode())
+        sha.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy())
+    return sha.hexdigest()
 
 
 def batch_seed(seed: int, stage: str) -> int:

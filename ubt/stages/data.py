@@ -17,7 +17,7 @@ class DataSettings(Settings):
     """The data of a case."""
 
     source: str = setting("scenes", "where pairs come from", choices=("scenes",))
-    pairs: int = setting(10_000, "size of D", low=16)
+    pairs: int = setting(10_000, "size of D", low=16, high=10_000_000)
     mismatched: float = setting(0.03, "share of clean captions that do not describe their image", low=0, high=1)
 
 

@@ -23,9 +23,11 @@ def resolve_k(settings: SelectSettings, pairs: int, suspicious: int) -> int:
     70
 
     Raises:
-        BadInput: k exceeds the number of suspicious pairs.
+        BadInput: k is 1, or exceeds the number of suspicious pairs.
     """
     k = settings.k or max(2, math.isqrt(pairs // 100))
+    if k < 2:
+        raise BadInput(f"select.k: expected 0 (the paper's choice) or at least 2, for the verdict compares pairs with each other; got {k}")
     if k > suspicious:
         raise BadInput(f"select.k: expected at most {suspicious}, the size of D_susp, got {k}; lower k or raise split.fraction")
     return k

@@ -4,15 +4,21 @@ The same (seed, index) is always the same scene, drawn at any size. Index ranges
 the reference never occurs in D, nor D in validation or test, whatever the seed.
 """
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice, repeat
 from multiprocessing import get_context
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ubt.config import UbtError
 from ubt.data.pairs import Pairs
 from ubt.data.scenes import animals, food, outdoors, things
 from ubt.data.scenes.backgrounds import BACKGROUNDS, draw_background
@@ -189,11 +195,47 @@ def captioned(seed: int, index: int, mismatched: float) -> str:
 
 def draw_many(seed: int, indices: Sequence[int], size: int, workers: int = 1) -> np.ndarray:
     """The pictures of several scenes: uint8 (n, size, size, 3)."""
-    if workers > 1 and len(indices) > 2000:
-        chunks = [indices[i : i + 1000] for i in range(0, len(indices), 1000)]
-        with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-            return np.concatenate(list(pool.map(draw_many, [seed] * len(chunks), chunks, [size] * len(chunks))))
-    return np.stack([draw(seed, i, size) for i in indices])
+    out = np.empty((len(indices), size, size, 3), np.uint8)
+    if workers == 1 or len(indices) <= 2000:
+        for row, index in enumerate(indices):
+            out[row] = draw(seed, index, size)
+        return out
+    starts = range(0, len(indices), 1000)
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _live_with_parent, (os.getpid(),)) as pool:
+            for start, part in zip(starts, pool.map(draw_many, repeat(seed), [indices[i : i + 1000] for i in starts], repeat(size)), strict=True):
+                out[start : start + len(part)] = part
+    except BrokenProcessPool:
+        raise UbtError("expected the processes that draw scenes to finish, but one was ended from outside (out of memory?); run again") from None
+    return out
+
+
+def _live_with_parent(parent: int) -> None:
+    """Leave Ctrl-C and SIGTERM to the parent process, and end when it does, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Drawn:
+    """Pictures drawn when they are asked for: indexed like an array (n, size, size, 3), holding none. Lets any number of
+    scenes be trained on or encoded without storing them."""
+
+    def __init__(self, seed: int, indices: Sequence[int], size: int):
+        self.seed, self.indices, self.size = seed, indices, size
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        chosen = self.indices[rows] if isinstance(rows, slice) else [self.indices[int(r)] for r in rows]
+        return draw_many(self.seed, chosen, self.size)
 
 
 def load_pairs(seed: int, role: str, count: int, size: int, mismatched: float = 0.0, workers: int = 1) -> Pairs:
@@ -211,9 +253,11 @@ def load_labelled(seed: int, role: str, per_class: int, size: int, workers: int 
 
 
 def load_retrieval(seed: int, count: int, size: int, captions: int = 5) -> tuple[list[str], np.ndarray, list[list[str]]]:
-    """A retrieval test set: ids, images (count, size, size, 3), and `captions` true captions for each."""
+    """A retrieval test set: ids, images (count, size, size, 3), and `captions` different true captions
+    for each."""
     indices = ROLES["retrieval"][:count]
-    return [pair_id(seed, i) for i in indices], draw_many(seed, indices, size), [[describe(seed, i, j) for j in range(captions)] for i in indices]
+    texts = [list(islice(dict.fromkeys(describe(seed, i, j) for j in range(50)), captions)) for i in indices]
+    return [pair_id(seed, i) for i in indices], draw_many(seed, indices, size), texts
 
 
 def prompts() -> list[list[str]]:
