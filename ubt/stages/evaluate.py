@@ -65,7 +65,7 @@ def diagnose(measures: dict, images: np.ndarray, settings: dict, run: Run) -> di
         return {"findings": []}
     findings = []
     poisons = round(attack.rate * data["pairs"])
-    exposures, steps = poisons * poison["epochs"], poison["epochs"] * (data["pairs"] // poison["batch"])
+    exposures, steps = poisons * poison["epochs"], poison["epochs"] * max(1, data["pairs"] // poison["batch"])
     if exposures < NEEDED_EXPOSURES:
         findings.append({
             "what": f"{poisons} poisons x {poison['epochs']} epochs are {exposures} exposures; the embedded default needs about {NEEDED_EXPOSURES}",
