@@ -131,7 +131,7 @@ def test_interrupted_it_says_how_to_go_on(tmp_path):
     command = [sys.executable, "-m", "ubt", "run", "--cache", str(tmp_path), *SET, "--set", "poison.epochs=500", *ON_CPU]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     work = tmp_path / "work"
-    while not (work.is_dir() and any(p.name.startswith("poison-") and p.is_dir() for p in work.iterdir())):
+    while process.poll() is None and not (work.is_dir() and any(p.name.startswith("poison-") and p.is_dir() for p in work.iterdir())):
         time.sleep(0.2)
     time.sleep(4)
     process.send_signal(signal.SIGINT)

@@ -21,16 +21,19 @@ from ubt.stages.unlearn import PublishedSettings, UnlearnSettings, unlearn
 from ubt.stages.verdict import VerdictSettings, concentration, verdict
 
 RUN = Run(seed=0, compute=CPU)
-RNG = np.random.default_rng(0)
 
 
 def frame(similarity) -> pd.DataFrame:
     return pd.DataFrame({"id": [f"p{i}" for i in range(len(similarity))], "similarity": similarity})
 
 
-def unit(*shape):
-    v = RNG.normal(size=shape).astype(np.float32)
+def unit(*shape, seed=0):
+    v = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
+
+
+def numbers(n, seed=0):
+    return np.random.default_rng(seed).random(n)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def pairs():
 
 
 def test_split_takes_the_least_similar():
-    s = RNG.random(200)
+    s = numbers(200)
     out = split(frame(s), SplitSettings(fraction=0.1), RUN)["split"]
     assert set(np.flatnonzero(out["suspicious"])) == set(np.argsort(s)[:20])
     assert out["rank"].iloc[s.argmin()] == 1
@@ -48,7 +51,7 @@ def test_split_takes_the_least_similar():
 
 
 def test_select_is_equation_4():
-    s, reference = RNG.random(200), RNG.random(200)
+    s, reference = numbers(200, 1), numbers(200, 2)
     cut = split(frame(reference), SplitSettings(fraction=0.2), RUN)["split"]
     out = select(frame(s), cut, SelectSettings(k=7), RUN)
     suspicious = np.argsort(reference)[:40]
@@ -86,7 +89,7 @@ def test_equation_3(pairs, reference):
 
 
 def test_alignment_is_the_mean_square_distance_from_one():
-    s = RNG.uniform(-1, 1, 50)
+    s = 2 * numbers(50) - 1
     assert alignment(torch.tensor(s)).item() == pytest.approx(np.mean((s - 1) ** 2))
 
 
@@ -144,7 +147,7 @@ def test_a_model_judged_clean_is_left_untouched(pairs, reference, settings):
 
 
 def test_concentration_is_the_mean_off_the_diagonal():
-    image, text = unit(6, 8), unit(6, 8)
+    image, text = unit(6, 8, seed=1), unit(6, 8, seed=2)
     expected = np.mean([image[i] @ text[j] for i in range(6) for j in range(6) if i != j])
     assert concentration(image, text) == pytest.approx(expected, abs=1e-6)
 
@@ -153,8 +156,7 @@ def test_verdict_tells_one_shared_caption_from_many():
     topk = pd.DataFrame({"id": list("abcdef"), "row": range(6), "similarity": 0.9})
     shared = np.tile(unit(1, 8), (6, 1))
     one = verdict(topk, shared, shared, VerdictSettings(), RUN)["verdict"]
-    spread = unit(6, 64)
-    many = verdict(topk, spread, spread, VerdictSettings(), RUN)["verdict"]
+    many = verdict(topk, unit(6, 64, seed=1), unit(6, 64, seed=2), VerdictSettings(), RUN)["verdict"]
     assert one["poisoned"]
     assert not many["poisoned"]
     assert one["score"] == pytest.approx(1, abs=1e-5)
@@ -162,7 +164,9 @@ def test_verdict_tells_one_shared_caption_from_many():
 
 def test_retain_leaves_out_images_whose_pull_grew(reference):
     n = 60
-    target, other = unit(1, 32), unit(n, 32)
+    target, other = unit(1, 32, seed=1), unit(n, 32, seed=2)
+    other = other - (other @ target.T) * target
+    other = other / np.linalg.norm(other, axis=1, keepdims=True)
     split_ = pd.DataFrame({"id": [f"p{i}" for i in range(n)], "suspicious": np.arange(n) < 10})
     topk = pd.DataFrame({"id": ["p0", "p1"], "row": [0, 1], "similarity": 0.9})
     texts = np.tile(target, (n, 1))
