@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import open_clip
@@ -9,7 +10,7 @@ import torch
 from ubt import models
 from ubt.config import REFERENCE, BadInput, UbtError
 from ubt.data import scenes
-from ubt.pretrain import held_out_accuracy
+from ubt.pretrain import PretrainSettings, held_out_accuracy
 
 IMAGES = scenes.draw_many(5, scenes.ROLES["validation"][:6], 48)
 CAPTIONS = ["a photo of a banana.", "an owl", "", "a very long caption " * 20, "<b>bold</b> & 香蕉 🍌", "a red hot air balloon above a tiny car"]
@@ -21,7 +22,8 @@ def test_the_shipped_reference_is_what_its_card_says():
     assert (folder / models.WEIGHTS).stat().st_size <= 16e6
     assert card["digest"] == models.file_digest(folder / models.WEIGHTS)
     assert {"recipe", "CA, percent", "state"} <= set(card)
-    assert card["recipe"]["seed"] == 2026
+    assert card["recipe"] == asdict(PretrainSettings())
+    assert card["architecture"] == models.SCENES_CLIP
     fresh = held_out_accuracy(folder, seed=77, per_class=10)
     assert fresh >= 90
     assert abs(fresh - card["CA, percent"]) < 3
