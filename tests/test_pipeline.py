@@ -143,7 +143,7 @@ def test_no_defender_is_handed_the_truth():
             assert not {"attack", "trigger"} & set(s.settings)
 
 
-def test_permuting_the_truth_changes_no_score_and_no_weight(tiny_case, tmp_path, monkeypatch):
+def test_permuting_the_truth_changes_no_score_and_no_weight(tiny_case, tmp_path):
     """The data stage plants the poison as usual; then the truth on disk is permuted before any defender acts."""
     store = Store(tmp_path)
     stages = stages_of()

@@ -4,7 +4,7 @@ import torch
 from scipy.special import logsumexp
 
 from ubt import models, training
-from ubt.config import Cancelled, Compute, FitSettings, UbtError
+from ubt.config import BadInput, Cancelled, Compute, FitSettings, UbtError
 from ubt.data import scenes
 
 CPU = Compute("cpu", "fp32")
@@ -84,6 +84,12 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_over(pairs, tmp_path, 
     again, _ = fit(pairs, checkpoint=training.Checkpoint(path))
     assert "starts over" in caplog.text
     assert equal(again, whole)
+
+
+def test_a_checkpoint_interval_that_is_no_number_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("UBT_CHECKPOINT_SECONDS", "often")
+    with pytest.raises(BadInput, match="a number of seconds"):
+        training.Checkpoint.under(tmp_path)
 
 
 def test_frozen_parameters_stay(pairs):

@@ -26,12 +26,11 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
         `train`, `encode`: `ours` and `bare` in pairs/s, their `ratio`, `peak_tflops` measured by a square product in the
         precision used, and `peak_share`, the share of it that ours reaches by counted operations; `draw`: scenes/s.
     """
-    size, context = models.SCENES_CLIP["vision_cfg"]["image_size"], models.SCENES_CLIP["text_cfg"]["context_length"]
     count = max(batch * 4, 512)
     started = time.perf_counter()
-    pairs = scenes.load_pairs(0, "pairs", count, size)
+    pairs = scenes.load_pairs(0, "pairs", count, models.SCENES_SIZE)
     draw = count / (time.perf_counter() - started)
-    tokens = models.tokenize(pairs.captions, context)
+    tokens = models.tokenize(pairs.captions, models.SCENES_CONTEXT)
 
     def seconds(work: Callable[[], object]) -> float:
         if compute.device == "cuda":

@@ -219,7 +219,8 @@ class Store:
         path = self.root / "work" / f"{name}.lock"
         try:
             with FileLock(path, timeout=wait):
-                path.with_suffix(".owner").write_text(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
+                with contextlib.suppress(OSError):  # a full disk must not keep `prune` from making room
+                    path.with_suffix(".owner").write_text(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
                 yield
         except Timeout:
             owner = path.with_suffix(".owner")

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
-from ubt.config import PRESETS, BadInput, Cancelled, UbtError, compute
+from ubt.config import PRESETS, BadInput, Cancelled, UbtError, compute, disk_full
 from ubt.pipeline import Event, Pipeline, stages_of, write_metrics
 
 app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -46,7 +46,8 @@ def main() -> None:
         err.print(f"{e or 'interrupted'}; the same command goes on from here", markup=False, soft_wrap=True)
         sys.exit(130)
     except (UbtError, OSError) as e:
-        err.print(f"error: {e}", markup=False, soft_wrap=True)
+        advice = "; free some space (python -m ubt cases prune) or choose another --cache" if isinstance(e, OSError) and disk_full(e) else ""
+        err.print(f"error: {e}{advice}", markup=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -30,6 +30,9 @@ SCENES_CLIP = {
 }
 """The small CLIP of the embedded default: ViT at 48 px with 8 px patches, stock tokenizer with a narrow vocabulary table."""
 
+SCENES_SIZE: int = SCENES_CLIP["vision_cfg"]["image_size"]
+SCENES_CONTEXT: int = SCENES_CLIP["text_cfg"]["context_length"]
+
 
 def create(model_cfg: dict, seed: int) -> torch.nn.Module:
     """A freshly initialised open_clip model."""

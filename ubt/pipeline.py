@@ -43,6 +43,16 @@ class Case:
     metrics: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """One run: its settings, every stage it may need and its artefact's name, and what is there already."""
+
+    settings: CaseSettings
+    stages: dict[str, Stage]
+    names: dict[str, str]
+    made: dict[str, Artefact]
+
+
 def stages_of(defense: str = "ubt") -> tuple[Stage, ...]:
     """The stages of a lab case with one defence."""
     return LAB + DEFENSES[defense]
@@ -106,28 +116,30 @@ class Pipeline:
         stages = stages or stages_of()
         name = settings.name(self.compute)
         with self.store.lock(name, wait=0):
-            names = keys(settings, self.compute, tuple({s.name: s for s in (*stages_of(), *stages)}.values()), self.reference)
-            record = {"settings": settings.to_dict(), "compute": vars(self.compute), "artefacts": names, "state": "running", "updated": time.time()}
-            record |= {"metrics": known} if (known := self.store.record(name).get("metrics")) else {}
+            known = {s.name: s for s in (*stages_of(), *stages)}
+            plan = _Plan(settings, known, keys(settings, self.compute, tuple(known.values()), self.reference), {})
+            record = {"settings": settings.to_dict(), "compute": vars(self.compute), "artefacts": plan.names, "state": "running", "updated": time.time()}
+            record |= {k: v for k, v in self.store.record(name).items() if k == "metrics"}
             self.store.save_case(name, record)
-            case = Case(name, {}, {})
+            case = Case(name, plan.made, {})
             try:
                 for stage in stages:
-                    case.artefacts[stage.name] = self._obtain(stage, names, settings, case.artefacts)
+                    plan.made[stage.name] = self._obtain(stage, plan)
                 if {s.name for s in stages_of()} <= set(case.artefacts):
-                    case.metrics.update(metrics(settings, case, lambda source: self._input(source, names, settings, case.artefacts)))
+                    case.metrics.update(metrics(settings, case, lambda source: self._input(source, plan)))
                     record["metrics"] = case.metrics
                 record["state"] = "done" if "metrics" in record else "partial"
             except BaseException as e:
-                record |= {"state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", "error": str(e)}
+                record |= {"state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", "error": str(e), "updated": time.time()}
+                with contextlib.suppress(OSError):
+                    self.store.save_case(name, record)
                 raise
-            finally:
-                self.store.save_case(name, {**record, "updated": time.time()})
+            self.store.save_case(name, record | {"updated": time.time()})
         return case
 
-    def _obtain(self, stage: Stage, names: dict[str, str], settings: CaseSettings, made: dict[str, Artefact]) -> Artefact:
+    def _obtain(self, stage: Stage, plan: _Plan) -> Artefact:
         self._ask(f"before {stage.name}")
-        key = names[stage.name]
+        key = plan.names[stage.name]
         found = self.store.find(key)
         if found is None:
             with self._alone(key, stage):
@@ -136,7 +148,7 @@ class Pipeline:
                 except DamagedArtefact as e:
                     self._give_up(key, e)
                 if found is None:
-                    return self._compute(stage, key, names, settings, made)
+                    return self._compute(stage, plan)
         self.watch(Event("cached", stage.name, seconds=found.manifest["seconds"]))
         return found
 
@@ -163,8 +175,9 @@ class Pipeline:
         if self.cancelled():
             raise Cancelled(f"cancelled {where}; what is finished is kept, run again to go on from there")
 
-    def _compute(self, stage: Stage, key: str, names: dict[str, str], settings: CaseSettings, made: dict[str, Artefact]) -> Artefact:
-        arguments: dict[str, Any] = {a: self._input(source, names, settings, made) for a, source in stage.inputs.items()}
+    def _compute(self, stage: Stage, plan: _Plan) -> Artefact:
+        key = plan.names[stage.name]
+        arguments: dict[str, Any] = {a: self._input(source, plan) for a, source in stage.inputs.items()}
         self.watch(Event("starts", stage.name))
         started = time.monotonic()
 
@@ -173,8 +186,8 @@ class Pipeline:
             self._ask(f"in {stage.name} after {done} of {total}")
 
         if stage.settings:
-            arguments["settings"] = _settings(stage, settings)
-        run = Run(settings.seed, self.compute, progress, self.store.scratch(key))
+            arguments["settings"] = _settings(stage, plan.settings)
+        run = Run(plan.settings.seed, self.compute, progress, self.store.scratch(key))
         result = stage.load()(**arguments, run=run)
         seconds = time.monotonic() - started
         about = {"stage": stage.name, "version": stage.version, "seconds": round(seconds, 3), "made": time.strftime("%Y-%m-%dT%H:%M:%S")}
@@ -182,22 +195,22 @@ class Pipeline:
         self.watch(Event("done", stage.name, seconds=seconds))
         return artefact
 
-    def _input(self, source: str, names: dict[str, str], settings: CaseSettings, made: dict[str, Artefact]) -> Any:
+    def _input(self, source: str, plan: _Plan) -> Any:
         owner, entry = source.split(".")
         if owner == "reference":
             from ubt import models
 
             return models.load(self.reference)
         with contextlib.suppress(DamagedArtefact):
-            return made[owner][entry]
-        stage = next(s for s in stages_of() if s.name == owner)
-        with self._alone(names[owner], stage):
+            return plan.made[owner][entry]
+        stage, key = plan.stages[owner], plan.names[owner]
+        with self._alone(key, stage):
             try:
-                return made[owner][entry]
+                return plan.made[owner][entry]
             except DamagedArtefact as e:
-                self._give_up(names[owner], e)
-                made[owner] = self._compute(stage, names[owner], names, settings, made)
-                return made[owner][entry]
+                self._give_up(key, e)
+                plan.made[owner] = self._compute(stage, plan)
+                return plan.made[owner][entry]
 
 
 def metrics(settings: CaseSettings, case: Case, read: Callable[[str], Any]) -> dict[str, Any]:

@@ -40,9 +40,8 @@ def pretrain(s: PretrainSettings, compute: Compute, folder: Path, progress: Prog
         work.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise BadInput(f"--out: expected a folder that can be written, got {folder} ({e.strerror})") from None
-    size, context = models.SCENES_CLIP["vision_cfg"]["image_size"], models.SCENES_CLIP["text_cfg"]["context_length"]
-    pairs = scenes.load_pairs(s.seed, "reference", s.scenes, size, workers=os.cpu_count() or 1)
-    tokens = models.tokenize(pairs.captions, context)
+    pairs = scenes.load_pairs(s.seed, "reference", s.scenes, models.SCENES_SIZE, workers=os.cpu_count() or 1)
+    tokens = models.tokenize(pairs.captions, models.SCENES_CONTEXT)
     model = models.create(models.SCENES_CLIP, derive_seed(s.seed, "weights"))
     batches = PairBatches(pairs.images, tokens, s.batch, batch_seed(s.seed, "pretrain"))
     steps = s.epochs * batches.steps_per_epoch

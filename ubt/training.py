@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ubt import models
-from ubt.config import Compute, FitSettings, Progress, UbtError, derive_seed, disk_full, replace_file, silent
+from ubt.config import BadInput, Compute, FitSettings, Progress, UbtError, derive_seed, disk_full, replace_file, silent
 
 log = logging.getLogger("ubt")
 Batch = dict[str, torch.Tensor]
@@ -118,13 +118,20 @@ def learning_rate(step: int, steps: int, s: FitSettings) -> float:
     return s.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInput(f"UBT_CHECKPOINT_SECONDS: expected a number of seconds, got {text!r}; unset it or give one") from None
+
+
 @dataclass
 class Checkpoint:
     """Where a running fit keeps what it needs to resume, and every how many seconds it writes it
     (`UBT_CHECKPOINT_SECONDS`, 10 by default)."""
 
     path: Path
-    seconds: float = field(default_factory=lambda: float(os.environ.get("UBT_CHECKPOINT_SECONDS", "10")))
+    seconds: float = field(default_factory=lambda: _seconds(os.environ.get("UBT_CHECKPOINT_SECONDS", "10")))
 
     @classmethod
     def under(cls, folder: Path | None) -> "Checkpoint | None":

@@ -65,10 +65,10 @@ def build(truth: pd.DataFrame, settings: dict, run: Run) -> dict:
     from ubt import models
 
     data, attack = DataSettings(**settings["data"]), AttackSettings(**settings["attack"])
-    images = scenes.draw_many(run.seed, scenes.ROLES["pairs"][: data.pairs], models.SCENES_CLIP["vision_cfg"]["image_size"], os.cpu_count() or 1)
+    images = scenes.draw_many(run.seed, scenes.ROLES["pairs"][: data.pairs], models.SCENES_SIZE, os.cpu_count() or 1)
     rows = np.flatnonzero(truth["poisoned"])
     images[rows] = trigger(images[rows], truth["trigger_seed"].to_numpy()[rows], attack.name, settings["trigger"])
-    tokens = models.tokenize(truth["caption"].tolist(), models.SCENES_CLIP["text_cfg"]["context_length"])
+    tokens = models.tokenize(truth["caption"].tolist(), models.SCENES_CONTEXT)
     return {"pairs": truth[["id", "caption"]].copy(), "images": images, "tokens": tokens}
 
 
@@ -76,9 +76,9 @@ def labelled(role: str, per_class: int, seed: int) -> dict:
     """A balanced labelled set: images, class indices, prompts as token ids (classes, templates, context), class names."""
     from ubt import models
 
-    images, labels = scenes.load_labelled(seed, role, per_class, models.SCENES_CLIP["vision_cfg"]["image_size"], os.cpu_count() or 1)
+    images, labels = scenes.load_labelled(seed, role, per_class, models.SCENES_SIZE, os.cpu_count() or 1)
     prompts = scenes.prompts()
-    tokens = models.tokenize([p for ps in prompts for p in ps], models.SCENES_CLIP["text_cfg"]["context_length"])
+    tokens = models.tokenize([p for ps in prompts for p in ps], models.SCENES_CONTEXT)
     return {"images": images, "labels": labels, "prompts": tokens.reshape(len(prompts), len(prompts[0]), -1), "classes": list(scenes.CLASSES)}
 
 
