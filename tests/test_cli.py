@@ -12,8 +12,9 @@ import pytest
 from tiny import CPU, TINY, fingerprints, tiny
 
 from ubt import models
-from ubt.cases import Artefact, Store
-from ubt.pipeline import Pipeline, stages_of
+from ubt.artefacts import Artefact
+from ubt.cases import Store
+from ubt.pipeline import Pipeline, stages_of, upto
 
 SET = [x for k, v in TINY.items() for x in ("--set", f"{k}={v}")]
 ON_CPU = ["--device", "cpu", "--precision", "fp32"]
@@ -83,7 +84,7 @@ def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp
 
 def test_killed_in_training_it_resumes_from_the_checkpoint(tmp_path):
     settings, events = tiny(poison__epochs=10), []
-    whole = Pipeline(Store(tmp_path / "whole"), CPU).run(settings, stages_of()[:4])
+    whole = Pipeline(Store(tmp_path / "whole"), CPU).run(settings, upto("poison", stages_of()))
     command = ["run", "--cache", tmp_path / "cut", *SET, "--set", "poison.epochs=10", *ON_CPU]
     environment = os.environ | {"UBT_CHECKPOINT_SECONDS": "0.2"}
     process = subprocess.Popen([sys.executable, "-m", "ubt", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
@@ -92,7 +93,7 @@ def test_killed_in_training_it_resumes_from_the_checkpoint(tmp_path):
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    resumed = Pipeline(Store(tmp_path / "cut"), CPU, watch=events.append).run(settings, stages_of()[:4])
+    resumed = Pipeline(Store(tmp_path / "cut"), CPU, watch=events.append).run(settings, upto("poison", stages_of()))
     steps = [e.done for e in events if e.stage == "poison" and e.kind == "progress"]
     assert steps[0] > 1
     assert steps[-1] == 10 * (600 // 64)

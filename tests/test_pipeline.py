@@ -270,7 +270,7 @@ def test_a_full_disk_is_said_and_nothing_half_written_stays(tmp_path, monkeypatc
         (path / f"{entry}.part").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cases, "_write_entry", full)
+    monkeypatch.setattr(cases, "write_entry", full)
     with pytest.raises(UbtError, match="the disk is full"):
         Pipeline(store, CPU).run(tiny())
     assert list((tmp_path / "artefacts").iterdir()) == []

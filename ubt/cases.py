@@ -2,7 +2,7 @@
 
 `cache/artefacts/STAGE-DIGEST/` holds what a stage made, immutable, written in one step, with a manifest of sizes and
 digests; cases that share a step share its artefact. `cache/cases/NAME/case.json` holds a case's settings and the artefacts
-it is made of. Frames are parquet, arrays npy, plain values json, models folders that open_clip opens; nothing is unpickled.
+it is made of.
 """
 
 import contextlib
@@ -11,13 +11,14 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from ubt.artefacts import MANIFEST, Artefact, DamagedArtefact, write_entry
 from ubt.attacks import ATTACKS, AttackSettings
 from ubt.attacks.badnet import BadNetSettings
 from ubt.config import PRESETS, BadInput, Compute, Settings, UbtError, digest, disk_full, file_digest, replace_file, setting
@@ -31,7 +32,8 @@ from ubt.stages.split import SplitSettings, suspicious_count
 from ubt.stages.unlearn import PublishedSettings, UnlearnSettings
 from ubt.stages.verdict import VerdictSettings
 
-MANIFEST = "manifest.json"
+HANDOVER = 1.0
+"""Seconds to wait for a case's lock, so that a look at whether it is held is not taken for a run."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,12 @@ class CaseSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        resolve_k(self.select, self.data.pairs, suspicious_count(self.data.pairs, self.split.fraction))
+        _ = self.k
+
+    @property
+    def k(self) -> int:
+        """The size of D_topk that is meant."""
+        return resolve_k(self.select, self.data.pairs, suspicious_count(self.data.pairs, self.split.fraction))
 
     @classmethod
     def preset(cls, name: str) -> "CaseSettings":
@@ -69,93 +76,20 @@ class CaseSettings(Settings):
         """A group of settings; `trigger` is the one named after the chosen attack."""
         return getattr(self, self.attack.name if name == "trigger" else name)
 
+    def described(self) -> dict[str, tuple[Field, Any]]:
+        """Every single setting by its dotted name: its field (help, range, choices) and its value."""
+        found = {}
+        for group in fields(self):
+            value = getattr(self, group.name)
+            for f in fields(value) if is_dataclass(value) else [group]:
+                found |= {group.name: (f, value)} if f is group else {f"{group.name}.{f.name}": (f, getattr(value, f.name))}
+        return found
+
     def name(self, compute: Compute) -> str:
         """The case's name: attack, seed, and a digest of every setting that matters to it."""
         other = {a for a in ATTACKS if a != self.attack.name}
         tree = {k: v for k, v in self.to_dict().items() if k not in other}
         return f"{self.attack.name if self.attack.rate else 'clean'}-{self.seed}-{digest([tree, compute.device, compute.precision])[:8]}"
-
-
-class DamagedArtefact(UbtError):
-    """An artefact is not what its manifest says."""
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """A finished step on disk."""
-
-    path: Path
-    manifest: dict[str, Any]
-
-    def __getitem__(self, entry: str) -> Any:
-        """Read an entry, its bytes checked against the manifest; arrays come as read-only memory maps.
-
-        Raises:
-            DamagedArtefact: a file has changed since it was written.
-        """
-        if entry not in self.manifest["entries"]:
-            raise UbtError(f"{self.path.name}: expected one of the entries {', '.join(self.manifest['entries'])}, got {entry!r}")
-        kind = self.manifest["entries"][entry]
-        for name, expected in self.manifest["files"].items():
-            path = self.path / name
-            if name.split("/")[0].split(".")[0] == entry and not (path.is_file() and file_digest(path) == expected["sha256"]):
-                raise DamagedArtefact(f"{path}: expected the bytes its manifest describes, got others")
-        return _READ[kind](self.path, entry)
-
-    def check(self) -> None:
-        """Raises:
-        DamagedArtefact: a file is missing or of another size than when it was written.
-        """
-        for name, expected in self.manifest["files"].items():
-            path = self.path / name
-            got = path.stat().st_size if path.is_file() else None
-            if got != expected["bytes"]:
-                raise DamagedArtefact(f"{path}: expected {expected['bytes']} bytes, got {'no file' if got is None else got}")
-
-    @property
-    def bytes(self) -> int:
-        return sum(f["bytes"] for f in self.manifest["files"].values())
-
-
-def _read_frame(path: Path, entry: str):
-    import pandas as pd
-
-    return pd.read_parquet(path / f"{entry}.parquet")
-
-
-def _read_array(path: Path, entry: str):
-    import numpy as np
-
-    return np.load(path / f"{entry}.npy", mmap_mode="r", allow_pickle=False)
-
-
-def _read_model(path: Path, entry: str):
-    from ubt import models
-
-    return models.load(path / entry)
-
-
-_READ = {"frame": _read_frame, "array": _read_array, "model": _read_model, "json": lambda path, entry: json.loads((path / f"{entry}.json").read_text())}
-
-
-def _write_entry(path: Path, entry: str, value: Any) -> str:
-    """Write one value of a stage's result; returns its kind."""
-    import numpy as np
-    import pandas as pd
-
-    if isinstance(value, pd.DataFrame):
-        value.to_parquet(path / f"{entry}.parquet", index=False)
-        return "frame"
-    if isinstance(value, np.ndarray):
-        np.save(path / f"{entry}.npy", value, allow_pickle=False)
-        return "array"
-    if hasattr(value, "state_dict"):
-        from ubt import models
-
-        models.save(value, path / entry)
-        return "model"
-    (path / f"{entry}.json").write_text(json.dumps(value, indent=1))
-    return "json"
 
 
 class Store:
@@ -189,7 +123,7 @@ class Store:
             artefact = Artefact(path, json.loads((path / MANIFEST).read_text()))
             artefact.check()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-            raise DamagedArtefact(f"{path / MANIFEST}: expected a readable manifest, got a damaged one ({e!r})") from None
+            raise DamagedArtefact(key, f"{path / MANIFEST}: expected a readable manifest, got a damaged one ({e!r})") from None
         return artefact
 
     def find(self, key: str) -> Artefact | None:
@@ -227,6 +161,23 @@ class Store:
             who = owner.read_text() if owner.exists() else "another process"
             raise UbtError(f"{name}: expected to be the only run of this case, but it is being run by {who}; wait for it, or use another --cache") from None
 
+    def held(self, name: str) -> bool:
+        """Whether some process holds `name`."""
+        probe = FileLock(self.root / "work" / f"{name}.lock", timeout=0)
+        try:
+            with probe:
+                return False
+        except Timeout:
+            return True
+
+    def journal(self, name: str) -> Path:
+        """Where a case's runs tell how they get on, a line of JSON an event."""
+        return self.root / "cases" / name / "events.jsonl"
+
+    def cancel_flag(self, name: str) -> Path:
+        """The file that asks whoever runs a case to stop."""
+        return self.root / "work" / f"{name}.cancel"
+
     def write(self, key: str, result: dict[str, Any], about: dict[str, Any]) -> Artefact:
         """Put a stage's result in place, whole or not at all, and drop its scratch.
 
@@ -238,7 +189,7 @@ class Store:
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            entries = {name: _write_entry(part, name, value) for name, value in result.items()}
+            entries = {name: write_entry(part, name, value) for name, value in result.items()}
             files = {str(p.relative_to(part)): {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in sorted(part.rglob("*")) if p.is_file()}
             (part / MANIFEST).write_text(json.dumps({**about, "entries": entries, "files": files}, indent=1))
             for p in part.rglob("*"):
@@ -270,12 +221,17 @@ class Store:
             return record if isinstance(record, dict) else {}
         return {}
 
+    def names(self) -> list[str]:
+        """The cases on record, newest first."""
+        when = {}
+        for path in (self.root / "cases").glob("*/case.json"):
+            with contextlib.suppress(OSError):
+                when[path.parent.name] = path.stat().st_mtime_ns
+        return sorted(when, key=lambda name: -when[name])
+
     def cases(self) -> dict[str, dict[str, Any]]:
         """All records, newest first. `bytes` is what a case's artefacts take, shared ones counted in each; a case whose
-        process ended without a word is `interrupted`.
-
-        Raises:
-            UbtError: a record is damaged.
+        process ended without a word is `interrupted`, one whose record cannot be read `damaged`.
         """
         records = {}
         for path in (self.root / "cases").glob("*/case.json"):
@@ -283,13 +239,13 @@ class Store:
             try:
                 record = json.loads(path.read_text())
                 record["bytes"] = sum(self._size(key) for key in record["artefacts"].values())
-                if record["state"] == "running":
-                    with contextlib.suppress(UbtError), self.lock(name, wait=0):
-                        record["state"] = "interrupted"
+                if record["state"] == "running" and not self.held(name):
+                    record["state"] = "interrupted"
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-                raise UbtError(f"{path}: expected a readable record of a case, got a damaged one ({e!r}); delete the folder {path.parent}") from None
+                said = f"{path}: expected a readable record of a case, got a damaged one ({e!r}); delete the case"
+                record = {"state": "damaged", "error": said, "artefacts": {}, "bytes": 0}
             records[name] = record
         return dict(sorted(records.items(), key=lambda r: -r[1].get("updated", 0)))
 
@@ -316,9 +272,11 @@ class Store:
             UbtError: the case is being run.
         """
         self.case(name)
-        with self.lock(name, wait=0):
+        with self.lock(name, wait=HANDOVER):
             shutil.rmtree(self.root / "cases" / name)
-        return self.prune()
+        with contextlib.suppress(UbtError):  # another case's damaged record: what it uses is not known, so nothing more is deleted
+            return self.prune()
+        return 0
 
     def prune(self) -> int:
         """Delete artefacts that no case uses, damaged ones, and what interrupted steps of deleted cases left; returns the bytes
@@ -327,7 +285,11 @@ class Store:
         Raises:
             UbtError: a case's record is damaged, so that what it uses is not known; nothing is deleted.
         """
-        used = {key for record in self.cases().values() for key in record["artefacts"].values()}
+        records = self.cases()
+        for record in records.values():
+            if record["state"] == "damaged":
+                raise UbtError(record["error"])
+        used = {key for record in records.values() for key in record["artefacts"].values()}
         freed = 0
         for path in [*(self.root / "artefacts").iterdir(), *(p for p in (self.root / "work").iterdir() if p.is_dir())]:
             if path.name in used:

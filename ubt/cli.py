@@ -1,7 +1,6 @@
 """The command line: `python -m ubt run | pretrain | cases | bench | settings`."""
 
 import contextlib
-import dataclasses
 import logging
 import os
 import signal
@@ -19,7 +18,8 @@ from rich.table import Table
 from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
 from ubt.config import PRESETS, BadInput, Cancelled, UbtError, compute, disk_full
-from ubt.pipeline import Event, Pipeline, stages_of, write_metrics
+from ubt.journal import Event
+from ubt.pipeline import Pipeline, stages_of, write_metrics
 
 app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)
 cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
@@ -225,13 +225,9 @@ def settings() -> None:
 def settings_table() -> list[str]:
     """The rows of the table of settings."""
     rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
-    defaults = CaseSettings()
-    for group in dataclasses.fields(defaults):
-        value = getattr(defaults, group.name)
-        for f in dataclasses.fields(value) if dataclasses.is_dataclass(value) else [group]:
-            name, default = (group.name, value) if f is group else (f"{group.name}.{f.name}", getattr(value, f.name))
-            choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
-            rows.append(f"| `{name}` | {default} | {f.metadata['help']}{choices} |")
+    for name, (f, value) in CaseSettings().described().items():
+        choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
+        rows.append(f"| `{name}` | {value} | {f.metadata['help']}{choices} |")
     return rows
 
 

@@ -183,6 +183,9 @@ def _cpu_flags() -> set[str]:
     return set(next((line.split(":", 1)[1].split() for line in text.splitlines() if line.startswith("flags")), []))
 
 
+Observe = Callable[[int, Any], dict[str, float]]
+"""Called with (steps done, model) now and then while a model trains; its figures are shown, and nothing that trains sees them."""
+
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done, steps in all, figures of this step); may raise `Cancelled`."""
 
@@ -208,13 +211,14 @@ def silent(done: int, total: int, figures: dict[str, float]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a stage is given beside its inputs and settings: the case's seed, where to compute, whom to tell, and a folder
-    of its own for checkpoints (None: it keeps none)."""
+    """What a stage is given beside its inputs and settings: the case's seed, where to compute, whom to tell, a folder
+    of its own for checkpoints (None: it keeps none), and in a lab case somebody who looks on while a model trains."""
 
     seed: int = 0
     compute: Compute = Compute("cpu", "fp32")
     progress: Progress = silent
     scratch: Path | None = None
+    observe: Observe | None = None
 
 
 class Cancelled(UbtError):

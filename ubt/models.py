@@ -148,7 +148,8 @@ def embed_tokens(model: torch.nn.Module, tokens: np.ndarray, batch: int = 512) -
 
 
 class _RowsInUse(torch.nn.Module):
-    """A vocabulary table cut down to some rows; takes the same token ids as the full one."""
+    """A vocabulary table cut down to some rows; takes the same token ids as the full one. While training only these rows may
+    occur; in evaluation others are read from the full table."""
 
     def __init__(self, table: torch.Tensor, ids: torch.Tensor):
         super().__init__()
@@ -156,9 +157,13 @@ class _RowsInUse(torch.nn.Module):
         where = torch.full((len(table),), -1, dtype=torch.long, device=table.device)
         where[ids] = torch.arange(len(ids), device=table.device)
         self.register_buffer("where", where, persistent=False)
+        self.full = (table.detach(),)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return F.embedding(self.where[ids], self.weight)
+        where = self.where[ids]
+        if self.training:
+            return F.embedding(where, self.weight)
+        return torch.where((where >= 0).unsqueeze(-1), F.embedding(where.clamp_min(0), self.weight), F.embedding(ids, self.full[0]))
 
 
 @contextlib.contextmanager

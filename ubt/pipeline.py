@@ -9,29 +9,21 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ubt.cases import Artefact, CaseSettings, DamagedArtefact, Store
+from ubt.artefacts import Artefact, DamagedArtefact
+from ubt.cases import HANDOVER, CaseSettings, Store
 from ubt.config import REFERENCE, BadInput, Cancelled, Compute, Run, Settings, UbtError, digest, file_digest, replace_file
 from ubt.defenses import DEFENSES
+from ubt.journal import Event, Journal
 from ubt.stages import LAB, Stage
 
 log = logging.getLogger("ubt")
 
-
-@dataclass(frozen=True)
-class Event:
-    """Told to whoever watches: a stage `starts`, makes `progress`, is `done`, was found `cached`, or
-    `waits` for another process that has it under way."""
-
-    kind: str
-    stage: str
-    done: int = 0
-    total: int = 0
-    seconds: float = 0.0
-    figures: dict[str, float] = field(default_factory=dict)
+ACCELERATOR = "accelerator"
+"""The lock of whatever computes, GPU or CPU: two stages at once slow each other far more than twofold."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +48,25 @@ class _Plan:
 def stages_of(defense: str = "ubt") -> tuple[Stage, ...]:
     """The stages of a lab case with one defence."""
     return LAB + DEFENSES[defense]
+
+
+def upto(wanted: str, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The stages that lead to `wanted`, and it, in order.
+
+    Raises:
+        BadInput: there is no such stage.
+    """
+    known = {s.name: s for s in stages}
+    if wanted not in known:
+        raise BadInput(f"unknown stage {wanted!r}; expected one of: {', '.join(known)}")
+    needed: set[str] = set()
+    rest = [wanted]
+    while rest:
+        name = rest.pop()
+        if name in known and name not in needed:
+            needed.add(name)
+            rest += [source.split(".")[0] for source in known[name].inputs.values()]
+    return tuple(s for s in stages if s.name in needed)
 
 
 def _settings(stage: Stage, settings: CaseSettings) -> Any:
@@ -105,22 +116,27 @@ class Pipeline:
     ):  # fmt: skip
         self.store, self.compute, self.watch, self.cancelled = store, compute, watch, cancelled
         self.reference = reference or REFERENCE
+        self._journal: Callable[[Event], None] = lambda event: None
+        self._cancel = store.cancel_flag("")
 
     def run(self, settings: CaseSettings, stages: tuple[Stage, ...] | None = None) -> Case:
         """Run what is not there yet, in order.
 
         Raises:
             UbtError: a stage could not do its work, or another process runs this case.
-            Cancelled: the watcher asked to stop.
+            Cancelled: the watcher, or another process through the case's cancel flag, asked to stop.
         """
         stages = stages or stages_of()
         name = settings.name(self.compute)
-        with self.store.lock(name, wait=0):
+        with self.store.lock(name, wait=HANDOVER):
+            self._cancel = self.store.cancel_flag(name)
+            self._cancel.unlink(missing_ok=True)
             known = {s.name: s for s in (*stages_of(), *stages)}
             plan = _Plan(settings, known, keys(settings, self.compute, tuple(known.values()), self.reference), {})
-            record = {"settings": settings.to_dict(), "compute": vars(self.compute), "artefacts": plan.names, "state": "running", "updated": time.time()}
-            record |= {k: v for k, v in self.store.record(name).items() if k == "metrics"}
+            before = self.store.record(name)
+            record = _record(settings, self.compute, plan.names, "running") | {k: v for k, v in before.items() if k == "metrics"}
             self.store.save_case(name, record)
+            self._journal = Journal(self.store.journal(name), fresh=before.get("state") not in ("running", "cancelled", "failed"))
             case = Case(name, plan.made, {})
             try:
                 for stage in stages:
@@ -130,12 +146,19 @@ class Pipeline:
                     record["metrics"] = case.metrics
                 record["state"] = "done" if "metrics" in record else "partial"
             except BaseException as e:
-                record |= {"state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", "error": str(e), "updated": time.time()}
+                said = str(e) if isinstance(e, UbtError) else repr(e)
+                record |= {"state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", "error": said, "updated": time.time()}
                 with contextlib.suppress(OSError):
                     self.store.save_case(name, record)
                 raise
+            finally:
+                self._cancel.unlink(missing_ok=True)
             self.store.save_case(name, record | {"updated": time.time()})
         return case
+
+    def _tell(self, event: Event) -> None:
+        self._journal(event)
+        self.watch(event)
 
     def _obtain(self, stage: Stage, plan: _Plan) -> Artefact:
         self._ask(f"before {stage.name}")
@@ -149,17 +172,17 @@ class Pipeline:
                     self._give_up(key, e)
                 if found is None:
                     return self._compute(stage, plan)
-        self.watch(Event("cached", stage.name, seconds=found.manifest["seconds"]))
+        self._tell(Event("cached", stage.name, seconds=found.manifest["seconds"]))
         return found
 
     @contextlib.contextmanager
     def _alone(self, key: str, stage: Stage) -> Iterator[None]:
-        """Hold a step alone; if another process has it under way, say so and wait for its result."""
+        """Hold a step, or the accelerator, alone; if another process has it, say so and wait."""
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(self.store.lock(key, wait=0))
             except UbtError:
-                self.watch(Event("waits", stage.name))
+                self._tell(Event("waits", stage.name))
                 while True:
                     self._ask(f"while waiting for {stage.name}")
                     with contextlib.suppress(UbtError):
@@ -172,27 +195,31 @@ class Pipeline:
         self.store.set_aside(key)
 
     def _ask(self, where: str) -> None:
-        if self.cancelled():
+        if self.cancelled() or self._cancel.exists():
             raise Cancelled(f"cancelled {where}; what is finished is kept, run again to go on from there")
 
     def _compute(self, stage: Stage, plan: _Plan) -> Artefact:
         key = plan.names[stage.name]
         arguments: dict[str, Any] = {a: self._input(source, plan) for a, source in stage.inputs.items()}
-        self.watch(Event("starts", stage.name))
-        started = time.monotonic()
+        with self._alone(ACCELERATOR, stage):
+            self._tell(Event("starts", stage.name))
+            started = time.monotonic()
 
-        def progress(done: int, total: int, figures: dict[str, float]) -> None:
-            self.watch(Event("progress", stage.name, done, total, time.monotonic() - started, figures))
-            self._ask(f"in {stage.name} after {done} of {total}")
+            def progress(done: int, total: int, figures: dict[str, float]) -> None:
+                self._tell(Event("progress", stage.name, done, total, time.monotonic() - started, figures))
+                self._ask(f"in {stage.name} after {done} of {total}")
 
-        if stage.settings:
-            arguments["settings"] = _settings(stage, plan.settings)
-        run = Run(plan.settings.seed, self.compute, progress, self.store.scratch(key))
-        result = stage.load()(**arguments, run=run)
-        seconds = time.monotonic() - started
+            if stage.settings:
+                arguments["settings"] = _settings(stage, plan.settings)
+            run = Run(plan.settings.seed, self.compute, progress, self.store.scratch(key))
+            observer = _observer(plan.settings, run) if stage.observed else None
+            result = stage.load()(**arguments, run=replace(run, observe=observer))
+            if observer:
+                result["observed"] = observer.frame()
+            seconds = time.monotonic() - started
         about = {"stage": stage.name, "version": stage.version, "seconds": round(seconds, 3), "made": time.strftime("%Y-%m-%dT%H:%M:%S")}
         artefact = self.store.write(key, result, about)
-        self.watch(Event("done", stage.name, seconds=seconds))
+        self._tell(Event("done", stage.name, seconds=seconds))
         return artefact
 
     def _input(self, source: str, plan: _Plan) -> Any:
@@ -211,6 +238,24 @@ class Pipeline:
                 self._give_up(key, e)
                 plan.made[owner] = self._compute(stage, plan)
                 return plan.made[owner][entry]
+
+
+def _observer(settings: CaseSettings, run: Run) -> Any:
+    from ubt.stages.evaluate import Observer
+
+    return Observer(settings.attack, settings.group("trigger"), run)
+
+
+def _record(settings: CaseSettings, compute: Compute, names: dict[str, str], state: str) -> dict[str, Any]:
+    return {"settings": settings.to_dict(), "compute": vars(compute), "artefacts": names, "state": state, "updated": time.time()}
+
+
+def create(store: Store, settings: CaseSettings, compute: Compute, reference: Path | None = None) -> str:
+    """Put a case on record without running anything; one that is there already is left as it is. Returns its name."""
+    name = settings.name(compute)
+    if not store.record(name):
+        store.save_case(name, _record(settings, compute, keys(settings, compute, stages_of(), reference or REFERENCE), "new"))
+    return name
 
 
 def metrics(settings: CaseSettings, case: Case, read: Callable[[str], Any]) -> dict[str, Any]:

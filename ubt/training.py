@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ubt import models
-from ubt.config import BadInput, Compute, FitSettings, Progress, UbtError, derive_seed, disk_full, replace_file, silent
+from ubt.config import BadInput, Compute, FitSettings, Observe, Progress, UbtError, derive_seed, disk_full, replace_file, silent
 
 log = logging.getLogger("ubt")
 Batch = dict[str, torch.Tensor]
@@ -32,6 +32,8 @@ Objective = Callable[[torch.nn.Module, Batch], tuple[torch.Tensor, dict[str, tor
 """A model and a batch to a scalar loss and figures to show; runs under autocast, features in fp32."""
 
 MAX_LOGIT_SCALE = math.log(100)
+LOOKS = 8
+"""How often a long fit is observed, beside the looks before its first step and after its last; a short one every 5 steps."""
 
 
 class Watch(Protocol):
@@ -152,6 +154,7 @@ def fit(
     progress: Progress = silent,
     checkpoint: Checkpoint | None = None,
     watch: Watch | None = None,
+    observe: Observe | None = None,
 ) -> list[dict]:
     """Train `model` in place and return one row of figures a step (`step`, `loss`, the objective's figures, the watch's).
 
@@ -160,6 +163,7 @@ def fit(
         vocabulary: token ids that occur; only their rows of the vocabulary table are trained. None trains the table.
         frozen: names of parameters left as they are (`logit_scale` where there are no negatives).
         watch: keeps the best step and stops early; the model ends at the best step, or at the last if none was better.
+        observe: looks on `LOOKS` times; what it sees goes to `progress` alone.
 
     Raises:
         UbtError: the loss is no longer finite.
@@ -173,8 +177,10 @@ def fit(
         run = _Run(model, settings, frozen)
         run.resume(checkpoint)
         autocast = torch.autocast(compute.device, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
-        saved = time.monotonic()
+        saved, look_on = time.monotonic(), max(5, steps // LOOKS)
         try:
+            if observe is not None and not run.history:
+                run.observed(observe, 0)
             while len(run.history) < steps and not run.stopped:
                 step = len(run.history)
                 batch = {k: v.to(compute.device, non_blocking=True) for k, v in batches(step).items()}
@@ -184,7 +190,8 @@ def fit(
                 run.record(step, loss, figures)
                 if watch is not None and ((step + 1) % watch.every == 0 or step + 1 == steps):
                     run.look(watch)
-                progress(step + 1, steps, run.history[-1])
+                seen = run.observed(observe, step + 1) if observe is not None and ((step + 1) % look_on == 0 or step + 1 == steps) else {}
+                progress(step + 1, steps, run.history[-1] | seen)
                 if checkpoint is not None and time.monotonic() - saved > checkpoint.seconds:
                     run.save(checkpoint)
                     saved = time.monotonic()
@@ -230,6 +237,12 @@ class _Run:
     def record(self, step: int, loss: torch.Tensor, figures: dict[str, torch.Tensor]) -> None:
         self.history.append({"step": step + 1, "loss": loss.item(), **{k: v.item() for k, v in figures.items()}})
         self.whole = True
+
+    def observed(self, observe: Observe, step: int) -> dict[str, float]:
+        self.model.eval()
+        seen = observe(step, self.model)
+        self.model.train()
+        return seen
 
     def look(self, watch: Watch) -> None:
         self.model.eval()

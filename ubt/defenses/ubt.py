@@ -8,27 +8,39 @@ _UNLEARN = {
 }  # fmt: skip
 
 STAGES: tuple[Stage, ...] = (
-    Stage("split", "ubt.stages.split:split", {"similarity": "score.similarity"}, ("split",)),
-    Stage("overfit", "ubt.stages.overfit:overfit", {"model": "poison.model", **D, "split": "split.split"}, ("overfit",)),
-    score_stage("score_overfit", "overfit.model"),
-    Stage("select", "ubt.stages.select:select", {"similarity": "score_overfit.similarity", "split": "split.split"}, ("select",)),
+    Stage("split", "D_susp: the pairs of lowest reference similarity", "ubt.stages.split:split", {"similarity": "score.similarity"}, ("split",)),
     Stage(
-        "verdict", "ubt.stages.verdict:verdict",
+        "overfit", "mean (S - 1)² on D_susp plus InfoNCE on D_normal (Eq. 3)",
+        "ubt.stages.overfit:overfit", {"model": "poison.model", **D, "split": "split.split"}, ("overfit",),
+    ),
+    score_stage("score_overfit", "overfit.model", "the overfitted model"),
+    Stage(
+        "select", "D_topk: the k pairs of D_susp most similar under the overfitted model (Eq. 4)",
+        "ubt.stages.select:select", {"similarity": "score_overfit.similarity", "split": "split.split"}, ("select",),
+    ),
+    Stage(
+        "verdict", "is the model poisoned at all? A clean one leaves byte for byte as it came (V-E)", "ubt.stages.verdict:verdict",
         {"topk": "select.topk", "image_features": "score_overfit.image_features", "text_features": "score_overfit.text_features"}, ("verdict",),
     ),
-    Stage("mask", "ubt.stages.mask:mask", {"model": "poison.model", "images": "data.images", "pairs": "data.pairs", "topk": "select.topk"}, ("mask",)),
     Stage(
-        "retain", "ubt.stages.retain:retain",
+        "mask", "the words of D_topk's captions that carry the backdoor (Eq. 5)",
+        "ubt.stages.mask:mask", {"model": "poison.model", "images": "data.images", "pairs": "data.pairs", "topk": "select.topk"}, ("mask",),
+    ),
+    Stage(
+        "retain", "D_normal without what looks poisoned", "ubt.stages.retain:retain",
         {"topk": "select.topk", "split": "split.split", "overfit_images": "score_overfit.image_features", "overfit_texts": "score_overfit.text_features",
          "reference_images": "score.image_features", "reference_texts": "score.text_features"}, ("retain",),
     ),
-    Stage("validation", "ubt.stages.data:validation", {}, ("validation",)),
-    Stage("unlearn", "ubt.stages.unlearn:unlearn", _UNLEARN, ("unlearn",)),
-    Stage("unlearn_published", "ubt.stages.unlearn:unlearn", _UNLEARN, ("published",)),
-    evaluate_stage("evaluate_purified", "unlearn.model"),
-    evaluate_stage("evaluate_published", "unlearn_published.model"),
+    Stage("validation", "labelled images for the choice of the best step", "ubt.stages.data:validation", {}, ("validation",)),
+    Stage("unlearn", "the purified model, ours (Eqs. 6, 7, with retention)", "ubt.stages.unlearn:unlearn", _UNLEARN, ("unlearn",), observed=True, version=2),
     Stage(
-        "judge", "ubt.stages.evaluate:judge",
+        "unlearn_published", "the purified model, as published (Eqs. 6, 7)",
+        "ubt.stages.unlearn:unlearn", _UNLEARN, ("published",), observed=True, version=2,
+    ),
+    evaluate_stage("evaluate_purified", "unlearn.model", "the model purified by our form"),
+    evaluate_stage("evaluate_published", "unlearn_published.model", "the model purified as published"),
+    Stage(
+        "judge", "recall of the split, precision and AUROC of the selection", "ubt.stages.evaluate:judge",
         {"truth": "attack.truth", "split": "split.split", "ranked": "select.ranked", "topk": "select.topk", "retain": "retain.retain"}, (), "judge",
     ),
 )  # fmt: skip

@@ -1,11 +1,14 @@
-"""How well scores find the poisons, judged with the ground truth: AUROC, precision, recall."""
+"""How well scores find the poisons, judged with the ground truth: AUROC, precision, recall, and what thresholds catch."""
+
+from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 
 def auroc(score: np.ndarray, poisoned: np.ndarray) -> float | None:
     """Area under the ROC curve of `score` (higher = more suspicious); None where one of the two kinds is absent."""
+    from sklearn.metrics import roc_auc_score
+
     poisoned = np.asarray(poisoned, bool)
     return float(roc_auc_score(poisoned, score)) if poisoned.any() and not poisoned.all() else None
 
@@ -14,3 +17,58 @@ def share(poisoned: np.ndarray, among: np.ndarray) -> float | None:
     """Share of `poisoned` among the chosen; None where nothing is chosen."""
     among = np.asarray(among, bool)
     return float(np.asarray(poisoned, bool)[among].mean()) if among.any() else None
+
+
+def otsu(score: np.ndarray) -> float:
+    """The threshold that parts scores into two groups of least variance (Otsu 1979); needs no labels.
+
+    >>> otsu(np.array([0.1, 0.2, 0.3, 0.8, 0.9]))
+    0.55
+    """
+    s = np.sort(np.asarray(score, float))
+    n, below = np.arange(1, len(s)), np.cumsum(s)[:-1]
+    between = n * (len(s) - n) * (below / n - (s.sum() - below) / (len(s) - n)) ** 2
+    at = int(between.argmax()) if len(between) else 0
+    return float((s[at] + s[min(at + 1, len(s) - 1)]) / 2)
+
+
+@dataclass(frozen=True)
+class Caught:
+    """What a fraction, a threshold and a k catch.
+
+    Args:
+        suspicious: D_susp (n,). cut: the highest reference similarity in it. ranked: rows of D_susp, most similar under the
+            overfitted model first; empty where there is none yet. chosen: name to mask (n,) of each set.
+    """
+
+    suspicious: np.ndarray
+    cut: float
+    ranked: np.ndarray
+    chosen: dict[str, np.ndarray]
+
+    def counts(self, poisoned: np.ndarray) -> dict[str, dict[str, float | None]]:
+        """Of each set: its `pairs`, how many are `poisoned`, `precision`, and `recall` of all poisons of D."""
+        return {
+            name: {"pairs": int(m.sum()), "poisoned": int((m & poisoned).sum()), "precision": share(poisoned, m), "recall": share(m, poisoned)}
+            for name, m in self.chosen.items()
+        }
+
+
+def caught(reference: np.ndarray, overfit: np.ndarray | None, size: int, threshold: float, k: int) -> Caught:
+    """Cut D as `ubt.stages.split` and `ubt.stages.select` would, from cached scores.
+
+    Args:
+        reference, overfit: cosine similarities (n,); None where nothing was overfitted yet.
+        size: pairs in D_susp. threshold: overfitted similarity from which a pair of D_susp is flagged. k: size of D_topk.
+    """
+    order = np.argsort(reference, kind="stable")
+    suspicious = np.zeros(len(reference), bool)
+    suspicious[order[:size]] = True
+    chosen, ranked = {"D_susp": suspicious}, np.array([], int)
+    if overfit is not None:
+        rows = np.flatnonzero(suspicious)
+        ranked = rows[np.argsort(-overfit[rows], kind="stable")]
+        topk = np.zeros(len(reference), bool)
+        topk[ranked[:k]] = True
+        chosen |= {"flagged": suspicious & (overfit >= threshold), "D_topk": topk}
+    return Caught(suspicious, float(reference[order[size - 1]]), ranked, chosen)

@@ -14,18 +14,21 @@ class Stage:
     """One step as data.
 
     Args:
-        name: also its artefact's name. function: `module:function`.
+        name: also its artefact's name. about: what it does, in a line. function: `module:function`.
         inputs: argument name to `stage.entry` of an earlier stage, or `reference.model`.
         settings: groups of the case's settings handed over; one group as itself, several as a dictionary.
         role: who acts. Only the attacker and the judge may read `attack.truth` or the test set.
+        observed: in a lab case, CA and ASR are looked at while its model trains; kept as the artefact's entry `observed`.
         version: raised when the function's result changes, so that old artefacts are not taken for new ones.
     """
 
     name: str
+    about: str
     function: str
     inputs: dict[str, str] = field(default_factory=dict)
     settings: tuple[str, ...] = ()
     role: str = "defender"
+    observed: bool = False
     version: int = 1
 
     def load(self) -> Callable[..., dict]:
@@ -36,28 +39,38 @@ class Stage:
 D = {"images": "data.images", "tokens": "data.tokens"}
 
 
-def score_stage(name: str, model: str) -> Stage:
+def score_stage(name: str, model: str, whose: str) -> Stage:
     """Score D under a model."""
-    return Stage(name, "ubt.stages.score:score", {"model": model, **D, "pairs": "data.pairs"})
+    return Stage(name, f"similarity of every pair under {whose}", "ubt.stages.score:score", {"model": model, **D, "pairs": "data.pairs"})
 
 
-def evaluate_stage(name: str, model: str) -> Stage:
+def evaluate_stage(name: str, model: str, whose: str) -> Stage:
     """Measure a model on the test set."""
     test = {k: f"test.{k}" for k in ("images", "labels", "prompts", "classes")}
-    return Stage(name, "ubt.stages.evaluate:evaluate", {"model": model, **test}, ("attack", "trigger"), "judge")
+    about = f"CA, ASR, RA and target recall of {whose}"
+    return Stage(name, about, "ubt.stages.evaluate:evaluate", {"model": model, **test}, ("attack", "trigger"), "judge")
 
 
 LAB: tuple[Stage, ...] = (
-    Stage("attack", "ubt.stages.data:plan", {}, ("data", "attack"), "attacker"),
-    Stage("data", "ubt.stages.data:build", {"truth": "attack.truth"}, ("data", "attack", "trigger"), "attacker"),
-    score_stage("score", "reference.model"),
-    Stage("poison", "ubt.stages.poison:poison", {"model": "reference.model", **D}, ("poison",), "attacker"),
-    Stage("test", "ubt.stages.data:test", {}, ("test",), "judge"),
-    evaluate_stage("evaluate_clean", "reference.model"),
-    evaluate_stage("evaluate_poisoned", "poison.model"),
+    Stage("attack", "which pairs are poisoned (the ground truth)", "ubt.stages.data:plan", {}, ("data", "attack"), "attacker"),
     Stage(
-        "diagnose", "ubt.stages.evaluate:diagnose", {"measures": "evaluate_poisoned.measures", "images": "test.images"},
+        "data", "D as a defender finds it: ids, captions, images", "ubt.stages.data:build", {"truth": "attack.truth"}, ("data", "attack", "trigger"),
+        "attacker",
+    ),
+    score_stage("score", "reference.model", "the clean reference"),
+    Stage(
+        "poison", "M_bd: the reference fine-tuned on D (Eqs. 1, 2)", "ubt.stages.poison:poison", {"model": "reference.model", **D}, ("poison",), "attacker",
+        observed=True, version=2,
+    ),
+    score_stage("score_poisoned", "poison.model", "M_bd"),
+    Stage("test", "the labelled images that measure, and nothing else", "ubt.stages.data:test", {}, ("test",), "judge"),
+    evaluate_stage("evaluate_clean", "reference.model", "the clean reference"),
+    evaluate_stage("evaluate_poisoned", "poison.model", "M_bd"),
+    Stage(
+        "diagnose", "why the attack did not take, if it did not",
+        "ubt.stages.evaluate:diagnose", {"measures": "evaluate_poisoned.measures", "images": "test.images"},
         ("data", "attack", "trigger", "poison"), "judge",
     ),
 )  # fmt: skip
-"""What every lab case begins with: choose the poisons, draw D, score it with the clean reference, train M_bd, measure it."""
+"""What every lab case begins with: choose the poisons, draw D, score it with the clean reference, train M_bd, score D with
+it, measure it."""

@@ -1,11 +1,15 @@
 """The judge's stages: what each model does on the test set, how well the split and the selection found the poisons, and
 why an attack did not take."""
 
+import contextlib
+import json
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
 from ubt.attacks import AttackSettings, trigger
-from ubt.config import Run
+from ubt.config import Run, Settings, replace_file
 
 
 def evaluate(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], settings: dict, run: Run) -> dict:
@@ -15,16 +19,57 @@ def evaluate(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray,
         `measures` (see `ubt.evaluation.backdoor.measure`); `predictions`: label, and prediction on the clean and on the
         triggered image.
     """
-    from ubt.evaluation import backdoor, zeroshot
+    from ubt.evaluation import backdoor
 
     attack, images = AttackSettings(**settings["attack"]), np.asarray(images)
-    model = model.to(run.compute.device)
-    weights = zeroshot.class_weights(model, prompts)
-    clean = zeroshot.classify(model, images, weights)
-    run.progress(1, 2, {})
-    triggered = zeroshot.classify(model, trigger(images, np.arange(len(images)), attack.name, settings["trigger"]), weights)
+    triggered = trigger(images, np.arange(len(images)), attack.name, settings["trigger"])
+    clean, triggered = _predict(model.to(run.compute.device), prompts, images, triggered, lambda: run.progress(1, 2, {}))
     measures = backdoor.measure(clean, triggered, np.asarray(labels), classes.index(attack.target))
     return {"measures": measures, "predictions": pd.DataFrame({"label": labels, "clean": clean, "triggered": triggered})}
+
+
+def _predict(model, prompts: np.ndarray, clean: np.ndarray, triggered: np.ndarray, between: Callable[[], None]) -> tuple[np.ndarray, np.ndarray]:
+    from ubt.evaluation import zeroshot
+
+    weights = zeroshot.class_weights(model, prompts)
+    predicted = zeroshot.classify(model, clean, weights)
+    between()
+    return predicted, zeroshot.classify(model, triggered, weights)
+
+
+class Observer:
+    """CA and ASR on a small part of the test set while a model trains, so that a lab case can show the backdoor being learned
+    and forgotten. Its figures decide nothing and reach no defender; they are kept in `run.scratch` until the stage is done."""
+
+    PER_CLASS = 3
+
+    def __init__(self, attack: AttackSettings, settings: Settings, run: Run):
+        self.attack, self.settings, self.run, self.set = attack, settings, run, None
+        self.path = None if run.scratch is None else run.scratch / "observed.json"
+        self.rows: dict[str, dict[str, float]] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self.rows = json.loads(self.path.read_text()) if self.path else {}
+
+    def __call__(self, step: int, model) -> dict[str, float]:
+        """Look at the model after `step` steps: CA and ASR in percent."""
+        from ubt.evaluation import backdoor
+        from ubt.stages.data import labelled
+
+        if self.set is None:
+            self.set = labelled("test", self.PER_CLASS, self.run.seed)
+            self.triggered = trigger(self.set["images"], np.arange(len(self.set["images"])), self.attack.name, self.settings)
+        clean, triggered = _predict(model, self.set["prompts"], self.set["images"], self.triggered, lambda: None)
+        measured = backdoor.measure(clean, triggered, self.set["labels"], self.set["classes"].index(self.attack.target))
+        self.rows[str(step)] = seen = {"ca": measured["ca"], "asr": measured["asr"]}
+        if self.path:
+            with contextlib.suppress(OSError):
+                replace_file(self.path, lambda path: path.write_text(json.dumps(self.rows)))
+        return seen
+
+    def frame(self) -> pd.DataFrame:
+        """What was seen: step, ca, asr."""
+        rows = [{"step": int(step), **seen} for step, seen in self.rows.items()]
+        return pd.DataFrame(rows, columns=["step", "ca", "asr"]).sort_values("step", ignore_index=True)
 
 
 def judge(truth: pd.DataFrame, split: pd.DataFrame, ranked: pd.DataFrame, topk: pd.DataFrame, retain: pd.DataFrame, run: Run) -> dict:

@@ -24,6 +24,6 @@ def poison(model, images: np.ndarray, tokens: np.ndarray, settings: PoisonSettin
     batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "poison"))
     history = training.fit(
         model, training.info_nce, batches, settings.epochs * batches.steps_per_epoch, settings, run.compute,
-        vocabulary=np.asarray(tokens), progress=run.progress, checkpoint=training.Checkpoint.under(run.scratch),
+        vocabulary=np.asarray(tokens), progress=run.progress, checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
     )  # fmt: skip
     return {"model": model, "history": pd.DataFrame(history)}

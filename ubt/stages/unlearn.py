@@ -166,6 +166,6 @@ def unlearn(
     vocabulary = np.concatenate([np.unique(a) for a in (tokens, captions, prompts)])
     history = training.fit(
         model, objective, batches, settings.steps, settings, run.compute, vocabulary=vocabulary, frozen=("logit_scale",), progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch), watch=watch,
+        checkpoint=training.Checkpoint.under(run.scratch), watch=watch, observe=run.observe,
     )  # fmt: skip
     return {"model": model, "history": pd.DataFrame(history)}

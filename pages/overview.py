@@ -1,0 +1,123 @@
+"""Overview: what the case is, its stages, its verdict, and what every model measures."""
+
+import pandas as pd
+import streamlit as st
+
+from ubt.figures import measures
+from ubt.pipeline import stages_of
+from ubt.ui import html
+from ubt.ui.case import label, store
+from ubt.ui.form import draft
+from ubt.ui.guard import plain
+from ubt.ui.panel import missing, run
+
+view = st.session_state["view"]
+
+
+@st.dialog("New case", width="large")
+def new(base=None) -> None:
+    draft(base, "copy" if base else "new")
+
+
+@st.dialog("Delete this case?")
+def delete(name: str) -> None:
+    mine = store().cases()[name]["bytes"]
+    st.write(f"{plain(label(name))}: {mine / 1e6:.0f} MB. What other cases share with it stays.")
+    if st.button("Delete", type="primary", icon=":material/delete:", key="really-delete"):
+        freed = store().delete(name)
+        st.session_state["next_case"] = next(iter(store().names()), None)
+        st.toast(f"Freed {freed / 1e6:.0f} MB.")
+        st.rerun()
+
+
+st.title("Overview")
+st.caption(
+    "A case is a set of image-caption pairs and a CLIP model trained on them. In a lab case the app itself plants a backdoor in some pairs, then finds, "
+    "judges and unlearns it without looking at what it planted, and measures the model before and after."
+)
+
+if view is None:
+    if not st.session_state.get("gone"):
+        st.subheader("Start here")
+        st.write("Press Run: 10,000 drawn pairs, 2 % of them poisoned with a BadNet patch; the first histogram comes within half a minute.")
+        draft(None, "first")
+    st.stop()
+
+with st.container(horizontal=True, vertical_alignment="center"):
+    st.subheader(plain(label(view.name)))
+    if st.button("New case", key="new", icon=":material/add:"):
+        new()
+    if st.button("Duplicate…", key="duplicate", icon=":material/content_copy:", help="A new case with some of these settings changed"):
+        new(view.settings)
+    if st.button("Delete…", key="delete", icon=":material/delete:", disabled=view.status.running):
+        delete(view.name)
+
+
+@st.fragment(run_every=1.0 if view.status.running else None)
+def pipeline() -> None:
+    from ubt import jobs
+
+    html.lanes(stages_of(), jobs.status(store(), view.name).steps)
+
+
+pipeline()
+if not view.status.running and view.status.state != "done":
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    wanted = left.selectbox(
+        "Run one stage, and what it needs", [s.name for s in stages_of() if not view.has(s.name)], key="stage",
+        format_func=lambda n: f"{n}: {next(s.about for s in stages_of() if s.name == n)}",
+    )  # fmt: skip
+    if right.button("Run this stage", key="run-stage", width="stretch"):
+        run(view.name, wanted)
+
+st.subheader("Verdict")
+if view.has("verdict"):
+    verdict = view.read("verdict", "verdict")
+    said, chart, found = st.columns([3, 4, 3], gap="medium")
+    with said:
+        if verdict["poisoned"]:
+            st.error("This model is judged **poisoned**.", icon=":material/coronavirus:")
+        else:
+            st.success("This model is judged **not poisoned**; unlearning leaves it byte for byte as it came.", icon=":material/verified:")
+        st.caption(
+            "The score is the mean similarity of D_topk's images with each other's captions under the overfitted model: poisons share one shortcut, so any of "
+            "their captions fits any of their images; clean pairs fit their own only."
+        )
+    figure = measures.verdict(verdict["score"], verdict["threshold"])
+    chart.plotly_chart(figure, config={"displayModeBar": False}, key="verdict-chart", alt="Verdict score beside its threshold")
+    evidence = [("similarity inside D_topk, mean", f"{verdict['topk_similarity_mean']:.3f}"), ("least", f"{verdict['topk_similarity_min']:.3f}")]
+    if view.has("judge"):
+        detection = view.read("judge", "detection")
+        shares = {"split: recall": "recall", "D_susp: AUROC": "auroc", "D_topk: precision": "precision", "flagged in D: recall": "flagged_recall"}
+        evidence += [(n, "undefined" if detection[k] is None else f"{detection[k]:.3f}") for n, k in shares.items()]
+    with found:
+        html.table(["evidence", ""], evidence)
+else:
+    missing(view, "verdict", "No verdict yet.")
+
+st.subheader("Before and after")
+if measured := view.measured():
+    chart, figures = st.columns([3, 2], gap="medium")
+    chart.plotly_chart(measures.bars(measured), key="measures-chart", alt="CA, ASR, RA and target recall of every model")
+    frame = measures.table(measured)
+    with figures:
+        html.table(list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)])
+        st.caption("The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA: triggered images still read right.")
+else:
+    missing(view, "evaluate_published", "Nothing has been measured yet.")
+if view.has("diagnose"):
+    for finding in view.read("diagnose", "findings"):
+        st.warning(plain(f"The attack did not take well: {finding['what']}; {finding['change']}."), icon=":material/warning:")
+
+settings = st.expander("Settings of this case", on_change="rerun", key="settings")
+if settings.open:
+    rows = [(n, str(v), f.metadata["help"]) for n, (f, v) in view.settings.described().items()]
+    settings.dataframe(pd.DataFrame(rows, columns=["setting", "value", "meaning"]), hide_index=True, alt="Settings of this case")
+everything = st.expander("All cases and their sizes", on_change="rerun", key="cases")
+if everything.open:
+    records = store().cases()
+    with everything:
+        html.table(["case", "state", "size, MB"], [(label(n), r["state"], f"{r['bytes'] / 1e6:.0f}") for n, r in records.items()])
+        st.caption("Cases share steps; what is shared is counted in each.")
+        if st.button("Delete what no case uses", key="prune", icon=":material/cleaning_services:"):
+            st.toast(f"Freed {store().prune() / 1e6:.0f} MB.")

@@ -1,0 +1,98 @@
+"""Unlearn: purify the model with one button, watch it happen, and see what it costs, ours beside the published form."""
+
+import pandas as pd
+import streamlit as st
+
+from ubt import jobs, journal
+from ubt.checkpoint import STAGES, zipped
+from ubt.figures import LABELS, measures, training
+from ubt.ui.case import make, store
+from ubt.ui.form import edit
+from ubt.ui.guard import guard
+from ubt.ui.panel import missing, no_case, run
+
+LAST = "evaluate_published"
+
+view = st.session_state["view"]
+st.title("Unlearn")
+st.caption(
+    "D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours adds retention on the cleaned D_normal, a hold on clean look-alikes "
+    "and a rule for the best step; the published form is Eq. 7 alone. Ground truth steers neither."
+)
+if view is None:
+    no_case()
+    st.stop()
+settings, status = view.settings, view.status
+
+with st.expander("Settings of unlearning", expanded=False):
+    changes = edit({n: d for n, d in settings.described().items() if n.startswith(("unlearn.", "published.", "mask.", "retain."))}, f"unlearn-{view.name}")
+    if changes and st.button("Unlearn with these, as a case of its own", key="unlearn-changed", icon=":material/play_arrow:"):
+        make(settings.with_values(changes), run=True)
+        st.rerun()
+if not view.has(LAST) and not status.running and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:"):
+    run(view.name, LAST)
+
+
+def rows(stage: str) -> pd.DataFrame:
+    """Figures over steps: of a finished stage from its artefact, of one under way from the journal."""
+    if view.has(stage):
+        return view.read(stage, "history").merge(view.read(stage, "observed"), on="step", how="outer").sort_values("step")
+    told = [e for e in journal.read(store().journal(view.name)) if e.kind == "progress" and e.stage == stage]
+    return pd.DataFrame({e.done: {"step": e.done} | e.figures for e in told}.values())
+
+
+@st.fragment(run_every=1.0 if status.running and not view.has("unlearn_published") else None)
+def live() -> None:
+    with guard():
+        for column, (which, stage) in zip(st.columns(2), STAGES.items(), strict=True):
+            with column:
+                st.subheader(LABELS[which].capitalize())
+                frame = rows(stage)
+                if len(frame):
+                    figure = training.curves(frame, settings.group(stage if stage == "unlearn" else "published").steps)
+                    st.plotly_chart(figure, key=f"curve-{stage}", alt=f"CA, ASR and similarity over steps, {LABELS[which]}")
+                elif view.has(stage):
+                    st.info("Nothing was unlearned: the model was judged not poisoned.")
+                else:
+                    step = jobs.status(store(), view.name).steps.get(stage, jobs.Step())
+                    st.info("Under way…" if step.state in jobs.LIVE else "Not unlearned yet.")
+
+
+live()
+if not view.has(LAST):
+    if status.running:
+        missing(view, LAST, "Figures before and after come when both models are evaluated.")
+    st.stop()
+
+st.subheader("Before and after")
+measured = view.measured()
+left, right = st.columns([3, 2], gap="large")
+left.plotly_chart(measures.bars(measured), key="unlearn-bars", alt="CA, ASR, RA and target recall of every model")
+with right:
+    for which in STAGES:
+        before, after = measured["poisoned"], measured[which]
+        st.markdown(f"**{LABELS[which].capitalize()}**")
+        with st.container(horizontal=True):
+            st.metric("ASR, %", f"{after['asr']:.2f}", f"{after['asr'] - before['asr']:+.2f}", delta_color="inverse")
+            st.metric("CA, %", f"{after['ca']:.2f}", f"{after['ca'] - before['ca']:+.2f}")
+            st.metric("target recall, %", f"{after['target_recall']:.1f}", f"{after['target_recall'] - before['target_recall']:+.1f}")
+    st.caption(f"Natural ASR of the clean reference: {measured['clean']['asr']:.2f} %. Changes are against the poisoned model, in points.")
+
+st.subheader("What each class gained or lost")
+frame = measures.recalls({m: view.read(f"evaluate_{m}", "predictions") for m in measured}, view.read("test", "classes"))
+shown = [f"{m} change" for m in STAGES]
+only = st.toggle("Only classes that changed", True, key="changed", persist_state="session")
+part = frame[frame[shown].abs().max(axis=1) > 0] if only else frame
+figure = measures.class_changes(part.sort_values("purified change"), tuple(STAGES), settings.attack.target)
+st.plotly_chart(figure, key="class-changes", alt="Change of recall of every class")
+st.caption(f"{len(part)} of {len(frame)} classes; {settings.test.per_class} test images each, so one image is {100 / settings.test.per_class:.1f} points.")
+
+st.subheader("Take the purified model with you")
+with st.container(horizontal=True):
+    for which in STAGES:
+        st.download_button(
+            f"{LABELS[which].capitalize()} (zip)", lambda w=which: zipped(store(), view.name, w), file_name=f"{view.name}-{which}.zip", mime="application/zip",
+            key=f"download-{which}", icon=":material/download:", type="primary" if which == "purified" else "secondary", on_click="ignore",
+        )  # fmt: skip
+st.caption("Weights, configuration and a card with settings, digests and measures. Unpacked, plain open_clip opens it:")
+st.code(f'model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{view.name}-purified")', language="python")

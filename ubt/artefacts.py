@@ -1,0 +1,99 @@
+"""A finished step on disk: a folder with a manifest of sizes and digests, read only after it was checked.
+
+Frames are parquet, arrays npy, plain values json, models folders that open_clip opens; nothing is unpickled.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ubt.config import UbtError, file_digest
+
+MANIFEST = "manifest.json"
+
+
+class DamagedArtefact(UbtError):
+    """The artefact `key` is not what its manifest says."""
+
+    def __init__(self, key: str, said: str):
+        super().__init__(said)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A finished step on disk."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    def __getitem__(self, entry: str) -> Any:
+        """Read an entry, its bytes checked against the manifest; arrays come as read-only memory maps.
+
+        Raises:
+            DamagedArtefact: a file has changed since it was written.
+        """
+        if entry not in self.manifest["entries"]:
+            raise UbtError(f"{self.path.name}: expected one of the entries {', '.join(self.manifest['entries'])}, got {entry!r}")
+        kind = self.manifest["entries"][entry]
+        for name, expected in self.manifest["files"].items():
+            path = self.path / name
+            if name.split("/")[0].split(".")[0] == entry and not (path.is_file() and file_digest(path) == expected["sha256"]):
+                raise DamagedArtefact(self.path.name, f"{path}: expected the bytes its manifest describes, got others")
+        return _READ[kind](self.path, entry)
+
+    def check(self) -> None:
+        """Raises:
+        DamagedArtefact: a file is missing or of another size than when it was written.
+        """
+        for name, expected in self.manifest["files"].items():
+            path = self.path / name
+            got = path.stat().st_size if path.is_file() else None
+            if got != expected["bytes"]:
+                raise DamagedArtefact(self.path.name, f"{path}: expected {expected['bytes']} bytes, got {'no file' if got is None else got}")
+
+    @property
+    def bytes(self) -> int:
+        return sum(f["bytes"] for f in self.manifest["files"].values())
+
+
+def _read_frame(path: Path, entry: str):
+    import pandas as pd
+
+    return pd.read_parquet(path / f"{entry}.parquet")
+
+
+def _read_array(path: Path, entry: str):
+    import numpy as np
+
+    return np.load(path / f"{entry}.npy", mmap_mode="r", allow_pickle=False)
+
+
+def _read_model(path: Path, entry: str):
+    from ubt import models
+
+    return models.load(path / entry)
+
+
+_READ = {"frame": _read_frame, "array": _read_array, "model": _read_model, "json": lambda path, entry: json.loads((path / f"{entry}.json").read_text())}
+
+
+def write_entry(path: Path, entry: str, value: Any) -> str:
+    """Write one value of a stage's result; returns its kind."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(value, pd.DataFrame):
+        value.to_parquet(path / f"{entry}.parquet", index=False)
+        return "frame"
+    if isinstance(value, np.ndarray):
+        np.save(path / f"{entry}.npy", value, allow_pickle=False)
+        return "array"
+    if hasattr(value, "state_dict"):
+        from ubt import models
+
+        models.save(value, path / entry)
+        return "model"
+    (path / f"{entry}.json").write_text(json.dumps(value, indent=1))
+    return "json"

@@ -1,0 +1,27 @@
+"""Plotly figures: a frame in, a figure out. Colours keep their contrast on light and dark pages and for colour-blind readers;
+what differs in hue differs in pattern, dash or place too."""
+
+import plotly.graph_objects as go
+
+CLEAN, POISONED, UNKNOWN = "#2E86C1", "#DB6B1E", "#7F8C9A"
+MODELS = {"clean": "#7F8C9A", "poisoned": "#DB6B1E", "purified": "#1C9A78", "published": "#9069C2"}
+"""The four models of a case, by the names its figures carry."""
+PATTERNS = {"clean": "", "poisoned": "/", "purified": "", "published": "x"}
+LABELS = {"clean": "clean reference", "poisoned": "poisoned (M_bd)", "purified": "purified, ours", "published": "purified, published"}
+
+
+def mark(figure: go.Figure, x: float, text: str, side: str = "left", colour: str = UNKNOWN) -> None:
+    """A dashed line at `x` that says what it is, on one side of its top."""
+    line = {"width": 1.5, "dash": "dash", "color": colour}
+    figure.add_vline(x=x, line=line, annotation={"text": f" {text} ", "font": {"size": 11}}, annotation_position=f"top {side}")
+
+
+def layout(figure: go.Figure, *, height: int, x: str = "", y: str = "") -> go.Figure:
+    """What every figure has: titles and units on the axes, room for the legend above."""
+    figure.update_layout(
+        height=height, margin={"l": 10, "r": 10, "t": 30, "b": 10}, hovermode="x unified",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": {"text": ""}},
+    )  # fmt: skip
+    figure.update_xaxes(title={"text": x}, automargin=True)
+    figure.update_yaxes(title={"text": y}, automargin=True)
+    return figure

@@ -1,0 +1,82 @@
+"""CA, ASR, RA and recall of the target class before and after, the verdict, and what each class lost."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from ubt.figures import CLEAN, LABELS, MODELS, PATTERNS, POISONED, UNKNOWN, layout, mark
+
+MEASURES = {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"}
+
+
+def bars(measured: dict[str, dict], height: int = 320) -> go.Figure:
+    """Every model's measures side by side, with 95 % intervals.
+
+    Args:
+        measured: model name to `ubt.evaluation.backdoor.measure`'s result. The clean reference's ASR is the natural ASR.
+    """
+    figure = go.Figure()
+    for model, m in measured.items():
+        values = [m[k] for k in MEASURES]
+        spans = [m["intervals"][k] for k in MEASURES]
+        figure.add_bar(
+            x=list(MEASURES.values()), y=values, name=LABELS[model], marker={"color": MODELS[model], "pattern": {"shape": PATTERNS[model], "solidity": 0.3}},
+            text=[f"{v:.1f}" for v in values], textposition="outside", cliponaxis=False, customdata=spans,
+            error_y={"type": "data", "symmetric": False, "array": [s[1] - v for s, v in zip(spans, values, strict=True)],
+                     "arrayminus": [v - s[0] for s, v in zip(spans, values, strict=True)], "thickness": 1.2, "width": 3},
+            hovertemplate="%{y:.2f} % [%{customdata[0]:.1f}, %{customdata[1]:.1f}]",
+        )  # fmt: skip
+    layout(figure, height=height, y="percent, with 95 % interval")
+    figure.update_yaxes(range=[0, 112], tickvals=[0, 25, 50, 75, 100])
+    return figure.update_layout(barmode="group", bargap=0.25)
+
+
+def table(measured: dict[str, dict]) -> pd.DataFrame:
+    """The same as a frame: a row a model, percent."""
+    columns = {**MEASURES, "asr_all": "ASR over all classes"}
+    return pd.DataFrame({"model": [LABELS[m] for m in measured], **{label: [v[k] for v in measured.values()] for k, label in columns.items()}})
+
+
+def verdict(score: float, threshold: float, height: int = 170) -> go.Figure:
+    """The verdict's score on its scale, beside the threshold."""
+    figure = go.Figure()
+    for low, high, colour in ((-0.2, threshold, CLEAN), (threshold, 1, POISONED)):
+        figure.add_shape(type="rect", x0=low, x1=high, y0=-1, y1=1, fillcolor=colour, opacity=0.14, line_width=0, layer="below")
+    figure.add_scatter(
+        x=[score], y=[0], mode="markers+text", text=[f"<b>{score:.2f}</b>"], textposition="top center", showlegend=False,
+        marker={"size": 15, "symbol": "diamond", "color": POISONED if score > threshold else CLEAN, "line": {"width": 1, "color": UNKNOWN}},
+        hovertemplate="score %{x:.3f}<extra></extra>",
+    )  # fmt: skip
+    mark(figure, threshold, f"threshold {threshold:.2f}")
+    for x, text in ((-0.19, "not poisoned"), (0.99, "poisoned")):
+        figure.add_annotation(x=x, y=-0.8, text=text, showarrow=False, xanchor="left" if x < 0 else "right", font={"size": 11})
+    layout(figure, height=height, x="verdict score")
+    figure.update_xaxes(range=[-0.2, 1.0])
+    return figure.update_yaxes(visible=False, range=[-1, 1.4]).update_layout(hovermode="closest")
+
+
+def recalls(predictions: dict[str, pd.DataFrame], classes: list[str], before: str = "poisoned") -> pd.DataFrame:
+    """Recall of every class on clean images, in percent, and its change against `before`, in points.
+
+    Args:
+        predictions: model name to a frame with `label` and `clean` (predicted) class indices.
+    """
+    recall = {m: (f["clean"] == f["label"]).groupby(f["label"]).mean().reindex(range(len(classes))) * 100 for m, f in predictions.items()}
+    frame = pd.DataFrame({"class": classes, **{m: r.to_numpy() for m, r in recall.items()}})
+    for m in predictions:
+        if m != before:
+            frame[f"{m} change"] = frame[m] - frame[before]
+    return frame
+
+
+def class_changes(frame: pd.DataFrame, models: tuple[str, ...], target: str, height: int = 380) -> go.Figure:
+    """What every class gained or lost by unlearning, as `recalls` gives it; the target class is marked."""
+    figure = go.Figure()
+    names = [f"<b>{c} (target)</b>" if c == target else c for c in frame["class"]]
+    for m in models:
+        figure.add_bar(
+            x=names, y=frame[f"{m} change"], name=LABELS[m], customdata=frame[["poisoned", m]],
+            marker={"color": MODELS[m], "pattern": {"shape": PATTERNS[m], "solidity": 0.3}},
+            hovertemplate="%{y:+.1f} points (%{customdata[0]:.1f} → %{customdata[1]:.1f} %)",
+        )  # fmt: skip
+    layout(figure, height=height, y="change of recall (points)")
+    return figure.update_xaxes(tickangle=-50).update_layout(barmode="group", bargap=0.2)

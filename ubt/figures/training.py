@@ -1,0 +1,44 @@
+"""What happened while a model trained: accuracy, attack success and similarity over steps."""
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout, mark
+
+PERCENT = {
+    "ca": ("CA (judge's sample)", CLEAN, "solid", "circle"),
+    "asr": ("ASR (judge's sample)", POISONED, "solid", "diamond"),
+    "validation_ca": ("validation CA", UNKNOWN, "dot", "circle-open"),
+    "probes_left": ("flagged pairs still read as the target", MODELS["published"], "dot", "diamond-open"),
+}
+"""Figures in percent: label, colour, dash, marker."""
+SIMILARITY = {"similarity": ("similarity of the batch", CLEAN, "solid"), "topk_similarity": ("mean similarity of D_topk", POISONED, "dash")}
+
+
+def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
+    """CA and ASR in percent above, similarities below, over optimiser steps.
+
+    Args:
+        rows: `step` and any of the figures named here. steps: where the step axis ends.
+    """
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.6, 0.4])
+    for name, (label, colour, dash, symbol) in PERCENT.items():
+        if name in rows:
+            part = rows.dropna(subset=[name])
+            figure.add_scatter(
+                x=part["step"], y=part[name], name=label, mode="lines+markers", line={"color": colour, "dash": dash}, marker={"symbol": symbol, "size": 7},
+                hovertemplate="%{y:.1f} %", row=1, col=1,
+            )  # fmt: skip
+    for name, (label, colour, dash) in SIMILARITY.items():
+        if name in rows:
+            part = rows.dropna(subset=[name])
+            figure.add_scatter(
+                x=part["step"], y=part[name], name=label, mode="lines", line={"color": colour, "dash": dash}, hovertemplate="%{y:.3f}", row=2, col=1
+            )
+    kept = rows.loc[[b is True for b in rows["best"]], "step"] if "best" in rows else []
+    if len(kept):
+        mark(figure, int(kept.iloc[-1]), f"kept: step {kept.iloc[-1]}", colour=MODELS["purified"])
+    layout(figure, height=height).update_layout(legend={"y": -0.16, "yanchor": "top"})
+    figure.update_yaxes(title={"text": "percent"}, range=[-3, 103], row=1, col=1).update_yaxes(title={"text": "similarity"}, row=2, col=1)
+    return figure.update_xaxes(range=[0, steps]).update_xaxes(title={"text": "optimiser step"}, row=2, col=1)

@@ -1,0 +1,206 @@
+"""Long work in a process of its own, which outlives the browser tab and the app that asked for it.
+
+`start` runs `python -m ubt.jobs CACHE CASE [STAGE]` and returns; how it gets on is read from the case's record and journal
+(`status`), by any process. Whoever holds the case's lock is its one job; a job that was killed is started again and
+resumes.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ubt import journal
+from ubt.cases import CaseSettings, Store
+from ubt.config import BadInput, Cancelled, Compute, UbtError, disk_full
+from ubt.data.scenes import CLASSES
+from ubt.journal import Event
+from ubt.pipeline import Pipeline, stages_of, upto
+from ubt.stages.split import suspicious_count
+
+LIVE = ("running", "waiting")
+NICE = 5
+"""A job yields to the app on a machine they share."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a case as it stands: `state` is missing, running, waiting or done; `seconds` is what it took, or has taken."""
+
+    state: str = "missing"
+    seconds: float = 0.0
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Status:
+    """A case as it stands. `state`: new, partial, running, cancelled, interrupted, failed, done or damaged. `share` of the work that is
+    done; `left`: seconds left, None when nothing runs; `error`: why it failed."""
+
+    state: str
+    steps: dict[str, Step] = field(default_factory=dict)
+    share: float = 0.0
+    left: float | None = None
+    error: str = ""
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+    @property
+    def current(self) -> str | None:
+        """The stage under way."""
+        return next((name for name, step in self.steps.items() if step.state in LIVE), None)
+
+    @property
+    def finished(self) -> tuple[str, ...]:
+        return tuple(name for name, step in self.steps.items() if step.state == "done")
+
+
+def start(store: Store, name: str, until: str | None = None, wait: float = 15.0) -> bool:
+    """Run a case, or the stages that lead to `until`, in a process of its own; returns once it is under way.
+
+    Returns:
+        Whether a process was started; False if the case was being run already, which this call then joins.
+
+    Raises:
+        BadInput: there is no such case. UbtError: the process ended at once; the message is its own.
+    """
+    if not store.record(name):
+        raise BadInput(f"expected a case on record, but {name} is not there; it may have been deleted")
+    if store.held(name):
+        return False
+    log = store.root / "work" / f"{name}.log"
+    command = [sys.executable, "-m", "ubt.jobs", str(store.root.resolve()), name, *([until] if until else [])]
+    package = str(Path(__file__).parent.parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment)
+    threading.Thread(target=process.wait, daemon=True).start()
+    deadline = time.monotonic() + wait
+    before = store.record(name).get("updated")
+    while time.monotonic() < deadline:
+        if store.held(name) or store.record(name).get("updated") != before:
+            return True
+        if process.poll() is not None:
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise UbtError(said[-1] if said else f"the job of {name} ended at once with {process.returncode}; run it again")
+        time.sleep(0.05)
+    return True
+
+
+def cancel(store: Store, name: str) -> None:
+    """Ask whoever runs a case to stop at the next step, where a checkpoint is written. Nothing happens if nobody does."""
+    if store.held(name):
+        store.cancel_flag(name).touch()
+
+
+def status(store: Store, name: str) -> Status:
+    """How a case stands, from what is on disk."""
+    record = store.record(name)
+    if not record:
+        return Status("damaged" if (store.root / "cases" / name).is_dir() else "deleted")
+    held = store.held(name)
+    state = record.get("state", "damaged")
+    if state == "running" and not held:
+        state = "interrupted"
+    steps = {stage: _step(store, key) for stage, key in record["artefacts"].items()}
+    if held:
+        state = "running"
+        for event in _this_run(store, name):
+            if event.stage in steps and steps[event.stage].state != "done":
+                kind = {"progress": "running", "starts": "running", "waits": "waiting"}.get(event.kind, "missing")
+                steps[event.stage] = Step(kind, event.seconds, event.done, event.total)
+    elif state == "done" and any(step.state != "done" for step in steps.values()):
+        state = "partial"
+    settings = CaseSettings.from_dict(record["settings"])
+    share, left = _left(settings, steps)
+    return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
+
+
+def _step(store: Store, key: str) -> Step:
+    found = store.find(key)
+    return Step() if found is None else Step("done", found.manifest["seconds"])
+
+
+def _this_run(store: Store, name: str) -> list[Event]:
+    events = journal.read(store.journal(name))
+    last = max((i for i, e in enumerate(events) if e.kind == "run"), default=0)
+    return events[last + 1 :]
+
+
+def _left(settings: CaseSettings, steps: dict[str, Step]) -> tuple[float, float]:
+    """Share of the work that is done, and seconds left: the work of each stage, at the speed of those that are done."""
+    work = {name: seconds(settings) for name, seconds in _WORK.items() if name in steps}
+    work = {name: work.get(name, 0.1) for name in steps}
+    part = {n: 1.0 if s.state == "done" else s.done / s.total if s.total else 0.0 for n, s in steps.items()}
+    took = sum(s.seconds for s in steps.values() if s.state == "done" or s.done)
+    finished = sum(work[n] * part[n] for n in steps)
+    speed = took / finished if finished > 1 else 1.0
+    return finished / sum(work.values()), speed * (sum(work.values()) - finished)
+
+
+def _trained(steps: int, batch: int) -> float:
+    return 7e-4 * steps * batch
+
+
+def _measured(settings: CaseSettings) -> float:
+    return 1e-3 * settings.test.per_class * len(CLASSES)
+
+
+def _unlearned(settings: CaseSettings, group: str) -> float:
+    s = settings.group(group)
+    looks = s.steps // s.every if s.every else 0
+    pairs = s.batch + s.retention_batch * (s.retention > 0) + s.hold_batch * (s.hold > 0)
+    return _trained(s.steps, pairs) + 5e-4 * (looks + 2) * (settings.validation.per_class * len(CLASSES) + 500)
+
+
+_WORK: dict[str, Callable[[CaseSettings], float]] = {
+    "attack": lambda s: 5e-5 * s.data.pairs,
+    "data": lambda s: 6e-4 * s.data.pairs,
+    "score": lambda s: 5e-4 * s.data.pairs,
+    "poison": lambda s: _trained(s.poison.epochs, s.data.pairs),
+    "score_poisoned": lambda s: 5e-4 * s.data.pairs,
+    "test": lambda s: 3e-4 * s.test.per_class * len(CLASSES),
+    **{f"evaluate_{m}": _measured for m in ("clean", "poisoned", "purified", "published")},
+    "overfit": lambda s: _trained(s.overfit.steps, 2 * min(s.overfit.batch, suspicious_count(s.data.pairs, s.split.fraction))),
+    "score_overfit": lambda s: 5e-4 * s.data.pairs,
+    "validation": lambda s: 4e-4 * s.validation.per_class * len(CLASSES),
+    "unlearn": lambda s: _unlearned(s, "unlearn"),
+    "unlearn_published": lambda s: _unlearned(s, "published"),
+}
+"""Seconds each stage takes on two cores, to be scaled by what this machine is found to do."""
+
+
+def main(root: str, name: str, until: str | None = None) -> int:
+    """The job's own process."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    try:
+        store = Store(Path(root))
+        record = store.record(name)
+        stages = upto(until, stages_of()) if until else None
+        Pipeline(store, Compute(**record["compute"]), cancelled=stop.is_set).run(CaseSettings.from_dict(record["settings"]), stages)
+    except Cancelled:
+        return 0
+    except UbtError as e:
+        print(e, file=sys.stderr)
+        return 1
+    except OSError as e:
+        print(f"{root}: the disk is full; free some space and run again" if disk_full(e) else repr(e), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""The case in view: which one it is, how it stands, and cached readers of what its stages made."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from ubt import config, jobs
+from ubt.cases import CaseSettings, Store
+from ubt.config import Compute
+from ubt.figures import MODELS
+from ubt.pipeline import create
+from ubt.ui.guard import plain
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _store(root: str) -> Store:
+    return Store(Path(root))
+
+
+def store() -> Store:
+    """The cache folder: `UBT_CACHE`, or `cache`."""
+    return _store(os.environ.get("UBT_CACHE", "cache"))
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def compute() -> Compute:
+    """Where this machine computes."""
+    return config.compute()
+
+
+@st.cache_data(max_entries=96, show_spinner=False)
+def _value(root: str, key: str, entry: str) -> Any:
+    return Store(Path(root)).open(key)[entry]
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _array(root: str, key: str, entry: str) -> Any:
+    return Store(Path(root)).open(key)[entry]
+
+
+@dataclass(frozen=True)
+class View:
+    """A case as a page sees it."""
+
+    name: str
+    record: dict[str, Any]
+    status: jobs.Status
+
+    @property
+    def settings(self) -> CaseSettings:
+        return CaseSettings.from_dict(self.record["settings"])
+
+    def has(self, *stages: str) -> bool:
+        return all(s in self.status.finished for s in stages)
+
+    def key(self, stage: str) -> str:
+        return self.record["artefacts"][stage]
+
+    def read(self, stage: str, entry: str) -> Any:
+        """An entry of a finished stage: frames and plain values as copies, arrays as read-only maps.
+
+        Raises:
+            DamagedArtefact: its bytes are not those that were written.
+        """
+        read = _array if store().find(self.key(stage)).manifest["entries"][entry] == "array" else _value
+        return read(str(store().root.resolve()), self.key(stage), entry)
+
+    def measured(self) -> dict[str, dict]:
+        """The measures of every model that has been evaluated, in the order clean, poisoned, ours, published."""
+        return {m: self.read(f"evaluate_{m}", "measures") for m in MODELS if self.has(f"evaluate_{m}")}
+
+
+def label(name: str) -> str:
+    """How the picker calls a case."""
+    record = store().record(name)
+    with contextlib.suppress(KeyError, TypeError):
+        attack = record["settings"]["attack"]
+        what = f"{attack['name']} {100 * attack['rate']:g} % → {attack['target']}" if attack["rate"] else "clean"
+        return f"{what}, seed {record['settings']['seed']} ({name[-8:]})"
+    return f"{name} (damaged)"
+
+
+def show(name: str) -> None:
+    """Make `name` the case in view from the next run of the page on."""
+    st.session_state["next_case"] = name
+
+
+def make(settings: CaseSettings, run: bool) -> None:
+    """Put a case on record, bring it into view and, if asked, start its job."""
+    name = create(store(), settings, compute())
+    show(name)
+    if run:
+        jobs.start(store(), name)
+
+
+def pick() -> View | None:
+    """The picker, and the case it shows; None if there is none. The address bar holds its name."""
+    names, state = store().names(), st.session_state
+    asked = st.query_params.get("case")
+    if "next_case" in state:
+        state["case"] = state.pop("next_case")
+    elif "case" not in state:
+        state["case"] = asked or next(iter(names), None)
+    if state["case"] not in names and state["case"] is not None:
+        state["gone"], state["case"] = state["case"], None
+    st.selectbox("Case", names, index=None, key="case", format_func=label, placeholder="choose a case" if names else "none yet", persist_state="session")
+    if state["case"] is None:
+        if "case" in st.query_params:
+            del st.query_params["case"]
+        return None
+    state.pop("gone", None)
+    if asked != state["case"]:
+        st.query_params["case"] = state["case"]
+    return look(state["case"])
+
+
+def look(name: str) -> View:
+    return View(name, store().record(name), jobs.status(store(), name))
+
+
+def say_if_gone() -> None:
+    """Say that the case that was open, or that the address asks for, is not there."""
+    if gone := st.session_state.get("gone"):
+        st.warning(f"There is no case {plain(gone)} in this cache; it was deleted, perhaps in another tab. Choose another on the left, or make a new one.")

@@ -1,0 +1,101 @@
+"""Pieces that streamlit has no element for, as escaped HTML: the pipeline, the grid of pairs, small tables of counts."""
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+import streamlit as st
+from PIL import Image, ImageDraw
+
+from ubt.figures import CLEAN, POISONED, UNKNOWN
+from ubt.jobs import Step
+from ubt.stages import Stage
+from ubt.ui.panel import clock
+
+ROLES = {"attacker": "Attacker", "defender": "Defender", "judge": "Judge"}
+_MARK = {"done": "✓", "running": "▶", "waiting": "…", "missing": "○"}
+_STYLE = """<style>
+.ubt-lane{display:flex;margin:.3rem 0}.ubt-lane>div:last-child{display:flex;gap:.4rem;flex-wrap:wrap;flex:1}
+.ubt-role{flex:0 0 5.2rem;font-size:.8rem;opacity:.75;padding-top:.5rem}
+.ubt-chip{border:1px solid color-mix(in srgb,currentColor 22%,transparent);border-radius:.4rem;padding:.25rem .55rem;font-size:.8rem;
+  min-width:5.4rem;position:relative;overflow:hidden}
+.ubt-chip small{display:block;opacity:.7;font-size:.72rem}
+.ubt-chip.done{background:color-mix(in srgb,#1C9A78 14%,transparent);border-color:#1C9A78}
+.ubt-chip.running{border:2px solid #2E86C1}.ubt-chip.waiting{border-style:dashed;border-color:#2E86C1}
+.ubt-chip i{position:absolute;left:0;bottom:0;height:3px;background:#2E86C1}
+.ubt-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.2rem,1fr));gap:.6rem}
+.ubt-card{border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-top-width:4px;border-radius:.4rem;padding:.4rem;font-size:.8rem;
+  overflow-wrap:anywhere}
+.ubt-card img{width:100%;image-rendering:pixelated;border-radius:.25rem;display:block;margin-bottom:.3rem}
+.ubt-card small{opacity:.75}
+.ubt-table{border-collapse:collapse;width:100%;font-size:.88rem}
+.ubt-table th,.ubt-table td{padding:.28rem .6rem;text-align:right;border-bottom:1px solid color-mix(in srgb,currentColor 15%,transparent)}
+.ubt-table th:first-child,.ubt-table td:first-child{text-align:left}.ubt-table th{font-weight:600;opacity:.8}
+</style>"""
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def icon() -> Image.Image:
+    """The tab's icon: a clean hump and a poisoned one, apart. Drawn here, for streamlit's own are fetched from another host."""
+    image = Image.new("RGBA", (32, 32))
+    draw = ImageDraw.Draw(image)
+    draw.rounded_rectangle((1, 10, 15, 40), 7, fill=CLEAN)
+    draw.rounded_rectangle((20, 2, 30, 40), 5, fill=POISONED)
+    return image
+
+
+def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
+    """The pipeline: a lane a role, a chip a stage with its state and its time."""
+    rows = []
+    for role, title in ROLES.items():
+        chips = "".join(_chip(s, steps.get(s.name, Step())) for s in stages if s.role == role)
+        rows.append(f'<div class="ubt-lane"><div class="ubt-role">{title}</div><div>{chips}</div></div>')
+    st.html(_STYLE + "".join(rows))
+
+
+def _chip(stage: Stage, step: Step) -> str:
+    if step.state == "done":
+        said = clock(step.seconds) if step.seconds >= 1 else "under 1 s"
+    else:
+        said = f"{step.done:,} of {step.total:,}" if step.total else {"running": "under way", "waiting": "waits its turn"}.get(step.state, "to do")
+    bar = f'<i style="width:{100 * step.done / step.total:.0f}%"></i>' if step.total and step.state == "running" else ""
+    return f'<div class="ubt-chip {step.state}" title="{escape(stage.about)}">{_MARK[step.state]} {escape(stage.name)}<small>{escape(said)}</small>{bar}</div>'
+
+
+def grid(images: np.ndarray, captions: Sequence[str], scores: Sequence[str], poisoned: Sequence[bool] | None) -> None:
+    """Pairs as cards: image, caption, score, and whether they are poisoned where that may be shown.
+
+    Args:
+        images: uint8 (n, H, W, 3).
+    """
+    cards = []
+    for i, (image, caption, score) in enumerate(zip(images, captions, scores, strict=True)):
+        colour, said = (UNKNOWN, "") if poisoned is None else (POISONED, "● poisoned") if poisoned[i] else (CLEAN, "○ clean")
+        cards.append(
+            f'<div class="ubt-card" style="border-top-color:{colour}"><img alt="" src="{_png(image)}">{escape(str(caption))}<br>'
+            f'<small>{escape(score)}</small> <small style="color:{colour};opacity:1;font-weight:600">{said}</small></div>'
+        )
+    st.html(f'{_STYLE}<div class="ubt-grid">{"".join(cards)}</div>')
+
+
+def _png(image: np.ndarray) -> str:
+    out = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(out, "PNG", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A small table of text, the first column to the left."""
+    head = "".join(f"<th>{escape(c)}</th>" for c in columns)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
+    st.html(f'{_STYLE}<table class="ubt-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+
+
+def percent(share: float | None) -> str:
+    """
+    >>> percent(0.9712), percent(None)
+    ('97.1 %', 'undefined')
+    """
+    return "undefined" if share is None else f"{100 * share:.1f} %"

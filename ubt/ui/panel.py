@@ -1,0 +1,86 @@
+"""Jobs on the page: how the case in view gets on, and the buttons that run, cancel and resume it."""
+
+import streamlit as st
+
+from ubt import jobs
+from ubt.ui.case import View, store
+from ubt.ui.guard import guard, plain
+
+POLL, IDLE = 1.0, 4.0
+"""Seconds between two looks at a case that is being run, and at one that is not (another tab may run it)."""
+STATES = {
+    "new": ":gray-badge[:material/fiber_new: not run yet]", "partial": ":gray-badge[:material/incomplete_circle: partly run]",
+    "running": ":blue-badge[:material/play_circle: running]", "cancelled": ":orange-badge[:material/stop_circle: cancelled]",
+    "interrupted": ":orange-badge[:material/power_off: interrupted]", "failed": ":red-badge[:material/error: failed]",
+    "done": ":green-badge[:material/check_circle: finished]", "damaged": ":red-badge[:material/broken_image: damaged]",
+}  # fmt: skip
+RUN = {"new": "Run", "partial": "Run the rest", "cancelled": "Resume", "interrupted": "Resume", "failed": "Try again"}
+
+
+def clock(seconds: float) -> str:
+    """
+    >>> clock(75.4), clock(8)
+    ('1 min 15 s', '8 s')
+    """
+    seconds = round(seconds)
+    return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
+
+
+def panel(view: View) -> None:
+    """State, progress, time left, and the button that fits; follows the job and redraws the page when a stage is done."""
+    _follow(view.name, (view.status.state, view.status.finished), POLL if view.status.running else IDLE)
+
+
+def _follow(name: str, seen: tuple, every: float) -> None:
+    @st.fragment(run_every=every, key="job")
+    def follow() -> None:
+        with guard():
+            status = jobs.status(store(), name)
+            if (status.state, status.finished) != seen:
+                st.rerun()
+            _draw(name, status)
+
+    follow()
+
+
+def _draw(name: str, status: jobs.Status) -> None:
+    st.markdown(STATES.get(status.state, STATES["damaged"]))
+    if status.running:
+        step = status.steps.get(status.current or "", jobs.Step())
+        what = "waiting for another job" if step.state == "waiting" else plain(status.current or "starting")
+        done = f" {step.done:,} of {step.total:,}" if step.total else ""
+        st.progress(min(1.0, status.share), text=f"{what}{done}, about {clock(status.left or 0)} left")
+        if st.button("Cancel", key="cancel", icon=":material/stop:", width="stretch", disabled=store().cancel_flag(name).exists()):
+            jobs.cancel(store(), name)
+            st.toast("Stopping at the next step; what is finished is kept.")
+    elif status.state in RUN:
+        if status.state == "failed":
+            st.error(plain(status.error))
+        elif status.state == "interrupted":
+            st.caption("Its process ended without a word. Nothing that was finished is lost.")
+        if st.button(RUN[status.state], key="run", type="primary", icon=":material/play_arrow:", width="stretch"):
+            run(name)
+
+
+def run(name: str, until: str | None = None) -> None:
+    """Start a case's job, or join the one that is running, and draw the page again."""
+    if not jobs.start(store(), name, until):
+        st.toast("This case is being run already; this page now follows that run.")
+    st.rerun(scope="app")
+
+
+def missing(view: View, stage: str, said: str) -> None:
+    """Say what a page lacks and offer the one button that gets it."""
+    status = view.status
+    if status.running:
+        st.info(f"{said} The case is being run: {plain(status.current or 'starting')} is under way, and this page draws itself as soon as it can.")
+        return
+    st.info(said)
+    if st.button(f"Run up to {plain(stage)}", key=f"until-{stage}", type="primary", icon=":material/play_arrow:"):
+        run(view.name, stage)
+
+
+def no_case() -> None:
+    """What a page shows while there is no case."""
+    st.info("No case is open. A case is a set of image-caption pairs and a CLIP model trained on them; make one on the overview.")
+    st.page_link("pages/overview.py", label="Go to the overview", icon=":material/arrow_forward:")
