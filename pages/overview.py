@@ -9,9 +9,11 @@ from ubt.ui import html
 from ubt.ui.case import label, store
 from ubt.ui.form import draft
 from ubt.ui.guard import plain
+from ubt.ui.live import curves
+from ubt.ui.navigation import current
 from ubt.ui.panel import missing, run
 
-view = st.session_state["view"]
+view = current()
 
 
 @st.dialog("New case", width="large")
@@ -44,7 +46,8 @@ if view is None:
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="center"):
-    st.subheader(plain(label(view.name)))
+    attack = view.settings.attack
+    st.subheader(plain(label(view.name)) + (f" → {plain(attack.target)}" if attack.rate else ""))
     if st.button("New case", key="new", icon=":material/add:"):
         new()
     if st.button("Duplicate…", key="duplicate", icon=":material/content_copy:", help="A new case with some of these settings changed"):
@@ -93,7 +96,7 @@ if view.has("verdict"):
     with found:
         html.table(["evidence", ""], evidence)
 else:
-    missing(view, "verdict", "No verdict yet.")
+    missing(view, "verdict", "No verdict yet.", offer=False)
 
 st.subheader("Before and after")
 if measured := view.measured():
@@ -104,11 +107,17 @@ if measured := view.measured():
         html.table(list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)])
         st.caption("The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA: triggered images still read right.")
 else:
-    missing(view, "evaluate_published", "Nothing has been measured yet.")
+    missing(view, "evaluate_published", "Nothing has been measured yet.", offer=False)
 if view.has("diagnose"):
     for finding in view.read("diagnose", "findings"):
         st.warning(plain(f"The attack did not take well: {finding['what']}; {finding['change']}."), icon=":material/warning:")
 
+learned = st.expander("How the backdoor was learned", on_change="rerun", key="learned", expanded=view.status.current == "poison")
+if learned.open:
+    steps = view.settings.poison.epochs * max(1, view.settings.data.pairs // view.settings.poison.batch)
+    with learned:
+        curves(view, "poison", steps, "CA, ASR and similarity while M_bd trains")
+        st.caption("CA and ASR on a small sample of the judge's test images; what trains never sees them.")
 settings = st.expander("Settings of this case", on_change="rerun", key="settings")
 if settings.open:
     rows = [(n, str(v), f.metadata["help"]) for n, (f, v) in view.settings.described().items()]

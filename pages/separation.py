@@ -9,12 +9,13 @@ from ubt.stages.split import suspicious_count
 from ubt.ui import html
 from ubt.ui.case import make
 from ubt.ui.guard import guard
+from ubt.ui.navigation import current
 from ubt.ui.panel import missing, no_case
 
 MODELS = {"score": "Clean reference", "score_poisoned": "Poisoned model (M_bd)", "score_overfit": "Overfitted model"}
 GRID = 24
 
-view = st.session_state["view"]
+view = current()
 st.title("Separation")
 st.caption(
     "Cosine similarity of every image with its own caption. Poisons fit their captions badly under the clean reference, well under the poisoned model, and "
@@ -66,7 +67,7 @@ def explore() -> None:
                 figure = similarity.histogram(scores[stage][shown], truth[shown] if reveal else None, lines.get(stage))
                 st.plotly_chart(figure, key=f"chart-{stage}", config={"displayModeBar": False}, alt=f"Similarity histogram, {title}")
             else:
-                missing(view, stage, "Not scored yet.")
+                missing(view, stage, "Not scored yet.", offer=stage == next(s for s in MODELS if s not in scores))
 
     names = {"D_susp": f"D_susp: lowest {percent:g} %", "flagged": f"flagged: {threshold:.2f} and more", "D_topk": f"D_topk: first {k}"}
     rows = [

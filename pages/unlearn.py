@@ -1,19 +1,18 @@
 """Unlearn: purify the model with one button, watch it happen, and see what it costs, ours beside the published form."""
 
-import pandas as pd
 import streamlit as st
 
-from ubt import jobs, journal
 from ubt.checkpoint import STAGES, zipped
-from ubt.figures import LABELS, measures, training
+from ubt.figures import LABELS, measures
 from ubt.ui.case import make, store
 from ubt.ui.form import edit
-from ubt.ui.guard import guard
+from ubt.ui.live import curves
+from ubt.ui.navigation import current
 from ubt.ui.panel import missing, no_case, run
 
 LAST = "evaluate_published"
 
-view = st.session_state["view"]
+view = current()
 st.title("Unlearn")
 st.caption(
     "D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours adds retention on the cleaned D_normal, a hold on clean look-alikes "
@@ -33,32 +32,10 @@ if not view.has(LAST) and not status.running and st.button("Unlearn", key="unlea
     run(view.name, LAST)
 
 
-def rows(stage: str) -> pd.DataFrame:
-    """Figures over steps: of a finished stage from its artefact, of one under way from the journal."""
-    if view.has(stage):
-        return view.read(stage, "history").merge(view.read(stage, "observed"), on="step", how="outer").sort_values("step")
-    told = [e for e in journal.read(store().journal(view.name)) if e.kind == "progress" and e.stage == stage]
-    return pd.DataFrame({e.done: {"step": e.done} | e.figures for e in told}.values())
-
-
-@st.fragment(run_every=1.0 if status.running and not view.has("unlearn_published") else None)
-def live() -> None:
-    with guard():
-        for column, (which, stage) in zip(st.columns(2), STAGES.items(), strict=True):
-            with column:
-                st.subheader(LABELS[which].capitalize())
-                frame = rows(stage)
-                if len(frame):
-                    figure = training.curves(frame, settings.group(stage if stage == "unlearn" else "published").steps)
-                    st.plotly_chart(figure, key=f"curve-{stage}", alt=f"CA, ASR and similarity over steps, {LABELS[which]}")
-                elif view.has(stage):
-                    st.info("Nothing was unlearned: the model was judged not poisoned.")
-                else:
-                    step = jobs.status(store(), view.name).steps.get(stage, jobs.Step())
-                    st.info("Under way…" if step.state in jobs.LIVE else "Not unlearned yet.")
-
-
-live()
+for column, (which, stage, group) in zip(st.columns(2), (("purified", "unlearn", "unlearn"), ("published", "unlearn_published", "published")), strict=True):
+    with column:
+        st.subheader(LABELS[which].capitalize())
+        curves(view, stage, settings.group(group).steps, f"CA, ASR and similarity over steps, {LABELS[which]}")
 if not view.has(LAST):
     if status.running:
         missing(view, LAST, "Figures before and after come when both models are evaluated.")

@@ -1,4 +1,4 @@
-"""The command line: `python -m ubt run | pretrain | cases | bench | settings`."""
+"""The command line: `python -m ubt run | cases | picture | pretrain | bench | settings`."""
 
 import contextlib
 import logging
@@ -222,6 +222,23 @@ def settings() -> None:
     print("\n".join(settings_table()))
 
 
+@app.command()
+def picture(
+    page: Annotated[str, typer.Option(help="overview, separation or unlearn.")] = "separation",
+    case: Annotated[str, typer.Option(help="The case to show; the newest if none is named.")] = "",
+    width: Annotated[int, typer.Option(help="Width in pixels.", min=320)] = 1280,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    file: Annotated[Path, typer.Option("--out", help="The PNG file to write.")] = Path("picture.png"),
+    cache: CacheOption = CACHE,
+) -> None:
+    """Take a picture of a page of the app in Chromium (the README's was made so)."""
+    from ubt.ui.browser import picture as take
+
+    _check_writable(file)
+    take(cache, page, width, theme, file, case)
+    out.print(f"written to {file}", markup=False, highlight=False)
+
+
 def settings_table() -> list[str]:
     """The rows of the table of settings."""
     rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
@@ -262,6 +279,17 @@ def show_case(name: str, cache: CacheOption = CACHE) -> None:
 def delete_case(name: str, cache: CacheOption = CACHE) -> None:
     """Delete a case and the artefacts that no other case uses."""
     out.print(f"freed {Store(cache).delete(name) / 1e6:.0f} MB", highlight=False)
+
+
+@cases_app.command("cancel")
+def cancel_case(name: str, cache: CacheOption = CACHE) -> None:
+    """Ask whoever runs a case, a job of the app or another terminal, to stop; what is finished is kept."""
+    store = Store(cache)
+    if not store.held(store.case(name) and name):
+        out.print(f"{name} is not being run", markup=False, highlight=False)
+        return
+    store.cancel_flag(name).touch()
+    out.print(f"{name} stops at its next step", markup=False, highlight=False)
 
 
 @cases_app.command("prune")

@@ -105,13 +105,15 @@ def cancel(store: Store, name: str) -> None:
 def status(store: Store, name: str) -> Status:
     """How a case stands, from what is on disk."""
     record = store.record(name)
-    if not record:
-        return Status("damaged" if (store.root / "cases" / name).is_dir() else "deleted")
+    try:
+        settings, state, artefacts = CaseSettings.from_dict(record["settings"]), record["state"], dict(record["artefacts"])
+    except (UbtError, KeyError, TypeError, ValueError) as e:
+        why = e if isinstance(e, UbtError) else "its record is damaged"
+        return Status("damaged", error=f"{name}: expected a case that this version can read, but {why}; delete it, or open it with the version that made it")
     held = store.held(name)
-    state = record.get("state", "damaged")
     if state == "running" and not held:
         state = "interrupted"
-    steps = {stage: _step(store, key) for stage, key in record["artefacts"].items()}
+    steps = {stage: _step(store, key) for stage, key in artefacts.items()}
     if held:
         state = "running"
         for event in _this_run(store, name):
@@ -120,7 +122,6 @@ def status(store: Store, name: str) -> Status:
                 steps[event.stage] = Step(kind, event.seconds, event.done, event.total)
     elif state == "done" and any(step.state != "done" for step in steps.values()):
         state = "partial"
-    settings = CaseSettings.from_dict(record["settings"])
     share, left = _left(settings, steps)
     return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
 

@@ -10,10 +10,15 @@ PATTERNS = {"clean": "", "poisoned": "/", "purified": "", "published": "x"}
 LABELS = {"clean": "clean reference", "poisoned": "poisoned (M_bd)", "purified": "purified, ours", "published": "purified, published"}
 
 
-def mark(figure: go.Figure, x: float, text: str, side: str = "left", colour: str = UNKNOWN) -> None:
+def fill(model: str) -> dict:
+    """How a model's bars are filled."""
+    return {"color": MODELS[model], "pattern": {"shape": PATTERNS[model], "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.75)", "solidity": 0.35}}
+
+
+def mark(figure: go.Figure, x: float, text: str, side: str = "left", colour: str = UNKNOWN, **where: int) -> None:
     """A dashed line at `x` that says what it is, on one side of its top."""
     line = {"width": 1.5, "dash": "dash", "color": colour}
-    figure.add_vline(x=x, line=line, annotation={"text": f" {text} ", "font": {"size": 11}}, annotation_position=f"top {side}")
+    figure.add_vline(x=x, line=line, annotation={"text": f" {text} ", "font": {"size": 11}}, annotation_position=f"top {side}", **where)
 
 
 def layout(figure: go.Figure, *, height: int, x: str = "", y: str = "") -> go.Figure:

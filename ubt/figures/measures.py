@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from ubt.figures import CLEAN, LABELS, MODELS, PATTERNS, POISONED, UNKNOWN, layout, mark
+from ubt.figures import CLEAN, LABELS, POISONED, UNKNOWN, fill, layout, mark
 
 MEASURES = {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"}
 
@@ -19,20 +19,19 @@ def bars(measured: dict[str, dict], height: int = 320) -> go.Figure:
         values = [m[k] for k in MEASURES]
         spans = [m["intervals"][k] for k in MEASURES]
         figure.add_bar(
-            x=list(MEASURES.values()), y=values, name=LABELS[model], marker={"color": MODELS[model], "pattern": {"shape": PATTERNS[model], "solidity": 0.3}},
-            text=[f"{v:.1f}" for v in values], textposition="outside", cliponaxis=False, customdata=spans,
+            x=list(MEASURES.values()), y=values, name=LABELS[model], marker=fill(model), customdata=spans,
             error_y={"type": "data", "symmetric": False, "array": [s[1] - v for s, v in zip(spans, values, strict=True)],
-                     "arrayminus": [v - s[0] for s, v in zip(spans, values, strict=True)], "thickness": 1.2, "width": 3},
+                     "arrayminus": [v - s[0] for s, v in zip(spans, values, strict=True)], "thickness": 1.4, "width": 4, "color": UNKNOWN},
             hovertemplate="%{y:.2f} % [%{customdata[0]:.1f}, %{customdata[1]:.1f}]",
         )  # fmt: skip
     layout(figure, height=height, y="percent, with 95 % interval")
-    figure.update_yaxes(range=[0, 112], tickvals=[0, 25, 50, 75, 100])
+    figure.update_yaxes(range=[0, 104], tickvals=[0, 25, 50, 75, 100])
     return figure.update_layout(barmode="group", bargap=0.25)
 
 
 def table(measured: dict[str, dict]) -> pd.DataFrame:
     """The same as a frame: a row a model, percent."""
-    columns = {**MEASURES, "asr_all": "ASR over all classes"}
+    columns = {**MEASURES, "asr_all": "ASR, all"}
     return pd.DataFrame({"model": [LABELS[m] for m in measured], **{label: [v[k] for v in measured.values()] for k, label in columns.items()}})
 
 
@@ -75,7 +74,7 @@ def class_changes(frame: pd.DataFrame, models: tuple[str, ...], target: str, hei
     for m in models:
         figure.add_bar(
             x=names, y=frame[f"{m} change"], name=LABELS[m], customdata=frame[["poisoned", m]],
-            marker={"color": MODELS[m], "pattern": {"shape": PATTERNS[m], "solidity": 0.3}},
+            marker=fill(m),
             hovertemplate="%{y:+.1f} points (%{customdata[0]:.1f} → %{customdata[1]:.1f} %)",
         )  # fmt: skip
     layout(figure, height=height, y="change of recall (points)")

@@ -7,13 +7,13 @@ from plotly.subplots import make_subplots
 from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout, mark
 
 PERCENT = {
-    "ca": ("CA (judge's sample)", CLEAN, "solid", "circle"),
-    "asr": ("ASR (judge's sample)", POISONED, "solid", "diamond"),
+    "ca": ("CA, sample", CLEAN, "solid", "circle"),
+    "asr": ("ASR, sample", POISONED, "solid", "diamond"),
     "validation_ca": ("validation CA", UNKNOWN, "dot", "circle-open"),
-    "probes_left": ("flagged pairs still read as the target", MODELS["published"], "dot", "diamond-open"),
+    "probes_left": ("flagged, read as target", MODELS["published"], "dot", "diamond-open"),
 }
 """Figures in percent: label, colour, dash, marker."""
-SIMILARITY = {"similarity": ("similarity of the batch", CLEAN, "solid"), "topk_similarity": ("mean similarity of D_topk", POISONED, "dash")}
+SIMILARITY = {"similarity": ("batch similarity", CLEAN, "solid"), "topk_similarity": ("D_topk similarity", POISONED, "dash")}
 
 
 def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
@@ -38,7 +38,7 @@ def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
             )
     kept = rows.loc[[b is True for b in rows["best"]], "step"] if "best" in rows else []
     if len(kept):
-        mark(figure, int(kept.iloc[-1]), f"kept: step {kept.iloc[-1]}", colour=MODELS["purified"])
+        mark(figure, int(kept.iloc[-1]), f"best: step {kept.iloc[-1]}", colour=MODELS["purified"], row=2, col=1)
     layout(figure, height=height).update_layout(legend={"y": -0.16, "yanchor": "top"})
     figure.update_yaxes(title={"text": "percent"}, range=[-3, 103], row=1, col=1).update_yaxes(title={"text": "similarity"}, row=2, col=1)
     return figure.update_xaxes(range=[0, steps]).update_xaxes(title={"text": "optimiser step"}, row=2, col=1)

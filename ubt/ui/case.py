@@ -79,8 +79,8 @@ def label(name: str) -> str:
     record = store().record(name)
     with contextlib.suppress(KeyError, TypeError):
         attack = record["settings"]["attack"]
-        what = f"{attack['name']} {100 * attack['rate']:g} % → {attack['target']}" if attack["rate"] else "clean"
-        return f"{what}, seed {record['settings']['seed']} ({name[-8:]})"
+        what = f"{attack['name']} {100 * attack['rate']:g} %" if attack["rate"] else "clean"
+        return f"{what}, seed {record['settings']['seed']} · {name[-8:-4]}"
     return f"{name} (damaged)"
 
 
@@ -115,11 +115,16 @@ def pick() -> View | None:
     state.pop("gone", None)
     if asked != state["case"]:
         st.query_params["case"] = state["case"]
-    return look(state["case"])
+    view = View(state["case"], store().record(state["case"]), jobs.status(store(), state["case"]))
+    return view if view.status.state != "damaged" else _offer_to_delete(view)
 
 
-def look(name: str) -> View:
-    return View(name, store().record(name), jobs.status(store(), name))
+def _offer_to_delete(view: View) -> None:
+    st.error(plain(view.status.error), title="This case cannot be read", icon=":material/broken_image:")
+    if st.button("Delete this case", key="delete-damaged", icon=":material/delete:"):
+        store().delete(view.name)
+        st.session_state["next_case"] = next(iter(store().names()), None)
+        st.rerun()
 
 
 def say_if_gone() -> None:

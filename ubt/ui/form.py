@@ -13,7 +13,11 @@ from ubt.data.scenes import CLASSES
 from ubt.ui.case import make
 from ubt.ui.guard import guard
 
-MAIN = ("attack.name", "attack.target", "attack.rate", "data.pairs", "split.fraction", "select.k", "seed")
+MAIN = {
+    "attack.name": "Attack", "attack.target": "Target label", "attack.rate": "Poison rate", "data.pairs": "Pairs in D",
+    "split.fraction": "Suspicious fraction", "select.k": "k (0: the paper's choice)", "seed": "Seed",
+}  # fmt: skip
+"""The settings that a case is told apart by, and what the form calls them."""
 CHOICES: dict[str, tuple[str, ...]] = {"attack.name": tuple(ATTACKS), "attack.target": CLASSES}
 
 
@@ -30,7 +34,7 @@ def draft(base: CaseSettings | None, key: str) -> None:
     known = base.described()
     with st.form(f"{key}-form", border=False):
         changes: dict[str, Any] = {}
-        for row in (MAIN[:4], MAIN[4:]):
+        for row in (tuple(MAIN)[:4], tuple(MAIN)[4:]):
             for column, name in zip(st.columns(len(row)), row, strict=True):
                 with column:
                     changes[name] = _widget(name, *known[name], key=f"{key}-{name}")
@@ -54,8 +58,7 @@ def edit(known: dict[str, tuple[dataclasses.Field, Any]], key: str) -> dict[str,
 
 
 def _widget(name: str, f: dataclasses.Field, value: Any, key: str) -> Any:
-    title = f"{name.split('.')[-1]} ({name.split('.')[0]})" if "." in name else name
-    said = f.metadata["help"]
+    title, said = MAIN[name], f.metadata["help"]
     if choices := CHOICES.get(name) or f.metadata["choices"]:
         return st.selectbox(title, choices, index=choices.index(value), help=said, key=key)
     low, high = f.metadata["low"], f.metadata["high"]

@@ -69,14 +69,14 @@ def run(name: str, until: str | None = None) -> None:
     st.rerun(scope="app")
 
 
-def missing(view: View, stage: str, said: str) -> None:
-    """Say what a page lacks and offer the one button that gets it."""
+def missing(view: View, stage: str, said: str, offer: bool = True) -> None:
+    """Say what a page lacks and, if `offer`, show the one button that gets it."""
     status = view.status
     if status.running:
         st.info(f"{said} The case is being run: {plain(status.current or 'starting')} is under way, and this page draws itself as soon as it can.")
         return
     st.info(said)
-    if st.button(f"Run up to {plain(stage)}", key=f"until-{stage}", type="primary", icon=":material/play_arrow:"):
+    if offer and st.button(f"Run up to {plain(stage)}", key=f"until-{stage}", type="primary", icon=":material/play_arrow:"):
         run(view.name, stage)
 
 

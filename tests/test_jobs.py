@@ -1,0 +1,155 @@
+"""Jobs as a user meets them: started, joined, cancelled, killed, resumed."""
+
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+from tiny import CPU, fingerprints, tiny
+
+from ubt import jobs, journal
+from ubt.artefacts import Artefact
+from ubt.cases import Store
+from ubt.config import BadInput, UbtError
+from ubt.pipeline import create, stages_of
+
+
+def wait(store: Store, name: str, until, limit: float = 180.0) -> jobs.Status:
+    """The first status for which `until` holds."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        status = jobs.status(store, name)
+        if until(status):
+            return status
+        time.sleep(0.02)
+    raise AssertionError(f"expected the job to get there within {limit} s, it stands at {status}")
+
+
+def owner(store: Store, name: str) -> int:
+    return int(re.search(r"process (\d+)", (store.root / "work" / f"{name}.owner").read_text())[1])
+
+
+def stopped(status: jobs.Status) -> bool:
+    return not status.running
+
+
+def test_killed_at_five_moments_it_ends_with_the_undisturbed_result(tiny_case, tmp_path):
+    store = Store(tmp_path)
+    name = create(store, tiny(), CPU)
+    assert jobs.status(store, name).state == "new"
+    for moment in ("data", "poison", "overfit", "unlearn", "evaluate_published"):
+        assert jobs.start(store, name)
+        wait(store, name, lambda s, m=moment: s.steps[m].state != "missing")
+        os.kill(owner(store, name), signal.SIGKILL)
+        assert wait(store, name, stopped).state == "interrupted"
+    jobs.start(store, name)
+    status = wait(store, name, stopped)
+    assert status.state == "done", status
+    assert status.share == 1
+    found = {s: store.find(k) for s, k in store.record(name)["artefacts"].items()}
+    assert all(isinstance(a, Artefact) for a in found.values())
+    expected = fingerprints(tiny_case)
+    assert {s: {f: v["sha256"] for f, v in a.manifest["files"].items()} for s, a in found.items()} == expected
+    assert len([e for e in journal.read(store.journal(name)) if e.kind == "run"]) == 6
+
+
+def test_a_second_run_joins_and_cancel_keeps_what_is_finished(tmp_path):
+    store = Store(tmp_path)
+    name = create(store, tiny(poison__epochs=300), CPU)
+    assert jobs.start(store, name) is True
+    assert jobs.start(store, name) is False
+    status = wait(store, name, lambda s: s.steps["poison"].done > 2)
+    assert status.current == "poison"
+    assert 0 < status.share < 1
+    assert status.left > 0
+    with pytest.raises(UbtError, match="being run by process"):
+        store.delete(name)
+    jobs.cancel(store, name)
+    assert wait(store, name, stopped).state == "cancelled"
+    assert {"data", "score"} <= set(jobs.status(store, name).finished)
+    assert not store.cancel_flag(name).exists()
+    assert list(store.root.glob("work/poison-*/checkpoint.safetensors"))
+    jobs.cancel(store, name)
+    assert not store.cancel_flag(name).exists()
+
+
+def test_one_stage_and_what_it_needs(tmp_path):
+    store = Store(tmp_path)
+    name = create(store, tiny(), CPU)
+    jobs.start(store, name, "score")
+    status = wait(store, name, stopped)
+    assert status.state == "partial"
+    assert set(status.finished) == {"attack", "data", "score"}
+    with pytest.raises(UbtError, match="unknown stage 'nosuch'"):
+        jobs.start(store, name, "nosuch")
+
+
+def test_what_a_job_cannot_do_is_said(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(BadInput, match="may have been deleted"):
+        jobs.start(store, "badnet-0-00000000")
+    name = create(store, tiny(attack__target="dragon"), CPU)
+    jobs.start(store, name)
+    status = wait(store, name, stopped)
+    assert status.state == "failed"
+    assert "expected one of the classes" in status.error
+    create(store, tiny(attack__target="dragon"), CPU)
+    assert store.record(name)["state"] == "failed"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"settings": {"nosuch": 1}, "state": "done", "artefacts": {}}'])
+def test_a_record_that_cannot_be_read_is_damaged(tmp_path, content):
+    store = Store(tmp_path)
+    name = create(store, tiny(), CPU)
+    (tmp_path / "cases" / name / "case.json").write_text(content)
+    assert jobs.status(store, name).state == "damaged"
+    assert "delete" in jobs.status(store, name).error
+    assert name in store.names()
+
+
+def test_a_finished_case_that_lost_a_step_is_no_longer_finished(tiny_case, tiny_store, tmp_path):
+    import shutil
+
+    root = tmp_path / "cache"
+    shutil.copytree(tiny_store.root, root)
+    store = Store(root)
+    assert jobs.status(store, tiny_case.name).state == "done"
+    shutil.rmtree(root / "artefacts" / tiny_case.artefacts["judge"].path.name)
+    assert jobs.status(store, tiny_case.name).state == "partial"
+
+
+def test_two_cases_take_turns_on_the_accelerator(tmp_path):
+    store = Store(tmp_path)
+    names = [create(store, tiny(seed=s), CPU) for s in (1, 2)]
+    with store.lock("accelerator"):
+        for name in names:
+            jobs.start(store, name, "score")
+        for name in names:
+            assert wait(store, name, lambda s: s.current == "attack").steps["attack"].state == "waiting"
+    for name in names:
+        assert wait(store, name, stopped).state == "partial"
+    spans = []
+    for name in names:
+        told = journal.read(store.journal(name))
+        for stage in ("attack", "data", "score"):
+            spans.append(tuple(next(e.at for e in told if (e.kind, e.stage) == (kind, stage)) for kind in ("starts", "done")))
+    spans.sort()
+    assert all(before[1] <= after[0] + 0.25 for before, after in zip(spans, spans[1:], strict=False))
+
+
+def test_the_estimate_knows_every_stage_that_takes_time(tiny_case):
+    seconds = {s: a.manifest["seconds"] for s, a in tiny_case.artefacts.items()}
+    slow = {s for s, took in seconds.items() if took > 0.05 * sum(seconds.values())}
+    assert slow <= set(jobs._WORK)
+    assert set(jobs._WORK) <= {s.name for s in stages_of()}
+
+
+def test_nothing_of_a_job_is_in_the_record_of_another(tmp_path):
+    store = Store(tmp_path)
+    a, b = (create(store, tiny(seed=s), CPU) for s in (1, 2))
+    before = json.dumps(store.record(b))
+    jobs.start(store, a, "attack")
+    wait(store, a, stopped)
+    assert json.dumps(store.record(b)) == before

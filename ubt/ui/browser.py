@@ -1,0 +1,118 @@
+"""The app in a real browser: served over a cache, opened in Chromium. For the README's picture and the browser tests."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from ubt.config import BadInput, UbtError
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def chromium() -> str | None:
+    """The Chromium of this machine: `UBT_CHROMIUM`, or one on the path."""
+    return os.environ.get("UBT_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+
+
+def serve(cache: Path, port: int, log: Path) -> subprocess.Popen:
+    """Start the app over `cache` and wait until it answers.
+
+    Raises:
+        UbtError: it ended, or did not answer within a minute.
+    """
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port), "--server.headless", "true"]
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=os.environ | {"UBT_CACHE": str(cache.resolve())})
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer:
+            if answer.status == 200:
+                return process
+        time.sleep(0.1)
+    process.kill()
+    raise UbtError(f"expected the app to answer on port {port}, but it did not; its log is {log}")
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@contextlib.contextmanager
+def served(cache: Path, log: Path) -> Iterator[str]:
+    """The address of the app over `cache`, which runs while inside."""
+    port = free_port()
+    process = serve(cache, port, log)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def browser() -> Iterator:
+    """A headless Chromium (playwright's `Browser`).
+
+    Raises:
+        BadInput: there is none on this machine.
+    """
+    found = chromium()
+    if found is None:
+        raise BadInput("expected Chromium, found none; install it (Debian: apt-get install chromium) or name it in UBT_CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        opened = p.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str = "") -> None:
+    """Take a picture of a whole page over `cache`.
+
+    Raises:
+        BadInput: the page or theme is unknown, or there is no Chromium.
+    """
+    from ubt.ui.navigation import PAGES
+
+    if page not in PAGES or theme not in ("light", "dark"):
+        raise BadInput(f"expected one of the pages {', '.join(PAGES)} and the theme light or dark; got {page!r} and {theme!r}")
+    from ubt.cases import Store
+
+    log = Store(cache).root / "work" / "picture.log"
+    with served(cache, log) as address, browser() as b:
+        tab = b.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        tab.goto(f"{address}/{'' if page == 'overview' else page}{f'?case={case}' if case else ''}")
+        settle(tab)
+        if not tab.get_by_role("heading", level=1).count():
+            raise UbtError(f"expected the page {page}, but it did not come up; the app's log is {log}")
+        height = tab.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")
+        tab.set_viewport_size({"width": width, "height": max(700, int(height))})
+        settle(tab)
+        tab.screenshot(path=str(out))
+
+
+def settle(tab, quiet: float = 1.0, limit: float = 30.0) -> None:
+    """Wait until nothing on the page has changed for `quiet` seconds."""
+    tab.evaluate(
+        """([quiet, limit]) => new Promise(done => {
+          let last = performance.now(); const start = last;
+          const seen = new MutationObserver(() => { last = performance.now(); });
+          seen.observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
+          const ask = () => { const now = performance.now();
+            if (now - last > quiet || now - start > limit) { seen.disconnect(); done(); } else setTimeout(ask, 50); };
+          ask(); })""",
+        [1000 * quiet, 1000 * limit],
+    )
