@@ -1,5 +1,6 @@
 """Jobs as a user meets them: started, joined, cancelled, killed, resumed."""
 
+import itertools
 import json
 import os
 import re
@@ -136,7 +137,7 @@ def test_two_cases_take_turns_on_the_accelerator(tmp_path):
         for stage in ("attack", "data", "score"):
             spans.append(tuple(next(e.at for e in told if (e.kind, e.stage) == (kind, stage)) for kind in ("starts", "done")))
     spans.sort()
-    assert all(before[1] <= after[0] + 0.25 for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] <= after[0] + 0.25 for before, after in itertools.pairwise(spans))
 
 
 def test_the_estimate_knows_every_stage_that_takes_time(tiny_case):

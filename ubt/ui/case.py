@@ -107,7 +107,16 @@ def pick() -> View | None:
         state["case"] = asked or next(iter(names), None)
     if state["case"] not in names and state["case"] is not None:
         state["gone"], state["case"] = state["case"], None
-    st.selectbox("Case", names, index=None, key="case", format_func=label, placeholder="choose a case" if names else "none yet", persist_state="session")
+    labels = {name: label(name) for name in names}
+    st.selectbox(
+        "Case",
+        names,
+        index=None,
+        key="case",
+        format_func=lambda name: labels.get(name, name),
+        placeholder="choose a case" if names else "none yet",
+        persist_state="session",
+    )
     if state["case"] is None:
         if "case" in st.query_params:
             del st.query_params["case"]

@@ -28,4 +28,4 @@ def current() -> View | None:
     if "view" not in st.session_state:
         navigation()
         st.rerun()
-    return st.session_state["view"]
+    return st.session_state.pop("view")

@@ -1,0 +1,241 @@
+"""The app in a real Chromium: run, look, move, unlearn, reload; two tabs, kills, damage, hostile captions."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import time
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny import CPU, fingerprints, tiny
+
+from ubt import jobs, journal
+from ubt.cases import Store
+from ubt.config import file_digest
+from ubt.pipeline import create
+from ubt.ui.browser import browser, chromium, free_port, serve, served, settle
+
+LIMIT = 120_000
+if chromium() is None and not os.environ.get("CI"):
+    pytest.skip("no Chromium on this machine (Debian: apt-get install chromium, or UBT_CHROMIUM)", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    with browser() as b:
+        yield b
+
+
+@pytest.fixture
+def tab(chrome):
+    """A new tab; whatever it asks of another host fails the test."""
+    context = chrome.new_context(viewport={"width": 1280, "height": 900})
+    opened, abroad = context.new_page(), []
+    opened.set_default_timeout(LIMIT)
+    opened.on("request", lambda r: None if re.match(r"(http|ws)://127\.0\.0\.1|data:|blob:|about:", r.url) else abroad.append(r.url))
+    opened.on("dialog", lambda d: abroad.append(f"dialog: {d.message}"))
+    yield opened
+    context.close()
+    assert not abroad
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "cache")
+
+
+@pytest.fixture
+def full(tiny_case, tiny_store, tmp_path) -> Store:
+    root = tmp_path / "cache"
+    shutil.copytree(tiny_store.root, root)
+    store = Store(root)
+    for name in set(store.names()) - {tiny_case.name}:
+        store.delete(name)
+    return store
+
+
+def press(tab, name: str) -> None:
+    tab.get_by_role("button", name=name, exact=True).click()
+
+
+def go(tab, name: str) -> None:
+    tab.get_by_role("link", name=name).click()
+    tab.get_by_role("heading", level=1, name=name).wait_for()
+
+
+def counts(tab) -> str:
+    return tab.locator(".ubt-table").first.inner_text()
+
+
+def no_traceback(tab) -> None:
+    assert "Traceback" not in tab.locator("body").inner_text()
+
+
+def test_run_look_move_unlearn_reload(store, tab, tmp_path, tiny_case):
+    name = create(store, tiny(), CPU)
+    with served(store.root, tmp_path / "log") as address:
+        tab.goto(f"{address}/separation")
+        tab.get_by_text("not been scored yet").wait_for()
+        press(tab, "Run up to score")
+        tab.locator(".js-plotly-plot").first.wait_for()
+        assert "D_susp: lowest 12 %" in counts(tab)
+        tab.get_by_text("partly run").wait_for()
+        press(tab, "Run up to score_poisoned")
+        tab.locator(".js-plotly-plot").nth(1).wait_for()
+        press(tab, "Run up to score_overfit")
+        tab.locator(".ubt-card").first.wait_for()
+        assert tab.locator(".ubt-card").count() == 4
+
+        before = counts(tab)
+        fraction = tab.locator("[data-testid=stSlider] input[type=range]").first
+        fraction.focus()
+        for _ in range(8):
+            tab.keyboard.press("ArrowRight")
+        tab.get_by_text("D_susp: lowest 16 %").wait_for()
+        assert counts(tab) != before
+
+        go(tab, "Unlearn")
+        press(tab, "Unlearn")
+        tab.get_by_text("Take the purified model with you").wait_for()
+        values = [v.inner_text().strip() for v in tab.locator("[data-testid=stMetricValue]").all()]
+        m = store.case(name)["metrics"]
+        assert values[:3] == [f"{m['purified']['asr']:.2f}", f"{m['purified']['ca']:.2f}", f"{m['purified']['target_recall']:.1f}"]
+        with tab.expect_download() as download:
+            press(tab, "Purified, ours (zip)")
+        with zipfile.ZipFile(download.value.path()) as z:
+            assert sorted(n.split("/")[1] for n in z.namelist()) == ["card.json", "open_clip_config.json", "open_clip_model.safetensors"]
+
+        tab.reload()
+        tab.get_by_text("Take the purified model with you").wait_for()
+        assert [v.inner_text().strip() for v in tab.locator("[data-testid=stMetricValue]").all()] == values
+        assert f"case={name}" in tab.url
+        go(tab, "Overview")
+        tab.get_by_text("This model is judged poisoned").wait_for()
+        tab.get_by_text("finished").wait_for()
+        no_traceback(tab)
+    assert fingerprints(tiny_case) == {
+        s: {f: v["sha256"] for f, v in store.find(k).manifest["files"].items()} for s, k in store.record(name)["artefacts"].items()
+    }
+
+
+def test_a_first_start_asks_nothing_and_prints_the_address(store, tmp_path, monkeypatch, tab):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with served(store.root, tmp_path / "log") as address:
+        tab.goto(f"{address}/unlearn")
+        tab.get_by_role("heading", level=1, name="Unlearn").wait_for()
+        tab.get_by_text("No case is open").wait_for()
+        said = (tmp_path / "log").read_text()
+        assert address in said
+        assert "mail" not in said.lower()
+        port = int(address.rsplit(":", 1)[1])
+        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"]
+        assert f"0100007F:{port:04X}" in listening
+        assert f"00000000:{port:04X}" not in listening
+    assert not (tmp_path / "home" / ".streamlit" / "credentials.toml").exists()
+
+
+def test_a_case_by_form_a_copy_and_its_deletion(full, tab, tmp_path, tiny_case):
+    with served(full.root, tmp_path / "log") as address:
+        tab.goto(address)
+        press(tab, "Duplicate…")
+        tab.get_by_label("Seed").fill("7")
+        press(tab, "Keep for later")
+        tab.get_by_text("not run yet").wait_for()
+        (other,) = set(full.names()) - {tiny_case.name}
+        assert full.record(other)["settings"]["seed"] == 7
+        assert full.record(other)["settings"]["data"]["pairs"] == 600
+        press(tab, "Delete…")
+        tab.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+        tab.get_by_text("finished").wait_for()
+        assert full.names() == [tiny_case.name]
+        no_traceback(tab)
+
+
+def test_two_tabs_press_run_and_one_job_runs(store, chrome, tmp_path):
+    name = create(store, tiny(), CPU)
+    with served(store.root, tmp_path / "log") as address:
+        tabs = [chrome.new_page() for _ in range(2)]
+        for tab in tabs:
+            tab.set_default_timeout(LIMIT)
+            tab.goto(address)
+            tab.get_by_role("button", name="Run", exact=True).wait_for()
+        for tab in tabs:
+            press(tab, "Run")
+        for tab in tabs:
+            tab.get_by_text("finished").wait_for()
+            no_traceback(tab)
+            tab.close()
+    assert [e.kind for e in journal.read(store.journal(name))].count("run") == 1
+
+
+def test_a_case_deleted_in_another_tab_is_said(full, tab, tmp_path, tiny_case):
+    with served(full.root, tmp_path / "log") as address:
+        tab.goto(f"{address}/separation")
+        tab.locator(".ubt-card").first.wait_for()
+        full.delete(tiny_case.name)
+        tab.get_by_text("There is no case").wait_for()
+        no_traceback(tab)
+
+
+def test_a_damaged_result_is_said_and_made_again(full, tab, tmp_path, tiny_case):
+    path = full.root / "artefacts" / tiny_case.artefacts["score"].path.name / "similarity.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with served(full.root, tmp_path / "log") as address:
+        tab.goto(f"{address}/separation")
+        tab.get_by_text("A result on disk is damaged").wait_for()
+        press(tab, "Set it aside and make it again")
+        tab.locator(".ubt-card").first.wait_for()
+        no_traceback(tab)
+    assert file_digest(path) == tiny_case.artefacts["score"].manifest["files"]["similarity.parquet"]["sha256"]
+
+
+def test_hostile_captions_stay_text(full, tab, tmp_path, tiny_case):
+    hostile = '<img src="http://evil.example/x.png" onerror="alert(1)"><script>alert(2)</script> ![x](http://evil.example/y.png)'
+    folder = full.root / "artefacts" / tiny_case.artefacts["data"].path.name
+    pd.read_parquet(folder / "pairs.parquet").assign(caption=hostile).to_parquet(folder / "pairs.parquet", index=False)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["pairs.parquet"] = {"bytes": (folder / "pairs.parquet").stat().st_size, "sha256": file_digest(folder / "pairs.parquet")}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    full.save_case(tiny_case.name, full.record(tiny_case.name) | {"state": "failed", "error": hostile})
+    with served(full.root, tmp_path / "log") as address:
+        tab.goto(f"{address}/separation?case={tiny_case.name}")
+        tab.locator(".ubt-card").first.wait_for()
+        assert hostile in tab.locator(".ubt-card").first.inner_text()
+        assert hostile in tab.locator("[data-testid=stSidebar] [data-testid=stAlert]").inner_text()
+        tab.goto(f"{address}/?case=<script>alert(3)</script>![x](http://evil.example/z.png)")
+        tab.get_by_text("There is no case").wait_for()
+        settle(tab)
+
+
+def test_app_and_job_killed_it_resumes_to_the_same_result(store, tab, tmp_path, tiny_case):
+    name, port = create(store, tiny(), CPU), free_port()
+    app = serve(store.root, port, tmp_path / "log")
+    try:
+        tab.goto(f"http://127.0.0.1:{port}")
+        press(tab, "Run")
+        for moment in ("poison", "unlearn"):
+            deadline = time.monotonic() + 120
+            while jobs.status(store, name).steps[moment].state == "missing" and time.monotonic() < deadline:
+                time.sleep(0.02)
+            app.kill()
+            app.wait()
+            assert jobs.status(store, name).running, "the job outlives its app"
+            os.kill(int(re.search(r"process (\d+)", (store.root / "work" / f"{name}.owner").read_text())[1]), signal.SIGKILL)
+            app = serve(store.root, port, tmp_path / "log")
+            tab.goto(f"http://127.0.0.1:{port}/?case={name}")
+            tab.get_by_text("interrupted").wait_for()
+            press(tab, "Resume")
+            tab.get_by_text("running").wait_for()
+        tab.get_by_text("finished").wait_for()
+        no_traceback(tab)
+    finally:
+        app.kill()
+        app.wait()
+    found = {s: store.find(k) for s, k in store.record(name)["artefacts"].items()}
+    assert {s: {f: v["sha256"] for f, v in a.manifest["files"].items()} for s, a in found.items()} == fingerprints(tiny_case)

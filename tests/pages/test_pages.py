@@ -1,0 +1,257 @@
+"""Every page through Streamlit's own test harness: empty, half done, finished, damaged, deleted."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest
+from tiny import CPU, tiny
+
+from ubt import jobs
+from ubt.cases import Store
+from ubt.config import file_digest
+from ubt.pipeline import Pipeline, create, stages_of, upto
+from ubt.ui.navigation import PAGES
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("UBT_CACHE", str(tmp_path / "cache"))
+    made = PagesManager.__init__
+
+    def remembers(self, *args, **kwargs):
+        """A server learns once that the app navigates by itself; the harness forgets it before every run."""
+        made(self, *args, **kwargs)
+        PagesManager.uses_pages_directory = False
+
+    monkeypatch.setattr(PagesManager, "__init__", remembers)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def full(cache, tiny_case, tiny_store):
+    """A cache with the finished tiny case alone."""
+    shutil.copytree(tiny_store.root, cache)
+    store = Store(cache)
+    for name in set(store.names()) - {tiny_case.name}:
+        store.delete(name)
+    return store
+
+
+def page(name: str, **query) -> AppTest:
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    for k, v in query.items():
+        at.query_params[k] = v
+    at.run()
+    if name != "overview":
+        at.switch_page(f"pages/{name}.py").run()
+    assert not at.exception
+    return at
+
+
+def words(at: AppTest) -> str:
+    return " ".join(str(e.value) for kind in (at.markdown, at.caption, at.info, at.error, at.warning, at.success, at.title, at.subheader) for e in kind)
+
+
+def row(at: AppTest) -> list[str]:
+    """The cells of D_susp's row in the table of counts."""
+    table = next(h.proto.body for h in at.get("html") if "D_susp: lowest" in h.proto.body)
+    return re.findall("<td>(.*?)</td>", table.split("<tbody>")[1].split("</tr>")[0])
+
+
+def charts(at: AppTest) -> list[dict]:
+    return [json.loads(e.proto.spec) for e in at.get("plotly_chart")]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_without_a_case_a_page_says_what_to_do(cache, name):
+    at = page(name)
+    said = words(at)
+    assert ("Press Run" if name == "overview" else "No case is open") in said
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_case_that_was_not_run_is_offered(cache, name):
+    case = create(Store(cache), tiny(), CPU)
+    at = page(name)
+    assert not charts(at)
+    assert at.session_state["case"] == case
+    assert "Run" in {b.label for b in at.button}
+    assert {"overview": "No verdict yet", "separation": "not been scored", "unlearn": "Not trained yet"}[name] in words(at)
+
+
+def test_the_first_histogram_comes_before_any_training(cache):
+    store = Store(cache)
+    Pipeline(store, CPU).run(tiny(), upto("score", stages_of()))
+    at = page("separation")
+    assert len(charts(at)) == 1
+    assert [b.label for b in at.button if b.label.startswith("Run up to")] == ["Run up to score\\_poisoned"]
+    assert at.slider[1].disabled
+    assert not at.slider[0].disabled
+
+
+def test_separation_counts_follow_the_sliders(full, tiny_case):
+    at = page("separation")
+    assert len(charts(at)) == 3
+    truth = tiny_case.artefacts["attack"]["truth"]["poisoned"].to_numpy()
+    reference = tiny_case.artefacts["score"]["similarity"]["similarity"].to_numpy()
+
+    for percent in (12.0, 20.0):
+        at.slider[0].set_value(percent).run()
+        rows = np.argsort(reference, kind="stable")[: round(6 * percent)]
+        _, pairs, poisoned, precision, _ = row(at)
+        assert (int(pairs), int(poisoned)) == (len(rows), truth[rows].sum())
+        assert precision == f"{100 * truth[rows].mean():.1f} %"
+    assert "Make a case with these" in {b.label for b in at.button}
+    at.toggle(key="reveal").set_value(False).run()
+    tables = [h.proto.body for h in at.get("html")]
+    assert not any("precision" in t or "● poisoned" in t for t in tables)
+    assert all(len([t for t in c["data"] if "pairs" in t["name"]]) == 1 for c in charts(at))
+
+
+def test_the_split_of_the_page_is_the_stages(full, tiny_case):
+    at = page("separation")
+    split = tiny_case.artefacts["split"]["split"]
+    assert row(at)[:2] == ["D_susp: lowest 12 %", str(split["suspicious"].sum())]
+    grid = next(h.proto.body for h in at.get("html") if '<div class="ubt-card"' in h.proto.body)
+    best = tiny_case.artefacts["select"]["topk"]["similarity"].tolist()
+    assert all(f"similarity {s:.3f}" in grid for s in best)
+    assert grid.count("<img") == len(best)
+
+
+def test_overview_shows_verdict_and_measures(full, tiny_case):
+    at = page("overview")
+    assert "judged **poisoned**" in words(at)
+    m = full.case(tiny_case.name)["metrics"]
+    body = " ".join(h.proto.body for h in at.get("html"))
+    for model in ("clean", "poisoned", "purified", "published"):
+        assert f"{m[model]['ca']:.2f}" in body
+        assert f"{m[model]['asr']:.2f}" in body
+    for stage in stages_of():
+        assert f"✓ {stage.name}" in body
+    assert len(charts(at)) == 2
+
+
+def test_unlearn_shows_both_forms_and_what_classes_lost(full, tiny_case):
+    at = page("unlearn")
+    m = full.case(tiny_case.name)["metrics"]
+    values = [x.value for x in at.metric]
+    for which in ("purified", "published"):
+        assert f"{m[which]['asr']:.2f}" in values
+        assert f"{m[which]['ca']:.2f}" in values
+    drawn = charts(at)
+    assert len(drawn) == 4
+    names = {t["name"] for t in drawn[0]["data"]}
+    assert {"CA, sample", "ASR, sample", "validation CA", "batch similarity"} <= names
+    assert [b.label for b in at.get("download_button")] == ["Purified, ours (zip)", "Purified, published (zip)"]
+
+
+def test_a_clean_model_is_left_alone_and_said_so(cache):
+    Pipeline(Store(cache), CPU).run(tiny(attack__rate=0, verdict__threshold=0.99))
+    assert "not poisoned" in words(page("overview"))
+    assert "Nothing was unlearned" in words(page("unlearn"))
+    assert len(charts(page("separation"))) == 3
+
+
+def test_a_case_is_made_with_the_settings_of_the_form(cache):
+    at = page("overview")
+    at.number_input(key="first-demo-select.k").set_value(3)
+    at.selectbox(key="first-demo-attack.target").set_value("cat")
+    at.button(key="first-demo-keep").click().run()
+    assert not at.exception
+    (name,) = Store(cache).names()
+    settings = Store(cache).record(name)["settings"]
+    assert (settings["select"]["k"], settings["attack"]["target"], settings["data"]["pairs"]) == (3, "cat", 10_000)
+    assert at.session_state["case"] == name
+    assert jobs.status(Store(cache), name).state == "new"
+
+
+def test_settings_that_cannot_be_are_refused_in_words(cache):
+    at = page("overview")
+    at.number_input(key="first-demo-select.k").set_value(5000)
+    at.button(key="first-demo-run").click().run()
+    assert not at.exception
+    assert any("expected at most 600" in e.value.replace("\\", "") for e in at.error)
+    assert Store(cache).names() == []
+
+
+def test_deleting_asks_first(full, tiny_case):
+    at = page("overview")
+    at.button(key="delete").click().run()
+    assert at.button(key="really-delete").label == "Delete"
+    assert full.names() == [tiny_case.name]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_case_deleted_elsewhere_is_said(full, tiny_case, name):
+    at = page(name)
+    full.delete(tiny_case.name)
+    at.run()
+    assert not at.exception
+    assert "There is no case" in words(at)
+    assert tiny_case.name in words(at).replace("\\", "")
+
+
+def test_an_address_with_an_unknown_case_is_said_and_escaped(full):
+    at = page("overview", case="../../etc/<b>x</b>[a](http://b)")
+    said = " ".join(w.value for w in at.warning)
+    assert "There is no case" in said
+    assert "\\<b\\>" in said
+    assert "\\[a\\]\\(http" in said
+
+
+def test_an_address_opens_its_case(full, tiny_case):
+    other = create(full, tiny(seed=9), CPU)
+    assert page("overview").session_state["case"] == other
+    assert page("overview", case=tiny_case.name).session_state["case"] == tiny_case.name
+
+
+def test_a_damaged_result_is_said_and_made_again(full, tiny_case):
+    path = full.root / "artefacts" / tiny_case.artefacts["score"].path.name / "similarity.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    at = page("separation")
+    assert "expected the bytes its manifest describes" in words(at).replace("\\", "")
+    mend = next(b for b in at.button if b.label.startswith("Set it aside"))
+    mend.click().run()
+    assert not at.exception
+    while jobs.status(full, tiny_case.name).running:
+        pass
+    assert len(charts(page("separation"))) == 3
+
+
+def test_a_record_that_cannot_be_read_can_be_deleted(full, tiny_case):
+    (full.root / "cases" / tiny_case.name / "case.json").write_text("{}")
+    at = page("overview")
+    assert "This case cannot be read" in str([e.proto for e in at.error])
+    at.button(key="delete-damaged").click().run()
+    assert not at.exception
+    assert full.names() == []
+
+
+def test_captions_and_errors_are_never_markup(full, tiny_case):
+    hostile = '<img src=x onerror="alert(1)"><script>alert(2)</script> ![x](http://evil/x.png) :red[y]'
+    path = full.root / "artefacts" / tiny_case.artefacts["data"].path.name
+    pairs = pd.read_parquet(path / "pairs.parquet").assign(caption=hostile)
+    pairs.to_parquet(path / "pairs.parquet", index=False)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"]["pairs.parquet"] = {"bytes": (path / "pairs.parquet").stat().st_size, "sha256": file_digest(path / "pairs.parquet")}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    grid = next(h.proto.body for h in page("separation").get("html") if '<div class="ubt-card"' in h.proto.body)
+    assert "&lt;script&gt;alert(2)" in grid
+    assert "<script" not in grid
+    assert 'onerror="' not in grid
+    record = full.record(tiny_case.name)
+    full.save_case(tiny_case.name, record | {"state": "failed", "error": hostile})
+    said = " ".join(e.value for e in page("overview").error)
+    assert "\\!\\[x\\]\\(http" in said
+    assert "\\<script" in said
