@@ -10,7 +10,7 @@ from ubt.ui.live import curves
 from ubt.ui.navigation import current
 from ubt.ui.panel import missing, no_case, run
 
-LAST = "evaluate_published"
+MEASURED = tuple(f"evaluate_{model}" for model in LABELS)
 
 view = current()
 st.title("Unlearn")
@@ -28,17 +28,17 @@ with st.expander("Settings of unlearning", expanded=False):
     if changes and st.button("Unlearn with these, as a case of its own", key="unlearn-changed", icon=":material/play_arrow:"):
         make(settings.with_values(changes), run=True)
         st.rerun()
-if not view.has(LAST) and not status.running and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:"):
-    run(view.name, LAST)
+finished = view.has("unlearn", "unlearn_published", *MEASURED)
+if not finished and not status.running and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:"):
+    run(view.name)
 
 
 for column, (which, stage, group) in zip(st.columns(2), (("purified", "unlearn", "unlearn"), ("published", "unlearn_published", "published")), strict=True):
     with column:
         st.subheader(LABELS[which].capitalize())
         curves(view, stage, settings.group(group).steps, f"CA, ASR and similarity over steps, {LABELS[which]}")
-if not view.has(LAST):
-    if status.running:
-        missing(view, LAST, "Figures before and after come when both models are evaluated.")
+if not finished:
+    missing(view, MEASURED[-1], "Figures before and after come when every model has been measured.", offer=False)
     st.stop()
 
 st.subheader("Before and after")

@@ -11,6 +11,7 @@ from ubt.cli import app, settings_table
 from ubt.config import PRESETS
 from ubt.pipeline import stages_of
 from ubt.stages import Stage
+from ubt.ui.navigation import PAGES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -39,8 +40,22 @@ def test_the_table_of_settings_is_the_codes():
 
 
 def test_attacks_presets_and_stages_are_in_the_readme():
-    for name in (*ATTACKS, *PRESETS, *(s.name for s in stages_of())):
+    for name in (*ATTACKS, *PRESETS):
         assert f"`{name}`" in README, name
+    for s in stages_of():
+        assert f"| `{s.name}` | {s.role} | {s.about} |" in README, s.name
+
+
+def test_every_page_is_in_the_readme_and_on_disk():
+    assert {p.stem for p in (ROOT / "pages").glob("*.py")} == set(PAGES)
+    for title, _ in PAGES.values():
+        assert f"| *{title}* |" in README
+
+
+def test_the_first_command_opens_the_app_and_its_picture_is_there():
+    assert "streamlit run app.py" in README.split("<!-- run -->", 1)[1].split("```")[1]
+    for picture in re.findall(r"!\[[^]]*]\(([^)]*)\)", README):
+        assert (ROOT / picture).is_file(), picture
 
 
 def test_ci_runs_the_readmes_command():
@@ -58,7 +73,7 @@ def test_every_stage_says_what_it_returns(stage: Stage):
 
 
 def test_no_source_file_is_past_its_size():
-    for path in [*ROOT.glob("ubt/**/*.py"), *ROOT.glob("tests/**/*.py")]:
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("pages/*.py"), *ROOT.glob("ubt/**/*.py"), *ROOT.glob("tests/**/*.py")]:
         assert len(path.read_text().splitlines()) <= 400, path
 
 

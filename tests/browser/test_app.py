@@ -19,7 +19,7 @@ from ubt.config import file_digest
 from ubt.pipeline import create
 from ubt.ui.browser import browser, chromium, free_port, serve, served, settle
 
-LIMIT = 120_000
+LIMIT = 90_000
 if chromium() is None and not os.environ.get("CI"):
     pytest.skip("no Chromium on this machine (Debian: apt-get install chromium, or UBT_CHROMIUM)", allow_module_level=True)
 
@@ -101,6 +101,7 @@ def test_run_look_move_unlearn_reload(store, tab, tmp_path, tiny_case):
         go(tab, "Unlearn")
         press(tab, "Unlearn")
         tab.get_by_text("Take the purified model with you").wait_for()
+        settle(tab)
         values = [v.inner_text().strip() for v in tab.locator("[data-testid=stMetricValue]").all()]
         m = store.case(name)["metrics"]
         assert values[:3] == [f"{m['purified']['asr']:.2f}", f"{m['purified']['ca']:.2f}", f"{m['purified']['target_recall']:.1f}"]
@@ -111,6 +112,7 @@ def test_run_look_move_unlearn_reload(store, tab, tmp_path, tiny_case):
 
         tab.reload()
         tab.get_by_text("Take the purified model with you").wait_for()
+        settle(tab)
         assert [v.inner_text().strip() for v in tab.locator("[data-testid=stMetricValue]").all()] == values
         assert f"case={name}" in tab.url
         go(tab, "Overview")
@@ -142,7 +144,7 @@ def test_a_case_by_form_a_copy_and_its_deletion(full, tab, tmp_path, tiny_case):
     with served(full.root, tmp_path / "log") as address:
         tab.goto(address)
         press(tab, "Duplicate…")
-        tab.get_by_label("Seed").fill("7")
+        tab.locator('[role=dialog] input[aria-label="Seed"]').fill("7")
         press(tab, "Keep for later")
         tab.get_by_text("not run yet").wait_for()
         (other,) = set(full.names()) - {tiny_case.name}

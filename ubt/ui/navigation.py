@@ -5,17 +5,18 @@ import streamlit as st
 from ubt.ui.case import View
 
 PAGES = {
-    "overview": ("Overview", ":material/account_tree:", "The case, its stages, its verdict and its figures."),
-    "separation": ("Separation", ":material/area_chart:", "Does the backdoor separate from the clean pairs?"),
-    "unlearn": ("Unlearn", ":material/healing:", "Purify the model, and see what that costs."),
+    "overview": ("Overview", "The case, its stages, its verdict and its figures."),
+    "separation": ("Separation", "Does the backdoor separate from the clean pairs?"),
+    "unlearn": ("Unlearn", "Purify the model, and see what that costs."),
 }
-"""File in `pages/` to title, icon and what it is for; the first opens by default."""
+"""File in `pages/` to title and what it is for; the first opens by default. No icons: a page's icon becomes the tab's, which
+the browser then fetches from another host."""
 
 
 def navigation():
     """The page that the address asks for, to be run."""
     first = next(iter(PAGES))
-    pages = [st.Page(f"pages/{name}.py", title=title, icon=icon, help=about, default=name == first) for name, (title, icon, about) in PAGES.items()]
+    pages = [st.Page(f"pages/{name}.py", title=title, help=about, default=name == first) for name, (title, about) in PAGES.items()]
     return st.navigation(pages)
 
 
