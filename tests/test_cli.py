@@ -161,6 +161,20 @@ def test_two_runs_of_one_case_at_once(tmp_path):
     assert "Traceback" not in p.stderr
 
 
+def test_a_run_is_cancelled_from_another_terminal(tmp_path):
+    command = [sys.executable, "-m", "ubt", "run", "--cache", str(tmp_path), *SET, "--set", "poison.epochs=500", *ON_CPU]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    store, name = Store(tmp_path), tiny(poison__epochs=500).name(CPU)
+    deadline = time.monotonic() + 60
+    while not store.held(name) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    said = ubt("cases", "cancel", name, "--cache", tmp_path)
+    assert "stops at its next step" in said.stdout
+    assert process.wait(timeout=120) == 130
+    assert store.record(name)["state"] == "cancelled"
+    assert "is not being run" in ubt("cases", "cancel", name, "--cache", tmp_path).stdout
+
+
 def test_cases_are_listed_shown_and_pruned(tiny_case, tiny_store):
     listed = ubt("cases", "list", "--cache", tiny_store.root)
     assert tiny_case.name in listed.stdout

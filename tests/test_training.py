@@ -164,3 +164,22 @@ def test_batches_cover_an_epoch_once_and_depend_on_the_step_alone(pairs):
     assert (batches.at(2) == training.PairBatches(*pairs, 16, 1).at(2)).all()
     with pytest.raises(UbtError, match="at least one pair"):
         training.PairBatches(*pairs, 16, 1, rows=np.empty(0, int))
+
+
+def test_being_observed_changes_nothing_and_reads_words_outside_the_vocabulary(pairs):
+    seen, told = [], []
+    outside = models.tokenize(["xylophone zeppelin"], 24)
+    assert not np.isin(outside, pairs[1]).all()
+
+    def observe(step: int, model) -> dict[str, float]:
+        seen.append((step, models.embed_tokens(model, outside)))
+        return {"asr": 7.0}
+
+    watched, history = fit(pairs, observe=observe, progress=lambda done, total, figures: told.append(figures))
+    alone, same = fit(pairs)
+    assert equal(watched, alone)
+    assert history == same
+    assert [s for s, _ in seen] == [0, 5, 10, 12]
+    assert [f.get("asr") for f in told] == [7.0 if s in (5, 10, 12) else None for s in range(1, 13)]
+    fresh = models.create(SMALL, 0)
+    assert np.allclose(seen[0][1], models.embed_tokens(fresh.eval(), outside), atol=1e-6)

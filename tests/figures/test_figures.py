@@ -1,0 +1,66 @@
+"""Figures hold the numbers they were given, with titles, units and more than hue to tell populations apart."""
+
+import numpy as np
+import pandas as pd
+
+from ubt.figures import MODELS, measures, similarity, training
+from ubt.pipeline import stages_of
+
+
+def test_a_histogram_is_each_populations_share_in_percent():
+    values = np.concatenate([np.full(30, 0.405), np.full(10, -0.995), np.full(5, 0.805)])
+    poisoned = np.arange(45) >= 40
+    figure = similarity.histogram(values, poisoned, (0.5, "flagged", "right"))
+    clean, poison = figure.data
+    assert clean.name == "clean (40)"
+    assert poison.name == "poisoned (5)"
+    assert np.isclose(sum(clean.y), 100)
+    assert np.isclose(sum(poison.y), 100)
+    assert clean.y[np.abs(np.array(clean.x) - 0.41).argmin()] == 75
+    assert list(figure.layout.xaxis.range) == [-1, 1]
+    assert clean.line.dash != poison.line.dash
+    assert poison.fillpattern.shape
+    assert figure.layout.xaxis.title.text == "cosine similarity"
+    assert "%" in figure.layout.yaxis.title.text
+    assert figure.layout.shapes[0].x0 == 0.5
+
+
+def test_histograms_without_truth_without_pairs_and_beyond_one():
+    assert [t.name for t in similarity.histogram(np.array([0.2, 1.0001]), None).data] == ["pairs (2)"]
+    assert sum(similarity.histogram(np.array([0.2, 1.0001]), None).data[0].customdata) == 2
+    assert similarity.histogram(np.array([]), np.array([], bool)).data[0].name == "clean (0)"
+
+
+def test_bars_and_their_table_hold_the_measures():
+    one = {"ca": 90.0, "asr": 5.0, "ra": 60.0, "target_recall": 80.0, "asr_all": 6.0}
+    m = {model: one | {"intervals": {k: [v - 1, v + 2] for k, v in one.items()}} for model in MODELS}
+    figure = measures.bars(m)
+    assert [list(t.y) for t in figure.data] == [[90.0, 5.0, 60.0, 80.0]] * 4
+    assert list(figure.data[0].error_y.array) == [2.0] * 4
+    assert list(figure.data[0].error_y.arrayminus) == [1.0] * 4
+    assert len({t.marker.pattern.shape for t in figure.data}) >= 3
+    assert measures.table(m)["ASR"].tolist() == [5.0] * 4
+
+
+def test_recall_of_a_class_and_its_change():
+    before = pd.DataFrame({"label": [0, 0, 1, 1], "clean": [0, 0, 1, 0]})
+    after = pd.DataFrame({"label": [0, 0, 1, 1], "clean": [0, 1, 1, 1]})
+    frame = measures.recalls({"poisoned": before, "purified": after}, ["cat", "banana"])
+    assert frame["poisoned"].tolist() == [100.0, 50.0]
+    assert frame["purified change"].tolist() == [-50.0, 50.0]
+    assert "banana (target)" in str(measures.class_changes(frame, ("purified",), "banana").data[0].x)
+
+
+def test_curves_mark_the_best_step():
+    rows = pd.DataFrame({"step": [0, 1, 2], "asr": [99.0, None, 3.0], "similarity": [None, 0.5, 0.1], "best": [None, True, None]})
+    figure = training.curves(rows, 10)
+    assert {t.name for t in figure.data} == {"ASR, sample", "batch similarity"}
+    assert any("best: step 1" in a.text for a in figure.layout.annotations)
+
+
+def test_what_was_observed_is_kept_and_nobody_reads_it(tiny_case):
+    seen = tiny_case.artefacts["poison"]["observed"]
+    assert seen["step"].tolist()[0] == 0
+    assert seen["step"].tolist()[-1] == 36
+    assert seen["asr"].between(0, 100).all()
+    assert not [s.name for s in stages_of() for source in s.inputs.values() if source.endswith(".observed")]
