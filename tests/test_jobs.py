@@ -36,11 +36,11 @@ def stopped(status: jobs.Status) -> bool:
     return not status.running
 
 
-def test_killed_at_five_moments_it_ends_with_the_undisturbed_result(tiny_case, tmp_path):
+def test_killed_it_ends_with_the_undisturbed_result(tiny_case, tmp_path):
     store = Store(tmp_path)
     name = create(store, tiny(), CPU)
     assert jobs.status(store, name).state == "new"
-    for moment in ("data", "poison", "overfit", "unlearn", "evaluate_published"):
+    for moment in ("data", "overfit"):
         assert jobs.start(store, name)
         wait(store, name, lambda s, m=moment: s.steps[m].state != "missing")
         os.kill(owner(store, name), signal.SIGKILL)
@@ -53,7 +53,7 @@ def test_killed_at_five_moments_it_ends_with_the_undisturbed_result(tiny_case, t
     assert all(isinstance(a, Artefact) for a in found.values())
     expected = fingerprints(tiny_case)
     assert {s: {f: v["sha256"] for f, v in a.manifest["files"].items()} for s, a in found.items()} == expected
-    assert len([e for e in journal.read(store.journal(name)) if e.kind == "run"]) == 6
+    assert len([e for e in journal.read(store.journal(name)) if e.kind == "run"]) == 3
 
 
 def test_a_second_run_joins_and_cancel_keeps_what_is_finished(tmp_path):

@@ -139,8 +139,7 @@ def _this_run(store: Store, name: str) -> list[Event]:
 
 def _left(settings: CaseSettings, steps: dict[str, Step]) -> tuple[float, float]:
     """Share of the work that is done, and seconds left: the work of each stage, at the speed of those that are done."""
-    work = {name: seconds(settings) for name, seconds in _WORK.items() if name in steps}
-    work = {name: work.get(name, 0.1) for name in steps}
+    work = {name: _WORK[name](settings) if name in _WORK else 0.1 for name in steps}
     part = {n: 1.0 if s.state == "done" else s.done / s.total if s.total else 0.0 for n, s in steps.items()}
     took = sum(s.seconds for s in steps.values() if s.state == "done" or s.done)
     finished = sum(work[n] * part[n] for n in steps)

@@ -221,7 +221,7 @@ def test_app_and_job_killed_it_resumes_to_the_same_result(store, tab, tmp_path, 
     try:
         tab.goto(f"http://127.0.0.1:{port}")
         press(tab, "Run")
-        for moment in ("poison", "unlearn"):
+        for moment in ("data", "poison", "overfit", "unlearn", "evaluate_published"):
             deadline = time.monotonic() + 120
             while jobs.status(store, name).steps[moment].state == "missing" and time.monotonic() < deadline:
                 time.sleep(0.02)

@@ -73,7 +73,7 @@ def missing(view: View, stage: str, said: str, offer: bool = True) -> None:
     """Say what a page lacks and, if `offer`, show the one button that gets it."""
     status = view.status
     if status.running:
-        st.info(f"{said} The case is being run: {plain(status.current or 'starting')} is under way, and this page draws itself as soon as it can.")
+        st.info(f"{said} The case is being run, and this page draws itself as soon as it can.")
         return
     st.info(said)
     if offer and st.button(f"Run up to {plain(stage)}", key=f"until-{stage}", type="primary", icon=":material/play_arrow:"):
