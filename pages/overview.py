@@ -100,7 +100,7 @@ else:
 
 st.subheader("Before and after")
 if measured := view.measured():
-    chart, figures = st.columns([3, 2], gap="medium")
+    chart, figures = st.columns([5, 4], gap="medium")
     chart.plotly_chart(measures.bars(measured), key="measures-chart", alt="CA, ASR, RA and target recall of every model")
     frame = measures.table(measured)
     with figures:

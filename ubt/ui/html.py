@@ -31,7 +31,7 @@ _STYLE = """<style>
 .ubt-card img{width:100%;image-rendering:pixelated;border-radius:.25rem;display:block;margin-bottom:.3rem}
 .ubt-card small{opacity:.75}
 .ubt-table{border-collapse:collapse;width:100%;font-size:.88rem}
-.ubt-table th,.ubt-table td{padding:.28rem .6rem;text-align:right;border-bottom:1px solid color-mix(in srgb,currentColor 15%,transparent)}
+.ubt-table th,.ubt-table td{padding:.28rem .4rem;text-align:right;border-bottom:1px solid color-mix(in srgb,currentColor 15%,transparent)}
 .ubt-table th:first-child,.ubt-table td:first-child{text-align:left}.ubt-table th{font-weight:600;opacity:.8}
 </style>"""
 
