@@ -3,12 +3,13 @@
 import pandas as pd
 import streamlit as st
 
+from ubt import jobs
 from ubt.figures import measures
 from ubt.pipeline import stages_of
 from ubt.ui import html
-from ubt.ui.case import label, store
+from ubt.ui.case import label, remove, store
 from ubt.ui.form import draft
-from ubt.ui.guard import plain
+from ubt.ui.guard import guard, plain
 from ubt.ui.live import curves
 from ubt.ui.navigation import current
 from ubt.ui.panel import missing, run
@@ -26,10 +27,9 @@ def delete(name: str) -> None:
     mine = store().cases()[name]["bytes"]
     st.write(f"{plain(label(name))}: {mine / 1e6:.0f} MB. What other cases share with it stays.")
     if st.button("Delete", type="primary", icon=":material/delete:", key="really-delete"):
-        freed = store().delete(name)
-        st.session_state["next_case"] = next(iter(store().names()), None)
-        st.toast(f"Freed {freed / 1e6:.0f} MB.")
-        st.rerun()
+        with guard():
+            st.toast(f"Freed {remove(name) / 1e6:.0f} MB.")
+            st.rerun()
 
 
 st.title("Overview")
@@ -58,8 +58,6 @@ with st.container(horizontal=True, vertical_alignment="center"):
 
 @st.fragment(run_every=1.0 if view.status.running else None)
 def pipeline() -> None:
-    from ubt import jobs
-
     html.lanes(stages_of(), jobs.status(store(), view.name).steps)
 
 

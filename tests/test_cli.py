@@ -9,10 +9,9 @@ import sys
 import time
 
 import pytest
-from tiny import CPU, TINY, fingerprints, tiny
+from tiny import CPU, TINY, fingerprints, recorded, tiny
 
 from ubt import models
-from ubt.artefacts import Artefact
 from ubt.cases import Store
 from ubt.pipeline import Pipeline, stages_of, upto
 
@@ -74,10 +73,7 @@ def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp
     store = Store(tmp_path / "cache")
     record = store.case(tiny().name(CPU))
     assert record["state"] == "done"
-    resumed = {s: store.find(k) for s, k in record["artefacts"].items()}
-    assert all(isinstance(a, Artefact) for a in resumed.values())
-    expected = fingerprints(tiny_case)
-    assert {s: {f: v["sha256"] for f, v in a.manifest["files"].items()} for s, a in resumed.items()} == expected
+    assert recorded(store, tiny().name(CPU)) == fingerprints(tiny_case)
     m = json.loads(out.read_text())
     assert {"attack", "seed", "settings", "clean", "poisoned", "purified", "published", "split", "select", "verdict", "seconds"} <= set(m)
 

@@ -8,10 +8,9 @@ import signal
 import time
 
 import pytest
-from tiny import CPU, fingerprints, tiny
+from tiny import CPU, fingerprints, recorded, tiny
 
 from ubt import jobs, journal
-from ubt.artefacts import Artefact
 from ubt.cases import Store
 from ubt.config import BadInput, UbtError
 from ubt.pipeline import create, stages_of
@@ -49,10 +48,7 @@ def test_killed_it_ends_with_the_undisturbed_result(tiny_case, tmp_path):
     status = wait(store, name, stopped)
     assert status.state == "done", status
     assert status.share == 1
-    found = {s: store.find(k) for s, k in store.record(name)["artefacts"].items()}
-    assert all(isinstance(a, Artefact) for a in found.values())
-    expected = fingerprints(tiny_case)
-    assert {s: {f: v["sha256"] for f, v in a.manifest["files"].items()} for s, a in found.items()} == expected
+    assert recorded(store, name) == fingerprints(tiny_case)
     assert len([e for e in journal.read(store.journal(name)) if e.kind == "run"]) == 3
 
 

@@ -19,3 +19,9 @@ def tiny(**changes) -> CaseSettings:
 def fingerprints(case) -> dict[str, dict]:
     """Digests of every file of every artefact."""
     return {name: {f: v["sha256"] for f, v in a.manifest["files"].items()} for name, a in case.artefacts.items()}
+
+
+def recorded(store, name) -> dict[str, dict]:
+    """The same of a case on record."""
+    found = {stage: store.find(key) for stage, key in store.record(name)["artefacts"].items()}
+    return {stage: {f: v["sha256"] for f, v in a.manifest["files"].items()} for stage, a in found.items()}

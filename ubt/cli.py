@@ -284,12 +284,11 @@ def delete_case(name: str, cache: CacheOption = CACHE) -> None:
 @cases_app.command("cancel")
 def cancel_case(name: str, cache: CacheOption = CACHE) -> None:
     """Ask whoever runs a case, a job of the app or another terminal, to stop; what is finished is kept."""
+    from ubt.jobs import cancel
+
     store = Store(cache)
-    if not store.held(store.case(name) and name):
-        out.print(f"{name} is not being run", markup=False, highlight=False)
-        return
-    store.cancel_flag(name).touch()
-    out.print(f"{name} stops at its next step", markup=False, highlight=False)
+    store.case(name)
+    out.print(f"{name} {'stops at its next step' if cancel(store, name) else 'is not being run'}", markup=False, highlight=False)
 
 
 @cases_app.command("prune")

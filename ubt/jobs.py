@@ -96,10 +96,12 @@ def start(store: Store, name: str, until: str | None = None, wait: float = 15.0)
     return True
 
 
-def cancel(store: Store, name: str) -> None:
-    """Ask whoever runs a case to stop at the next step, where a checkpoint is written. Nothing happens if nobody does."""
-    if store.held(name):
+def cancel(store: Store, name: str) -> bool:
+    """Ask whoever runs a case to stop at the next step, where a checkpoint is written. Returns whether anybody runs it."""
+    held = store.held(name)
+    if held:
         store.cancel_flag(name).touch()
+    return held
 
 
 def status(store: Store, name: str) -> Status:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny import CPU, fingerprints, tiny
+from tiny import CPU, fingerprints, recorded, tiny
 
 from ubt import jobs, journal
 from ubt.cases import Store
@@ -119,9 +119,7 @@ def test_run_look_move_unlearn_reload(store, tab, tmp_path, tiny_case):
         tab.get_by_text("This model is judged poisoned").wait_for()
         tab.get_by_text("finished").wait_for()
         no_traceback(tab)
-    assert fingerprints(tiny_case) == {
-        s: {f: v["sha256"] for f, v in store.find(k).manifest["files"].items()} for s, k in store.record(name)["artefacts"].items()
-    }
+    assert recorded(store, name) == fingerprints(tiny_case)
 
 
 def test_a_first_start_asks_nothing_and_prints_the_address(store, tmp_path, monkeypatch, tab):
@@ -239,5 +237,4 @@ def test_app_and_job_killed_it_resumes_to_the_same_result(store, tab, tmp_path, 
     finally:
         app.kill()
         app.wait()
-    found = {s: store.find(k) for s, k in store.record(name)["artefacts"].items()}
-    assert {s: {f: v["sha256"] for f, v in a.manifest["files"].items()} for s, a in found.items()} == fingerprints(tiny_case)
+    assert recorded(store, name) == fingerprints(tiny_case)

@@ -84,9 +84,16 @@ def label(name: str) -> str:
     return f"{name} (damaged)"
 
 
-def show(name: str) -> None:
+def show(name: str | None) -> None:
     """Make `name` the case in view from the next run of the page on."""
     st.session_state["next_case"] = name
+
+
+def remove(name: str) -> int:
+    """Delete a case and bring the newest of the others into view; returns the bytes freed."""
+    freed = store().delete(name)
+    show(next(iter(store().names()), None))
+    return freed
 
 
 def make(settings: CaseSettings, run: bool) -> None:
@@ -131,8 +138,7 @@ def pick() -> View | None:
 def _offer_to_delete(view: View) -> None:
     st.error(plain(view.status.error), title="This case cannot be read", icon=":material/broken_image:")
     if st.button("Delete this case", key="delete-damaged", icon=":material/delete:"):
-        store().delete(view.name)
-        st.session_state["next_case"] = next(iter(store().names()), None)
+        remove(view.name)
         st.rerun()
 
 
