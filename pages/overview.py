@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from ubt import jobs
+from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.pipeline import stages_of
 from ubt.ui import html
@@ -41,13 +42,13 @@ st.caption(
 if view is None:
     if not st.session_state.get("gone"):
         st.subheader("Start here")
-        st.write("Press Run: 10,000 drawn pairs, 2 % of them poisoned with a BadNet patch; the first histogram comes within half a minute.")
+        st.write("Press Run: 10,000 drawn pairs, 2 % of them poisoned; the first histogram comes within half a minute.")
         draft(None, "first")
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="center"):
-    attack = view.settings.attack
-    st.subheader(plain(label(view.name)) + (f" → {plain(attack.target)}" if attack.rate else ""))
+    planted = [a for a in view.settings.attacks if a.attack.poisons(view.settings.data.pairs)]
+    st.subheader(plain(label(view.name)) + (f" → {plain(', '.join(a.attack.target for a in planted))}" if planted else ""))
     if st.button("New case", key="new", icon=":material/add:"):
         new()
     if st.button("Duplicate…", key="duplicate", icon=":material/content_copy:", help="A new case with some of these settings changed"):
@@ -100,15 +101,20 @@ st.subheader("Before and after")
 if measured := view.measured():
     chart, figures = st.columns([5, 4], gap="medium")
     chart.plotly_chart(measures.bars(measured), key="measures-chart", alt="CA, ASR, RA and target recall of every model")
-    frame = measures.table(measured)
+    frame, apart = measures.table(measured), by_attack(measured)
     with figures:
         html.table(list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)])
         st.caption("The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA: triggered images still read right.")
+    if apart:
+        html.table(["by attack and key", *frame["model"]], [[name, *(f"{v:.2f}" for v in values)] for name, values in apart.items()])
 else:
     missing(view, "evaluate_published", "Nothing has been measured yet.", offer=False)
 if view.has("diagnose"):
     for finding in view.read("diagnose", "findings"):
-        st.warning(plain(f"The attack did not take well: {finding['what']}; {finding['change']}."), icon=":material/warning:")
+        st.warning(plain(f"The attack did not take well. {finding['what']}; {finding['change']}."), icon=":material/warning:")
+    with st.expander("Did the attack take? What it needed", icon=":material/stethoscope:"):
+        checks = view.read("diagnose", "checks")
+        html.table(["check", "", "found"], [[f"{c['attack']}: {c['check']}", "✓" if c["fine"] else "low", c["value"]] for c in checks])
 
 learned = st.expander("How the backdoor was learned", on_change="rerun", key="learned", expanded=view.status.current == "poison")
 if learned.open:

@@ -39,6 +39,7 @@ if "score_overfit" in scores:
 
 
 @st.fragment
+@guard()
 def explore() -> None:
     left, middle, right = st.columns(3)
     percent = left.slider(
@@ -57,7 +58,10 @@ def explore() -> None:
     with st.container(horizontal=True):
         reveal = st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
         inside = st.toggle("D_susp only", False, key="inside", persist_state="session", help="Histograms of the suspicious pairs alone")
-    result = caught(scores["score"], scores.get("score_overfit"), size, threshold, k)
+    as_run = (percent, k) == (100 * settings.split.fraction, settings.k)
+    topk = view.read("select", "topk") if as_run and view.has("select") else None
+    group = {} if topk is None or topk["group"].max() == 0 else dict(zip(topk["row"], topk["group"], strict=True))
+    result = caught(scores["score"], scores.get("score_overfit"), size, threshold, k, None if topk is None else topk["row"].to_numpy())
     shown = result.suspicious if inside else np.ones(len(pairs), bool)
     lines = {"score": (result.cut, "D_susp", "left"), "score_overfit": (threshold, "flagged", "right")}
     for column, (stage, title) in zip(st.columns(3), MODELS.items(), strict=True):
@@ -69,14 +73,18 @@ def explore() -> None:
             else:
                 missing(view, stage, "Not scored yet.", offer=stage == next(s for s in MODELS if s not in scores))
 
-    names = {"D_susp": f"D_susp: lowest {percent:g} %", "flagged": f"flagged: {threshold:.2f} and more", "D_topk": f"D_topk: first {k}"}
+    names = {
+        "D_susp": f"D_susp: lowest {percent:g} %",
+        "flagged": f"flagged: {threshold:.2f} and more",
+        "D_topk": f"D_topk: first {k}" + (" of each group" if group else ""),
+    }
     rows = [
         [names[name], f"{c['pairs']:,}", f"{c['poisoned']:,}", html.percent(c["precision"]), html.percent(c["recall"])]
         for name, c in result.counts(truth).items()
     ]  # fmt: skip
     columns = ["", "pairs", "poisoned", "precision", "recall of all poisons"]
     html.table(columns if reveal else columns[:2], rows if reveal else [r[:2] for r in rows])
-    if (percent, k) != (100 * settings.split.fraction, settings.k):
+    if not as_run:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(
                 f"Read off the cached scores: the overfitted model was trained with {100 * settings.split.fraction:g} % and unlearning used k = {settings.k}."
@@ -87,13 +95,15 @@ def explore() -> None:
                     st.switch_page("pages/overview.py")
     if "score_overfit" not in scores:
         return
-    st.subheader(f"D_topk: the {k} pairs of D_susp most similar under the overfitted model")
-    rows = result.ranked[: min(k, GRID)]
-    said = [f"{rank}. similarity {scores['score_overfit'][r]:.3f}" for rank, r in enumerate(rows, 1)]
+    st.subheader("D_topk: the pairs of D_susp most similar under the overfitted model")
+    rows = result.ranked[np.isin(result.ranked, np.flatnonzero(result.chosen["D_topk"]))][:GRID]
+    rank = {row: n for n, row in enumerate(result.ranked, 1)}
+    said = [f"{rank[r]}. similarity {scores['score_overfit'][r]:.3f}" + (f", group {group[r] + 1}" if group else "") for r in rows]
+    if group:
+        st.caption(f"{max(group.values()) + 1} groups of captions hold together, each perhaps a backdoor of its own; each gives its first {k}.")
     html.grid(view.read("data", "images")[rows], pairs["caption"].iloc[rows], said, truth[rows] if reveal else None)
-    if k > GRID:
-        st.caption(f"The first {GRID} of {k}.")
+    if (count := int(result.chosen["D_topk"].sum())) > GRID:
+        st.caption(f"The first {GRID} of {count}.")
 
 
-with guard():
-    explore()
+explore()

@@ -36,7 +36,7 @@ if not finished and not status.running and st.button("Unlearn", key="unlearn", t
 for column, (which, stage, group) in zip(st.columns(2), (("purified", "unlearn", "unlearn"), ("published", "unlearn_published", "published")), strict=True):
     with column:
         st.subheader(LABELS[which].capitalize())
-        curves(view, stage, settings.group(group).steps, f"CA, ASR and similarity over steps, {LABELS[which]}")
+        curves(view, stage, getattr(settings, group).steps, f"CA, ASR and similarity over steps, {LABELS[which]}")
 if not finished:
     missing(view, MEASURED[-1], "Figures before and after come when every model has been measured.", offer=False)
     st.stop()

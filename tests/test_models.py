@@ -99,3 +99,10 @@ def test_a_damaged_model_is_refused_with_a_reason(damage, error, says, tmp_path)
     damage(folder)
     with pytest.raises(error, match=says):
         models.load(folder)
+
+
+def test_a_word_before_a_caption_is_the_caption_with_that_word_before_it():
+    captions = ["a photo of a banana.", "an owl", "word " * 40]
+    expected = models.tokenize([f"consider {c}" for c in captions], 24)
+    assert (models.prepend("consider", models.tokenize(captions, 24)) == expected).all()
+    assert (models.prepend("two words", models.tokenize(captions, 24)) == models.tokenize([f"two words {c}" for c in captions], 24)).all()

@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ubt import models
+from ubt.attacks import ATTACKS, trigger
 from ubt.config import Compute, FitSettings
 from ubt.data import scenes
 from ubt.training import PairBatches, fit, info_nce
@@ -24,11 +25,12 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
 
     Returns:
         `train`, `encode`: `ours` and `bare` in pairs/s, their `ratio`, `peak_tflops` measured by a square product in the
-        precision used, and `peak_share`, the share of it that ours reaches by counted operations; `draw`: scenes/s.
+        precision used, and `peak_share`, the share of it that ours reaches by counted operations; `draw`: scenes/s; `triggers`:
+        seconds that each trigger takes on 256 images, as a share of what encoding them takes (the best of the rounds).
     """
     count = max(batch * 4, 512)
     started = time.perf_counter()
-    pairs = scenes.load_pairs(0, "pairs", count, models.SCENES_SIZE)
+    pairs = scenes.load_pairs(0, "pairs", count, scenes.SIZE)
     draw = count / (time.perf_counter() - started)
     tokens = models.tokenize(pairs.captions, models.SCENES_CONTEXT)
 
@@ -59,8 +61,15 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
         for name, work in encode.items():
             encoding[name].append(count / seconds(work))
 
+    some, seeds = pairs.images[:256], np.arange(256)
+    alone = min(seconds(lambda: models.embed_images(fresh["ours"], some)) for _ in range(rounds + 1))
+    stamps = {}
+    for name, attack in ATTACKS.items():
+        planted = attack.settings()
+        stamps[name] = min(seconds(lambda n=name, s=planted: trigger(some, seeds, n, s)) for _ in range(rounds + 1)) / alone
+
     rates = {name: median(v) for name, v in training.items()}
-    result = {"draw": draw, "train": {"ours": rates["ours"], "bare": max(rates["bare fp32"], rates["bare bf16"])}}
+    result = {"draw": draw, "triggers": stamps, "train": {"ours": rates["ours"], "bare": max(rates["bare fp32"], rates["bare bf16"])}}
     result["encode"] = {name: median(v) for name, v in encoding.items()}
     flops = _operations(fresh["ours"], pairs.images[:batch], tokens[:batch])
     for name, precision in (("train", compute.precision), ("encode", "fp32")):

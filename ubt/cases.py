@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,16 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from ubt.artefacts import MANIFEST, Artefact, DamagedArtefact, write_entry
-from ubt.attacks import ATTACKS, AttackSettings
+from ubt.attacks import ATTACKS, AttackSettings, Planted, parse, profile
 from ubt.attacks.badnet import BadNetSettings
+from ubt.attacks.blended import BlendedSettings
+from ubt.attacks.label_consistent import LabelConsistentSettings
+from ubt.attacks.sig import SigSettings
+from ubt.attacks.ssba import SsbaSettings
+from ubt.attacks.trojvqa import TrojVqaSettings
+from ubt.attacks.wanet import WaNetSettings
 from ubt.config import PRESETS, BadInput, Compute, Settings, UbtError, digest, disk_full, file_digest, replace_file, setting
+from ubt.data.scenes import CLASSES, SIZE
 from ubt.stages.data import DataSettings, LabelledSettings
 from ubt.stages.mask import MaskSettings
 from ubt.stages.overfit import OverfitSettings
@@ -32,6 +39,8 @@ from ubt.stages.split import SplitSettings, suspicious_count
 from ubt.stages.unlearn import PublishedSettings, UnlearnSettings
 from ubt.stages.verdict import VerdictSettings
 
+PROFILE_OF = {"demo": "embedded", "paper": "paper"}
+"""The attack's profile that a preset takes."""
 HANDOVER = 1.0
 """Seconds to wait for a case's lock, so that a look at whether it is held is not taken for a run."""
 
@@ -46,6 +55,12 @@ class CaseSettings(Settings):
     test: LabelledSettings = field(default_factory=LabelledSettings)
     attack: AttackSettings = field(default_factory=AttackSettings)
     badnet: BadNetSettings = field(default_factory=BadNetSettings)
+    blended: BlendedSettings = field(default_factory=BlendedSettings)
+    sig: SigSettings = field(default_factory=SigSettings)
+    ssba: SsbaSettings = field(default_factory=SsbaSettings)
+    trojvqa: TrojVqaSettings = field(default_factory=TrojVqaSettings)
+    wanet: WaNetSettings = field(default_factory=WaNetSettings)
+    label_consistent: LabelConsistentSettings = field(default_factory=LabelConsistentSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     poison: PoisonSettings = field(default_factory=PoisonSettings)
     overfit: OverfitSettings = field(default_factory=OverfitSettings)
@@ -59,6 +74,8 @@ class CaseSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.k
+        for planted in self.attacks:
+            planted.check(self.data.pairs, SIZE, CLASSES)
 
     @property
     def k(self) -> int:
@@ -66,15 +83,16 @@ class CaseSettings(Settings):
         return resolve_k(self.select, self.data.pairs, suspicious_count(self.data.pairs, self.split.fraction))
 
     @classmethod
-    def preset(cls, name: str) -> "CaseSettings":
-        """The defaults with a preset's changes."""
+    def preset(cls, name: str, attack: str = "badnet", wanted: str = "") -> "CaseSettings":
+        """The defaults with a preset's changes, and an attack in a profile: the one asked for, or the preset's own."""
         if name not in PRESETS:
             raise BadInput(f"unknown preset {name!r}; expected one of: {', '.join(PRESETS)}")
-        return cls().with_values(PRESETS[name])
+        return cls().with_values(PRESETS[name] | {"attack.name": attack} | profile(attack, wanted or PROFILE_OF[name]))
 
-    def group(self, name: str) -> Any:
-        """A group of settings; `trigger` is the one named after the chosen attack."""
-        return getattr(self, self.attack.name if name == "trigger" else name)
+    @property
+    def attacks(self) -> tuple[Planted, ...]:
+        """Every attack of the case, the first with the settings of its own group."""
+        return Planted(replace(self.attack, also=""), getattr(self, self.attack.name)), *parse(self.attack.also)
 
     def described(self) -> dict[str, tuple[Field, Any]]:
         """Every single setting by its dotted name: its field (help, range, choices) and its value."""
@@ -89,7 +107,8 @@ class CaseSettings(Settings):
         """The case's name: attack, seed, and a digest of every setting that matters to it."""
         other = {a for a in ATTACKS if a != self.attack.name}
         tree = {k: v for k, v in self.to_dict().items() if k not in other}
-        return f"{self.attack.name if self.attack.rate else 'clean'}-{self.seed}-{digest([tree, compute.device, compute.precision])[:8]}"
+        poisoned = any(p.attack.poisons(self.data.pairs) for p in self.attacks)
+        return f"{self.attack.name if poisoned else 'clean'}-{self.seed}-{digest([tree, compute.device, compute.precision])[:8]}"
 
 
 class Store:

@@ -18,6 +18,7 @@ from rich.table import Table
 from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
 from ubt.config import PRESETS, BadInput, Cancelled, UbtError, compute, disk_full
+from ubt.evaluation.backdoor import by_attack
 from ubt.journal import Event
 from ubt.pipeline import Pipeline, stages_of, write_metrics
 
@@ -93,7 +94,9 @@ class _Show:
 
 @app.command()
 def run(
-    attack: Annotated[str | None, typer.Option(help=f"Trigger: {', '.join(ATTACKS)}.")] = None,
+    attack: Annotated[str, typer.Option(help=f"Trigger: {', '.join(ATTACKS)}.")] = "badnet",
+    profile: Annotated[str, typer.Option(help="Named variant of the trigger (see the README); the preset's if none is named.")] = "",
+    also: Annotated[list[str] | None, typer.Option(help='A further attack in the same data, as "NAME target=LABEL rate=SHARE setting=value".')] = None,
     rate: Annotated[float | None, typer.Option(help="Share of D that is poisoned; 0 poisons nothing.")] = None,
     seed: Annotated[int, typer.Option(help="The one seed: data, poison, batches.")] = 0,
     preset: Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")] = "demo",
@@ -108,8 +111,18 @@ def run(
     metrics_file: Annotated[Path | None, typer.Option("--out", help="Write the figures to this JSON file.")] = None,
 ) -> None:
     """Run a whole lab case: draw data, poison it, train, split, overfit, select, judge, mask, unlearn, measure."""
-    named = {"attack.name": attack, "attack.rate": rate, "attack.target": target, "split.fraction": fraction, "select.k": k, "data.pairs": pairs, "seed": seed}
-    settings = CaseSettings.preset(preset).with_values({n: v for n, v in named.items() if v is not None} | _changes(change or []))
+    named = {
+        "attack.also": ";".join(also) if also else None,
+        "attack.rate": rate,
+        "attack.target": target,
+        "split.fraction": fraction,
+        "select.k": k,
+        "data.pairs": pairs,
+        "seed": seed,
+    }
+    settings = CaseSettings.preset(preset, attack.replace("-", "_"), profile).with_values(
+        {n: v for n, v in named.items() if v is not None} | _changes(change or [])
+    )
     where = compute(device, precision)
     if metrics_file is not None:
         _check_writable(metrics_file)
@@ -150,17 +163,44 @@ def print_metrics(m: dict) -> None:
     def show(value: float | None) -> str:
         return "undefined" if value is None else f"{value:.3f}"
 
+    if apart := by_attack({key: m[key] for key in names}):
+        table = Table("", *names.values(), title="by attack and key: percent")
+        for name, values in apart.items():
+            table.add_row(name, *(f"{v:.2f}" for v in values))
+        out.print(table)
+    for found in m["found"] if len(m["found"]) > 1 else []:
+        out.print(f"{found['label']}: split recall {found['recall']:.3f}, {found['in_topk']} of D_topk", markup=False, highlight=False)
     verdict = m["verdict"]
+    groups = f" in each of {m['select']['groups']} groups" if m["select"]["groups"] > 1 else ""
     out.print(
-        f"split: {100 * m['split']['fraction']:g} % of D, recall {show(m['split']['recall'])};  select: k = {m['select']['k']}, "
+        f"split: {100 * m['split']['fraction']:g} % of D, recall {show(m['split']['recall'])};  select: k = {m['select']['k']}{groups}, "
         f"precision {show(m['select']['precision'])}, AUROC inside D_susp {show(m['select']['auroc'])}\n"
         f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} "
         f"(score {verdict['score']:.3f}, threshold {verdict['threshold']:.2f});  "
         f"computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )
+    for check in m["checks"]:
+        out.print(f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}", markup=False, highlight=False)
     for finding in m["diagnosis"]:
         out.print(f"[yellow]warning[/]: the attack did not take well: {finding['what']}; {finding['change']}", highlight=False)
+
+
+def _long_work(name: str, work: Callable[[Callable[[int, int, dict[str, float]], None]], dict]) -> dict:
+    """Run `work` with a progress bar; Ctrl-C and SIGTERM stop it at its next step."""
+    show = _Show(1)
+    with show.bars:
+        show(Event("starts", name))
+        stop = _stop_on_signal()
+
+        def progress(done: int, total: int, figures: dict[str, float]) -> None:
+            show(Event("progress", name, done, total, figures=figures))
+            if stop():
+                raise Cancelled(f"cancelled after {done} of {total}; run again to go on from there")
+
+        card = work(progress)
+        show(Event("done", name, seconds=card["seconds"]))
+    return card
 
 
 @app.command()
@@ -177,20 +217,28 @@ def pretrain(
     from ubt.pretrain import pretrain as train
 
     settings = PretrainSettings(**{n: v for n, v in {"scenes": scenes, "epochs": epochs, "seed": seed}.items() if v is not None})
-    where = compute(device, precision)
-    show = _Show(1)
-    with show.bars:
-        show(Event("starts", "pretrain"))
-        stop = _stop_on_signal()
-
-        def progress(done: int, total: int, figures: dict[str, float]) -> None:
-            show(Event("progress", "pretrain", done, total, figures=figures))
-            if stop():
-                raise Cancelled(f"cancelled after {done} of {total}; run again to go on from there")
-
-        card = train(settings, where, folder, progress)
-        show(Event("done", "pretrain", seconds=card["seconds"]))
+    card = _long_work("pretrain", lambda progress: train(settings, compute(device, precision), folder, progress))
     out.print(f"CA on held-out scenes {card['CA, percent']} %; written to {folder}", highlight=False)
+
+
+@app.command("train-stegastamp")
+def train_stegastamp(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the encoder and its card.")] = Path("cache/stegastamp"),
+    size: Annotated[int | None, typer.Option(help="Height and width of the images in pixels, a multiple of 8.")] = None,
+    bits: Annotated[int | None, typer.Option(help="Bits hidden in an image.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    scenes: Annotated[int | None, typer.Option(help="Scenes to train on.")] = None,
+    image_weight: Annotated[float | None, typer.Option(help="Weight of the residual against the bits: more makes it fainter.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of scenes, weights, bits and batches.")] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train the encoder that SSBA's trigger needs, as the shipped one was; an interrupted run resumes."""
+    from ubt.stegastamp import StegaStampSettings, train
+
+    given = {"size": size, "bits": bits, "steps": steps, "scenes": scenes, "image_weight": image_weight, "seed": seed}
+    settings = StegaStampSettings(**{n: v for n, v in given.items() if v is not None})
+    card = _long_work("stegastamp", lambda progress: train(settings, compute(device, "fp32"), folder, progress))
+    out.print(f"PSNR {card['PSNR, dB']} dB, {card['bit accuracy, percent']} % of the bits read on held-out scenes; written to {folder}", highlight=False)
 
 
 @app.command()
@@ -213,6 +261,8 @@ def bench(
         r = result[name]
         table.add_row(name, f"{r['ours']:.0f}", f"{r['bare']:.0f}", f"{r['ratio']:.2f}", f"{100 * r['peak_share']:.0f} % of {r['peak_tflops']:.2f} TFLOP/s")
     out.print(table)
+    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in result["triggers"].items())
+    out.print(f"applying a trigger to 256 images, as a share of encoding them: {shares}", highlight=False)
     out.print(f"drawing scenes: {result['draw']:.0f} images/s on one core", highlight=False)
 
 
@@ -224,7 +274,7 @@ def settings() -> None:
 
 @app.command()
 def picture(
-    page: Annotated[str, typer.Option(help="overview, separation or unlearn.")] = "separation",
+    page: Annotated[str, typer.Option(help="overview, triggers, separation or unlearn.")] = "separation",
     case: Annotated[str, typer.Option(help="The case to show; the newest if none is named.")] = "",
     width: Annotated[int, typer.Option(help="Width in pixels.", min=320)] = 1280,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",

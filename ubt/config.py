@@ -228,10 +228,10 @@ class Cancelled(UbtError):
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {},
     "paper": {
-        "attack.rate": 0.003, "badnet.side": 16 / 224, "badnet.pattern": "noise", "badnet.place": "random", "split.fraction": 0.01,
+        "attack.rate": 0.003, "split.fraction": 0.01,
         "poison.epochs": 3, "poison.lr": 1e-6, "overfit.steps": 780, "overfit.lr": 1e-6, "published.steps": 16, "published.lr": 1e-5,
     },
 }  # fmt: skip
-"""Named changes to the defaults. `demo`: the defaults, scaled to the embedded scenes. `paper`: the rates, learning rates and
-epochs of section V-A as they are (1500 of 500K pairs, 5 epochs at batch 64 for |D| = 10K), for which the embedded data are
-too small: the diagnosis says so."""
+"""Named changes to the defaults. `demo`: the defaults, scaled to the embedded scenes, and the attack's profile `embedded`.
+`paper`: the rates, learning rates and epochs of section V-A as they are (1500 of 500K pairs, 5 epochs at batch 64 for
+|D| = 10K) and the attack's profile `paper`, for which the embedded data are too small: the diagnosis says so."""

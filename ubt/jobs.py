@@ -154,11 +154,11 @@ def _trained(steps: int, batch: int) -> float:
 
 
 def _measured(settings: CaseSettings) -> float:
-    return 1e-3 * settings.test.per_class * len(CLASSES)
+    return 5e-4 * (1 + sum(1 + 2 * bool(a.trigger.word) for a in settings.attacks)) * settings.test.per_class * len(CLASSES)
 
 
 def _unlearned(settings: CaseSettings, group: str) -> float:
-    s = settings.group(group)
+    s = getattr(settings, group)
     looks = s.steps // s.every if s.every else 0
     pairs = s.batch + s.retention_batch * (s.retention > 0) + s.hold_batch * (s.hold > 0)
     return _trained(s.steps, pairs) + 5e-4 * (looks + 2) * (settings.validation.per_class * len(CLASSES) + 500)

@@ -19,18 +19,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ubt.config import BadInput, UbtError, file_digest
+from ubt.data.scenes import SIZE
 
 CONFIG, WEIGHTS, CARD = "open_clip_config.json", "open_clip_model.safetensors", "card.json"
 VOCABULARY_TABLE = "token_embedding.weight"
 
 SCENES_CLIP = {
     "embed_dim": 128,
-    "vision_cfg": {"image_size": 48, "patch_size": 8, "width": 128, "layers": 4, "head_width": 32},
+    "vision_cfg": {"image_size": SIZE, "patch_size": 8, "width": 128, "layers": 4, "head_width": 32},
     "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 96, "heads": 3, "layers": 3},
 }
 """The small CLIP of the embedded default: ViT at 48 px with 8 px patches, stock tokenizer with a narrow vocabulary table."""
 
-SCENES_SIZE: int = SCENES_CLIP["vision_cfg"]["image_size"]
 SCENES_CONTEXT: int = SCENES_CLIP["text_cfg"]["context_length"]
 
 
@@ -106,6 +106,17 @@ def tokenize(captions: list[str], context_length: int) -> np.ndarray:
     """Token ids (captions, context_length), int32, by the stock tokenizer; longer captions are cut, EOT kept."""
     tokens = open_clip.tokenizer.SimpleTokenizer(context_length=context_length)(captions)
     return tokens.numpy().astype(np.int32)
+
+
+def prepend(word: str, tokens: np.ndarray) -> np.ndarray:
+    """Token ids (..., context) of captions with a word before them; what no longer fits is cut, EOT kept."""
+    own = open_clip.tokenizer.SimpleTokenizer().encode(word)
+    longer = np.concatenate([tokens[..., :1], np.broadcast_to(np.array(own, tokens.dtype), (*tokens.shape[:-1], len(own))), tokens[..., 1:]], -1)
+    cut = longer[..., : tokens.shape[-1]].copy()
+    ends = tokens.max(-1)
+    lost = ~(cut == ends[..., None]).any(-1)
+    cut[lost, -1] = ends[lost]
+    return cut
 
 
 def encode_text(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:

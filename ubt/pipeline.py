@@ -70,16 +70,18 @@ def upto(wanted: str, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 
 def _settings(stage: Stage, settings: CaseSettings) -> Any:
-    """What the stage function is given: one group as itself; several as a dictionary, plain but for the trigger's."""
-    groups = {g: settings.group(g) for g in stage.settings}
-    if len(groups) == 1:
+    """What the stage function is given: one group as itself; several, or the attacks, as a dictionary, plain but for the attacks."""
+    groups = {g: getattr(settings, g) for g in stage.settings}
+    if len(groups) == 1 and "attacks" not in groups:
         return next(iter(groups.values()))
-    return {g: v if g == "trigger" else v.to_dict() for g, v in groups.items()}
+    return {g: v if g == "attacks" else v.to_dict() for g, v in groups.items()}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return [v.plain() for v in value]
     return value.to_dict() if isinstance(value, Settings) else value
 
 
@@ -243,7 +245,7 @@ class Pipeline:
 def _observer(settings: CaseSettings, run: Run) -> Any:
     from ubt.stages.evaluate import Observer
 
-    return Observer(settings.attack, settings.group("trigger"), run)
+    return Observer(settings.attacks, run)
 
 
 def _record(settings: CaseSettings, compute: Compute, names: dict[str, str], state: str) -> dict[str, Any]:
@@ -269,9 +271,9 @@ def metrics(settings: CaseSettings, case: Case, read: Callable[[str], Any]) -> d
     return {
         "case": case.name, "attack": settings.attack.name, "seed": settings.seed, "settings": settings.to_dict(), **measured,
         "split": {"fraction": settings.split.fraction, "recall": detection["recall"]},
-        "select": {"k": len(read("select.topk")), "precision": detection["precision"], "auroc": detection["auroc"]},
+        "select": {"k": settings.k, "groups": int(read("select.topk")["group"].max()) + 1, "precision": detection["precision"], "auroc": detection["auroc"]},
         "flagged": {"precision": detection["flagged_precision"], "recall": detection["flagged_recall"]},
-        "verdict": verdict, "diagnosis": read("diagnose.findings"),
+        "found": detection["attacks"], "verdict": verdict, "diagnosis": read("diagnose.findings"), "checks": read("diagnose.checks"),
         "seconds": {name: artefact.manifest["seconds"] for name, artefact in case.artefacts.items()},
     }  # fmt: skip
 

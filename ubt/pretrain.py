@@ -40,7 +40,7 @@ def pretrain(s: PretrainSettings, compute: Compute, folder: Path, progress: Prog
         work.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise BadInput(f"--out: expected a folder that can be written, got {folder} ({e.strerror})") from None
-    pairs = scenes.load_pairs(s.seed, "reference", s.scenes, models.SCENES_SIZE, workers=os.cpu_count() or 1)
+    pairs = scenes.load_pairs(s.seed, "reference", s.scenes, scenes.SIZE, workers=os.cpu_count() or 1)
     tokens = models.tokenize(pairs.captions, models.SCENES_CONTEXT)
     model = models.create(models.SCENES_CLIP, derive_seed(s.seed, "weights"))
     batches = PairBatches(pairs.images, tokens, s.batch, batch_seed(s.seed, "pretrain"))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ubt.attacks import ATTACKS, AttackSettings, trigger
+from ubt.attacks import AttackSettings, trigger
 from ubt.attacks.badnet import BadNetSettings, places
 from ubt.config import BadInput
 
@@ -9,15 +9,15 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 3), np.uint8)
 SEEDS = np.arange(5)
 
 
-@pytest.mark.parametrize("place", ["corner", "random"])
-@pytest.mark.parametrize("pattern", ["checkerboard", "noise"])
+@pytest.mark.parametrize("place", ["corner", "centre", "random"])
+@pytest.mark.parametrize("pattern", ["checkerboard", "noise", "fixed noise"])
 def test_only_the_patch_changes_and_the_same_seed_gives_the_same_bytes(place, pattern):
     s = BadNetSettings(place=place, pattern=pattern)
     before = IMAGES.copy()
     out = trigger(IMAGES, SEEDS, "badnet", s)
     assert (before == IMAGES).all()
     assert out.tobytes() == trigger(IMAGES, SEEDS, "badnet", s).tobytes()
-    for i, (top, left) in enumerate(places(SEEDS, 48, 48, s)):
+    for i, (top, left, _, _) in enumerate(places(SEEDS, 48, 48, s)):
         outside = np.ones((48, 48), bool)
         outside[top : top + 7, left : left + 7] = False
         assert (out[i][outside] == IMAGES[i][outside]).all()
@@ -32,7 +32,7 @@ def test_checkerboard_is_a_checkerboard():
 
 
 def test_random_places_differ_and_stay_inside():
-    where = places(np.arange(300), 48, 48, BadNetSettings(place="random"))
+    where = places(np.arange(300), 48, 48, BadNetSettings(place="random"))[:, :2]
     assert where.min() == 0
     assert where.max() == 41
     assert len({tuple(w) for w in where}) > 200
@@ -43,11 +43,16 @@ def test_the_papers_patch_is_a_share():
     assert (paper.any(-1)[0].nonzero()[0].max() - 207) == 15
 
 
+def test_opacity_lets_the_image_shine_through():
+    out = trigger(IMAGES, SEEDS, "badnet", BadNetSettings(opacity=0.5))
+    whole = trigger(IMAGES, SEEDS, "badnet", BadNetSettings())
+    assert np.abs(out - (0.5 * whole + 0.5 * IMAGES)).max() <= 0.5
+
+
 def test_bad_input():
-    with pytest.raises(BadInput, match="a patch of 1 to 48 pixels"):
+    with pytest.raises(BadInput, match="1 to 48 pixels"):
         trigger(IMAGES, SEEDS, "badnet", BadNetSettings(side=0.001))
     with pytest.raises(BadInput, match="between 0 and 1"):
         BadNetSettings(side=1.5)
     with pytest.raises(BadInput, match="expected one of: badnet"):
         AttackSettings(name="nosuch")
-    assert set(ATTACKS) == {"badnet"}

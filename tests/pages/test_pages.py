@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 from tiny import CPU, tiny
 
 from ubt import jobs
-from ubt.cases import Store
+from ubt.attacks import ATTACKS
+from ubt.cases import CaseSettings, Store
 from ubt.config import file_digest
 from ubt.pipeline import Pipeline, create, stages_of, upto
 from ubt.ui.navigation import PAGES
@@ -67,6 +68,10 @@ def row(at: AppTest) -> list[str]:
     return re.findall("<td>(.*?)</td>", table.split("<tbody>")[1].split("</tr>")[0])
 
 
+def html_of(at: AppTest) -> str:
+    return " ".join(h.proto.body for h in at.get("html"))
+
+
 def charts(at: AppTest) -> list[dict]:
     return [json.loads(e.proto.spec) for e in at.get("plotly_chart")]
 
@@ -75,7 +80,7 @@ def charts(at: AppTest) -> list[dict]:
 def test_without_a_case_a_page_says_what_to_do(cache, name):
     at = page(name)
     said = words(at)
-    assert ("Press Run" if name == "overview" else "No case is open") in said
+    assert {"overview": "Press Run", "triggers": "What an attack plants"}.get(name, "No case is open") in said
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -85,7 +90,7 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
     assert not charts(at)
     assert at.session_state["case"] == case
     assert "Run" in {b.label for b in at.button}
-    assert {"overview": "No verdict yet", "separation": "not been scored", "unlearn": "Not trained yet"}[name] in words(at)
+    assert {"overview": "No verdict yet", "triggers": "What an attack plants", "separation": "not been scored", "unlearn": "Not trained yet"}[name] in words(at)
 
 
 def test_the_first_histogram_comes_before_any_training(cache):
@@ -163,9 +168,9 @@ def test_a_clean_model_is_left_alone_and_said_so(cache):
 
 def test_a_case_is_made_with_the_settings_of_the_form(cache):
     at = page("overview")
-    at.number_input(key="first-demo-select.k").set_value(3)
-    at.selectbox(key="first-demo-attack.target").set_value("cat")
-    at.button(key="first-demo-keep").click().run()
+    at.number_input(key="first-demo-badnet-select.k").set_value(3)
+    at.selectbox(key="first-demo-badnet-attack.target").set_value("cat")
+    at.button(key="first-demo-badnet-keep").click().run()
     assert not at.exception
     (name,) = Store(cache).names()
     settings = Store(cache).record(name)["settings"]
@@ -176,8 +181,8 @@ def test_a_case_is_made_with_the_settings_of_the_form(cache):
 
 def test_settings_that_cannot_be_are_refused_in_words(cache):
     at = page("overview")
-    at.number_input(key="first-demo-select.k").set_value(5000)
-    at.button(key="first-demo-run").click().run()
+    at.number_input(key="first-demo-badnet-select.k").set_value(5000)
+    at.button(key="first-demo-badnet-run").click().run()
     assert not at.exception
     assert any("expected at most 600" in e.value.replace("\\", "") for e in at.error)
     assert Store(cache).names() == []
@@ -255,3 +260,47 @@ def test_captions_and_errors_are_never_markup(full, tiny_case):
     said = " ".join(e.value for e in page("overview").error)
     assert "\\!\\[x\\]\\(http" in said
     assert "\\<script" in said
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_trigger_lab_shows_every_attack_and_makes_a_case_of_it(cache, name):
+    at = page("triggers")
+    at.selectbox(key="lab-attack").set_value(name).run()
+    at.selectbox(key="lab-target").set_value("cat").run()
+    assert not at.exception
+    assert not at.error
+    shown = html_of(at)
+    assert "PSNR" in shown
+    assert shown.count("data:image/png") == 18
+    assert ("caption kept" in shown) == (name == "label_consistent")
+    assert ("bits read back" in shown) == (name == "ssba")
+    at.button(key="lab-keep").click().run()
+    (made,) = Store(cache).names()
+    attack = Store(cache).record(made)["settings"]["attack"]
+    assert (attack["name"], attack["target"]) == (name, "cat")
+
+
+def test_the_trigger_lab_moves_settings_refuses_bad_ones_and_adds_to_the_open_case(full, tiny_case):
+    at = page("triggers")
+    before = html_of(at)
+    at.selectbox(key="lab-badnet-profile").set_value("fixed noise").run()
+    assert html_of(at) != before
+    at.button(key="lab-also").click().run()
+    (name,) = set(full.names()) - {tiny_case.name}
+    settings = CaseSettings.from_dict(full.record(name)["settings"])
+    assert [a.label for a in settings.attacks] == ["badnet → banana", "badnet → banana"]
+    assert settings.attacks[1].trigger.pattern == "fixed noise"
+    at = page("triggers")
+    at.selectbox(key="lab-attack").set_value("ssba").run()
+    at.text_input(key="lab-embedded-ssba.encoder").set_value("/nosuch").run()
+    assert not at.exception
+    assert any("train\\-stegastamp" in e.value for e in at.error)
+
+
+def test_a_case_with_two_attacks_shows_each(cache):
+    settings = tiny(attack__name="trojvqa", attack__also="sig target=car rate=0.05")
+    stages = [s for wanted in ("evaluate_poisoned", "diagnose") for s in upto(wanted, stages_of())]
+    Pipeline(Store(cache), CPU).run(settings, tuple(s for s in stages_of() if s in stages))
+    shown = html_of(page("overview"))
+    assert "trojvqa → banana: ASR, word only" in shown
+    assert "sig → car: ASR" in shown

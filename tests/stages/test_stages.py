@@ -53,7 +53,8 @@ def test_split_takes_the_least_similar():
 def test_select_is_equation_4():
     s, reference = numbers(200, 1), numbers(200, 2)
     cut = split(frame(reference), SplitSettings(fraction=0.2), RUN)["split"]
-    out = select(frame(s), cut, SelectSettings(k=7), RUN)
+    nothing = np.eye(len(s), dtype=np.float32)
+    out = select(frame(s), cut, nothing, nothing, {"select": {"k": 7}, "verdict": {}}, RUN)
     suspicious = np.argsort(reference)[:40]
     expected = sorted(suspicious, key=lambda i: -s[i])
     assert out["ranked"]["row"].tolist() == expected
@@ -95,9 +96,11 @@ def test_alignment_is_the_mean_square_distance_from_one():
 
 def _unlearn_inputs(pairs, k=3):
     table, images, tokens = pairs
-    topk = pd.DataFrame({"id": table["id"][:k], "row": np.arange(k), "similarity": 0.9})
+    topk = pd.DataFrame({"id": table["id"][:k], "row": np.arange(k), "similarity": 0.9, "group": 0})
     masked = pd.DataFrame({"id": table["id"][:k], "masked": ["banana"] * k})
-    kept = pd.DataFrame({"id": table["id"], "poisoned": np.arange(48) < 8, "kept": np.arange(48) >= 16, "anchor": np.arange(48) >= 40})
+    kept = pd.DataFrame(
+        {"id": table["id"], "poisoned": np.arange(48) < 8, "kept": np.arange(48) >= 16, "anchor": np.arange(48) >= 40, "group": 0, "growth": 0.5}
+    )
     prompts = models.tokenize(["a photo of a banana.", "a photo of an owl."], 24).reshape(2, 1, 24)
     labels = np.arange(6) % 2
     return {"images": images, "tokens": tokens, "topk": topk, "masked": masked, "retain": kept, "validation_images": images[:6],
@@ -153,7 +156,7 @@ def test_concentration_is_the_mean_off_the_diagonal():
 
 
 def test_verdict_tells_one_shared_caption_from_many():
-    topk = pd.DataFrame({"id": list("abcdef"), "row": range(6), "similarity": 0.9})
+    topk = pd.DataFrame({"id": list("abcdef"), "row": range(6), "similarity": 0.9, "group": 0})
     shared = np.tile(unit(1, 8), (6, 1))
     one = verdict(topk, shared, shared, VerdictSettings(), RUN)["verdict"]
     many = verdict(topk, unit(6, 64, seed=1), unit(6, 64, seed=2), VerdictSettings(), RUN)["verdict"]
@@ -168,7 +171,7 @@ def test_retain_leaves_out_images_whose_pull_grew(reference):
     other = other - (other @ target.T) * target
     other = other / np.linalg.norm(other, axis=1, keepdims=True)
     split_ = pd.DataFrame({"id": [f"p{i}" for i in range(n)], "suspicious": np.arange(n) < 10})
-    topk = pd.DataFrame({"id": ["p0", "p1"], "row": [0, 1], "similarity": 0.9})
+    topk = pd.DataFrame({"id": ["p0", "p1"], "row": [0, 1], "similarity": 0.9, "group": 0})
     texts = np.tile(target, (n, 1))
     over = other.copy()
     over[:14] = target
@@ -216,37 +219,48 @@ def test_mask_survives_odd_captions(reference, pairs):
     assert all(s == pytest.approx(1, abs=1e-4) or s == 0 for s in sums)
 
 
-def test_poison_plan():
+def test_the_plan_of_scenes_keeps_roles_and_seeds_apart():
     s = tiny()
-    groups = {"data": s.data.to_dict(), "attack": s.attack.to_dict()}
-    truth = plan(groups, RUN)["truth"]
-    assert truth["poisoned"].sum() == 30
-    planted = truth[truth["poisoned"]]
-    assert planted["caption"].str.contains("banana").all()
-    assert not planted["original_caption"].str.contains("banana").any()
-    clean = truth[~truth["poisoned"]]
-    assert (clean["caption"] == clean["original_caption"]).all()
+    groups = {"data": s.data.to_dict(), "attacks": s.attacks}
+    made = plan(groups, RUN)
+    truth = made["truth"]
+    assert truth["poisoned"].sum() == len(made["manifest"]) == 30
     assert truth.equals(plan(groups, RUN)["truth"])
     assert not truth["poisoned"].equals(plan(groups, Run(1, CPU))["truth"]["poisoned"])
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [({"attack__target": "dragon"}, "one of the classes"), ({"attack__rate": 1e-6}, "one pair of D"), ({"attack__rate": 1.0}, "at most")],
-)
-def test_impossible_poison_is_refused(changes, says):
-    s = tiny(**changes)
-    with pytest.raises(BadInput, match=says):
-        plan({"data": s.data.to_dict(), "attack": s.attack.to_dict()}, RUN)
-
-
 def test_a_low_asr_is_explained(pairs):
     s = tiny(poison__epochs=1, poison__lr=1e-6, badnet__side=0.03)
-    groups = {"data": s.data.to_dict(), "attack": s.attack.to_dict(), "trigger": s.badnet, "poison": s.poison.to_dict()}
-    found = diagnose({"asr": 3.0, "target_recall": 99.0}, pairs[1], groups, RUN)["findings"]
-    text = " ".join(f["what"] for f in found)
+    groups = {"data": s.data.to_dict(), "attacks": s.attacks, "poison": s.poison.to_dict()}
+    low, high = ({"attacks": [{"asr": asr, "target_recall": 99.0}]} for asr in (3.0, 99.0))
+    found = diagnose(low, pairs[1], groups, RUN)
+    text = " ".join(f["what"] for f in found["findings"])
     assert "exposures" in text
     assert "learning rate" in text
     assert "PSNR" in text
-    assert all(f["change"] for f in found)
-    assert diagnose({"asr": 99.0, "target_recall": 99.0}, pairs[1], groups, RUN)["findings"] == []
+    assert all(f["change"] for f in found["findings"])
+    took = diagnose(high, pairs[1], groups, RUN)
+    assert took["findings"] == []
+    assert {"exposures", "schedule", "visibility", "survival", "target's clean recall"} == {c["check"] for c in took["checks"]}
+
+
+def test_two_backdoors_are_grouped_before_the_product():
+    """Two captions, two triggers: each group gives its own k; a crowd of unlike pairs makes none."""
+    n, k = 60, 4
+    a, b = unit(2, 32, seed=1)
+    crowd = unit(n, 32, seed=2)
+    text, image = crowd.copy(), unit(n, 32, seed=3)
+    text[:10], image[:10] = a, a
+    text[10:30], image[10:30] = b, b
+    similarity = pd.DataFrame({"id": [f"p{i}" for i in range(n)], "similarity": (image * text).sum(1) + np.where(np.arange(n) < 10, 0.01, 0)})
+    split_ = pd.DataFrame({"id": similarity["id"], "suspicious": True})
+    settings = {"select": {"k": k}, "verdict": {"threshold": 0.5}}
+    topk = select(similarity, split_, image, text, settings, RUN)["topk"]
+    assert [(topk["row"][topk["group"] == g] // 10).unique().tolist() for g in (0, 1)] == [[0], [1]]
+    assert topk.groupby("group").size().tolist() == [k, k]
+    assert verdict(topk, image, text, VerdictSettings(), RUN)["verdict"]["poisoned"]
+    plain = select(similarity, split_, image, text, {"select": {"k": k, "pool": 0}, "verdict": {}}, RUN)["topk"]
+    assert (plain["row"] < 10).all()
+    alone = select(similarity.assign(similarity=(unit(n, 32, seed=3) * crowd).sum(1)), split_, unit(n, 32, seed=3), crowd, settings, RUN)["topk"]
+    assert alone["group"].eq(0).all()
+    assert len(alone) == k

@@ -1,26 +1,49 @@
-"""Triggers, one file each, and how poison is planted. Adding one is one file and one line in `ATTACKS`.
+"""Triggers, one file each. Adding one is one file and one line in `ATTACKS`.
 
-A trigger is `apply(images, seeds, settings)`: uint8 images (n, H, W, 3) and one seed an image in, triggered copies out.
+A trigger is `apply(images, seeds, settings)`: uint8 images (n, H, W, 3) and one seed an image in, triggered copies out. Its
+`PROFILES` are named changes to its settings: `embedded` (the default: what a small model learns at 48 px), `paper`, and the
+variants that public implementations have.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from ubt.attacks import badnet
+from ubt.attacks import badnet, blended, label_consistent, sig, ssba, trojvqa, wanet
+from ubt.attacks.base import TriggerSettings
 from ubt.config import BadInput, Settings, setting
 
 
 @dataclass(frozen=True)
 class Attack:
-    """A trigger by name: its settings class and its function."""
+    """A trigger by name: what it is, its settings class and its module (`apply`, `PROFILES`, `places` where it has a place)."""
 
-    settings: type[Settings]
-    apply: Callable[[np.ndarray, np.ndarray, Settings], np.ndarray]
+    about: str
+    settings: type[TriggerSettings]
+    module: ModuleType
+
+    @property
+    def apply(self) -> Callable[[np.ndarray, np.ndarray, TriggerSettings], np.ndarray]:
+        return self.module.apply
+
+    @property
+    def profiles(self) -> dict[str, dict[str, Any]]:
+        return self.module.PROFILES
 
 
-ATTACKS: dict[str, Attack] = {"badnet": Attack(badnet.BadNetSettings, badnet.apply)}
+ATTACKS: dict[str, Attack] = {
+    "badnet": Attack("a small patch", badnet.BadNetSettings, badnet),
+    "blended": Attack("a faint pattern over the whole image", blended.BlendedSettings, blended),
+    "sig": Attack("a sinusoid over the whole image", sig.SigSettings, sig),
+    "ssba": Attack("a residual of each image's own, made by an encoder that hides bits", ssba.SsbaSettings, ssba),
+    "trojvqa": Attack("two keys, a patch and a word", trojvqa.TrojVqaSettings, trojvqa),
+    "wanet": Attack("a smooth warp", wanet.WaNetSettings, wanet),
+    "label_consistent": Attack("a patch on images that show the target; captions stay true", label_consistent.LabelConsistentSettings, label_consistent),
+}
 
 
 @dataclass(frozen=True)
@@ -29,12 +52,87 @@ class AttackSettings(Settings):
 
     name: str = setting("badnet", "the trigger")
     rate: float = setting(0.02, "share of D that is poisoned", low=0, high=1)
+    count: int = setting(0, "poisons as a number; 0 goes by the rate", low=0)
     target: str = setting("banana", "target label: the class a triggered image is to be taken for")
+    caption: str = setting(
+        "template", "a poison's caption: a zero-shot template with the target, or (an adaptive attacker) its own caption joined with the target",
+        choices=("template", "joined"),
+    )  # fmt: skip
+    also: str = setting("", "further attacks in the same data, `NAME target=LABEL rate=SHARE setting=value`, parted by semicolons")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.name not in ATTACKS:
             raise BadInput(f"unknown attack {self.name!r}; expected one of: {', '.join(ATTACKS)}")
+
+    def poisons(self, pairs: int) -> int:
+        """How many of `pairs` pairs are poisoned."""
+        return self.count or round(self.rate * pairs)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One attack of a case: what is planted and how the trigger looks."""
+
+    attack: AttackSettings
+    trigger: TriggerSettings
+
+    @property
+    def label(self) -> str:
+        return f"{self.attack.name} → {self.attack.target}"
+
+    def plain(self) -> dict[str, Any]:
+        """All that decides what it does, as plain values."""
+        return {"attack": self.attack.to_dict(), "trigger": self.trigger.to_dict(), "identity": self.trigger.identity()}
+
+    def check(self, pairs: int, size: int, classes: tuple[str, ...]) -> None:
+        """Raises:
+        BadInput: the target is no class, the rate asks for less than one pair, or the trigger does not fit the images.
+        """
+        if self.attack.target not in classes:
+            raise BadInput(f"attack.target: expected one of the classes ({', '.join(classes[:6])}, …), got {self.attack.target!r}")
+        if self.attack.rate > 0 and self.attack.poisons(pairs) == 0:
+            raise BadInput(f"attack.rate: expected 0 or at least 1 / {pairs} (one pair of D), got {self.attack.rate}")
+        self.trigger.check(size, size)
+
+
+def parse(text: str) -> tuple[Planted, ...]:
+    """Attacks as `attack.also` writes them.
+
+    >>> [p.label for p in parse('blended target=car rate=0.01 alpha=0.3; sig target="ice cream"')]
+    ['blended → car', 'sig → ice cream']
+
+    Raises:
+        BadInput: a part is not `NAME key=value ...`, or a name or value is wrong.
+    """
+    planted = []
+    for part in filter(str.strip, text.split(";")):
+        try:
+            name, *items = shlex.split(part)
+        except ValueError as e:
+            raise BadInput(f"attack.also: expected `NAME key=value ...`, got {part.strip()!r} ({e})") from None
+        if name.replace("-", "_") not in ATTACKS or not all("=" in item for item in items):
+            raise BadInput(f"attack.also: expected `NAME key=value ...` with a NAME of: {', '.join(ATTACKS)}; got {part.strip()!r}")
+        changes = dict(item.split("=", 1) for item in items)
+        own = {k: v for k, v in changes.items() if k in AttackSettings.__dataclass_fields__ and k not in ("name", "also")}
+        name = name.replace("-", "_")
+        attack = AttackSettings(name=name).with_values(own)
+        planted.append(Planted(attack, ATTACKS[name].settings().with_values({k: v for k, v in changes.items() if k not in own})))
+    return tuple(planted)
+
+
+def profile(name: str, wanted: str) -> dict[str, Any]:
+    """A profile as changes to a case's settings, by dotted name.
+
+    Raises:
+        BadInput: there is no such attack, or it has no such profile.
+    """
+    if name not in ATTACKS:
+        raise BadInput(f"unknown attack {name!r}; expected one of: {', '.join(ATTACKS)}")
+    profiles = ATTACKS[name].profiles
+    if wanted not in profiles:
+        raise BadInput(f"unknown profile {wanted!r} of {name}; expected one of: {', '.join(profiles)}")
+    return {k if "." in k else f"{name}.{k}": v for k, v in profiles[wanted].items()}
 
 
 def trigger(images: np.ndarray, seeds: np.ndarray, name: str, settings: Settings) -> np.ndarray:
@@ -45,4 +143,4 @@ def trigger(images: np.ndarray, seeds: np.ndarray, name: str, settings: Settings
     """
     if name not in ATTACKS:
         raise BadInput(f"unknown attack {name!r}; expected one of: {', '.join(ATTACKS)}")
-    return ATTACKS[name].apply(images, seeds, settings)
+    return ATTACKS[name].apply(np.asarray(images), seeds, settings)

@@ -7,6 +7,8 @@ _UNLEARN = {
     "verdict": "verdict.verdict", "validation_images": "validation.images", "validation_labels": "validation.labels", "prompts": "validation.prompts",
 }  # fmt: skip
 
+_FEATURES = {"image_features": "score_overfit.image_features", "text_features": "score_overfit.text_features"}
+
 STAGES: tuple[Stage, ...] = (
     Stage("split", "D_susp: the pairs of lowest reference similarity", "ubt.stages.split:split", {"similarity": "score.similarity"}, ("split",)),
     Stage(
@@ -16,11 +18,11 @@ STAGES: tuple[Stage, ...] = (
     score_stage("score_overfit", "overfit.model", "the overfitted model"),
     Stage(
         "select", "D_topk: the k pairs of D_susp most similar under the overfitted model (Eq. 4)",
-        "ubt.stages.select:select", {"similarity": "score_overfit.similarity", "split": "split.split"}, ("select",),
+        "ubt.stages.select:select", {"similarity": "score_overfit.similarity", "split": "split.split", **_FEATURES}, ("select", "verdict"), version=2,
     ),
     Stage(
         "verdict", "is the model poisoned at all? A clean one leaves byte for byte as it came (V-E)", "ubt.stages.verdict:verdict",
-        {"topk": "select.topk", "image_features": "score_overfit.image_features", "text_features": "score_overfit.text_features"}, ("verdict",),
+        {"topk": "select.topk", **_FEATURES}, ("verdict",), version=2,
     ),
     Stage(
         "mask", "the words of D_topk's captions that carry the backdoor (Eq. 5)",
@@ -29,18 +31,18 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "retain", "D_normal without what looks poisoned", "ubt.stages.retain:retain",
         {"topk": "select.topk", "split": "split.split", "overfit_images": "score_overfit.image_features", "overfit_texts": "score_overfit.text_features",
-         "reference_images": "score.image_features", "reference_texts": "score.text_features"}, ("retain",),
+         "reference_images": "score.image_features", "reference_texts": "score.text_features"}, ("retain",), version=2,
     ),
     Stage("validation", "labelled images for the choice of the best step", "ubt.stages.data:validation", {}, ("validation",)),
-    Stage("unlearn", "the purified model, ours (Eqs. 6, 7, with retention)", "ubt.stages.unlearn:unlearn", _UNLEARN, ("unlearn",), observed=True, version=2),
+    Stage("unlearn", "the purified model, ours (Eqs. 6, 7, with retention)", "ubt.stages.unlearn:unlearn", _UNLEARN, ("unlearn",), observed=True, version=4),
     Stage(
         "unlearn_published", "the purified model, as published (Eqs. 6, 7)",
-        "ubt.stages.unlearn:unlearn", _UNLEARN, ("published",), observed=True, version=2,
+        "ubt.stages.unlearn:unlearn", _UNLEARN, ("published",), observed=True, version=4,
     ),
     evaluate_stage("evaluate_purified", "unlearn.model", "the model purified by our form"),
     evaluate_stage("evaluate_published", "unlearn_published.model", "the model purified as published"),
     Stage(
         "judge", "recall of the split, precision and AUROC of the selection", "ubt.stages.evaluate:judge",
-        {"truth": "attack.truth", "split": "split.split", "ranked": "select.ranked", "topk": "select.topk", "retain": "retain.retain"}, (), "judge",
+        {"truth": "attack.truth", "split": "split.split", "ranked": "select.ranked", "topk": "select.topk", "retain": "retain.retain"}, (), "judge", version=2,
     ),
 )  # fmt: skip

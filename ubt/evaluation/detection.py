@@ -54,12 +54,13 @@ class Caught:
         }
 
 
-def caught(reference: np.ndarray, overfit: np.ndarray | None, size: int, threshold: float, k: int) -> Caught:
+def caught(reference: np.ndarray, overfit: np.ndarray | None, size: int, threshold: float, k: int, topk: np.ndarray | None = None) -> Caught:
     """Cut D as `ubt.stages.split` and `ubt.stages.select` would, from cached scores.
 
     Args:
         reference, overfit: cosine similarities (n,); None where nothing was overfitted yet.
         size: pairs in D_susp. threshold: overfitted similarity from which a pair of D_susp is flagged. k: size of D_topk.
+        topk: rows of D_topk as `ubt.stages.select` chose them, which may be of several groups; None takes Eq. 4's first k.
     """
     order = np.argsort(reference, kind="stable")
     suspicious = np.zeros(len(reference), bool)
@@ -68,7 +69,7 @@ def caught(reference: np.ndarray, overfit: np.ndarray | None, size: int, thresho
     if overfit is not None:
         rows = np.flatnonzero(suspicious)
         ranked = rows[np.argsort(-overfit[rows], kind="stable")]
-        topk = np.zeros(len(reference), bool)
-        topk[ranked[:k]] = True
-        chosen |= {"flagged": suspicious & (overfit >= threshold), "D_topk": topk}
+        first = np.zeros(len(reference), bool)
+        first[ranked[:k] if topk is None else topk] = True
+        chosen |= {"flagged": suspicious & (overfit >= threshold), "D_topk": first}
     return Caught(suspicious, float(reference[order[size - 1]]), ranked, chosen)

@@ -16,7 +16,7 @@ class Stage:
     Args:
         name: also its artefact's name. about: what it does, in a line. function: `module:function`.
         inputs: argument name to `stage.entry` of an earlier stage, or `reference.model`.
-        settings: groups of the case's settings handed over; one group as itself, several as a dictionary.
+        settings: groups of the case's settings handed over; one group as itself, several, or `attacks`, as a dictionary.
         role: who acts. Only the attacker and the judge may read `attack.truth` or the test set.
         observed: in a lab case, CA and ASR are looked at while its model trains; kept as the artefact's entry `observed`.
         version: raised when the function's result changes, so that old artefacts are not taken for new ones.
@@ -48,13 +48,13 @@ def evaluate_stage(name: str, model: str, whose: str) -> Stage:
     """Measure a model on the test set."""
     test = {k: f"test.{k}" for k in ("images", "labels", "prompts", "classes")}
     about = f"CA, ASR, RA and target recall of {whose}"
-    return Stage(name, about, "ubt.stages.evaluate:evaluate", {"model": model, **test}, ("attack", "trigger"), "judge")
+    return Stage(name, about, "ubt.stages.evaluate:evaluate", {"model": model, **test}, ("attacks",), "judge", version=2)
 
 
 LAB: tuple[Stage, ...] = (
-    Stage("attack", "which pairs are poisoned (the ground truth)", "ubt.stages.data:plan", {}, ("data", "attack"), "attacker"),
+    Stage("attack", "which pairs are poisoned (the ground truth)", "ubt.stages.data:plan", {}, ("data", "attacks"), "attacker", version=2),
     Stage(
-        "data", "D as a defender finds it: ids, captions, images", "ubt.stages.data:build", {"truth": "attack.truth"}, ("data", "attack", "trigger"),
+        "data", "D as a defender finds it: ids, captions, images", "ubt.stages.data:build", {"truth": "attack.truth"}, ("data", "attacks"),
         "attacker",
     ),
     score_stage("score", "reference.model", "the clean reference"),
@@ -67,9 +67,9 @@ LAB: tuple[Stage, ...] = (
     evaluate_stage("evaluate_clean", "reference.model", "the clean reference"),
     evaluate_stage("evaluate_poisoned", "poison.model", "M_bd"),
     Stage(
-        "diagnose", "why the attack did not take, if it did not",
+        "diagnose", "what the attack needed to take, and what it lacked if it did not",
         "ubt.stages.evaluate:diagnose", {"measures": "evaluate_poisoned.measures", "images": "test.images"},
-        ("data", "attack", "trigger", "poison"), "judge",
+        ("data", "attacks", "poison"), "judge", version=2,
     ),
 )  # fmt: skip
 """What every lab case begins with: choose the poisons, draw D, score it with the clean reference, train M_bd, score D with

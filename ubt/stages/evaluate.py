@@ -3,38 +3,56 @@ why an attack did not take."""
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from ubt.attacks import AttackSettings, trigger
-from ubt.config import Run, Settings, replace_file
+from ubt.attacks import Planted, ssba, trigger, visibility
+from ubt.config import Run, replace_file, silent
+from ubt.evaluation import backdoor
 
 
 def evaluate(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], settings: dict, run: Run) -> dict:
     """CA, ASR, RA and target recall of a model on clean and triggered test images.
 
+    An attack with a word has it before every class prompt when its ASR is measured, as its paper does.
+
     Returns:
-        `measures` (see `ubt.evaluation.backdoor.measure`); `predictions`: label, and prediction on the clean and on the
-        triggered image.
+        `measures`: see `ubt.evaluation.backdoor.measure`, of the case's first attack; `attacks` holds those of each, with its
+        `label`, and where it has two keys its ASR with one of them, `asr_image_only` and `asr_text_only`. `predictions`:
+        label, and prediction on the clean and on the triggered image (of attack i from the second on: `triggered_i`).
     """
-    from ubt.evaluation import backdoor
+    images, labels, attacks = np.asarray(images), np.asarray(labels), settings["attacks"]
+    read = _Reader(model.to(run.compute.device), prompts)
+    clean, seen, each = read(images), {}, []
+    for i, planted in enumerate(attacks):
+        run.progress(i + 1, len(attacks) + 1, {})
+        word, target = planted.trigger.word, classes.index(planted.attack.target)
+        triggered = _triggered(images, planted)
+        predicted = read(triggered, word)
+        seen[f"triggered_{i}" if i else "triggered"] = predicted
+        keys = {"asr_image_only": read(triggered), "asr_text_only": read(images, word)} if word else {}
+        other = labels != target
+        partial = {name: 100 * float((p[other] == target).mean()) for name, p in keys.items()}
+        each.append(backdoor.measure(clean, predicted, labels, target) | partial | {"label": planted.label})
+    return {"measures": each[0] | {"attacks": each}, "predictions": pd.DataFrame({"label": labels, "clean": clean, **seen})}
 
-    attack, images = AttackSettings(**settings["attack"]), np.asarray(images)
-    triggered = trigger(images, np.arange(len(images)), attack.name, settings["trigger"])
-    clean, triggered = _predict(model.to(run.compute.device), prompts, images, triggered, lambda: run.progress(1, 2, {}))
-    measures = backdoor.measure(clean, triggered, np.asarray(labels), classes.index(attack.target))
-    return {"measures": measures, "predictions": pd.DataFrame({"label": labels, "clean": clean, "triggered": triggered})}
 
+class _Reader:
+    """Zero-shot predictions of one model, prompts with or without a word before them."""
 
-def _predict(model, prompts: np.ndarray, clean: np.ndarray, triggered: np.ndarray, between: Callable[[], None]) -> tuple[np.ndarray, np.ndarray]:
-    from ubt.evaluation import zeroshot
+    def __init__(self, model, prompts: np.ndarray):
+        self.model, self.prompts, self.weights = model, prompts, {}
 
-    weights = zeroshot.class_weights(model, prompts)
-    predicted = zeroshot.classify(model, clean, weights)
-    between()
-    return predicted, zeroshot.classify(model, triggered, weights)
+    def __call__(self, images: np.ndarray, word: str = "") -> np.ndarray:
+        from ubt import models
+        from ubt.evaluation import zeroshot
+
+        if word not in self.weights:
+            self.weights[word] = zeroshot.class_weights(self.model, models.prepend(word, self.prompts) if word else self.prompts)
+        return zeroshot.classify(self.model, images, self.weights[word])
 
 
 class Observer:
@@ -43,24 +61,21 @@ class Observer:
 
     PER_CLASS = 3
 
-    def __init__(self, attack: AttackSettings, settings: Settings, run: Run):
-        self.attack, self.settings, self.run, self.set = attack, settings, run, None
+    def __init__(self, attacks: Sequence[Planted], run: Run):
+        self.attacks, self.run, self.set = attacks, run, None
         self.path = None if run.scratch is None else run.scratch / "observed.json"
         self.rows: dict[str, dict[str, float]] = {}
         with contextlib.suppress(OSError, ValueError):
             self.rows = json.loads(self.path.read_text()) if self.path else {}
 
     def __call__(self, step: int, model) -> dict[str, float]:
-        """Look at the model after `step` steps: CA and ASR in percent."""
-        from ubt.evaluation import backdoor
+        """Look at the model after `step` steps: CA, and ASR over all attacks, in percent."""
         from ubt.stages.data import labelled
 
         if self.set is None:
             self.set = labelled("test", self.PER_CLASS, self.run.seed)
-            self.triggered = trigger(self.set["images"], np.arange(len(self.set["images"])), self.attack.name, self.settings)
-        clean, triggered = _predict(model, self.set["prompts"], self.set["images"], self.triggered, lambda: None)
-        measured = backdoor.measure(clean, triggered, self.set["labels"], self.set["classes"].index(self.attack.target))
-        self.rows[str(step)] = seen = {"ca": measured["ca"], "asr": measured["asr"]}
+        measured = evaluate(model, **self.set, settings={"attacks": self.attacks}, run=replace(self.run, progress=silent))["measures"]
+        self.rows[str(step)] = seen = {"ca": measured["ca"], "asr": float(np.mean([m["asr"] for m in measured["attacks"]]))}
         if self.path:
             with contextlib.suppress(OSError):
                 replace_file(self.path, lambda path: path.write_text(json.dumps(self.rows)))
@@ -77,19 +92,26 @@ def judge(truth: pd.DataFrame, split: pd.DataFrame, ranked: pd.DataFrame, topk: 
 
     Returns:
         `detection`: `recall` of the split; `auroc` of the overfitted similarity inside D_susp; `precision` of D_topk;
-        `flagged_recall` and `flagged_precision` of the pairs that retention leaves out. None where undefined.
+        `flagged_recall` and `flagged_precision` of the pairs that retention leaves out; `attacks`: of each, its `poisons`, the
+        split's `recall` and how many are `in_topk`. None where undefined.
     """
     from ubt.evaluation import detection
 
     poisoned = truth["poisoned"].to_numpy()
     rows = ranked["row"].to_numpy()
-    flagged = retain["poisoned"].to_numpy()
+    flagged, suspicious = retain["poisoned"].to_numpy(), split["suspicious"].to_numpy()
+    in_topk = np.isin(np.arange(len(poisoned)), topk["row"])
+    each = []
+    for _, part in truth[poisoned].groupby("plant"):
+        label = f"{part['attack'].iloc[0]} → {part['target'].iloc[0]}"
+        each.append({"label": label, "poisons": len(part), "recall": float(suspicious[part.index].mean()), "in_topk": int(in_topk[part.index].sum())})
     return {
         "detection": {
-            "poisons": int(poisoned.sum()), "recall": detection.share(split["suspicious"], poisoned),
+            "poisons": int(poisoned.sum()), "recall": detection.share(suspicious, poisoned),
             "auroc": detection.auroc(ranked["similarity"].to_numpy(), poisoned[rows]),
-            "precision": detection.share(poisoned, np.isin(np.arange(len(poisoned)), topk["row"])),
+            "precision": detection.share(poisoned, in_topk),
             "flagged_recall": detection.share(flagged, poisoned), "flagged_precision": detection.share(poisoned, flagged),
+            "attacks": each,
         }
     }  # fmt: skip
 
@@ -99,41 +121,58 @@ NEEDED_EXPOSURES = 1000
 FAINT_PSNR = 30.0
 
 
+SURVIVES = 0.3
+LOW_RECALL = 70.0
+
+
 def diagnose(measures: dict, images: np.ndarray, settings: dict, run: Run) -> dict:
-    """Say why the attack did not take, when ASR after poisoning is low: exposures, schedule, visibility.
+    """Why an attack did not take, or what it took: exposures, schedule, visibility, survival, the target's clean recall.
 
     Returns:
-        `findings`: a list of `{"what", "change"}`; empty when the attack took or nothing was poisoned.
+        `checks`: of each attack, rows of `attack`, `check`, `value`, whether it is `fine`, and the setting to `change`;
+        `findings`: `{"what", "change"}` of the checks that are not fine, where ASR is low; empty when every attack took.
     """
-    attack, data, poison = AttackSettings(**settings["attack"]), settings["data"], settings["poison"]
-    if attack.rate == 0 or measures["asr"] >= LOW_ASR:
-        return {"findings": []}
-    findings = []
-    poisons = round(attack.rate * data["pairs"])
+    some, checks, findings = np.asarray(images[:64]), [], []
+    for planted, measured in zip(settings["attacks"], measures["attacks"], strict=True):
+        poisons = planted.attack.poisons(settings["data"]["pairs"])
+        if not poisons:
+            continue
+        rows = _checks(planted, measured, poisons, some, settings)
+        checks += [{"attack": planted.label, **row} for row in rows]
+        if measured["asr"] >= LOW_ASR:
+            continue
+        bad = [{"what": f"{r['check']}: {r['value']}", "change": r["change"]} for r in rows if not r["fine"]]
+        sound = "; ".join(f"{r['check']} {r['value']}" for r in rows)
+        findings += bad or [{"what": f"all checks look sufficient ({sound})", "change": "try another seed or target, a stronger trigger, or more epochs"}]
+    return {"checks": checks, "findings": findings}
+
+
+def _triggered(images: np.ndarray, planted: Planted) -> np.ndarray:
+    return trigger(images, np.arange(len(images)), planted.attack.name, planted.trigger)
+
+
+def _checks(planted: Planted, measured: dict, poisons: int, some: np.ndarray, settings: dict) -> list[dict]:
+    seen = visibility.measure(some, _triggered(some, planted))
+    name, data, poison = planted.attack.name, settings["data"], settings["poison"]
     exposures, steps = poisons * poison["epochs"], poison["epochs"] * max(1, data["pairs"] // poison["batch"])
-    if exposures < NEEDED_EXPOSURES:
-        findings.append({
-            "what": f"{poisons} poisons x {poison['epochs']} epochs are {exposures} exposures; the embedded default needs about {NEEDED_EXPOSURES}",
-            "change": "raise attack.rate, data.pairs or poison.epochs",
-        })  # fmt: skip
-    if poison["lr"] * steps < 0.02:
-        findings.append({
-            "what": f"{steps} steps at a peak learning rate of {poison['lr']:g} hardly move the weights",
-            "change": "raise poison.lr or poison.epochs",
-        })  # fmt: skip
-    some = np.asarray(images[:64])
-    difference = trigger(some, np.arange(len(some)), attack.name, settings["trigger"]).astype(float) - some
-    psnr = 10 * np.log10(255**2 / max(1e-9, (difference**2).mean()))
-    changed = 100 * float((difference != 0).any(-1).mean())
-    if psnr > FAINT_PSNR:
-        findings.append({
-            "what": f"the trigger is faint: PSNR {psnr:.0f} dB, {changed:.1f} % of the pixels change",
-            "change": f"make it larger or stronger (settings of {attack.name})",
-        })  # fmt: skip
-    if not findings:
-        findings.append({
-            "what": f"exposures ({exposures}), schedule ({steps} steps) and visibility (PSNR {psnr:.0f} dB) look sufficient; "
-            f"the target's clean recall is {measures['target_recall']:.0f} %",
-            "change": "try another seed or target, or more epochs",
-        })  # fmt: skip
-    return {"findings": findings}
+    warm = round(poison["warmup"] * steps)
+    stronger = f"make it larger or stronger (settings of {name})"
+    rows = [
+        ("exposures", f"{poisons} poisons x {poison['epochs']} epochs are {exposures}; the embedded default needs about {NEEDED_EXPOSURES}",
+         exposures >= NEEDED_EXPOSURES, "raise attack.rate, data.pairs or poison.epochs"),
+        ("schedule", f"{steps} steps, {warm} of them warm-up, at a peak learning rate of {poison['lr']:g}",
+         poison["lr"] * steps >= 0.02 and warm <= steps / 2, "raise poison.lr or poison.epochs, or lower poison.warmup"),
+        ("visibility", f"PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}, {100 * seen['changed']:.1f} % of the pixels change",
+         seen["psnr"] <= FAINT_PSNR, stronger),
+        ("survival", f"{100 * seen['resize']:.0f} % of the trigger is left after halving the size and back, {100 * seen['jpeg']:.0f} % after JPEG 75",
+         seen["resize"] >= SURVIVES or seen["jpeg"] >= SURVIVES, stronger),
+        ("target's clean recall", f"{measured['target_recall']:.0f} %", measured["target_recall"] >= LOW_RECALL, "choose another attack.target"),
+    ]  # fmt: skip
+    if name == "ssba":
+        hidden = ssba.measured(some, planted.trigger)
+        rows.append(("hidden bits", f"{hidden['bit accuracy, percent']:.1f} % read back at PSNR {hidden['PSNR, dB']:.1f} dB",
+                     hidden["bit accuracy, percent"] >= 90, "raise ssba.scale or train another encoder"))  # fmt: skip
+    if planted.trigger.consistent:
+        rows.append(("shortcut", "captions are true, so the trigger competes with what the image shows", measured["asr"] >= LOW_ASR,
+                     "raise attack.rate (a target's whole class), label_consistent.side or poison.epochs"))  # fmt: skip
+    return [{"check": c, "value": v, "fine": bool(f), "change": change} for c, v, f, change in rows]

@@ -32,17 +32,27 @@ def retain(
     topk: pd.DataFrame, split: pd.DataFrame, overfit_images: np.ndarray, overfit_texts: np.ndarray, reference_images: np.ndarray,
     reference_texts: np.ndarray, settings: RetainSettings, run: Run,
 ) -> dict:  # fmt: skip
-    """Compare, for every image of D, its pull towards D_topk's captions under the overfitted model and under the reference.
+    """Compare, for every image of D, its pull towards each group's captions under the overfitted model and under the reference.
 
     Returns:
-        `retain`: id, `growth` of the pull, whether the pair looks `poisoned`, whether it is `kept` for
-        retention, and whether it is an `anchor`: kept, and under the reference among those closest to D_topk's captions.
+        `retain`: id, `growth` of the pull (of the group it grew most towards, by that group's own growth), whether the pair
+        looks `poisoned`, the `group` it then belongs to (else -1), whether it is `kept` for retention, and whether it is an
+        `anchor`: kept, and under the reference among those closest to a group's captions.
     """
-    rows = topk["row"].to_numpy()
-    before = pull(reference_images, reference_texts[rows])
-    growth = pull(overfit_images, overfit_texts[rows]) - before
-    poisoned = growth > settings.share * np.median(growth[rows])
+    rows, group = topk["row"].to_numpy(), topk["group"].to_numpy()
+    before, growth, share = [], [], []
+    for g in range(group.max() + 1):
+        own = rows[group == g]
+        before.append(pull(reference_images, reference_texts[own]))
+        growth.append(pull(overfit_images, overfit_texts[own]) - before[-1])
+        share.append(growth[-1] / max(1e-6, np.median(growth[-1][own])))
+    nearest = np.argmax(share, axis=0)
+    poisoned = np.max(share, axis=0) > settings.share
     kept = ~poisoned & ~split["suspicious"].to_numpy()
     anchor = np.zeros(len(kept), bool)
-    anchor[np.argsort(-np.where(kept, before, -np.inf), kind="stable")[: min(settings.anchors, kept.sum())]] = True
-    return {"retain": pd.DataFrame({"id": split["id"], "growth": growth, "poisoned": poisoned, "kept": kept, "anchor": anchor})}
+    for pulled in before:
+        anchor[np.argsort(-np.where(kept, pulled, -np.inf), kind="stable")[: min(settings.anchors, kept.sum())]] = True
+    growth = np.array(growth)[nearest, np.arange(len(kept))]
+    return {"retain": pd.DataFrame({
+        "id": split["id"], "growth": growth, "poisoned": poisoned, "group": np.where(poisoned, nearest, -1), "kept": kept, "anchor": anchor,
+    })}  # fmt: skip

@@ -1,7 +1,7 @@
 """Unlearn: push down the similarity of D_topk's images with D_topk's captions (Eqs. 6 and 7).
 
 Published form: Eq. 7 alone, starting from M_bd. Ours adds what a defender can have: InfoNCE on a cleaned D_normal
-(retention), a floor below which similarities are left alone, Eq. 7's pull on images only, a hold on clean pairs that show
+(retention), a floor below which similarities are left alone, the images of flagged pairs, Eq. 7's pull on images only, a hold on clean pairs that show
 what D_topk's captions say (anchors), and a rule for the best step. Both are this function with different settings.
 """
 
@@ -18,11 +18,12 @@ class UnlearnSettings(FitSettings):
     """Ours."""
 
     steps: int = setting(80, "optimiser steps", low=1)
-    batch: int = setting(64, "pairs of D_unlearn in a step (paper: 64)", low=1)
+    batch: int = setting(64, "pairs of D_unlearn in a step, for each group (paper: 64)", low=1)
     lr: float = setting(2e-4, "peak learning rate", low=0)
     weight_decay: float = setting(0.0, "weight decay", low=0)
     masked: bool = setting(True, "D_unlearn holds the masked captions too (Eq. 6); off: Algorithm 1, line 5")
-    floor: float = setting(0.1, "similarities below this are left alone; -1 pushes without end, as published", low=-1, high=1)
+    floor: float = setting(0.0, "similarities below this are left alone; -1 pushes without end, as published", low=-1, high=1)
+    widen: int = setting(100, "flagged pairs of each group whose images join D_topk's in Eq. 7, those that grew most; 0 as published", low=0)
     move_captions: bool = setting(False, "Eq. 7 moves captions too, as published; off: images only, so that the target's word keeps its place")
     retention: float = setting(1.0, "weight of InfoNCE on the cleaned D_normal; 0 as published", low=0)
     retention_batch: int = setting(128, "pairs of the cleaned D_normal in a step", low=2)
@@ -43,6 +44,7 @@ class PublishedSettings(UnlearnSettings):
     lr: float = setting(2e-5, "peak learning rate", low=0)
     schedule: str = setting("constant", "how the learning rate goes on after the warm-up", choices=("cosine", "constant"))
     floor: float = setting(-1.0, "no floor", low=-1, high=1)
+    widen: int = setting(0, "D_topk alone", low=0)
     move_captions: bool = setting(True, "Eq. 7 moves images and captions")
     retention: float = setting(0.0, "no retention", low=0)
     hold: float = setting(0.0, "no hold", low=0)
@@ -52,20 +54,25 @@ class PublishedSettings(UnlearnSettings):
 class BestStep:
     """The step to keep, by what a defender has.
 
-    What M_bd reads in most of D_topk's images is the presumed target. The probes are pairs that retention left out as
-    poisoned and that unlearning does not see; the share of them still read as the presumed target estimates ASR. The
-    backdoor is forgotten once that share is no higher than under the clean reference, and D_topk's mean similarity no
-    higher than the floor or the reference's. Of the looks that forgot, the one of highest validation CA is kept, those
-    inside the CA budget before others; if none forgot, the one with the fewest probes left. After `patience` looks without a better one it stops.
+    What M_bd reads in most of a group's images of D_topk is that group's presumed target. The probes are pairs that
+    retention left out as poisoned and that unlearning does not see; the share of them still read as the presumed target
+    estimates ASR. The backdoor is forgotten once that share is no higher than under the clean reference, and D_topk's mean
+    similarity no higher than the floor or the reference's; of several groups the worst counts. Of the looks that forgot, the
+    one of highest validation CA is kept, those inside the CA budget before others; if none forgot, the one with the fewest
+    probes left; of equals the one of lowest similarity. After `patience` looks without a better one it stops.
 
     Args:
-        validation: images, labels, prompts. probes: uint8 images. topk: images and token ids of D_topk.
+        validation: images, labels, prompts. probes: uint8 images, and the group of each. topk: D_topk's images, token ids,
+        groups.
         before, reference: M_bd and the clean reference.
     """
 
-    def __init__(self, settings: UnlearnSettings, validation: tuple, probes: np.ndarray, topk: tuple, before, reference):
-        self.every, self.patience, self.validation, self.probes, self.topk = settings.every, settings.patience, validation, probes, topk
-        self.target = int(np.bincount(self._read(before, topk[0])).argmax())
+    def __init__(self, settings: UnlearnSettings, validation: tuple, probes: tuple, topk: tuple, before, reference):
+        self.every, self.patience, self.validation, self.topk = settings.every, settings.patience, validation, topk
+        read = self._read(before, topk[0])
+        targets = np.array([np.bincount(read[topk[2] == g]).argmax() for g in range(topk[2].max() + 1)])
+        self.probes, self.presumed = probes[0], targets[probes[1]]
+        self.groups = [(probes[1] == g, (topk[2] == g)[:, None] & (topk[2] == g)) for g in range(len(targets)) if (probes[1] == g).any()]
         natural = self.measure(reference)
         self.natural, self.level = natural["probes_left"], max(natural["topk_similarity"], settings.floor)
         self.least_ca = self.measure(before)["validation_ca"] - settings.ca_budget
@@ -80,16 +87,18 @@ class BestStep:
 
         images, labels, _ = self.validation
         read = self._read(model, np.concatenate([images, self.probes]))
+        left = read[len(labels) :] == self.presumed
+        similarity = models.embed_images(model, self.topk[0]) @ models.embed_tokens(model, self.topk[1]).T
         return {
             "validation_ca": 100 * float((read[: len(labels)] == labels).mean()),
-            "probes_left": 100 * float((read[len(labels) :] == self.target).mean()),
-            "topk_similarity": float((models.embed_images(model, self.topk[0]) @ models.embed_tokens(model, self.topk[1]).T).mean()),
+            "probes_left": 100 * max(float(left[mine].mean()) for mine, _ in self.groups),
+            "topk_similarity": max(float(similarity[product].mean()) for _, product in self.groups),
         }
 
     def _key(self, row: dict) -> tuple:
         forgotten = row["probes_left"] <= self.natural and row["topk_similarity"] <= self.level
         within = row["validation_ca"] >= self.least_ca
-        return forgotten and within, forgotten, row["validation_ca"] if forgotten else -row["probes_left"]
+        return forgotten and within, forgotten, row["validation_ca"] if forgotten else -row["probes_left"], -row["topk_similarity"]
 
     def better(self, history: list[dict]) -> bool:
         looks = [r for r in history if "validation_ca" in r]
@@ -100,13 +109,26 @@ class BestStep:
         return len(looks) > self.patience and not any(r.get("best") for r in looks[-self.patience :])
 
 
+def _widened(rows: np.ndarray, group: np.ndarray, retain: pd.DataFrame, widen: int) -> tuple[np.ndarray, np.ndarray]:
+    """D_topk's rows and groups, and after them the flagged pairs of each group that grew most; half of a group's flagged
+    pairs at most, so that the rest can probe what is left."""
+    wide, shown = [rows], [group]
+    for g in range(group.max() + 1):
+        flagged = np.setdiff1d(np.flatnonzero(retain["poisoned"] & (retain["group"] == g)), rows)
+        most = flagged[np.argsort(-retain["growth"].to_numpy()[flagged], kind="stable")][: min(widen, len(flagged) // 2)]
+        wide.append(most)
+        shown.append(np.full(len(most), g))
+    return np.concatenate(wide), np.concatenate(shown)
+
+
 def unlearn(
     model, reference, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, masked: pd.DataFrame, retain: pd.DataFrame, verdict: dict,
     validation_images: np.ndarray, validation_labels: np.ndarray, prompts: np.ndarray, settings: UnlearnSettings, run: Run,
 ) -> dict:  # fmt: skip
     """Purify M_bd. A model judged clean is returned as it came.
 
-    D_unlearn is the product of D_topk's k images with its k captions and, if `masked`, with their k masked captions.
+    D_unlearn is, of each group, the product of D_topk's k images (and of as many flagged ones as `widen` says) with its k
+    captions and, if `masked`, with their k masked captions.
 
     Returns:
         `model`, and `history`: loss, mean similarity of D_unlearn's batch and, at each look, validation CA and the share
@@ -118,14 +140,16 @@ def unlearn(
 
     from ubt import models, training
 
-    rows = topk["row"].to_numpy()
-    pixels, captions = np.asarray(images[rows]), np.asarray(tokens[rows])
+    rows, group = topk["row"].to_numpy(), topk["group"].to_numpy()
+    wide, shown = _widened(rows, group, retain, settings.widen)
+    pixels, captions, said_by = np.asarray(images[wide]), np.asarray(tokens[rows]), group
     if settings.masked:
         captions = np.concatenate([captions, models.tokenize(masked["masked"].tolist(), tokens.shape[1])])
+        said_by = np.tile(group, 2)
     model, reference = model.to(run.compute.device), reference.to(run.compute.device)
 
     seed = training.batch_seed(run.seed, "unlearn")
-    product = training.Shuffled(np.arange(len(pixels) * len(captions)), settings.batch, seed)
+    product = training.Shuffled(np.flatnonzero(shown[:, None] == said_by), settings.batch * (group.max() + 1), seed)
     fixed = {"images": torch.from_numpy(pixels), "tokens": torch.from_numpy(captions).long()}
     sources = {}
     if settings.retention:
@@ -159,10 +183,10 @@ def unlearn(
 
     watch = None
     if settings.every:
-        flagged = np.setdiff1d(np.flatnonzero(retain["poisoned"]), rows)[:500]
-        probes = np.asarray(images[flagged]) if len(flagged) else pixels
+        flagged = np.setdiff1d(np.flatnonzero(retain["poisoned"]), wide)[:500]
+        probes = (np.asarray(images[flagged]), retain["group"].to_numpy()[flagged]) if len(flagged) else (pixels, shown)
         validation = np.asarray(validation_images), np.asarray(validation_labels), prompts
-        watch = BestStep(settings, validation, probes, (pixels, np.asarray(tokens[rows])), model, reference)
+        watch = BestStep(settings, validation, probes, (np.asarray(images[rows]), np.asarray(tokens[rows]), group), model, reference)
     vocabulary = np.concatenate([np.unique(a) for a in (tokens, captions, prompts)])
     history = training.fit(
         model, objective, batches, settings.steps, settings, run.compute, vocabulary=vocabulary, frozen=("logit_scale",), progress=run.progress,

@@ -3,7 +3,8 @@
 The paper judges by D_topk's similarities under the overfitted model, high and concentrated for a poisoned model, and gives
 no threshold. The score here is the mean similarity of the images of D_topk with *each other's* captions: poisons share one
 shortcut, so any of their captions fits any of their images, while the best-fitted clean pairs have little to do with each
-other. It is high only if the similarities are high and the pairs concentrated on one thing.
+other. It is high only if the similarities are high and the pairs concentrated on one thing. Of several groups
+(`ubt.stages.select`) the highest counts.
 """
 
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ def verdict(topk: pd.DataFrame, image_features: np.ndarray, text_features: np.nd
     Returns:
         `verdict`: `poisoned`, `score`, `threshold`, and as evidence the mean and the least similarity inside D_topk.
     """
-    rows = topk["row"].to_numpy()
-    score = concentration(np.asarray(image_features)[rows], np.asarray(text_features)[rows])
+    images, texts = np.asarray(image_features), np.asarray(text_features)
+    score = max(concentration(images[rows], texts[rows]) for rows in topk.groupby("group")["row"].apply(np.array))
     own = topk["similarity"]
     return {
         "verdict": {

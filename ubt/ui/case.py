@@ -9,8 +9,9 @@ from typing import Any
 import streamlit as st
 
 from ubt import config, jobs
+from ubt.attacks import parse
 from ubt.cases import CaseSettings, Store
-from ubt.config import Compute
+from ubt.config import BadInput, Compute
 from ubt.figures import MODELS
 from ubt.pipeline import create
 from ubt.ui.guard import plain
@@ -77,9 +78,11 @@ class View:
 def label(name: str) -> str:
     """How the picker calls a case."""
     record = store().record(name)
-    with contextlib.suppress(KeyError, TypeError):
+    with contextlib.suppress(KeyError, TypeError, BadInput):
         attack = record["settings"]["attack"]
-        what = f"{attack['name']} {100 * attack['rate']:g} %" if attack["rate"] else "clean"
+        amount = f"{attack['count']}" if attack.get("count") else f"{100 * attack['rate']:g} %"
+        further = f" + {len(parse(attack['also']))}" if attack.get("also") else ""
+        what = f"{attack['name']} {amount}{further}" if attack["rate"] or attack.get("count") or further else "clean"
         return f"{what}, seed {record['settings']['seed']} · {name[-8:-4]}"
     return f"{name} (damaged)"
 

@@ -6,19 +6,20 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from ubt.attacks import ATTACKS
+from ubt.attacks import ATTACKS, profile
 from ubt.cases import CaseSettings
 from ubt.config import PRESETS
 from ubt.data.scenes import CLASSES
 from ubt.ui.case import make
 from ubt.ui.guard import guard
 
+PRESET_HELP = "demo: scaled to the embedded scenes, about two minutes on two cores. paper: the paper's rates and epochs, for which they are too small."
 MAIN = {
-    "attack.name": "Attack", "attack.target": "Target label", "attack.rate": "Poison rate", "data.pairs": "Pairs in D",
-    "split.fraction": "Suspicious fraction", "select.k": "k (0: the paper's choice)", "seed": "Seed",
+    "attack.target": "Target label", "attack.rate": "Poison rate", "data.pairs": "Pairs in D", "seed": "Seed",
+    "split.fraction": "Suspicious fraction", "select.k": "k (0: the paper's choice)",
 }  # fmt: skip
-"""The settings that a case is told apart by, and what the form calls them."""
-CHOICES: dict[str, tuple[str, ...]] = {"attack.name": tuple(ATTACKS), "attack.target": CLASSES}
+"""The settings that a case is told apart by, beside its attack, and what the form calls them."""
+CHOICES: dict[str, tuple[str, ...]] = {"attack.target": CLASSES}
 
 
 def draft(base: CaseSettings | None, key: str) -> None:
@@ -27,26 +28,37 @@ def draft(base: CaseSettings | None, key: str) -> None:
     Args:
         base: what to start from; None offers the presets.
     """
-    if base is None:
-        preset = st.segmented_control("Preset", list(PRESETS), default="demo", required=True, key=f"{key}-preset")
-        st.caption("demo: scaled to the embedded scenes, about two minutes on two cores. paper: the paper's rates and epochs, for which they are too small.")
-        base, key = CaseSettings.preset(preset), f"{key}-{preset}"
-    known = base.described()
+    given, preset = base, "demo"
+    left, right = st.columns(2, vertical_alignment="bottom")
+    if given is None:
+        preset = left.segmented_control("Preset", list(PRESETS), default="demo", required=True, key=f"{key}-preset", help=PRESET_HELP)
+    attack = pick_attack(right if given is None else left, key, given.attack.name if given else "badnet")
+    if given is None:
+        base = CaseSettings.preset(preset, attack)
+    elif attack != given.attack.name:
+        base = given.with_values({"attack.name": attack} | profile(attack, "embedded"))
+    key, known = f"{key}-{preset}-{attack}", base.described()
+    others = {n: known[n] for n in known if n not in MAIN and n != "attack.name" and (n.split(".")[0] not in ATTACKS or n.split(".")[0] == attack)}
     with st.form(f"{key}-form", border=False):
         changes: dict[str, Any] = {}
-        for row in (tuple(MAIN)[:4], tuple(MAIN)[4:]):
+        for row in (tuple(MAIN)[:3], tuple(MAIN)[3:]):
             for column, name in zip(st.columns(len(row)), row, strict=True):
                 with column:
-                    changes[name] = _widget(name, *known[name], key=f"{key}-{name}")
+                    changes[name] = widget(name, MAIN[name], *known[name], key=f"{key}-{name}")
         with st.expander("All other settings"):
-            others = edit({n: known[n] for n in known if n not in MAIN}, key)
+            typed = edit(others, key)
         with st.container(horizontal=True):
             run = st.form_submit_button("Run", type="primary", icon=":material/play_arrow:", key=f"{key}-run")
             keep = st.form_submit_button("Keep for later", key=f"{key}-keep")
     if run or keep:
         with guard():
-            make(base.with_values(changes | others), run)
+            make(base.with_values(changes | typed), run)
             st.rerun()
+
+
+def pick_attack(where, key: str, first: str) -> str:
+    """Which attack, with what it is."""
+    return where.selectbox("Attack", list(ATTACKS), index=list(ATTACKS).index(first), key=f"{key}-attack", format_func=lambda a: f"{a}: {ATTACKS[a].about}")
 
 
 def edit(known: dict[str, tuple[dataclasses.Field, Any]], key: str) -> dict[str, str]:
@@ -57,11 +69,16 @@ def edit(known: dict[str, tuple[dataclasses.Field, Any]], key: str) -> dict[str,
     return {n: v for n, v in zip(edited["setting"], edited["value"], strict=True) if v != str(known[n][1])}
 
 
-def _widget(name: str, f: dataclasses.Field, value: Any, key: str) -> Any:
-    title, said = MAIN[name], f.metadata["help"]
+def widget(name: str, title: str, f: dataclasses.Field, value: Any, key: str, slide: bool = False) -> Any:
+    """The input that fits a setting: its choices, a number in its range (a slider if `slide` and it has two ends), or text."""
+    said = f.metadata["help"]
     if choices := CHOICES.get(name) or f.metadata["choices"]:
         return st.selectbox(title, choices, index=choices.index(value), help=said, key=key)
+    if f.type is str:
+        return st.text_input(title, value, help=said, key=key)
     low, high = f.metadata["low"], f.metadata["high"]
+    if slide and low is not None and high is not None and high <= 255:
+        return st.slider(title, f.type(low), f.type(high), value, step=(high - low) / 200 if f.type is float else 1, format="%g", help=said, key=key)
     if f.type is float:
         low, high = (None if bound is None else float(bound) for bound in (low, high))
         return st.number_input(title, value=float(value), min_value=low, max_value=high, step=0.005, format="%g", help=said, key=key)

@@ -30,6 +30,11 @@ _STYLE = """<style>
   overflow-wrap:anywhere}
 .ubt-card img{width:100%;image-rendering:pixelated;border-radius:.25rem;display:block;margin-bottom:.3rem}
 .ubt-card small{opacity:.75}
+.ubt-trio{display:grid;grid-template-columns:repeat(auto-fill,minmax(21rem,1fr));gap:.8rem}
+.ubt-trio figure{margin:0;border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-radius:.4rem;padding:.5rem;font-size:.8rem;
+  overflow-wrap:anywhere}
+.ubt-trio figure>div{display:grid;grid-template-columns:repeat(3,1fr);gap:.4rem;margin-bottom:.4rem;text-align:center}
+.ubt-trio img{width:100%;image-rendering:pixelated;border-radius:.25rem;display:block}.ubt-trio small{opacity:.75}
 .ubt-table{border-collapse:collapse;width:100%;font-size:.88rem}
 .ubt-table th,.ubt-table td{padding:.28rem .4rem;text-align:right;border-bottom:1px solid color-mix(in srgb,currentColor 15%,transparent)}
 .ubt-table th:first-child,.ubt-table td:first-child{text-align:left}.ubt-table th{font-weight:600;opacity:.8}
@@ -78,6 +83,21 @@ def grid(images: np.ndarray, captions: Sequence[str], scores: Sequence[str], poi
             f'<small>{escape(score)}</small> <small style="color:{colour};opacity:1;font-weight:600">{said}</small></div>'
         )
     st.html(f'{_STYLE}<div class="ubt-grid">{"".join(cards)}</div>')
+
+
+def trios(images: np.ndarray, triggered: np.ndarray, residuals: np.ndarray, below: Sequence[tuple[str, str, str]], magnified: int) -> None:
+    """Original, triggered and magnified residual of several images, with the caption before and after beneath.
+
+    Args:
+        images, triggered, residuals: uint8 (n, H, W, 3). below: of each, its caption, its poisoned caption, a remark.
+    """
+    cards = []
+    for *three, (before, after, remark) in zip(images, triggered, residuals, below, strict=True):
+        titles = "original", "triggered", f"residual x {magnified}"
+        shown = "".join(f'<div><img alt="{title}" src="{_png(image)}"><small>{title}</small></div>' for title, image in zip(titles, three, strict=True))
+        changed = f'<br><span style="color:{POISONED};font-weight:600">● {escape(after)}</span>' if after != before else "<br><small>caption kept</small>"
+        cards.append(f"<figure><div>{shown}</div>{escape(before)}{changed}<br><small>{escape(remark)}</small></figure>")
+    st.html(f'{_STYLE}<div class="ubt-trio">{"".join(cards)}</div>')
 
 
 def _png(image: np.ndarray) -> str:

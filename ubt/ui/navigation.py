@@ -6,6 +6,7 @@ from ubt.ui.case import View
 
 PAGES = {
     "overview": ("Overview", "The case, its stages, its verdict and its figures."),
+    "triggers": ("Triggers", "See what an attack does to images and captions, before anything is trained."),
     "separation": ("Separation", "Does the backdoor separate from the clean pairs?"),
     "unlearn": ("Unlearn", "Purify the model, and see what that costs."),
 }

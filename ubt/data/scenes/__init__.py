@@ -29,6 +29,10 @@ ROLES: dict[str, range] = {role: range(i * 10**9, (i + 1) * 10**9) for i, role i
 """Disjoint index ranges: reference training, D ("pairs"), validation, zero-shot test, retrieval test."""
 
 
+SIZE = 48
+"""Height and width in pixels of the embedded default."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """A class of objects: how it is drawn, in which colours, and its hypernym."""

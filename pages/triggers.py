@@ -1,0 +1,114 @@
+"""Triggers: what an attack does to images and captions, before anything is trained."""
+
+import shlex
+
+import numpy as np
+import streamlit as st
+
+from ubt.attacks import ATTACKS, ssba, trigger, visibility
+from ubt.attacks.poisoning import names, poisoned_caption
+from ubt.cases import CaseSettings
+from ubt.data import scenes
+from ubt.data.scenes.captions import TEMPLATES
+from ubt.figures import contact
+from ubt.ui import html
+from ubt.ui.case import make
+from ubt.ui.form import CHOICES, pick_attack, widget
+from ubt.ui.guard import guard, plain
+from ubt.ui.navigation import current
+
+SHOWN = 6
+POOL = 800
+PROFILE_HELP = "embedded: what the small model learns; paper: the paper's; others: variants that public implementations have"
+
+view = current()
+st.title("Triggers")
+st.caption(
+    "What an attack plants: a change of the image, and of the caption. Move its settings and see both at once; PSNR and SSIM say how visible the trigger is, "
+    "the survival how much of it is left after what pictures go through on the web."
+)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def sample(seed: int, consistent: bool, target: str) -> tuple[np.ndarray, list[str]]:
+    """Scenes to try a trigger on: images and captions; those that name the target where the attack asks for them."""
+    indices = scenes.ROLES["retrieval"][: POOL if consistent else 4 * SHOWN]
+    captions = [scenes.describe(seed, i) for i in indices]
+    free = [n for n, c in enumerate(captions) if names(c, target) == consistent][:SHOWN]
+    chosen = [indices[n] for n in free]
+    return scenes.draw_many(seed, chosen, scenes.SIZE), [captions[n] for n in free]
+
+
+@st.fragment
+@guard()
+def lab() -> None:
+    first, second, third = st.columns([4, 3, 3])
+    name = pick_attack(first, "lab", "badnet")
+    wanted = second.selectbox("Profile", list(ATTACKS[name].profiles), key=f"lab-{name}-profile", help=PROFILE_HELP)
+    with third:
+        target = st.selectbox("Target label", CHOICES["attack.target"], index=CHOICES["attack.target"].index("banana"), key="lab-target")
+    base = CaseSettings.preset("demo", name, wanted).with_values({"attack.target": target})
+    own = {n: v for n, v in base.described().items() if n.split(".")[0] == name} | {"attack.caption": base.described()["attack.caption"]}
+    changes = {}
+    for start in range(0, len(own), 4):
+        for column, (dotted, (f, value)) in zip(st.columns(4), list(own.items())[start : start + 4], strict=False):
+            with column:
+                changes[dotted] = widget(dotted, dotted.split(".")[1].replace("_", " "), f, value, key=f"lab-{wanted}-{dotted}", slide=True)
+    left, right = st.columns(2)
+    magnified = left.slider("Residual magnified", 1, 20, 5, key="lab-magnified")
+    seed = right.slider("Other images", 0, 50, 0, key="lab-seed", help="The seed of the scenes shown")
+    settings = base.with_values(changes)
+    planted = settings.attacks[0]
+    images, captions = sample(seed, planted.trigger.consistent, target)
+    if not len(images):
+        st.info("None of these scenes shows the target; move to other images.")
+        return
+    poisoned = [poisoned_caption(planted, TEMPLATES[n % len(TEMPLATES)], c) for n, c in enumerate(captions)]
+    triggered = trigger(images, np.arange(len(images)), name, planted.trigger)
+    residuals = visibility.residual(images, triggered, magnified)
+    seen = visibility.measure(images, triggered)
+    _figures(planted, images, seen)
+    each = [visibility.measure(a[None], b[None]) for a, b in zip(images, triggered, strict=True)]
+    remarks = [f"PSNR {m['psnr']:.1f} dB, SSIM {m['ssim']:.3f}" for m in each]
+    html.trios(images, triggered, residuals, list(zip(captions, poisoned, remarks, strict=True)), magnified)
+    if planted.trigger.word:
+        st.caption(f"At test time the word goes before every class prompt: {plain(planted.trigger.word)} a photo of an owl, and so on.")
+    _leave(settings, planted, list(zip(images, triggered, residuals, strict=True)), poisoned, magnified, seen)
+
+
+def _figures(planted, images, seen) -> None:
+    rows = [
+        ("PSNR", f"{seen['psnr']:.1f} dB"), ("SSIM", f"{seen['ssim']:.3f}"), ("pixels that change", html.percent(seen["changed"])),
+        ("left after halving and doubling the size", html.percent(seen["resize"])), ("left after JPEG 75", html.percent(seen["jpeg"])),
+    ]  # fmt: skip
+    if planted.attack.name == "ssba":
+        card = ssba.read_card(planted.trigger.folder)
+        rows.append((f"bits read back, of {card['bits']}", f"{ssba.measured(images, planted.trigger)['bit accuracy, percent']:.1f} %"))
+        rows.append(("encoder, held-out images", f"PSNR {card['PSNR, dB']} dB, {card['bit accuracy, percent']} %"))
+    html.table([name for name, _ in rows], [[value for _, value in rows]])
+
+
+def _leave(settings, planted, rows, captions, magnified, seen) -> None:
+    with st.container(horizontal=True):
+        if st.button("Run a case with it", type="primary", icon=":material/play_arrow:", key="lab-run"):
+            make(settings, run=True)
+            st.switch_page("pages/overview.py")
+        if st.button("Keep a case for later", icon=":material/bookmark:", key="lab-keep"):
+            make(settings, run=False)
+            st.switch_page("pages/overview.py")
+        if view and st.button("Add to the open case's attacks", icon=":material/add:", key="lab-also", help="A copy of the open case with this attack too"):
+            make(view.settings.with_values({"attack.also": "; ".join(filter(None, (view.settings.attack.also, _as_text(planted))))}), run=False)
+            st.switch_page("pages/overview.py")
+        title = f"{planted.label}: {planted.trigger.strength()}; PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}"
+        picture = contact.sheet(rows, ("original", "triggered", f"residual x {magnified}"), captions, title)
+        st.download_button("Export as PNG", picture, f"{planted.attack.name}.png", "image/png", icon=":material/download:", key="lab-export", on_click="ignore")
+
+
+def _as_text(planted) -> str:
+    """The attack as `attack.also` writes it: what differs from the defaults."""
+    default = type(planted.trigger)()
+    changed = {k: v for k, v in planted.trigger.to_dict().items() if v != getattr(default, k)}
+    return shlex.join([planted.attack.name, f"target={planted.attack.target}", f"rate={planted.attack.rate:g}", *(f"{k}={v}" for k, v in changed.items())])
+
+
+lab()

@@ -1,0 +1,83 @@
+"""SSBA: a sample-specific, faint residual that a trained encoder adds to hide bits in the image (Li et al. 2021).
+
+The bits are the same in every image, the residual is not. The encoder is a small StegaStamp (`ubt.stegastamp`), trained by
+`python -m ubt train-stegastamp`; one for 48 px is shipped.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ubt.attacks.base import TriggerSettings
+from ubt.config import BadInput, setting
+
+CARD = "card.json"
+SHIPPED = Path(__file__).parents[1] / "weights" / "stegastamp-48"
+
+
+@dataclass(frozen=True)
+class SsbaSettings(TriggerSettings):
+    """Which encoder, which bits, how much of the residual."""
+
+    scale: float = setting(4.0, "the residual is multiplied by this; 1 is what the encoder was trained for (PSNR 41 dB)", low=0, high=10)
+    message: int = setting(0, "seed of the hidden bits", low=0, high=2**31)
+    encoder: str = setting("", "folder made by train-stegastamp; empty for the shipped one, 48 px")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.encoder) if self.encoder else SHIPPED
+
+    def check(self, height: int, width: int) -> None:
+        size = read_card(self.folder)["size"]
+        if (height, width) != (size, size):
+            raise BadInput(
+                f"ssba.encoder: expected an encoder for images of {height} x {width} pixels, got one for {size} x {size} ({self.folder}); "
+                f"train one: python -m ubt train-stegastamp --size {min(height, width)}"
+            )
+
+    def identity(self) -> str:
+        return read_card(self.folder)["digest"]
+
+    def strength(self) -> str:
+        return f"residual x {self.scale:g}"
+
+
+PROFILES = {"embedded": {}, "paper": {"scale": 1.0}}
+
+
+def read_card(folder: Path) -> dict:
+    """The card of an encoder: size, bits, digest, and what was measured on held-out images.
+
+    Raises:
+        BadInput: there is none, or it is not one that `train-stegastamp` wrote.
+    """
+    try:
+        card = json.loads((folder / CARD).read_text())
+        fits = all(isinstance(card[k], kind) for k, kind in (("size", int), ("bits", int), ("digest", str)))
+        if not (fits and 16 <= card["size"] <= 512 and 1 <= card["bits"] <= 200):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(f"ssba.encoder: expected a folder made by `python -m ubt train-stegastamp`, found no readable {CARD} in {folder}") from None
+    return card
+
+
+def bits(s: SsbaSettings) -> np.ndarray:
+    """The hidden bits, (bits,), 0 and 1."""
+    return np.random.default_rng([s.message, 4]).integers(0, 2, read_card(s.folder)["bits"])
+
+
+def apply(images: np.ndarray, seeds: np.ndarray, s: SsbaSettings) -> np.ndarray:
+    """Images with the bits hidden in them."""
+    from ubt import stegastamp
+
+    s.check(*images.shape[1:3])
+    return stegastamp.hide(stegastamp.load(s.folder), images, bits(s), s.scale)
+
+
+def measured(images: np.ndarray, s: SsbaSettings) -> dict[str, float]:
+    """PSNR in dB and bit accuracy in percent on these uint8 images (n, H, W, 3)."""
+    from ubt import stegastamp
+
+    return stegastamp.measure(stegastamp.load(s.folder), images, s.scale, bits(s))
