@@ -17,8 +17,8 @@ from ubt.ui.form import CHOICES, pick_attack, widget
 from ubt.ui.guard import guard, plain
 from ubt.ui.navigation import current
 
-SHOWN = 6
-POOL = 800
+SHOWN = 8
+POOL = 1500
 PROFILE_HELP = "embedded: what the small model learns; paper: the paper's; others: variants that public implementations have"
 
 view = current()
@@ -108,7 +108,9 @@ def _as_text(planted) -> str:
     """The attack as `attack.also` writes it: what differs from the defaults."""
     default = type(planted.trigger)()
     changed = {k: v for k, v in planted.trigger.to_dict().items() if v != getattr(default, k)}
-    return shlex.join([planted.attack.name, f"target={planted.attack.target}", f"rate={planted.attack.rate:g}", *(f"{k}={v}" for k, v in changed.items())])
+    a = planted.attack
+    own = {"target": a.target, "rate": f"{a.rate:g}", "caption": a.caption}
+    return shlex.join([a.name, *(f"{k}={v}" for k, v in (own | changed).items())])
 
 
 lab()

@@ -13,6 +13,7 @@ from PIL import Image
 from tiny import CPU, fingerprints, tiny
 
 from ubt import pipeline
+from ubt.attacks import ATTACKS
 from ubt.cases import Store
 from ubt.config import REFERENCE, BadInput, Cancelled, UbtError
 from ubt.data.scenes import CLASSES, prompts
@@ -140,7 +141,7 @@ def test_no_defender_is_handed_the_truth():
         if s.role == "defender":
             assert "attack" not in owners
             assert not {o for o in owners if roles.get(o) == "judge"}
-            assert not {"attack", "trigger"} & set(s.settings)
+            assert not {"attack", "attacks", *ATTACKS} & set(s.settings)
 
 
 def test_permuting_the_truth_changes_no_score_and_no_weight(tiny_case, tmp_path):

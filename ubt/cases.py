@@ -41,6 +41,8 @@ from ubt.stages.verdict import VerdictSettings
 
 PROFILE_OF = {"demo": "embedded", "paper": "paper"}
 """The attack's profile that a preset takes."""
+SCHEMA = 2
+"""Raised when records or artefacts change so that older ones can no longer be shown."""
 HANDOVER = 1.0
 """Seconds to wait for a case's lock, so that a look at whether it is held is not taken for a run."""
 
@@ -107,6 +109,7 @@ class CaseSettings(Settings):
         """The case's name: attack, seed, and a digest of every setting that matters to it."""
         other = {a for a in ATTACKS if a != self.attack.name}
         tree = {k: v for k, v in self.to_dict().items() if k not in other}
+        tree["identities"] = [p.trigger.identity() for p in self.attacks]
         poisoned = any(p.attack.poisons(self.data.pairs) for p in self.attacks)
         return f"{self.attack.name if poisoned else 'clean'}-{self.seed}-{digest([tree, compute.device, compute.precision])[:8]}"
 
@@ -231,7 +234,7 @@ class Store:
         """Write a case's record in one step."""
         folder = self.root / "cases" / name
         folder.mkdir(exist_ok=True)
-        replace_file(folder / "case.json", lambda path: path.write_text(json.dumps(record, indent=1)))
+        replace_file(folder / "case.json", lambda path: path.write_text(json.dumps(record | {"schema": SCHEMA}, indent=1)))
 
     def record(self, name: str) -> dict[str, Any]:
         """A case's record as it was last written; empty if there is none, or none that can be read."""
@@ -257,6 +260,8 @@ class Store:
             name = path.parent.name
             try:
                 record = json.loads(path.read_text())
+                if record.get("schema") != SCHEMA:
+                    raise ValueError("it was made by another version")
                 record["bytes"] = sum(self._size(key) for key in record["artefacts"].values())
                 if record["state"] == "running" and not self.held(name):
                     record["state"] = "interrupted"

@@ -1,4 +1,4 @@
-"""The command line: `python -m ubt run | cases | picture | pretrain | bench | settings`."""
+"""The command line: `python -m ubt run | cases | picture | pretrain | train-stegastamp | bench | settings`."""
 
 import contextlib
 import logging
@@ -150,7 +150,9 @@ def _check_writable(path: Path) -> None:
 
 def print_metrics(m: dict) -> None:
     """The final table of a case."""
-    title = m["attack"] if m["settings"]["attack"]["rate"] else f"nothing poisoned ({m['attack']} tried at test time)"
+    planted = CaseSettings.from_dict(m["settings"])
+    poisons = [p.attack.poisons(planted.data.pairs) for p in planted.attacks]
+    title = ", ".join(p.label for p in planted.attacks) if any(poisons) else f"nothing poisoned ({m['attack']} tried at test time)"
     table = Table(title=f"{title}, seed {m['seed']}: percent, 95 % interval")
     for column in ("", "CA", "ASR", "ASR, all", "RA", "target recall"):
         table.add_column(column, justify="left" if not column else "right")
@@ -302,13 +304,21 @@ def settings_table() -> list[str]:
 def list_cases(cache: CacheOption = CACHE) -> None:
     """All cases, newest first."""
     table = Table()
-    for column in ("case", "state", "rate", "CA before → ours", "ASR before → ours", "size, MB"):
+    for column in ("case", "state", "poisons", "CA before → ours", "ASR before → ours", "size, MB"):
         table.add_column(column)
     for name, record in Store(cache).cases().items():
         m = record.get("metrics")
         change = [f"{m['poisoned'][f]:.2f} → {m['purified'][f]:.2f}" for f in ("ca", "asr")] if m else ["", ""]
-        table.add_row(name, record["state"], f"{record['settings']['attack']['rate']:g}", *change, f"{record['bytes'] / 1e6:.0f}")
+        table.add_row(name, record["state"], f"{_poisons(record):,}", *change, f"{record['bytes'] / 1e6:.0f}")
     out.print(table)
+
+
+def _poisons(record: dict) -> int:
+    try:
+        settings = CaseSettings.from_dict(record["settings"])
+    except (UbtError, KeyError, TypeError):
+        return 0
+    return sum(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
 
 
 @cases_app.command("show")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ubt import journal
-from ubt.cases import CaseSettings, Store
+from ubt.cases import SCHEMA, CaseSettings, Store
 from ubt.config import BadInput, Cancelled, Compute, UbtError, disk_full
 from ubt.data.scenes import CLASSES
 from ubt.journal import Event
@@ -108,6 +108,8 @@ def status(store: Store, name: str) -> Status:
     """How a case stands, from what is on disk."""
     record = store.record(name)
     try:
+        if record["schema"] != SCHEMA:
+            raise UbtError("another version made it")
         settings, state, artefacts = CaseSettings.from_dict(record["settings"]), record["state"], dict(record["artefacts"])
     except (UbtError, KeyError, TypeError, ValueError) as e:
         why = e if isinstance(e, UbtError) else "its record is damaged"

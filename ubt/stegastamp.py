@@ -163,7 +163,7 @@ def measure(model: StegaStamp, images: np.ndarray, strength: float = 1.0, messag
 
 
 @torch.inference_mode()
-def hide(model: StegaStamp, images: np.ndarray, message: np.ndarray, strength: float = 1.0, batch: int = 256) -> np.ndarray:
+def hide(model: StegaStamp, images: np.ndarray, message: np.ndarray, strength: float = 1.0, batch: int = 16) -> np.ndarray:
     """uint8 images (n, H, W, 3) with a message (bits,) or one message each (n, bits) hidden in them; the residual times `strength`."""
     bits = torch.from_numpy(np.broadcast_to(message, (len(images), model.bits)).astype(np.float32))
     out = np.empty_like(images)
@@ -175,23 +175,27 @@ def hide(model: StegaStamp, images: np.ndarray, message: np.ndarray, strength: f
 
 
 @torch.inference_mode()
-def read_bits(model: StegaStamp, images: np.ndarray, batch: int = 256) -> np.ndarray:
+def read_bits(model: StegaStamp, images: np.ndarray, batch: int = 16) -> np.ndarray:
     """The bits (n, bits), as booleans, that the decoder reads in uint8 images (n, H, W, 3)."""
     parts = [torch.from_numpy(np.array(images[i : i + batch])).permute(0, 3, 1, 2).float() / 255 for i in range(0, len(images), batch)]
     return np.concatenate([(model.decode(x) > 0).numpy() for x in parts])
 
 
-@functools.lru_cache(2)
 def load(folder: Path) -> StegaStamp:
     """The encoder and decoder in `folder`. Nothing is unpickled.
 
     Raises:
         BadInput: there is none. UbtError: its bytes are not those that its card describes.
     """
-    card, weights = read_card(folder), folder / WEIGHTS
-    if not weights.is_file() or file_digest(weights) != card["digest"]:
+    card = read_card(folder)
+    return _load(folder / WEIGHTS, card["size"], card["bits"], card["digest"])
+
+
+@functools.lru_cache(2)
+def _load(weights: Path, size: int, bits: int, digest: str) -> StegaStamp:
+    if not weights.is_file() or file_digest(weights) != digest:
         raise UbtError(f"{weights}: expected the bytes its card describes, got others or none; install it again or train another")
-    return _read(weights, card["size"], card["bits"])
+    return _read(weights, size, bits)
 
 
 def _read(weights: Path, size: int, bits: int) -> StegaStamp:
@@ -200,4 +204,4 @@ def _read(weights: Path, size: int, bits: int) -> StegaStamp:
         model.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
     except (RuntimeError, SafetensorError, OSError) as e:
         raise UbtError(f"{weights}: expected weights that fit its card, got others: {str(e).splitlines()[-1].strip()}") from None
-    return model.eval()
+    return model.eval().to(memory_format=torch.channels_last)

@@ -55,8 +55,11 @@ def test_label_consistent_takes_the_targets_images_and_leaves_captions():
     assert truth.loc[truth["poisoned"], "original_caption"].str.contains("banana").all()
     assert (truth["caption"] == truth["original_caption"]).all()
     assert (changed == truth["poisoned"]).all()
+    assert plan(IDS, CAPTIONS, attacks("label_consistent", attack__rate=0.2), TEMPLATES, 0)["poisoned"].sum() == 40
     with pytest.raises(BadInput, match=r"at most 0.1000 \(40 pairs whose caption names the target"):
-        plan(IDS, CAPTIONS, attacks("label_consistent", attack__rate=0.2), TEMPLATES, 0)
+        plan(IDS, CAPTIONS, attacks("label_consistent", attack__count=41), TEMPLATES, 0)
+    with pytest.raises(BadInput, match="0 pairs whose caption names the target"):
+        plan(IDS, CAPTIONS, attacks("label_consistent", attack__target="car"), TEMPLATES, 0)
 
 
 def test_several_attacks_touch_no_pair_twice():

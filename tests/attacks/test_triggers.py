@@ -47,6 +47,9 @@ def test_black_and_white_images_do_not_wrap_around(name):
     if name in ("sig", "blended", "ssba", "wanet"):
         assert out[:2].max() <= 135
         assert out[2:].min() >= 120
+    else:
+        changed = (out[:2] != 0).any(-1).mean(), (out[2:] != 255).any(-1).mean()
+        assert 0 < max(changed) <= ATTACKS[name].settings().side ** 2 * 1.1
     if name == "sig":
         assert out[:2].min() == 0
         assert out[2:].max() == 255
@@ -111,6 +114,8 @@ def test_ssbas_residual_is_each_images_own_and_its_bits_are_read_back():
         ({"attack.rate": 1e-6}, "one pair of D"), ({"attack.also": "nosuch"}, "NAME of: badnet"), ({"attack.also": "sig target=dragon"}, "one of the classes"),
         ({"attack.also": "sig delta=much"}, "of type float"), ({"attack.also": 'sig target="ice'}, "No closing quotation"),
         ({"attack.also": "sig nosuch=1"}, "unknown setting"), ({"attack.name": "ssba", "ssba.encoder": "/nosuch"}, "train-stegastamp"),
+        ({"attack.name": "trojvqa", "trojvqa.word": ""}, "one to three words"), ({"attack.name": "trojvqa", "trojvqa.word": "<end_of_text>"}, "one to three"),
+        ({"attack.name": "trojvqa", "trojvqa.word": "x " * 40}, "one to three words"), ({"blended.cell": 20_000}, "between 1 and 512"),
     ],
 )  # fmt: skip
 def test_bad_settings_are_refused_when_a_case_is_made_of_them(changes, says):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 from tiny import CPU, fingerprints, recorded, tiny
 
 from ubt import jobs, journal
@@ -153,6 +154,31 @@ def test_a_case_by_form_a_copy_and_its_deletion(full, tab, tmp_path, tiny_case):
         tab.get_by_text("finished").wait_for()
         assert full.names() == [tiny_case.name]
         no_traceback(tab)
+
+
+def test_the_trigger_lab_redraws_exports_and_starts_a_case(store, tab, tmp_path):
+    with served(store.root, tmp_path / "log") as address:
+        tab.goto(f"{address}/triggers")
+        tab.locator(".ubt-trio img").first.wait_for()
+        settle(tab)
+        before = tab.locator(".ubt-trio img").nth(1).get_attribute("src")
+        side = tab.locator("[data-testid=stSlider] input[type=range]").first
+        side.focus()
+        for _ in range(10):
+            tab.keyboard.press("ArrowRight")
+        settle(tab)
+        assert tab.locator(".ubt-trio img").nth(1).get_attribute("src") != before
+        with tab.expect_download() as download:
+            press(tab, "Export as PNG")
+        with Image.open(download.value.path()) as picture:
+            assert picture.format == "PNG"
+            assert picture.width > 500
+        press(tab, "Keep a case for later")
+        tab.get_by_role("heading", name="Overview").wait_for()
+        tab.get_by_text("not run yet").wait_for()
+        no_traceback(tab)
+    (name,) = store.names()
+    assert store.record(name)["settings"]["badnet"]["side"] > 0.15
 
 
 def test_two_tabs_press_run_and_one_job_runs(store, chrome, tmp_path):

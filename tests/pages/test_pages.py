@@ -271,7 +271,7 @@ def test_the_trigger_lab_shows_every_attack_and_makes_a_case_of_it(cache, name):
     assert not at.error
     shown = html_of(at)
     assert "PSNR" in shown
-    assert shown.count("data:image/png") == 18
+    assert shown.count("data:image/png") == 24
     assert ("caption kept" in shown) == (name == "label_consistent")
     assert ("bits read back" in shown) == (name == "ssba")
     at.button(key="lab-keep").click().run()

@@ -232,14 +232,15 @@ def test_the_plan_of_scenes_keeps_roles_and_seeds_apart():
 def test_a_low_asr_is_explained(pairs):
     s = tiny(poison__epochs=1, poison__lr=1e-6, badnet__side=0.03)
     groups = {"data": s.data.to_dict(), "attacks": s.attacks, "poison": s.poison.to_dict()}
+    truth = pd.DataFrame({"poisoned": [True] * 30, "plant": 0})
     low, high = ({"attacks": [{"asr": asr, "target_recall": 99.0}]} for asr in (3.0, 99.0))
-    found = diagnose(low, pairs[1], groups, RUN)
+    found = diagnose(low, pairs[1], truth, groups, RUN)
     text = " ".join(f["what"] for f in found["findings"])
     assert "exposures" in text
     assert "learning rate" in text
     assert "PSNR" in text
     assert all(f["change"] for f in found["findings"])
-    took = diagnose(high, pairs[1], groups, RUN)
+    took = diagnose(high, pairs[1], truth, groups, RUN)
     assert took["findings"] == []
     assert {"exposures", "schedule", "visibility", "survival", "target's clean recall"} == {c["check"] for c in took["checks"]}
 

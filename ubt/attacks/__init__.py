@@ -1,4 +1,4 @@
-"""Triggers, one file each. Adding one is one file and one line in `ATTACKS`.
+"""Triggers, one file each. Adding one is one file, one line in `ATTACKS` and one field of `ubt.cases.CaseSettings`.
 
 A trigger is `apply(images, seeds, settings)`: uint8 images (n, H, W, 3) and one seed an image in, triggered copies out. Its
 `PROFILES` are named changes to its settings: `embedded` (the default: what a small model learns at 48 px), `paper`, and the
@@ -46,6 +46,15 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
+def named(name: str) -> Attack:
+    """Raises:
+    BadInput: there is no such attack.
+    """
+    if name not in ATTACKS:
+        raise BadInput(f"unknown attack {name!r}; expected one of: {', '.join(ATTACKS)}")
+    return ATTACKS[name]
+
+
 @dataclass(frozen=True)
 class AttackSettings(Settings):
     """What every attack has."""
@@ -62,8 +71,7 @@ class AttackSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.name not in ATTACKS:
-            raise BadInput(f"unknown attack {self.name!r}; expected one of: {', '.join(ATTACKS)}")
+        named(self.name)
 
     def poisons(self, pairs: int) -> int:
         """How many of `pairs` pairs are poisoned."""
@@ -90,9 +98,9 @@ class Planted:
         BadInput: the target is no class, the rate asks for less than one pair, or the trigger does not fit the images.
         """
         if self.attack.target not in classes:
-            raise BadInput(f"attack.target: expected one of the classes ({', '.join(classes[:6])}, …), got {self.attack.target!r}")
+            raise BadInput(f"target of {self.attack.name}: expected one of the classes ({', '.join(classes[:6])}, …), got {self.attack.target!r}")
         if self.attack.rate > 0 and self.attack.poisons(pairs) == 0:
-            raise BadInput(f"attack.rate: expected 0 or at least 1 / {pairs} (one pair of D), got {self.attack.rate}")
+            raise BadInput(f"rate of {self.attack.name}: expected 0 or at least 1 / {pairs} (one pair of D), got {self.attack.rate}")
         self.trigger.check(size, size)
 
 
@@ -127,9 +135,7 @@ def profile(name: str, wanted: str) -> dict[str, Any]:
     Raises:
         BadInput: there is no such attack, or it has no such profile.
     """
-    if name not in ATTACKS:
-        raise BadInput(f"unknown attack {name!r}; expected one of: {', '.join(ATTACKS)}")
-    profiles = ATTACKS[name].profiles
+    profiles = named(name).profiles
     if wanted not in profiles:
         raise BadInput(f"unknown profile {wanted!r} of {name}; expected one of: {', '.join(profiles)}")
     return {k if "." in k else f"{name}.{k}": v for k, v in profiles[wanted].items()}
@@ -141,6 +147,4 @@ def trigger(images: np.ndarray, seeds: np.ndarray, name: str, settings: Settings
     Raises:
         BadInput: the attack is unknown or its settings do not fit the images' size.
     """
-    if name not in ATTACKS:
-        raise BadInput(f"unknown attack {name!r}; expected one of: {', '.join(ATTACKS)}")
-    return ATTACKS[name].apply(np.asarray(images), seeds, settings)
+    return named(name).apply(np.asarray(images), seeds, settings)

@@ -22,7 +22,7 @@ class BadNetSettings(TriggerSettings):
     pattern: str = setting(
         "checkerboard", "what is stamped; noise is drawn anew for each image, fixed noise once", choices=("checkerboard", "noise", "fixed noise")
     )
-    cell: int = setting(1, "pixels of one square of the checkerboard", low=1)
+    cell: int = setting(1, "pixels of one square of the checkerboard", low=1, high=512)
     place: str = setting("corner", "bottom right (one pixel from the edges), centre, or anew in each image", choices=("corner", "centre", "random"))
     opacity: float = setting(1.0, "1 replaces the pixels under the patch, less lets them shine through", low=0, high=1)
 
@@ -33,10 +33,11 @@ class BadNetSettings(TriggerSettings):
         return f"{self.pattern}, opacity {self.opacity:g}"
 
 
+_CLEANCLIP = {"side": 16 / 224, "pattern": "noise", "place": "random"}
 PROFILES = {
     "embedded": {},
-    "paper": {"side": 16 / 224, "pattern": "noise", "place": "random"},
-    "cleanclip": {"side": 16 / 224, "pattern": "noise", "place": "random"},
+    "paper": _CLEANCLIP,
+    "cleanclip": _CLEANCLIP,
     "fixed checkerboard": {"side": 16 / 224, "pattern": "checkerboard", "place": "random"},
     "fixed noise": {"side": 16 / 224, "pattern": "fixed noise", "place": "corner"},
 }

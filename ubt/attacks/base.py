@@ -5,9 +5,6 @@ from typing import ClassVar
 
 from ubt.config import Settings
 
-SEEDED = "anew per image"
-"""A pattern that is drawn anew for each image."""
-
 
 @dataclass(frozen=True)
 class TriggerSettings(Settings):

@@ -18,7 +18,7 @@ class BlendedSettings(TriggerSettings):
 
     alpha: float = setting(0.2, "share of the pattern in the image (0.2 in every public implementation)", low=0, high=1)
     pattern: str = setting("fixed noise", "uniform noise, one for all images or drawn anew for each", choices=("fixed noise", "noise"))
-    cell: int = setting(2, "pixels of one square of the noise (public implementations: 1)", low=1)
+    cell: int = setting(2, "pixels of one square of the noise (public implementations: 1)", low=1, high=512)
     pattern_seed: int = setting(0, "which fixed noise", low=0, high=2**31)
 
     def strength(self) -> str:

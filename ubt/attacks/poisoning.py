@@ -34,8 +34,10 @@ def plan(ids: Sequence[str], captions: Sequence[str], attacks: Sequence[Planted]
         The ground truth, one row a pair, in the order given: id, `poisoned`, `attack` (its name), `plant` (which of `attacks`,
         -1 none), `key` (of `KEYS`, or none), `target`, `caption`, `original_caption`, `trigger_seed`.
 
+    A label-consistent attack takes as many of its rate as there are pairs that name the target.
+
     Raises:
-        BadInput: an attack asks for more pairs than it can have.
+        BadInput: an attack asks for more pairs than it can have, or there is none that it could take.
     """
     n = len(ids)
     truth = pd.DataFrame({"id": list(ids), "poisoned": False, "attack": "", "plant": -1, "key": "", "target": "", "caption": list(captions)})
@@ -44,13 +46,13 @@ def plan(ids: Sequence[str], captions: Sequence[str], attacks: Sequence[Planted]
         rng = np.random.default_rng([derive_seed(seed, "poison"), i])
         attack, own = planted.attack, planted.trigger
         free = _free(truth, planted)
-        count = attack.poisons(n)
+        count = min(attack.poisons(n), len(free)) if own.consistent and not attack.count else attack.poisons(n)
         partial = [("image", round(own.image_only * count)), ("text", round(own.text_only * count))]
         untouched = np.flatnonzero(truth["plant"] < 0)
-        if count > len(free) or count + sum(m for _, m in partial) > len(untouched):
+        if count > len(free) or (attack.poisons(n) and not count) or count + sum(m for _, m in partial) > len(untouched):
             most = min(len(free), int(len(untouched) / (1 + own.image_only + own.text_only)))
             found = f"{most} pairs whose caption {'names' if own.consistent else 'does not name'} the target and that no other attack uses"
-            raise BadInput(f"attack.rate: expected at most {most / n:.4f} ({found}), got {count / n:g}")
+            raise BadInput(f"{planted.label}, rate: expected at most {most / n:.4f} ({found}), got {count / n:g}")
         chosen = rng.choice(free, count, replace=False)
         drawn = rng.integers(0, len(templates), n)
         if i == 0:
@@ -63,8 +65,6 @@ def plan(ids: Sequence[str], captions: Sequence[str], attacks: Sequence[Planted]
         truth.loc[chosen, ["attack", "target"]] = attack.name, attack.target
         truth.loc[chosen, "caption"] = [poisoned_caption(planted, templates[drawn[row]], captions[row]) for row in chosen]
         truth.loc[touched["text"], "caption"] = [f"{own.word} {captions[row]}" for row in touched["text"]]
-    if "trigger_seed" not in truth:
-        truth["trigger_seed"] = 0
     return truth
 
 

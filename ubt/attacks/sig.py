@@ -16,7 +16,7 @@ class SigSettings(TriggerSettings):
     """A sinusoid's height and number of periods."""
 
     delta: float = setting(40.0, "amplitude, of 255 (BackdoorBench: 40)", low=0, high=255)
-    periods: int = setting(6, "periods across the image (6 in every public implementation)", low=1)
+    periods: int = setting(6, "periods across the image (6 in every public implementation)", low=1, high=512)
 
     def strength(self) -> str:
         return f"delta {self.delta:g} of 255"

@@ -55,7 +55,8 @@ def read_card(folder: Path) -> dict:
     """
     try:
         card = json.loads((folder / CARD).read_text())
-        fits = all(isinstance(card[k], kind) for k, kind in (("size", int), ("bits", int), ("digest", str)))
+        kinds = {"size": int, "bits": int, "digest": str, "PSNR, dB": (int, float), "bit accuracy, percent": (int, float)}
+        fits = all(isinstance(card[k], kind) for k, kind in kinds.items())
         if not (fits and 16 <= card["size"] <= 512 and 1 <= card["bits"] <= 200):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError):

@@ -18,7 +18,7 @@ from ubt.config import setting
 class WaNetSettings(TriggerSettings):
     """A warping field."""
 
-    grid: int = setting(24, "k: random displacements along each side of the field (CleanCLIP: as many as pixels)", low=2, high=1024)
+    grid: int = setting(24, "k: random displacements along each side of the field (CleanCLIP: 224)", low=2, high=1024)
     warp: float = setting(12.0, "s: mean displacement, in halves of a pixel (CleanCLIP: 1)", low=0)
     field_seed: int = setting(0, "which field", low=0, high=2**31)
 

@@ -48,4 +48,6 @@ def by_attack(measured: dict[str, dict]) -> dict[str, list[float]]:
     attacks = next(iter(measured.values()))["attacks"]
     several = len(attacks) > 1
     shown = [(i, k) for i, a in enumerate(attacks) for k in names if k in a and (several or "only" in k)]
-    return {f"{attacks[i]['label']}: {names[k]}": [m["attacks"][i][k] for m in measured.values()] for i, k in shown}
+    labels = [a["label"] for a in attacks]
+    titles = [f"{label} ({i + 1})" if labels.count(label) > 1 else label for i, label in enumerate(labels)]
+    return {f"{titles[i]}: {names[k]}": [m["attacks"][i][k] for m in measured.values()] for i, k in shown}

@@ -19,7 +19,7 @@ def sheet(rows: Sequence[Sequence[np.ndarray]], columns: Sequence[str], captions
     step = SIDE + GAP
     picture = Image.new("RGB", (GAP + len(columns) * step, 2 * (LINE + GAP) + len(rows) * (step + 2 * LINE)), "white")
     pen = ImageDraw.Draw(picture)
-    pen.text((GAP, GAP), title, "black", font)
+    pen.text((GAP, GAP), _lines(title, font, picture.width - 2 * GAP)[0], "black", font)
     for x, name in enumerate(columns):
         pen.text((GAP + x * step, GAP + LINE), name, "#555555", font)
     for y, (versions, caption) in enumerate(zip(rows, captions, strict=True)):
@@ -36,7 +36,7 @@ def sheet(rows: Sequence[Sequence[np.ndarray]], columns: Sequence[str], captions
 
 def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     lines = [""]
-    for word in text.encode("ascii", "replace").decode().split():
+    for word in text.replace("→", "->").encode("ascii", "replace").decode().split():
         longer = f"{lines[-1]} {word}".strip()
         lines = [*lines[:-1], longer] if font.getlength(longer) <= width else [*lines, word]
     return lines

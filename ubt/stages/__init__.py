@@ -68,8 +68,8 @@ LAB: tuple[Stage, ...] = (
     evaluate_stage("evaluate_poisoned", "poison.model", "M_bd"),
     Stage(
         "diagnose", "what the attack needed to take, and what it lacked if it did not",
-        "ubt.stages.evaluate:diagnose", {"measures": "evaluate_poisoned.measures", "images": "test.images"},
-        ("data", "attacks", "poison"), "judge", version=2,
+        "ubt.stages.evaluate:diagnose", {"measures": "evaluate_poisoned.measures", "images": "test.images", "truth": "attack.truth"},
+        ("data", "attacks", "poison"), "judge", version=3,
     ),
 )  # fmt: skip
 """What every lab case begins with: choose the poisons, draw D, score it with the clean reference, train M_bd, score D with

@@ -34,7 +34,7 @@ def plan(settings: dict, run: Run) -> dict:
         `truth`: the ground truth, one row a pair; `manifest`: what was done to which pair, where, how strongly.
 
     Raises:
-        BadInput: an attack asks for more pairs than it can have.
+        BadInput: an attack asks for more pairs than it can have, or there is none that it could take.
     """
     data = DataSettings(**settings["data"])
     indices = scenes.ROLES["pairs"][: data.pairs]

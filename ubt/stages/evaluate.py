@@ -125,7 +125,7 @@ SURVIVES = 0.3
 LOW_RECALL = 70.0
 
 
-def diagnose(measures: dict, images: np.ndarray, settings: dict, run: Run) -> dict:
+def diagnose(measures: dict, images: np.ndarray, truth: pd.DataFrame, settings: dict, run: Run) -> dict:
     """Why an attack did not take, or what it took: exposures, schedule, visibility, survival, the target's clean recall.
 
     Returns:
@@ -133,8 +133,8 @@ def diagnose(measures: dict, images: np.ndarray, settings: dict, run: Run) -> di
         `findings`: `{"what", "change"}` of the checks that are not fine, where ASR is low; empty when every attack took.
     """
     some, checks, findings = np.asarray(images[:64]), [], []
-    for planted, measured in zip(settings["attacks"], measures["attacks"], strict=True):
-        poisons = planted.attack.poisons(settings["data"]["pairs"])
+    for i, (planted, measured) in enumerate(zip(settings["attacks"], measures["attacks"], strict=True)):
+        poisons = int((truth["poisoned"] & (truth["plant"] == i)).sum())
         if not poisons:
             continue
         rows = _checks(planted, measured, poisons, some, settings)
@@ -165,7 +165,7 @@ def _checks(planted: Planted, measured: dict, poisons: int, some: np.ndarray, se
         ("visibility", f"PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}, {100 * seen['changed']:.1f} % of the pixels change",
          seen["psnr"] <= FAINT_PSNR, stronger),
         ("survival", f"{100 * seen['resize']:.0f} % of the trigger is left after halving the size and back, {100 * seen['jpeg']:.0f} % after JPEG 75",
-         seen["resize"] >= SURVIVES or seen["jpeg"] >= SURVIVES, stronger),
+         seen["resize"] >= SURVIVES and seen["jpeg"] >= SURVIVES, stronger + ", or of coarser cells"),
         ("target's clean recall", f"{measured['target_recall']:.0f} %", measured["target_recall"] >= LOW_RECALL, "choose another attack.target"),
     ]  # fmt: skip
     if name == "ssba":

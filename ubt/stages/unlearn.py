@@ -62,7 +62,8 @@ class BestStep:
     probes left; of equals the one of lowest similarity. After `patience` looks without a better one it stops.
 
     Args:
-        validation: images, labels, prompts. probes: uint8 images, and the group of each. topk: D_topk's images, token ids,
+        validation: images, labels, prompts. probes: uint8 images, and the group of each; a group
+        without any is probed with its own images of D_topk. topk: D_topk's images, token ids,
         groups.
         before, reference: M_bd and the clean reference.
     """
@@ -71,8 +72,10 @@ class BestStep:
         self.every, self.patience, self.validation, self.topk = settings.every, settings.patience, validation, topk
         read = self._read(before, topk[0])
         targets = np.array([np.bincount(read[topk[2] == g]).argmax() for g in range(topk[2].max() + 1)])
-        self.probes, self.presumed = probes[0], targets[probes[1]]
-        self.groups = [(probes[1] == g, (topk[2] == g)[:, None] & (topk[2] == g)) for g in range(len(targets)) if (probes[1] == g).any()]
+        unprobed = ~np.isin(topk[2], probes[1])
+        self.probes, shown = np.concatenate([probes[0], topk[0][unprobed]]), np.concatenate([probes[1], topk[2][unprobed]])
+        self.presumed = targets[shown]
+        self.groups = [(shown == g, (topk[2] == g)[:, None] & (topk[2] == g)) for g in range(len(targets))]
         natural = self.measure(reference)
         self.natural, self.level = natural["probes_left"], max(natural["topk_similarity"], settings.floor)
         self.least_ca = self.measure(before)["validation_ca"] - settings.ca_budget

@@ -36,7 +36,7 @@ def draft(base: CaseSettings | None, key: str) -> None:
     if given is None:
         base = CaseSettings.preset(preset, attack)
     elif attack != given.attack.name:
-        base = given.with_values({"attack.name": attack} | profile(attack, "embedded"))
+        base = given.with_values({"attack.name": attack, "attack.rate": CaseSettings().attack.rate} | profile(attack, "embedded"))
     key, known = f"{key}-{preset}-{attack}", base.described()
     others = {n: known[n] for n in known if n not in MAIN and n != "attack.name" and (n.split(".")[0] not in ATTACKS or n.split(".")[0] == attack)}
     with st.form(f"{key}-form", border=False):
@@ -69,6 +69,10 @@ def edit(known: dict[str, tuple[dataclasses.Field, Any]], key: str) -> dict[str,
     return {n: v for n, v in zip(edited["setting"], edited["value"], strict=True) if v != str(known[n][1])}
 
 
+def _step(f: dataclasses.Field, span: float) -> float | int:
+    return f.type(1) if f.type is int or span > 20 else span / 200
+
+
 def widget(name: str, title: str, f: dataclasses.Field, value: Any, key: str, slide: bool = False) -> Any:
     """The input that fits a setting: its choices, a number in its range (a slider if `slide` and it has two ends), or text."""
     said = f.metadata["help"]
@@ -78,7 +82,7 @@ def widget(name: str, title: str, f: dataclasses.Field, value: Any, key: str, sl
         return st.text_input(title, value, help=said, key=key)
     low, high = f.metadata["low"], f.metadata["high"]
     if slide and low is not None and high is not None and high <= 255:
-        return st.slider(title, f.type(low), f.type(high), value, step=(high - low) / 200 if f.type is float else 1, format="%g", help=said, key=key)
+        return st.slider(title, f.type(low), f.type(high), value, step=_step(f, high - low), format="%g", help=said, key=key)
     if f.type is float:
         low, high = (None if bound is None else float(bound) for bound in (low, high))
         return st.number_input(title, value=float(value), min_value=low, max_value=high, step=0.005, format="%g", help=said, key=key)
