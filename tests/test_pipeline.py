@@ -34,7 +34,7 @@ def test_a_case_has_figures_of_every_kind(tiny_store, tiny_case):
         assert {"ca", "asr", "asr_all", "ra", "target_recall"} <= set(m[model])
     assert m["clean"]["ca"] > 90
     assert set(m["split"]) == {"fraction", "recall"}
-    assert set(m["select"]) == {"k", "precision", "auroc"}
+    assert set(m["select"]) == {"k", "groups", "precision", "auroc"}
     assert {"poisoned", "score", "threshold"} <= set(m["verdict"])
     assert set(m["seconds"]) == {s.name for s in stages_of()}
 
@@ -161,7 +161,7 @@ def test_permuting_the_truth_changes_no_score_and_no_weight(tiny_case, tmp_path)
     (path / "manifest.json").write_text(json.dumps(manifest))
     permuted = Pipeline(store, CPU).run(tiny())
     a, b = fingerprints(permuted), fingerprints(tiny_case)
-    assert {s for s in a if a[s] != b[s]} == {"attack", "judge"}
+    assert {s for s in a if a[s] != b[s]} == {"attack", "diagnose", "judge"}
 
 
 def test_the_defences_view_holds_no_truth(tiny_case):
