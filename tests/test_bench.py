@@ -10,3 +10,4 @@ def test_bench_measures_both_sides_in_one_run():
         assert r["bare"] > 0
         assert 0 < r["peak_share"] < 1.5
     assert result["draw"] > 0
+    assert all(result["attribution"][name] > 0 for name in ("plain", "last", "first"))

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ubt import models
 from ubt.attacks import ATTACKS, trigger
+from ubt.attribution import attribute
 from ubt.config import Compute, FitSettings
 from ubt.data import scenes
 from ubt.training import PairBatches, fit, info_nce
@@ -26,7 +27,8 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
     Returns:
         `train`, `encode`: `ours` and `bare` in pairs/s, their `ratio`, `peak_tflops` measured by a square product in the
         precision used, and `peak_share`, the share of it that ours reaches by counted operations; `draw`: scenes/s; `triggers`:
-        seconds that each trigger takes on 256 images, as a share of what encoding them takes (the best of the rounds).
+        seconds that each trigger takes on 256 images, as a share of what encoding them takes (the best of the rounds);
+        `attribution`: see `attribution_cost`.
     """
     count = max(batch * 4, 512)
     started = time.perf_counter()
@@ -69,7 +71,8 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
         stamps[name] = min(seconds(lambda n=name, s=planted: trigger(some, seeds, n, s)) for _ in range(rounds + 1)) / alone
 
     rates = {name: median(v) for name, v in training.items()}
-    result = {"draw": draw, "triggers": stamps, "train": {"ours": rates["ours"], "bare": max(rates["bare fp32"], rates["bare bf16"])}}
+    result = {"attribution": attribution_cost(fresh["bare fp32"], pairs.images, tokens, rounds, seconds)}
+    result |= {"draw": draw, "triggers": stamps, "train": {"ours": rates["ours"], "bare": max(rates["bare fp32"], rates["bare bf16"])}}
     result["encode"] = {name: median(v) for name, v in encoding.items()}
     flops = _operations(fresh["ours"], pairs.images[:batch], tokens[:batch])
     for name, precision in (("train", compute.precision), ("encode", "fp32")):
@@ -77,6 +80,44 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
         r["ratio"], r["peak_tflops"] = r["ours"] / r["bare"], _peak(compute.device, precision, seconds) / 1e12
         r["peak_share"] = r["ours"] * flops[name] / (r["peak_tflops"] * 1e12)
     return result
+
+
+PAIRS = 1000
+
+
+def attribution_cost(model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray, rounds: int, seconds: Callable[[Callable[[], object]], float]) -> dict:
+    """Seconds that 1,000 pairs take, medians over `rounds`, in turn: a plain forward and backward of stock open_clip, and relevance
+    from the last block and from the first.
+
+    Returns:
+        `plain`, `last`, `first`: seconds; `growth`: MB that the process's peak grows by when four times as many pairs are attributed.
+    """
+    rows = np.arange(PAIRS) % len(images)
+    images, tokens = images[rows], tokens[rows]
+    device = next(model.parameters()).device
+
+    def plain() -> None:
+        for i in range(0, PAIRS, 64):
+            image = model.encode_image(models.preprocess(images[i : i + 64], device), normalize=True)
+            text = model.encode_text(torch.from_numpy(tokens[i : i + 64]).long().to(device), normalize=True)
+            (model.logit_scale.exp() * (image * text).sum()).backward()
+            model.zero_grad(set_to_none=True)
+
+    model.eval()
+    works = {"plain": plain, **{n: (lambda start=s: attribute(model, images, tokens, start_layer=start)) for n, s in (("last", -1), ("first", 0))}}
+    took = {name: [] for name in works}
+    for n in range(rounds + 1):
+        for name, work in works.items():
+            took[name] += [seconds(work)] * (n > 0)
+    peak = _peak_mb()
+    attribute(model, np.tile(images, (4, 1, 1, 1)), np.tile(tokens, (4, 1)))
+    return {name: median(v) for name, v in took.items()} | {"growth": _peak_mb() - peak - 4 * images.nbytes / 1e6}
+
+
+def _peak_mb() -> float:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def _bare_training(model: torch.nn.Module, batches: PairBatches, steps: int, device: str, bf16: bool) -> None:

@@ -41,7 +41,7 @@ from ubt.stages.verdict import VerdictSettings
 
 PROFILE_OF = {"demo": "embedded", "paper": "paper"}
 """The attack's profile that a preset takes."""
-SCHEMA = 2
+SCHEMA = 3
 """Raised when records or artefacts change so that older ones can no longer be shown."""
 HANDOVER = 1.0
 """Seconds to wait for a case's lock, so that a look at whether it is held is not taken for a run."""

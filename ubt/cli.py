@@ -265,6 +265,12 @@ def bench(
     out.print(table)
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in result["triggers"].items())
     out.print(f"applying a trigger to 256 images, as a share of encoding them: {shares}", highlight=False)
+    a = result["attribution"]
+    out.print(
+        f"attribution of 1,000 pairs: {a['last']:.2f} s from the last block, {a['first']:.2f} s from the first; a plain forward and backward of the same "
+        f"{a['plain']:.2f} s, {a['last'] / a['plain']:.2f} and {a['first'] / a['plain']:.2f} times; four times as many pairs take {a['growth']:+.0f} MB more",
+        highlight=False,
+    )
     out.print(f"drawing scenes: {result['draw']:.0f} images/s on one core", highlight=False)
 
 

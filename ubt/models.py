@@ -4,6 +4,7 @@ A model on disk is a folder that plain open_clip opens: `open_clip.create_model_
 """
 
 import contextlib
+import functools
 import json
 import math
 import types
@@ -102,15 +103,20 @@ def preprocess(images: np.ndarray | torch.Tensor, device: str = "cpu") -> torch.
     return ((x.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
+@functools.cache
+def tokenizer() -> open_clip.tokenizer.SimpleTokenizer:
+    """The stock tokenizer."""
+    return open_clip.tokenizer.SimpleTokenizer()
+
+
 def tokenize(captions: list[str], context_length: int) -> np.ndarray:
     """Token ids (captions, context_length), int32, by the stock tokenizer; longer captions are cut, EOT kept."""
-    tokens = open_clip.tokenizer.SimpleTokenizer(context_length=context_length)(captions)
-    return tokens.numpy().astype(np.int32)
+    return tokenizer()(captions, context_length).numpy().astype(np.int32)
 
 
 def prepend(word: str, tokens: np.ndarray) -> np.ndarray:
     """Token ids (..., context) of captions with a word before them; what no longer fits is cut, EOT kept."""
-    own = open_clip.tokenizer.SimpleTokenizer().encode(word)
+    own = tokenizer().encode(word)
     longer = np.concatenate([tokens[..., :1], np.broadcast_to(np.array(own, tokens.dtype), (*tokens.shape[:-1], len(own))), tokens[..., 1:]], -1)
     cut = longer[..., : tokens.shape[-1]].copy()
     ends = tokens.max(-1)
@@ -194,16 +200,29 @@ def narrow_vocabulary(model: torch.nn.Module, ids: np.ndarray) -> Iterator[None]
         model.token_embedding = table
 
 
-def _explicit_attention(self, q_x, k_x=None, v_x=None, attn_mask=None):
-    a, (batch, length, width) = self.attn, q_x.shape
-    heads = a.num_heads
-    qkv = F.linear(q_x, a.in_proj_weight, a.in_proj_bias).view(batch, length, 3, heads, width // heads)
+def attention(a: torch.nn.MultiheadAttention, x: torch.Tensor, attn_mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Self-attention of x (batch, length, width) as plain matrix products: its output, and the softmax weights (batch, heads,
+    length, length), which are part of the graph as those of the stock module are not."""
+    (batch, length, width), heads = x.shape, a.num_heads
+    qkv = F.linear(x, a.in_proj_weight, a.in_proj_bias).view(batch, length, 3, heads, width // heads)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
     scores = (q / math.sqrt(width // heads)) @ k.transpose(-1, -2)
     if attn_mask is not None:
         scores = scores + attn_mask.to(scores.dtype)
-    out = scores.softmax(-1) @ v
-    return F.linear(out.transpose(1, 2).reshape(batch, length, width), a.out_proj.weight, a.out_proj.bias)
+    weights = scores.softmax(-1)
+    if torch.is_grad_enabled() and not weights.requires_grad:
+        weights.requires_grad_()
+    out = (weights @ v).transpose(1, 2).reshape(batch, length, width)
+    return F.linear(out, a.out_proj.weight, a.out_proj.bias), weights
+
+
+def _fast(self, q_x, k_x=None, v_x=None, attn_mask=None):
+    return attention(self.attn, q_x, attn_mask)[0]
+
+
+def is_plain(block: torch.nn.Module) -> bool:
+    """Whether a block is open_clip's ordinary one, whose attention `attention` computes."""
+    return isinstance(block, ResidualAttentionBlock) and not hasattr(block, "ln_1_kv") and block.attn._qkv_same_embed_dim
 
 
 @contextlib.contextmanager
@@ -212,10 +231,9 @@ def fast_attention(model: torch.nn.Module) -> Iterator[None]:
     backward is several times faster, above all in bf16. Values agree with the stock forward to rounding."""
     blocks = []
     if next(model.parameters()).device.type == "cpu":
-        plain = [m for m in model.modules() if isinstance(m, ResidualAttentionBlock) and not hasattr(m, "ln_1_kv")]
-        blocks = [b for b in plain if b.attn._qkv_same_embed_dim and "attention" not in vars(b)]
+        blocks = [m for m in model.modules() if is_plain(m) and "attention" not in vars(m)]
     for b in blocks:
-        b.attention = types.MethodType(_explicit_attention, b)
+        b.attention = types.MethodType(_fast, b)
     try:
         yield
     finally:

@@ -273,7 +273,8 @@ def metrics(settings: CaseSettings, case: Case, read: Callable[[str], Any]) -> d
         "split": {"fraction": settings.split.fraction, "recall": detection["recall"]},
         "select": {"k": settings.k, "groups": int(read("select.topk")["group"].max()) + 1, "precision": detection["precision"], "auroc": detection["auroc"]},
         "flagged": {"precision": detection["flagged_precision"], "recall": detection["flagged_recall"]},
-        "found": detection["attacks"], "verdict": verdict, "diagnosis": read("diagnose.findings"), "checks": read("diagnose.checks"),
+        "found": detection["attacks"], "masks": read("judge.masks"), "verdict": verdict,
+        "diagnosis": read("diagnose.findings"), "checks": read("diagnose.checks"),
         "seconds": {name: artefact.manifest["seconds"] for name, artefact in case.artefacts.items()},
     }  # fmt: skip
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from tiny import CPU, tiny
 
-from ubt import models, training
-from ubt.attribution import keep_words, leave_one_out, words_of
+from ubt import attribution, models, training
 from ubt.config import REFERENCE, BadInput, Run
 from ubt.data import scenes
+from ubt.evaluation import masks
 from ubt.stages.data import plan
 from ubt.stages.evaluate import diagnose
 from ubt.stages.mask import MaskSettings, mask
@@ -97,13 +97,15 @@ def test_alignment_is_the_mean_square_distance_from_one():
 def _unlearn_inputs(pairs, k=3):
     table, images, tokens = pairs
     topk = pd.DataFrame({"id": table["id"][:k], "row": np.arange(k), "similarity": 0.9, "group": 0})
-    masked = pd.DataFrame({"id": table["id"][:k], "masked": ["banana"] * k})
+    masked = models.tokenize(["banana"] * k, 24)
+    maps = np.random.default_rng(5).random((k, 6, 6)).astype(np.float32)
+    known = {"attributed": topk[["id", "row"]], "maps": maps, "how": {"image_threshold": 0.3}}
     kept = pd.DataFrame(
         {"id": table["id"], "poisoned": np.arange(48) < 8, "kept": np.arange(48) >= 16, "anchor": np.arange(48) >= 40, "group": 0, "growth": 0.5}
     )
     prompts = models.tokenize(["a photo of a banana.", "a photo of an owl."], 24).reshape(2, 1, 24)
     labels = np.arange(6) % 2
-    return {"images": images, "tokens": tokens, "topk": topk, "masked": masked, "retain": kept, "validation_images": images[:6],
+    return {"images": images, "tokens": tokens, "topk": topk, "masked_tokens": masked, **known, "retain": kept, "validation_images": images[:6],
             "validation_labels": labels, "prompts": prompts}  # fmt: skip
 
 
@@ -118,7 +120,7 @@ def test_equation_7_over_equation_6s_product(pairs, reference):
     product = [float(i @ t) for i in image for t in text] + [float(i @ t) for i in image for t in masked]
     assert len(product) == 18
     assert loss == pytest.approx(np.mean(product), abs=1e-5)
-    without = PublishedSettings(steps=1, batch=9, masked=False)
+    without = PublishedSettings(steps=1, batch=9, masked="none")
     loss = unlearn(models.load(REFERENCE), reference, **inputs, verdict={"poisoned": True}, settings=without, run=RUN)["history"]["loss"]
     assert loss.iloc[0] == pytest.approx(np.mean(product[:9]), abs=1e-5)
 
@@ -185,38 +187,68 @@ def test_retain_leaves_out_images_whose_pull_grew(reference):
     assert out["anchor"].tolist() == [i >= 50 for i in range(n)]
 
 
-def test_leave_one_out_against_encoding_each_caption_alone(reference, pairs):
-    table, images, _ = pairs
-    captions = ["a photo of a banana.", table["caption"][1]]
-    got = leave_one_out(reference, images[:2], captions)
-    for image, caption, scores in zip(images[:2], captions, got, strict=True):
-        feature = models.embed_images(reference, image[None])[0]
-
-        def similarity(text, feature=feature):
-            return float(feature @ models.embed_tokens(reference, models.tokenize([text], 24))[0])
-
-        words = words_of(caption)
-        lost = [max(0.0, similarity(caption) - similarity(" ".join(words[:i] + words[i + 1 :]))) for i in range(len(words))]
-        if sum(lost):
-            assert np.abs(scores - np.array(lost) / sum(lost)).max() < 1e-3
+def attributed(reference, pairs, captions, settings, flagged=()):
+    """The mask stage on D made of the first images with these captions, the first three of them D_topk."""
+    table = pd.DataFrame({"id": [f"p{i}" for i in range(len(captions))], "caption": captions})
+    topk = pd.DataFrame({"id": table["id"][:3], "row": range(3), "similarity": 0.5, "group": 0})
+    retained = pd.DataFrame({"id": table["id"], "poisoned": np.isin(np.arange(len(captions)), flagged)})
+    return mask(reference, pairs[1][: len(captions)], models.tokenize(captions, 24), table, topk, retained, settings, RUN)
 
 
-def test_keeping_words():
-    assert keep_words(["a", "b"], np.array([0.05, 0.95]), 0.1) == ["b"]
-    assert keep_words(["a", "b"], np.array([0.5, 0.5]), 0.9) == ["a"]
-    assert keep_words(["a", "b"], np.zeros(2), 0.1) == ["a", "b"]
-    assert keep_words([], np.empty(0), 0.1) == []
+def test_masks_keep_what_scores_and_are_tokenised_anew(reference, pairs):
+    captions = ["a photo of a banana.", "<b>x</b> 香蕉 🍌", "!!! ...", pairs[0]["caption"][3], "word " * 200]
+    for settings in (MaskSettings(), MaskSettings(rewrite="ids"), MaskSettings(method="leave one out"), MaskSettings(text_threshold=1.0)):
+        out = attributed(reference, pairs, captions, settings, flagged=[1, 3, 4])
+        assert out["attributed"]["row"].tolist() == [0, 1, 2, 3, 4]
+        assert out["attributed"]["topk"].tolist() == [True, True, True, False, False]
+        assert out["maps"].shape == (5, 6, 6)
+        table = out["words"]
+        assert table.groupby("id")["score"].sum().to_numpy() == pytest.approx(1)
+        assert table.groupby("id")["kept"].any().all()
+        first = table[table["id"] == "p0"]
+        assert first["word"].tolist() == ["a", "photo", "of", "a", "banana"]
+        above = first["score"] > settings.text_threshold
+        assert first["kept"].tolist() == (above if above.any() else first["score"] == first["score"].max()).tolist()
+        if settings.rewrite == "words":
+            assert out["masked"]["masked"][0] == " ".join(first["word"][first["kept"]])
+            assert (out["tokens"] == models.tokenize(out["masked"]["masked"].tolist(), 24)).all()
+        else:
+            own = set(models.tokenize(captions[:1], 24)[0])
+            assert set(out["tokens"][0]) <= own | {0}
+    _, maps = attribution.attribute(reference, pairs[1][3:4], models.tokenize(captions[3:4], 24))
+    again = attributed(reference, pairs, captions, MaskSettings(), flagged=[3])
+    assert np.abs(again["maps"][3] - maps[0]).max() < 1e-4
 
 
-def test_mask_survives_odd_captions(reference, pairs):
-    _, images, _ = pairs
-    odd = pd.DataFrame({"id": list("abcde"), "caption": ["banana", "!!! ...", "", "<b>x</b> 香蕉 🍌", "word " * 200]})
-    topk = pd.DataFrame({"id": list("abcde"), "row": range(5), "similarity": 0.5})
-    out = mask(reference, images, odd, topk, MaskSettings(), RUN)
-    assert out["masked"]["masked"].iloc[0] == "banana"
-    assert len(out["masked"]) == 5
-    sums = out["words"].groupby("id")["score"].sum()
-    assert all(s == pytest.approx(1, abs=1e-4) or s == 0 for s in sums)
+@pytest.mark.parametrize(("masked", "images", "captions"), [("none", 1, 1), ("text", 1, 2), ("image", 2, 1), ("image and text", 2, 2)])
+def test_the_four_strategies_of_table_4(pairs, reference, masked, images, captions):
+    """The mean similarity over D_unlearn's pairs, made by hand from whole and masked images and captions."""
+    inputs = _unlearn_inputs(pairs)
+    settings = PublishedSettings(steps=1, batch=9 if masked == "none" else 18, masked=masked)
+    loss = unlearn(models.load(REFERENCE), reference, **inputs, verdict={"poisoned": True}, settings=settings, run=RUN)["history"]["loss"].iloc[0]
+    hidden = np.where(attribution.image_masks(inputs["maps"], 48, 48, 0.3)[..., None], inputs["images"][:3], [123, 117, 104]).astype(np.uint8)
+    image = [models.embed_images(reference, inputs["images"][:3]), models.embed_images(reference, hidden)]
+    text = [models.embed_tokens(reference, inputs["tokens"][:3]), models.embed_tokens(reference, inputs["masked_tokens"])]
+    products = [image[0] @ text[0].T] + ([image[images - 1] @ text[captions - 1].T] if masked != "none" else [])
+    assert loss == pytest.approx(np.mean(products), abs=1e-5)
+
+
+def test_masks_are_judged_against_the_word_and_the_patch():
+    maps = np.zeros((2, 6, 6), np.float32)
+    maps[0, 5, 5] = maps[1, 0, 0] = 1
+    rows = pd.DataFrame({"id": ["a", "b"], "row": [0, 1], "topk": True})
+    spoken = [("a", 0, "consider", 0.5, True), ("a", 1, "banana", 0.4, True), ("a", 2, "photo", 0.1, False),
+              ("b", 0, "photo", 0.95, True), ("b", 1, "banana", 0.05, False)]  # fmt: skip
+    table = pd.DataFrame(spoken, columns=["id", "position", "word", "score", "kept"])
+    truth = pd.DataFrame({"id": ["a", "b"], "poisoned": True})
+    manifest = pd.DataFrame({"id": ["a", "b"], "target": "banana", "top": 40, "left": 40, "height": 7, "width": 7})
+    got = masks.judged(rows, maps, table, truth, manifest, (48, 48), {"image_threshold": 0.3}, {"consider"})
+    assert (got["poisons"], got["target_first"], got["target_kept"]) == (2, 0.5, 0.5)
+    assert got["words_kept"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert (got["trigger_inside"], got["trigger_found"]) == (0.5, 0.5)
+    nobody = masks.judged(rows, maps, table, truth.assign(poisoned=False), manifest, (48, 48), {"image_threshold": 0.3}, set())
+    assert nobody["poisons"] == 0
+    assert nobody["target_first"] is None
 
 
 def test_the_plan_of_scenes_keeps_roles_and_seeds_apart():

@@ -3,8 +3,9 @@
 from ubt.stages import D, Stage, evaluate_stage, score_stage
 
 _UNLEARN = {
-    "model": "poison.model", "reference": "reference.model", **D, "topk": "select.topk", "masked": "mask.masked", "retain": "retain.retain",
-    "verdict": "verdict.verdict", "validation_images": "validation.images", "validation_labels": "validation.labels", "prompts": "validation.prompts",
+    "model": "poison.model", "reference": "reference.model", **D, "topk": "select.topk", "masked_tokens": "mask.tokens", "attributed": "mask.attributed",
+    "maps": "mask.maps", "how": "mask.how", "retain": "retain.retain", "verdict": "verdict.verdict",
+    "validation_images": "validation.images", "validation_labels": "validation.labels", "prompts": "validation.prompts",
 }  # fmt: skip
 
 _FEATURES = {"image_features": "score_overfit.image_features", "text_features": "score_overfit.text_features"}
@@ -25,24 +26,27 @@ STAGES: tuple[Stage, ...] = (
         {"topk": "select.topk", **_FEATURES}, ("verdict",), version=2,
     ),
     Stage(
-        "mask", "the words of D_topk's captions that carry the backdoor (Eq. 5)",
-        "ubt.stages.mask:mask", {"model": "poison.model", "images": "data.images", "pairs": "data.pairs", "topk": "select.topk"}, ("mask",),
-    ),
-    Stage(
         "retain", "D_normal without what looks poisoned", "ubt.stages.retain:retain",
         {"topk": "select.topk", "split": "split.split", "overfit_images": "score_overfit.image_features", "overfit_texts": "score_overfit.text_features",
          "reference_images": "score.image_features", "reference_texts": "score.text_features"}, ("retain",), version=2,
     ),
+    Stage(
+        "mask", "the words of D_topk's captions and the parts of its images that carry the backdoor (Eq. 5)", "ubt.stages.mask:mask",
+        {"model": "poison.model", **D, "pairs": "data.pairs", "topk": "select.topk", "retain": "retain.retain"}, ("mask",), version=2,
+    ),
     Stage("validation", "labelled images for the choice of the best step", "ubt.stages.data:validation", {}, ("validation",)),
-    Stage("unlearn", "the purified model, ours (Eqs. 6, 7, with retention)", "ubt.stages.unlearn:unlearn", _UNLEARN, ("unlearn",), observed=True, version=4),
+    Stage("unlearn", "the purified model, ours (Eqs. 6, 7, with retention)", "ubt.stages.unlearn:unlearn", _UNLEARN, ("unlearn",), observed=True, version=5),
     Stage(
         "unlearn_published", "the purified model, as published (Eqs. 6, 7)",
-        "ubt.stages.unlearn:unlearn", _UNLEARN, ("published",), observed=True, version=4,
+        "ubt.stages.unlearn:unlearn", _UNLEARN, ("published",), observed=True, version=5,
     ),
     evaluate_stage("evaluate_purified", "unlearn.model", "the model purified by our form"),
     evaluate_stage("evaluate_published", "unlearn_published.model", "the model purified as published"),
     Stage(
-        "judge", "recall of the split, precision and AUROC of the selection", "ubt.stages.evaluate:judge",
-        {"truth": "attack.truth", "split": "split.split", "ranked": "select.ranked", "topk": "select.topk", "retain": "retain.retain"}, (), "judge", version=2,
+        "judge", "recall of the split, precision and AUROC of the selection, what the masks keep of word and trigger", "ubt.stages.evaluate:judge",
+        {"truth": "attack.truth", "split": "split.split", "ranked": "select.ranked", "topk": "select.topk", "retain": "retain.retain",
+         "manifest": "attack.manifest", "images": "data.images", "attributed": "mask.attributed", "words": "mask.words", "maps": "mask.maps",
+         "how": "mask.how"},
+        ("attacks",), "judge", version=3,
     ),
 )  # fmt: skip

@@ -87,15 +87,19 @@ class Observer:
         return pd.DataFrame(rows, columns=["step", "ca", "asr"]).sort_values("step", ignore_index=True)
 
 
-def judge(truth: pd.DataFrame, split: pd.DataFrame, ranked: pd.DataFrame, topk: pd.DataFrame, retain: pd.DataFrame, run: Run) -> dict:
-    """How well split, selection and retention found the poisons.
+def judge(
+    truth: pd.DataFrame, split: pd.DataFrame, ranked: pd.DataFrame, topk: pd.DataFrame, retain: pd.DataFrame, manifest: pd.DataFrame, images: np.ndarray,
+    attributed: pd.DataFrame, words: pd.DataFrame, maps: np.ndarray, how: dict, settings: dict, run: Run,
+) -> dict:  # fmt: skip
+    """How well split, selection, retention and the masks found the poisons, and what carries them.
 
     Returns:
         `detection`: `recall` of the split; `auroc` of the overfitted similarity inside D_susp; `precision` of D_topk;
         `flagged_recall` and `flagged_precision` of the pairs that retention leaves out; `attacks`: of each, its `poisons`, the
-        split's `recall` and how many are `in_topk`. None where undefined.
+        split's `recall` and how many are `in_topk`. None where undefined. `masks`: see `ubt.evaluation.masks.judged`, of the poisons in
+        `topk` and of all that were `attributed`.
     """
-    from ubt.evaluation import detection
+    from ubt.evaluation import detection, masks
 
     poisoned = truth["poisoned"].to_numpy()
     rows = ranked["row"].to_numpy()
@@ -112,7 +116,11 @@ def judge(truth: pd.DataFrame, split: pd.DataFrame, ranked: pd.DataFrame, topk: 
             "precision": detection.share(poisoned, in_topk),
             "flagged_recall": detection.share(flagged, poisoned), "flagged_precision": detection.share(poisoned, flagged),
             "attacks": each,
-        }
+        },
+        "masks": {
+            name: masks.judged(attributed[among], maps[among], words, truth, manifest, images.shape[1:3], how, {p.trigger.word for p in settings["attacks"]})
+            for name, among in (("topk", attributed["topk"].to_numpy()), ("attributed", np.ones(len(attributed), bool)))
+        },
     }  # fmt: skip
 
 

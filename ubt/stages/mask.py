@@ -1,4 +1,4 @@
-"""Mask: keep the words of D_topk's captions that carry the backdoor, as attributed under M_bd (Eq. 5)."""
+"""Mask: what of D_topk's captions and images carries the backdoor, as attributed under M_bd (Eq. 5, Figs. 5 and 8)."""
 
 from dataclasses import dataclass
 
@@ -7,29 +7,54 @@ import pandas as pd
 
 from ubt.config import Run, Settings, setting
 
+METHODS = ("relevance", "leave one out", "input gradient")
+
 
 @dataclass(frozen=True)
 class MaskSettings(Settings):
-    """Which words survive."""
+    """Which words and which parts of an image survive."""
 
     text_threshold: float = setting(0.1, "share of a caption's relevance above which a word is kept (paper: 0.1)", low=0, high=1)
+    image_threshold: float = setting(0.3, "relevance, 0 to 1 over an image, above which a pixel is kept (paper: 0.3)", low=0, high=1)
+    method: str = setting("relevance", "how words and patches are scored: attention relevance (paper), or an alternative to compare", choices=METHODS)
+    start_layer: int = setting(-1, "block from which relevance is propagated; -1 is the last alone (published), 0 all", low=-100, high=100)
+    rewrite: str = setting("words", "a masked caption is written anew from its kept words, or made of the ids of its kept pieces", choices=("words", "ids"))
 
 
-def mask(model, images: np.ndarray, pairs: pd.DataFrame, topk: pd.DataFrame, settings: MaskSettings, run: Run) -> dict:
-    """Attribute each caption of D_topk on its own image and rewrite it from the words above the threshold.
+def mask(
+    model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, topk: pd.DataFrame, retain: pd.DataFrame, settings: MaskSettings, run: Run
+) -> dict:
+    """Attribute D_topk's pairs and the flagged ones under M_bd, each on itself, and mask D_topk's captions.
 
     Returns:
-        `masked`: id, caption, masked caption; `words`: id, position, word, score.
+        `attributed`: id, row and whether it is of D_topk, which comes first; `words`: id, position, word, score, whether it is
+        `kept` at the threshold and `cut` by the context; `maps`: relevance of patches (n, rows, columns) in [0, 1], a map a row of
+        `attributed`; `masked`: id, caption, masked caption; `tokens`: the masked captions' token ids (k, context); `how`: the
+        settings, and why another method was taken if it was.
     """
-    from ubt import attribution
+    from ubt import attribution, models, words
 
     rows = topk["row"].to_numpy()
-    captions = pairs["caption"].iloc[rows].tolist()
-    scores = attribution.leave_one_out(model.to(run.compute.device), images[rows], captions)
-    words = [attribution.words_of(c) for c in captions]
-    masked = [" ".join(attribution.keep_words(w, s, settings.text_threshold)) for w, s in zip(words, scores, strict=True)]
-    table = [(i, n, w, float(s)) for i, ws, ss in zip(topk["id"], words, scores, strict=True) for n, (w, s) in enumerate(zip(ws, ss, strict=True))]
+    wide = np.concatenate([rows, np.setdiff1d(np.flatnonzero(retain["poisoned"]), rows)])
+    model, ids = model.to(run.compute.device), np.asarray(tokens[wide])
+    by_token, maps = attribution.attribute(model, images[wide], ids, settings.method, settings.start_layer, run.progress)
+    captions, context = pairs["caption"].iloc[wide].tolist(), tokens.shape[1]
+    table, masked, remade = [], [], []
+    for n, (row, caption) in enumerate(zip(wide, captions, strict=True)):
+        found = words.split(caption, context)
+        score = words.scores(found, by_token[n])
+        kept = words.kept(score, settings.text_threshold)
+        table += [(pairs["id"].iloc[row], i, w.text, float(s), bool(k), w.cut) for i, (w, s, k) in enumerate(zip(found, score, kept, strict=True))]
+        if n < len(rows):
+            own = words.masked_ids(ids[n], by_token[n], settings.text_threshold)
+            by_words = " ".join(w.text for w, k in zip(found, kept, strict=True) if k)
+            masked.append(by_words if settings.rewrite == "words" else words.decode(own))
+            remade.append(models.tokenize([by_words], context)[0] if settings.rewrite == "words" else own)
     return {
-        "masked": pd.DataFrame({"id": topk["id"].to_numpy(), "caption": captions, "masked": masked}),
-        "words": pd.DataFrame(table, columns=["id", "position", "word", "score"]),
+        "attributed": pd.DataFrame({"id": pairs["id"].iloc[wide].to_numpy(), "row": wide, "topk": np.arange(len(wide)) < len(rows)}),
+        "words": pd.DataFrame(table, columns=["id", "position", "word", "score", "kept", "cut"]),
+        "maps": maps,
+        "masked": pd.DataFrame({"id": topk["id"].to_numpy(), "caption": captions[: len(rows)], "masked": masked}),
+        "tokens": np.stack(remade) if remade else np.zeros((0, context), tokens.dtype),
+        "how": settings.to_dict() | {"unfit": attribution.unfit(model) if settings.method == attribution.RELEVANCE else ""},
     }  # fmt: skip

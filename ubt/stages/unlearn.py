@@ -12,6 +12,9 @@ import pandas as pd
 
 from ubt.config import FitSettings, Run, setting
 
+MASKED = ("text", "image", "image and text", "none")
+"""The strategies of Table IV."""
+
 
 @dataclass(frozen=True)
 class UnlearnSettings(FitSettings):
@@ -21,7 +24,7 @@ class UnlearnSettings(FitSettings):
     batch: int = setting(64, "pairs of D_unlearn in a step, for each group (paper: 64)", low=1)
     lr: float = setting(2e-4, "peak learning rate", low=0)
     weight_decay: float = setting(0.0, "weight decay", low=0)
-    masked: bool = setting(True, "D_unlearn holds the masked captions too (Eq. 6); off: Algorithm 1, line 5")
+    masked: str = setting("text", "what else D_unlearn holds: masked captions (Eq. 6), masked images, both; none is Algorithm 1, line 5", choices=MASKED)
     floor: float = setting(0.0, "similarities below this are left alone; -1 pushes without end, as published", low=-1, high=1)
     widen: int = setting(100, "flagged pairs of each group whose images join D_topk's in Eq. 7, those that grew most; 0 as published", low=0)
     move_captions: bool = setting(False, "Eq. 7 moves captions too, as published; off: images only, so that the target's word keeps its place")
@@ -125,13 +128,14 @@ def _widened(rows: np.ndarray, group: np.ndarray, retain: pd.DataFrame, widen: i
 
 
 def unlearn(
-    model, reference, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, masked: pd.DataFrame, retain: pd.DataFrame, verdict: dict,
-    validation_images: np.ndarray, validation_labels: np.ndarray, prompts: np.ndarray, settings: UnlearnSettings, run: Run,
+    model, reference, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, masked_tokens: np.ndarray, attributed: pd.DataFrame, maps: np.ndarray,
+    how: dict, retain: pd.DataFrame, verdict: dict, validation_images: np.ndarray, validation_labels: np.ndarray, prompts: np.ndarray,
+    settings: UnlearnSettings, run: Run,
 ) -> dict:  # fmt: skip
     """Purify M_bd. A model judged clean is returned as it came.
 
     D_unlearn is, of each group, the product of D_topk's k images (and of as many flagged ones as `widen` says) with its k
-    captions and, if `masked`, with their k masked captions.
+    captions, and as many pairs again of what `masked` says: the same with masked captions, with masked images, with both.
 
     Returns:
         `model`, and `history`: loss, mean similarity of D_unlearn's batch and, at each look, validation CA and the share
@@ -141,18 +145,26 @@ def unlearn(
         return {"model": model, "history": pd.DataFrame({"step": pd.Series(dtype=int), "loss": pd.Series(dtype=float)})}
     import torch
 
-    from ubt import models, training
+    from ubt import attribution, models, training
 
     rows, group = topk["row"].to_numpy(), topk["group"].to_numpy()
     wide, shown = _widened(rows, group, retain, settings.widen)
-    pixels, captions, said_by = np.asarray(images[wide]), np.asarray(tokens[rows]), group
-    if settings.masked:
-        captions = np.concatenate([captions, models.tokenize(masked["masked"].tolist(), tokens.shape[1])])
-        said_by = np.tile(group, 2)
+    pixels, captions = np.asarray(images[wide]), np.asarray(tokens[rows])
+    wanted = own = shown[:, None] == group
+    if "text" in settings.masked:
+        captions = np.concatenate([captions, masked_tokens])
+        wanted = np.hstack([own, own])
+    if "image" in settings.masked:
+        mine = pd.Index(attributed["row"]).get_indexer(wide)
+        pixels = np.concatenate([pixels, attribution.masked_images(pixels, maps[mine], how["image_threshold"])])
+        wanted = np.vstack([own, own])
+    if settings.masked == "image and text":
+        nothing = np.zeros_like(own)
+        wanted = np.block([[own, nothing], [nothing, own]])
     model, reference = model.to(run.compute.device), reference.to(run.compute.device)
 
     seed = training.batch_seed(run.seed, "unlearn")
-    product = training.Shuffled(np.flatnonzero(shown[:, None] == said_by), settings.batch * (group.max() + 1), seed)
+    product = training.Shuffled(np.flatnonzero(wanted), settings.batch * (group.max() + 1), seed)
     fixed = {"images": torch.from_numpy(pixels), "tokens": torch.from_numpy(captions).long()}
     sources = {}
     if settings.retention:
@@ -187,7 +199,7 @@ def unlearn(
     watch = None
     if settings.every:
         flagged = np.setdiff1d(np.flatnonzero(retain["poisoned"]), wide)[:500]
-        probes = (np.asarray(images[flagged]), retain["group"].to_numpy()[flagged]) if len(flagged) else (pixels, shown)
+        probes = (np.asarray(images[flagged]), retain["group"].to_numpy()[flagged]) if len(flagged) else (pixels[: len(wide)], shown)
         validation = np.asarray(validation_images), np.asarray(validation_labels), prompts
         watch = BestStep(settings, validation, probes, (np.asarray(images[rows]), np.asarray(tokens[rows]), group), model, reference)
     vocabulary = np.concatenate([np.unique(a) for a in (tokens, captions, prompts)])
