@@ -104,6 +104,13 @@ def explore() -> None:
     html.grid(view.read("data", "images")[rows], pairs["caption"].iloc[rows], said, truth[rows] if reveal else None)
     if (count := int(result.chosen["D_topk"].sum())) > GRID:
         st.caption(f"The first {GRID} of {count}.")
+    if view.has("mask") and len(rows):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            caption = {pairs["id"].iloc[r]: f"{rank[r]}. {pairs['caption'].iloc[r][:90]}" for r in rows}
+            pair = st.selectbox("One of them", list(caption), format_func=caption.get, key=f"carry-{view.name}")
+            if st.button("Look at its words and patches", icon=":material/arrow_forward:", key="carry"):
+                st.session_state["pair"] = pair
+                st.switch_page("pages/tokens.py", query_params={"case": view.name, "pair": pair})
 
 
 explore()

@@ -153,3 +153,24 @@ def test_nothing_of_a_job_is_in_the_record_of_another(tmp_path):
     jobs.start(store, a, "attack")
     wait(store, a, stopped)
     assert json.dumps(store.record(b)) == before
+
+
+def test_several_cases_in_one_process(tmp_path):
+    """One of them fails; cancelled, it stops and says nothing wrong; started again, it goes on."""
+    store = Store(tmp_path)
+    names = [create(store, tiny(**{"poison__epochs": 1, "attack__rate": rate}), CPU) for rate in (0.05, 1.0)]
+    assert jobs.start_each(store, "table-x", names)
+    assert not jobs.start_each(store, "table-x", names)
+    wait(store, names[0], lambda s: s.steps["poison"].state != "missing")
+    assert jobs.cancel(store, "table-x")
+    deadline = time.monotonic() + 60
+    while store.held("table-x") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert jobs.status(store, names[0]).state == "cancelled"
+    assert jobs.status(store, names[1]).state == "new"
+    assert not store.cancel_flag("table-x").exists()
+    assert jobs.start_each(store, "table-x", names)
+    wait(store, names[1], lambda s: s.state == "failed")
+    assert jobs.status(store, names[0]).state == "done"
+    with pytest.raises(BadInput, match="may have been deleted"):
+        jobs.start_each(store, "table-x", ["badnet-0-00000000"])

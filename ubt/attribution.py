@@ -155,9 +155,14 @@ def attribute(
     return np.concatenate(said), np.concatenate(seen)
 
 
+def upsample(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Image maps (n, rows, columns) at pixel size, bilinear, min-max: (n, height, width) in [0, 1]."""
+    return _span(F.interpolate(torch.from_numpy(np.array(maps))[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]).numpy()
+
+
 def image_masks(maps: np.ndarray, height: int, width: int, threshold: float) -> np.ndarray:
     """Which pixels (n, height, width) of maps (n, rows, columns) lie above the threshold once brought to pixel size."""
-    return (upsample(torch.from_numpy(np.array(maps)), height, width) > threshold).numpy()
+    return upsample(maps, height, width) > threshold
 
 
 def masked_images(images: np.ndarray, maps: np.ndarray, threshold: float) -> np.ndarray:
@@ -175,11 +180,6 @@ def explicit_forward(
     image, seen = _image(model.visual, images, start_layer)
     text, said = _text(model, tokens, start_layer)
     return image, text, seen, said
-
-
-def upsample(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Image maps (n, rows, columns) at pixel size, bilinear, min-max: (n, height, width) in [0, 1]."""
-    return _span(F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0])
 
 
 def _plain(transformer: torch.nn.Module | None) -> bool:

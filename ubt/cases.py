@@ -264,7 +264,8 @@ class Store:
                     raise ValueError("it was made by another version")
                 record["bytes"] = sum(self._size(key) for key in record["artefacts"].values())
                 if record["state"] == "running" and not self.held(name):
-                    record["state"] = "interrupted"
+                    ended = self.record(name).get("state")
+                    record["state"] = "interrupted" if ended == "running" else ended
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:

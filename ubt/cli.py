@@ -1,4 +1,4 @@
-"""The command line: `python -m ubt run | cases | picture | pretrain | train-stegastamp | bench | settings`."""
+"""The command line: `python -m ubt run | table | cases | picture | pretrain | train-stegastamp | bench | settings`."""
 
 import contextlib
 import logging
@@ -11,24 +11,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
 from ubt.config import PRESETS, BadInput, Cancelled, UbtError, compute, disk_full
-from ubt.evaluation.backdoor import by_attack
+from ubt.console import Show, err, out, print_metrics
 from ubt.journal import Event
-from ubt.pipeline import Pipeline, stages_of, write_metrics
+from ubt.pipeline import Pipeline, run_each, stages_of, write_metrics
+from ubt.tables import TABLES
 
 app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)
 cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
 app.add_typer(cases_app, name="cases")
-out, err = Console(), Console(stderr=True)
-if not out.is_terminal:
-    out = Console(width=120)
-
 CacheOption = Annotated[Path, typer.Option("--cache", envvar="UBT_CACHE", help="Folder for cases and artefacts.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
@@ -66,32 +61,6 @@ def _stop_on_signal() -> Callable[[], bool]:
     return stop.is_set
 
 
-class _Show:
-    """Draws a pipeline's events: a bar a stage on a terminal, a line a stage elsewhere."""
-
-    def __init__(self, total: int):
-        self.count, self.total = 0, total
-        times = TimeElapsedColumn(), TimeRemainingColumn()
-        columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.fields[figures]}")
-        self.bars = Progress(*columns, console=err, disable=not err.is_terminal)
-        self.tasks: dict[str, TaskID] = {}
-
-    def __call__(self, event: Event) -> None:
-        if event.kind == "starts":
-            self.tasks[event.stage] = self.bars.add_task(event.stage, total=None, figures="")
-        elif event.kind == "progress":
-            figures = "  ".join(f"{k} {v:.3g}" for k, v in event.figures.items() if k != "step" and not isinstance(v, bool))
-            self.bars.update(self.tasks[event.stage], completed=event.done, total=event.total, figures=figures)
-        elif event.kind == "waits":
-            self.bars.console.print(f"waiting for another process to finish {event.stage}", highlight=False)
-        else:
-            self.count += 1
-            if event.stage in self.tasks:
-                self.bars.remove_task(self.tasks.pop(event.stage))
-            how = f"{event.seconds:6.1f} s" if event.kind == "done" else "  cached"
-            self.bars.console.print(f"{self.count:>2}/{self.total} {event.stage:<20} {how}", highlight=False)
-
-
 @app.command()
 def run(
     attack: Annotated[str, typer.Option(help=f"Trigger: {', '.join(ATTACKS)}.")] = "badnet",
@@ -127,7 +96,7 @@ def run(
     if metrics_file is not None:
         _check_writable(metrics_file)
     stages = stages_of()
-    show = _Show(len(stages))
+    show = Show(len(stages))
     out.print(f"case {settings.name(where)} in {cache} on {where.device}, training in {where.precision}", highlight=False)
     with show.bars:
         case = Pipeline(Store(cache), where, watch=show, cancelled=_stop_on_signal()).run(settings, stages)
@@ -148,49 +117,9 @@ def _check_writable(path: Path) -> None:
         raise BadInput(f"--out: expected a regular file in an existing folder that can be written, got {path}")
 
 
-def print_metrics(m: dict) -> None:
-    """The final table of a case."""
-    planted = CaseSettings.from_dict(m["settings"])
-    poisons = [p.attack.poisons(planted.data.pairs) for p in planted.attacks]
-    title = ", ".join(p.label for p in planted.attacks) if any(poisons) else f"nothing poisoned ({m['attack']} tried at test time)"
-    table = Table(title=f"{title}, seed {m['seed']}: percent, 95 % interval")
-    for column in ("", "CA", "ASR", "ASR, all", "RA", "target recall"):
-        table.add_column(column, justify="left" if not column else "right")
-    names = {"clean": "clean reference (ASR: natural)", "poisoned": "poisoned", "purified": "purified, ours", "published": "purified, as published"}
-    for key, label in names.items():
-        cells = [f"{m[key][f]:.2f} [{m[key]['intervals'][f][0]:.1f}, {m[key]['intervals'][f][1]:.1f}]" for f in ("ca", "asr", "asr_all", "ra", "target_recall")]
-        table.add_row(label, *cells)
-    out.print(table)
-
-    def show(value: float | None) -> str:
-        return "undefined" if value is None else f"{value:.3f}"
-
-    if apart := by_attack({key: m[key] for key in names}):
-        table = Table("", *names.values(), title="by attack and key: percent")
-        for name, values in apart.items():
-            table.add_row(name, *(f"{v:.2f}" for v in values))
-        out.print(table)
-    for found in m["found"] if len(m["found"]) > 1 else []:
-        out.print(f"{found['label']}: split recall {found['recall']:.3f}, {found['in_topk']} of D_topk", markup=False, highlight=False)
-    verdict = m["verdict"]
-    groups = f" in each of {m['select']['groups']} groups" if m["select"]["groups"] > 1 else ""
-    out.print(
-        f"split: {100 * m['split']['fraction']:g} % of D, recall {show(m['split']['recall'])};  select: k = {m['select']['k']}{groups}, "
-        f"precision {show(m['select']['precision'])}, AUROC inside D_susp {show(m['select']['auroc'])}\n"
-        f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} "
-        f"(score {verdict['score']:.3f}, threshold {verdict['threshold']:.2f});  "
-        f"computed in {sum(m['seconds'].values()):.0f} s",
-        highlight=False,
-    )
-    for check in m["checks"]:
-        out.print(f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}", markup=False, highlight=False)
-    for finding in m["diagnosis"]:
-        out.print(f"[yellow]warning[/]: the attack did not take well: {finding['what']}; {finding['change']}", highlight=False)
-
-
 def _long_work(name: str, work: Callable[[Callable[[int, int, dict[str, float]], None]], dict]) -> dict:
     """Run `work` with a progress bar; Ctrl-C and SIGTERM stop it at its next step."""
-    show = _Show(1)
+    show = Show(1)
     with show.bars:
         show(Event("starts", name))
         stop = _stop_on_signal()
@@ -272,6 +201,32 @@ def bench(
         highlight=False,
     )
     out.print(f"drawing scenes: {result['draw']:.0f} images/s on one core", highlight=False)
+
+
+@app.command("table")
+def make_table(
+    number: Annotated[str, typer.Argument(help=f"Which table of the UBT paper: {', '.join(TABLES)}.")],
+    seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1.", min=1)] = 3,
+    folder: Annotated[Path | None, typer.Option("--out", help="Also write it as Markdown and CSV into this folder.")] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    cache: CacheOption = CACHE,
+) -> None:
+    """A table of the paper: reported figures beside measured ones. Cases that are there already are not run again."""
+    if number not in TABLES:
+        raise BadInput(f"unknown table {number!r}; expected one of: {', '.join(TABLES)}")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise BadInput(f"--out: expected a folder, got {folder}")
+    store, where, wanted = Store(cache), compute(device, precision), TABLES[number].cases(seeds)
+    show, stop = Show(len(stages_of()) * len(wanted)), _stop_on_signal()
+    with show.bars:
+        errors = run_each(store, ((case, where) for case in wanted), show, stop)
+    frame = TABLES[number].measured(store, where, seeds)
+    print(TABLES[number].markdown(frame))
+    if folder is not None:
+        out.print(f"written to {', '.join(map(str, TABLES[number].write(frame, folder, f'table-{number}')))}", markup=False, highlight=False)
+    if errors:
+        raise UbtError(f"{len(errors)} of {len(wanted)} cases failed and give no figure: " + "; ".join(f"{name}: {e}" for name, e in errors.items()))
 
 
 @app.command()

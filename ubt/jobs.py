@@ -2,7 +2,7 @@
 
 `start` runs `python -m ubt.jobs CACHE CASE [STAGE]` and returns; how it gets on is read from the case's record and journal
 (`status`), by any process. Whoever holds the case's lock is its one job; a job that was killed is started again and
-resumes.
+resumes. `start_each` runs several cases in one process.
 """
 
 import logging
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ubt.cases import SCHEMA, CaseSettings, Store
 from ubt.config import BadInput, Cancelled, Compute, UbtError, disk_full
 from ubt.data.scenes import CLASSES
 from ubt.journal import Event
-from ubt.pipeline import Pipeline, stages_of, upto
+from ubt.pipeline import Pipeline, run_each, stages_of, upto
 from ubt.stages.split import suspicious_count
 
 LIVE = ("running", "waiting")
@@ -73,31 +73,50 @@ def start(store: Store, name: str, until: str | None = None, wait: float = 15.0)
     Raises:
         BadInput: there is no such case. UbtError: the process ended at once; the message is its own.
     """
-    if not store.record(name):
+    before = _known(store, name).get("updated")
+    return _process(store, name, [name, *([until] if until else [])], lambda: store.record(name).get("updated") != before, wait)
+
+
+def start_each(store: Store, title: str, names: Sequence[str], wait: float = 15.0) -> bool:
+    """Run cases on record one after another in one process, which holds the lock `title`; otherwise as `start`."""
+    for name in names:
+        _known(store, name)
+    return _process(store, title, ["--each", title, *names], lambda: False, wait)
+
+
+def _known(store: Store, name: str) -> dict:
+    record = store.record(name)
+    if not record:
         raise BadInput(f"expected a case on record, but {name} is not there; it may have been deleted")
-    if store.held(name):
+    return record
+
+
+def _process(store: Store, lock: str, arguments: list[str], begun: Callable[[], bool], wait: float) -> bool:
+    if store.held(lock):
         return False
-    log = store.root / "work" / f"{name}.log"
-    command = [sys.executable, "-m", "ubt.jobs", str(store.root.resolve()), name, *([until] if until else [])]
+    log = store.root / "work" / f"{lock}.log"
+    command = [sys.executable, "-m", "ubt.jobs", str(store.root.resolve()), *arguments]
     package = str(Path(__file__).parent.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment)
     threading.Thread(target=process.wait, daemon=True).start()
     deadline = time.monotonic() + wait
-    before = store.record(name).get("updated")
     while time.monotonic() < deadline:
-        if store.held(name) or store.record(name).get("updated") != before:
+        if store.held(lock) or begun():
             return True
         if process.poll() is not None:
             said = log.read_text(errors="replace").strip().splitlines()
-            raise UbtError(said[-1] if said else f"the job of {name} ended at once with {process.returncode}; run it again")
+            if not process.returncode and not said:
+                return True
+            raise UbtError(said[-1] if said else f"the job of {lock} ended at once with {process.returncode}; run it again")
         time.sleep(0.05)
     return True
 
 
 def cancel(store: Store, name: str) -> bool:
-    """Ask whoever runs a case to stop at the next step, where a checkpoint is written. Returns whether anybody runs it."""
+    """Ask whoever runs a case, or the cases of `start_each` by its title, to stop at the next step, where a checkpoint is written.
+    Returns whether anybody runs it."""
     held = store.held(name)
     if held:
         store.cancel_flag(name).touch()
@@ -106,6 +125,7 @@ def cancel(store: Store, name: str) -> bool:
 
 def status(store: Store, name: str) -> Status:
     """How a case stands, from what is on disk."""
+    held = store.held(name)
     record = store.record(name)
     try:
         if record["schema"] != SCHEMA:
@@ -114,9 +134,9 @@ def status(store: Store, name: str) -> Status:
     except (UbtError, KeyError, TypeError, ValueError) as e:
         why = e if isinstance(e, UbtError) else "its record is damaged"
         return Status("damaged", error=f"{name}: expected a case that this version can read, but {why}; delete it, or open it with the version that made it")
-    held = store.held(name)
     if state == "running" and not held:
-        state = "interrupted"
+        held = store.held(name)
+        state = "running" if held else "interrupted"
     steps = {stage: _step(store, key) for stage, key in artefacts.items()}
     if held:
         state = "running"
@@ -183,8 +203,8 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
 """Seconds each stage takes on two cores, to be scaled by what this machine is found to do."""
 
 
-def main(root: str, name: str, until: str | None = None) -> int:
-    """The job's own process."""
+def main(root: str, name: str, *more: str) -> int:
+    """The job's own process: one case, or `--each TITLE CASE...`."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     if hasattr(os, "nice"):
         os.nice(NICE)
@@ -192,9 +212,7 @@ def main(root: str, name: str, until: str | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     try:
         store = Store(Path(root))
-        record = store.record(name)
-        stages = upto(until, stages_of()) if until else None
-        Pipeline(store, Compute(**record["compute"]), cancelled=stop.is_set).run(CaseSettings.from_dict(record["settings"]), stages)
+        return _each(store, more[0], more[1:], stop.is_set) if name == "--each" else _one(store, name, *more, stop=stop.is_set)
     except Cancelled:
         return 0
     except UbtError as e:
@@ -203,7 +221,28 @@ def main(root: str, name: str, until: str | None = None) -> int:
     except OSError as e:
         print(f"{root}: the disk is full; free some space and run again" if disk_full(e) else repr(e), file=sys.stderr)
         return 1
+
+
+def _one(store: Store, name: str, until: str | None = None, *, stop: Callable[[], bool]) -> int:
+    record = store.record(name)
+    stages = upto(until, stages_of()) if until else None
+    Pipeline(store, Compute(**record["compute"]), cancelled=stop).run(CaseSettings.from_dict(record["settings"]), stages)
     return 0
+
+
+def _each(store: Store, title: str, names: Sequence[str], stop: Callable[[], bool]) -> int:
+    with store.lock(title, wait=1):
+        flag = store.cancel_flag(title)
+        flag.unlink(missing_ok=True)
+        records = [store.record(name) for name in names]
+        cases = [(CaseSettings.from_dict(r["settings"]), Compute(**r["compute"])) for r in records if r]
+        try:
+            errors = run_each(store, cases, cancelled=lambda: stop() or flag.exists())
+        finally:
+            flag.unlink(missing_ok=True)
+    for name, error in errors.items():
+        print(f"{name}: {error}", file=sys.stderr)
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":

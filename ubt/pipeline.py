@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -240,6 +240,29 @@ class Pipeline:
                 self._give_up(key, e)
                 plan.made[owner] = self._compute(stage, plan)
                 return plan.made[owner][entry]
+
+
+def run_each(
+    store: Store, cases: Iterable[tuple[CaseSettings, Compute]], watch: Callable[[Event], None] = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> dict[str, str]:  # fmt: skip
+    """Run cases one after another, passing over those that fail.
+
+    Returns:
+        The errors, by the case's name.
+
+    Raises:
+        Cancelled: somebody asked to stop; what is computed is kept.
+    """
+    errors = {}
+    for settings, where in cases:
+        try:
+            Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings)
+        except Cancelled:
+            raise
+        except UbtError as e:
+            errors[settings.name(where)] = str(e)
+    return errors
 
 
 def _observer(settings: CaseSettings, run: Run) -> Any:

@@ -11,6 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from ubt.models import tokenizer
 
@@ -81,6 +82,12 @@ def kept(score: np.ndarray, threshold: float) -> np.ndarray:
     """
     above = score > threshold
     return above if above.any() or not len(score) else score >= score.max()
+
+
+def surviving(table: pd.DataFrame, threshold: float) -> pd.Series:
+    """`kept` of many captions at once: a table of id and score, a row a word."""
+    highest = table.groupby("id")["score"].transform("max")
+    return (table["score"] > threshold) | ((highest <= threshold) & (table["score"] >= highest))
 
 
 def masked_ids(row: np.ndarray, by_token: np.ndarray, threshold: float) -> np.ndarray:

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
@@ -13,6 +14,9 @@ from ubt.figures import CLEAN, POISONED, UNKNOWN
 from ubt.jobs import Step
 from ubt.stages import Stage
 from ubt.ui.panel import clock
+
+if TYPE_CHECKING:
+    from ubt.words import Word
 
 ROLES = {"attacker": "Attacker", "defender": "Defender", "judge": "Judge"}
 _MARK = {"done": "✓", "running": "▶", "waiting": "…", "missing": "○"}
@@ -35,6 +39,16 @@ _STYLE = """<style>
   overflow-wrap:anywhere}
 .ubt-trio figure>div{display:grid;grid-template-columns:repeat(3,1fr);gap:.4rem;margin-bottom:.4rem;text-align:center}
 .ubt-trio img{width:100%;image-rendering:pixelated;border-radius:.25rem;display:block}.ubt-trio small{opacity:.75}
+.ubt-words{overflow-wrap:anywhere;margin:.1rem 0}
+.ubt-words span{display:inline-block;max-width:100%;line-height:1.35;margin:0 .15rem .15rem 0;border-radius:.25rem;
+  padding:.1rem .25rem;border:1px solid transparent}
+.ubt-words span.kept{border-color:#1C9A78;font-weight:600}.ubt-words span.cut{text-decoration:line-through;opacity:.55}
+.ubt-words sub{font-size:.62rem;opacity:.9;font-weight:400;margin-left:.15rem}
+.ubt-pictures{display:grid;grid-template-columns:repeat(2,minmax(0,14rem));gap:.5rem;font-size:.75rem}.ubt-pictures img{width:100%;border-radius:.25rem;
+  display:block;image-rendering:pixelated}
+.ubt-attributions{display:grid;grid-template-columns:repeat(auto-fill,minmax(19rem,1fr));gap:.6rem;font-size:.82rem}
+.ubt-attributions>div{display:flex;gap:.6rem;border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-radius:.4rem;padding:.4rem}
+.ubt-attributions img{width:6.2rem;height:6.2rem;image-rendering:pixelated;border-radius:.25rem}
 .ubt-table{border-collapse:collapse;width:100%;font-size:.88rem}
 .ubt-table th,.ubt-table td{padding:.28rem .4rem;text-align:right;border-bottom:1px solid color-mix(in srgb,currentColor 15%,transparent)}
 .ubt-table th:first-child,.ubt-table td:first-child{text-align:left}.ubt-table th{font-weight:600;opacity:.8}
@@ -98,6 +112,40 @@ def trios(images: np.ndarray, triggered: np.ndarray, residuals: np.ndarray, belo
         changed = f'<br><span style="color:{POISONED};font-weight:600">● {escape(after)}</span>' if after != before else "<br><small>caption kept</small>"
         cards.append(f"<figure><div>{shown}</div>{escape(before)}{changed}<br><small>{escape(remark)}</small></figure>")
     st.html(f'{_STYLE}<div class="ubt-trio">{"".join(cards)}</div>')
+
+
+def _heated(text: str, score: float, kept: bool, cut: bool = False) -> str:
+    classes = " ".join(name for name, on in (("kept", kept), ("cut", cut)) if on)
+    share = round(100 * min(1.0, max(0.0, float(score))))
+    number = f"<sub>{float(score):.2f}</sub>" if score >= 0.005 else ""
+    return f'<span class="{classes}" style="background:color-mix(in srgb,#1C9A78 {share}%,transparent)">{escape(text)}{number}</span>'
+
+
+def _masked(texts: Sequence[str]) -> str:
+    return f"<small>masked caption</small> <b>{escape(' '.join(texts)) or '(nothing to keep)'}</b>"
+
+
+def words(found: Sequence["Word"], scores: np.ndarray, kept: np.ndarray) -> None:
+    """A caption's words coloured by score, those a mask keeps framed, and the caption that it leaves."""
+    spans = "".join(_heated(w.text, s, k, w.cut) for w, s, k in zip(found, scores, kept, strict=True))
+    left = _masked([w.text for w, k in zip(found, kept, strict=True) if k])
+    st.html(f'{_STYLE}<div class="ubt-words">{spans or "<small>an empty caption</small>"}</div><div class="ubt-words">{left}</div>')
+
+
+def pictures(shown: Sequence[tuple[str, np.ndarray]]) -> None:
+    """Titled images side by side."""
+    cells = "".join(f'<div><img alt="{escape(title)}" src="{_png(image)}">{escape(title)}</div>' for title, image in shown)
+    st.html(f'{_STYLE}<div class="ubt-pictures">{cells}</div>')
+
+
+def attributions(rows: Sequence[tuple[np.ndarray, Sequence[str], np.ndarray, np.ndarray]]) -> None:
+    """Pairs with their heat: image, words, scores, which are kept."""
+    cards = []
+    for image, texts, scores, kept in rows:
+        spans = "".join(_heated(t, s, k) for t, s, k in zip(texts, scores, kept, strict=True))
+        left = _masked([t for t, k in zip(texts, kept, strict=True) if k])
+        cards.append(f'<div><img alt="relevance over the image" src="{_png(image)}"><div class="ubt-words">{spans}<br>{left}</div></div>')
+    st.html(f'{_STYLE}<div class="ubt-attributions">{"".join(cards)}</div>')
 
 
 def _png(image: np.ndarray) -> str:

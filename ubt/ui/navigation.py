@@ -8,6 +8,7 @@ PAGES = {
     "overview": ("Overview", "The case, its stages, its verdict and its figures."),
     "triggers": ("Triggers", "See what an attack does to images and captions, before anything is trained."),
     "separation": ("Separation", "Does the backdoor separate from the clean pairs?"),
+    "tokens": ("Tokens", "Which words and which patches carry the backdoor?"),
     "unlearn": ("Unlearn", "Purify the model, and see what that costs."),
 }
 """File in `pages/` to title and what it is for; the first opens by default. No icons: a page's icon becomes the tab's, which

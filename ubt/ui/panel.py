@@ -1,9 +1,13 @@
 """Jobs on the page: how the case in view gets on, and the buttons that run, cancel and resume it."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from ubt import jobs
-from ubt.ui.case import View, store
+from ubt.cases import CaseSettings
+from ubt.pipeline import create
+from ubt.ui.case import View, compute, store
 from ubt.ui.guard import guard, plain
 
 POLL, IDLE = 1.0, 4.0
@@ -84,3 +88,39 @@ def no_case() -> None:
     """What a page shows while there is no case."""
     st.info("No case is open. A case is a set of image-caption pairs and a CLIP model trained on them; make one on the overview.")
     st.page_link("pages/overview.py", label="Go to the overview", icon=":material/arrow_forward:")
+
+
+def each(title: str, cases: Sequence[CaseSettings], what: str) -> None:
+    """How far cases are that one job runs one after another, under the lock `title`; the buttons that start and cancel it."""
+    names = [case.name(compute()) for case in cases]
+
+    def standing() -> tuple[bool, list[str]]:
+        return store().held(title), [store().record(name).get("state", "to do") for name in names]
+
+    held, states = standing()
+    done, failed = states.count("done"), states.count("failed")
+    said = f"{done} of {len(names)} {what} measured" + (f", {failed} failed" if failed else "")
+    if not held:
+        if done == len(names):
+            return
+        st.caption(f"{said}.")
+        if st.button(f"Compute the missing {len(names) - done}", key=f"each-{title}", icon=":material/play_arrow:"):
+            missing = [create(store(), case, compute()) for case, state in zip(cases, states, strict=True) if state != "done"]
+            if not jobs.start_each(store(), title, missing):
+                st.toast("They are being run already; this page now follows that run.")
+            st.rerun(scope="app")
+        return
+
+    @st.fragment(run_every=POLL, key=f"follow-{title}")
+    def follow() -> None:
+        now_held, now = standing()
+        if (now_held, now) != (held, states):
+            st.rerun(scope="app")
+        under = next((name for name, state in zip(names, now, strict=True) if state == "running"), None)
+        share = jobs.status(store(), under).share if under else 0.0
+        st.progress(min(1.0, (done + share) / len(names)), text=f"{said}" + (f"; {plain(under)} under way" if under else ""))
+        if st.button("Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()):
+            jobs.cancel(store(), title)
+            st.toast("Stopping at the next step; what is finished is kept.")
+
+    follow()

@@ -1,0 +1,213 @@
+"""Tokens: which words and which parts of an image carry a pair's similarity, and what a mask keeps of them."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from ubt import tables
+from ubt.figures import attribution as figures
+from ubt.stages.mask import METHODS
+from ubt.ui import explain, html
+from ubt.ui.case import compute, make, store
+from ubt.ui.guard import guard, plain
+from ubt.ui.navigation import current
+from ubt.ui.panel import each, missing, no_case
+
+SHOWN = 12
+EXPORTED = 8
+
+view = current()
+st.title("Tokens")
+st.caption(
+    "Which words and which patches carry a pair's similarity (Chefer et al.: attention weighted by its gradient), and what is left of caption and image "
+    "above a threshold: Eq. 5's mask. In a poison it is the target's word, and the trigger."
+)
+if view is None:
+    no_case()
+    st.stop()
+if not view.has("mask"):
+    missing(view, "mask", "No pair has been attributed yet.")
+    st.stop()
+
+from ubt import words  # noqa: E402
+from ubt.attribution import upsample  # noqa: E402
+
+settings = view.settings
+pairs, images = view.read("data", "pairs"), view.read("data", "images")
+attributed, table, maps, how = (view.read("mask", entry) for entry in ("attributed", "words", "maps", "how"))
+truth = view.read("attack", "truth").set_index("id")
+ids = pairs["id"].tolist()
+position = {pair: n for n, pair in enumerate(attributed["id"])}
+if how["unfit"]:
+    st.info(f"No attention relevance for this model: {plain(how['unfit'])}. Tokens and patches were left out one at a time instead.")
+
+
+def pick() -> str:
+    """The pair to look at: of D_topk or another flagged one, or the one that another page or the address names."""
+    asked, state = st.query_params.get("pair"), st.session_state
+    if "pair" not in state:
+        state["pair"] = asked if asked in truth.index else attributed["id"].iloc[0]
+    options = list(dict.fromkeys([*attributed["id"], state["pair"]]))
+    if state["pair"] not in truth.index:
+        state["pair"] = options[0]
+    rank = {pair: f"D_topk {n + 1}" if attributed["topk"].iloc[n] else "flagged" for pair, n in position.items()}
+    caption = dict(zip(ids, pairs["caption"], strict=True))
+    chosen = st.selectbox("Pair", options, key="pair", format_func=lambda p: f"{rank.get(p, 'not flagged')} · {caption.get(p, '')[:90]} · {p}")
+    st.query_params["pair"] = chosen
+    return chosen
+
+
+@st.fragment
+@guard()
+def one_pair() -> None:
+    pair = pick()
+    row = ids.index(pair)
+    own = pairs["caption"].iloc[row]
+    first, second, third = st.columns(3)
+    text_threshold = first.slider("Text threshold: share of relevance", 0.0, 1.0, settings.mask.text_threshold, 0.01, key=f"text-{view.name}")
+    image_threshold = second.slider("Image threshold: relevance, 0 to 1", 0.0, 1.0, settings.mask.image_threshold, 0.01, key=f"image-{view.name}")
+    opacity = third.slider("Heat over the image", 0.0, 1.0, 0.55, 0.05, key="opacity", persist_state="session")
+    first, second = st.columns([1, 2], vertical_alignment="bottom")
+    method = first.selectbox("Method", METHODS, key="method", persist_state="session", help="The last two are there to compare")
+    layers = [-n for n in range(1, explain.depth(view) + 1)]
+    start = second.select_slider(
+        "From which block on", layers[::-1], -1, key="start", format_func=lambda n: "last" if n == -1 else "first" if n == layers[-1] else f"last {-n}",
+        disabled=method != METHODS[0], help="Published: the last block alone. A tower with fewer blocks starts at its first",
+    )  # fmt: skip
+    known = [m for m in explain.STAGES if explain.has(view, m)]
+    compared = st.pills(
+        "Models, side by side", known, selection_mode="multi", default=[m for m in ("clean", "poisoned", "purified") if m in known], key=f"models-{view.name}",
+        format_func=lambda m: explain.TITLES[m],
+    )  # fmt: skip
+    if not compared:
+        st.info("Choose at least one model.")
+    caption = st.text_input("Caption: edit it and see the scores move", own, key=f"caption-{pair}", max_chars=2000)
+    image = np.asarray(images[row])
+    for column, model in zip(st.columns(max(1, len(compared))), compared, strict=False):
+        with column:
+            said = explain.explained(view, model, row, caption, method, start)
+            found = words.split(caption, len(said.by_token))
+            score = words.scores(found, said.by_token)
+            kept = words.kept(score, text_threshold)
+            title = explain.TITLES[model]
+            st.markdown(f"**{title[0].upper()}{title[1:]}** · similarity {said.similarity:.3f}")
+            html.words(found, score, kept)
+            heat = upsample(said.map[None], *image.shape[:2])[0]
+            mask = heat > image_threshold
+            html.pictures([
+                ("image", figures.enlarged(image)),
+                (f"relevance; outlined: above {image_threshold:g}, {html.percent(mask.mean())}", figures.overlay(image, heat, mask, opacity)),
+            ])  # fmt: skip
+    notes = []
+    if any(w.cut for w in words.split(caption, view.read("data", "tokens").shape[1])):
+        notes.append("Words struck through lie beyond the model's context and are not read.")
+    if caption != own:
+        notes.append("The caption was edited; the pair in D keeps its own.")
+    if st.session_state.get("reveal", True):
+        notes.append(f"Ground truth: {'poisoned' if truth.loc[pair, 'poisoned'] else 'clean'}.")
+    st.caption(" ".join(notes))
+    st.divider()
+    whole(text_threshold, image_threshold, opacity)
+
+
+def whole(text_threshold: float, image_threshold: float, opacity: float) -> None:
+    """The same thresholds on all of D_topk, from the cached scores."""
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left.subheader("All of D_topk: what survives the mask")
+    with right.container(horizontal=True, horizontal_alignment="right", vertical_alignment="bottom"):
+        flagged = st.toggle(f"All {len(attributed)} flagged pairs", False, key="all-flagged", persist_state="session")
+        reveal = st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
+    among = np.ones(len(attributed), bool) if flagged else attributed["topk"].to_numpy()
+    part = table[table["id"].isin(attributed["id"][among])].copy()
+    part["kept"] = words.surviving(part, text_threshold)
+    heat = upsample(maps[among], *images.shape[1:3])
+    masks = heat > image_threshold
+    targets = {w for p in settings.attacks for w in p.attack.target.lower().split()} if reveal else ()
+    chart, side = st.columns([3, 2], gap="large")
+    alt = "Bar chart: how many captions keep each word"
+    chart.plotly_chart(figures.survivors(part, targets), key="survivors", config={"displayModeBar": False}, alt=alt)
+    with side:
+        rows = [
+            ("pairs", f"{among.sum()}"), ("words kept, mean share of a caption", html.percent(part.groupby("id")["kept"].mean().mean())),
+            ("image kept, mean share of its pixels", html.percent(masks.mean() if len(masks) else None)),
+        ]  # fmt: skip
+        if reveal and view.has("judge"):
+            rows += _judged(attributed[among], maps[among], part, image_threshold)
+        html.table(["at these thresholds", ""], rows)
+        scored = f"Scored under M_bd by {how['method']}, block {how['start_layer']}, when the case was run"
+        st.caption(f"{scored}, which masked at {how['text_threshold']:g} (text) and {how['image_threshold']:g} (image).")
+        moved = (text_threshold, image_threshold) != (how["text_threshold"], how["image_threshold"])
+        if moved and st.button("Make a case with these thresholds", key="as-case", icon=":material/content_copy:"):
+            make(settings.with_values({"mask.text_threshold": text_threshold, "mask.image_threshold": image_threshold}), run=False)
+            st.switch_page("pages/overview.py")
+    shown = _explanations(attributed[among].head(max(SHOWN, EXPORTED)), part, heat, masks)
+    html.attributions([
+        (figures.overlay(e.image, e.heat, e.mask, opacity), e.words, e.scores, e.kept) for e in shown[:SHOWN]
+    ])  # fmt: skip
+    if among.sum() > SHOWN:
+        st.caption(f"The first {SHOWN} of {among.sum()}.")
+    _export(shown[:EXPORTED], text_threshold, image_threshold)
+
+
+def _judged(chosen: pd.DataFrame, its: np.ndarray, part: pd.DataFrame, image_threshold: float) -> list[tuple[str, str]]:
+    from ubt.evaluation import masks
+
+    keys = {p.trigger.word for p in settings.attacks}
+    got = masks.judged(
+        chosen, its, part, view.read("attack", "truth"), view.read("attack", "manifest"), images.shape[1:3], {"image_threshold": image_threshold}, keys
+    )
+    names = {
+        "target_first": "poisons whose target scores highest", "target_kept": "poisons that keep the target",
+        "trigger_inside": "trigger's pixels that are kept",
+    }  # fmt: skip
+    return [("poisoned pairs among them", f"{got['poisons']}"), *((label, html.percent(got[k])) for k, label in names.items())]
+
+
+def _explanations(chosen: pd.DataFrame, part: pd.DataFrame, heat: np.ndarray, masks: np.ndarray) -> list[figures.Explained]:
+    by_id = dict(tuple(part.groupby("id", sort=False)))
+    out = []
+    for n, (pair, row) in enumerate(zip(chosen["id"], chosen["row"], strict=True)):
+        own = by_id.get(pair, part.head(0))
+        out.append(figures.Explained(np.asarray(images[row]), heat[n], masks[n], own["word"].tolist(), own["score"].to_numpy(), own["kept"].to_numpy()))
+    return out
+
+
+def _export(shown: list[figures.Explained], text_threshold: float, image_threshold: float) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        kind = st.segmented_control("Export as", list(figures.FORMATS), default="PNG", required=True, key="export-kind", persist_state="session")
+        for title, name, draw, threshold in (
+            ("Words (as Fig. 5)", "words", figures.words_figure, text_threshold), ("Images (as Fig. 8)", "heat", figures.heat_figure, image_threshold),
+        ):  # fmt: skip
+            st.download_button(
+                title, lambda d=draw, t=threshold: figures.saved(d(shown, t), kind), f"{name}-{view.name}.{kind.lower()}", figures.FORMATS[kind],
+                icon=":material/download:", key=f"export-{name}", on_click="ignore",
+            )  # fmt: skip
+
+
+@st.fragment
+@guard()
+def table_4() -> None:
+    four = tables.TABLES["4"]
+    st.subheader(four.title)
+    st.caption(
+        "What else than whole pairs is unlearned, in both forms, each point a mean over seeds; diamonds are what the paper reports at CC3M scale. "
+        "The same as python -m ubt table 4."
+    )
+    left, right = st.columns(2)
+    seeds = left.slider("Seeds, from 0 on", 1, 5, 3, key="table-seeds", persist_state="session")
+    frame = four.measured(store(), compute(), seeds)
+    measure = right.segmented_control("Measure", ["ASR", "CA", "target recall"], default="ASR", required=True, key="table-measure", persist_state="session")
+    figure = figures.strategies(frame, four.groups, measure)
+    st.plotly_chart(figure, key="table-4", config={"displayModeBar": False}, alt=f"{measure} by strategy of unlearning")
+    each("table-4", four.cases(seeds), "cases of this table")
+    with st.expander("The table in numbers"):
+        html.table(*four.lines(frame))
+        st.caption(plain(four.source))
+        st.download_button(
+            "Save as CSV", frame.to_csv(index=False), "table-4.csv", "text/csv", icon=":material/download:", key="table-4-csv", on_click="ignore"
+        )
+
+
+one_pair()
+st.divider()
+table_4()

@@ -1,0 +1,195 @@
+"""What carries a pair's similarity, drawn: heat over images, words that survive a mask, and the figures to save (Figs. 5 and 8)."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+from plotly.subplots import make_subplots
+
+from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout
+
+SHOWN = 192
+"""Pixels that a small image is drawn at, at least."""
+WORD = MODELS["purified"]
+FORMATS = {"PNG": "image/png", "SVG": "image/svg+xml", "HTML": "text/html"}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A pair as the figures need it: uint8 `image` (H, W, 3), its `heat` and its `mask` at that size, `words`, their `scores`, and which
+    are `kept`."""
+
+    image: np.ndarray
+    heat: np.ndarray
+    mask: np.ndarray
+    words: Sequence[str]
+    scores: np.ndarray
+    kept: np.ndarray
+
+
+def enlarged(image: np.ndarray) -> np.ndarray:
+    """An image, pixels repeated so that its shorter side has at least `SHOWN`."""
+    times = max(1, -(-SHOWN // min(image.shape[:2])))
+    return image.repeat(times, 0).repeat(times, 1)
+
+
+def overlay(image: np.ndarray, heat: np.ndarray, mask: np.ndarray | None, opacity: float) -> np.ndarray:
+    """Heat (H, W) in [0, 1] laid over an image (H, W, 3), the more opaque the hotter, and the outline of a mask, enlarged."""
+    hot = enlarged(heat)
+    share = opacity * hot[..., None]
+    out = np.rint((1 - share) * enlarged(image) + share * 255 * matplotlib.colormaps["inferno"](0.35 + 0.65 * hot)[..., :3]).astype(np.uint8)
+    if mask is not None:
+        big = np.pad(enlarged(mask), 2, mode="edge")
+        inner = big[2:-2, 2:-2]
+        around = np.stack([big[y : y + inner.shape[0], x : x + inner.shape[1]] for y, x in ((0, 2), (4, 2), (2, 0), (2, 4))])
+        out[inner & ~around.all(0)] = 255
+        out[~inner & around.any(0)] = 0
+    return out
+
+
+def survivors(words: pd.DataFrame, target: Sequence[str] = (), most: int = 12) -> go.Figure:
+    """How many captions say each word, and how many keep it, the most kept first.
+
+    Args:
+        words: id, word and whether it is `kept`. target: words of the target, where the truth may be shown.
+    """
+    total = words["id"].nunique()
+    counts = pd.DataFrame({"said": words.groupby("word")["id"].nunique(), "kept": words[words["kept"]].groupby("word")["id"].nunique()})
+    counts = counts.fillna(0).astype(int).sort_values(["kept", "said"], ascending=False, kind="stable").head(most)[::-1]
+    names = [w if len(w) <= 24 else f"{w[:23]}…" for w in counts.index]
+    colours = [POISONED if w in target else CLEAN for w in counts.index]
+    hatch, shapes = {"fgcolor": "rgba(255,255,255,0.7)", "fillmode": "overlay"}, ["/" if w in target else "" for w in counts.index]
+    figure = go.Figure()
+    for what, name in (("said", "say it"), ("kept", "keep it")):
+        solid = what == "kept"
+        figure.add_bar(
+            x=100 * counts[what] / max(1, total), y=names, orientation="h", name=name, width=0.7, showlegend=False, cliponaxis=False,
+            text=[f"{n} of {m}" for n, m in zip(counts["kept"], counts["said"], strict=True)] if not solid else None, textposition="outside",
+            marker={"color": colours if solid else "rgba(127,140,154,0.22)", "pattern": hatch | {"shape": shapes if solid else ""}},
+            customdata=counts[what], hovertemplate=f"%{{customdata}} captions {name}<extra></extra>",
+        )  # fmt: skip
+    layout(figure, height=90 + 26 * max(3, len(counts)), x=f"captions (% of {total}): grey say the word, coloured keep it")
+    figure.update_yaxes(type="category")
+    return figure.update_xaxes(range=[0, 115], tickvals=[0, 25, 50, 75, 100]).update_layout(barmode="overlay", hovermode="closest")
+
+
+def strategies(frame: pd.DataFrame, groups: Sequence[str], measure: str, height: int = 330) -> go.Figure:
+    """One measure of Table IV by strategy, a part an attack: mean over seeds with spread, and what the paper reports.
+
+    Args:
+        frame: `ubt.tables.table.Table.measured`.
+    """
+    attacks = list(frame["attack"].unique())
+    figure = make_subplots(rows=1, cols=len(attacks), shared_yaxes=True, subplot_titles=attacks, horizontal_spacing=0.05)
+    looks = {"reported": (UNKNOWN, "diamond-open"), groups[0]: (MODELS["published"], "x-thin-open"), groups[1]: (MODELS["purified"], "circle")}
+    for col, attack in enumerate(attacks, 1):
+        part = frame[frame["attack"] == attack][::-1]
+        for group, (colour, symbol) in looks.items():
+            if f"{group} {measure}" not in part:
+                continue
+            spread = part.get(f"{group} {measure} spread")
+            figure.add_scatter(
+                y=part["method"], x=part[f"{group} {measure}"], name=group, legendgroup=group, showlegend=col == 1, mode="markers", row=1, col=col,
+                marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 2, "color": colour}},
+                error_x=None if spread is None else {"type": "data", "array": spread, "thickness": 1.4, "width": 4, "color": colour},
+                hovertemplate="%{x:.2f} %",
+            )  # fmt: skip
+    layout(figure, height=height, x=f"{measure} (%)")
+    if measure == "ASR":
+        figure.update_xaxes(range=[-4, 104])
+    return figure.update_layout(hovermode="closest", legend={"y": -0.22, "yanchor": "top"})
+
+
+def words_figure(rows: Sequence[Explained], threshold: float) -> Figure:
+    """Captions with the words coloured by score, and what the mask keeps of each (as Fig. 5)."""
+    figure = Figure(figsize=(10, 1))
+    pen = _Pen(figure, [_needed(r.words) for r in rows])
+    pen.head("Word importance", f"Token mask (kept above {threshold:g})")
+    for row, lines in zip(rows, pen.lines, strict=True):
+        pen.flow(row.words, row.scores, 0.02, 0.66, lines)
+        pen.flow([w for w, k in zip(row.words, row.kept, strict=True) if k], None, 0.7, 0.98, lines)
+        pen.next(lines)
+    return figure
+
+
+def heat_figure(rows: Sequence[Explained], threshold: float, columns: int = 4) -> Figure:
+    """Images, their heat, and what the mask keeps (as Fig. 8)."""
+    columns = min(columns, max(1, len(rows)))
+    blocks = max(1, -(-len(rows) // columns))
+    figure = Figure(figsize=(2.2 * columns, 6.8 * blocks), layout="constrained")
+    for n, row in enumerate(rows):
+        hidden = np.where(row.mask[..., None], row.image, np.uint8(255))
+        for k, (title, image) in enumerate((("image", enlarged(row.image)), ("relevance", overlay(row.image, row.heat, None, 0.6)),
+                                            (f"kept above {threshold:g}", enlarged(hidden)))):  # fmt: skip
+            axes = figure.add_subplot(3 * blocks, columns, (3 * (n // columns) + k) * columns + n % columns + 1)
+            axes.imshow(image)
+            axes.set_title(title, fontsize=9)
+            axes.set_axis_off()
+    return figure
+
+
+def saved(figure: Figure, kind: str) -> bytes:
+    """A figure as PNG (200 dpi), as SVG with its text as text, or as an HTML page around that SVG."""
+    out = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(out, format="png" if kind == "PNG" else "svg", dpi=200, facecolor="white")
+    if kind != "HTML":
+        return out.getvalue()
+    svg = out.getvalue().decode()
+    return f'<!doctype html><meta charset="utf-8"><title>Token attribution</title><body style="margin:1rem">{svg[svg.index("<svg") :]}</body>'.encode()
+
+
+LETTERS, STEP = 62, 0.27
+
+
+def _needed(words: Sequence[str]) -> int:
+    """Lines that a caption takes."""
+    lines, used = 1, 0
+    for word in words:
+        used += len(word) + 2
+        if used > LETTERS and used > len(word) + 2:
+            lines, used = lines + 1, len(word) + 2
+    return lines
+
+
+class _Pen:
+    """Text from top to bottom of a figure, in lines of equal height."""
+
+    def __init__(self, figure: Figure, lines: list[int]):
+        self.figure, self.lines = figure, lines
+        height = STEP * (sum(lines) + 0.4 * len(lines) + 2)
+        figure.set_size_inches(10, height)
+        self.line, self.y = STEP / height, 1 - 0.8 * STEP / height
+
+    def _write(self, x: float, y: float, text: str, **style):
+        return self.figure.text(x, y, text, va="center", parse_math=False, fontsize=10, **style)
+
+    def head(self, *titles: str) -> None:
+        for x, title in zip((0.02, 0.7), titles, strict=True):
+            self._write(x, self.y, title, weight="bold")
+        self.y -= 1.2 * self.line
+
+    def flow(self, words: Sequence[str], scores: np.ndarray | None, left: float, right: float, lines: int) -> None:
+        x, y, last = left, self.y, self.y - (lines - 1) * self.line
+        renderer = self.figure.canvas.get_renderer()
+        for n, word in enumerate(words):
+            shown = word if len(word) <= 40 else f"{word[:39]}…"
+            box = (
+                None
+                if scores is None
+                else {"boxstyle": "round,pad=0.15", "fc": (*matplotlib.colors.to_rgb(WORD), float(np.clip(scores[n], 0, 1))), "ec": "none"}
+            )
+            text = self._write(x, y, shown, bbox=box)
+            width = text.get_window_extent(renderer).width / self.figure.bbox.width
+            if x + width > right and x > left and y > last + self.line / 2:
+                x, y = left, y - self.line
+                text.set_position((x, y))
+            x += width + 0.012
+
+    def next(self, lines: int) -> None:
+        self.y -= (lines + 0.4) * self.line

@@ -1,0 +1,67 @@
+"""Attribution on the page: models of the case in view, kept in memory, and what each says about a pair."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from ubt.cases import Store
+from ubt.config import REFERENCE
+from ubt.figures import LABELS
+from ubt.ui.case import View, store
+
+STAGES = {"clean": "", "poisoned": "poison", "overfitted": "overfit", "purified": "unlearn", "published": "unlearn_published"}
+"""Each model's stage; the clean reference has none."""
+TITLES = LABELS | {"overfitted": "overfitted"}
+_ONE = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a model says about a pair: similarity, scores of the caption's row of token ids (context,), relevance of patches
+    (rows, columns), and why another method than relevance was taken, if it was."""
+
+    similarity: float
+    by_token: np.ndarray
+    map: np.ndarray
+    unfit: str
+
+
+@st.cache_resource(max_entries=5, show_spinner="Reading the model…")
+def _model(root: str, key: str):
+    from ubt import models
+
+    return Store(Path(root)).open(key)["model"] if key else models.load(REFERENCE)
+
+
+@st.cache_data(max_entries=512, show_spinner="Attributing…")
+def _explained(root: str, key: str, data: str, row: int, caption: str, method: str, start_layer: int) -> Explanation:
+    from ubt import attribution, models
+
+    model = _model(root, key)
+    image = np.asarray(Store(Path(root)).open(data)["images"][row : row + 1])
+    tokens = models.tokenize([caption], model.context_length)
+    with _ONE:
+        said, seen = attribution.attribute(model, image, tokens, method, start_layer)
+        similarity = float((models.embed_images(model, image) * models.embed_tokens(model, tokens)).sum())
+    return Explanation(similarity, said[0], seen[0], attribution.unfit(model) if method == attribution.RELEVANCE else "")
+
+
+def has(view: View, model: str) -> bool:
+    """Whether the case has this model."""
+    return not STAGES[model] or view.has(STAGES[model])
+
+
+def explained(view: View, model: str, row: int, caption: str, method: str, start_layer: int) -> Explanation:
+    """A pair's attribution under one of the case's models, with its own caption or another."""
+    stage = STAGES[model]
+    root = str(store().root.resolve())
+    return _explained(root, view.key(stage) if stage else "", view.key("data"), row, caption, method, start_layer)
+
+
+def depth(view: View) -> int:
+    """Blocks of the deeper tower."""
+    model = _model(str(store().root.resolve()), "")
+    return max(len(tower.transformer.resblocks) for tower in (model.visual, model))
