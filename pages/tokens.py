@@ -25,8 +25,8 @@ st.caption(
 if view is None:
     no_case()
     st.stop()
-if not view.has("mask"):
-    missing(view, "mask", "No pair has been attributed yet.")
+if not view.has("mask", "mask_published"):
+    missing(view, "mask_published", "No pair has been attributed yet.")
     st.stop()
 
 from ubt import words  # noqa: E402
@@ -34,7 +34,7 @@ from ubt.attribution import upsample  # noqa: E402
 
 settings = view.settings
 pairs, images = view.read("data", "pairs"), view.read("data", "images")
-attributed, table, maps, how = (view.read("mask", entry) for entry in ("attributed", "words", "maps", "how"))
+attributed, how = view.read("mask", "attributed"), view.read("mask", "how")
 truth = view.read("attack", "truth").set_index("id")
 ids = pairs["id"].tolist()
 position = {pair: n for n, pair in enumerate(attributed["id"])}
@@ -75,10 +75,10 @@ def one_pair() -> None:
         disabled=method != METHODS[0], help="Published: the last block alone. A tower with fewer blocks starts at its first",
     )  # fmt: skip
     known = [m for m in explain.STAGES if explain.has(view, m)]
+    first = [m for m in ("clean", "poisoned", "overfitted", "purified") if m in known]
     compared = st.pills(
-        "Models, side by side", known, selection_mode="multi", default=[m for m in ("clean", "poisoned", "purified") if m in known], key=f"models-{view.name}",
-        format_func=lambda m: explain.TITLES[m],
-    )  # fmt: skip
+        "Models, side by side", known, selection_mode="multi", default=first, key=f"models-{view.name}", format_func=lambda m: explain.TITLES[m]
+    )
     if not compared:
         st.info("Choose at least one model.")
     caption = st.text_input("Caption: edit it and see the scores move", own, key=f"caption-{pair}", max_chars=2000)
@@ -112,11 +112,15 @@ def one_pair() -> None:
 
 def whole(text_threshold: float, image_threshold: float, opacity: float) -> None:
     """The same thresholds on all of D_topk, from the cached scores."""
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
-    left.subheader("All of D_topk: what survives the mask")
-    with right.container(horizontal=True, horizontal_alignment="right", vertical_alignment="bottom"):
+    st.subheader("All of D_topk: what survives the mask")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        forms = {"mask": "overfitted model (ours)", "mask_published": "M_bd (published)"}
+        form = st.segmented_control(
+            "Read by", list(forms), format_func=forms.get, default="mask", required=True, key="mask-form", persist_state="session", label_visibility="collapsed"
+        )
         flagged = st.toggle(f"All {len(attributed)} flagged pairs", False, key="all-flagged", persist_state="session")
         reveal = st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
+    table, maps = view.read(form, "words"), view.read(form, "maps")
     among = np.ones(len(attributed), bool) if flagged else attributed["topk"].to_numpy()
     part = table[table["id"].isin(attributed["id"][among])].copy()
     part["kept"] = words.surviving(part, text_threshold)
@@ -134,7 +138,7 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
         if reveal and view.has("judge"):
             rows += _judged(attributed[among], maps[among], part, image_threshold)
         html.table(["at these thresholds", ""], rows)
-        scored = f"Scored under M_bd by {how['method']}, block {how['start_layer']}, when the case was run"
+        scored = f"Scored by {how['method']}, block {how['start_layer']}, when the case was run"
         st.caption(f"{scored}, which masked at {how['text_threshold']:g} (text) and {how['image_threshold']:g} (image).")
         moved = (text_threshold, image_threshold) != (how["text_threshold"], how["image_threshold"])
         if moved and st.button("Make a case with these thresholds", key="as-case", icon=":material/content_copy:"):

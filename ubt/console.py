@@ -79,9 +79,10 @@ def print_metrics(m: dict) -> None:
         f"computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )
-    if (masks := m["masks"]["attributed"])["poisons"]:
-        said = [f"{label} {show(masks[k])}" for k, label in MASKED.items()]
-        out.print(f"masks, on the {masks['poisons']} attributed poisons, as shares: {', '.join(said)}", highlight=False)
+    for form, judged in m["masks"].items():
+        if judged["attributed"]["poisons"]:
+            said = [f"{label} {show(judged['topk'][k])} ({show(judged['attributed'][k])})" for k, label in MASKED.items()]
+            out.print(f"masks, {form}, shares on D_topk (on all {judged['attributed']['poisons']} flagged poisons): {', '.join(said)}", highlight=False)
     for check in m["checks"]:
         out.print(f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}", markup=False, highlight=False)
     for finding in m["diagnosis"]:

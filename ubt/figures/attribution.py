@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
@@ -176,7 +177,7 @@ class _Pen:
 
     def flow(self, words: Sequence[str], scores: np.ndarray | None, left: float, right: float, lines: int) -> None:
         x, y, last = left, self.y, self.y - (lines - 1) * self.line
-        renderer = self.figure.canvas.get_renderer()
+        renderer = FigureCanvasAgg(self.figure).get_renderer()
         for n, word in enumerate(words):
             shown = word if len(word) <= 40 else f"{word[:39]}…"
             box = (

@@ -89,15 +89,16 @@ class Observer:
 
 def judge(
     truth: pd.DataFrame, split: pd.DataFrame, ranked: pd.DataFrame, topk: pd.DataFrame, retain: pd.DataFrame, manifest: pd.DataFrame, images: np.ndarray,
-    attributed: pd.DataFrame, words: pd.DataFrame, maps: np.ndarray, how: dict, settings: dict, run: Run,
+    attributed: pd.DataFrame, words: pd.DataFrame, maps: np.ndarray, published_words: pd.DataFrame, published_maps: np.ndarray, how: dict, settings: dict,
+    run: Run,
 ) -> dict:  # fmt: skip
     """How well split, selection, retention and the masks found the poisons, and what carries them.
 
     Returns:
         `detection`: `recall` of the split; `auroc` of the overfitted similarity inside D_susp; `precision` of D_topk;
         `flagged_recall` and `flagged_precision` of the pairs that retention leaves out; `attacks`: of each, its `poisons`, the
-        split's `recall` and how many are `in_topk`. None where undefined. `masks`: see `ubt.evaluation.masks.judged`, of the poisons in
-        `topk` and of all that were `attributed`.
+        split's `recall` and how many are `in_topk`. None where undefined. `masks`: of `ours` and `published`, see
+        `ubt.evaluation.masks.judged`, the poisons in `topk` and all that were `attributed`.
     """
     from ubt.evaluation import detection, masks
 
@@ -109,6 +110,11 @@ def judge(
     for _, part in truth[poisoned].groupby("plant"):
         label = f"{part['attack'].iloc[0]} → {part['target'].iloc[0]}"
         each.append({"label": label, "poisons": len(part), "recall": float(suspicious[part.index].mean()), "in_topk": int(in_topk[part.index].sum())})
+    keys, chosen = {p.trigger.word for p in settings["attacks"]}, {"topk": attributed["topk"].to_numpy(), "attributed": np.ones(len(attributed), bool)}
+
+    def judged(words, maps):
+        return {n: masks.judged(attributed[rows], maps[rows], words, truth, manifest, images.shape[1:3], how, keys) for n, rows in chosen.items()}
+
     return {
         "detection": {
             "poisons": int(poisoned.sum()), "recall": detection.share(suspicious, poisoned),
@@ -117,10 +123,7 @@ def judge(
             "flagged_recall": detection.share(flagged, poisoned), "flagged_precision": detection.share(poisoned, flagged),
             "attacks": each,
         },
-        "masks": {
-            name: masks.judged(attributed[among], maps[among], words, truth, manifest, images.shape[1:3], how, {p.trigger.word for p in settings["attacks"]})
-            for name, among in (("topk", attributed["topk"].to_numpy()), ("attributed", np.ones(len(attributed), bool)))
-        },
+        "masks": {"ours": judged(words, maps), "published": judged(published_words, published_maps)},
     }  # fmt: skip
 
 

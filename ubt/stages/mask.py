@@ -1,4 +1,8 @@
-"""Mask: what of D_topk's captions and images carries the backdoor, as attributed under M_bd (Eq. 5, Figs. 5 and 8)."""
+"""Mask: what of D_topk's captions and images carries the backdoor (Eq. 5, Figs. 5 and 8).
+
+The published form attributes under M_bd; there a pair may owe its similarity in part to what it shows. Ours attributes under the
+overfitted model, which has learned to read the backdoor of such pairs and little else. Both are this function.
+"""
 
 from dataclasses import dataclass
 
@@ -24,7 +28,7 @@ class MaskSettings(Settings):
 def mask(
     model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, topk: pd.DataFrame, retain: pd.DataFrame, settings: MaskSettings, run: Run
 ) -> dict:
-    """Attribute D_topk's pairs and the flagged ones under M_bd, each on itself, and mask D_topk's captions.
+    """Attribute D_topk's pairs and the flagged ones, each on itself, and mask D_topk's captions.
 
     Returns:
         `attributed`: id, row and whether it is of D_topk, which comes first; `words`: id, position, word, score, whether it is
