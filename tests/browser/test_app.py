@@ -181,6 +181,41 @@ def test_the_trigger_lab_redraws_exports_and_starts_a_case(store, tab, tmp_path)
     assert store.record(name)["settings"]["badnet"]["side"] > 0.15
 
 
+def test_words_and_patches_move_with_caption_and_threshold_and_are_exported(full, tab, tmp_path, tiny_case):
+    with served(full.root, tmp_path / "log") as address:
+        tab.goto(f"{address}/separation?case={tiny_case.name}")
+        press(tab, "Look at its words and patches")
+        tab.get_by_role("heading", level=1, name="Tokens").wait_for()
+        tab.locator(".ubt-pictures img").first.wait_for()
+        settle(tab)
+        first = tiny_case.artefacts["select"]["topk"]["id"].iloc[0]
+        assert f"pair={first}" in tab.url
+        assert f"case={tiny_case.name}" in tab.url
+        assert "banana" in tab.locator(".ubt-words").nth(2).inner_text()
+        before = tab.locator(".ubt-pictures img").nth(1).get_attribute("src")
+        box = tab.get_by_label("Caption: edit it")
+        box.fill("an owl on a table")
+        box.press("Enter")
+        tab.get_by_text("The caption was edited").wait_for()
+        settle(tab)
+        assert "owl" in tab.locator(".ubt-words").first.inner_text()
+        assert tab.locator(".ubt-pictures img").nth(1).get_attribute("src") != before
+        kept = counts(tab)
+        tab.locator("[data-testid=stSlider] input[type=range]").nth(1).focus()
+        for _ in range(30):
+            tab.keyboard.press("ArrowRight")
+        settle(tab)
+        assert counts(tab) != kept
+        for kind, start in (("PNG", b"\x89PNG"), ("SVG", b"<?xml"), ("HTML", b"<!doctype html>")):
+            tab.get_by_role("radio", name=kind).click()
+            settle(tab)
+            for name in ("Words (as Fig. 5)", "Images (as Fig. 8)"):
+                with tab.expect_download() as download:
+                    tab.get_by_text(name).click()
+                assert Path(download.value.path()).read_bytes().startswith(start)
+        no_traceback(tab)
+
+
 def test_two_tabs_press_run_and_one_job_runs(store, chrome, tmp_path):
     name = create(store, tiny(), CPU)
     with served(store.root, tmp_path / "log") as address:
@@ -234,6 +269,9 @@ def test_hostile_captions_stay_text(full, tab, tmp_path, tiny_case):
         tab.locator(".ubt-card").first.wait_for()
         assert hostile in tab.locator(".ubt-card").first.inner_text()
         assert hostile in tab.locator("[data-testid=stSidebar] [data-testid=stAlert]").inner_text()
+        tab.goto(f"{address}/tokens?case={tiny_case.name}")
+        tab.locator(".ubt-words").first.wait_for()
+        assert "<script>" in tab.locator(".ubt-words").first.inner_text()
         tab.goto(f"{address}/?case=<script>alert(3)</script>![x](http://evil.example/z.png)")
         tab.get_by_text("There is no case").wait_for()
         settle(tab)

@@ -1,9 +1,14 @@
 """Figures hold the numbers they were given, with titles, units and more than hue to tell populations apart."""
 
+import io
+import xml.etree.ElementTree
+
 import numpy as np
 import pandas as pd
+import pytest
+from PIL import Image
 
-from ubt.figures import MODELS, measures, similarity, training
+from ubt.figures import MODELS, attribution, measures, similarity, training
 from ubt.pipeline import stages_of
 
 
@@ -64,3 +69,44 @@ def test_what_was_observed_is_kept_and_nobody_reads_it(tiny_case):
     assert seen["step"].tolist()[-1] == 36
     assert seen["asr"].between(0, 100).all()
     assert not [s.name for s in stages_of() for source in s.inputs.values() if source.endswith(".observed")]
+
+
+def test_heat_and_outline_are_where_the_relevance_is():
+    image, heat = np.full((48, 48, 3), 100, np.uint8), np.zeros((48, 48))
+    heat[40:, 40:] = 1
+    out = attribution.overlay(image, heat, heat > 0.5, 0.8)
+    assert out.shape == (192, 192, 3)
+    assert (out[:150, :150] == 100).all()
+    assert (out[170:, 170:] != 100).all()
+    assert (out[160:162, 165:, :] == 255).all()
+    assert (attribution.overlay(image, heat, None, 0.0) == 100).all()
+    assert attribution.enlarged(np.zeros((224, 300, 3))).shape == (224, 300, 3)
+
+
+def test_surviving_words_are_counted_by_caption():
+    said = [("a", "a", False), ("a", "a", False), ("a", "banana", True), ("b", "banana", True), ("b", "<a href='x'>y</a>", False)]
+    figure = attribution.survivors(pd.DataFrame(said, columns=["id", "word", "kept"]), ("banana",))
+    grey, colour = figure.data
+    at = list(figure.layout.yaxis.ticktext).index("banana")
+    assert (grey.x[at], colour.x[at], grey.text[at]) == (100, 100, "2 of 2")
+    at = list(figure.layout.yaxis.ticktext).index("a")
+    assert (grey.x[at], colour.x[at]) == (50, 0)
+    assert colour.marker.pattern.shape.count("/") == 1
+    assert not any("<a" in t for t in figure.layout.yaxis.ticktext)
+    assert attribution.survivors(pd.DataFrame(said[:0], columns=["id", "word", "kept"])).data[0].x.size == 0
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_figures_5_and_8_are_saved_in_every_format():
+    image, heat = np.zeros((48, 48, 3), np.uint8), np.linspace(0, 1, 48 * 48).reshape(48, 48)
+    texts = ["a", "$x_1$", "<script>alert(1)</script>", "香蕉", "🍌"] + ["word"] * 40
+    rows = [attribution.Explained(image, heat, heat > 0.3, t, np.linspace(0, 1, len(t)), np.ones(len(t), bool)) for t in (texts, ["banana"], [])]
+    for draw, threshold in ((attribution.words_figure, 0.1), (attribution.heat_figure, 0.3)):
+        for some in (rows, rows[:1], []):
+            with Image.open(io.BytesIO(attribution.saved(draw(some, threshold), "PNG"))) as picture:
+                assert picture.format == "PNG"
+        svg, page = (attribution.saved(draw(rows, threshold), kind).decode() for kind in ("SVG", "HTML"))
+        xml.etree.ElementTree.fromstring(svg)
+        assert "<script" not in svg + page
+        assert page.startswith("<!doctype html>")
+    assert "banana" in attribution.saved(attribution.words_figure(rows, 0.1), "SVG").decode()

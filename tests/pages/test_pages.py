@@ -90,7 +90,8 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
     assert not charts(at)
     assert at.session_state["case"] == case
     assert "Run" in {b.label for b in at.button}
-    assert {"overview": "No verdict yet", "triggers": "What an attack plants", "separation": "not been scored", "unlearn": "Not trained yet"}[name] in words(at)
+    said = {"overview": "No verdict yet", "triggers": "What an attack plants", "separation": "not been scored", "tokens": "No pair has been attributed"}
+    assert said.get(name, "Not trained yet") in words(at)
 
 
 def test_the_first_histogram_comes_before_any_training(cache):
@@ -304,3 +305,73 @@ def test_a_case_with_two_attacks_shows_each(cache):
     shown = html_of(page("overview"))
     assert "trojvqa → banana: ASR, word only" in shown
     assert "sig → car: ASR" in shown
+
+
+def survivors(at: AppTest) -> dict[str, str]:
+    """The table beside the bar chart of words."""
+    table = next(h.proto.body for h in at.get("html") if "at these thresholds" in h.proto.body)
+    return dict(re.findall("<tr><td>(.*?)</td><td>(.*?)</td></tr>", table))
+
+
+def spoken(at: AppTest, model: int) -> list[str]:
+    """The words drawn for one of the models side by side."""
+    drawn = [h.proto.body for h in at.get("html") if "ubt-words" in h.proto.body.split("</style>")[1] and "masked caption" in h.proto.body]
+    return re.findall(r'<span class="[a-z ]*" style="[^"]*">(.*?)(?:<sub>|</span>)', drawn[model])
+
+
+def test_tokens_follow_the_sliders_and_the_caption(full, tiny_case):
+    at = page("tokens")
+    made = {form: tiny_case.artefacts[form]["words"] for form in ("mask", "mask_published")}
+    topk = tiny_case.artefacts["select"]["topk"]["id"].tolist()
+    part = made["mask"][made["mask"]["id"].isin(topk)]
+    assert len([m for m in at.get("button_group") if m.key and m.key.startswith("models-")]) == 1
+    for threshold in (0.1, 0.6, 1.0):
+        at.slider(key=f"text-{tiny_case.name}").set_value(threshold).run()
+        kept = (part["score"] > threshold) | (part.groupby("id")["score"].transform("max").le(threshold) & part["score"].eq(
+            part.groupby("id")["score"].transform("max")))  # fmt: skip
+        assert survivors(at)["words kept, mean share of a caption"] == f"{100 * kept.groupby(part['id']).mean().mean():.1f} %"
+    assert survivors(at)["poisoned pairs among them"] == "4"
+    bars = next(c for c in charts(at) if "grey say the word" in c["layout"]["xaxis"]["title"]["text"])
+    assert "banana" in bars["layout"]["yaxis"]["ticktext"]
+    at.toggle(key="reveal").set_value(False).run()
+    assert "poisoned pairs among them" not in survivors(at)
+    assert "Ground truth" not in words(at)
+    at.slider(key=f"image-{tiny_case.name}").set_value(1.0).run()
+    assert survivors(at)["image kept, mean share of its pixels"] == "0.0 %"
+    assert "Make a case with these thresholds" in {b.label for b in at.button}
+    at.text_input(key=f"caption-{topk[0]}").set_value("<b>a</b> red owl " + "word " * 40).run()
+    assert not at.exception
+    assert spoken(at, 0)[:4] == ["&lt;b&gt;a&lt;/b&gt;", "red", "owl", "word"]
+    assert "lie beyond the model" in words(at)
+    at.text_input(key=f"caption-{topk[0]}").set_value("").run()
+    assert not at.exception
+    at.selectbox(key="method").set_value("leave one out").run()
+    at.selectbox(key="pair").set_value(made["mask"]["id"].iloc[-1]).run()
+    assert not at.exception
+    assert made["mask"]["id"].iloc[-1] in at.query_params["pair"]
+
+
+def test_a_pair_of_the_address_is_shown_and_an_unknown_one_is_not(full, tiny_case):
+    truth = tiny_case.artefacts["attack"]["truth"]
+    clean = truth.loc[~truth["poisoned"], "id"].iloc[50]
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    at.query_params["pair"] = clean
+    at.run()
+    at.switch_page("pages/tokens.py").run()
+    assert at.selectbox(key="pair").value == clean
+    assert "Ground truth: clean" in words(at)
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    at.query_params["pair"] = "<script>nosuch"
+    at.run()
+    at.switch_page("pages/tokens.py").run()
+    assert not at.exception
+    assert at.selectbox(key="pair").value == tiny_case.artefacts["select"]["topk"]["id"].iloc[0]
+
+
+def test_the_words_page_says_what_a_table_lacks(full):
+    at = page("tokens")
+    said = words(at)
+    assert "0 of 24 cases of this table measured" in said
+    at.slider(key="table-seeds").set_value(1).run()
+    assert "0 of 8 cases of this table measured" in words(at)
+    assert "Compute the missing 8" in {b.label for b in at.button}

@@ -1,8 +1,10 @@
 """What carries a pair's similarity, drawn: heat over images, words that survive a mask, and the figures to save (Figs. 5 and 8)."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 import matplotlib
 import numpy as np
@@ -13,6 +15,8 @@ from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout
+
+warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
 
 SHOWN = 192
 """Pixels that a small image is drawn at, at least."""
@@ -60,22 +64,22 @@ def survivors(words: pd.DataFrame, target: Sequence[str] = (), most: int = 12) -
         words: id, word and whether it is `kept`. target: words of the target, where the truth may be shown.
     """
     total = words["id"].nunique()
-    counts = pd.DataFrame({"said": words.groupby("word")["id"].nunique(), "kept": words[words["kept"]].groupby("word")["id"].nunique()})
+    counts = pd.DataFrame({"said": words.groupby("word")["id"].nunique(), "kept": words[words["kept"].astype(bool)].groupby("word")["id"].nunique()})
     counts = counts.fillna(0).astype(int).sort_values(["kept", "said"], ascending=False, kind="stable").head(most)[::-1]
-    names = [w if len(w) <= 24 else f"{w[:23]}…" for w in counts.index]
+    names = [escape(w if len(w) <= 24 else f"{w[:23]}…") for w in counts.index]
     colours = [POISONED if w in target else CLEAN for w in counts.index]
     hatch, shapes = {"fgcolor": "rgba(255,255,255,0.7)", "fillmode": "overlay"}, ["/" if w in target else "" for w in counts.index]
     figure = go.Figure()
     for what, name in (("said", "say it"), ("kept", "keep it")):
         solid = what == "kept"
         figure.add_bar(
-            x=100 * counts[what] / max(1, total), y=names, orientation="h", name=name, width=0.7, showlegend=False, cliponaxis=False,
+            x=100 * counts[what] / max(1, total), y=list(range(len(names))), orientation="h", name=name, width=0.7, showlegend=False, cliponaxis=False,
             text=[f"{n} of {m}" for n, m in zip(counts["kept"], counts["said"], strict=True)] if not solid else None, textposition="outside",
             marker={"color": colours if solid else "rgba(127,140,154,0.22)", "pattern": hatch | {"shape": shapes if solid else ""}},
             customdata=counts[what], hovertemplate=f"%{{customdata}} captions {name}<extra></extra>",
         )  # fmt: skip
     layout(figure, height=90 + 26 * max(3, len(counts)), x=f"captions (% of {total}): grey say the word, coloured keep it")
-    figure.update_yaxes(type="category")
+    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names)
     return figure.update_xaxes(range=[0, 115], tickvals=[0, 25, 50, 75, 100]).update_layout(barmode="overlay", hovermode="closest")
 
 
