@@ -29,8 +29,9 @@ if not view.has("mask", "mask_published"):
     missing(view, "mask_published", "No pair has been attributed yet.")
     st.stop()
 
-from ubt import words  # noqa: E402
-from ubt.attribution import upsample  # noqa: E402
+with st.spinner("Getting ready to attribute; the first time takes a few seconds…"):
+    from ubt import words
+    from ubt.attribution import above, image_masks, upsample
 
 settings = view.settings
 pairs, images = view.read("data", "pairs"), view.read("data", "images")
@@ -40,6 +41,8 @@ ids = pairs["id"].tolist()
 position = {pair: n for n, pair in enumerate(attributed["id"])}
 if how["unfit"]:
     st.info(f"No attention relevance for this model: {plain(how['unfit'])}. Tokens and patches were left out one at a time instead.")
+if view.has("verdict") and not view.read("verdict", "verdict")["poisoned"]:
+    st.info("This model was judged not poisoned: what follows are its most similar suspicious pairs, and the purified models are the model as it came.")
 
 
 def pick() -> str:
@@ -64,8 +67,8 @@ def one_pair() -> None:
     row = ids.index(pair)
     own = pairs["caption"].iloc[row]
     first, second, third = st.columns(3)
-    text_threshold = first.slider("Text threshold: share of relevance", 0.0, 1.0, settings.mask.text_threshold, 0.01, key=f"text-{view.name}")
-    image_threshold = second.slider("Image threshold: relevance, 0 to 1", 0.0, 1.0, settings.mask.image_threshold, 0.01, key=f"image-{view.name}")
+    text_threshold = first.slider("Text threshold: share of relevance", 0.0, 1.0, how["text_threshold"], 0.01, key="text", bind="query-params")
+    image_threshold = second.slider("Image threshold: relevance, 0 to 1", 0.0, 1.0, how["image_threshold"], 0.01, key="image", bind="query-params")
     opacity = third.slider("Heat over the image", 0.0, 1.0, 0.55, 0.05, key="opacity", persist_state="session")
     first, second = st.columns([1, 2], vertical_alignment="bottom")
     method = first.selectbox("Method", METHODS, key="method", persist_state="session", help="The last two are there to compare")
@@ -87,16 +90,18 @@ def one_pair() -> None:
         with column:
             said = explain.explained(view, model, row, caption, method, start)
             found = words.split(caption, len(said.by_token))
+            if said.unfit:
+                st.caption(f"Tokens and patches left out one at a time: {plain(said.unfit)}.")
             score = words.scores(found, said.by_token)
             kept = words.kept(score, text_threshold)
             title = explain.TITLES[model]
             st.markdown(f"**{title[0].upper()}{title[1:]}** · similarity {said.similarity:.3f}")
             html.words(found, score, kept)
-            heat = upsample(said.map[None], *image.shape[:2])[0]
-            mask = heat > image_threshold
+            heat = upsample(said.map[None], *image.shape[:2])
+            mask = above(heat, image_threshold)[0]
             html.pictures([
                 ("image", figures.enlarged(image)),
-                (f"relevance; outlined: above {image_threshold:g}, {html.percent(mask.mean())}", figures.overlay(image, heat, mask, opacity)),
+                (f"relevance; outlined: above {image_threshold:g}, {html.percent(mask.mean())}", figures.overlay(image, heat[0], mask, opacity)),
             ])  # fmt: skip
     notes = []
     if any(w.cut for w in words.split(caption, view.read("data", "tokens").shape[1])):
@@ -124,30 +129,30 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
     among = np.ones(len(attributed), bool) if flagged else attributed["topk"].to_numpy()
     part = table[table["id"].isin(attributed["id"][among])].copy()
     part["kept"] = words.surviving(part, text_threshold)
-    heat = upsample(maps[among], *images.shape[1:3])
-    masks = heat > image_threshold
+    chosen = np.flatnonzero(among)
+    covered = [image_masks(maps[some], *images.shape[1:3], image_threshold).mean((1, 2)) for some in np.split(chosen, range(256, len(chosen), 256))]
     targets = {w for p in settings.attacks for w in p.attack.target.lower().split()} if reveal else ()
     chart, side = st.columns([3, 2], gap="large")
     alt = "Bar chart: how many captions keep each word"
     chart.plotly_chart(figures.survivors(part, targets), key="survivors", config={"displayModeBar": False}, alt=alt)
     with side:
         rows = [
-            ("pairs", f"{among.sum()}"), ("words kept, mean share of a caption", html.percent(part.groupby("id")["kept"].mean().mean())),
-            ("image kept, mean share of its pixels", html.percent(masks.mean() if len(masks) else None)),
+            ("pairs", f"{among.sum()}"),
+            ("words kept, mean share of a caption", html.percent(part[~part["cut"]].groupby("id")["kept"].mean().mean() if len(part) else None)),
+            ("image kept, mean share of its pixels", html.percent(float(np.concatenate(covered).mean()))),
         ]  # fmt: skip
         if reveal and view.has("judge"):
             rows += _judged(attributed[among], maps[among], part, image_threshold)
         html.table(["at these thresholds", ""], rows)
         scored = f"Scored by {how['method']}, block {how['start_layer']}, when the case was run"
-        st.caption(f"{scored}, which masked at {how['text_threshold']:g} (text) and {how['image_threshold']:g} (image).")
+        st.caption(f"{scored}, which masked at {how['text_threshold']:g} (text) and {how['image_threshold']:g} (image)."
+                   + (" It masked captions piece by piece; here they are masked by words." if how["rewrite"] == "ids" else ""))  # fmt: skip
         moved = (text_threshold, image_threshold) != (how["text_threshold"], how["image_threshold"])
         if moved and st.button("Make a case with these thresholds", key="as-case", icon=":material/content_copy:"):
             make(settings.with_values({"mask.text_threshold": text_threshold, "mask.image_threshold": image_threshold}), run=False)
             st.switch_page("pages/overview.py")
-    shown = _explanations(attributed[among].head(max(SHOWN, EXPORTED)), part, heat, masks)
-    html.attributions([
-        (figures.overlay(e.image, e.heat, e.mask, opacity), e.words, e.scores, e.kept) for e in shown[:SHOWN]
-    ])  # fmt: skip
+    shown = _explanations(chosen[: max(SHOWN, EXPORTED)], part, maps, image_threshold)
+    html.attributions([(figures.overlay(e.image, e.heat, e.mask, opacity), e.words, e.scores, e.kept, e.cut) for e in shown[:SHOWN]])
     if among.sum() > SHOWN:
         st.caption(f"The first {SHOWN} of {among.sum()}.")
     _export(shown[:EXPORTED], text_threshold, image_threshold)
@@ -167,12 +172,13 @@ def _judged(chosen: pd.DataFrame, its: np.ndarray, part: pd.DataFrame, image_thr
     return [("poisoned pairs among them", f"{got['poisons']}"), *((label, html.percent(got[k])) for k, label in names.items())]
 
 
-def _explanations(chosen: pd.DataFrame, part: pd.DataFrame, heat: np.ndarray, masks: np.ndarray) -> list[figures.Explained]:
-    by_id = dict(tuple(part.groupby("id", sort=False)))
-    out = []
-    for n, (pair, row) in enumerate(zip(chosen["id"], chosen["row"], strict=True)):
+def _explanations(chosen: np.ndarray, part: pd.DataFrame, maps: np.ndarray, image_threshold: float) -> list[figures.Explained]:
+    by_id, heat = dict(tuple(part.groupby("id", sort=False))), upsample(maps[chosen], *images.shape[1:3])
+    masks, out = above(heat, image_threshold), []
+    for n, (pair, row) in enumerate(zip(attributed["id"].iloc[chosen], attributed["row"].iloc[chosen], strict=True)):
         own = by_id.get(pair, part.head(0))
-        out.append(figures.Explained(np.asarray(images[row]), heat[n], masks[n], own["word"].tolist(), own["score"].to_numpy(), own["kept"].to_numpy()))
+        columns = own["word"].tolist(), own["score"].to_numpy(), own["kept"].to_numpy(), own["cut"].to_numpy()
+        out.append(figures.Explained(np.asarray(images[row]), heat[n], masks[n], *columns))
     return out
 
 

@@ -134,24 +134,24 @@ METHODS: dict[str, Callable] = {RELEVANCE: relevance, LEAVE_ONE_OUT: leave_one_o
 
 
 def attribute(
-    model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray, method: str = RELEVANCE, start_layer: int = -1, progress: Progress = silent,
-    batch: int = 64,
+    model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray, method: str = RELEVANCE, start_layer: int = -1, rows: np.ndarray | None = None,
+    progress: Progress = silent, batch: int = 64,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Scores and maps of pairs as a case holds them, by any method: uint8 images (n, H, W, 3) and token ids (n, context), read and
-    prepared a few at a time.
+    """Scores and maps of pairs as a case holds them, by any method: uint8 images (n, H, W, 3), which may lie on disk, and token
+    ids (n, context); of the pairs `rows`, in that order, or of all. Only a batch is read at a time.
 
     Returns:
-        Text scores (n, context) and image maps (n, rows, columns), fp32.
+        Text scores (pairs, context) and image maps (pairs, rows, columns), fp32. No warning where another method had to be taken.
     """
     said, seen, device = [], [], next(model.parameters()).device
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        for start in range(0, max(1, len(tokens)), batch):
-            pixels = models.preprocess(images[start : start + batch], device)
-            text, maps = METHODS[method](model, pixels, torch.from_numpy(np.array(tokens[start : start + batch])), start_layer, batch)
-            said.append(text.cpu().numpy())
-            seen.append(maps.cpu().numpy())
-            progress(min(start + batch, len(tokens)), len(tokens), {})
+    explain = leave_one_out if method == RELEVANCE and unfit(model) else METHODS[method]
+    rows = np.arange(len(tokens)) if rows is None else rows
+    for start in range(0, max(1, len(rows)), batch):
+        some = rows[start : start + batch]
+        text, maps = explain(model, models.preprocess(images[some], device), torch.from_numpy(np.array(tokens[some])), start_layer, batch)
+        said.append(text.cpu().numpy())
+        seen.append(maps.cpu().numpy())
+        progress(min(start + batch, len(rows)), len(rows), {})
     return np.concatenate(said), np.concatenate(seen)
 
 
@@ -161,8 +161,14 @@ def upsample(maps: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def image_masks(maps: np.ndarray, height: int, width: int, threshold: float) -> np.ndarray:
-    """Which pixels (n, height, width) of maps (n, rows, columns) lie above the threshold once brought to pixel size."""
-    return upsample(maps, height, width) > threshold
+    """Which pixels (n, height, width) of maps (n, rows, columns) lie above the threshold once brought to pixel size; the highest of an
+    image where none does."""
+    return above(upsample(maps, height, width), threshold)
+
+
+def above(heat: np.ndarray, threshold: float) -> np.ndarray:
+    """The same of maps (n, height, width) that are at pixel size."""
+    return (heat > threshold) | ((heat.max((1, 2), keepdims=True, initial=0) <= threshold) & (heat >= heat.max((1, 2), keepdims=True, initial=0)))
 
 
 def masked_images(images: np.ndarray, maps: np.ndarray, threshold: float) -> np.ndarray:
@@ -200,11 +206,13 @@ def _ends(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _own(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
-    """Which ids (n, context) are a caption's own: between SOT and EOT; for other tokenizers, before the run of equal ids (end
-    and padding) that closes the row."""
+    """Which ids (n, context) are a caption's own: between SOT and EOT. For other tokenizers those before the run of equal ids (end
+    and padding) that closes the row, a special id at the start included; the last column never counts."""
     at = torch.arange(ids.shape[1], device=ids.device)
-    if _pooled(getattr(model, "text", model)) in ("argmax", "eos"):
-        return (at > 0) & (at < _ends(model, ids)[:, None])
+    if _pooled(text := getattr(model, "text", model)) in ("argmax", "eos"):
+        end = _ends(model, ids)[:, None]
+        begun = _pooled(text) == "eos" and ids[:, :1] > ids.gather(1, end)  # mT5, which has no SOT: its specials come before its words
+        return ((at > 0) | begun) & (at < end)
     return (ids != ids[:, -1:]).int().flip(1).cummax(1).values.flip(1).bool()
 
 
@@ -272,28 +280,31 @@ def _span(maps: torch.Tensor) -> torch.Tensor:
 @contextlib.contextmanager
 def _evaluating(model: torch.nn.Module) -> Iterator[None]:
     """fp32, no dropout, a graph whatever the caller's mode."""
-    training = model.training
-    if training:
-        model.eval()
+    training = [m for m in model.modules() if m.training]
+    for m in training:
+        m.training = False
     device = next(model.parameters()).device.type
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
             yield
     finally:
-        if training:
-            model.train()
+        for m in training:
+            m.training = True
 
 
 def _in_batches(model, images: torch.Tensor, tokens: torch.Tensor, batch: int, explain: Callable) -> tuple[torch.Tensor, torch.Tensor]:
     """Run `explain` over the pairs, a batch at a time, and bring its scores to their scales."""
-    weights = next(model.parameters())
+    weights, images, tokens = next(model.parameters()), torch.as_tensor(images), torch.as_tensor(tokens)
     if images.ndim != 4 or images.shape[1] != 3 or tokens.ndim != 2 or len(images) != len(tokens):
         raise BadInput(
             "expected preprocessed images (n, 3, H, W) and as many rows of token ids (n, context), got "
             f"{tuple(images.shape)} and {tuple(tokens.shape)}; see ubt.models.preprocess and ubt.models.tokenize"
         )
-    if weights.dtype != torch.float32:
-        raise BadInput(f"expected a model with fp32 weights, got {weights.dtype}; call model.float() first")
+    if weights.dtype != torch.float32 or weights.is_inference():
+        made = "weights made in inference mode" if weights.is_inference() else weights.dtype
+        raise BadInput(f"expected a model with fp32 weights that gradients can pass, got {made}; load it outside inference mode, call model.float()")
+    if batch < 1 or not torch.isfinite(images).all():
+        raise BadInput(f"expected a batch of at least 1 and images without NaN or infinity, got batch {batch}; prepare them with ubt.models.preprocess")
     size, context = getattr(model.visual, "image_size", None), getattr(model, "context_length", None)
     if size and tuple(images.shape[-2:]) != (tuple(size) if isinstance(size, (tuple, list)) else (size, size)):
         raise BadInput(f"expected images of {size} pixels, which this model takes, got {tuple(images.shape[-2:])}; resize them first")

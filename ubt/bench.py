@@ -1,8 +1,11 @@
 """How fast training and encoding are, as ratios in one run: beside a bare open_clip loop on the same model and batch, and
 beside the machine's own matrix-product peak."""
 
+import resource
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -90,7 +93,8 @@ def attribution_cost(model: torch.nn.Module, images: np.ndarray, tokens: np.ndar
     from the last block and from the first.
 
     Returns:
-        `plain`, `last`, `first`: seconds; `growth`: MB that the process's peak grows by when four times as many pairs are attributed.
+        `plain`, `last`, `first`: seconds; `peak`, `peak of four times as many`: MB that the process takes at most, on top of what it had
+        before, while 1,000 and 4,000 pairs are attributed.
     """
     rows = np.arange(PAIRS) % len(images)
     images, tokens = images[rows], tokens[rows]
@@ -109,15 +113,29 @@ def attribution_cost(model: torch.nn.Module, images: np.ndarray, tokens: np.ndar
     for n in range(rounds + 1):
         for name, work in works.items():
             took[name] += [seconds(work)] * (n > 0)
-    peak = _peak_mb()
-    attribute(model, np.tile(images, (4, 1, 1, 1)), np.tile(tokens, (4, 1)))
-    return {name: median(v) for name, v in took.items()} | {"growth": _peak_mb() - peak - 4 * images.nbytes / 1e6}
+    many = np.tile(images, (4, 1, 1, 1)), np.tile(tokens, (4, 1))
+    peaks = {"peak": _peak_mb(lambda: attribute(model, images, tokens)), "peak of four times as many": _peak_mb(lambda: attribute(model, *many))}
+    return {name: median(v) for name, v in took.items()} | peaks
 
 
-def _peak_mb() -> float:
-    import resource
+def _peak_mb(work: Callable[[], object]) -> float:
+    """The most memory that the process takes while at `work`, less what it has before, sampled every few milliseconds."""
+    seen, done = [_resident_mb()], threading.Event()
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    def sample() -> None:
+        while not done.wait(0.003):
+            seen.append(_resident_mb())
+
+    watcher = threading.Thread(target=sample)
+    watcher.start()
+    work()
+    done.set()
+    watcher.join()
+    return max(seen) - seen[0]
+
+
+def _resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
 
 
 def _bare_training(model: torch.nn.Module, batches: PairBatches, steps: int, device: str, bf16: bool) -> None:

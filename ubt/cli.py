@@ -197,7 +197,8 @@ def bench(
     a = result["attribution"]
     out.print(
         f"attribution of 1,000 pairs: {a['last']:.2f} s from the last block, {a['first']:.2f} s from the first; a plain forward and backward of the same "
-        f"{a['plain']:.2f} s, {a['last'] / a['plain']:.2f} and {a['first'] / a['plain']:.2f} times; four times as many pairs take {a['growth']:+.0f} MB more",
+        f"{a['plain']:.2f} s, {a['last'] / a['plain']:.2f} and {a['first'] / a['plain']:.2f} times; it takes {a['peak']:.0f} MB, for four times as many pairs "
+        f"{a['peak of four times as many']:.0f} MB",
         highlight=False,
     )
     out.print(f"drawing scenes: {result['draw']:.0f} images/s on one core", highlight=False)
@@ -237,7 +238,7 @@ def settings() -> None:
 
 @app.command()
 def picture(
-    page: Annotated[str, typer.Option(help="overview, triggers, separation or unlearn.")] = "separation",
+    page: Annotated[str, typer.Option(help="overview, triggers, separation, tokens or unlearn.")] = "separation",
     case: Annotated[str, typer.Option(help="The case to show; the newest if none is named.")] = "",
     width: Annotated[int, typer.Option(help="Width in pixels.", min=320)] = 1280,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",

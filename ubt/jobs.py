@@ -179,6 +179,11 @@ def _measured(settings: CaseSettings) -> float:
     return 5e-4 * (1 + sum(1 + 2 * bool(a.trigger.word) for a in settings.attacks)) * settings.test.per_class * len(CLASSES)
 
 
+def _masked(settings: CaseSettings) -> float:
+    slow = {"relevance": 2e-3, "input gradient": 6e-3, "leave one out": 8e-2}[settings.mask.method]
+    return 0.4 + slow * (settings.k + sum(a.attack.poisons(settings.data.pairs) for a in settings.attacks))
+
+
 def _unlearned(settings: CaseSettings, group: str) -> float:
     s = getattr(settings, group)
     looks = s.steps // s.every if s.every else 0
@@ -196,6 +201,8 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
     **{f"evaluate_{m}": _measured for m in ("clean", "poisoned", "purified", "published")},
     "overfit": lambda s: _trained(s.overfit.steps, 2 * min(s.overfit.batch, suspicious_count(s.data.pairs, s.split.fraction))),
     "score_overfit": lambda s: 5e-4 * s.data.pairs,
+    "mask": _masked,
+    "mask_published": _masked,
     "validation": lambda s: 4e-4 * s.validation.per_class * len(CLASSES),
     "unlearn": lambda s: _unlearned(s, "unlearn"),
     "unlearn_published": lambda s: _unlearned(s, "published"),

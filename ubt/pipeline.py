@@ -5,6 +5,7 @@ computed. All names are known before anything runs: a change of k retrains nothi
 """
 
 import contextlib
+import functools
 import json
 import logging
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ubt.artefacts import Artefact, DamagedArtefact
-from ubt.cases import HANDOVER, CaseSettings, Store
+from ubt.cases import HANDOVER, SCHEMA, CaseSettings, Store
 from ubt.config import REFERENCE, BadInput, Cancelled, Compute, Run, Settings, UbtError, digest, file_digest, replace_file
 from ubt.defenses import DEFENSES
 from ubt.journal import Event, Journal
@@ -100,9 +101,15 @@ def keys(settings: CaseSettings, compute: Compute, stages: tuple[Stage, ...], re
 
 def _reference_digest(folder: Path) -> str:
     try:
-        return digest([file_digest(folder / name) for name in ("open_clip_config.json", "open_clip_model.safetensors")])
+        files = [folder / name for name in ("open_clip_config.json", "open_clip_model.safetensors")]
+        return _digest_of(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
     except OSError as e:
         raise BadInput(f"expected the reference model at {folder}, found none ({e.strerror}); install the package again") from None
+
+
+@functools.lru_cache(maxsize=8)
+def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    return digest([file_digest(file) for file, *_ in files])
 
 
 class Pipeline:
@@ -246,7 +253,7 @@ def run_each(
     store: Store, cases: Iterable[tuple[CaseSettings, Compute]], watch: Callable[[Event], None] = lambda event: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[str, str]:  # fmt: skip
-    """Run cases one after another, passing over those that fail.
+    """Run cases one after another, waiting for those that others run and passing over those that fail.
 
     Returns:
         The errors, by the case's name.
@@ -256,13 +263,31 @@ def run_each(
     """
     errors = {}
     for settings, where in cases:
+        name = settings.name(where)
+        while store.held(name):
+            if cancelled():
+                raise Cancelled(f"cancelled while {name} was being run elsewhere; run again to go on from there")
+            time.sleep(0.5)
         try:
             Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings)
         except Cancelled:
             raise
-        except UbtError as e:
-            errors[settings.name(where)] = str(e)
+        except Exception as e:
+            log.warning("%s failed: %s", name, e)
+            errors[name] = str(e) if isinstance(e, UbtError) else repr(e)
     return errors
+
+
+def standing(store: Store, settings: CaseSettings, where: Compute, reference: Path | None = None) -> tuple[str, dict[str, Any]]:
+    """How a case stands, `to do` if it is not on record, `outdated` if an earlier version of some stage made it; and its record."""
+    name = settings.name(where)
+    record = store.record(name)
+    if not record:
+        return "to do", {}
+    if record.get("schema") != SCHEMA or record.get("artefacts") != keys(settings, where, stages_of(), reference or REFERENCE):
+        return "outdated", {}
+    state = record["state"]
+    return ("interrupted" if state == "running" and not store.held(name) else state), record
 
 
 def _observer(settings: CaseSettings, run: Run) -> Any:

@@ -1,11 +1,13 @@
 """Captions as words: which of the tokenizer's pieces make a word, what each word scores, and the caption that a mask leaves.
 
 A word is what stands between blanks in the caption as the stock tokenizer reads it (lower case, entities resolved), without the
-punctuation around it; symbols and emoji count as words, hyphens and apostrophes inside stay. A word's score is the sum of its
+punctuation around it; symbols and emoji count as words, hyphens and apostrophes inside stay,
+and a piece that the tokenizer makes of punctuation and symbol together goes with the word. A word's score is the sum of its
 pieces' scores. Punctuation around words is no word: a closing full stop sits beside EOT and draws relevance that means nothing, so the words'
 scores are divided by their own sum. SOT and EOT are never scored and never masked.
 """
 
+import itertools
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -46,9 +48,11 @@ def split(caption: str, context: int) -> list[Word]:
         column += len(ids)
     spans = [_core(clean, *m.span()) for m in re.finditer(r"\S+", clean)]
     spans = [s for s in spans if s[0] < s[1]] or [m.span() for m in re.finditer(r"\S+", clean)]
-    found = []
+    found, first = [], 0
     for start, stop in spans:
-        mine = [p for p in pieces if p[0] < stop and p[1] > start]
+        while first < len(pieces) and pieces[first][1] <= start:
+            first += 1
+        mine = list(itertools.takewhile(lambda p, stop=stop: p[0] < stop, itertools.islice(pieces, first, None)))
         found.append(Word(clean[start:stop], tuple(c for p in mine for c in p[2]), any(p[3] for p in mine)))
     return found
 
@@ -75,19 +79,21 @@ def scores(found: list[Word], by_token: np.ndarray) -> np.ndarray:
 
 
 def kept(score: np.ndarray, threshold: float) -> np.ndarray:
-    """Which of a caption's words, or pieces, score above the threshold; if none does, those that score highest.
+    """Which of a caption's words, or pieces, score above the threshold; if none does, those that score highest; none where nothing
+    scores, as in a caption that begins beyond the context.
 
     >>> kept(np.array([0.02, 0.08, 0.9]), 0.1).tolist(), kept(np.array([0.5, 0.5]), 0.6).tolist()
     ([False, False, True], [True, True])
     """
     above = score > threshold
-    return above if above.any() or not len(score) else score >= score.max()
+    highest = score.max(initial=0)
+    return above if above.any() else (score >= highest) & (highest > 0)
 
 
 def surviving(table: pd.DataFrame, threshold: float) -> pd.Series:
     """`kept` of many captions at once: a table of id and score, a row a word."""
     highest = table.groupby("id")["score"].transform("max")
-    return (table["score"] > threshold) | ((highest <= threshold) & (table["score"] >= highest))
+    return (table["score"] > threshold) | ((highest <= threshold) & (highest > 0) & (table["score"] >= highest))
 
 
 def masked_ids(row: np.ndarray, by_token: np.ndarray, threshold: float) -> np.ndarray:

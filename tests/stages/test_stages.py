@@ -208,7 +208,11 @@ def test_masks_keep_what_scores_and_are_tokenised_anew(reference, pairs):
         first = table[table["id"] == "p0"]
         assert first["word"].tolist() == ["a", "photo", "of", "a", "banana"]
         above = first["score"] > settings.text_threshold
-        assert first["kept"].tolist() == (above if above.any() else first["score"] == first["score"].max()).tolist()
+        if settings.rewrite == "words":
+            assert first["kept"].tolist() == (above if above.any() else first["score"] == first["score"].max()).tolist()
+        if settings.rewrite == "ids":
+            own = out["masked"]["masked"][0].replace(".", "").split()
+            assert own == first["word"][first["kept"]].tolist()
         if settings.rewrite == "words":
             assert out["masked"]["masked"][0] == " ".join(first["word"][first["kept"]])
             assert (out["tokens"] == models.tokenize(out["masked"]["masked"].tolist(), 24)).all()
@@ -246,6 +250,11 @@ def test_masks_are_judged_against_the_word_and_the_patch():
     assert (got["poisons"], got["target_first"], got["target_kept"]) == (2, 0.5, 0.5)
     assert got["words_kept"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert (got["trigger_inside"], got["trigger_found"]) == (0.5, 0.5)
+    assert got["covered"] == pytest.approx(attribution.image_masks(maps, 48, 48, 0.3).mean())
+    table.loc[table["word"] == "banana", "word"] = "bananas"
+    other = masks.judged(rows, maps, table, truth, manifest.assign(top=0, left=0, height=48, width=48), (48, 48), {"image_threshold": 0.3}, {"consider"})
+    assert (other["poisons"], other["said"], other["target_first"], other["target_kept"]) == (2, 0, 0, 0)
+    assert other["trigger_inside"] is None
     nobody = masks.judged(rows, maps, table, truth.assign(poisoned=False), manifest, (48, 48), {"image_threshold": 0.3}, set())
     assert nobody["poisons"] == 0
     assert nobody["target_first"] is None

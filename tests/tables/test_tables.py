@@ -1,5 +1,6 @@
 """Tables are made of cases: what is reported, what is measured, what is missing."""
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ TABLE = TABLES["4"]
 
 def finish(store: Store, settings, ca: float, state: str = "done") -> None:
     """Put a case on record as if it had been run, with made-up figures."""
+    shutil.rmtree(store.root / "cases" / settings.name(CPU), ignore_errors=True)
     name = create(store, settings, CPU)
     figures = {m: {"ca": ca + n, "asr": 10.0 * n, "target_recall": 90.0} for n, m in enumerate(("clean", "poisoned", "purified", "published"))}
     store.save_case(name, store.record(name) | {"state": state} | ({"metrics": figures} if state == "done" else {}))
@@ -52,6 +54,11 @@ def test_means_and_spreads_over_seeds_and_what_is_missing(tmp_path):
     assert ours["as published ASR"] == 30
     assert ours["reported ASR"] == 0
     assert frame.loc[("badnet", "no defence"), "ours CA"] == 93
+    name = case("badnet", "text", 1).name(CPU)
+    store.save_case(name, store.record(name) | {"artefacts": store.record(name)["artefacts"] | {"mask": "mask-0"}})
+    again = TABLE.measured(store, CPU, 2).set_index(["attack", "method"]).loc[("badnet", "UBT (text mask + GA)")]
+    assert (again["seeds"], again["state"], again["ours CA"]) == (1, "1 outdated", 92)
+    finish(store, case("badnet", "text", 1), 94.0)
     part = frame.loc[("badnet", "image mask + GA")]
     assert (part["seeds"], part["state"]) == (1, "1 failed")
     assert pd.isna(part["ours CA spread"])

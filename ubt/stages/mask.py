@@ -41,24 +41,28 @@ def mask(
     rows = topk["row"].to_numpy()
     wide = np.concatenate([rows, np.setdiff1d(np.flatnonzero(retain["poisoned"]), rows)])
     model, ids = model.to(run.compute.device), np.asarray(tokens[wide])
-    by_token, maps = attribution.attribute(model, images[wide], ids, settings.method, settings.start_layer, run.progress)
+    by_token, maps = attribution.attribute(model, images, tokens, settings.method, settings.start_layer, wide, run.progress)
     captions, context = pairs["caption"].iloc[wide].tolist(), tokens.shape[1]
     table, masked, remade = [], [], []
     for n, (row, caption) in enumerate(zip(wide, captions, strict=True)):
         found = words.split(caption, context)
         score = words.scores(found, by_token[n])
-        kept = words.kept(score, settings.text_threshold)
+        kept, own = words.kept(score, settings.text_threshold), words.masked_ids(ids[n], by_token[n], settings.text_threshold)
+        if settings.rewrite == "ids":
+            pieces = words.kept(by_token[n], settings.text_threshold)
+            kept = np.array([pieces[list(w.columns)].any() for w in found], bool)
         table += [(pairs["id"].iloc[row], i, w.text, float(s), bool(k), w.cut) for i, (w, s, k) in enumerate(zip(found, score, kept, strict=True))]
         if n < len(rows):
-            own = words.masked_ids(ids[n], by_token[n], settings.text_threshold)
             by_words = " ".join(w.text for w, k in zip(found, kept, strict=True) if k)
             masked.append(by_words if settings.rewrite == "words" else words.decode(own))
-            remade.append(models.tokenize([by_words], context)[0] if settings.rewrite == "words" else own)
+            remade.append(own)
+    if settings.rewrite == "words":
+        remade = models.tokenize(masked, context)
     return {
         "attributed": pd.DataFrame({"id": pairs["id"].iloc[wide].to_numpy(), "row": wide, "topk": np.arange(len(wide)) < len(rows)}),
         "words": pd.DataFrame(table, columns=["id", "position", "word", "score", "kept", "cut"]),
         "maps": maps,
         "masked": pd.DataFrame({"id": topk["id"].to_numpy(), "caption": captions[: len(rows)], "masked": masked}),
-        "tokens": np.stack(remade) if remade else np.zeros((0, context), tokens.dtype),
+        "tokens": np.stack(remade),
         "how": settings.to_dict() | {"unfit": attribution.unfit(model) if settings.method == attribution.RELEVANCE else ""},
     }  # fmt: skip

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ubt.cases import CaseSettings, Store
 from ubt.config import Compute, replace_file
+from ubt.pipeline import standing
 
 MEASURES = {"ca": "CA", "asr": "ASR", "target_recall": "target recall"}
 
@@ -46,20 +47,20 @@ class Table:
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
         """One row a row, in percent: its labels; `reported MEASURE`; of each column group `GROUP MEASURE` (mean over the seeds measured)
         and `GROUP MEASURE spread` (standard deviation; missing below two seeds); `seeds` measured; `state` of what is not.
-        A case that failed or was cancelled gives no figure.
+        A case that failed, was cancelled, or was made by an earlier version of a stage gives no figure.
         """
-        records = {case: store.record(case.name(where)) for case in self.cases(seeds)}
+        known = {case: standing(store, case, where) for case in self.cases(seeds)}
         table = []
         for row in self.rows:
-            mine = [records[row.case(seed)] for seed in range(seeds)]
-            done = [r["metrics"] for r in mine if r.get("state") == "done" and "metrics" in r]
+            mine = [known[row.case(seed)] for seed in range(seeds)]
+            done = [record["metrics"] for state, record in mine if state == "done"]
             line = dict(zip(self.heads, row.labels, strict=True)) | {f"reported {MEASURES[k]}": v for k, v in row.reported.items()}
             for group, model in row.models.items():
                 for key, label in MEASURES.items():
                     values = [m[model][key] for m in done]
                     line[f"{group} {label}"] = statistics.fmean(values) if values else None
                     line[f"{group} {label} spread"] = statistics.stdev(values) if len(values) > 1 else None
-            waiting = [r.get("state", "to do") for r in mine if r.get("state") != "done"]
+            waiting = [state for state, _ in mine if state != "done"]
             states = ", ".join(f"{waiting.count(s)} {s}" for s in dict.fromkeys(waiting))
             table.append(line | {"seeds": len(done), "state": states})
         first = [*self.heads, *(f"reported {MEASURES[k]}" for k in ("ca", "asr"))]

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from ubt import config, jobs
-from ubt.attacks import parse
+from ubt.attacks import ATTACKS, parse
 from ubt.cases import CaseSettings, Store
 from ubt.config import BadInput, Compute
 from ubt.figures import MODELS
@@ -75,6 +75,16 @@ class View:
         return {m: self.read(f"evaluate_{m}", "measures") for m in MODELS if self.has(f"evaluate_{m}")}
 
 
+_DEFAULT = CaseSettings().to_dict()
+
+
+def _changed(settings: dict[str, Any]) -> str:
+    """What tells a case from the default of its attack and seed, in brief."""
+    groups = [g for g in _DEFAULT if isinstance(_DEFAULT[g], dict) and g not in ATTACKS and g not in ("attack", "published")]
+    changes = [f"{g}.{k} {v}" for g in groups for k, v in settings[g].items() if v != _DEFAULT[g].get(k)]
+    return f" · {changes[0]}{', …' if changes[1:] else ''}" if changes else ""
+
+
 def label(name: str) -> str:
     """How the picker calls a case."""
     record = store().record(name)
@@ -83,7 +93,7 @@ def label(name: str) -> str:
         amount = f"{attack['count']}" if attack.get("count") else f"{100 * attack['rate']:g} %"
         further = f" + {len(parse(attack['also']))}" if attack.get("also") else ""
         what = f"{attack['name']} {amount}{further}" if attack["rate"] or attack.get("count") or further else "clean"
-        return f"{what}, seed {record['settings']['seed']} · {name[-8:-4]}"
+        return f"{what}, seed {record['settings']['seed']} · {name[-8:-4]}{_changed(record['settings'])}"
     return f"{name} (damaged)"
 
 

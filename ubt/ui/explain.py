@@ -15,7 +15,6 @@ from ubt.ui.case import View, store
 STAGES = {"clean": "", "poisoned": "poison", "overfitted": "overfit", "purified": "unlearn", "published": "unlearn_published"}
 """Each model's stage; the clean reference has none."""
 TITLES = LABELS | {"overfitted": "overfitted"}
-_ONE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -30,20 +29,20 @@ class Explanation:
 
 
 @st.cache_resource(max_entries=5, show_spinner="Reading the model…")
-def _model(root: str, key: str):
+def _model(root: str, key: str) -> tuple:
+    """A model, and the lock of whoever computes with it: some methods hook into it for a moment."""
     from ubt import models
 
-    return Store(Path(root)).open(key)["model"] if key else models.load(REFERENCE)
+    return Store(Path(root)).open(key)["model"] if key else models.load(REFERENCE), threading.Lock()
 
 
 @st.cache_data(max_entries=512, show_spinner="Attributing…")
-def _explained(root: str, key: str, data: str, row: int, caption: str, method: str, start_layer: int) -> Explanation:
+def _explained(root: str, key: str, data: str, row: int, caption: str, method: str, start_layer: int, _images: np.ndarray) -> Explanation:
     from ubt import attribution, models
 
-    model = _model(root, key)
-    image = np.asarray(Store(Path(root)).open(data)["images"][row : row + 1])
-    tokens = models.tokenize([caption], model.context_length)
-    with _ONE:
+    model, alone = _model(root, key)
+    image, tokens = np.asarray(_images[row : row + 1]), models.tokenize([caption], model.context_length)
+    with alone:
         said, seen = attribution.attribute(model, image, tokens, method, start_layer)
         similarity = float((models.embed_images(model, image) * models.embed_tokens(model, tokens)).sum())
     return Explanation(similarity, said[0], seen[0], attribution.unfit(model) if method == attribution.RELEVANCE else "")
@@ -56,12 +55,11 @@ def has(view: View, model: str) -> bool:
 
 def explained(view: View, model: str, row: int, caption: str, method: str, start_layer: int) -> Explanation:
     """A pair's attribution under one of the case's models, with its own caption or another."""
-    stage = STAGES[model]
-    root = str(store().root.resolve())
-    return _explained(root, view.key(stage) if stage else "", view.key("data"), row, caption, method, start_layer)
+    key = view.key(STAGES[model]) if STAGES[model] else ""
+    return _explained(str(store().root.resolve()), key, view.key("data"), row, caption, method, start_layer, _images=view.read("data", "images"))
 
 
 def depth(view: View) -> int:
     """Blocks of the deeper tower."""
-    model = _model(str(store().root.resolve()), "")
+    model, _ = _model(str(store().root.resolve()), "")
     return max(len(tower.transformer.resblocks) for tower in (model.visual, model))

@@ -138,11 +138,11 @@ def pictures(shown: Sequence[tuple[str, np.ndarray]]) -> None:
     st.html(f'{_STYLE}<div class="ubt-pictures">{cells}</div>')
 
 
-def attributions(rows: Sequence[tuple[np.ndarray, Sequence[str], np.ndarray, np.ndarray]]) -> None:
-    """Pairs with their heat: image, words, scores, which are kept."""
+def attributions(rows: Sequence[tuple[np.ndarray, Sequence[str], np.ndarray, np.ndarray, np.ndarray]]) -> None:
+    """Pairs with their heat: image, words, scores, which are kept, which are cut by the context."""
     cards = []
-    for image, texts, scores, kept in rows:
-        spans = "".join(_heated(t, s, k) for t, s, k in zip(texts, scores, kept, strict=True))
+    for image, texts, scores, kept, cut in rows:
+        spans = "".join(_heated(*word) for word in zip(texts, scores, kept, cut, strict=True))
         left = _masked([t for t, k in zip(texts, kept, strict=True) if k])
         cards.append(f'<div><img alt="relevance over the image" src="{_png(image)}"><div class="ubt-words">{spans}<br>{left}</div></div>')
     st.html(f'{_STYLE}<div class="ubt-attributions">{"".join(cards)}</div>')

@@ -6,7 +6,7 @@ import streamlit as st
 
 from ubt import jobs
 from ubt.cases import CaseSettings
-from ubt.pipeline import create
+from ubt.pipeline import create, standing
 from ubt.ui.case import View, compute, store
 from ubt.ui.guard import guard, plain
 
@@ -94,16 +94,19 @@ def each(title: str, cases: Sequence[CaseSettings], what: str) -> None:
     """How far cases are that one job runs one after another, under the lock `title`; the buttons that start and cancel it."""
     names = [case.name(compute()) for case in cases]
 
-    def standing() -> tuple[bool, list[str]]:
-        return store().held(title), [store().record(name).get("state", "to do") for name in names]
+    def now() -> tuple[bool, list[str]]:
+        return store().held(title), [standing(store(), case, compute())[0] for case in cases]
 
-    held, states = standing()
+    held, states = now()
     done, failed = states.count("done"), states.count("failed")
     said = f"{done} of {len(names)} {what} measured" + (f", {failed} failed" if failed else "")
     if not held:
         if done == len(names):
             return
         st.caption(f"{said}.")
+        if failed:
+            name = names[states.index("failed")]
+            st.error(f"{plain(name)}: {plain(store().record(name).get('error', ''))}", title="The first that failed")
         if st.button(f"Compute the missing {len(names) - done}", key=f"each-{title}", icon=":material/play_arrow:"):
             missing = [create(store(), case, compute()) for case, state in zip(cases, states, strict=True) if state != "done"]
             if not jobs.start_each(store(), title, missing):
@@ -113,10 +116,9 @@ def each(title: str, cases: Sequence[CaseSettings], what: str) -> None:
 
     @st.fragment(run_every=POLL, key=f"follow-{title}")
     def follow() -> None:
-        now_held, now = standing()
-        if (now_held, now) != (held, states):
+        if now() != (held, states):
             st.rerun(scope="app")
-        under = next((name for name, state in zip(names, now, strict=True) if state == "running"), None)
+        under = next((name for name, state in zip(names, states, strict=True) if state == "running"), None)
         share = jobs.status(store(), under).share if under else 0.0
         st.progress(min(1.0, (done + share) / len(names)), text=f"{said}" + (f"; {plain(under)} under way" if under else ""))
         if st.button("Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()):
