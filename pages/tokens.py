@@ -101,7 +101,7 @@ def one_pair() -> None:
             mask = above(heat, image_threshold)[0]
             html.pictures([
                 ("image", figures.enlarged(image)),
-                (f"relevance; outlined: above {image_threshold:g}, {html.percent(mask.mean())}", figures.overlay(image, heat[0], mask, opacity)),
+                (f"above {image_threshold:g}: {html.percent(mask.mean())}", figures.overlay(image, heat[0], mask, opacity)),
             ])  # fmt: skip
     notes = []
     if any(w.cut for w in words.split(caption, view.read("data", "tokens").shape[1])):

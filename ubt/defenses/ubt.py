@@ -59,6 +59,6 @@ STAGES: tuple[Stage, ...] = (
         "judge", "recall of the split, precision and AUROC of the selection, what the masks keep of word and trigger", "ubt.stages.evaluate:judge",
         {"truth": "attack.truth", "split": "split.split", "ranked": "select.ranked", "topk": "select.topk", "retain": "retain.retain",
          "manifest": "attack.manifest", "images": "data.images", **_JUDGED},
-        ("attacks",), "judge", version=3,
+        ("attacks",), "judge", version=4,
     ),
 )  # fmt: skip
