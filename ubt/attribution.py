@@ -143,16 +143,19 @@ def attribute(
     Returns:
         Text scores (pairs, context) and image maps (pairs, rows, columns), fp32. No warning where another method had to be taken.
     """
-    said, seen, device = [], [], next(model.parameters()).device
+    device = next(model.parameters()).device
     explain = leave_one_out if method == RELEVANCE and unfit(model) else METHODS[method]
     rows = np.arange(len(tokens)) if rows is None else rows
+    results = None
     for start in range(0, max(1, len(rows)), batch):
         some = rows[start : start + batch]
-        text, maps = explain(model, models.preprocess(images[some], device), torch.from_numpy(np.array(tokens[some])), start_layer, batch)
-        said.append(text.cpu().numpy())
-        seen.append(maps.cpu().numpy())
+        made = explain(model, models.preprocess(images[some], device), torch.from_numpy(np.array(tokens[some])), start_layer, batch)
+        if results is None:
+            results = tuple(np.empty((len(rows), *m.shape[1:]), np.float32) for m in made)
+        for whole, m in zip(results, made, strict=True):
+            whole[start : start + batch] = m.cpu().numpy()
         progress(min(start + batch, len(rows)), len(rows), {})
-    return np.concatenate(said), np.concatenate(seen)
+    return results
 
 
 def upsample(maps: np.ndarray, height: int, width: int) -> np.ndarray:

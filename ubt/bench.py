@@ -5,6 +5,8 @@ import resource
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -31,7 +33,7 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
         `train`, `encode`: `ours` and `bare` in pairs/s, their `ratio`, `peak_tflops` measured by a square product in the
         precision used, and `peak_share`, the share of it that ours reaches by counted operations; `draw`: scenes/s; `triggers`:
         seconds that each trigger takes on 256 images, as a share of what encoding them takes (the best of the rounds);
-        `attribution`: see `attribution_cost`.
+        `attribution`: see `attribution_cost`; `memory`: see `attribution_memory`.
     """
     count = max(batch * 4, 512)
     started = time.perf_counter()
@@ -75,7 +77,12 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
 
     rates = {name: median(v) for name, v in training.items()}
     result = {"attribution": attribution_cost(fresh["bare fp32"], pairs.images, tokens, rounds, seconds)}
-    result |= {"draw": draw, "triggers": stamps, "train": {"ours": rates["ours"], "bare": max(rates["bare fp32"], rates["bare bf16"])}}
+    result |= {
+        "memory": attribution_memory(compute.device),
+        "draw": draw,
+        "triggers": stamps,
+        "train": {"ours": rates["ours"], "bare": max(rates["bare fp32"], rates["bare bf16"])},
+    }
     result["encode"] = {name: median(v) for name, v in encoding.items()}
     flops = _operations(fresh["ours"], pairs.images[:batch], tokens[:batch])
     for name, precision in (("train", compute.precision), ("encode", "fp32")):
@@ -93,8 +100,7 @@ def attribution_cost(model: torch.nn.Module, images: np.ndarray, tokens: np.ndar
     from the last block and from the first.
 
     Returns:
-        `plain`, `last`, `first`: seconds; `peak`, `peak of four times as many`: MB that the process takes at most, on top of what it had
-        before, while 1,000 and 4,000 pairs are attributed.
+        `plain`, `last`, `first`: seconds.
     """
     rows = np.arange(PAIRS) % len(images)
     images, tokens = images[rows], tokens[rows]
@@ -113,13 +119,27 @@ def attribution_cost(model: torch.nn.Module, images: np.ndarray, tokens: np.ndar
     for n in range(rounds + 1):
         for name, work in works.items():
             took[name] += [seconds(work)] * (n > 0)
-    many = np.tile(images, (4, 1, 1, 1)), np.tile(tokens, (4, 1))
-    peaks = {"peak": _peak_mb(lambda: attribute(model, images, tokens)), "peak of four times as many": _peak_mb(lambda: attribute(model, *many))}
-    return {name: median(v) for name, v in took.items()} | peaks
+    return {name: median(v) for name, v in took.items()}
 
 
-def _peak_mb(work: Callable[[], object]) -> float:
-    """The most memory that the process takes while at `work`, less what it has before, sampled every few milliseconds."""
+def attribution_memory(device: str) -> dict[str, float]:
+    """MB that attributing 1,000 and 4,000 pairs takes at most, on top of what a process has that has attributed 64: on a GPU by torch's own
+    count, else by what the system gives a fresh process, looked at every few milliseconds."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as fresh:
+        return {f"{pairs:,}": fresh.submit(_peak_mb, device, pairs).result() for pairs in (PAIRS, 4 * PAIRS)}
+
+
+def _peak_mb(device: str, pairs: int, work: Callable = attribute) -> float:
+    model = models.create(models.SCENES_CLIP, 0).to(device)
+    images = np.zeros((pairs, scenes.SIZE, scenes.SIZE, 3), np.uint8)
+    images[:] = np.random.default_rng(0).integers(0, 256, images.shape[1:], np.uint8)
+    tokens = models.tokenize(["a photo of a banana."] * pairs, models.SCENES_CONTEXT)
+    work(model, images[:64], tokens[:64])
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work(model, images, tokens)
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
     seen, done = [_resident_mb()], threading.Event()
 
     def sample() -> None:
@@ -128,7 +148,7 @@ def _peak_mb(work: Callable[[], object]) -> float:
 
     watcher = threading.Thread(target=sample)
     watcher.start()
-    work()
+    work(model, images, tokens)
     done.set()
     watcher.join()
     return max(seen) - seen[0]
