@@ -37,7 +37,7 @@ settings = view.settings
 pairs, images = view.read("data", "pairs"), view.read("data", "images")
 attributed, how = view.read("mask", "attributed"), view.read("mask", "how")
 truth = view.read("attack", "truth").set_index("id")
-ids = pairs["id"].tolist()
+captions = dict(zip(pairs["id"], pairs["caption"], strict=True))
 position = {pair: n for n, pair in enumerate(attributed["id"])}
 if how["unfit"]:
     st.info(f"No attention relevance for this model: {plain(how['unfit'])}. Tokens and patches were left out one at a time instead.")
@@ -49,13 +49,12 @@ def pick() -> str:
     """The pair to look at: of D_topk or another flagged one, or the one that another page or the address names."""
     asked, state = st.query_params.get("pair"), st.session_state
     if "pair" not in state:
-        state["pair"] = asked if asked in truth.index else attributed["id"].iloc[0]
+        state["pair"] = asked
+    if state["pair"] not in captions:
+        state["pair"] = attributed["id"].iloc[0]
     options = list(dict.fromkeys([*attributed["id"], state["pair"]]))
-    if state["pair"] not in truth.index:
-        state["pair"] = options[0]
     rank = {pair: f"D_topk {n + 1}" if attributed["topk"].iloc[n] else "flagged" for pair, n in position.items()}
-    caption = dict(zip(ids, pairs["caption"], strict=True))
-    chosen = st.selectbox("Pair", options, key="pair", format_func=lambda p: f"{rank.get(p, 'not flagged')} · {caption.get(p, '')[:90]} · {p}")
+    chosen = st.selectbox("Pair", options, key="pair", format_func=lambda p: f"{rank.get(p, 'not flagged')} · {captions[p][:90]} · {p}")
     st.query_params["pair"] = chosen
     return chosen
 
@@ -64,8 +63,8 @@ def pick() -> str:
 @guard()
 def one_pair() -> None:
     pair = pick()
-    row = ids.index(pair)
-    own = pairs["caption"].iloc[row]
+    row = pairs.index[pairs["id"] == pair][0]
+    own = captions[pair]
     first, second, third = st.columns(3)
     text_threshold = first.slider("Text threshold: share of relevance", 0.0, 1.0, how["text_threshold"], 0.01, key="text", bind="query-params")
     image_threshold = second.slider("Image threshold: relevance, 0 to 1", 0.0, 1.0, how["image_threshold"], 0.01, key="image", bind="query-params")

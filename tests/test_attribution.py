@@ -121,7 +121,7 @@ def test_leaving_out_is_what_the_similarity_loses(reference):
     whole, lost = float(image @ models.encode_text(reference, tokens)[0].detach()), []
     for i in range(1, row.index(49407)):
         without = torch.tensor([[*row[:i], *row[i + 1 :], 0]])
-        lost.append(max(0.0, whole - float(image @ models.encode_text(reference, without)[0])))
+        lost.append(max(0.0, whole - float(image @ models.encode_text(reference, without)[0].detach())))
     assert np.abs(said[0, 1 : len(lost) + 1].numpy() - np.array(lost) / sum(lost)).max() <= 1e-4
     lost, text = [], models.encode_text(reference, tokens)[0].detach()
     for patch in range(36):

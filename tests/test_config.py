@@ -25,7 +25,8 @@ def test_settings_survive_json(preset):
         ("poison.nosuch", 1, "unknown setting"),
         ("nosuch.lr", 1, "unknown setting"),
         ("split", 1, "group of settings"),
-        ("unlearn.masked", "perhaps", "type bool"),
+        ("overfit.regularise", "perhaps", "type bool"),
+        ("unlearn.masked", "perhaps", "one of text, image, image and text, none"),
         ("badnet.pattern", "stripes", "checkerboard, noise"),
     ],
 )
@@ -35,8 +36,8 @@ def test_bad_settings_say_what_was_expected(name, value, says):
 
 
 def test_text_is_read_as_the_fields_type():
-    s = CaseSettings().with_values({"unlearn.masked": "false", "poison.lr": "1e-3", "select.k": "7"})
-    assert (s.unlearn.masked, s.poison.lr, s.select.k) == (False, 1e-3, 7)
+    s = CaseSettings().with_values({"overfit.regularise": "false", "poison.lr": "1e-3", "select.k": "7"})
+    assert (s.overfit.regularise, s.poison.lr, s.select.k) == (False, 1e-3, 7)
 
 
 def test_unknown_preset_and_device():

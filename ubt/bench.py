@@ -149,6 +149,7 @@ def _peak_mb(device: str, pairs: int, work: Callable = attribute) -> float:
     watcher = threading.Thread(target=sample)
     watcher.start()
     work(model, images, tokens)
+    seen.append(_resident_mb())
     done.set()
     watcher.join()
     return max(seen) - seen[0]

@@ -28,7 +28,7 @@ def judged(
     planted = manifest.set_index("id")
     spoken = dict(tuple(words.groupby("id", sort=False)))
     said, covered, inside, kept, first, target_kept = 0, [], [], [], [], []
-    poisons = np.flatnonzero(truth.loc[attributed["row"], "poisoned"].to_numpy())
+    poisons = np.flatnonzero(truth.loc[attributed["row"], "poisoned"].to_numpy() & attributed["id"].isin(planted.index).to_numpy())
     for n in poisons:
         pair = attributed["id"].iloc[n]
         top, left, height, width = planted.loc[pair, ["top", "left", "height", "width"]]
