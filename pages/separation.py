@@ -108,9 +108,9 @@ def explore() -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             caption = {pairs["id"].iloc[r]: f"{rank[r]}. {pairs['caption'].iloc[r][:90]}" for r in rows}
             pair = st.selectbox("One of them", list(caption), format_func=caption.get, key=f"carry-{view.name}")
-            if st.button("Look at its words and patches", icon=":material/arrow_forward:", key="carry"):
-                st.session_state["pair"] = pair
-                st.switch_page("pages/tokens.py", query_params={"case": view.name, "pair": pair})
+            st.page_link(
+                "pages/tokens.py", label="Look at its words and patches", icon=":material/arrow_forward:", query_params={"case": view.name, "pair": pair}
+            )
 
 
 explore()

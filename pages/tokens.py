@@ -55,7 +55,8 @@ def pick() -> str:
     options = list(dict.fromkeys([*attributed["id"], state["pair"]]))
     rank = {pair: f"D_topk {n + 1}" if attributed["topk"].iloc[n] else "flagged" for pair, n in position.items()}
     chosen = st.selectbox("Pair", options, key="pair", format_func=lambda p: f"{rank.get(p, 'not flagged')} · {captions[p][:90]} · {p}")
-    st.query_params["pair"] = chosen
+    if asked != chosen:
+        st.query_params["pair"] = chosen
     return chosen
 
 

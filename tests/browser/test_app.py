@@ -184,7 +184,7 @@ def test_the_trigger_lab_redraws_exports_and_starts_a_case(store, tab, tmp_path)
 def test_words_and_patches_move_with_caption_and_threshold_and_are_exported(full, tab, tmp_path, tiny_case):
     with served(full.root, tmp_path / "log") as address:
         tab.goto(f"{address}/separation?case={tiny_case.name}")
-        press(tab, "Look at its words and patches")
+        tab.get_by_role("link", name="Look at its words and patches").click()
         tab.get_by_role("heading", level=1, name="Tokens").wait_for()
         tab.locator(".ubt-pictures img").first.wait_for()
         settle(tab)
