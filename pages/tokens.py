@@ -162,9 +162,7 @@ def _judged(chosen: pd.DataFrame, its: np.ndarray, part: pd.DataFrame, image_thr
     from ubt.evaluation import masks
 
     keys = {p.trigger.word for p in settings.attacks}
-    got = masks.judged(
-        chosen, its, part, view.read("attack", "truth"), view.read("attack", "manifest"), images.shape[1:3], {"image_threshold": image_threshold}, keys
-    )
+    got = masks.judged(chosen, its, part, view.read("attack", "truth"), view.read("attack", "manifest"), images.shape[1:3], image_threshold, keys)
     names = {
         "target_first": "poisons whose target scores highest", "target_kept": "poisons that keep the target",
         "trigger_inside": "trigger's pixels that are kept",

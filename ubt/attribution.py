@@ -59,8 +59,7 @@ def relevance(model: torch.nn.Module, images: torch.Tensor, tokens: torch.Tensor
         return leave_one_out(model, images, tokens, start_layer, batch)
 
     def explain(pixels, ids):
-        image, image_attention = _image(model.visual, pixels, start_layer)
-        text, text_attention = _text(model, ids, start_layer)
+        image, text, image_attention, text_attention = explicit_forward(model, pixels, ids, start_layer)
         logit = (model.logit_scale.exp() * (image * text).sum(-1)).sum()
         gradients = torch.autograd.grad(logit, [*image_attention, *text_attention])
         n = len(image_attention)
@@ -230,6 +229,8 @@ def _grid(model: torch.nn.Module, pixels: torch.Tensor) -> tuple[int, int]:
 def _through(blocks: torch.nn.ModuleList, x: torch.Tensor, mask: torch.Tensor | None, start: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
     start, kept = max(0, start + len(blocks)) if start < 0 else min(start, len(blocks) - 1), []
     for i, block in enumerate(blocks):
+        if i == start:
+            x = x.detach().requires_grad_()  # so that the attention has a gradient whether or not the weights do
         with torch.set_grad_enabled(i >= start):
             attended, weights = models.attention(block.attn, block.ln_1(x), mask)
             x = x + block.ls_1(attended)

@@ -210,8 +210,6 @@ def attention(a: torch.nn.MultiheadAttention, x: torch.Tensor, attn_mask: torch.
     if attn_mask is not None:
         scores = scores + attn_mask.to(scores.dtype)
     weights = scores.softmax(-1)
-    if torch.is_grad_enabled() and not weights.requires_grad:
-        weights.requires_grad_()
     out = (weights @ v).transpose(1, 2).reshape(batch, length, width)
     return F.linear(out, a.out_proj.weight, a.out_proj.bias), weights
 

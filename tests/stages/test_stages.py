@@ -246,16 +246,16 @@ def test_masks_are_judged_against_the_word_and_the_patch():
     table = pd.DataFrame(spoken, columns=["id", "position", "word", "score", "kept"])
     truth = pd.DataFrame({"id": ["a", "b"], "poisoned": True})
     manifest = pd.DataFrame({"id": ["a", "b"], "target": "banana", "top": 40, "left": 40, "height": 7, "width": 7})
-    got = masks.judged(rows, maps, table, truth, manifest, (48, 48), {"image_threshold": 0.3}, {"consider"})
+    got = masks.judged(rows, maps, table, truth, manifest, (48, 48), 0.3, {"consider"})
     assert (got["poisons"], got["target_first"], got["target_kept"]) == (2, 0.5, 0.5)
     assert got["words_kept"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert (got["trigger_inside"], got["trigger_found"]) == (0.5, 0.5)
     assert got["covered"] == pytest.approx(attribution.image_masks(maps, 48, 48, 0.3).mean())
     table.loc[table["word"] == "banana", "word"] = "bananas"
-    other = masks.judged(rows, maps, table, truth, manifest.assign(top=0, left=0, height=48, width=48), (48, 48), {"image_threshold": 0.3}, {"consider"})
+    other = masks.judged(rows, maps, table, truth, manifest.assign(top=0, left=0, height=48, width=48), (48, 48), 0.3, {"consider"})
     assert (other["poisons"], other["said"], other["target_first"], other["target_kept"]) == (2, 0, 0, 0)
     assert other["trigger_inside"] is None
-    nobody = masks.judged(rows, maps, table, truth.assign(poisoned=False), manifest, (48, 48), {"image_threshold": 0.3}, set())
+    nobody = masks.judged(rows, maps, table, truth.assign(poisoned=False), manifest, (48, 48), 0.3, set())
     assert nobody["poisons"] == 0
     assert nobody["target_first"] is None
 

@@ -7,14 +7,14 @@ import pandas as pd
 
 
 def judged(
-    attributed: pd.DataFrame, maps: np.ndarray, words: pd.DataFrame, truth: pd.DataFrame, manifest: pd.DataFrame, size: tuple[int, int], how: dict,
-    keys: set[str],
+    attributed: pd.DataFrame, maps: np.ndarray, words: pd.DataFrame, truth: pd.DataFrame, manifest: pd.DataFrame, size: tuple[int, int],
+    threshold: float, keys: set[str],
 ) -> dict:  # fmt: skip
     """Of the poisons among some attributed pairs.
 
     Args:
         attributed, maps: pairs and their maps as `ubt.stages.mask` gives them. size: height and width of images in pixels.
-        how: the masks' settings. keys: words that attacks put into captions as their trigger; they do not count against the target.
+        threshold: of the image masks. keys: words that attacks put into captions as their trigger; they do not count against the target.
 
     Returns:
         `poisons`: how many, and how many of them have the target among their words (`said`); `words_kept`: mean share of a caption's
@@ -32,7 +32,7 @@ def judged(
     for n in poisons:
         pair = attributed["id"].iloc[n]
         top, left, height, width = planted.loc[pair, ["top", "left", "height", "width"]]
-        mask = image_masks(maps[n : n + 1], *size, how["image_threshold"])[0]
+        mask = image_masks(maps[n : n + 1], *size, threshold)[0]
         covered.append(mask.mean())
         if 0 < height * width < mask.size:
             inside.append(mask[top : top + height, left : left + width].mean())

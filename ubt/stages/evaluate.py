@@ -113,7 +113,9 @@ def judge(
     keys, chosen = {p.trigger.word for p in settings["attacks"]}, {"topk": attributed["topk"].to_numpy(), "attributed": np.ones(len(attributed), bool)}
 
     def judged(words, maps):
-        return {n: masks.judged(attributed[rows], maps[rows], words, truth, manifest, images.shape[1:3], how, keys) for n, rows in chosen.items()}
+        return {
+            n: masks.judged(attributed[rows], maps[rows], words, truth, manifest, images.shape[1:3], how["image_threshold"], keys) for n, rows in chosen.items()
+        }
 
     return {
         "detection": {
