@@ -1,18 +1,26 @@
 """Separation: does the backdoor separate from the clean pairs, under which model, and what do the thresholds catch?"""
 
+from typing import Any
+
 import numpy as np
 import streamlit as st
 
-from ubt.evaluation.detection import caught, otsu
+from ubt.columns import frame
+from ubt.evaluation.detection import Caught, auroc, caught, curves, otsu
+from ubt.figures import curves as drawn
 from ubt.figures import similarity
 from ubt.stages.split import suspicious_count
-from ubt.ui import html
+from ubt.ui import html, pairs, selection
 from ubt.ui.case import make
 from ubt.ui.guard import guard
 from ubt.ui.navigation import current
 from ubt.ui.panel import missing, no_case
+from ubt.ui.papers import paper_figures
 
-MODELS = {"score": "Clean reference", "score_poisoned": "Poisoned model (M_bd)", "score_overfit": "Overfitted model"}
+MODELS = {
+    "similarity_reference": ("score", "Clean reference"), "similarity_poisoned": ("score_poisoned", "Poisoned model (M_bd)"),
+    "similarity_overfit": ("score_overfit", "Overfitted model"),
+}  # fmt: skip
 GRID = 24
 
 view = current()
@@ -21,96 +29,177 @@ st.caption(
     "Cosine similarity of every image with its own caption. Poisons fit their captions badly under the clean reference, well under the poisoned model, and "
     "best under the overfitted one, where the rest of the suspicious pairs stay behind."
 )
-if view is None:
-    no_case()
-    st.stop()
-if not view.has("score"):
-    missing(view, "score", "The pairs have not been scored yet.")
-    st.stop()
-
-scores = {stage: view.read(stage, "similarity")["similarity"].to_numpy() for stage in MODELS if view.has(stage)}
-truth = view.read("attack", "truth")["poisoned"].to_numpy()
-pairs = view.read("data", "pairs")
-settings = view.settings
-gap = 0.5
-if "score_overfit" in scores:
-    suspicious = caught(scores["score"], None, suspicious_count(len(pairs), settings.split.fraction), 0, 0).suspicious
-    gap = round(otsu(scores["score_overfit"][suspicious]), 2)
 
 
 @st.fragment
 @guard()
 def explore() -> None:
+    known = pairs.known(view)
+    ready, settings, total = pairs.prepared(view, known), view.settings, len(known["id"])
+    lab, overfit = "poisoned" in known, known.get("similarity_overfit")
+    reveal = lab and st.session_state.get("reveal", True)
+    picked = selection.bar(view, known, reveal)
+    found = pairs.mixture(view, known)
+
     left, middle, right = st.columns(3)
     percent = left.slider(
-        "Suspicious fraction: share of D, %", 0.5, 50.0, 100 * settings.split.fraction, 0.5, key=f"fraction-{view.name}",
+        "Suspicious fraction: share of D, %", 0.5, 50.0, 100 * settings.split.fraction, 0.5, key="fraction", bind="query-params",
         help="The pairs of lowest similarity under the clean reference are D_susp",
     )  # fmt: skip
+    start = 0.5 if overfit is None else min(1.0, round(found.threshold if found else _gap(), 2))
     threshold = middle.slider(
-        "Threshold on the overfitted similarity", -1.0, 1.0, gap, 0.01, key=f"threshold-{view.name}", disabled="score_overfit" not in scores,
-        help="Pairs of D_susp from it on count as flagged. It starts in the widest gap between two groups, found without the truth",
+        "Threshold on the overfitted similarity", -1.0, 1.0, start, 0.01, key="threshold", bind="query-params", disabled=overfit is None,
+        help="Pairs of D_susp from it on count as flagged. It starts where a pair is as probably poisoned as not, found without the truth",
     )  # fmt: skip
-    size = suspicious_count(len(pairs), percent / 100)
+    size = suspicious_count(total, percent / 100)
     k = right.slider(
-        "k: size of D_topk", 2, max(3, min(200, size)), min(settings.k, max(3, size)), key=f"k-{view.name}", disabled="score_overfit" not in scores,
+        "k: size of D_topk", 2, max(3, min(200, size)), min(settings.k, max(3, size)), key="k", bind="query-params", disabled=overfit is None,
         help="The k pairs of D_susp most similar under the overfitted model",
     )  # fmt: skip
     with st.container(horizontal=True):
-        reveal = st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
+        if lab:
+            reveal = st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
         inside = st.toggle("D_susp only", False, key="inside", persist_state="session", help="Histograms of the suspicious pairs alone")
     as_run = (percent, k) == (100 * settings.split.fraction, settings.k)
     topk = view.read("select", "topk") if as_run and view.has("select") else None
     group = {} if topk is None or topk["group"].max() == 0 else dict(zip(topk["row"], topk["group"], strict=True))
-    result = caught(scores["score"], scores.get("score_overfit"), size, threshold, k, None if topk is None else topk["row"].to_numpy())
-    shown = result.suspicious if inside else np.ones(len(pairs), bool)
-    lines = {"score": (result.cut, "D_susp", "left"), "score_overfit": (threshold, "flagged", "right")}
-    for column, (stage, title) in zip(st.columns(3), MODELS.items(), strict=True):
-        with column:
-            st.markdown(f"**{title}**")
-            if stage in scores:
-                figure = similarity.histogram(scores[stage][shown], truth[shown] if reveal else None, lines.get(stage))
-                st.plotly_chart(figure, key=f"chart-{stage}", config={"displayModeBar": False}, alt=f"Similarity histogram, {title}")
-            else:
-                missing(view, stage, "Not scored yet.", offer=stage == next(s for s in MODELS if s not in scores))
-
-    names = {
-        "D_susp": f"D_susp: lowest {percent:g} %",
-        "flagged": f"flagged: {threshold:.2f} and more",
-        "D_topk": f"D_topk: first {k}" + (" of each group" if group else ""),
-    }
-    rows = [
-        [names[name], f"{c['pairs']:,}", f"{c['poisoned']:,}", html.percent(c["precision"]), html.percent(c["recall"])]
-        for name, c in result.counts(truth).items()
-    ]  # fmt: skip
-    columns = ["", "pairs", "poisoned", "precision", "recall of all poisons"]
-    html.table(columns if reveal else columns[:2], rows if reveal else [r[:2] for r in rows])
+    result = caught(
+        known["similarity_reference"], overfit, size, threshold, k, None if topk is None else topk["row"].to_numpy(),
+        ready["similarity_reference"], ready.get("similarity_overfit"),
+    )  # fmt: skip
+    _histograms(known, ready, result, threshold, result.suspicious if inside else None, picked, reveal)
+    _counts(known, result, found, {"fraction": percent, "threshold": threshold, "k": k, "grouped": bool(group)}, reveal)
     if not as_run:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(
                 f"Read off the cached scores: the overfitted model was trained with {100 * settings.split.fraction:g} % and unlearning used k = {settings.k}."
             )
-            if st.button("Make a case with these", key="as-case", icon=":material/content_copy:"):
-                with guard():
-                    make(settings.with_values({"split.fraction": percent / 100, "select.k": k}), run=False)
-                    st.switch_page("pages/overview.py")
-    if "score_overfit" not in scores:
-        return
+            if not view.given and st.button("Make a case with these", key="as-case", icon=":material/content_copy:"):
+                make(settings.with_values({"split.fraction": percent / 100, "select.k": k}), run=False)
+                st.toast("The case is on record; it is the one in view now.")
+                st.rerun(scope="app")
+    if picked.rule:
+        st.subheader("The selection")
+        selection.listing(view, known, picked, reveal)
+    if overfit is not None:
+        _topk(known, result, group, k, picked, reveal)
+        if lab and reveal:
+            _curves(known, result, threshold)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _widest_gap(key: str, _scores: np.ndarray) -> float:
+    return otsu(_scores)
+
+
+def _gap() -> float:
+    known = pairs.known(view)
+    scores = known["similarity_overfit"][known.get("suspicious", np.ones(len(known["id"]), bool))]
+    scores = scores[np.isfinite(scores)]
+    return _widest_gap(view.key("score_overfit"), scores) if len(scores) > 1 else 0.5
+
+
+def _histograms(
+    known: dict[str, Any], ready: dict[str, np.ndarray], result: Caught, threshold: float, among: np.ndarray | None, picked: selection.Picked, reveal: bool
+) -> None:
+    lines = {"similarity_reference": (result.cut, "D_susp", "left"), "similarity_overfit": (threshold, "flagged", "right")}
+    for column, (name, (stage, title)) in zip(st.columns(3), MODELS.items(), strict=True):
+        with column:
+            st.markdown(f"**{title}**")
+            if name not in known:
+                missing(view, stage, "Not scored yet.", offer=name == next(n for n in MODELS if n not in known))
+                continue
+            figure = similarity.histogram(
+                ready[f"bins_{name}"], known["poisoned"] if reveal else None, lines.get(name), among=among, selected=picked.rows
+            )  # fmt: skip
+            st.plotly_chart(figure, key=f"chart-{name}", config={"displayModeBar": False}, alt=f"Similarity histogram, {title}")
+            if unscored := int((ready[f"bins_{name}"] == 255).sum()):
+                st.caption(f"{unscored:,} pairs have no score and are not shown.")
+    selection.listen({f"chart-{name}": name for name in MODELS if name in known}, known)
+
+
+def _counts(known: dict[str, Any], result: Caught, found: Any, chosen: dict[str, Any], reveal: bool) -> None:
+    names = {
+        "D_susp": f"D_susp: lowest {chosen['fraction']:g} %",
+        "flagged": f"flagged: {chosen['threshold']:.2f} and more",
+        "D_topk": f"D_topk: first {chosen['k']}" + (" of each group" if chosen["grouped"] else ""),
+    }
+    columns = ["", "pairs"]
+    rows = [[names[name], f"{int(mask.sum()):,}"] for name, mask in result.chosen.items()]
+    if found:
+        columns.append("estimated precision, without labels")
+        for row, mask in zip(rows, result.chosen.values(), strict=True):
+            row.append(html.percent(found.precision(known["similarity_overfit"][mask])))
+    if reveal:
+        columns += ["poisoned", "precision", "recall of all poisons"]
+        for row, c in zip(rows, result.counts(known["poisoned"]).values(), strict=True):
+            row += [f"{c['poisoned']:,}", html.percent(c["precision"]), html.percent(c["recall"])]
+    html.table(columns, rows)
+
+
+def _topk(known: dict[str, Any], result: Caught, group: dict[int, int], k: int, picked: selection.Picked, reveal: bool) -> None:
     st.subheader("D_topk: the pairs of D_susp most similar under the overfitted model")
-    rows = result.ranked[np.isin(result.ranked, np.flatnonzero(result.chosen["D_topk"]))][:GRID]
-    rank = {row: n for n, row in enumerate(result.ranked, 1)}
-    said = [f"{rank[r]}. similarity {scores['score_overfit'][r]:.3f}" + (f", group {group[r] + 1}" if group else "") for r in rows]
+    chosen = result.ranked[result.chosen["D_topk"][result.ranked]]
+    rows = chosen[:GRID]
+    place = {row: n for n, row in enumerate(result.ranked[: 50 * GRID], 1)}
+    said = [
+        (f"{place[r]}. " if r in place else "") + f"similarity {known['similarity_overfit'][r]:.3f}" + (f", group {group[r] + 1}" if group else "")
+        for r in rows
+    ]
     if group:
         st.caption(f"{max(group.values()) + 1} groups of captions hold together, each perhaps a backdoor of its own; each gives its first {k}.")
-    html.grid(view.read("data", "images")[rows], pairs["caption"].iloc[rows], said, truth[rows] if reveal else None)
-    if (count := int(result.chosen["D_topk"].sum())) > GRID:
-        st.caption(f"The first {GRID} of {count}.")
-    if view.has("mask") and len(rows):
+    selection.cards(view, known, rows, said, reveal, picked.rows)
+    if len(chosen) > GRID:
+        st.caption(f"The first {GRID} of {len(chosen)}.")
+    if len(rows):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            caption = {pairs["id"].iloc[r]: f"{rank[r]}. {pairs['caption'].iloc[r][:90]}" for r in rows}
+            some = frame(known, rows, ["id", "caption"])
+            caption = {i: f"{n}. {c[:90]}" for n, (i, c) in enumerate(zip(some["id"], some["caption"], strict=True), 1)}
             pair = st.selectbox("One of them", list(caption), format_func=caption.get, key=f"carry-{view.name}")
-            st.page_link(
-                "pages/tokens.py", label="Look at its words and patches", icon=":material/arrow_forward:", query_params={"case": view.name, "pair": pair}
-            )
+            for page, label in (("tokens", "Look at its words and patches"), ("neighbours", "Look at its neighbours")):
+                if page == "neighbours" or view.has("mask"):
+                    query = {"case": view.name, "pair": pair}
+                    st.page_link(f"pages/{page}.py", label=label, icon=":material/arrow_forward:", query_params=query)
 
 
-explore()
+@st.cache_data(max_entries=4, show_spinner=False)
+def _judged(keys: tuple, _known: dict[str, Any]) -> tuple[dict[str, dict], dict[str, float | None]]:
+    truth, found, area = _known["poisoned"], {}, {}
+    among = {"reference, in D": None, "M_bd, in D": None, "overfitted, in D_susp": _known.get("suspicious")}
+    for (name, part), column, sign in zip(among.items(), MODELS, (-1, 1, 1), strict=True):
+        if column not in _known:
+            continue
+        rows = np.flatnonzero(np.isfinite(_known[column]) & (True if part is None else part))
+        found[name], area[name] = curves(sign * _known[column][rows], truth[rows]), auroc(sign * _known[column][rows], truth[rows])
+    return found, area
+
+
+def _curves(known: dict[str, Any], result: Caught, threshold: float) -> None:
+    with st.expander("ROC and precision-recall (with the ground truth)"):
+        found, area = _judged(tuple(view.key(s) for s, _ in MODELS.values() if view.has(s)), known)
+        if not any(found.values()):
+            st.info("The case has no poisons, or nothing but poisons: there is no curve to draw.")
+            return
+        counts = result.counts(known["poisoned"])["flagged"]
+        pool = known.get("suspicious", result.suspicious)
+        at = {}
+        if counts["precision"] is not None and (held := int((pool & known["poisoned"]).sum())) and pool.sum() > held:
+            flagged = pool & (known["similarity_overfit"] >= threshold)
+            hit, wrong = int((flagged & known["poisoned"]).sum()), int((flagged & ~known["poisoned"]).sum())
+            at["pr"] = {"overfitted, in D_susp": (hit / held, hit / max(1, hit + wrong))}
+            at["roc"] = {"overfitted, in D_susp": (wrong / (pool.sum() - held), hit / held)}
+        for column, kind, title in zip(st.columns(2), ("roc", "pr"), ("ROC", "Precision-recall"), strict=True):
+            column.plotly_chart(drawn.curve(kind, found, at.get(kind)), key=f"curve-{kind}", config={"displayModeBar": False}, alt=title)
+        st.caption(
+            "AUROC: " + "; ".join(f"{name} {value:.4f}" for name, value in area.items() if value is not None) + ". Low reference similarity is suspicious."
+        )
+
+
+if view is None:
+    no_case()
+elif not view.has("score"):
+    missing(view, "score", "The pairs have not been scored yet.")
+else:
+    explore()
+st.divider()
+paper_figures()

@@ -155,6 +155,19 @@ def test_nothing_of_a_job_is_in_the_record_of_another(tmp_path):
     assert json.dumps(store.record(b)) == before
 
 
+def test_several_cases_up_to_a_stage(tmp_path):
+    store = Store(tmp_path)
+    names = [create(store, tiny(seed=seed), CPU) for seed in (1, 2)]
+    with pytest.raises(BadInput, match="unknown stage 'nosuch'"):
+        jobs.start_each(store, "figure-x", names, "nosuch")
+    assert jobs.start_each(store, "figure-x", names, "attack")
+    wait(store, names[1], lambda s: s.state == "partial")
+    for name in names:
+        assert jobs.status(store, name).finished == ("attack",)
+        assert jobs.status(store, name, "attack").share == 1
+        assert jobs.status(store, name).share < 1
+
+
 def test_several_cases_in_one_process(tmp_path):
     """One of them fails; cancelled, it stops and says nothing wrong; started again, it goes on."""
     store = Store(tmp_path)

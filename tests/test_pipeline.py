@@ -18,7 +18,7 @@ from ubt.cases import Store
 from ubt.config import REFERENCE, BadInput, Cancelled, UbtError
 from ubt.data.scenes import CLASSES, prompts
 from ubt.data.scenes.captions import TEMPLATES, from_template
-from ubt.pipeline import Pipeline, keys, stages_of
+from ubt.pipeline import Pipeline, create, keys, run_each, stages_of, standing, upto
 
 
 def computed(store, settings, **kwargs) -> list[str]:
@@ -48,6 +48,46 @@ def test_running_a_few_stages_of_a_finished_case_forgets_nothing(tiny_store, tin
     Pipeline(tiny_store, CPU).run(tiny(), stages_of()[:3])
     after = tiny_store.record(tiny_case.name)
     assert {k: after[k] for k in ("artefacts", "metrics", "state")} == {k: before[k] for k in ("artefacts", "metrics", "state")}
+
+
+def test_running_a_few_stages_of_an_outdated_case_does_not_pass_its_old_figures_off_as_new(tmp_path):
+    store = Store(tmp_path)
+    name = create(store, tiny(), CPU)
+    record = store.record(name)
+    store.save_case(name, record | {"state": "done", "metrics": {}, "artefacts": record["artefacts"] | {"mask": "mask-0"}})
+    assert standing(store, tiny(), CPU)[0] == "outdated"
+    Pipeline(store, CPU).run(tiny(), upto("attack", stages_of()))
+    assert standing(store, tiny(), CPU)[0] == "partial"
+    assert "metrics" not in store.record(name)
+
+
+def test_several_cases_up_to_a_stage(tmp_path):
+    store, cases = Store(tmp_path), [tiny(seed=seed) for seed in (1, 2)]
+    assert standing(store, cases[0], CPU, until="attack")[0] == "to do"
+    with pytest.raises(BadInput, match="unknown stage 'nosuch'"):
+        run_each(store, [(cases[0], CPU)], until="nosuch")
+    assert run_each(store, [(case, CPU) for case in cases], until="attack") == {}
+    assert {path.name.split("-")[0] for path in (tmp_path / "artefacts").iterdir()} == {"attack"}
+    for case in cases:
+        assert standing(store, case, CPU)[0] == "partial"
+        assert standing(store, case, CPU, until="attack")[0] == "done"
+        assert standing(store, case, CPU, until="data")[0] == "partial"
+
+
+def test_a_stage_is_done_when_its_results_are_there_whatever_the_record_says(tiny_store, tiny_case, tmp_path):
+    (tmp_path / "artefacts").mkdir()
+    for artefact in tiny_case.artefacts.values():
+        (tmp_path / "artefacts" / artefact.path.name).symlink_to(artefact.path)
+    store = Store(tmp_path)
+    assert standing(store, tiny(), CPU, until="score_overfit") == ("done", {})
+    assert standing(store, tiny(select__k=5), CPU, until="score_overfit")[0] == "done"
+    assert standing(store, tiny(select__k=5), CPU, until="select")[0] == "to do"
+    store.save_case(tiny_case.name, tiny_store.record(tiny_case.name) | {"state": "failed"})
+    assert standing(store, tiny(), CPU, until="score_overfit")[0] == "done"
+    (tmp_path / "artefacts" / tiny_case.artefacts["attack"].path.name).unlink()
+    assert standing(store, tiny(), CPU, until="score_overfit")[0] == "failed"
+    store.save_case(tiny_case.name, tiny_store.record(tiny_case.name) | {"state": "done"})
+    assert standing(store, tiny(), CPU, until="score_overfit")[0] == "partial"
 
 
 def test_another_k_retrains_nothing_and_going_back_is_free(tiny_store, tiny_case):

@@ -108,7 +108,7 @@ class CaseSettings(Settings):
     def name(self, compute: Compute) -> str:
         """The case's name: attack, seed, and a digest of every setting that matters to it."""
         other = {a for a in ATTACKS if a != self.attack.name}
-        tree = {k: v for k, v in self.to_dict().items() if k not in other}
+        tree = {k: v for k, v in self.to_digest().items() if k not in other}
         tree["identities"] = [p.trigger.identity() for p in self.attacks]
         poisoned = any(p.attack.poisons(self.data.pairs) for p in self.attacks)
         return f"{self.attack.name if poisoned else 'clean'}-{self.seed}-{digest([tree, compute.device, compute.precision])[:8]}"
@@ -274,6 +274,10 @@ class Store:
             records[name] = record
         return dict(sorted(records.items(), key=lambda r: -r[1].get("updated", 0)))
 
+    def _is_view_of(self, key: str, used: set[str]) -> bool:
+        found = self.find(key)
+        return found is not None and "made_from" in found.manifest and used.issuperset(found.manifest["made_from"])
+
     def _size(self, key: str) -> int:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return sum(f["bytes"] for f in json.loads((self.root / "artefacts" / key / MANIFEST).read_text())["files"].values())
@@ -315,6 +319,7 @@ class Store:
             if record["state"] == "damaged":
                 raise UbtError(record["error"])
         used = {key for record in records.values() for key in record["artefacts"].values()}
+        used |= {path.name for path in (self.root / "artefacts").iterdir() if self._is_view_of(path.name, used)}
         freed = 0
         for path in [*(self.root / "artefacts").iterdir(), *(p for p in (self.root / "work").iterdir() if p.is_dir())]:
             if path.name in used:

@@ -1,4 +1,4 @@
-"""The command line: `python -m ubt run | table | cases | picture | pretrain | train-stegastamp | bench | settings`."""
+"""The command line: `python -m ubt run | table | figure | cases | picture | pretrain | train-stegastamp | bench | settings`."""
 
 import contextlib
 import logging
@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +15,12 @@ from rich.table import Table
 
 from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
-from ubt.config import PRESETS, BadInput, Cancelled, UbtError, compute, disk_full
+from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, err, out, print_metrics
 from ubt.journal import Event
-from ubt.pipeline import Pipeline, run_each, stages_of, write_metrics
-from ubt.tables import TABLES
+from ubt.pipeline import Pipeline, run_each, stages_of, standing, upto, write_metrics
+from ubt.tables import FIGURES, TABLES, Figure
+from ubt.tables import Table as PaperTable
 
 app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)
 cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
@@ -214,18 +215,37 @@ def make_table(
     cache: CacheOption = CACHE,
 ) -> None:
     """A table of the paper: reported figures beside measured ones. Cases that are there already are not run again."""
-    if number not in TABLES:
-        raise BadInput(f"unknown table {number!r}; expected one of: {', '.join(TABLES)}")
+    _reproduce("table", TABLES, number, seeds, folder, Store(cache), compute(device, precision))
+
+
+@app.command("figure")
+def make_figure(
+    number: Annotated[str, typer.Argument(help=f"Which figure of the UBT paper: {', '.join(FIGURES)}.")],
+    seed: Annotated[int, typer.Option(help="The seed of its cases.", min=0)] = 0,
+    folder: Annotated[Path | None, typer.Option("--out", help="Also write it as HTML and CSV into this folder.")] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    cache: CacheOption = CACHE,
+) -> None:
+    """A figure of the paper: how clean and poisoned pairs separate. Computes what is not there yet, and only as far as the figure needs."""
+    _reproduce("figure", FIGURES, number, seed, folder, Store(cache), compute(device, precision))
+
+
+def _reproduce(kind: str, known: Mapping[str, PaperTable | Figure], number: str, seeds: int, folder: Path | None, store: Store, where: Compute) -> None:
+    """Run what a table or a figure lacks, then print and write it; `seeds`: how many for a table, which one for a figure."""
+    if number not in known:
+        raise BadInput(f"unknown {kind} {number!r}; expected one of: {', '.join(known)}")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise BadInput(f"--out: expected a folder, got {folder}")
-    store, where, wanted = Store(cache), compute(device, precision), TABLES[number].cases(seeds)
-    show, stop = Show(len(stages_of()) * len(wanted)), _stop_on_signal()
+    paper = known[number]
+    wanted = [case for case in paper.cases(seeds) if paper.until is None or standing(store, case, where, until=paper.until)[0] != "done"]
+    show, stop = Show(len(upto(paper.until, stages_of())) * len(wanted)), _stop_on_signal()
     with show.bars:
-        errors = run_each(store, ((case, where) for case in wanted), show, stop)
-    frame = TABLES[number].measured(store, where, seeds)
-    print(TABLES[number].markdown(frame))
+        errors = run_each(store, ((case, where) for case in wanted), show, stop, paper.until)
+    frame = paper.measured(store, where, seeds)
+    print(paper.markdown(frame))
     if folder is not None:
-        out.print(f"written to {', '.join(map(str, TABLES[number].write(frame, folder, f'table-{number}')))}", markup=False, highlight=False)
+        out.print(f"written to {', '.join(map(str, paper.write(frame, folder, f'{kind}-{number}')))}", markup=False, highlight=False)
     if errors:
         raise UbtError(f"{len(errors)} of {len(wanted)} cases failed and give no figure: " + "; ".join(f"{name}: {e}" for name, e in errors.items()))
 

@@ -25,9 +25,12 @@ class BadInput(UbtError):
     """Wrong arguments, settings or paths; the command line leaves with exit code 2."""
 
 
-def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """A field of a settings class: its default, what it does (with its unit), and the values that make sense."""
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+def setting(
+    default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = (), later: bool = False
+) -> Any:  # fmt: skip
+    """A field of a settings class: its default, what it does (with its unit), and the values that make sense. `later`: it was added
+    to a class that cases were already named by; at its default it is no part of their identity."""
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices, "later": later})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    def to_digest(self) -> dict[str, Any]:
+        """As `to_dict`, for digests: without settings added later that are at their default."""
+        kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not (f.metadata.get("later") and getattr(self, f.name) == f.default)}
+        return {name: value.to_digest() if isinstance(value, Settings) else value for name, value in kept.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

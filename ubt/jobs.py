@@ -2,9 +2,11 @@
 
 `start` runs `python -m ubt.jobs CACHE CASE [STAGE]` and returns; how it gets on is read from the case's record and journal
 (`status`), by any process. Whoever holds the case's lock is its one job; a job that was killed is started again and
-resumes. `start_each` runs several cases in one process.
+resumes. `start_each` runs several cases in one process, `start_view` computes a view (`ubt.views`).
 """
 
+import contextlib
+import json
 import logging
 import os
 import signal
@@ -15,13 +17,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ubt import journal
+from ubt import journal, views
 from ubt.cases import SCHEMA, CaseSettings, Store
-from ubt.config import BadInput, Cancelled, Compute, UbtError, disk_full
+from ubt.config import BadInput, Cancelled, Compute, Run, UbtError, disk_full
 from ubt.data.scenes import CLASSES
-from ubt.journal import Event
-from ubt.pipeline import Pipeline, run_each, stages_of, upto
+from ubt.journal import Event, Journal
+from ubt.pipeline import ACCELERATOR, Pipeline, run_each, stages_of, upto
 from ubt.stages.split import suspicious_count
 
 LIVE = ("running", "waiting")
@@ -77,11 +80,36 @@ def start(store: Store, name: str, until: str | None = None, wait: float = 15.0)
     return _process(store, name, [name, *([until] if until else [])], lambda: store.record(name).get("updated") != before, wait)
 
 
-def start_each(store: Store, title: str, names: Sequence[str], wait: float = 15.0) -> bool:
-    """Run cases on record one after another in one process, which holds the lock `title`; otherwise as `start`."""
+def start_each(store: Store, title: str, names: Sequence[str], until: str | None = None, wait: float = 15.0) -> bool:
+    """Run cases on record, or the stages that lead to `until`, one after another in one process, which holds the lock `title`; otherwise
+    as `start`."""
+    upto(until, stages_of())
     for name in names:
         _known(store, name)
-    return _process(store, title, ["--each", title, *names], lambda: False, wait)
+    return _process(store, title, ["--each", title, until or "", *names], lambda: False, wait)
+
+
+def start_view(store: Store, name: str, kind: str, options: dict[str, Any], wait: float = 15.0) -> bool:
+    """Compute a view of a case in a process that holds the view's name; otherwise as `start`."""
+    key = views.key(_known(store, name), kind, options)
+    return _process(store, key, ["--view", name, kind, json.dumps(options)], lambda: store.find(key) is not None, wait)
+
+
+def view_progress(store: Store, key: str) -> Event:
+    """The latest that a view under way has told."""
+    return next((e for e in reversed(journal.read(_told(store, key))) if e.kind != "run"), Event("starts"))
+
+
+def _told(store: Store, key: str) -> Path:
+    return store.scratch(key) / "events.jsonl"
+
+
+def failure(store: Store, lock: str) -> str:
+    """What the last process that held `lock` said when it ended, if anything."""
+    with contextlib.suppress(OSError):
+        said = (store.root / "work" / f"{lock}.log").read_text(errors="replace").strip().splitlines()
+        return said[-1] if said else ""
+    return ""
 
 
 def _known(store: Store, name: str) -> dict:
@@ -106,10 +134,10 @@ def _process(store: Store, lock: str, arguments: list[str], begun: Callable[[], 
         if store.held(lock) or begun():
             return True
         if process.poll() is not None:
-            said = log.read_text(errors="replace").strip().splitlines()
+            said = failure(store, lock)
             if not process.returncode and not said:
                 return True
-            raise UbtError(said[-1] if said else f"the job of {lock} ended at once with {process.returncode}; run it again")
+            raise UbtError(said or f"the job of {lock} ended at once with {process.returncode}; run it again")
         time.sleep(0.05)
     return True
 
@@ -123,8 +151,8 @@ def cancel(store: Store, name: str) -> bool:
     return held
 
 
-def status(store: Store, name: str) -> Status:
-    """How a case stands, from what is on disk."""
+def status(store: Store, name: str, until: str | None = None) -> Status:
+    """How a case stands, from what is on disk; `share` and `left` are of the stages that lead to `until`, if one is named."""
     held = store.held(name)
     record = store.record(name)
     try:
@@ -146,7 +174,8 @@ def status(store: Store, name: str) -> Status:
                 steps[event.stage] = Step(kind, event.seconds, event.done, event.total)
     elif state == "done" and any(step.state != "done" for step in steps.values()):
         state = "partial"
-    share, left = _left(settings, steps)
+    wanted = steps if until is None else {s.name: steps[s.name] for s in upto(until, stages_of())}
+    share, left = _left(settings, wanted)
     return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
 
 
@@ -211,7 +240,7 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
 
 
 def main(root: str, name: str, *more: str) -> int:
-    """The job's own process: one case, or `--each TITLE CASE...`."""
+    """The job's own process: one case, `--each TITLE STAGE CASE...` (of all stages if STAGE is empty), or `--view CASE KIND OPTIONS`."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     if hasattr(os, "nice"):
         os.nice(NICE)
@@ -219,7 +248,9 @@ def main(root: str, name: str, *more: str) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     try:
         store = Store(Path(root))
-        return _each(store, more[0], more[1:], stop.is_set) if name == "--each" else _one(store, name, *more, stop=stop.is_set)
+        if name == "--view":
+            return _view(store, *more, stop=stop.is_set)
+        return _each(store, more[0], more[1] or None, more[2:], stop.is_set) if name == "--each" else _one(store, name, *more, stop=stop.is_set)
     except Cancelled:
         return 0
     except UbtError as e:
@@ -232,19 +263,48 @@ def main(root: str, name: str, *more: str) -> int:
 
 def _one(store: Store, name: str, until: str | None = None, *, stop: Callable[[], bool]) -> int:
     record = store.record(name)
-    stages = upto(until, stages_of()) if until else None
-    Pipeline(store, Compute(**record["compute"]), cancelled=stop).run(CaseSettings.from_dict(record["settings"]), stages)
+    Pipeline(store, Compute(**record["compute"]), cancelled=stop).run(CaseSettings.from_dict(record["settings"]), upto(until, stages_of()))
     return 0
 
 
-def _each(store: Store, title: str, names: Sequence[str], stop: Callable[[], bool]) -> int:
+def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[], bool]) -> int:
+    record, options = _known(store, name), json.loads(chosen)
+    key = views.key(record, kind, options)
+    flag, started = store.cancel_flag(key), time.monotonic()
+
+    def ask() -> None:
+        if stop() or flag.exists():
+            raise Cancelled(f"{kind}: cancelled")
+
+    with store.lock(key, wait=1), contextlib.ExitStack() as turn:
+        flag.unlink(missing_ok=True)
+        tell = Journal(_told(store, key), fresh=True)
+
+        def progress(done: int, total: int, figures: dict[str, float]) -> None:
+            tell(Event("progress", kind, done, total, time.monotonic() - started, figures))
+            ask()
+
+        try:
+            tell(Event("waits", kind))
+            while True:
+                with contextlib.suppress(UbtError):
+                    turn.enter_context(store.lock(ACCELERATOR, wait=0.5))
+                    break
+                ask()
+            views.make(store, record, kind, options, Run(compute=Compute(**record["compute"]), progress=progress))
+        finally:
+            flag.unlink(missing_ok=True)
+    return 0
+
+
+def _each(store: Store, title: str, until: str | None, names: Sequence[str], stop: Callable[[], bool]) -> int:
     with store.lock(title, wait=1):
         flag = store.cancel_flag(title)
         flag.unlink(missing_ok=True)
         records = [store.record(name) for name in names]
         cases = [(CaseSettings.from_dict(r["settings"]), Compute(**r["compute"])) for r in records if r]
         try:
-            errors = run_each(store, cases, cancelled=lambda: stop() or flag.exists())
+            errors = run_each(store, cases, cancelled=lambda: stop() or flag.exists(), until=until)
         finally:
             flag.unlink(missing_ok=True)
     for name, error in errors.items():

@@ -16,7 +16,7 @@ from typing import Any
 
 from ubt.artefacts import Artefact, DamagedArtefact
 from ubt.cases import HANDOVER, SCHEMA, CaseSettings, Store
-from ubt.config import REFERENCE, BadInput, Cancelled, Compute, Run, Settings, UbtError, digest, file_digest, replace_file
+from ubt.config import REFERENCE, BadInput, Cancelled, Compute, Run, UbtError, digest, file_digest, replace_file
 from ubt.defenses import DEFENSES
 from ubt.journal import Event, Journal
 from ubt.stages import LAB, Stage
@@ -51,12 +51,14 @@ def stages_of(defense: str = "ubt") -> tuple[Stage, ...]:
     return LAB + DEFENSES[defense]
 
 
-def upto(wanted: str, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """The stages that lead to `wanted`, and it, in order.
+def upto(wanted: str | None, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The stages that lead to `wanted`, and it, in order; all of them if nothing is named.
 
     Raises:
         BadInput: there is no such stage.
     """
+    if wanted is None:
+        return stages
     known = {s.name: s for s in stages}
     if wanted not in known:
         raise BadInput(f"unknown stage {wanted!r}; expected one of: {', '.join(known)}")
@@ -78,12 +80,11 @@ def _settings(stage: Stage, settings: CaseSettings) -> Any:
     return {g: v if g == "attacks" else v.to_dict() for g, v in groups.items()}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple):
-        return [v.plain() for v in value]
-    return value.to_dict() if isinstance(value, Settings) else value
+def _identity(stage: Stage, settings: CaseSettings) -> Any:
+    """The same for a digest: plain values, without settings added later that are at their default."""
+    groups = {g: getattr(settings, g) for g in stage.settings}
+    plain = {g: [p.plain() for p in v] if g == "attacks" else v.to_digest() for g, v in groups.items()}
+    return next(iter(plain.values())) if len(plain) == 1 and "attacks" not in plain else plain or None
 
 
 def keys(settings: CaseSettings, compute: Compute, stages: tuple[Stage, ...], reference: Path) -> dict[str, str]:
@@ -91,7 +92,7 @@ def keys(settings: CaseSettings, compute: Compute, stages: tuple[Stage, ...], re
     names = {"reference": _reference_digest(reference)}
     for stage in stages:
         made_from = [
-            stage.function, stage.version, _plain(_settings(stage, settings)) if stage.settings else None, settings.seed, compute.device, compute.precision,
+            stage.function, stage.version, _identity(stage, settings), settings.seed, compute.device, compute.precision,
             {a: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for a, source in stage.inputs.items()},
         ]  # fmt: skip
         names[stage.name] = f"{stage.name}-{digest(made_from)}"
@@ -143,7 +144,9 @@ class Pipeline:
             known = {s.name: s for s in (*stages_of(), *stages)}
             plan = _Plan(settings, known, keys(settings, self.compute, tuple(known.values()), self.reference), {})
             before = self.store.record(name)
-            record = _record(settings, self.compute, plan.names, "running") | {k: v for k, v in before.items() if k == "metrics"}
+            record = _record(settings, self.compute, plan.names, "running")
+            if before.get("artefacts") == plan.names and "metrics" in before:
+                record["metrics"] = before["metrics"]
             self.store.save_case(name, record)
             self._journal = Journal(self.store.journal(name), fresh=before.get("state") not in ("running", "cancelled", "failed"))
             case = Case(name, plan.made, {})
@@ -251,17 +254,17 @@ class Pipeline:
 
 def run_each(
     store: Store, cases: Iterable[tuple[CaseSettings, Compute]], watch: Callable[[Event], None] = lambda event: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    cancelled: Callable[[], bool] = lambda: False, until: str | None = None,
 ) -> dict[str, str]:  # fmt: skip
-    """Run cases one after another, waiting for those that others run and passing over those that fail.
+    """Run cases, or the stages that lead to `until`, one after another, waiting for those that others run and passing over those that fail.
 
     Returns:
         The errors, by the case's name.
 
     Raises:
-        Cancelled: somebody asked to stop; what is computed is kept.
+        Cancelled: somebody asked to stop; what is computed is kept. BadInput: there is no stage `until`.
     """
-    errors = {}
+    stages, errors = upto(until, stages_of()), {}
     for settings, where in cases:
         name = settings.name(where)
         while store.held(name):
@@ -269,7 +272,7 @@ def run_each(
                 raise Cancelled(f"cancelled while {name} was being run elsewhere; run again to go on from there")
             time.sleep(0.5)
         try:
-            Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings)
+            Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings, stages)
         except Cancelled:
             raise
         except Exception as e:
@@ -278,15 +281,22 @@ def run_each(
     return errors
 
 
-def standing(store: Store, settings: CaseSettings, where: Compute, reference: Path | None = None) -> tuple[str, dict[str, Any]]:
-    """How a case stands, `to do` if it is not on record, `outdated` if an earlier version of some stage made it; and its record."""
+def standing(
+    store: Store, settings: CaseSettings, where: Compute, reference: Path | None = None, until: str | None = None
+) -> tuple[str, dict[str, Any]]:  # fmt: skip
+    """How a case stands, `to do` if it is not on record, `outdated` if an earlier version of some stage made it; and its record.
+    With `until`, it is `done` once the results of that stage and of those that lead to it are there, whatever its record says."""
     name = settings.name(where)
-    record = store.record(name)
+    record, names = store.record(name), keys(settings, where, stages_of(), reference or REFERENCE)
+    if until is not None and all(store.find(names[stage.name]) for stage in upto(until, stages_of())):
+        return "done", record
     if not record:
         return "to do", {}
-    if record.get("schema") != SCHEMA or record.get("artefacts") != keys(settings, where, stages_of(), reference or REFERENCE):
+    if record.get("schema") != SCHEMA or record.get("artefacts") != names:
         return "outdated", {}
     state = record["state"]
+    if until is not None and state == "done":
+        return "partial", record
     return ("interrupted" if state == "running" and not store.held(name) else state), record
 
 

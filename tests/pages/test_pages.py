@@ -90,8 +90,11 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
     assert not charts(at)
     assert at.session_state["case"] == case
     assert "Run" in {b.label for b in at.button}
-    said = {"overview": "No verdict yet", "triggers": "What an attack plants", "separation": "not been scored", "tokens": "No pair has been attributed"}
-    assert said.get(name, "Not trained yet") in words(at)
+    said = {
+        "overview": "No verdict yet", "triggers": "What an attack plants", "tokens": "No pair has been attributed", "unlearn": "Not trained yet",
+        "separation": "not been scored", "neighbours": "There are no pairs", "map": "There are no pairs", "review": "not been scored",
+    }  # fmt: skip
+    assert said[name] in words(at)
 
 
 def test_the_first_histogram_comes_before_any_training(cache):
@@ -106,21 +109,23 @@ def test_the_first_histogram_comes_before_any_training(cache):
 
 def test_separation_counts_follow_the_sliders(full, tiny_case):
     at = page("separation")
-    assert len(charts(at)) == 3
+    assert len(charts(at)) == 5
     truth = tiny_case.artefacts["attack"]["truth"]["poisoned"].to_numpy()
     reference = tiny_case.artefacts["score"]["similarity"]["similarity"].to_numpy()
 
     for percent in (12.0, 20.0):
         at.slider[0].set_value(percent).run()
         rows = np.argsort(reference, kind="stable")[: round(6 * percent)]
-        _, pairs, poisoned, precision, _ = row(at)
+        _, pairs, estimated, poisoned, precision, _ = row(at)
+        assert estimated.endswith(" %")
         assert (int(pairs), int(poisoned)) == (len(rows), truth[rows].sum())
         assert precision == f"{100 * truth[rows].mean():.1f} %"
     assert "Make a case with these" in {b.label for b in at.button}
     at.toggle(key="reveal").set_value(False).run()
     tables = [h.proto.body for h in at.get("html")]
-    assert not any("precision" in t or "● poisoned" in t for t in tables)
+    assert not any("recall of all poisons" in t or "● poisoned" in t for t in tables)
     assert all(len([t for t in c["data"] if "pairs" in t["name"]]) == 1 for c in charts(at))
+    assert len(charts(at)) == 3
 
 
 def test_the_split_of_the_page_is_the_stages(full, tiny_case):
@@ -232,7 +237,7 @@ def test_a_damaged_result_is_said_and_made_again(full, tiny_case):
     assert not at.exception
     while jobs.status(full, tiny_case.name).running:
         pass
-    assert len(charts(page("separation"))) == 3
+    assert len(charts(page("separation"))) == 5
 
 
 def test_a_record_that_cannot_be_read_can_be_deleted(full, tiny_case):

@@ -54,22 +54,52 @@ class Caught:
         }
 
 
-def caught(reference: np.ndarray, overfit: np.ndarray | None, size: int, threshold: float, k: int, topk: np.ndarray | None = None) -> Caught:
+def caught(
+    reference: np.ndarray, overfit: np.ndarray | None, size: int, threshold: float, k: int, topk: np.ndarray | None = None,
+    order: np.ndarray | None = None, overfit_order: np.ndarray | None = None,
+) -> Caught:  # fmt: skip
     """Cut D as `ubt.stages.split` and `ubt.stages.select` would, from cached scores.
 
     Args:
         reference, overfit: cosine similarities (n,); None where nothing was overfitted yet.
         size: pairs in D_susp. threshold: overfitted similarity from which a pair of D_susp is flagged. k: size of D_topk.
         topk: rows of D_topk as `ubt.stages.select` chose them, which may be of several groups; None takes Eq. 4's first k.
+        order, overfit_order: rows by reference, lowest first, and by overfit, highest first, if they were put in order before.
     """
-    order = np.argsort(reference, kind="stable")
+    order = np.argsort(reference, kind="stable") if order is None else order
     suspicious = np.zeros(len(reference), bool)
     suspicious[order[:size]] = True
     chosen, ranked = {"D_susp": suspicious}, np.array([], int)
     if overfit is not None:
-        rows = np.flatnonzero(suspicious)
-        ranked = rows[np.argsort(-overfit[rows], kind="stable")]
+        overfit_order = np.argsort(-overfit, kind="stable") if overfit_order is None else overfit_order
+        ranked = overfit_order[suspicious[overfit_order]]
         first = np.zeros(len(reference), bool)
         first[ranked[:k] if topk is None else topk] = True
         chosen |= {"flagged": suspicious & (overfit >= threshold), "D_topk": first}
     return Caught(suspicious, float(reference[order[size - 1]]), ranked, chosen)
+
+
+def curves(score: np.ndarray, poisoned: np.ndarray, points: int = 400) -> dict[str, dict[str, np.ndarray]]:
+    """ROC and precision-recall of a score (higher = more suspicious), thinned to about `points` each; empty where one of the two
+    kinds is absent.
+
+    Returns:
+        `roc`: `x` false-positive rate, `y` true-positive rate, `at` the threshold; `pr`: `x` recall, `y` precision, `at`.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    known = np.isfinite(score)
+    score, poisoned = np.asarray(score)[known], np.asarray(poisoned, bool)[known]
+    if not poisoned.any() or poisoned.all():
+        return {}
+    fpr, tpr, at = roc_curve(poisoned, score)
+    precision, recall, cut = precision_recall_curve(poisoned, score)
+    found = {"roc": (fpr, tpr, at), "pr": (recall[:-1], precision[:-1], cut)}
+    return {name: {axis: v[_thin(*xy[:2], points)] for axis, v in zip(("x", "y", "at"), xy, strict=True)} for name, xy in found.items()}
+
+
+def _thin(x: np.ndarray, y: np.ndarray, points: int) -> np.ndarray:
+    """Positions spread evenly along a curve's length."""
+    along = np.concatenate([[0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+    at = np.searchsorted(along, np.linspace(0, along[-1], points))
+    return np.unique(np.concatenate([[0], np.minimum(at, len(x) - 1), [len(x) - 1]]))

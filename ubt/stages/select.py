@@ -22,6 +22,7 @@ class SelectSettings(Settings):
 
     k: int = setting(0, "size of D_topk (of each group); 0 means the square root of 1 % of the size of D, the paper's choice", low=0)
     pool: int = setting(20, "the pool * k most similar pairs are searched for groups of captions; 0 takes Eq. 4 as it stands, one group", low=0)
+    confirmed: str = setting("", "ids of pairs, parted by blanks, that somebody has confirmed: they are D_topk, instead of Eq. 4's k", later=True)
     apart: float = setting(0.25, "pairs are of different groups when swapping their captions costs more than this share of their similarity", low=0, high=2)
 
 
@@ -50,7 +51,11 @@ def select(similarity: pd.DataFrame, split: pd.DataFrame, image_features: np.nda
 
     Returns:
         `ranked`: id, row in D, similarity and rank (1 = most similar) of every suspicious pair, by rank; `topk`: the first k
-        rows of each group, with its number `group` from 0; the first k of all where no group holds together.
+        rows of each group, with its number `group` from 0; the first k of all where no group holds together; or the confirmed
+        pairs, if there are any.
+
+    Raises:
+        BadInput: a confirmed pair is not of D, or there is only one.
     """
     s, threshold = SelectSettings(**settings["select"]), VerdictSettings(**settings["verdict"]).threshold
     rows = np.flatnonzero(split["suspicious"])
@@ -59,6 +64,8 @@ def select(similarity: pd.DataFrame, split: pd.DataFrame, image_features: np.nda
     order = np.argsort(-score, kind="stable")
     ranked = pd.DataFrame({"id": similarity["id"].to_numpy()[rows[order]], "row": rows[order], "similarity": score[order], "rank": np.arange(1, len(rows) + 1)})
     images, texts = np.asarray(image_features), np.asarray(text_features)
+    if s.confirmed:
+        return {"ranked": ranked, "topk": _confirmed(s.confirmed.split(), similarity, images, texts, s.apart)}
     chosen = []
     pool = ranked["row"].to_numpy()[: s.pool * k]
     for member in _groups(images[pool] @ texts[pool].T, k, s.apart):
@@ -67,6 +74,21 @@ def select(similarity: pd.DataFrame, split: pd.DataFrame, image_features: np.nda
             chosen.append(ranked.iloc[member[:k]].assign(group=len(chosen)))
     topk = pd.concat(chosen, ignore_index=True) if chosen else ranked.head(k).assign(group=0)
     return {"ranked": ranked, "topk": topk}
+
+
+def _confirmed(ids: list[str], similarity: pd.DataFrame, images: np.ndarray, texts: np.ndarray, apart: float) -> pd.DataFrame:
+    """Pairs an analyst has confirmed, most similar first, in groups as the most similar pairs are; those of no group join the first."""
+    rows = np.flatnonzero(similarity["id"].isin(ids))
+    if unknown := set(ids) - set(similarity["id"].iloc[rows]):
+        raise BadInput(f"select.confirmed: expected ids of D, got {', '.join(sorted(unknown)[:3])}; take them from this case's own pairs")
+    if len(rows) < 2:
+        raise BadInput(f"select.confirmed: expected at least 2 pairs, got {len(rows)}; confirm more, or leave it empty")
+    rows = rows[np.argsort(-similarity["similarity"].to_numpy()[rows], kind="stable")]
+    group = np.zeros(len(rows), int)
+    for number, member in enumerate(_groups(images[rows] @ texts[rows].T, 2, apart)):
+        group[member] = number
+    found = pd.DataFrame({"id": similarity["id"].to_numpy()[rows], "row": rows, "similarity": similarity["similarity"].to_numpy()[rows]})
+    return found.assign(rank=np.arange(1, len(rows) + 1), group=group)
 
 
 def _groups(similarity: np.ndarray, k: int, apart: float) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 
@@ -34,6 +35,8 @@ class Table:
     heads: tuple[str, ...]
     groups: tuple[str, ...]
     rows: tuple[Row, ...]
+    until: ClassVar[None] = None
+    """The stage that its cases are run up to: all of them."""
 
     def cases(self, seeds: int) -> list[CaseSettings]:
         """The cases that its cells need, seeds 0 to `seeds` - 1, each once, those of one seed together."""
@@ -74,25 +77,39 @@ class Table:
         heads = [*self.heads, *(f"{g}: {m}" for g, m in columns), "seeds"]
         cells = []
         for _, row in frame.iterrows():
-            values = [_cell(row[f"{g} {m}"], row.get(f"{g} {m} spread")) for g, m in columns]
+            values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread")) for g, m in columns]
             cells.append([*(str(row[h]) for h in self.heads), *values, f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")])
         return heads, cells
 
     def markdown(self, frame: pd.DataFrame) -> str:
         """The table as Markdown, with its title and source."""
-        heads, cells = self.lines(frame)
-        rows = [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *cells)]
-        return "\n".join([f"{self.title}. {self.source}", "", *rows])
+        return as_markdown(f"{self.title}. {self.source}", *self.lines(frame))
 
     def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
         """Write NAME.md and NAME.csv into a folder, each in one step."""
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / f"{name}.md", lambda path: path.write_text(self.markdown(frame) + "\n"))
-        replace_file(folder / f"{name}.csv", lambda path: frame.to_csv(path, index=False))
-        return [folder / f"{name}.md", folder / f"{name}.csv"]
+        return write(folder, name, {"md": self.markdown(frame) + "\n", "csv": frame.to_csv(index=False)})
 
 
-def _cell(mean: float | None, spread: float | None) -> str:
+def cell(mean: float | None, spread: float | None = None, digits: int = 2) -> str:
+    """
+    >>> cell(1.5), cell(1.5, 0.25), cell(0.98765, digits=3), cell(None)
+    ('1.50', '1.50 ± 0.25', '0.988', '-')
+    """
     if mean is None or pd.isna(mean):
         return "-"
-    return f"{mean:.2f}" if spread is None or pd.isna(spread) else f"{mean:.2f} ± {spread:.2f}"
+    return f"{mean:.{digits}f}" if spread is None or pd.isna(spread) else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+
+
+def as_markdown(said: str, heads: list[str], cells: list[list[str]]) -> str:
+    """A Markdown table under a paragraph."""
+    rows = [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *cells)]
+    return "\n".join([said, "", *rows])
+
+
+def write(folder: Path, name: str, contents: dict[str, str]) -> list[Path]:
+    """Write a file NAME.ENDING for each ending and its text into a folder, each in one step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{ending}" for ending in contents]
+    for path, text in zip(paths, contents.values(), strict=True):
+        replace_file(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+    return paths

@@ -38,9 +38,19 @@ def _value(root: str, key: str, entry: str) -> Any:
     return Store(Path(root)).open(key)[entry]
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
+CHECKED = 2**28
+"""Bytes up to which an array is read whole to check it; a page shows a part of larger ones, which the pipeline checks."""
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
 def _array(root: str, key: str, entry: str) -> Any:
-    return Store(Path(root)).open(key)[entry]
+    return Store(Path(root)).open(key).read(entry, CHECKED)
+
+
+def read(key: str, entry: str) -> Any:
+    """An entry of an artefact: frames and plain values as copies, arrays as read-only maps."""
+    reader = _array if store().find(key).manifest["entries"][entry] == "array" else _value
+    return reader(str(store().root.resolve()), key, entry)
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,17 @@ class View:
     def has(self, *stages: str) -> bool:
         return all(s in self.status.finished for s in stages)
 
+    @property
+    def given(self) -> bool:
+        """Whether its artefacts were brought and not made, so that nothing can be run."""
+        return bool(self.record.get("given"))
+
     def key(self, stage: str) -> str:
         return self.record["artefacts"][stage]
+
+    def holds(self, stage: str, entry: str) -> bool:
+        """Whether a stage is finished and gave this entry."""
+        return self.has(stage) and entry in store().find(self.key(stage)).manifest["entries"]
 
     def read(self, stage: str, entry: str) -> Any:
         """An entry of a finished stage: frames and plain values as copies, arrays as read-only maps.
@@ -67,8 +86,7 @@ class View:
         Raises:
             DamagedArtefact: its bytes are not those that were written.
         """
-        read = _array if store().find(self.key(stage)).manifest["entries"][entry] == "array" else _value
-        return read(str(store().root.resolve()), self.key(stage), entry)
+        return read(self.key(stage), entry)
 
     def measured(self) -> dict[str, dict]:
         """The measures of every model that has been evaluated, in the order clean, poisoned, ours, published."""
@@ -117,6 +135,10 @@ def make(settings: CaseSettings, run: bool) -> None:
         jobs.start(store(), name)
 
 
+OF_A_CASE = ("fraction", "threshold", "k", "pair")
+"""What the address bar holds that means nothing in another case."""
+
+
 def pick() -> View | None:
     """The picker, and the case it shows; None if there is none. The address bar holds its name."""
     names, state = store().names(), st.session_state
@@ -144,6 +166,11 @@ def pick() -> View | None:
     state.pop("gone", None)
     if asked != state["case"]:
         st.query_params["case"] = state["case"]
+    if state.get("case_before", state["case"]) != state["case"]:
+        for name in OF_A_CASE:
+            state.pop(name, None)
+            st.query_params.pop(name, None)
+    state["case_before"] = state["case"]
     view = View(state["case"], store().record(state["case"]), jobs.status(store(), state["case"]))
     return view if view.status.state != "damaged" else _offer_to_delete(view)
 

@@ -53,6 +53,11 @@ def has(view: View, model: str) -> bool:
     return not STAGES[model] or view.has(STAGES[model])
 
 
+def opened(view: View, model: str) -> tuple:
+    """One of the case's models, and the lock of whoever computes with it."""
+    return _model(str(store().root.resolve()), view.key(STAGES[model]) if STAGES[model] else "")
+
+
 def explained(view: View, model: str, row: int, caption: str, method: str, start_layer: int) -> Explanation:
     """A pair's attribution under one of the case's models, with its own caption or another."""
     key = view.key(STAGES[model]) if STAGES[model] else ""

@@ -29,11 +29,12 @@ _STYLE = """<style>
 .ubt-chip.done{background:color-mix(in srgb,#1C9A78 14%,transparent);border-color:#1C9A78}
 .ubt-chip.running{border:2px solid #2E86C1}.ubt-chip.waiting{border-style:dashed;border-color:#2E86C1}
 .ubt-chip i{position:absolute;left:0;bottom:0;height:3px;background:#2E86C1}
-.ubt-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.2rem,1fr));gap:.6rem}
+.ubt-grid{display:grid;gap:.6rem}
 .ubt-card{border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-top-width:4px;border-radius:.4rem;padding:.4rem;font-size:.8rem;
   overflow-wrap:anywhere}
 .ubt-card img{width:100%;image-rendering:pixelated;border-radius:.25rem;display:block;margin-bottom:.3rem}
-.ubt-card small{opacity:.75}
+.ubt-card small{opacity:.75}.ubt-card[data-pair]{cursor:pointer}.ubt-card[data-pair]:hover,.ubt-card[data-pair]:focus-visible{outline:2px solid #2E86C1}
+.ubt-none{aspect-ratio:1;display:grid;place-items:center;background:color-mix(in srgb,currentColor 7%,transparent);opacity:.6;margin-bottom:.3rem}
 .ubt-trio{display:grid;grid-template-columns:repeat(auto-fill,minmax(21rem,1fr));gap:.8rem}
 .ubt-trio figure{margin:0;border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-radius:.4rem;padding:.5rem;font-size:.8rem;
   overflow-wrap:anywhere}
@@ -83,20 +84,30 @@ def _chip(stage: Stage, step: Step) -> str:
     return f'<div class="ubt-chip {step.state}" title="{escape(stage.about)}">{_MARK[step.state]} {escape(stage.name)}<small>{escape(said)}</small>{bar}</div>'
 
 
-def grid(images: np.ndarray, captions: Sequence[str], scores: Sequence[str], poisoned: Sequence[bool] | None) -> None:
-    """Pairs as cards: image, caption, score, and whether they are poisoned where that may be shown.
+def grid(
+    images: np.ndarray | None, captions: Sequence[str], scores: Sequence[str], poisoned: Sequence[bool] | None, ids: Sequence[str] = (),
+    labels: Sequence[str | None] = (), faded: Sequence[bool] | None = None, width: float = 9.2,
+) -> None:  # fmt: skip
+    """Pairs as cards: image, caption, score, what an analyst decided, and whether they are poisoned where that may be shown.
 
     Args:
-        images: uint8 (n, H, W, 3).
+        images: uint8 (n, H, W, 3); None for a case without images. ids: make the cards answer to a click (see `ubt.ui.bridge`).
+        faded: which are greyed, for they are not selected. width: least width of a card, in rem.
     """
     cards = []
-    for i, (image, caption, score) in enumerate(zip(images, captions, scores, strict=True)):
+    for i, (caption, score) in enumerate(zip(captions, scores, strict=True)):
         colour, said = (UNKNOWN, "") if poisoned is None else (POISONED, "● poisoned") if poisoned[i] else (CLEAN, "○ clean")
+        label = labels[i] if len(labels) and isinstance(labels[i], str) else ""
+        picture = '<div class="ubt-none">no image</div>' if images is None else f'<img alt="" src="{_png(images[i])}">'
+        pair = f' data-pair="{escape(str(ids[i]))}" role="button" tabindex="0" aria-label="select this pair"' if len(ids) else ""
+        style = f"border-top-color:{colour}" + (";opacity:.35" if faded is not None and faded[i] else "")
         cards.append(
-            f'<div class="ubt-card" style="border-top-color:{colour}"><img alt="" src="{_png(image)}">{escape(str(caption))}<br>'
-            f'<small>{escape(score)}</small> <small style="color:{colour};opacity:1;font-weight:600">{said}</small></div>'
-        )
-    st.html(f'{_STYLE}<div class="ubt-grid">{"".join(cards)}</div>')
+            f'<div class="ubt-card"{pair} style="{style}">{picture}{escape(str(caption))}<br>'
+            f'<small>{escape(score)}</small> <small style="color:{colour};opacity:1;font-weight:600">{said}</small>'
+            + (f" <b>⚑ {escape(label)}</b>" if label else "") + "</div>"
+        )  # fmt: skip
+    least = f' style="grid-template-columns:repeat(auto-fill,minmax({width}rem,1fr))"'
+    st.html(f'{_STYLE}<div class="ubt-grid"{least}>{"".join(cards)}</div>')
 
 
 def trios(images: np.ndarray, triggered: np.ndarray, residuals: np.ndarray, below: Sequence[tuple[str, str, str]], magnified: int) -> None:
@@ -132,10 +143,19 @@ def words(found: Sequence["Word"], scores: np.ndarray, kept: np.ndarray) -> None
     st.html(f'{_STYLE}<div class="ubt-words">{spans or "<small>an empty caption</small>"}</div><div class="ubt-words">{left}</div>')
 
 
+def heated(texts: Sequence[str], scores: np.ndarray | None, kept: np.ndarray | None, cut: np.ndarray | None) -> None:
+    """A caption's words, coloured by score where there is one."""
+    none = [0.0] * len(texts), [False] * len(texts), [False] * len(texts)
+    columns = none if scores is None else (scores, kept, cut)
+    spans = "".join(_heated(*word) for word in zip(texts, *columns, strict=True))
+    st.html(f'{_STYLE}<div class="ubt-words" style="font-size:1.15rem">{spans or "<small>an empty caption</small>"}</div>')
+
+
 def pictures(shown: Sequence[tuple[str, np.ndarray]]) -> None:
     """Titled images side by side."""
     cells = "".join(f'<div><img alt="{escape(title)}" src="{_png(image)}">{escape(title)}</div>' for title, image in shown)
-    st.html(f'{_STYLE}<div class="ubt-pictures">{cells}</div>')
+    columns = "" if len(shown) > 1 else ' style="grid-template-columns:minmax(0,18rem)"'
+    st.html(f'{_STYLE}<div class="ubt-pictures"{columns}>{cells}</div>')
 
 
 def attributions(rows: Sequence[tuple[np.ndarray, Sequence[str], np.ndarray, np.ndarray, np.ndarray]]) -> None:

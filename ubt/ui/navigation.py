@@ -8,6 +8,9 @@ PAGES = {
     "overview": ("Overview", "The case, its stages, its verdict and its figures."),
     "triggers": ("Triggers", "See what an attack does to images and captions, before anything is trained."),
     "separation": ("Separation", "Does the backdoor separate from the clean pairs?"),
+    "neighbours": ("Neighbours", "What lies nearest to a suspicious pair, a caption or an image?"),
+    "map": ("Map", "D in two dimensions, before and after overfitting and unlearning."),
+    "review": ("Review", "Decide pair by pair, most suspicious first."),
     "tokens": ("Tokens", "Which words and which patches carry the backdoor?"),
     "unlearn": ("Unlearn", "Purify the model, and see what that costs."),
 }

@@ -1,10 +1,11 @@
 """Jobs on the page: how the case in view gets on, and the buttons that run, cancel and resume it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
-from ubt import jobs
+from ubt import jobs, views
 from ubt.cases import CaseSettings
 from ubt.pipeline import create, standing
 from ubt.ui.case import View, compute, store
@@ -79,6 +80,9 @@ def missing(view: View, stage: str, said: str, offer: bool = True) -> None:
     if status.running:
         st.info(f"{said} The case is being run, and this page draws itself as soon as it can.")
         return
+    if view.given:
+        st.info(f"{said} This case was brought as it is, without it, and without the models that could make it.")
+        return
     st.info(said)
     if offer and st.button(f"Run up to {plain(stage)}", key=f"until-{stage}", type="primary", icon=":material/play_arrow:"):
         run(view.name, stage)
@@ -90,12 +94,42 @@ def no_case() -> None:
     st.page_link("pages/overview.py", label="Go to the overview", icon=":material/arrow_forward:")
 
 
-def each(title: str, cases: Sequence[CaseSettings], what: str) -> None:
-    """How far cases are that one job runs one after another, under the lock `title`; the buttons that start and cancel it."""
+def build(view: View, kind: str, options: dict[str, Any], said: str, button: str) -> bool:
+    """Whether a view is there; else say what is missing, offer the button that computes it, and follow its job."""
+    key = views.key(view.record, kind, options)
+    if store().find(key) is not None:
+        return True
+    if not store().held(key):
+        st.info(said)
+        if why := jobs.failure(store(), key):
+            st.error(plain(why), title="The last attempt failed")
+        if st.button(button, key=f"build-{kind}", type="primary", icon=":material/play_arrow:"):
+            jobs.start_view(store(), view.name, kind, options)
+            st.rerun(scope="app")
+        return False
+
+    @st.fragment(run_every=POLL, key=f"follow-{kind}")
+    def follow() -> None:
+        if not store().held(key):
+            st.rerun(scope="app")
+        told = jobs.view_progress(store(), key)
+        share = told.done / told.total if told.total else 0.0
+        left = f", about {clock(told.seconds * (1 - share) / share)} left" if share > 0.05 else ""
+        st.progress(min(1.0, share), text=f"{kind}: waiting for another job" if told.kind == "waits" else f"{kind}: {100 * share:.0f} %{left}")
+        if st.button("Cancel", key=f"stop-{kind}", icon=":material/stop:", disabled=store().cancel_flag(key).exists()):
+            jobs.cancel(store(), key)
+
+    follow()
+    return False
+
+
+def each(title: str, cases: Sequence[CaseSettings], what: str, until: str | None = None) -> None:
+    """How far cases, or the stages that lead to `until`, are that one job runs one after another, under the lock `title`; the buttons that
+    start and cancel it."""
     names = [case.name(compute()) for case in cases]
 
     def now() -> tuple[bool, list[str]]:
-        return store().held(title), [standing(store(), case, compute())[0] for case in cases]
+        return store().held(title), [standing(store(), case, compute(), until=until)[0] for case in cases]
 
     held, states = now()
     done, failed = states.count("done"), states.count("failed")
@@ -109,7 +143,7 @@ def each(title: str, cases: Sequence[CaseSettings], what: str) -> None:
             st.error(f"{plain(name)}: {plain(store().record(name).get('error', ''))}", title="The first that failed")
         if st.button(f"Compute the missing {len(names) - done}", key=f"each-{title}", icon=":material/play_arrow:"):
             missing = [create(store(), case, compute()) for case, state in zip(cases, states, strict=True) if state != "done"]
-            if not jobs.start_each(store(), title, missing):
+            if not jobs.start_each(store(), title, missing, until):
                 st.toast("They are being run already; this page now follows that run.")
             st.rerun(scope="app")
         return
@@ -119,7 +153,7 @@ def each(title: str, cases: Sequence[CaseSettings], what: str) -> None:
         if now() != (held, states):
             st.rerun(scope="app")
         under = next((name for name, state in zip(names, states, strict=True) if state == "running"), None)
-        share = jobs.status(store(), under).share if under else 0.0
+        share = jobs.status(store(), under, until).share if under else 0.0
         st.progress(min(1.0, (done + share) / len(names)), text=f"{said}" + (f"; {plain(under)} under way" if under else ""))
         if st.button("Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()):
             jobs.cancel(store(), title)

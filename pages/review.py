@@ -1,0 +1,188 @@
+"""Review: decide pair by pair, most suspicious first, by keyboard; what was decided is kept and can be unlearned from."""
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from ubt.columns import frame, rows_of
+from ubt.figures import decisions as figures
+from ubt.figures.attribution import enlarged
+from ubt.review import LABELS, Review, precision
+from ubt.ui import html, pairs, search, selection
+from ubt.ui.case import make
+from ubt.ui.guard import guard
+from ubt.ui.navigation import current
+from ubt.ui.panel import missing, no_case
+
+KEYS = {"backdoor": "1", "clean": "2", "unsure": "3"}
+ICONS = {"backdoor": ":material/bug_report:", "clean": ":material/check:", "unsure": ":material/question_mark:"}
+NEAREST = 6
+TOUR = 500
+
+view = current()
+st.title("Review")
+st.caption("The flagged pairs, most suspicious first. Keys: 1 backdoor, 2 clean, 3 unsure, Z undo, J next, K back. What you decide is kept with the case.")
+
+
+@st.fragment
+@guard()
+def explore() -> None:
+    known, kept = pairs.known(view), pairs.review(view)
+    lab = "poisoned" in known
+    reveal = lab and st.session_state.get("reveal", True)
+    picked = selection.bar(view, known, reveal)
+    if "flagged" not in known and picked.rows is None:
+        missing(view, "retain", "Nothing is flagged yet; select pairs to review them all the same.")
+        return
+    first, second = st.columns([3, 2], vertical_alignment="center")
+    source = "the selection" if picked.rows is not None else "flagged pairs"
+    queue = selection.first(known, picked.rows if picked.rows is not None else known["flagged"], len(known["id"]))
+    if not len(queue):
+        st.info("There is no pair to review here. Clear the selection, or choose another rule.")
+        return
+    some = frame(known, queue, ["id", "label"])
+    ids, decided = some["id"].to_numpy(object), some["label"].notna().to_numpy()
+    first.progress(float(decided.mean()), text=f"{int(decided.sum()):,} of {len(queue):,} decided ({source})")
+    with second.container(horizontal=True, horizontal_alignment="right"):
+        if lab:
+            st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="Hide it to review as a defender would")
+    at = _place(ids, decided)
+    _one(known, kept, queue, ids, decided, at, reveal)
+    st.divider()
+    _so_far(known, kept, queue, picked, reveal)
+    selection.listen({}, known)
+
+
+def _place(ids: np.ndarray, decided: np.ndarray) -> int:
+    """Where the queue stands: at the pair last looked at, else at the first that is not decided."""
+    now = st.session_state.get("reviewed")
+    where = np.flatnonzero(ids == now)
+    if len(where):
+        return int(where[0])
+    waiting = np.flatnonzero(~decided)
+    return int(waiting[0]) if len(waiting) else 0
+
+
+def _next(ids: np.ndarray, decided: np.ndarray, at: int) -> str:
+    """The next pair that is not decided, after this one or else from the start; the one after it if all are."""
+    waiting = np.flatnonzero(~decided)
+    waiting = waiting[waiting != at]
+    after = waiting[waiting > at]
+    return str(ids[after[0] if len(after) else waiting[0] if len(waiting) else min(at + 1, len(ids) - 1)])
+
+
+def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray, decided: np.ndarray, at: int, reveal: bool) -> None:
+    row, pair = int(queue[at]), str(ids[at])
+    mine = frame(known, np.array([row])).iloc[0]
+
+    def decide(label: str | None) -> None:
+        kept.label([pair], label, selection.who(), st.session_state.get(f"note-{pair}", "").strip())
+        st.session_state["reviewed"] = _next(ids, decided, at)
+
+    def undo() -> None:
+        if back := kept.undo(selection.who()):
+            st.session_state["reviewed"] = back[0]
+            st.toast(f"Taken back: {len(back)} decision{'s' if len(back) > 1 else ''}.")
+        else:
+            st.toast("There is nothing of yours to take back.")
+
+    def move(by: int) -> None:
+        st.session_state["reviewed"] = str(ids[(at + by) % len(ids)])
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for label in LABELS:
+            chosen = mine["label"] == label
+            st.button(
+                label.capitalize(), key=f"decide-{label}", icon=ICONS[label], shortcut=KEYS[label], type="primary" if chosen else "secondary",
+                on_click=decide, args=(label,),
+            )  # fmt: skip
+        st.button("No decision", key="decide-none", disabled=not isinstance(mine["label"], str), on_click=decide, args=(None,))
+        st.button("Undo", key="undo", icon=":material/undo:", shortcut="z", on_click=undo)
+        st.button("Back", key="before", icon=":material/arrow_back:", shortcut="k", on_click=move, args=(-1,))
+        st.button("Next", key="after", icon=":material/arrow_forward:", shortcut="j", on_click=move, args=(1,))
+        for page, label in (("tokens", "Words and patches"), ("neighbours", "Neighbours")):
+            if page == "neighbours" or view.has("mask"):
+                st.page_link(f"pages/{page}.py", label=label, icon=":material/arrow_outward:", query_params={"case": view.name, "pair": pair})
+    left, middle, right = st.columns([2, 3, 4], gap="medium")
+    with left:
+        if view.holds("data", "images"):
+            html.pictures([(f"{at + 1:,} of {len(ids):,} · {pair}", enlarged(np.asarray(view.read("data", "images")[row])))])
+        else:
+            st.caption(f"{at + 1:,} of {len(ids):,} · this case has no images")
+    with middle:
+        _caption(mine, pair)
+        scores = [(n.replace("similarity_", ""), f"{mine[n]:.3f}") for n in selection.SIMILARITIES if n in mine]
+        html.table(["similarity under", ""], scores)
+        if reveal:
+            st.caption(f"Ground truth: {'poisoned' if mine['poisoned'] else 'clean'}.")
+        st.text_input("Note", mine["note"] if isinstance(mine["note"], str) else "", key=f"note-{pair}", max_chars=2000)
+    with right:
+        _near(known, row, reveal)
+
+
+def _caption(mine: Any, pair: str) -> None:
+    """The caption, its words coloured by what the masks' model reads in them where the case has attributed it."""
+    if view.has("mask"):
+        own = view.read("mask", "words")
+        own = own[own["id"] == pair]
+        if len(own):
+            html.heated(own["word"].tolist(), own["score"].to_numpy(), own["kept"].to_numpy(bool), own["cut"].to_numpy(bool))
+            return
+    html.heated(str(mine["caption"]).split(), None, None, None)
+
+
+def _near(known: dict[str, Any], row: int, reveal: bool) -> None:
+    models = search.models(view)
+    if not models:
+        return
+    answer = search.nearest(view, "joint", models[-1], search.Query(row=row), NEAREST)
+    flagged = int(known["flagged"][answer.rows].sum()) if "flagged" in known and len(answer.rows) else 0
+    st.caption(f"Nearest under the {search.TITLES[models[-1]]}: {flagged} of {len(answer.rows)} flagged")
+    selection.cards(view, known, answer.rows, [f"{s:.2f}" for s in answer.similarity], reveal, width=6.5)
+
+
+def _so_far(known: dict[str, Any], kept: Review, queue: np.ndarray, picked: selection.Picked, reveal: bool) -> None:
+    st.subheader("Decided so far")
+    labels = kept.labels()
+    labels = labels[labels["label"].notna()]
+    if labels.empty:
+        st.info("Nothing is decided yet.")
+        return
+    counts = labels["label"].value_counts()
+    among = frame(known, queue, ["id", "label"])["label"].dropna()
+    so_far = precision(among)
+    left, right = st.columns([2, 3], gap="large", vertical_alignment="center")
+    with left:
+        rows = [(label, f"{counts.get(label, 0):,}") for label in LABELS]
+        if so_far:
+            share, low, high, count = so_far
+            rows.append((f"precision of this queue so far, of {count:,}", f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"))
+        if reveal:
+            true = labels.set_index("id")["label"].map({"backdoor": True, "clean": False}).dropna()
+            at = rows_of(known["id"], list(true.index))
+            right_ones = int((known["poisoned"][at] == true.to_numpy(bool)).sum()) if len(at) == len(true) else 0
+            rows.append(("decisions that agree with the ground truth", f"{right_ones:,} of {len(true):,}"))
+        html.table(["decision", "pairs"], rows)
+    with right:
+        st.plotly_chart(figures.along(frame(known, queue, ["id", "label"])["label"]), key="decided-chart", config={"displayModeBar": False},
+                        alt="Decisions along the queue, most suspicious first")  # fmt: skip
+    confirmed = labels.loc[labels["label"] == "backdoor", "id"].tolist()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Select all decided", key="select-decided", icon=":material/filter_alt:", on_click=selection.choose, args=("label is not missing",))
+        if not view.given and st.button(
+            f"Unlearn with the {len(confirmed)} confirmed", key="confirmed", icon=":material/auto_fix_high:", disabled=len(confirmed) < 2,
+            help="A copy of this case whose D_topk is the pairs labelled backdoor; it starts at once",
+        ):  # fmt: skip
+            make(view.settings.with_values({"select.confirmed": " ".join(sorted(confirmed))}), run=True)
+            st.rerun(scope="app")
+    table = labels.sort_values("at", ascending=False).head(TOUR)
+    st.dataframe(table[["id", "label", "note", "at"]], hide_index=True, height=260, key="decided-table")
+
+
+if view is None:
+    no_case()
+elif not view.has("data", "score"):
+    missing(view, "score", "The pairs have not been scored yet.")
+else:
+    explore()

@@ -1,0 +1,72 @@
+"""The pairs on a plane, drawn with WebGL, coloured by a column; what is not selected stays, greyed."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pyarrow as pa
+
+from ubt.figures import CLEAN, POISONED, UNKNOWN, layout
+
+PALETTE = ("#2E86C1", "#DB6B1E", "#1C9A78", "#9069C2", "#C2A22E", "#C24C7E", "#5B6BC0", "#7A9A3A", "#3AA6B9", "#A0664B")
+SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "x", "triangle-down", "star", "hexagon", "pentagon")
+NAMED = {
+    "poisoned": {True: ("poisoned", POISONED, "diamond"), False: ("clean", CLEAN, "circle")},
+    "flagged": {True: ("flagged", POISONED, "diamond"), False: ("not flagged", CLEAN, "circle")},
+    "suspicious": {True: ("suspicious", POISONED, "diamond"), False: ("not suspicious", CLEAN, "circle")},
+    "label": {"backdoor": ("backdoor", POISONED, "diamond"), "clean": ("clean", CLEAN, "circle"), "unsure": ("unsure", "#9069C2", "square"),
+              None: ("undecided", UNKNOWN, "circle")},
+}  # fmt: skip
+SIZE, GREY = 4, "rgba(127,140,154,0.35)"
+
+
+def scatter(xy: np.ndarray, values: Any, name: str, rows: np.ndarray, selected: np.ndarray | None, focus: np.ndarray, height: int = 600) -> go.Figure:
+    """Points that can be outlined and clicked; a click gives the row in D.
+
+    Args:
+        xy: (n, 2), NaN where a pair has no place. values: the column that colours (n,), numbers, truth values or text. rows: which to draw.
+        selected: which are selected (n,); None while nothing is. focus: rows to ring.
+    """
+    figure = go.Figure()
+    rows = rows[np.isfinite(xy[rows]).all(axis=1)]
+    for title, members, marker in _parts(values, name, rows):
+        figure.add_scattergl(
+            x=xy[members, 0], y=xy[members, 1], customdata=members.astype(np.int32), mode="markers", name=f"{title} ({len(members):,})" if title else "",
+            showlegend=bool(title), marker={"size": SIZE, **marker}, hovertemplate=f"{title}<extra></extra>" if title else f"{name}: %{{marker.color:.3f}}",
+            selectedpoints=None if selected is None else np.flatnonzero(selected[members]).astype(np.int32),
+            selected={"marker": {"opacity": 0.95}}, unselected={"marker": {"opacity": 0.25, "color": GREY}},
+        )  # fmt: skip
+    if len(focus):
+        figure.add_scattergl(
+            x=xy[focus, 0], y=xy[focus, 1], mode="markers", showlegend=False, hoverinfo="skip",
+            marker={"size": 18, "symbol": "circle-open", "color": POISONED, "line": {"width": 3}},
+        )  # fmt: skip
+    layout(figure, height=height)
+    figure.update_layout(dragmode="lasso", hovermode="closest", uirevision="map")
+    hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "title": None}
+    return figure.update_xaxes(**hidden).update_yaxes(scaleanchor="x", **hidden)
+
+
+def _parts(values: Any, name: str, rows: np.ndarray):
+    if isinstance(values, pa.Array):
+        text = np.array(values.take(pa.array(rows)).to_pylist(), object)
+        for value, (title, colour, symbol) in NAMED[name].items():
+            members = rows[np.array([v == value for v in text], bool)]
+            if len(members):
+                yield title, members, {"color": colour, "symbol": symbol, "size": SIZE + 4 * (value is not None)}
+        return
+    some = values[rows]
+    if some.dtype == bool:
+        for value in (False, True):
+            title, colour, symbol = NAMED[name][value]
+            yield title, rows[some == value], {"color": colour, "symbol": symbol, "size": SIZE + 2 * value}
+    elif name in ("cluster", "group"):
+        number = np.nan_to_num(some, nan=-1).astype(int)
+        yield "none", rows[number < 0], {"color": UNKNOWN, "symbol": "circle"}
+        for value in range(min(int(number.max(initial=-1)) + 1, len(PALETTE))):
+            yield f"{name} {value}", rows[number == value], {"color": PALETTE[value], "symbol": SYMBOLS[value]}
+        if (rest := rows[number >= len(PALETTE)]).size:
+            yield f"{name} {len(PALETTE)} and further", rest, {"color": UNKNOWN, "symbol": "circle-open"}
+    else:
+        bar = {"title": {"text": name.replace("_", " ")}, "thickness": 12}
+        yield "", rows, {"color": some.astype(np.float32), "colorscale": "Viridis", "showscale": True, "colorbar": bar}

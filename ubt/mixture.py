@@ -1,0 +1,63 @@
+"""A threshold on the overfitted similarities of D_susp, and the precision to be expected from it, without any label.
+
+D_susp holds three kinds of pairs: captions that belong to other images, captions that are merely loose, and poisons, whose
+shortcut the overfitted model reads best. Their similarities are taken for a mixture of three normal distributions, fitted
+by expectation-maximisation; the one of the highest mean is the poisons'. What a pair's similarity makes it probable to be is
+its posterior, and the precision of a set is the mean posterior of its members. It supposes that the model *is* poisoned:
+the verdict (V-E) comes first.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+KINDS, FEWEST, MOST = 3, 30, 20_000
+_GRID = np.linspace(-1, 1, 2001)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The populations as they were found.
+
+    Args:
+        means, deviations, shares: of each, lowest mean first; the last is the poisons'. posterior: probability of being poisoned
+            (2001,) at similarities from -1 to 1. threshold: the least similarity at which that is at least one half; more than 1 if none is.
+    """
+
+    means: np.ndarray
+    deviations: np.ndarray
+    shares: np.ndarray
+    posterior: np.ndarray
+    threshold: float
+
+    def probability(self, similarity: np.ndarray) -> np.ndarray:
+        """Probability (n,) that pairs of D_susp of these similarities are poisoned; 0 where there is no score."""
+        return np.interp(np.nan_to_num(np.asarray(similarity, float), nan=-2), _GRID, self.posterior, left=0)
+
+    def precision(self, similarity: np.ndarray) -> float | None:
+        """The precision to be expected of flagging these pairs; None of none."""
+        return float(self.probability(similarity).mean()) if len(similarity) else None
+
+
+def fit(similarity: np.ndarray) -> Mixture | None:
+    """Find the populations in the overfitted similarities (n,) of D_susp; None where fewer than 30 differ.
+
+    >>> r = np.random.default_rng(0)
+    >>> found = fit(np.concatenate([r.normal(0.2, 0.1, 300), r.normal(0.5, 0.05, 100), r.normal(0.85, 0.03, 200)]))
+    >>> round(found.threshold, 1), np.round(found.probability(np.array([0.1, 0.5, 0.9])), 2).tolist()
+    (0.7, [0.0, 0.0, 1.0])
+    """
+    values = np.asarray(similarity, float)
+    values = values[np.isfinite(values)]
+    if len(np.unique(values)) < FEWEST:
+        return None
+    from sklearn.mixture import GaussianMixture
+
+    some = values if len(values) <= MOST else np.random.default_rng(0).choice(values, MOST, replace=False)
+    made = GaussianMixture(KINDS, n_init=3, random_state=0, reg_covar=1e-5).fit(some[:, None])
+    order = np.argsort(made.means_[:, 0])
+    means, deviations = made.means_[order, 0], np.sqrt(made.covariances_[order, 0, 0])
+    posterior = made.predict_proba(_GRID[:, None])[:, order[-1]]
+    posterior = np.maximum.accumulate(np.where(means[-2] > _GRID, 0, posterior))
+    probable = _GRID[posterior >= 0.5]
+    return Mixture(means, deviations, made.weights_[order], posterior, float(probable[0]) if len(probable) else 1.01)

@@ -1,0 +1,140 @@
+"""The pairs of the case in view on the page: their columns, kept in memory once for all sessions, and what analysts decided."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from ubt import columns, views
+from ubt.cases import Store
+from ubt.figures.similarity import binned
+from ubt.mixture import Mixture, fit
+from ubt.neighbors import SPACES
+from ubt.projection import MapSettings
+from ubt.review import Review
+from ubt.ui.case import View, read, store
+from ubt.ui.guard import plain
+
+if TYPE_CHECKING:
+    from ubt.ui.selection import Picked
+
+OFFERED = 200
+"""Pairs that a list offers, the most suspicious first."""
+FOLLOWED = ("poisoned", "overfit", "purified")
+"""The models a map follows a point through."""
+
+
+def review(view: View) -> Review:
+    """What analysts decided about the case."""
+    return Review(store().root / "cases" / view.name / "review.sqlite")
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the pairs…")
+def _known(root: str, keys: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    artefacts, made = dict(keys), Store(Path(root))
+    return columns.known(lambda stage: stage in artefacts, lambda stage, entry: made.open(artefacts[stage])[entry])
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _decided(path: str, version: int, keys: tuple, _ids: Any) -> dict[str, Any]:
+    return columns.decided(_ids, Review(Path(path)).labels())
+
+
+def _keys(view: View) -> tuple[tuple[str, str], ...]:
+    stages = ("data", "attack", *columns.SIMILARITIES.values(), "split", "select", "retain")
+    return tuple((s, view.key(s)) for s in stages if view.has(s))
+
+
+def map_options(view: View, space: str) -> dict[str, Any] | None:
+    """What the map of a space is made with; None if the case has no embedding to lay out."""
+    models = [m for m in FOLLOWED if (view.has("unlearn") and view.has("data") if m == "purified" else views.embedded(store(), view.record, m))]
+    models = models or ["reference"] * views.embedded(store(), view.record, "reference")
+    return views.map_options(view.record, space, MapSettings(), models) if models else None
+
+
+def known(view: View) -> dict[str, Any]:
+    """Every column of the case, see `ubt.columns`: text as arrow arrays, numbers and flags as numpy arrays; nothing in it may be changed."""
+    keys, who = _keys(view), review(view)
+    found = _known(str(store().root.resolve()), keys)
+    found = found | _decided(str(who.path.resolve()), who.version(), keys, found["id"])
+    for space in reversed(SPACES):
+        options = map_options(view, space)
+        key = views.key(view.record, "map", options) if options else ""
+        if key and store().find(key) is not None:
+            for model in options["models"]:
+                xy = read(key, f"xy_{model}")
+                found |= {f"map_{space}_{model}_x": xy[:, 0], f"map_{space}_{model}_y": xy[:, 1]}
+            found["cluster"] = found[f"cluster_{space}"] = read(key, "cluster")
+    return found
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _sorted(keys: tuple, _columns: dict[str, Any]) -> dict[str, np.ndarray]:
+    made = {name: np.argsort(_columns[name], kind="stable") for name in ("similarity_reference",)}
+    if "similarity_overfit" in _columns:
+        made["similarity_overfit"] = np.argsort(-_columns["similarity_overfit"], kind="stable")
+    return made | {f"bins_{name}": binned(_columns[name]) for name in columns.SIMILARITIES if name in _columns}
+
+
+def prepared(view: View, found: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What is computed once from the scores: `similarity_reference`, rows by it, lowest first; `similarity_overfit`, rows by it, highest
+    first; `bins_NAME`, each similarity's bin in a histogram."""
+    return _sorted(_keys(view), found)
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _mixture(keys: tuple, _scores: np.ndarray) -> Mixture | None:
+    return fit(_scores)
+
+
+def mixture(view: View, found: dict[str, Any]) -> Mixture | None:
+    """The populations of D_susp's overfitted similarities, found without labels; None where there are none, or the model was judged
+    not poisoned."""
+    if "similarity_overfit" not in found or "suspicious" not in found or (view.has("verdict") and not view.read("verdict", "verdict")["poisoned"]):
+        return None
+    return _mixture(_keys(view), found["similarity_overfit"][found["suspicious"]])
+
+
+def choose_pair(view: View, found: dict[str, Any], picked: "Picked") -> str | None:
+    """The pair to look at: of the selection or a flagged one, or the one that another page or the address names; None if there is none."""
+    from ubt.ui import selection
+
+    state, asked = st.session_state, st.query_params.get("pair")
+    if asked and state.get("pair_asked") != asked:
+        state["pair"] = state["pair_asked"] = asked
+    wanted = state.get("pair")
+    if wanted is not None and not len(columns.rows_of(found["id"], [wanted])):
+        st.warning(f"There is no pair {plain(wanted)} in this case; another one is shown.")
+        wanted = None
+    among = picked.rows if picked.rows is not None else found.get("flagged", np.ones(len(found["id"]), bool))
+    rows = selection.first(found, among, OFFERED)
+    if wanted is not None:
+        rows = np.append(rows, columns.rows_of(found["id"], [wanted]))
+    if not len(rows):
+        st.info("No pair is selected or flagged; clear the selection to choose one.")
+        return None
+    some = columns.frame(found, rows, ["id", "caption", "topk", "flagged"]).drop_duplicates("id")
+    flags = [some.get(name, some["id"] == "") for name in ("topk", "flagged")]
+    kind = {i: "D_topk" if t else "flagged" if f else "not flagged" for i, t, f in zip(some["id"], *flags, strict=True)}
+    said = dict(zip(some["id"], some["caption"], strict=True))
+    state["pair"] = wanted if wanted is not None else some["id"].iloc[0]
+    chosen = st.selectbox("Pair", list(said), key="pair", format_func=lambda i: f"{kind[i]} · {said[i][:90]} · {i}")
+    if asked != chosen:
+        st.query_params["pair"] = state["pair_asked"] = chosen
+    return chosen
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _drawn(keys: tuple, most: int, _found: dict[str, Any]) -> np.ndarray:
+    total = len(_found["id"])
+    if total <= most:
+        return np.arange(total)
+    order = np.random.default_rng(0).permutation(total)
+    first = _found["flagged"][order] if "flagged" in _found else np.zeros(total, bool)
+    return np.sort(np.concatenate([order[first], order[~first]])[:most])
+
+
+def drawn(view: View, found: dict[str, Any], most: int) -> np.ndarray:
+    """Rows that a map draws: all, or a sample with every flagged one."""
+    return _drawn(_keys(view), most, found)

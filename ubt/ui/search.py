@@ -1,0 +1,194 @@
+"""Nearest neighbours on the page: what is asked, answered over the embeddings of the case in view, and kept for a while."""
+
+import io
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from ubt import neighbors, views
+from ubt.config import BadInput, digest
+from ubt.neighbors import Approximate, Embedding, IndexSettings
+from ubt.ui import explain
+from ubt.ui.case import View, compute, read, store
+
+TITLES = {"reference": "clean reference", "poisoned": "poisoned model (M_bd)", "overfit": "overfitted model"}
+EXPLAINED = {"reference": "clean", "poisoned": "poisoned", "overfit": "overfitted"}
+APPROXIMATE_FROM = IndexSettings().approximate_from
+PIXELS = 50_000_000
+"""An image of more is refused before it is decoded."""
+RARE = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "on",
+        "in",
+        "with",
+        "and",
+        "to",
+        "at",
+        "is",
+        "are",
+        "its",
+        "it",
+        "by",
+        "for",
+        "from",
+        "this",
+        "that",
+        "near",
+        "next",
+        "photo",
+        "picture",
+        "image",
+        "some",
+        "one",
+    ]
+)
+"""Words that say nothing about what a group of captions shares."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A pair of D by its row, or a unit vector (d,) that is compared with images and captions alike."""
+
+    row: int = -1
+    vector: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows and cosine similarities of the nearest, highest first, and what it took."""
+
+    rows: np.ndarray
+    similarity: np.ndarray
+    seconds: float
+
+
+def models(view: View) -> list[str]:
+    """The models that D's embedding can be searched under."""
+    return [m for m in TITLES if views.embedded(store(), view.record, m)]
+
+
+def embedding(view: View, model: str) -> Embedding:
+    """D's embedding under a model, as memory maps."""
+    key = view.key(views.MODELS[model])
+    return Embedding(read(key, "image_features"), read(key, "text_features"))
+
+
+def index_options(space: str, model: str) -> dict[str, Any]:
+    """What the page's approximate index is made with."""
+    return views.index_options(space, model, IndexSettings())
+
+
+def index(view: View, space: str, model: str) -> Approximate:
+    """The approximate index, kept in memory."""
+    key = views.key(view.record, "index", index_options(space, model))
+    return _opened(str(store().root.resolve()), key, _index=read(key, "index"), _about=read(key, "about"), _parts=embedding(view, model).parts(space))
+
+
+def recall(view: View, space: str, model: str) -> float:
+    """The approximate index's recall@10, as it was measured when it was built."""
+    return read(views.key(view.record, "index", index_options(space, model)), "about")["recall_at_10"]
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the index…")
+def _opened(root: str, key: str, _index: np.ndarray, _about: dict, _parts: tuple) -> Approximate:
+    return Approximate(_index, _about, _parts)
+
+
+def of_caption(view: View, model: str, text: str) -> Query:
+    """A caption typed in, as the model reads it."""
+    return Query(vector=_caption(_key(view, model), text, _view=view, _model=model))
+
+
+@st.cache_data(max_entries=128, show_spinner="Reading the caption…")
+def _caption(key: str, text: str, _view: View, _model: str) -> np.ndarray:
+    from ubt import models as clip
+
+    net, alone = explain.opened(_view, EXPLAINED[_model])
+    with alone:
+        return clip.embed_tokens(net, clip.tokenize([text], net.context_length))[0]
+
+
+def of_image(view: View, model: str, file) -> Query:
+    """An image dropped in, as the model sees it: its middle square, at the size of D's images.
+
+    Raises:
+        BadInput: it is no image that can be read, or too large.
+    """
+    content = file.getvalue()
+    return Query(vector=_image(_key(view, model), digest(content.hex()), _content=content, _view=view, _model=model))
+
+
+@st.cache_data(max_entries=32, show_spinner="Reading the image…")
+def _image(key: str, content: str, _content: bytes, _view: View, _model: str) -> np.ndarray:
+    from ubt import models as clip
+
+    net, alone = explain.opened(_view, EXPLAINED[_model])
+    side = read(_view.key("data"), "images").shape[1] if _view.holds("data", "images") else 224
+    with alone:
+        return clip.embed_images(net, decoded(_content, side)[None])[0]
+
+
+def decoded(content: bytes, side: int) -> np.ndarray:
+    """The middle square of an image file, uint8 (side, side, 3).
+
+    Raises:
+        BadInput: it is no image that can be read, or too large.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > PIXELS:
+                raise BadInput(f"expected an image of at most {PIXELS // 10**6} megapixels, got {image.width} x {image.height}; make it smaller")
+            return np.asarray(ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (side, side)))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        raise BadInput(f"expected an image (PNG, JPEG, WebP or BMP), got a file that cannot be read as one ({type(e).__name__}); save it anew") from None
+
+
+def _key(view: View, model: str) -> str:
+    return view.key(views.MODELS[model]) + view.key("data")
+
+
+def nearest(view: View, space: str, model: str, query: Query, k: int, approximate: Approximate | None = None) -> Answer:
+    """The k nearest pairs of D, the pair asked for left out."""
+    vector = "" if query.vector is None else digest(np.asarray(query.vector, np.float32).tobytes().hex())
+    return _nearest(_key(view, model), space, query.row, vector, k, approximate is not None, _view=view, _model=model, _vector=query.vector, _index=approximate)
+
+
+@st.cache_data(max_entries=256, show_spinner="Searching…")
+def _nearest(key: str, space: str, row: int, vector: str, k: int, by_index: bool, _view: View, _model: str, _vector, _index) -> Answer:
+    held = embedding(_view, _model)
+    parts = held.parts(space)
+    asked = held.rows(space, np.array([row])) if row >= 0 else np.concatenate([_vector] * len(parts))[None] / np.sqrt(len(parts))
+    started = time.perf_counter()
+    if not np.isfinite(asked).all():
+        return Answer(np.array([], int), np.array([], np.float32), 0.0)
+    similarity, rows = _index.search(asked, k + 1) if by_index else neighbors.exact(parts, asked.astype(np.float32), k + 1, compute().device)
+    found = (rows[0] >= 0) & (rows[0] != row)
+    return Answer(rows[0][found][:k], similarity[0][found][:k], time.perf_counter() - started)
+
+
+def duplicates(view: View, space: str, model: str, rows: np.ndarray, least: float) -> np.ndarray:
+    """The group of near-duplicates of each of some pairs (m,), -1 of those alone."""
+    return _duplicates(_key(view, model), space, digest(rows.tobytes().hex()), least, _held=embedding(view, model), _rows=rows)
+
+
+@st.cache_data(max_entries=32, show_spinner="Grouping…")
+def _duplicates(key: str, space: str, among: str, least: float, _held: Embedding, _rows: np.ndarray) -> np.ndarray:
+    return neighbors.groups(_held.rows(space, _rows), least)
+
+
+def common_words(captions: pd.Series, most: int = 5) -> list[str]:
+    """The words that stand in more than half of some captions, most frequent first."""
+    words = captions.str.lower().str.findall(r"\w+").explode()
+    words = words[~words.isin(RARE)]
+    share = words.groupby(level=0).unique().explode().value_counts() / max(1, len(captions))
+    return list(share[share > 0.5].index[:most])

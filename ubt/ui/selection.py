@@ -1,0 +1,286 @@
+"""The one selection: a rule over the pairs' columns, shared by every page, held by the address bar, saved as a view, exported.
+
+Whatever a hand selects becomes a rule: a brushed range, a lasso's outline, ticked or clicked pairs by id. So a copied
+address, a saved view and the rule in the box say the same thing.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from ubt import __version__, columns, rules
+from ubt.columns import ABOUT, SIMILARITIES, TRUTH
+from ubt.config import UbtError
+from ubt.export import KINDS, packed
+from ubt.mixture import Mixture
+from ubt.review import LABELS
+from ubt.ui import bridge, html, pairs
+from ubt.ui.case import View
+from ubt.ui.guard import guard, plain
+
+TOLD = ("id", "caption", *SIMILARITIES, "rank", "flagged", "group", "cluster", "label", "note")
+"""Columns that tell about one pair."""
+SHOWN = 200
+"""Rows of the table, most suspicious first."""
+GRID = 24
+KEPT = 20
+"""Selections that *Back* goes through."""
+HELP = (
+    "Select pairs by their columns, for example  \n`similarity_overfit > 0.8 and suspicious`  \n`caption contains \"banana\" and not flagged`  \n"
+    "`label = backdoor or note is not missing`  \n`cluster in (0, 3) and similarity_reference between -0.1 and 0.2`  \nThe words: and, or, not, in, between, "
+    "contains, is missing, and inside for an outline on the map."
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picked:
+    """The selection on the pairs in view.
+
+    Args:
+        rule: as it stands; empty if nothing is selected. rows: which pairs it selects (n,); None without a rule that can be applied.
+    """
+
+    rule: str
+    rows: np.ndarray | None
+
+    def among(self, mask: np.ndarray) -> np.ndarray:
+        """Those of some pairs that are selected; all of them while nothing is."""
+        return mask if self.rows is None else mask & self.rows
+
+
+def rule() -> str:
+    """The rule as it stands: the address bar's, if a link has brought another one since."""
+    state, asked = st.session_state, st.query_params.get("select", "")
+    if state.get("select_asked") != asked:
+        state["selection"] = state["select_asked"] = asked
+    return state.setdefault("selection", "")
+
+
+def choose(text: str, narrow: bool = False) -> None:
+    """Select by a rule from now on, or narrow what is selected by it."""
+    state, before = st.session_state, rule()
+    text = rules.both(before, text) if narrow and before else text
+    if text == before:
+        return
+    state["selections"] = [*state.get("selections", []), before][-KEPT:]
+    _become(text)
+
+
+def _become(text: str) -> None:
+    state = st.session_state
+    state["selection"] = state["rule"] = state["select_asked"] = text
+    if text:
+        st.query_params["select"] = text
+    else:
+        st.query_params.pop("select", None)
+
+
+def _back() -> None:
+    if before := st.session_state.get("selections"):
+        _become(before.pop())
+
+
+def _drawn(axes: dict[str, str]):
+    def drawn(chart: str, x: list[float], y: list[float]) -> None:
+        name = axes[chart]
+        if not x:
+            choose("")
+        elif name in SIMILARITIES:
+            choose(rules.between(name, min(x), max(x)), _narrows())
+        else:
+            choose(rules.inside(name, list(zip(x, y, strict=True))), _narrows())
+
+    return drawn
+
+
+def _narrows() -> bool:
+    return bool(st.session_state.get("narrow"))
+
+
+def _picked(pair: str, add: bool) -> None:
+    held = st.session_state.get("clicked", [])
+    st.session_state["pair"] = pair
+    held = [pair] if not add else [p for p in held if p != pair] if pair in held else [*held, pair]
+    st.session_state["clicked"] = held
+    choose(rules.among(held) if held else "")
+
+
+def listen(axes: dict[str, str], known: dict[str, Any]) -> None:
+    """Select what is brushed or outlined on charts, and the cards and points that are clicked.
+
+    Args:
+        axes: a chart's key to the similarity on its x axis, or to the map that it shows.
+    """
+
+    def picked(which: str | int, add: bool) -> None:
+        if isinstance(which, str):
+            _picked(which, add)
+        elif 0 <= which < len(known["id"]):
+            _picked(known["id"][which].as_py(), add)
+
+    bridge.listen(tuple(axes), _drawn(axes), picked)
+
+
+def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
+    """The box with the rule, what it selects in counts, and the buttons that go back, clear, save and export."""
+    text = rule()
+    st.session_state["rule"] = text
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.text_input(
+            "Selection: a rule over the pairs", key="rule", on_change=lambda: choose(st.session_state["rule"].strip()), help=HELP,
+            placeholder="brush a histogram, lasso the map, click or tick pairs, or type a rule", max_chars=rules.LENGTH,
+        )  # fmt: skip
+        st.button("Back", key="select-back", icon=":material/undo:", disabled=not st.session_state.get("selections"), on_click=_back)
+        st.button("Clear", key="select-clear", icon=":material/close:", disabled=not text, on_click=choose, args=("",))
+    picked = _applied(text, known, reveal)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(_said(view, known, picked, reveal), width="stretch")
+        st.toggle("Narrow", key="narrow", persist_state="session", help="What is brushed or outlined next narrows the selection instead of replacing it")
+        _views(view, text)
+        _export(view, known, picked, reveal)
+    return picked
+
+
+def _applied(text: str, known: dict[str, Any], reveal: bool) -> Picked:
+    if not text:
+        return Picked("", None)
+    try:
+        parsed = rules.parse(text)
+        return Picked(text, parsed.rows({n: v for n, v in known.items() if reveal or n not in TRUTH}))
+    except UbtError as e:
+        st.error(f"This selection cannot be applied, all pairs are shown. {plain(e)}", icon=":material/filter_alt_off:")
+        return Picked(text, None)
+
+
+def _said(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> str:
+    total = len(known["id"])
+    if picked.rows is None:
+        return f"No pair of {total:,} is selected." if not picked.rule else ""
+    if not (count := int(picked.rows.sum())):
+        return f":orange-badge[none of {total:,}] No pair fits this rule; *Back* brings the last selection."
+    said = f":blue-badge[{count:,} of {total:,}] selected"
+    if reveal and "poisoned" in known:
+        return f"{said}; {int((picked.rows & known['poisoned']).sum()):,} poisoned"
+    found = pairs.mixture(view, known)
+    return f"{said}; an estimated {expected(found, known, picked.rows):,} poisoned" if found else said
+
+
+def expected(found: Mixture, known: dict[str, Any], rows: np.ndarray) -> int:
+    """How many of some pairs are poisoned, as the two populations of D_susp let expect; pairs outside D_susp count as clean."""
+    return round(float(found.probability(known["similarity_overfit"][rows & known["suspicious"]]).sum()))
+
+
+def _views(view: View, text: str) -> None:
+    kept = pairs.review(view)
+    with st.popover("Views", icon=":material/bookmark:"), guard():
+        st.caption("A view keeps the rule and the address's thresholds, not the rows.")
+        with st.form("save-view", border=False, clear_on_submit=True), st.container(horizontal=True, vertical_alignment="bottom"):
+            name = st.text_input("Name", max_chars=80)
+            if st.form_submit_button("Save", icon=":material/bookmark_add:") and name.strip():
+                kept.save_view(name.strip(), text, {k: v for k, v in st.query_params.to_dict().items() if k not in ("case", "select")} | {"page": _page()})
+        for title, saved in kept.views().items():
+            with st.container(horizontal=True, vertical_alignment="center"):
+                query = {k: v for k, v in saved["query"].items() if k != "page"} | {"case": view.name} | ({"select": saved["rule"]} if saved["rule"] else {})
+                st.page_link(f"pages/{saved['query'].get('page', 'separation')}.py", label=plain(title), query_params=query, width="stretch")
+                st.button("Delete", key=f"drop-{title}", icon=":material/delete:", type="tertiary", on_click=kept.delete_view, args=(title,))
+
+
+def _page() -> str:
+    from ubt.ui.navigation import PAGES
+
+    here = st.context.url.rstrip("/").rsplit("/", 1)[-1].split("?")[0] if st.context.url else ""
+    return here if here in PAGES else "separation"
+
+
+def _export(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> None:
+    rows = np.arange(len(known["id"])) if picked.rows is None else np.flatnonzero(picked.rows)
+    what = f"all {len(rows):,} pairs" if picked.rows is None else f"the {len(rows):,} selected"
+    with st.popover("Export", icon=":material/download:"):
+        st.caption(f"A zip with {what}, their columns and labels, and about.json with rule and settings. In CSV a formula is made plain text.")
+        for kind in KINDS:
+
+            def data(kind: str = kind) -> bytes:
+                some = columns.frame({n: v for n, v in known.items() if reveal or n not in TRUTH}, rows)
+                about = {
+                    "case": view.name, "rule": picked.rule, "pairs": len(rows), "columns": {n: ABOUT.get(n, "") for n in some},
+                    "settings": view.record["settings"], "program": f"UBT Inspector {__version__}", "when": time.strftime("%Y-%m-%dT%H:%M:%S"),
+                }  # fmt: skip
+                return packed(some, kind, about)
+
+            name = f"pairs-{view.name}-{kind.lower()}.zip"
+            st.download_button(kind, data, name, "application/zip", key=f"export-{kind}", icon=":material/download:", on_click="ignore", width="stretch")
+
+
+def suspicion(known: dict[str, Any]) -> np.ndarray:
+    """By what pairs are put in order, most suspicious first: flagged ones, then D_susp by overfitted similarity, then the rest by
+    reference similarity, lowest first; (n,) higher = earlier."""
+    score = -known["similarity_reference"] if "similarity_reference" in known else np.zeros(len(known["id"]), np.float32)
+    if "similarity_overfit" in known and "suspicious" in known:
+        score = np.where(known["suspicious"], 4 + known["similarity_overfit"], score)
+    if "flagged" in known:
+        score = score + 8 * known["flagged"]
+    return np.nan_to_num(score, nan=-99)
+
+
+def first(known: dict[str, Any], mask: np.ndarray, most: int) -> np.ndarray:
+    """The most suspicious rows among some."""
+    rows = np.flatnonzero(mask)
+    score = suspicion(known)[rows]
+    if len(rows) > most:
+        keep = np.argpartition(-score, most)[:most]
+        rows, score = rows[keep], score[keep]
+    return rows[np.argsort(-score, kind="stable")]
+
+
+def listing(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> None:
+    """The selected pairs as rows and images; ticked rows or clicked cards become the selection."""
+    if picked.rows is None:
+        st.caption("Select pairs to see them here as rows and images.")
+        return
+    rows = first(known, picked.rows, SHOWN)
+    if not len(rows):
+        return
+    names = ["id", "caption", *(n for n in SIMILARITIES if n in known), "flagged", "cluster", "label", "note", *(TRUTH if reveal else ())]
+    table = columns.frame(known, rows, names).reindex(columns=[n for n in names if n in known])
+    chosen = st.dataframe(
+        table, hide_index=True, height=min(320, 36 * len(rows) + 40), on_select="rerun", selection_mode="multi-row", key=f"ticked-{hash(picked.rule)}",
+        column_config={n: st.column_config.NumberColumn(n.replace("similarity_", ""), help=ABOUT[n], format="%.3f") for n in SIMILARITIES}
+        | {n: st.column_config.Column(help=ABOUT[n]) for n in table if n not in SIMILARITIES},
+    )  # fmt: skip
+    ticked = list(table["id"].iloc[chosen["selection"]["rows"]])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if (total := int(picked.rows.sum())) > len(rows):
+            st.caption(f"The {len(rows)} most suspicious of {total:,}.")
+        st.button(f"Select the {len(ticked)} ticked", key="select-ticked", disabled=not ticked, on_click=choose, args=(rules.among(ticked) if ticked else "",))
+        with st.popover("Label", icon=":material/label:"):
+            st.caption(f"One decision for all {total:,} selected pairs; *Undo* on the page Review takes it back.")
+            for label in LABELS:
+                if st.button(label.capitalize(), key=f"bulk-{label}", width="stretch"):
+                    ids = known["id"].filter(picked.rows).to_pylist()
+                    pairs.review(view).label(ids, label, who())
+                    st.rerun(scope="fragment")
+    cards(view, known, rows[:GRID], [_score(known, r) for r in rows[:GRID]], reveal)
+
+
+def _score(known: dict[str, Any], row: int) -> str:
+    titles = {"similarity_reference": "ref.", "similarity_overfit": "overfit"}
+    return ", ".join(f"{title} {known[name][row]:.2f}" for name, title in titles.items() if name in known)
+
+
+def cards(
+    view: View, known: dict[str, Any], rows: np.ndarray, said: list[str], reveal: bool, selected: np.ndarray | None = None, width: float = 9.2
+) -> None:  # fmt: skip
+    """Pairs as cards that can be clicked, those not selected greyed."""
+    images = view.read("data", "images")[np.asarray(rows, int)] if view.holds("data", "images") else None
+    some = columns.frame(known, np.asarray(rows, int), ["id", "caption", "label"])
+    truth = known["poisoned"][rows] if reveal and "poisoned" in known else None
+    html.grid(images, some["caption"], said, truth, ids=some["id"], labels=some["label"], faded=None if selected is None else ~selected[rows], width=width)
+
+
+def who() -> str:
+    """This browser session, for whom *Undo* takes back."""
+    return st.session_state.setdefault("who", secrets.token_hex(8))
