@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from ubt.ui.case import pick, say_if_gone
+from ubt.ui.bridge import fetch_ahead
+from ubt.ui.case import pick, say_if_gone, warm
 from ubt.ui.guard import guard
 from ubt.ui.html import icon
 from ubt.ui.navigation import navigation
@@ -18,3 +19,5 @@ with guard():
     say_if_gone()
     st.session_state["view"] = view
     page.run()
+fetch_ahead()
+warm()

@@ -175,24 +175,24 @@ def _judged(keys: tuple, _known: dict[str, Any]) -> tuple[dict[str, dict], dict[
 
 
 def _curves(known: dict[str, Any], result: Caught, threshold: float) -> None:
-    with st.expander("ROC and precision-recall (with the ground truth)"):
+    inside = st.expander("ROC and precision-recall (with the ground truth)", key="curves", bind="query-params")
+    if not inside.open:
+        return
+    with inside:
         found, area = _judged(tuple(view.key(s) for s, _ in MODELS.values() if view.has(s)), known)
         if not any(found.values()):
             st.info("The case has no poisons, or nothing but poisons: there is no curve to draw.")
             return
-        counts = result.counts(known["poisoned"])["flagged"]
-        pool = known.get("suspicious", result.suspicious)
+        name, pool, truth = "overfitted, in D_susp", known.get("suspicious", result.suspicious), known["poisoned"]
+        flagged = pool & (known["similarity_overfit"] >= threshold)
+        hit, held = int((flagged & truth).sum()), int((pool & truth).sum())
         at = {}
-        if counts["precision"] is not None and (held := int((pool & known["poisoned"]).sum())) and pool.sum() > held:
-            flagged = pool & (known["similarity_overfit"] >= threshold)
-            hit, wrong = int((flagged & known["poisoned"]).sum()), int((flagged & ~known["poisoned"]).sum())
-            at["pr"] = {"overfitted, in D_susp": (hit / held, hit / max(1, hit + wrong))}
-            at["roc"] = {"overfitted, in D_susp": (wrong / (pool.sum() - held), hit / held)}
+        if found.get(name):
+            at = {"pr": {name: (hit / held, hit / max(1, flagged.sum()))}, "roc": {name: ((flagged.sum() - hit) / (pool.sum() - held), hit / held)}}
         for column, kind, title in zip(st.columns(2), ("roc", "pr"), ("ROC", "Precision-recall"), strict=True):
             column.plotly_chart(drawn.curve(kind, found, at.get(kind)), key=f"curve-{kind}", config={"displayModeBar": False}, alt=title)
-        st.caption(
-            "AUROC: " + "; ".join(f"{name} {value:.4f}" for name, value in area.items() if value is not None) + ". Low reference similarity is suspicious."
-        )
+        areas = "; ".join(f"{n} {value:.4f}" for n, value in area.items() if value is not None)
+        st.caption(f"AUROC: {areas}. Low reference similarity is suspicious.")
 
 
 if view is None:

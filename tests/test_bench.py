@@ -1,6 +1,6 @@
 from leaks import leak
 
-from ubt.bench import compare, fresh_peak_mb
+from ubt.bench.models import compare, fresh_peak_mb
 from ubt.config import Compute
 
 

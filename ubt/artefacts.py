@@ -5,6 +5,7 @@ Frames are parquet, arrays npy, plain values json, models folders that open_clip
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,9 @@ class Artefact:
         """
         return self.read(entry)
 
-    def read(self, entry: str, checked_up_to: float = math.inf) -> Any:
-        """As `[entry]`, but files of more bytes than `checked_up_to` are taken at their size, for pages that show a part of a large array."""
+    def read(self, entry: str, checked_up_to: float = math.inf, columns: Sequence[str] | None = None) -> Any:
+        """As `[entry]`, or some columns of a frame. Files of more bytes than `checked_up_to` are taken at their size, for pages that show a
+        part of a large array."""
         if entry not in self.manifest["entries"]:
             raise UbtError(f"{self.path.name}: expected one of the entries {', '.join(self.manifest['entries'])}, got {entry!r}")
         kind = self.manifest["entries"][entry]
@@ -48,7 +50,7 @@ class Artefact:
                 continue
             if not (path.is_file() and file_digest(path) == expected["sha256"]):
                 raise DamagedArtefact(self.path.name, f"{path}: expected the bytes its manifest describes, got others")
-        return _READ[kind](self.path, entry)
+        return _read_frame(self.path, entry, columns) if kind == "frame" else _READ[kind](self.path, entry)
 
     def check(self) -> None:
         """Raises:
@@ -65,10 +67,10 @@ class Artefact:
         return sum(f["bytes"] for f in self.manifest["files"].values())
 
 
-def _read_frame(path: Path, entry: str):
+def _read_frame(path: Path, entry: str, columns: Sequence[str] | None = None):
     import pandas as pd
 
-    return pd.read_parquet(path / f"{entry}.parquet")
+    return pd.read_parquet(path / f"{entry}.parquet", columns=columns and list(columns))
 
 
 def _read_array(path: Path, entry: str):
@@ -83,7 +85,7 @@ def _read_model(path: Path, entry: str):
     return models.load(path / entry)
 
 
-_READ = {"frame": _read_frame, "array": _read_array, "model": _read_model, "json": lambda path, entry: json.loads((path / f"{entry}.json").read_text())}
+_READ = {"array": _read_array, "model": _read_model, "json": lambda path, entry: json.loads((path / f"{entry}.json").read_text())}
 
 
 def write_entry(path: Path, entry: str, value: Any) -> str:

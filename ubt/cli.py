@@ -180,9 +180,15 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Rounds, ours and the bare loop in turn.", min=1)] = 3,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    app_too: Annotated[bool, typer.Option("--app", help="Measure the app over generated cases instead, in Chromium.")] = False,
+    sizes: Annotated[list[int] | None, typer.Option("--pairs", help="With --app: pairs of a generated case; may be given several times.", min=1000)] = None,
+    file: Annotated[Path | None, typer.Option("--out", help="With --app: also write the figures to this JSON file.")] = None,
+    cache: CacheOption = Path("cache/bench"),
 ) -> None:
-    """Pairs per second of training and encoding beside a bare open_clip loop on the same model, in the same run."""
-    from ubt.bench import compare
+    """Pairs per second of training and encoding beside a bare open_clip loop on the same model, in the same run; or the app's speed."""
+    if app_too:
+        return _bench_app(sizes or [50_000, 500_000, 1_000_000], cache, file)
+    from ubt.bench.models import compare
 
     where = compute(device, precision)
     result = compare(where, steps, batch, rounds)
@@ -203,6 +209,20 @@ def bench(
         highlight=False,
     )
     out.print(f"drawing scenes: {result['draw']:.0f} images/s on one core", highlight=False)
+
+
+def _bench_app(sizes: list[int], cache: Path, file: Path | None) -> None:
+    from ubt.bench import app as bench_app
+
+    _check_writable(file)
+    results = []
+    for pairs in sizes:
+        results.append(bench_app.measure(cache, pairs, lambda text: err.print(text, highlight=False)))
+        if file is not None:
+            bench_app.write(results, file)
+    print("| | " + " | ".join(f"{pairs:,} pairs" for pairs in sizes) + " |\n|" + " --- |" * (len(sizes) + 1))
+    for what, values in bench_app.report(results):
+        print(f"| {what} | {' | '.join(values)} |")
 
 
 @app.command("table")

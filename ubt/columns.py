@@ -22,21 +22,21 @@ ABOUT = {
 TRUTH = ("poisoned",)
 
 
-def known(has: Callable[..., bool], read: Callable[[str, str], Any]) -> dict[str, Any]:
+def known(has: Callable[..., bool], read: Callable[..., Any]) -> dict[str, Any]:
     """The columns that a case's finished stages give: text as arrow arrays, numbers and flags as numpy arrays.
 
     Args:
-        has: whether a stage is finished. read: gives an entry of a stage.
+        has: whether a stage is finished. read: gives columns of a stage's frame, called with the stage, the entry and their names.
     """
-    pairs = read("data", "pairs")
+    pairs = read("data", "pairs", "id", "caption")
     found: dict[str, Any] = {name: _text(pairs[name]) for name in ("id", "caption")}
     for name, stage in SIMILARITIES.items():
         if has(stage):
-            found[name] = read(stage, "similarity")["similarity"].to_numpy(np.float32)
+            found[name] = read(stage, "similarity", "similarity")["similarity"].to_numpy(np.float32)
     if has("split"):
-        found["suspicious"] = read("split", "split")["suspicious"].to_numpy(bool)
+        found["suspicious"] = read("split", "split", "suspicious")["suspicious"].to_numpy(bool)
     if has("select"):
-        ranked, topk = read("select", "ranked"), read("select", "topk")
+        ranked, topk = read("select", "ranked", "row", "rank"), read("select", "topk", "row", "group")
         found["rank"] = np.full(len(pairs), np.nan, np.float32)
         found["rank"][ranked["row"]] = ranked["rank"]
         found["topk"] = np.zeros(len(pairs), bool)
@@ -44,12 +44,12 @@ def known(has: Callable[..., bool], read: Callable[[str, str], Any]) -> dict[str
         found["flagged"], found["group"] = found["topk"].copy(), np.full(len(pairs), np.nan, np.float32)
         found["group"][topk["row"]] = topk["group"]
         if has("retain"):
-            retain = read("retain", "retain")
+            retain = read("retain", "retain", "poisoned", "group")
             poisoned, group = retain["poisoned"].to_numpy(bool), retain["group"].to_numpy(np.float32)
             found["flagged"] |= poisoned
             found["group"] = np.where(poisoned, group, found["group"])
     if has("attack"):
-        found["poisoned"] = read("attack", "truth")["poisoned"].to_numpy(bool)
+        found["poisoned"] = read("attack", "truth", "poisoned")["poisoned"].to_numpy(bool)
     return found
 
 

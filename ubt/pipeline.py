@@ -144,7 +144,7 @@ class Pipeline:
             known = {s.name: s for s in (*stages_of(), *stages)}
             plan = _Plan(settings, known, keys(settings, self.compute, tuple(known.values()), self.reference), {})
             before = self.store.record(name)
-            record = _record(settings, self.compute, plan.names, "running")
+            record = record_of(settings, self.compute, plan.names, "running")
             if before.get("artefacts") == plan.names and "metrics" in before:
                 record["metrics"] = before["metrics"]
             self.store.save_case(name, record)
@@ -306,7 +306,7 @@ def _observer(settings: CaseSettings, run: Run) -> Any:
     return Observer(settings.attacks, run)
 
 
-def _record(settings: CaseSettings, compute: Compute, names: dict[str, str], state: str) -> dict[str, Any]:
+def record_of(settings: CaseSettings, compute: Compute, names: dict[str, str], state: str) -> dict[str, Any]:
     return {"settings": settings.to_dict(), "compute": vars(compute), "artefacts": names, "state": state, "updated": time.time()}
 
 
@@ -314,7 +314,7 @@ def create(store: Store, settings: CaseSettings, compute: Compute, reference: Pa
     """Put a case on record without running anything; one that is there already is left as it is. Returns its name."""
     name = settings.name(compute)
     if not store.record(name):
-        store.save_case(name, _record(settings, compute, keys(settings, compute, stages_of(), reference or REFERENCE), "new"))
+        store.save_case(name, record_of(settings, compute, keys(settings, compute, stages_of(), reference or REFERENCE), "new"))
     return name
 
 

@@ -1,7 +1,9 @@
 """The case in view: which one it is, how it stands, and cached readers of what its stages made."""
 
 import contextlib
+import importlib
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,19 @@ def store() -> Store:
 def compute() -> Compute:
     """Where this machine computes."""
     return config.compute()
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def warm() -> threading.Thread:
+    """Import, beside the first page, what others need, so that they open at once."""
+
+    def load() -> None:
+        for module in ("plotly.graph_objects", "sklearn.mixture", "pyarrow.parquet", "faiss"):
+            importlib.import_module(module)
+
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    return thread
 
 
 @st.cache_data(max_entries=96, show_spinner=False)

@@ -33,7 +33,7 @@ def review(view: View) -> Review:
 @st.cache_resource(max_entries=3, show_spinner="Reading the pairs…")
 def _known(root: str, keys: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     artefacts, made = dict(keys), Store(Path(root))
-    return columns.known(lambda stage: stage in artefacts, lambda stage, entry: made.open(artefacts[stage])[entry])
+    return columns.known(lambda stage: stage in artefacts, lambda stage, entry, *names: made.open(artefacts[stage]).read(entry, columns=names))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -138,7 +138,8 @@ def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
         st.button("Clear", key="select-clear", icon=":material/close:", disabled=not text, on_click=choose, args=("",))
     picked = _applied(text, known, reveal)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(_said(view, known, picked, reveal), width="stretch")
+        with st.container(key="said"):
+            st.markdown(_said(view, known, picked, reveal))
         st.toggle("Narrow", key="narrow", persist_state="session", help="What is brushed or outlined next narrows the selection instead of replacing it")
         _views(view, text)
         _export(view, known, picked, reveal)
