@@ -102,7 +102,7 @@ def _gap() -> float:
 def _histograms(
     known: dict[str, Any], ready: dict[str, np.ndarray], result: Caught, threshold: float, among: np.ndarray | None, picked: selection.Picked, reveal: bool
 ) -> None:
-    lines = {"similarity_reference": (result.cut, "D_susp", "left"), "similarity_overfit": (threshold, "flagged", "right")}
+    lines = {"similarity_reference": (result.cut, "D_susp", "left"), "similarity_overfit": (threshold, "flagged", "left" if threshold > 0.4 else "right")}
     for column, (name, (stage, title)) in zip(st.columns(3), MODELS.items(), strict=True):
         with column:
             st.markdown(f"**{title}**")

@@ -93,9 +93,10 @@ def _opened(b, address: str, name: str) -> dict[str, tuple[float, float]]:
 
 
 _WATCH = """([state, ready]) => {
-  window.ubtTook = null; const before = state.map(eval); let since = null;
+  const read = code => { try { return eval(code); } catch { return undefined; } };
+  window.ubtTook = null; const before = state.map(read); let since = null;
   const look = () => {
-    if (since !== null && state.every((s, n) => eval(s) !== before[n]) && eval(ready)) { window.ubtTook = performance.now() - since; return; }
+    if (since !== null && state.every((s, n) => read(s) !== before[n]) && read(ready)) { window.ubtTook = performance.now() - since; return; }
     requestAnimationFrame(look);
   };
   const released = () => { if (since === null) since = performance.now(); };
@@ -124,25 +125,22 @@ def _slid(b, address: str) -> dict[str, float]:
     tab.goto(address)
     tab.locator(MARKS["separation"]).wait_for()
     settle(tab)
-    box = tab.locator(".st-key-threshold [data-testid=stSlider] [role=slider], .st-key-threshold input[type=range]").first.bounding_box()
-    track = tab.locator(".st-key-threshold").bounding_box()
-    took, at = [], box["x"] + box["width"] / 2
+    thumb, track = tab.locator(".st-key-threshold [data-testid=stSliderThumbValue]"), tab.locator(".st-key-threshold").bounding_box()
+    took = []
     line = "(document.querySelector('.st-key-chart-similarity_overfit .js-plotly-plot').layout.shapes[0] || {}).x0"
     state = [line, "document.querySelector('.ubt-table').innerText"]
     ready = f"document.querySelector('.ubt-table').innerText.includes('flagged: ' + {line}.toFixed(2))"
-    y = box["y"] + box["height"] / 2
     for n in range(MOVES + 2):
-        aim = track["x"] + track["width"] * (0.55 + 0.4 * ((n * 7) % MOVES) / MOVES)
+        at, end = thumb.bounding_box(), track["x"] + track["width"] * (0.55 + 0.4 * ((n * 7) % MOVES) / MOVES)
 
-        def drag(start: float = at, end: float = aim) -> None:
-            tab.mouse.move(start, y)
+        def drag(x: float = at["x"] + at["width"] / 2, y: float = at["y"] + at["height"] + 8, end: float = end) -> None:
+            tab.mouse.move(x, y)
             tab.mouse.down()
-            tab.mouse.move((start + end) / 2, y, steps=3)
+            tab.mouse.move((x + end) / 2, y, steps=3)
             tab.mouse.move(end, y, steps=3)
             tab.mouse.up()
 
         took.append(_between(tab, state, ready, drag))
-        at = aim
     tab.close()
     return _quantiles(took[2:])
 
