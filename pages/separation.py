@@ -10,7 +10,7 @@ from ubt.evaluation.detection import Caught, auroc, caught, curves, otsu
 from ubt.figures import curves as drawn
 from ubt.figures import similarity
 from ubt.stages.split import suspicious_count
-from ubt.ui import html, pairs, selection
+from ubt.ui import address, html, pairs, selection
 from ubt.ui.case import make
 from ubt.ui.guard import guard
 from ubt.ui.navigation import current
@@ -42,20 +42,14 @@ def explore() -> None:
     found = pairs.mixture(view, known)
 
     left, middle, right = st.columns(3)
-    percent = left.slider(
-        "Suspicious fraction: share of D, %", 0.5, 50.0, 100 * settings.split.fraction, 0.5, key="fraction", bind="query-params",
-        help="The pairs of lowest similarity under the clean reference are D_susp",
-    )  # fmt: skip
+    about = "The pairs of lowest similarity under the clean reference are D_susp"
+    percent = address.slider(left, "Suspicious fraction: share of D, %", "fraction", view, 0.5, 50.0, 100 * settings.split.fraction, 0.5, about)
     start = 0.5 if overfit is None else min(1.0, round(found.threshold if found else _gap(), 2))
-    threshold = middle.slider(
-        "Threshold on the overfitted similarity", -1.0, 1.0, start, 0.01, key="threshold", bind="query-params", disabled=overfit is None,
-        help="Pairs of D_susp from it on count as flagged. It starts where a pair is as probably poisoned as not, found without the truth",
-    )  # fmt: skip
+    about = "Pairs of D_susp from it on count as flagged. It starts where a pair is as probably poisoned as not, found without the truth"
+    threshold = address.slider(middle, "Threshold on the overfitted similarity", "threshold", view, -1.0, 1.0, start, 0.01, about, overfit is None)
     size = suspicious_count(total, percent / 100)
-    k = right.slider(
-        "k: size of D_topk", 2, max(3, min(200, size)), min(settings.k, max(3, size)), key="k", bind="query-params", disabled=overfit is None,
-        help="The k pairs of D_susp most similar under the overfitted model",
-    )  # fmt: skip
+    about = "The k pairs of D_susp most similar under the overfitted model"
+    k = address.slider(right, "k: size of D_topk", "k", view, 2, max(3, min(200, size)), min(settings.k, max(3, size)), 1, about, overfit is None)
     with st.container(horizontal=True):
         if lab:
             reveal = st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")

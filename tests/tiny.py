@@ -1,6 +1,9 @@
 """A tiny real case: 600 scenes, the shipped reference, a few steps of everything."""
 
-from ubt.cases import CaseSettings
+import shutil
+from pathlib import Path
+
+from ubt.cases import CaseSettings, Store
 from ubt.config import Compute
 
 TINY = {
@@ -25,3 +28,12 @@ def recorded(store, name) -> dict[str, dict]:
     """The same of a case on record."""
     found = {stage: store.find(key) for stage, key in store.record(name)["artefacts"].items()}
     return {stage: {f: v["sha256"] for f, v in a.manifest["files"].items()} for stage, a in found.items()}
+
+
+def alone(store: Store, name: str, root: Path) -> Store:
+    """A copy of a store with one of its cases."""
+    shutil.copytree(store.root, root)
+    copy = Store(root)
+    for other in set(copy.names()) - {name}:
+        copy.delete(other)
+    return copy

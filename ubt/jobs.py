@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def view_progress(store: Store, key: str) -> Event:
 
 
 def _told(store: Store, key: str) -> Path:
-    return store.scratch(key) / "events.jsonl"
+    return store.root / "work" / key / "events.jsonl"
 
 
 def failure(store: Store, lock: str) -> str:
@@ -278,6 +279,7 @@ def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[],
 
     with store.lock(key, wait=1), contextlib.ExitStack() as turn:
         flag.unlink(missing_ok=True)
+        scratch = store.scratch(key)
         tell = Journal(_told(store, key), fresh=True)
 
         def progress(done: int, total: int, figures: dict[str, float]) -> None:
@@ -294,6 +296,7 @@ def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[],
             views.make(store, record, kind, options, Run(compute=Compute(**record["compute"]), progress=progress))
         finally:
             flag.unlink(missing_ok=True)
+            shutil.rmtree(scratch, ignore_errors=True)
     return 0
 
 

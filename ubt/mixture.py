@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 KINDS, FEWEST, MOST = 3, 30, 20_000
+RARE = (0.5, 0.9, 0.98, 0.995)
+"""Quantiles above which the poisons are supposed to begin with, for k-means, which EM starts from otherwise, misses a few among many."""
 _GRID = np.linspace(-1, 1, 2001)
 
 
@@ -51,13 +53,26 @@ def fit(similarity: np.ndarray) -> Mixture | None:
     values = values[np.isfinite(values)]
     if len(np.unique(values)) < FEWEST:
         return None
-    from sklearn.mixture import GaussianMixture
-
     some = values if len(values) <= MOST else np.random.default_rng(0).choice(values, MOST, replace=False)
-    made = GaussianMixture(KINDS, n_init=3, random_state=0, reg_covar=1e-5).fit(some[:, None])
+    made = max(_fits(some), key=lambda model: model.lower_bound_)
     order = np.argsort(made.means_[:, 0])
     means, deviations = made.means_[order, 0], np.sqrt(made.covariances_[order, 0, 0])
     posterior = made.predict_proba(_GRID[:, None])[:, order[-1]]
     posterior = np.maximum.accumulate(np.where(means[-2] > _GRID, 0, posterior))
     probable = _GRID[posterior >= 0.5]
     return Mixture(means, deviations, made.weights_[order], posterior, float(probable[0]) if len(probable) else 1.01)
+
+
+def _fits(values: np.ndarray):
+    from sklearn.mixture import GaussianMixture
+
+    yield GaussianMixture(KINDS, n_init=3, random_state=0, reg_covar=1e-5).fit(values[:, None])
+    for top in RARE:
+        part = np.digitize(values, np.quantile(values, [top / 2, top], method="nearest"))
+        parts = [values[part == i] for i in range(KINDS)]
+        if all(map(len, parts)):
+            start = {
+                "means_init": np.array([[p.mean()] for p in parts]), "weights_init": np.array([len(p) / len(values) for p in parts]),
+                "precisions_init": np.array([[[1 / (p.var() + 1e-5)]] for p in parts]),
+            }  # fmt: skip
+            yield GaussianMixture(KINDS, random_state=0, reg_covar=1e-5, **start).fit(values[:, None])

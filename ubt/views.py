@@ -69,7 +69,7 @@ def key(record: dict[str, Any], kind: str, options: dict[str, Any]) -> str:
 
 
 def make(store: Store, record: dict[str, Any], kind: str, options: dict[str, Any], run: Run) -> Artefact:
-    """Compute a view and put it in place; one that is there already is answered at once.
+    """Compute a view and put it in place; one that is there already is answered at once, a damaged one is made again.
 
     Raises:
         BadInput: what it is made from is not there.
@@ -78,6 +78,7 @@ def make(store: Store, record: dict[str, Any], kind: str, options: dict[str, Any
     if (found := store.find(name)) is not None:
         return found
     result = {"index": _index, "map": _map}[kind](store, record, options, run)
+    store.set_aside(name)
     return store.write(name, result, {"stage": kind, "version": VERSION[kind], "seconds": 0.0, "made_from": _sources(record, kind, options)})
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import time
 import zipfile
@@ -12,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
-from tiny import CPU, fingerprints, recorded, tiny
+from tiny import CPU, alone, fingerprints, recorded, tiny
 
 from ubt import jobs, journal
 from ubt.cases import Store
@@ -51,12 +50,7 @@ def store(tmp_path) -> Store:
 
 @pytest.fixture
 def full(tiny_case, tiny_store, tmp_path) -> Store:
-    root = tmp_path / "cache"
-    shutil.copytree(tiny_store.root, root)
-    store = Store(root)
-    for name in set(store.names()) - {tiny_case.name}:
-        store.delete(name)
-    return store
+    return alone(tiny_store, tiny_case.name, tmp_path / "cache")
 
 
 def press(tab, name: str) -> None:

@@ -2,13 +2,12 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from streamlit.runtime.pages_manager import PagesManager
+from harness import charts, html_of, page, words
 from streamlit.testing.v1 import AppTest
 from tiny import CPU, tiny
 
@@ -22,58 +21,10 @@ from ubt.ui.navigation import PAGES
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("UBT_CACHE", str(tmp_path / "cache"))
-    made = PagesManager.__init__
-
-    def remembers(self, *args, **kwargs):
-        """A server learns once that the app navigates by itself; the harness forgets it before every run."""
-        made(self, *args, **kwargs)
-        PagesManager.uses_pages_directory = False
-
-    monkeypatch.setattr(PagesManager, "__init__", remembers)
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def full(cache, tiny_case, tiny_store):
-    """A cache with the finished tiny case alone."""
-    shutil.copytree(tiny_store.root, cache)
-    store = Store(cache)
-    for name in set(store.names()) - {tiny_case.name}:
-        store.delete(name)
-    return store
-
-
-def page(name: str, **query) -> AppTest:
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for k, v in query.items():
-        at.query_params[k] = v
-    at.run()
-    if name != "overview":
-        at.switch_page(f"pages/{name}.py").run()
-    assert not at.exception
-    return at
-
-
-def words(at: AppTest) -> str:
-    return " ".join(str(e.value) for kind in (at.markdown, at.caption, at.info, at.error, at.warning, at.success, at.title, at.subheader) for e in kind)
-
-
 def row(at: AppTest) -> list[str]:
     """The cells of D_susp's row in the table of counts."""
     table = next(h.proto.body for h in at.get("html") if "D_susp: lowest" in h.proto.body)
     return re.findall("<td>(.*?)</td>", table.split("<tbody>")[1].split("</tr>")[0])
-
-
-def html_of(at: AppTest) -> str:
-    return " ".join(h.proto.body for h in at.get("html"))
-
-
-def charts(at: AppTest) -> list[dict]:
-    return [json.loads(e.proto.spec) for e in at.get("plotly_chart")]
 
 
 @pytest.mark.parametrize("name", PAGES)

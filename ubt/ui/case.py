@@ -184,6 +184,7 @@ def pick() -> View | None:
     if state.get("case_before", state["case"]) != state["case"]:
         for name in OF_A_CASE:
             state.pop(name, None)
+            state.pop(f"told-{name}", None)
             st.query_params.pop(name, None)
     state["case_before"] = state["case"]
     view = View(state["case"], store().record(state["case"]), jobs.status(store(), state["case"]))

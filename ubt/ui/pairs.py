@@ -13,6 +13,7 @@ from ubt.mixture import Mixture, fit
 from ubt.neighbors import SPACES
 from ubt.projection import MapSettings
 from ubt.review import Review
+from ubt.ui import address
 from ubt.ui.case import View, read, store
 from ubt.ui.guard import plain
 
@@ -100,9 +101,9 @@ def choose_pair(view: View, found: dict[str, Any], picked: "Picked") -> str | No
     """The pair to look at: of the selection or a flagged one, or the one that another page or the address names; None if there is none."""
     from ubt.ui import selection
 
-    state, asked = st.session_state, st.query_params.get("pair")
-    if asked and state.get("pair_asked") != asked:
-        state["pair"] = state["pair_asked"] = asked
+    state = st.session_state
+    if asked := address.asked("pair"):
+        state["pair"] = asked
     wanted = state.get("pair")
     if wanted is not None and not len(columns.rows_of(found["id"], [wanted])):
         st.warning(f"There is no pair {plain(wanted)} in this case; another one is shown.")
@@ -120,8 +121,7 @@ def choose_pair(view: View, found: dict[str, Any], picked: "Picked") -> str | No
     said = dict(zip(some["id"], some["caption"], strict=True))
     state["pair"] = wanted if wanted is not None else some["id"].iloc[0]
     chosen = st.selectbox("Pair", list(said), key="pair", format_func=lambda i: f"{kind[i]} · {said[i][:90]} · {i}")
-    if asked != chosen:
-        st.query_params["pair"] = state["pair_asked"] = chosen
+    address.tell("pair", chosen)
     return chosen
 
 

@@ -18,7 +18,7 @@ from ubt.config import UbtError
 from ubt.export import KINDS, packed
 from ubt.mixture import Mixture
 from ubt.review import LABELS
-from ubt.ui import bridge, html, pairs
+from ubt.ui import address, bridge, html, pairs
 from ubt.ui.case import View
 from ubt.ui.guard import guard, plain
 
@@ -54,10 +54,9 @@ class Picked:
 
 def rule() -> str:
     """The rule as it stands: the address bar's, if a link has brought another one since."""
-    state, asked = st.session_state, st.query_params.get("select", "")
-    if state.get("select_asked") != asked:
-        state["selection"] = state["select_asked"] = asked
-    return state.setdefault("selection", "")
+    if (text := address.asked("select")) is not None:
+        st.session_state["selection"] = text
+    return st.session_state.setdefault("selection", "")
 
 
 def choose(text: str, narrow: bool = False) -> None:
@@ -71,12 +70,8 @@ def choose(text: str, narrow: bool = False) -> None:
 
 
 def _become(text: str) -> None:
-    state = st.session_state
-    state["selection"] = state["rule"] = state["select_asked"] = text
-    if text:
-        st.query_params["select"] = text
-    else:
-        st.query_params.pop("select", None)
+    st.session_state["selection"] = st.session_state["rule"] = text
+    address.tell("select", text)
 
 
 def _back() -> None:
@@ -129,6 +124,7 @@ def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
     """The box with the rule, what it selects in counts, and the buttons that go back, clear, save and export."""
     text = rule()
     st.session_state["rule"] = text
+    address.tell("select", text)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.text_input(
             "Selection: a rule over the pairs", key="rule", on_change=lambda: choose(st.session_state["rule"].strip()), help=HELP,

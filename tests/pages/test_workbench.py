@@ -1,0 +1,232 @@
+"""The workbench's pages through Streamlit's test harness: selection, neighbours, map, review, over cases that lack this or that."""
+
+import json
+
+import numpy as np
+import pytest
+from harness import charts, html_of, page, words
+from tiny import CPU
+
+from ubt import jobs, views
+from ubt.bench.case import generate
+from ubt.cases import CaseSettings, Store
+from ubt.config import Run
+from ubt.projection import MapSettings
+from ubt.review import Review
+
+SELECTED = "similarity_overfit > 0.5 and suspicious"
+
+
+def review(store: Store, name: str) -> Review:
+    return Review(store.root / "cases" / name / "review.sqlite")
+
+
+@pytest.fixture
+def mapped(full, tiny_case) -> Store:
+    """The finished tiny case with its map."""
+    record = full.record(tiny_case.name)
+    options = views.map_options(record, "joint", MapSettings(), ["poisoned", "overfit", "purified"])
+    views.make(full, record, "map", options, Run(compute=CPU))
+    return full
+
+
+def selected(case) -> np.ndarray:
+    overfit = case.artefacts["score_overfit"]["similarity"]["similarity"].to_numpy()
+    return (overfit > 0.5) & case.artefacts["split"]["split"]["suspicious"].to_numpy()
+
+
+@pytest.mark.parametrize("name", ["separation", "neighbours", "review", "map"])
+def test_one_selection_is_counted_alike_on_every_page(mapped, tiny_case, name):
+    at = page(name, select=SELECTED)
+    truth = tiny_case.artefacts["attack"]["truth"]["poisoned"].to_numpy()
+    rows = selected(tiny_case)
+    assert f":blue-badge[{rows.sum()} of 600] selected; {(rows & truth).sum()} poisoned" in words(at)
+    assert at.text_input(key="rule").value == SELECTED
+    at.button(key="select-clear").click().run()
+    assert "No pair of 600 is selected" in words(at)
+    at.button(key="select-back").click().run()
+    assert f":blue-badge[{rows.sum()} of 600]" in words(at)
+    assert at.query_params["select"] == SELECTED
+
+
+def test_a_rule_typed_in_is_applied_and_kept_on_the_next_page(full, tiny_case):
+    at = page("separation")
+    at.text_input(key="rule").set_value(SELECTED).run()
+    assert f"{selected(tiny_case).sum()} of 600" in words(at)
+    truth = tiny_case.artefacts["attack"]["truth"]["poisoned"].to_numpy()
+    assert f"poisoned ({(selected(tiny_case) & truth).sum()} of {truth.sum()})" in {t.get("name") for t in charts(at)[2]["data"]}
+    at.switch_page("pages/review.py").run()
+    assert f"{selected(tiny_case).sum()} of 600" in words(at)
+
+
+@pytest.mark.parametrize("rule", ["similarity_overfit >", "nosuch > 1", "__import__('os')", "caption > 3", "(" * 200, "poisoned and \x00"])
+def test_a_broken_rule_is_said_and_the_page_stays_usable(full, rule):
+    at = page("separation", select=rule)
+    assert not at.exception
+    assert any("This selection cannot be applied" in e.value for e in at.error)
+    assert len(charts(at)) == 3
+
+
+def test_a_defender_cannot_select_by_the_truth(full):
+    at = page("separation", select="poisoned")
+    at.toggle(key="reveal").set_value(False).run()
+    at.run()
+    assert any("cannot be applied" in e.value for e in at.error)
+    assert "an estimated" not in words(at)
+
+
+def test_an_empty_selection_is_said(full):
+    for name in ("separation", "neighbours", "review"):
+        at = page(name, select="similarity_overfit > 2")
+        assert not at.exception
+        assert "No pair fits this rule" in words(at)
+
+
+def test_a_view_keeps_the_rule_and_opens_again(full, tiny_case):
+    at = page("separation", select=SELECTED)
+    next(t for t in at.text_input if t.label == "Name").set_value("<b>mine</b>")
+    next(b for b in at.button if b.label == "Save").click().run()
+    assert not at.exception
+    saved = review(full, tiny_case.name).views()
+    assert saved["<b>mine</b>"]["rule"] == SELECTED
+    at.run()
+    at.button(key="drop-<b>mine</b>").click().run()
+    assert not review(full, tiny_case.name).views()
+
+
+def test_thresholds_come_from_the_address_and_odd_ones_do_not_break_it(full):
+    at = page("separation", threshold="0.4", fraction="20")
+    assert at.slider[1].value == 0.4
+    assert "D_susp: lowest 20 %" in html_of(at)
+    at = page("separation", threshold="nonsense", fraction="1e9", k="-4")
+    assert not at.exception
+    assert len(charts(at)) == 3
+
+
+def test_curves_are_drawn_when_they_are_opened(full):
+    at = page("separation", curves="true")
+    assert len(charts(at)) == 5
+    assert "AUROC: reference, in D 0." in words(at)
+
+
+def test_the_papers_figures_open_without_their_cases(cache):
+    at = page("separation", papers="true")
+    assert not at.exception
+    assert "cases of this figure" in words(at)
+    assert len(charts(at)) == 1
+
+
+def test_neighbours_of_a_pair_are_those_of_plain_numpy(full, tiny_case):
+    pair = tiny_case.artefacts["select"]["topk"]["id"].iloc[0]
+    at = page("neighbours", pair=pair)
+    scored = tiny_case.artefacts["score_overfit"]
+    image, text = np.array(scored["image_features"]), np.array(scored["text_features"])
+    ids = tiny_case.artefacts["data"]["pairs"]["id"].to_numpy()
+    row = int(np.flatnonzero(ids == pair)[0])
+    similarity = (image @ image[row] + text @ text[row]) / 2
+    similarity[row] = -9
+    nearest = ids[np.argsort(-similarity)[:20]]
+    grid = html_of(at)
+    assert sum(f'data-pair="{i}"' in grid for i in nearest) >= 19
+    drawn = next(c for c in charts(at) if c["layout"]["xaxis"]["title"]["text"] == "rank")
+    assert drawn["layout"]["yaxis"]["title"]["text"] == "cosine similarity"
+    flagged = set(tiny_case.artefacts["retain"]["retain"].query("poisoned")["id"]) | set(tiny_case.artefacts["select"]["topk"]["id"])
+    assert f"**{sum(i in flagged for i in nearest)} of the 20 nearest are flagged**" in words(at)
+
+
+def test_neighbours_of_a_caption_and_an_unknown_pair(full):
+    at = page("neighbours", pair="<script>nosuch")
+    assert any("There is no pair" in w.value for w in at.warning)
+    at.segmented_control[0].set_value("a caption").run()
+    assert not at.exception
+    assert "nearest are flagged" in words(at)
+    at.text_input(key="query-caption").set_value("").run()
+    assert not at.exception
+
+
+def test_the_map_draws_every_model_and_greys_what_is_not_selected(mapped, tiny_case):
+    at = page("map", select=SELECTED)
+    figure = charts(at)[0]
+    assert {t["type"] for t in figure["data"]} == {"scattergl"}
+    assert all("selectedpoints" in t for t in figure["data"] if t.get("customdata"))
+    at.selectbox(key="colour").set_value("cluster").run()
+    at.selectbox(key="colour").set_value("similarity_reference").run()
+    assert not at.exception
+    at = page("map", select="cluster = 0")
+    assert ":blue-badge[" in words(at)
+
+
+def test_a_map_that_is_missing_is_offered_and_not_drawn(full):
+    at = page("map")
+    assert "Draw the map" in {b.label for b in at.button}
+    assert not charts(at)
+
+
+def test_review_decides_moves_on_and_takes_back(full, tiny_case):
+    at = page("review")
+    kept = review(full, tiny_case.name)
+    at.button(key="decide-backdoor").click().run()
+    at.button(key="decide-clean").click().run()
+    assert not at.exception
+    labels = kept.labels().set_index("id")["label"]
+    assert sorted(labels) == ["backdoor", "clean"]
+    made = tiny_case.artefacts
+    flagged = made["retain"]["retain"]["poisoned"].to_numpy() | made["split"]["split"]["id"].isin(made["select"]["topk"]["id"]).to_numpy()
+    ranked = made["select"]["ranked"].set_index("id")["similarity"]
+    first = ranked[made["split"]["split"]["id"][flagged & made["split"]["split"]["suspicious"]]].idxmax()
+    assert labels[first] == "backdoor"
+    assert "precision of this queue so far, of 2" in html_of(at)
+    at.button(key="undo").click().run()
+    assert len(kept.labels()["label"].dropna()) == 1
+    at.button(key="decide-unsure").click().run()
+    at.button(key="decide-backdoor").click().run()
+    at.run()
+    assert "Unlearn with the 2 confirmed" in {b.label for b in at.button}
+    at.button(key="confirmed").click().run()
+    assert not at.exception
+    (made,) = set(full.names()) - {tiny_case.name}
+    confirmed = CaseSettings.from_dict(full.record(made)["settings"]).select.confirmed.split()
+    assert sorted(confirmed) == sorted(kept.labels().query("label == 'backdoor'")["id"])
+    jobs.cancel(full, made)
+
+
+def test_a_bulk_label_is_one_decision_for_the_whole_selection(full, tiny_case):
+    at = page("separation", select=SELECTED)
+    at.button(key="bulk-unsure").click().run()
+    assert not at.exception
+    labels = review(full, tiny_case.name).labels()
+    assert len(labels) == selected(tiny_case).sum()
+    assert set(labels["label"]) == {"unsure"}
+    at = page("review", select="label = unsure")
+    assert f"{len(labels)} of 600" in words(at)
+
+
+@pytest.mark.parametrize("lacks", ["images", "truth", "embedded"])
+def test_pages_over_a_case_that_was_brought_and_lacks_something(cache, lacks):
+    generate(Store(cache), 5000, width=16, nan=5, **{lacks: False})
+    for name in ("overview", "separation", "neighbours", "map", "review", "tokens", "unlearn"):
+        at = page(name, select="similarity_overfit > 0.7") if name in ("separation", "neighbours", "review") else page(name)
+        assert not at.exception, name
+        assert not [e.value for e in at.error], name
+        assert not [b.label for b in at.button if b.label.startswith(("Run", "Resume", "Try again"))], name
+        if name == "separation":
+            assert "5 pairs have no score" in words(at)
+            assert ("an estimated" in words(at)) == (lacks == "truth")
+            assert ("no image" in html_of(at)) == (lacks == "images")
+
+
+def test_a_damaged_file_of_decisions_is_said(full, tiny_case):
+    (full.root / "cases" / tiny_case.name / "review.sqlite").write_bytes(b"not a database at all" * 100)
+    at = page("review")
+    assert not at.exception
+    assert at.error
+    assert "Traceback" not in json.dumps(words(at))
+
+
+def test_changing_the_case_forgets_its_pair_and_thresholds(full, tiny_case):
+    other = generate(full, 1000, width=16)
+    at = page("separation", case=tiny_case.name, threshold="0.4", fraction="20")
+    at.selectbox(key="case").set_value(other).run()
+    assert not at.exception
+    assert "D_susp: lowest 1 %" in html_of(at)
+    assert at.slider[1].value != 0.4
