@@ -1,4 +1,4 @@
-"""A page through Streamlit's own test harness, and what it shows."""
+"""A page through Streamlit's own test harness, and what it shows; hands in a real browser."""
 
 import json
 from pathlib import Path
@@ -29,3 +29,20 @@ def html_of(at: AppTest) -> str:
 
 def charts(at: AppTest) -> list[dict]:
     return [json.loads(e.proto.spec) for e in at.get("plotly_chart")]
+
+
+def press(tab, name: str) -> None:
+    tab.get_by_role("button", name=name, exact=True).click()
+
+
+def go(tab, name: str) -> None:
+    tab.get_by_role("link", name=name).click()
+    tab.get_by_role("heading", level=1, name=name).wait_for()
+
+
+def counts(tab) -> str:
+    return tab.locator(".ubt-table").first.inner_text()
+
+
+def no_traceback(tab) -> None:
+    assert "Traceback" not in tab.locator("body").inner_text()

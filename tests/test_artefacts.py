@@ -63,7 +63,7 @@ def test_damage_to_one_entry_does_not_keep_the_others_from_being_read(written):
     damage(written, "frame.parquet")
     assert written.read("plain") == {"k": [1, 2]}
     np.testing.assert_array_equal(written.read("array"), ARRAY)
-    with pytest.raises(DamagedArtefact, match="frame.parquet") as said:
+    with pytest.raises(DamagedArtefact, match=r"frame\.parquet") as said:
         written.read("frame", columns=["id"])
     assert said.value.key == "made-0"
 

@@ -1,8 +1,11 @@
+from dataclasses import dataclass, field
+
 import pytest
-from tiny import tiny
+from tiny import CPU, tiny
 
 from ubt.cases import CaseSettings
-from ubt.config import PRESETS, BadInput, compute, derive_seed, digest
+from ubt.config import PRESETS, REFERENCE, BadInput, Settings, compute, derive_seed, digest, setting
+from ubt.pipeline import keys, stages_of, upto
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -62,3 +65,46 @@ def test_case_names_tell_cases_apart_and_ignore_order():
     assert tiny(attack__rate=0).name(cpu).startswith("clean-")
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert derive_seed(0, "a") != derive_seed(0, "b") != derive_seed(1, "b")
+
+
+@dataclass(frozen=True)
+class Inner(Settings):
+    k: int = setting(3, "an old one")
+    new: str = setting("", "a later one", later=True)
+
+
+@dataclass(frozen=True)
+class Outer(Settings):
+    seed: int = 0
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_a_later_setting_is_told_apart_only_away_from_its_default():
+    assert Outer().to_digest() == {"seed": 0, "inner": {"k": 3}}
+    assert Outer().to_dict() == {"seed": 0, "inner": {"k": 3, "new": ""}}
+    changed = Outer().with_values({"inner.new": "x"})
+    assert changed.to_digest() == changed.to_dict() == {"seed": 0, "inner": {"k": 3, "new": "x"}}
+    assert Outer.from_dict(Outer().to_digest()) == Outer()
+
+
+def test_cases_that_were_named_before_a_setting_came_keep_their_names():
+    """The names as they are made from everything but the later setting."""
+    tree = tiny().to_dict()
+    assert tree["select"].pop("confirmed") == ""
+    other = {"blended", "sig", "ssba", "trojvqa", "wanet", "label_consistent"}
+    named = {k: v for k, v in tree.items() if k not in other} | {"identities": [p.trigger.identity() for p in tiny().attacks]}
+    assert tiny().name(CPU) == f"badnet-0-{digest([named, 'cpu', 'fp32'])[:8]}"
+    names, select = keys(tiny(), CPU, stages_of(), REFERENCE), next(s for s in stages_of() if s.name == "select")
+    inputs = {argument: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for argument, source in select.inputs.items()}
+    settings = {"select": tree["select"], "verdict": tree["verdict"]}
+    assert names["select"] == f"select-{digest([select.function, select.version, settings, 0, 'cpu', 'fp32', inputs])}"
+
+
+def test_a_later_setting_away_from_its_default_reaches_its_stage_and_those_after_it():
+    before, after = (keys(settings, CPU, stages_of(), REFERENCE) for settings in (tiny(), tiny(select__confirmed="a b")))
+    reached = {s.name for s in stages_of() if "select" in {t.name for t in upto(s.name, stages_of())}}
+    assert {name for name in before if before[name] != after[name]} == reached
+    assert {"select", "verdict", "unlearn"} <= reached
+    assert "overfit" not in reached
+    assert tiny().name(CPU) != tiny(select__confirmed="a b").name(CPU)
+    assert tiny(select__confirmed="a b").name(CPU) != tiny(select__confirmed="a c").name(CPU)

@@ -38,17 +38,6 @@ def test_the_precision_to_be_expected_is_the_true_one_even_where_poisons_are_few
         assert found.precision(values[chosen]) == pytest.approx(precision_score(poisoned, chosen), abs=0.06)
 
 
-def test_the_precision_to_be_expected_in_a_real_case(tiny_case):
-    made = tiny_case.artefacts
-    suspicious = made["split"]["split"]["suspicious"].to_numpy()
-    values = made["score_overfit"]["similarity"]["similarity"].to_numpy()[suspicious]
-    poisoned = made["attack"]["truth"]["poisoned"].to_numpy()[suspicious]
-    found = fit(values)
-    chosen = values >= found.threshold
-    assert 0 < chosen.sum() < len(values)
-    assert found.precision(values[chosen]) == pytest.approx(poisoned[chosen].mean(), abs=0.1)
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_more_similar_is_never_less_probable(seed):
     random = np.random.default_rng(seed)

@@ -9,65 +9,16 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
-import pytest
+from harness import counts, go, no_traceback, press
 from PIL import Image
-from tiny import CPU, alone, fingerprints, recorded, tiny
+from tiny import CPU, fingerprints, recorded, tiny
 
 from ubt import jobs, journal
-from ubt.cases import Store
 from ubt.config import file_digest
 from ubt.pipeline import create
-from ubt.ui.browser import browser, chromium, free_port, serve, served, settle
+from ubt.ui.browser import free_port, serve, served, settle
 
 LIMIT = 90_000
-if chromium() is None and not os.environ.get("CI"):
-    pytest.skip("no Chromium on this machine (Debian: apt-get install chromium, or UBT_CHROMIUM)", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with browser() as b:
-        yield b
-
-
-@pytest.fixture
-def tab(chrome):
-    """A new tab; whatever it asks of another host fails the test."""
-    context = chrome.new_context(viewport={"width": 1280, "height": 900})
-    opened, abroad = context.new_page(), []
-    opened.set_default_timeout(LIMIT)
-    opened.on("request", lambda r: None if re.match(r"(http|ws)://127\.0\.0\.1|data:|blob:|about:", r.url) else abroad.append(r.url))
-    opened.on("dialog", lambda d: abroad.append(f"dialog: {d.message}"))
-    yield opened
-    context.close()
-    assert not abroad
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "cache")
-
-
-@pytest.fixture
-def full(tiny_case, tiny_store, tmp_path) -> Store:
-    return alone(tiny_store, tiny_case.name, tmp_path / "cache")
-
-
-def press(tab, name: str) -> None:
-    tab.get_by_role("button", name=name, exact=True).click()
-
-
-def go(tab, name: str) -> None:
-    tab.get_by_role("link", name=name).click()
-    tab.get_by_role("heading", level=1, name=name).wait_for()
-
-
-def counts(tab) -> str:
-    return tab.locator(".ubt-table").first.inner_text()
-
-
-def no_traceback(tab) -> None:
-    assert "Traceback" not in tab.locator("body").inner_text()
 
 
 def test_run_look_move_unlearn_reload(store, tab, tmp_path, tiny_case):

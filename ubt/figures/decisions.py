@@ -21,7 +21,7 @@ def along(labels: pd.Series, height: int = 240) -> go.Figure:
     figure, values = go.Figure(), labels.fillna("undecided").to_numpy(object)
     edges = np.unique(np.linspace(0, len(values), min(BARS, len(values)) + 1).astype(int))
     for label, (colour, shape) in COLOURS.items():
-        counts = np.array([(values[a:b] == label).sum() for a, b in pairwise(edges)])
+        counts = np.array([(values[a:b] == label).sum() for a, b in pairwise(edges)], int)
         figure.add_bar(
             x=(edges[:-1] + edges[1:] + 1) / 2, y=counts, width=np.diff(edges), name=f"{label} ({counts.sum():,})",
             marker={"color": colour, "opacity": 0.3 if label == "undecided" else 1, "line": {"width": 0}, "pattern": {"shape": shape, "solidity": 0.3}},

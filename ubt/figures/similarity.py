@@ -12,7 +12,7 @@ WIDTH = 0.02
 
 def binned(similarity: np.ndarray) -> np.ndarray:
     """Each pair's bin, uint8 (n,), for `histogram`; 255 where there is no score."""
-    place = np.clip((np.nan_to_num(similarity, nan=9) + 1) / WIDTH, 0, len(CENTRES) - 1).astype(np.uint8)
+    place = np.clip((np.nan_to_num(similarity, nan=9, posinf=9, neginf=-9) + 1) / WIDTH, 0, len(CENTRES) - 1).astype(np.uint8)
     return np.where(np.isfinite(similarity), place, 255).astype(np.uint8)
 
 

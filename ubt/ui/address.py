@@ -8,9 +8,10 @@ from ubt.ui.case import View
 
 
 def asked(name: str) -> str | None:
-    """What the address says under `name`, if that is not what this page told it last: a link has been followed."""
-    text = st.query_params.get(name, "")
-    if text == st.session_state.get(f"told-{name}", ""):
+    """What the address says under `name`, if that is not what it was told last: a link has been followed. One that says nothing under
+    `name`, as those between pages, changes nothing."""
+    text = st.query_params.get(name)
+    if not text or text == st.session_state.get(f"told-{name}"):
         return None
     st.session_state[f"told-{name}"] = text
     return text

@@ -1,0 +1,154 @@
+"""The workbench in a real Chromium: brush, lasso, click, label by key, undo, follow a link, export; two browsers at once."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from harness import go, no_traceback, press
+from matplotlib.path import Path as Outline
+from tiny import CPU
+
+from ubt import rules, views
+from ubt.config import Run
+from ubt.projection import MapSettings
+from ubt.review import Review
+from ubt.ui.browser import served, settle
+
+MODELS = ["poisoned", "overfit", "purified"]
+
+
+@pytest.fixture
+def mapped(full, tiny_case):
+    record = full.record(tiny_case.name)
+    made = views.make(full, record, "map", views.map_options(record, "joint", MapSettings(), MODELS), Run(compute=CPU))
+    return full, made
+
+
+def said(tab) -> str:
+    settle(tab)
+    return tab.locator(".st-key-said").inner_text().strip()
+
+
+def drag(tab, chart: str, corners: list[tuple[float, float]]) -> None:
+    """Draw on a chart, corners as shares of its width and height."""
+    box = tab.locator(f".st-key-{chart} .nsewdrag").bounding_box()
+    points = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
+    tab.mouse.move(*points[0])
+    tab.mouse.down()
+    for point in points[1:]:
+        tab.mouse.move(*point, steps=4)
+    tab.mouse.up()
+
+
+def exported(tab, kind: str) -> tuple[pd.DataFrame, dict]:
+    tab.get_by_role("button", name="Export", exact=True).click()
+    with tab.expect_download() as download:
+        tab.locator(f".st-key-export-{kind} button").click()
+    with zipfile.ZipFile(download.value.path()) as z:
+        name = next(n for n in z.namelist() if n.startswith("pairs."))
+        read = {"CSV": pd.read_csv, "parquet": pd.read_parquet, "JSONL": lambda f: pd.read_json(f, lines=True)}[kind]
+        found = read(io.BytesIO(z.read(name))), json.loads(z.read("about.json"))
+    tab.keyboard.press("Escape")
+    return found
+
+
+def decided(tab, count: int) -> None:
+    tab.locator("[data-testid=stProgress]", has_text=f"{count} of ").wait_for()
+    settle(tab, 0.5)
+
+
+def rule_of(tab) -> str:
+    return tab.locator(".st-key-rule input").input_value()
+
+
+def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(mapped, tab, chrome, tmp_path, tiny_case):
+    store, made = mapped
+    ids = tiny_case.artefacts["data"]["pairs"]["id"].to_numpy()
+    overfit = tiny_case.artefacts["score_overfit"]["similarity"]["similarity"].to_numpy(np.float32)
+    with served(store.root, tmp_path / "log") as address:
+        tab.goto(f"{address}/separation?case={tiny_case.name}")
+        tab.locator(".st-key-chart-similarity_overfit .nsewdrag").wait_for()
+        settle(tab)
+        drag(tab, "chart-similarity_overfit", [(0.8, 0.3), (0.9, 0.6), (1.0, 0.7)])
+        tab.get_by_text("selected;").wait_for()
+        low, _, high = rule_of(tab).removeprefix("similarity_overfit between ").partition(" and ")
+        brushed = set(ids[(overfit >= float(low)) & (overfit <= float(high))])
+        assert 0 < len(brushed) < 600
+        assert f"{len(brushed)} of 600 selected" in said(tab)
+        for kind in ("CSV", "JSONL", "parquet"):
+            frame, about = exported(tab, kind)
+            assert set(frame["id"]) == brushed
+            assert about["rule"] == rule_of(tab)
+            assert about["settings"]["data"]["pairs"] == 600
+        first = said(tab)
+
+        other = chrome.new_context(viewport={"width": 1920, "height": 1080})
+        second = other.new_page()
+        second.goto(tab.url)
+        second.get_by_text("selected;").wait_for()
+        assert said(second) == first
+        assert rule_of(second) == rule_of(tab)
+        other.close()
+
+        go(tab, "Map")
+        tab.locator(".st-key-map-overfit .nsewdrag").wait_for()
+        assert said(tab) == first
+        drag(tab, "map-overfit", [(0.05, 0.05), (0.95, 0.05), (0.95, 0.55), (0.05, 0.55), (0.05, 0.05)])
+        tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('map_joint_overfit inside')")
+        xy = np.array(made["xy_overfit"])
+        corners = [tuple(map(float, p.split())) for p in rule_of(tab).split("(", 1)[1].rstrip(")").split(",")]
+        outlined = set(ids[Outline(corners).contains_points(xy)])
+        assert 0 < len(outlined) < 600
+        assert f"{len(outlined)} of 600 selected" in said(tab)
+        assert set(exported(tab, "parquet")[0]["id"]) == outlined
+
+        card = tab.locator(".ubt-card[data-pair]").first
+        pair = card.get_attribute("data-pair")
+        card.focus()
+        tab.keyboard.press("Enter")
+        tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('id in')")
+        assert "1 of 600 selected" in said(tab)
+        assert rule_of(tab) == rules.among([pair])
+        press(tab, "Back")
+        tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('map_joint')")
+        assert f"{len(outlined)} of 600 selected" in said(tab)
+        no_traceback(tab)
+
+
+def test_two_browsers_label_by_key_and_nothing_is_lost(full, tab, chrome, tmp_path, tiny_case):
+    kept = Review(full.root / "cases" / tiny_case.name / "review.sqlite")
+    with served(full.root, tmp_path / "log") as address:
+        other = chrome.new_context(viewport={"width": 1280, "height": 900})
+        second = other.new_page()
+        second.set_default_timeout(60_000)
+        for t, rule in ((tab, "flagged and similarity_reference < 0.25"), (second, "flagged and similarity_reference >= 0.25")):
+            t.goto(f"{address}/review?case={tiny_case.name}&select={rule}")
+            t.get_by_role("button", name="Backdoor").wait_for()
+            settle(t)
+        for n in range(4):
+            for t, key in ((tab, "1"), (second, "2")):
+                t.keyboard.press(key)
+            for t in (tab, second):
+                decided(t, n + 1)
+        labels = kept.labels().dropna(subset="label")
+        assert labels["label"].value_counts().to_dict() == {"backdoor": 4, "clean": 4}
+        assert labels["who"].nunique() == 2
+        tab.keyboard.press("z")
+        tab.get_by_text("Taken back: 1 decision").wait_for()
+        assert kept.labels()["label"].value_counts().to_dict() == {"backdoor": 3, "clean": 4}
+        tab.locator("[class*=st-key-note-] input").fill("odd, 1 2 3 z")
+        tab.keyboard.press("Enter")
+        settle(tab)
+        tab.get_by_role("heading", level=1, name="Review").click()
+        tab.keyboard.press("3")
+        decided(tab, 4)
+        assert kept.labels().query("label == 'unsure'")["note"].tolist() == ["odd, 1 2 3 z"]
+        tab.reload()
+        decided(tab, 4)
+        no_traceback(tab)
+        other.close()
+    assert Path(kept.path).exists()

@@ -1,0 +1,173 @@
+"""The workbench's figures hold the counts they were given, and what is not selected stays, in grey."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from ubt.evaluation.detection import curves
+from ubt.figures import CLEAN, POISONED, UNKNOWN, decisions, neighbours, projection, similarity
+from ubt.figures import curves as curve_figures
+
+N = 1000
+
+
+@pytest.fixture
+def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Similarities with gaps and both ends, which are poisoned, which are selected."""
+    random = np.random.default_rng(0)
+    values = random.uniform(-1, 1, N)
+    values[:6] = [-1, 1, np.nan, np.nan, np.inf, -np.inf]
+    return values, random.random(N) < 0.2, random.random(N) < 0.4
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_bins_are_numpys(drawn, kind):
+    values = drawn[0].astype(kind)
+    bins = similarity.binned(values)
+    assert bins.dtype == np.uint8
+    assert bins[:6].tolist() == [0, 99, 255, 255, 255, 255]
+    expected = np.histogram(values[np.isfinite(values)], np.linspace(-1, 1, 101))[0]
+    np.testing.assert_array_equal(similarity.counted(bins), expected)
+    assert similarity.binned(np.array([])).size == 0
+
+
+@pytest.mark.parametrize("as_bins", [False, True])
+def test_a_histogram_counts_the_selected_and_leaves_the_others_as_grey_outlines(drawn, as_bins):
+    values, poisoned, selected = drawn
+    among = np.arange(N) % 3 > 0
+    figure = similarity.histogram(similarity.binned(values) if as_bins else values, poisoned, among=among, selected=selected)
+    edges, known = np.linspace(-1, 1, 101), np.isfinite(values)
+    outlines, shown = [t for t in figure.data if not t.name], [t for t in figure.data if t.name]
+    assert [len(outlines), len(shown)] == [2, 2]
+    for outline, trace, of, colour in zip(outlines, shown, (~poisoned, poisoned), (CLEAN, POISONED), strict=True):
+        rows = among & of & known
+        whole, part = (np.histogram(values[r], edges)[0] for r in (rows, rows & selected))
+        np.testing.assert_allclose(outline.y, 100 * whole / whole.sum())
+        np.testing.assert_array_equal(trace.customdata, part)
+        np.testing.assert_allclose(trace.y, 100 * part / whole.sum())
+        assert trace.name.endswith(f"({part.sum():,} of {whole.sum():,})")
+        assert (outline.line.color, trace.line.color) == (UNKNOWN, colour)
+        assert outline.fill is None
+        assert not outline.showlegend
+    assert outlines[0].line.dash != outlines[1].line.dash
+
+
+def test_a_histogram_of_nothing_selected_and_of_no_truth(drawn):
+    values, poisoned, _ = drawn
+    none = similarity.histogram(values, poisoned, selected=np.zeros(N, bool))
+    assert [t.name.split(" ", 1)[1][:5] for t in none.data if t.name] == ["(0 of", "(0 of"]
+    assert max(none.data[0].y) > 0
+    audit = similarity.histogram(values, None, among=values > 0)
+    assert [t.name for t in audit.data] == [f"pairs ({(values[np.isfinite(values)] > 0).sum()})"]
+    assert len(similarity.histogram(np.full(3, np.nan), None, selected=np.ones(3, bool)).data) == 2
+
+
+def places() -> np.ndarray:
+    xy = np.random.default_rng(1).normal(size=(N, 2))
+    xy[5] = np.nan, 0
+    return xy
+
+
+def points(figure) -> dict[str, list[int]]:
+    """The rows of every population, by its name."""
+    return {t.name: t.customdata.tolist() for t in figure.data if t.customdata is not None}
+
+
+def test_a_map_has_every_pair_that_has_a_place_and_greys_what_is_not_selected(drawn):
+    xy, (_, poisoned, selected) = places(), drawn
+    rows = np.arange(0, N, 2)
+    figure = projection.scatter(xy, poisoned, "poisoned", np.append(rows, 5), selected, np.array([600, 8]))
+    clean, poison, ring = figure.data
+    for trace, of in ((clean, ~poisoned), (poison, poisoned)):
+        members = trace.customdata
+        assert members.tolist() == [r for r in rows if of[r]]
+        np.testing.assert_array_equal(np.stack([trace.x, trace.y], 1), xy[members])
+        assert members[trace.selectedpoints].tolist() == [r for r in members if selected[r]]
+        assert trace.unselected.marker.color == projection.GREY
+        assert trace.unselected.marker.opacity < trace.selected.marker.opacity
+        assert f"({len(members)})" in trace.name
+    assert clean.marker.symbol != poison.marker.symbol
+    assert clean.marker.color != poison.marker.color
+    np.testing.assert_array_equal(np.stack([ring.x, ring.y], 1), xy[[600, 8]])
+    assert figure.layout.yaxis.scaleanchor == "x"
+
+
+def test_a_map_without_a_selection_greys_nothing_and_numbers_have_a_scale():
+    values = np.linspace(-1, 1, N)
+    figure = projection.scatter(places(), values, "similarity_overfit", np.arange(N), None, np.array([], int))
+    (trace,) = figure.data
+    assert trace.selectedpoints is None
+    np.testing.assert_allclose(trace.marker.color, values[trace.customdata], atol=1e-6)
+    assert trace.marker.colorbar.title.text == "similarity overfit"
+    nobody = projection.scatter(places(), values, "similarity_overfit", np.arange(N), np.zeros(N, bool), np.array([], int))
+    assert len(nobody.data[0].selectedpoints) == 0
+    assert not len(projection.scatter(places(), values, "similarity_overfit", np.array([5]), None, np.array([], int)).data[0].x)
+
+
+def test_a_map_of_clusters_and_of_labels_loses_nobody():
+    number = np.random.default_rng(2).integers(-1, 13, N).astype(np.float32)
+    number[number < 0] = np.nan
+    found = points(projection.scatter(places(), number, "cluster", np.arange(N), None, np.array([], int)))
+    placed = np.delete(np.arange(N), 5)
+    assert sorted(r for rows in found.values() for r in rows) == placed.tolist()
+    assert found[next(n for n in found if n.startswith("cluster 3 "))] == [r for r in placed if number[r] == 3]
+    assert found[next(n for n in found if "further" in n)] == [r for r in placed if number[r] >= 10]
+    assert found[next(n for n in found if n.startswith("none"))] == [r for r in placed if np.isnan(number[r])]
+    labels = np.array([None] * (N - 30) + ["backdoor"] * 10 + ["clean"] * 10 + ["unsure"] * 10, object)
+    figure = projection.scatter(places(), pa.array(labels), "label", np.arange(N), None, np.array([], int))
+    assert {n: len(rows) for n, rows in points(figure).items()} == {"backdoor (10)": 10, "clean (10)": 10, "unsure (10)": 10, "undecided (969)": 969}
+    assert len({(t.marker.color, t.marker.symbol) for t in figure.data}) == 4
+
+
+def test_the_nearest_by_rank_with_flagged_and_truth_told_apart():
+    values, flagged, poisoned = np.array([0.9, 0.8, 0.7, 0.2]), np.array([True, False, True, False]), np.array([True, True, False, False])
+    for known in (poisoned, None):
+        figure = neighbours.nearest(values, flagged, known)
+        bars, marked, others = figure.data
+        assert (marked.name, others.name) == ("flagged (2)", "not flagged (2)")
+        assert (list(marked.x), list(others.x)) == ([1, 3], [2, 4])
+        assert list(marked.y) == [0.9, 0.7]
+        assert marked.marker.symbol != others.marker.symbol
+        truth = flagged if known is None else known
+        assert list(bars.marker.color) == [POISONED if t else CLEAN for t in truth]
+        assert list(marked.customdata) == (["", ""] if known is None else ["poisoned", "clean"])
+        assert figure.layout.yaxis.range[0] < 0.2
+    empty = neighbours.nearest(np.array([]), np.array([], bool), None)
+    assert [t.name for t in empty.data[1:]] == ["flagged (0)", "not flagged (0)"]
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 50, 333])
+def test_every_decision_stands_where_it_was_made(length):
+    labels = pd.Series(np.random.default_rng(3).choice(["backdoor", "clean", "unsure", None], length), dtype=object)
+    figure = decisions.along(labels)
+    assert figure.layout.barmode == "stack"
+    assert [t.name for t in figure.data] == [f"{v} ({(labels == v).sum()})" for v in ("backdoor", "clean", "unsure")] + [f"undecided ({labels.isna().sum()})"]
+    for trace in figure.data:
+        assert len(trace.x) == min(length, 50)
+        value = None if "undecided" in trace.name else trace.name.split(" ")[0]
+        for x, width, count in zip(trace.x, trace.width, trace.y, strict=True):
+            first = round(x - width / 2 - 0.5)
+            stretch = labels.iloc[first : first + int(width)]
+            assert count == (stretch.isna() if value is None else stretch == value).sum()
+    if length:
+        assert sum(sum(t.y) for t in figure.data) == sum(figure.data[0].width) == length
+
+
+@pytest.mark.parametrize("kind", ["roc", "pr"])
+def test_curves_are_drawn_as_they_were_found_with_the_point_in_use(kind):
+    random = np.random.default_rng(4)
+    poisoned = random.random(N) < 0.2
+    first, second, third = curve_figures.LINES
+    found = {first: curves(random.random(N) + poisoned, poisoned), second: {}, third: curves(random.random(N), poisoned)}
+    figure = curve_figures.curve(kind, found, {first: (0.25, 0.5), second: (0, 0)})
+    line, point, other = figure.data
+    for trace, name in ((line, first), (other, third)):
+        np.testing.assert_array_equal(trace.x, found[name][kind]["x"])
+        np.testing.assert_array_equal(trace.y, found[name][kind]["y"])
+        assert trace.name == name
+    assert (list(point.x), list(point.y)) == ([0.25], [0.5])
+    assert point.marker.color == line.line.color
+    assert line.line.dash != other.line.dash
+    assert "rate" in figure.layout.xaxis.title.text if kind == "roc" else figure.layout.xaxis.title.text == "recall"
+    assert not curve_figures.curve(kind, {first: {}}).data
