@@ -5,9 +5,10 @@ import pandas as pd
 import streamlit as st
 
 from ubt import tables
+from ubt.columns import rows_of
 from ubt.figures import attribution as figures
 from ubt.stages.mask import METHODS
-from ubt.ui import explain, html
+from ubt.ui import explain, html, pairs, selection
 from ubt.ui.case import compute, make, store
 from ubt.ui.guard import guard, plain
 from ubt.ui.navigation import current
@@ -34,38 +35,24 @@ with st.spinner("Getting ready to attribute; the first time takes a few seconds�
     from ubt.attribution import above, image_masks, upsample
 
 settings = view.settings
-pairs, images = view.read("data", "pairs"), view.read("data", "images")
+images = view.read("data", "images")
 attributed, how = view.read("mask", "attributed"), view.read("mask", "how")
-truth = view.read("attack", "truth").set_index("id")
-captions = dict(zip(pairs["id"], pairs["caption"], strict=True))
-position = {pair: n for n, pair in enumerate(attributed["id"])}
 if how["unfit"]:
     st.info(f"No attention relevance for this model: {plain(how['unfit'])}. Tokens and patches were left out one at a time instead.")
 if view.has("verdict") and not view.read("verdict", "verdict")["poisoned"]:
     st.info("This model was judged not poisoned: what follows are its most similar suspicious pairs, and the purified models are the model as it came.")
 
 
-def pick() -> str:
-    """The pair to look at: of D_topk or another flagged one, or the one that another page or the address names."""
-    asked, state = st.query_params.get("pair"), st.session_state
-    if "pair" not in state:
-        state["pair"] = asked
-    if state["pair"] not in captions:
-        state["pair"] = attributed["id"].iloc[0]
-    options = list(dict.fromkeys([*attributed["id"], state["pair"]]))
-    rank = {pair: f"D_topk {n + 1}" if attributed["topk"].iloc[n] else "flagged" for pair, n in position.items()}
-    chosen = st.selectbox("Pair", options, key="pair", format_func=lambda p: f"{rank.get(p, 'not flagged')} · {captions[p][:90]} · {p}")
-    if asked != chosen:
-        st.query_params["pair"] = chosen
-    return chosen
-
-
 @st.fragment
 @guard()
 def one_pair() -> None:
-    pair = pick()
-    row = pairs.index[pairs["id"] == pair][0]
-    own = captions[pair]
+    known = pairs.known(view)
+    reveal = st.session_state.get("reveal", True)
+    pair = pairs.choose_pair(view, known, selection.bar(view, known, reveal))
+    if pair is None:
+        return
+    row = int(rows_of(known["id"], [pair])[0])
+    own = known["caption"][row].as_py()
     first, second, third = st.columns(3)
     text_threshold = first.slider("Text threshold: share of relevance", 0.0, 1.0, how["text_threshold"], 0.01, key="text", bind="query-params")
     image_threshold = second.slider("Image threshold: relevance, 0 to 1", 0.0, 1.0, how["image_threshold"], 0.01, key="image", bind="query-params")
@@ -77,10 +64,10 @@ def one_pair() -> None:
         "From which block on", layers[::-1], -1, key="start", format_func=lambda n: "last" if n == -1 else "first" if n == layers[-1] else f"last {-n}",
         disabled=method != METHODS[0], help="Published: the last block alone. A tower with fewer blocks starts at its first",
     )  # fmt: skip
-    known = [m for m in explain.STAGES if explain.has(view, m)]
-    first = [m for m in ("clean", "poisoned", "overfitted", "purified") if m in known]
+    there = [m for m in explain.STAGES if explain.has(view, m)]
+    first = [m for m in ("clean", "poisoned", "overfitted", "purified") if m in there]
     compared = st.pills(
-        "Models, side by side", known, selection_mode="multi", default=first, key=f"models-{view.name}", format_func=lambda m: explain.TITLES[m]
+        "Models, side by side", there, selection_mode="multi", default=first, key=f"models-{view.name}", format_func=lambda m: explain.TITLES[m]
     )
     if not compared:
         st.info("Choose at least one model.")
@@ -108,8 +95,8 @@ def one_pair() -> None:
         notes.append("Words struck through lie beyond the model's context and are not read.")
     if caption != own:
         notes.append("The caption was edited; the pair in D keeps its own.")
-    if st.session_state.get("reveal", True):
-        notes.append(f"Ground truth: {'poisoned' if truth.loc[pair, 'poisoned'] else 'clean'}.")
+    if reveal:
+        notes.append(f"Ground truth: {'poisoned' if known['poisoned'][row] else 'clean'}.")
     st.caption(" ".join(notes))
     st.divider()
     whole(text_threshold, image_threshold, opacity)
@@ -150,7 +137,8 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
         moved = (text_threshold, image_threshold) != (how["text_threshold"], how["image_threshold"])
         if moved and st.button("Make a case with these thresholds", key="as-case", icon=":material/content_copy:"):
             make(settings.with_values({"mask.text_threshold": text_threshold, "mask.image_threshold": image_threshold}), run=False)
-            st.switch_page("pages/overview.py")
+            st.toast("The case is on record; it is the one in view now.")
+            st.rerun(scope="app")
     shown = _explanations(chosen[: max(SHOWN, EXPORTED)], part, maps, image_threshold)
     html.attributions([(figures.overlay(e.image, e.heat, e.mask, opacity), e.words, e.scores, e.kept, e.cut) for e in shown[:SHOWN]])
     if among.sum() > SHOWN:
