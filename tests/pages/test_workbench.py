@@ -170,10 +170,7 @@ def test_review_decides_moves_on_and_takes_back(full, tiny_case):
     assert not at.exception
     labels = kept.labels().set_index("id")["label"]
     assert sorted(labels) == ["backdoor", "clean"]
-    made = tiny_case.artefacts
-    flagged = made["retain"]["retain"]["poisoned"].to_numpy() | made["split"]["split"]["id"].isin(made["select"]["topk"]["id"]).to_numpy()
-    ranked = made["select"]["ranked"].set_index("id")["similarity"]
-    first = ranked[made["split"]["split"]["id"][flagged & made["split"]["split"]["suspicious"]]].idxmax()
+    first = tiny_case.artefacts["select"]["topk"]["id"].iloc[0]
     assert labels[first] == "backdoor"
     assert "precision of this queue so far, of 2" in html_of(at)
     at.button(key="undo").click().run()

@@ -213,13 +213,13 @@ def _export(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> 
 
 
 def suspicion(known: dict[str, Any]) -> np.ndarray:
-    """By what pairs are put in order, most suspicious first: flagged ones, then D_susp by overfitted similarity, then the rest by
-    reference similarity, lowest first; (n,) higher = earlier."""
+    """By what pairs are put in order, most suspicious first: D_topk, other flagged ones, then D_susp, each by overfitted similarity, then
+    the rest by reference similarity, lowest first; (n,) higher = earlier."""
     score = -known["similarity_reference"] if "similarity_reference" in known else np.zeros(len(known["id"]), np.float32)
     if "similarity_overfit" in known and "suspicious" in known:
         score = np.where(known["suspicious"], 4 + known["similarity_overfit"], score)
     if "flagged" in known:
-        score = score + 8 * known["flagged"]
+        score = score + 8 * known["flagged"] + 8 * known["topk"]
     return np.nan_to_num(score, nan=-99)
 
 
