@@ -330,11 +330,27 @@ def show_case(name: str, cache: CacheOption = CACHE) -> None:
     record = store.case(name)
     if "metrics" in record:
         print_metrics(record["metrics"])
+        _print_label_free(store, record)
     else:
         out.print(f"{name}: {record['state']} {record.get('error', '')}", markup=False)
     for stage, key in record["artefacts"].items():
         found = store.find(key)
         out.print(f"{stage:<20} {'missing' if found is None else f'{found.bytes / 1e6:8.1f} MB'}  {key}", highlight=False)
+
+
+def _print_label_free(store: Store, record: dict) -> None:
+    from ubt.evaluation.detection import label_free
+
+    scores, split, truth = (store.open(record["artefacts"][s])[e] for s, e in (("score_overfit", "similarity"), ("split", "split"), ("attack", "truth")))
+    found = label_free(scores["similarity"].to_numpy(), split["suspicious"].to_numpy(), truth["poisoned"].to_numpy())
+    if found is None or found["estimated"] is None:
+        out.print("threshold without labels: none found", highlight=False)
+        return
+    estimated, precision, recall = (f"{100 * (found[k] or 0):.1f} %" for k in ("estimated", "precision", "recall"))
+    out.print(
+        f"threshold without labels: {found['threshold']:.2f} flags {found['flagged']} pairs, precision estimated {estimated}, true {precision}; "
+        f"{recall} of the poisons of D_susp", highlight=False,
+    )  # fmt: skip
 
 
 @cases_app.command("delete")

@@ -1,10 +1,11 @@
 """A threshold on the overfitted similarities of D_susp, and the precision to be expected from it, without any label.
 
-D_susp holds three kinds of pairs: captions that belong to other images, captions that are merely loose, and poisons, whose
-shortcut the overfitted model reads best. Their similarities are taken for a mixture of three normal distributions, fitted
-by expectation-maximisation; the one of the highest mean is the poisons'. What a pair's similarity makes it probable to be is
-its posterior, and the precision of a set is the mean posterior of its members. It supposes that the model *is* poisoned:
-the verdict (V-E) comes first.
+D_susp holds pairs whose captions belong to other images, pairs whose captions are merely loose, and poisons, whose shortcut the
+overfitted model reads best. Their similarities are taken for a mixture of three normal distributions, fitted by
+expectation-maximisation; the poisons are the one of the highest mean, or the upper two where those lie together and the
+lowest lies apart (most of D_susp is poisoned): the cut goes where neighbours are best separated (Ashman's D). A pair's
+probability of being poisoned is its posterior, and the precision of a set is the mean posterior of its members. It
+supposes that the model *is* poisoned: the verdict (V-E) comes first.
 """
 
 from dataclasses import dataclass
@@ -22,13 +23,14 @@ class Mixture:
     """The populations as they were found.
 
     Args:
-        means, deviations, shares: of each, lowest mean first; the last is the poisons'. posterior: probability of being poisoned
+        means, deviations, shares: of each, lowest mean first; those from `first` on are the poisons'. posterior: probability of being poisoned
             (2001,) at similarities from -1 to 1. threshold: the least similarity at which that is at least one half; more than 1 if none is.
     """
 
     means: np.ndarray
     deviations: np.ndarray
     shares: np.ndarray
+    first: int
     posterior: np.ndarray
     threshold: float
 
@@ -57,10 +59,11 @@ def fit(similarity: np.ndarray) -> Mixture | None:
     made = max(_fits(some), key=lambda model: model.lower_bound_)
     order = np.argsort(made.means_[:, 0])
     means, deviations = made.means_[order, 0], np.sqrt(made.covariances_[order, 0, 0])
-    posterior = made.predict_proba(_GRID[:, None])[:, order[-1]]
-    posterior = np.maximum.accumulate(np.where(means[-2] > _GRID, 0, posterior))
+    first = 1 + int((np.diff(means) * np.sqrt(2 / (deviations[1:] ** 2 + deviations[:-1] ** 2))).argmax())
+    posterior = made.predict_proba(_GRID[:, None])[:, order[first:]].sum(axis=1)
+    posterior = np.maximum.accumulate(np.where(means[first - 1] > _GRID, 0, posterior))
     probable = _GRID[posterior >= 0.5]
-    return Mixture(means, deviations, made.weights_[order], posterior, float(probable[0]) if len(probable) else 1.01)
+    return Mixture(means, deviations, made.weights_[order], first, posterior, float(probable[0]) if len(probable) else 1.01)
 
 
 def _fits(values: np.ndarray):

@@ -79,6 +79,25 @@ def caught(
     return Caught(suspicious, float(reference[order[size - 1]]), ranked, chosen)
 
 
+def label_free(overfit: np.ndarray, suspicious: np.ndarray, poisoned: np.ndarray) -> dict[str, float | None] | None:
+    """The threshold that `ubt.mixture` finds without labels, judged: `threshold`, pairs `flagged`, `estimated` precision, true `precision`,
+    and `recall` of the poisons of D_susp; None where no threshold is found.
+
+    Args:
+        overfit: similarities under the overfitted model (n,). suspicious, poisoned: (n,).
+    """
+    from ubt.mixture import fit
+
+    found = fit(overfit[suspicious])
+    if found is None:
+        return None
+    flagged = suspicious & (overfit >= found.threshold)
+    return {
+        "threshold": found.threshold, "flagged": int(flagged.sum()), "estimated": found.precision(overfit[flagged]), "precision": share(poisoned, flagged),
+        "recall": share(flagged, poisoned & suspicious),
+    }  # fmt: skip
+
+
 def curves(score: np.ndarray, poisoned: np.ndarray, points: int = 400) -> dict[str, dict[str, np.ndarray]]:
     """ROC and precision-recall of a score (higher = more suspicious), thinned to about `points` each; empty where one of the two
     kinds is absent.
