@@ -69,3 +69,16 @@ def test_ties_and_many_values_are_fitted_alike():
     found, rounded = fit(values), fit(values.round(2))
     assert found.threshold == fit(values).threshold
     assert rounded.threshold == pytest.approx(found.threshold, abs=0.02)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_where_most_is_poisoned_its_own_two_halves_are_not_taken_for_clean_and_poisoned(seed):
+    """Poisons with a tail to the left, which two normal distributions fit better than one."""
+    random = np.random.default_rng(seed)
+    poisons = np.concatenate([random.normal(0.72, 0.03, 200), random.normal(0.76, 0.012, 150)])
+    values, poisoned = np.concatenate([random.normal(0.48, 0.07, 250), poisons]), np.repeat([False, True], [250, 350])
+    found = fit(values)
+    chosen = values >= found.threshold
+    assert found.first == 1
+    assert chosen[poisoned].mean() > 0.95
+    assert found.precision(values[chosen]) == pytest.approx(precision_score(poisoned, chosen), abs=0.05)

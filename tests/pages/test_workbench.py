@@ -7,7 +7,7 @@ import pytest
 from harness import charts, html_of, page, words
 from tiny import CPU
 
-from ubt import jobs, views
+from ubt import jobs, rules, views
 from ubt.bench.case import generate
 from ubt.cases import CaseSettings, Store
 from ubt.config import Run
@@ -154,6 +154,30 @@ def test_the_map_draws_every_model_and_greys_what_is_not_selected(mapped, tiny_c
     assert not at.exception
     at = page("map", select="cluster = 0")
     assert ":blue-badge[" in words(at)
+
+
+def test_a_colour_of_the_address_is_taken_and_an_impossible_one_is_not(mapped):
+    at = page("map", colour="flagged")
+    assert at.selectbox(key="colour").value == "flagged"
+    at.selectbox(key="colour").set_value("poisoned").run()
+    at.toggle(key="reveal").set_value(False).run()
+    assert not at.exception
+    assert "poisoned" not in at.selectbox(key="colour").options
+    assert "poisoned" not in json.dumps([t.get("name") for c in charts(at) for t in c["data"]])
+    at = page("map", colour="nosuch<b>")
+    assert not at.exception
+    assert charts(at)
+
+
+def test_a_rule_too_long_for_the_address_is_kept_all_the_same(full, tiny_case):
+    ids = tiny_case.artefacts["data"]["pairs"]["id"]
+    at = page("separation")
+    at.text_input(key="rule").set_value(rules.among(ids)).run()
+    assert f":blue-badge[{len(ids)} of {len(ids)}]" in words(at)
+    assert "select" not in at.query_params
+    assert "too long for the address" in words(at)
+    at.run()
+    assert f":blue-badge[{len(ids)} of {len(ids)}]" in words(at)
 
 
 def test_a_map_that_is_missing_is_offered_and_not_drawn(full):

@@ -6,6 +6,9 @@ import streamlit as st
 
 from ubt.ui.case import View
 
+LONGEST = 6000
+"""Characters that an address may hold under one name; servers refuse much longer ones."""
+
 
 def asked(name: str) -> str | None:
     """What the address says under `name`, if that is not what it was told last: a link has been followed. One that says nothing under
@@ -18,9 +21,9 @@ def asked(name: str) -> str | None:
 
 
 def tell(name: str, text: str) -> None:
-    """Have the address say `text` under `name`; nothing of it if that is empty."""
+    """Have the address say `text` under `name`; nothing of it if that is empty, or too long for an address."""
     st.session_state[f"told-{name}"] = text
-    if not text:
+    if not text or len(text) > LONGEST:
         st.query_params.pop(name, None)
     elif st.query_params.get(name) != text:
         st.query_params[name] = text

@@ -133,6 +133,8 @@ def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
         st.button("Back", key="select-back", icon=":material/undo:", disabled=not st.session_state.get("selections"), on_click=_back)
         st.button("Clear", key="select-clear", icon=":material/close:", disabled=not text, on_click=choose, args=("",))
     picked = _applied(text, known, reveal)
+    if len(text) > address.LONGEST:
+        st.caption("This rule is too long for the address bar; save it as a view to come back to it.")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         with st.container(key="said"):
             st.markdown(_said(view, known, picked, reveal))
