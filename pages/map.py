@@ -34,8 +34,8 @@ def explore() -> None:
     reveal = lab and st.session_state.get("reveal", True)
     picked = selection.bar(view, known, reveal)
     first, second, third = st.columns([2, 2, 3], vertical_alignment="bottom")
-    space = first.segmented_control("By", neighbors.SPACES, default="joint", required=True, key="space", persist_state="session")
-    options = pairs.map_options(view, space)
+    space = first.segmented_control("By", neighbors.SPACES, default="joint", required=True, key="space", bind="query-params", persist_state="session")
+    options, whole = pairs.map_options(view, space), pairs.map_options(view, space, whole=True)
     if options is None:
         missing(view, "score", "No model has embedded the pairs yet.")
         return
@@ -43,6 +43,8 @@ def explore() -> None:
     said = f"The {space} embeddings have not been laid out yet. On two cores that takes about {clock(seconds)}, once."
     if not build(view, "map", options, said, "Draw the map"):
         return
+    if options != whole and st.toggle("Draw it again with the models that have come since", key="whole"):
+        build(view, "map", whole, f"It takes about {clock(seconds)}; the map below stays until then, and places may differ.", "Draw the map again")
     colours = [*(n for n in SIMILARITIES if n in known), *(n for n in ("cluster", "label", "flagged", "group", "suspicious") if n in known)]
     colours += ["poisoned"] if lab and reveal else []
     start = colours.index("poisoned" if "poisoned" in colours else "similarity_overfit" if "similarity_overfit" in colours else colours[0])
@@ -71,12 +73,13 @@ def explore() -> None:
 
 def _maps(known: dict[str, Any], picked: selection.Picked, space: str, models: list[str], colour: str) -> None:
     rows = pairs.drawn(view, known, DRAWN)
-    focus = rows_of(known["id"], st.session_state.get("clicked", []))[:20]
+    focus = rows_of(known["id"], selection.clicked())[:20]
     for column, model in zip(st.columns(len(models)), models, strict=True):
         with column:
             st.markdown(f"**{TITLES[model][0].upper()}{TITLES[model][1:]}**")
             xy = np.stack([known[f"map_{space}_{model}_{axis}"] for axis in "xy"], axis=1)
-            figure = figures.scatter(xy, known[colour], colour, rows, picked.rows, focus, height=620 if len(models) == 1 else 460)
+            values, height = known[f"cluster_{space}" if colour == "cluster" else colour], 620 if len(models) == 1 else 460
+            figure = figures.scatter(xy, values, colour, rows, picked.rows, focus, height)
             st.plotly_chart(figure, key=f"map-{model}", config={"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "toImage"]},
                             alt=f"Map of the pairs under the {TITLES[model]}, coloured by {colour}")  # fmt: skip
     if len(known["id"]) > len(rows):

@@ -9,12 +9,13 @@ from ubt import neighbors, rules
 from ubt.columns import frame, rows_of
 from ubt.figures import neighbours as figures
 from ubt.ui import html, pairs, search, selection
-from ubt.ui.guard import guard, plain
+from ubt.ui.guard import guard, plain, safe
 from ubt.ui.navigation import current
 from ubt.ui.panel import build, missing, no_case
 
 FLAGGED_MOST = 5000
 EXAMPLES = 6
+ASKED = ("a pair", "a caption", "an image")
 
 view = current()
 st.title("Neighbours")
@@ -37,13 +38,15 @@ def explore() -> None:
         return
     first, second = st.columns(2, vertical_alignment="bottom")
     third, fourth = st.columns(2, vertical_alignment="bottom")
-    ask = first.segmented_control("Nearest to", ["a pair", "a caption", "an image"], default="a pair", required=True, key="ask", persist_state="session")
+    ask = first.segmented_control(
+        "Nearest to", ASKED[:1] if view.given else ASKED, default=ASKED[0], required=True, key="ask", bind="query-params", persist_state="session"
+    )
     space = second.segmented_control(
-        "By", neighbors.SPACES, default="joint", required=True, key="space", persist_state="session",
+        "By", neighbors.SPACES, default="joint", required=True, key="space", bind="query-params", persist_state="session",
         help="Cosine similarity of images, of captions, or the mean of both",
     )  # fmt: skip
-    model = third.selectbox("Under", models, index=len(models) - 1, key="under", format_func=search.TITLES.get, persist_state="session")
-    k = fourth.slider("How many", 4, 100, 20, key="nearest", persist_state="session")
+    model = third.selectbox("Under", models, index=len(models) - 1, key="under", bind="query-params", format_func=search.TITLES.get, persist_state="session")
+    k = fourth.slider("How many", 4, 100, 20, key="nearest", bind="query-params", persist_state="session")
     query = _query(known, picked, ask, space, model)
     if lab:
         reveal = st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
@@ -100,14 +103,14 @@ def _found(known: dict[str, Any], query: search.Query, space: str, model: str, k
     said = f"**{int(flagged.sum())} of the {len(rows)} nearest are flagged**"
     if reveal:
         said += f"; {int(known['poisoned'][rows].sum())} are poisoned"
-    how = "exact" if index is None else f"approximate, recall@10 {search.recall(view, space, model):.3f} on pairs held out"
+    how = "exact" if index is None else f"approximate, recall@10 {search.recall(view, space, model):.3f} on pairs of D held out"
     st.markdown(f"{said}. :gray[{how}, {1000 * answer.seconds:.0f} ms]")
     figure = figures.nearest(similarity, flagged, known["poisoned"][rows] if reveal else None)
     st.plotly_chart(figure, key="nearest-chart", config={"displayModeBar": False}, alt="Similarity of the nearest pairs, flagged or not")
     told = [f"{n}. similarity {s:.3f}" + (" · flagged" if f else "") for n, (s, f) in enumerate(zip(similarity, flagged, strict=True), 1)]
-    selection.cards(view, known, rows[:24], told[:24], reveal, picked.rows)
+    selection.cards(view, known, rows, told, reveal, picked.rows)
     ids = list(frame(known, rows, ["id"])["id"])
-    st.button(f"Select these {len(rows)}", key="select-nearest", icon=":material/filter_alt:", on_click=selection.choose, args=(rules.among(ids),))
+    st.button(f"Select these {len(rows)}", key="select-nearest", icon=":material/filter_alt:", on_click=safe(selection.choose), args=(rules.among(ids),))
 
 
 def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None:
@@ -137,7 +140,7 @@ def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(f"{said}. In most of their captions: {plain(', '.join(words)) or 'no word'}.", width="stretch")
                 rule = rules.among(frame(known, members, ["id"])["id"])
-                st.button("Select", key=f"select-group-{number}", icon=":material/filter_alt:", on_click=selection.choose, args=(rule,))
+                st.button("Select", key=f"select-group-{number}", icon=":material/filter_alt:", on_click=safe(selection.choose), args=(rule,))
             selection.cards(view, known, members[:EXAMPLES], [f"overfit {known['similarity_overfit'][r]:.2f}" for r in members[:EXAMPLES]], reveal)
 
 

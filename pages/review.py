@@ -11,7 +11,7 @@ from ubt.figures.attribution import enlarged
 from ubt.review import LABELS, Review, precision
 from ubt.ui import html, pairs, search, selection
 from ubt.ui.case import make
-from ubt.ui.guard import guard
+from ubt.ui.guard import guard, safe
 from ubt.ui.navigation import current
 from ubt.ui.panel import missing, no_case
 
@@ -30,7 +30,7 @@ st.caption("The flagged pairs, most suspicious first. Keys: 1 backdoor, 2 clean,
 def explore() -> None:
     known, kept = pairs.known(view), pairs.review(view)
     lab = "poisoned" in known
-    reveal = lab and st.session_state.get("reveal", True)
+    reveal = lab and st.session_state.get("told", False)
     picked = selection.bar(view, known, reveal)
     if "flagged" not in known and picked.rows is None:
         missing(view, "retain", "Nothing is flagged yet; select pairs to review them all the same.")
@@ -46,12 +46,11 @@ def explore() -> None:
     first.progress(float(decided.mean()), text=f"{int(decided.sum()):,} of {len(queue):,} decided ({source})")
     with second.container(horizontal=True, horizontal_alignment="right"):
         if lab:
-            st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="Hide it to review as a defender would")
+            st.toggle("Show the ground truth", False, key="told", persist_state="session", help="Off, one reviews as a defender would")
     at = _place(ids, decided)
     _one(known, kept, queue, ids, decided, at, reveal)
     st.divider()
-    _so_far(known, kept, queue, picked, reveal)
-    selection.listen({}, known)
+    _so_far(known, queue, reveal)
 
 
 def _place(ids: np.ndarray, decided: np.ndarray) -> int:
@@ -76,10 +75,17 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
     row, pair = int(queue[at]), str(ids[at])
     mine = frame(known, np.array([row])).iloc[0]
 
+    @safe
     def decide(label: str | None) -> None:
-        kept.label([pair], label, selection.who(), st.session_state.get(f"note-{pair}", "").strip())
+        kept.label([pair], label, selection.who())
         st.session_state["reviewed"] = _next(ids, decided, at)
 
+    @safe
+    def write() -> None:
+        now = pairs.labels(view).set_index("id")["label"].get(pair)
+        kept.label([pair], now if isinstance(now, str) else None, selection.who(), st.session_state[f"note-{pair}"].strip())
+
+    @safe
     def undo() -> None:
         if back := kept.undo(selection.who()):
             st.session_state["reviewed"] = back[0]
@@ -90,20 +96,7 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
     def move(by: int) -> None:
         st.session_state["reviewed"] = str(ids[(at + by) % len(ids)])
 
-    with st.container(horizontal=True, vertical_alignment="center"):
-        for label in LABELS:
-            chosen = mine["label"] == label
-            st.button(
-                label.capitalize(), key=f"decide-{label}", icon=ICONS[label], shortcut=KEYS[label], type="primary" if chosen else "secondary",
-                on_click=decide, args=(label,),
-            )  # fmt: skip
-        st.button("No decision", key="decide-none", disabled=not isinstance(mine["label"], str), on_click=decide, args=(None,))
-        st.button("Undo", key="undo", icon=":material/undo:", shortcut="z", on_click=undo)
-        st.button("Back", key="before", icon=":material/arrow_back:", shortcut="k", on_click=move, args=(-1,))
-        st.button("Next", key="after", icon=":material/arrow_forward:", shortcut="j", on_click=move, args=(1,))
-        for page, label in (("tokens", "Words and patches"), ("neighbours", "Neighbours")):
-            if page == "neighbours" or view.has("mask"):
-                st.page_link(f"pages/{page}.py", label=label, icon=":material/arrow_outward:", query_params={"case": view.name, "pair": pair})
+    keys = st.container(horizontal=True, vertical_alignment="center")
     left, middle, right = st.columns([2, 3, 4], gap="medium")
     with left:
         if view.holds("data", "images"):
@@ -116,9 +109,23 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
         html.table(["similarity under", ""], scores)
         if reveal:
             st.caption(f"Ground truth: {'poisoned' if mine['poisoned'] else 'clean'}.")
-        st.text_input("Note", mine["note"] if isinstance(mine["note"], str) else "", key=f"note-{pair}", max_chars=2000)
+        st.text_input("Note", mine["note"] if isinstance(mine["note"], str) else "", key=f"note-{pair}", max_chars=2000, on_change=write)
     with right:
         _near(known, row, reveal)
+    with keys:
+        for label in LABELS:
+            chosen = mine["label"] == label
+            st.button(
+                label.capitalize(), key=f"decide-{label}-{pair}", icon=ICONS[label], shortcut=KEYS[label], type="primary" if chosen else "secondary",
+                on_click=decide, args=(label,),
+            )  # fmt: skip
+        st.button("No decision", key=f"decide-none-{pair}", disabled=not isinstance(mine["label"], str), on_click=decide, args=(None,))
+        st.button("Undo", key="undo", icon=":material/undo:", shortcut="z", on_click=undo)
+        st.button("Back", key="before", icon=":material/arrow_back:", shortcut="k", on_click=move, args=(-1,))
+        st.button("Next", key="after", icon=":material/arrow_forward:", shortcut="j", on_click=move, args=(1,))
+        for page, label in (("tokens", "Words and patches"), ("neighbours", "Neighbours")):
+            if page == "neighbours" or view.has("mask"):
+                st.page_link(f"pages/{page}.py", label=label, icon=":material/arrow_outward:", query_params={"case": view.name, "pair": pair})
 
 
 def _caption(mine: Any, pair: str) -> None:
@@ -139,12 +146,12 @@ def _near(known: dict[str, Any], row: int, reveal: bool) -> None:
     answer = search.nearest(view, "joint", models[-1], search.Query(row=row), NEAREST)
     flagged = int(known["flagged"][answer.rows].sum()) if "flagged" in known and len(answer.rows) else 0
     st.caption(f"Nearest under the {search.TITLES[models[-1]]}: {flagged} of {len(answer.rows)} flagged")
-    selection.cards(view, known, answer.rows, [f"{s:.2f}" for s in answer.similarity], reveal, width=6.5)
+    selection.cards(view, known, answer.rows, [f"{s:.2f}" for s in answer.similarity], reveal, width=6.5, clickable=False)
 
 
-def _so_far(known: dict[str, Any], kept: Review, queue: np.ndarray, picked: selection.Picked, reveal: bool) -> None:
+def _so_far(known: dict[str, Any], queue: np.ndarray, reveal: bool) -> None:
     st.subheader("Decided so far")
-    labels = kept.labels()
+    labels = pairs.labels(view)
     labels = labels[labels["label"].notna()]
     if labels.empty:
         st.info("Nothing is decided yet.")
@@ -157,7 +164,7 @@ def _so_far(known: dict[str, Any], kept: Review, queue: np.ndarray, picked: sele
         rows = [(label, f"{counts.get(label, 0):,}") for label in LABELS]
         if so_far:
             share, low, high, count = so_far
-            rows.append((f"precision of this queue so far, of {count:,}", f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"))
+            rows.append((f"backdoor among the {count:,} decided of this queue", f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"))
         if reveal:
             true = labels.set_index("id")["label"].map({"backdoor": True, "clean": False}).dropna()
             at = rows_of(known["id"], list(true.index))
@@ -169,12 +176,14 @@ def _so_far(known: dict[str, Any], kept: Review, queue: np.ndarray, picked: sele
                         alt="Decisions along the queue, most suspicious first")  # fmt: skip
     confirmed = labels.loc[labels["label"] == "backdoor", "id"].tolist()
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Select all decided", key="select-decided", icon=":material/filter_alt:", on_click=selection.choose, args=("label is not missing",))
+        if reveal:
+            st.caption("Decided with the truth in sight, a copy unlearns from what no defender knows.")
+        st.button("Select all decided", key="select-decided", icon=":material/filter_alt:", on_click=safe(selection.choose), args=("label is not missing",))
         if not view.given and st.button(
             f"Unlearn with the {len(confirmed)} confirmed", key="confirmed", icon=":material/auto_fix_high:", disabled=len(confirmed) < 2,
             help="A copy of this case whose D_topk is the pairs labelled backdoor; it starts at once",
         ):  # fmt: skip
-            make(view.settings.with_values({"select.confirmed": " ".join(sorted(confirmed))}), run=True)
+            make(view.settings.with_values({"select.confirmed": "\n".join(sorted(confirmed))}), run=True)
             st.rerun(scope="app")
     table = labels.sort_values("at", ascending=False).head(TOUR)
     st.dataframe(table[["id", "label", "note", "at"]], hide_index=True, height=260, key="decided-table")

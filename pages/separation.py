@@ -43,17 +43,18 @@ def explore() -> None:
 
     left, middle, right = st.columns(3)
     about = "The pairs of lowest similarity under the clean reference are D_susp"
-    percent = address.slider(left, "Suspicious fraction: share of D, %", "fraction", view, 0.5, 50.0, 100 * settings.split.fraction, 0.5, about)
+    own = 100 * settings.split.fraction
+    percent = address.slider(left, "Suspicious fraction: share of D, %", "fraction", view, min(0.5, own), max(50.0, own), own, 0.5, about)
     start = 0.5 if overfit is None else min(1.0, round(found.threshold if found else _gap(), 2))
     about = "Pairs of D_susp from it on count as flagged. It starts where a pair is as probably poisoned as not, found without the truth"
     threshold = address.slider(middle, "Threshold on the overfitted similarity", "threshold", view, -1.0, 1.0, start, 0.01, about, overfit is None)
     size = suspicious_count(total, percent / 100)
     about = "The k pairs of D_susp most similar under the overfitted model"
-    k = address.slider(right, "k: size of D_topk", "k", view, 2, max(3, min(200, size)), min(settings.k, max(3, size)), 1, about, overfit is None)
+    k = address.slider(right, "k: size of D_topk", "k", view, 2, max(3, min(200, size), settings.k), settings.k, 1, about, overfit is None)
     with st.container(horizontal=True):
         if lab:
             reveal = st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
-        inside = st.toggle("D_susp only", False, key="inside", persist_state="session", help="Histograms of the suspicious pairs alone")
+        inside = st.toggle("D_susp only", False, key="inside", bind="query-params", persist_state="session", help="Histograms of the suspicious pairs alone")
     as_run = (percent, k) == (100 * settings.split.fraction, settings.k)
     topk = view.read("select", "topk") if as_run and view.has("select") else None
     group = {} if topk is None or topk["group"].max() == 0 else dict(zip(topk["row"], topk["group"], strict=True))
@@ -62,7 +63,7 @@ def explore() -> None:
         ready["similarity_reference"], ready.get("similarity_overfit"),
     )  # fmt: skip
     _histograms(known, ready, result, threshold, result.suspicious if inside else None, picked, reveal)
-    _counts(known, result, found, {"fraction": percent, "threshold": threshold, "k": k, "grouped": bool(group)}, reveal)
+    _counts(known, result, found, {"fraction": percent, "threshold": threshold, "k": k, "grouped": bool(group)}, picked, reveal)
     if not as_run:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(
@@ -112,18 +113,24 @@ def _histograms(
     selection.listen({f"chart-{name}": name for name in MODELS if name in known}, known)
 
 
-def _counts(known: dict[str, Any], result: Caught, found: Any, chosen: dict[str, Any], reveal: bool) -> None:
+def _counts(known: dict[str, Any], result: Caught, found: Any, chosen: dict[str, Any], picked: selection.Picked, reveal: bool) -> None:
+    confirmed = view.settings.select.confirmed.count("\n") + 1 if view.settings.select.confirmed else 0
     names = {
         "D_susp": f"D_susp: lowest {chosen['fraction']:g} %",
         "flagged": f"flagged: {chosen['threshold']:.2f} and more",
-        "D_topk": f"D_topk: first {chosen['k']}" + (" of each group" if chosen["grouped"] else ""),
+        "D_topk": f"D_topk: {confirmed} confirmed" if confirmed else f"D_topk: first {chosen['k']}" + (" of each group" if chosen["grouped"] else ""),
     }
     columns = ["", "pairs"]
     rows = [[names[name], f"{int(mask.sum()):,}"] for name, mask in result.chosen.items()]
+    if picked.rows is not None:
+        columns.append("selected")
+        for row, mask in zip(rows, result.chosen.values(), strict=True):
+            row.append(f"{int((mask & picked.rows).sum()):,}")
     if found:
         columns.append("estimated precision, without labels")
         for row, mask in zip(rows, result.chosen.values(), strict=True):
-            row.append(html.percent(found.precision(known["similarity_overfit"][mask])))
+            beyond = (mask & ~known["suspicious"]).any()
+            row.append("not estimated" if beyond else html.percent(found.precision(known["similarity_overfit"][mask])))
     if reveal:
         columns += ["poisoned", "precision", "recall of all poisons"]
         for row, c in zip(rows, result.counts(known["poisoned"]).values(), strict=True):
@@ -133,7 +140,8 @@ def _counts(known: dict[str, Any], result: Caught, found: Any, chosen: dict[str,
 
 def _topk(known: dict[str, Any], result: Caught, group: dict[int, int], k: int, picked: selection.Picked, reveal: bool) -> None:
     st.subheader("D_topk: the pairs of D_susp most similar under the overfitted model")
-    chosen = result.ranked[result.chosen["D_topk"][result.ranked]]
+    chosen = np.flatnonzero(result.chosen["D_topk"])
+    chosen = chosen[np.argsort(-known["similarity_overfit"][chosen], kind="stable")]
     rows = chosen[:GRID]
     place = {row: n for n, row in enumerate(result.ranked[: 50 * GRID], 1)}
     said = [

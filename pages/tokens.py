@@ -47,7 +47,7 @@ if view.has("verdict") and not view.read("verdict", "verdict")["poisoned"]:
 @guard()
 def one_pair() -> None:
     known = pairs.known(view)
-    reveal = st.session_state.get("reveal", True)
+    reveal = "poisoned" in known and st.session_state.get("reveal", True)
     pair = pairs.choose_pair(view, known, selection.bar(view, known, reveal))
     if pair is None:
         return

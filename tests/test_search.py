@@ -46,7 +46,7 @@ def expected(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "GIF", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "JPEG"])
 def test_every_kind_is_read(kind):
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}.get(kind, {})
     found = decoded(encoded(Image.fromarray(quarters()), kind, **options), SIDE)
@@ -81,13 +81,12 @@ def test_palettes_transparency_and_grey_become_colours():
 
 def test_of_an_animation_the_first_frame_is_taken():
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue", "green")]
-    for kind in ("GIF", "PNG", "WEBP"):
+    for kind in ("PNG", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
         content = encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=50, **options)
         assert decoded(content, SIDE)[8, 8].tolist() == [255, 0, 0]
 
 
-@pytest.mark.xfail(strict=True, reason="Pillow clips mode I;16 at 255 instead of scaling it")
 def test_sixteen_bits_are_scaled_to_eight():
     deep = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
     found = decoded(encoded(Image.fromarray(deep)), 32)
@@ -97,7 +96,9 @@ def test_sixteen_bits_are_scaled_to_eight():
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"a photo of a banana", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\xff\xd8\xff", b"BM" + b"\0" * 60,
+        b"", b"a photo of a banana", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\x89PNG\r\n\x1a\n",
+        encoded(Image.new("RGB", (9, 9)), "GIF"), encoded(Image.new("RGB", (9, 9)), "TIFF"), b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        b"\xff\xd8\xff", b"BM" + b"\0" * 60,
         encoded(Image.effect_noise((64, 64), 50))[:-400], encoded(Image.effect_noise((64, 64), 50), "JPEG")[:300], png(32, 32), png(0, 0),
         png(32, 32, chunk(b"zTXt", b"k\0\0" + zlib.compress(b"\0" * 200_000_000, 9))),
     ],
@@ -123,7 +124,6 @@ def test_a_bomb_is_refused(width):
         decoded(png(width, width), SIDE)
 
 
-@pytest.mark.xfail(strict=True, reason="Pillow raises struct.error while it writes what is left of the EXIF anew")
 def test_exif_that_makes_no_sense_is_refused_or_left_out():
     content = bytearray(encoded(Image.fromarray(quarters()), "JPEG", exif=turned()))
     content[content.index(b"Exif") + 17] = 0

@@ -177,18 +177,25 @@ def test_a_job_makes_the_view_and_tells_how_it_gets_on(store, case, job, monkeyp
 def test_a_cancelled_view_leaves_nothing_and_can_be_made_later(store, case, job, monkeypatch, moment):
     key = views.key(store.record(case), "index", OPTIONS)
     if moment == "while it waits":
+        held = threading.Event()
+
+        def until(done) -> None:
+            deadline = time.monotonic() + 10
+            while not done() and time.monotonic() < deadline:
+                time.sleep(0.02)
 
         def cancel() -> None:
-            deadline = time.monotonic() + 20
-            while jobs.view_progress(store, key).kind != "waits" and time.monotonic() < deadline:
-                time.sleep(0.02)
-            jobs.cancel(store, key)
+            with store.lock(ACCELERATOR):
+                held.set()
+                until(lambda: jobs.view_progress(store, key).kind == "waits")
+                jobs.cancel(store, key)
+                until(lambda: not store.held(key))
 
         monkeypatch.setattr(views.neighbors, "build", None)
         other = threading.Thread(target=cancel)
-        with store.lock(ACCELERATOR):
-            other.start()
-            assert job(store, case) == 0
+        other.start()
+        held.wait()
+        assert job(store, case) == 0
         other.join()
     else:
         real = views.neighbors.build

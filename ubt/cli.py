@@ -278,7 +278,7 @@ def settings() -> None:
 
 @app.command()
 def picture(
-    page: Annotated[str, typer.Option(help="overview, triggers, separation, tokens or unlearn.")] = "separation",
+    page: Annotated[str, typer.Option(help="overview, triggers, separation, neighbours, map, review, tokens or unlearn.")] = "separation",
     case: Annotated[str, typer.Option(help="The case to show; the newest if none is named.")] = "",
     width: Annotated[int, typer.Option(help="Width in pixels.", min=320)] = 1280,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
@@ -341,7 +341,13 @@ def show_case(name: str, cache: CacheOption = CACHE) -> None:
 def _print_label_free(store: Store, record: dict) -> None:
     from ubt.evaluation.detection import label_free
 
-    scores, split, truth = (store.open(record["artefacts"][s])[e] for s, e in (("score_overfit", "similarity"), ("split", "split"), ("attack", "truth")))
+    if not record["metrics"]["verdict"]["poisoned"]:
+        out.print("threshold without labels: none, for the model is judged not poisoned", highlight=False)
+        return
+    found = [(store.find(record["artefacts"][s]), e) for s, e in (("score_overfit", "similarity"), ("split", "split"), ("attack", "truth"))]
+    if any(artefact is None for artefact, _ in found):
+        return
+    scores, split, truth = (artefact[entry] for artefact, entry in found)
     found = label_free(scores["similarity"].to_numpy(), split["suspicious"].to_numpy(), truth["poisoned"].to_numpy())
     if found is None or found["estimated"] is None:
         out.print("threshold without labels: none found", highlight=False)

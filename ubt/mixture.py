@@ -3,7 +3,7 @@
 D_susp holds pairs whose captions belong to other images, pairs whose captions are merely loose, and poisons, whose shortcut the
 overfitted model reads best. Their similarities are taken for a mixture of three normal distributions, fitted by
 expectation-maximisation; the poisons are the one of the highest mean, or the upper two where those lie together and the
-lowest lies apart (most of D_susp is poisoned): the cut goes where neighbours are best separated (Ashman's D). A pair's
+lowest lies farther apart (most of D_susp is poisoned), by Ashman's D. A pair's
 probability of being poisoned is its posterior, and the precision of a set is the mean posterior of its members. It
 supposes that the model *is* poisoned: the verdict (V-E) comes first.
 """
@@ -15,6 +15,8 @@ import numpy as np
 KINDS, FEWEST, MOST = 3, 30, 20_000
 RARE = (0.5, 0.9, 0.98, 0.995)
 """Quantiles above which the poisons are supposed to begin with, for k-means, which EM starts from otherwise, misses a few among many."""
+TOGETHER = 2.5
+"""Ashman's D below which the upper two may be one population."""
 _GRID = np.linspace(-1, 1, 2001)
 
 
@@ -59,7 +61,8 @@ def fit(similarity: np.ndarray) -> Mixture | None:
     made = max(_fits(some), key=lambda model: model.lower_bound_)
     order = np.argsort(made.means_[:, 0])
     means, deviations = made.means_[order, 0], np.sqrt(made.covariances_[order, 0, 0])
-    first = 1 + int((np.diff(means) * np.sqrt(2 / (deviations[1:] ** 2 + deviations[:-1] ** 2))).argmax())
+    apart = np.diff(means) * np.sqrt(2 / (deviations[1:] ** 2 + deviations[:-1] ** 2))
+    first = KINDS - 1 if apart[-1] >= TOGETHER else 1 + int(apart.argmax())
     posterior = made.predict_proba(_GRID[:, None])[:, order[first:]].sum(axis=1)
     posterior = np.maximum.accumulate(np.where(means[first - 1] > _GRID, 0, posterior))
     probable = _GRID[posterior >= 0.5]

@@ -68,7 +68,7 @@ def test_separation_counts_follow_the_sliders(full, tiny_case):
         at.slider[0].set_value(percent).run()
         rows = np.argsort(reference, kind="stable")[: round(6 * percent)]
         _, pairs, estimated, poisoned, precision, _ = row(at)
-        assert estimated.endswith(" %")
+        assert estimated.endswith(" %") if percent == 12.0 else estimated == "not estimated"
         assert (int(pairs), int(poisoned)) == (len(rows), truth[rows].sum())
         assert precision == f"{100 * truth[rows].mean():.1f} %"
     assert "Make a case with these" in {b.label for b in at.button}

@@ -30,6 +30,10 @@ def mapped(full, tiny_case) -> Store:
     return full
 
 
+def decide(at, label: str):
+    return next(b for b in at.button if b.label == label and b.key.startswith("decide-")).click()
+
+
 def selected(case) -> np.ndarray:
     overfit = case.artefacts["score_overfit"]["similarity"]["similarity"].to_numpy()
     return (overfit > 0.5) & case.artefacts["split"]["split"]["suspicious"].to_numpy()
@@ -40,7 +44,8 @@ def test_one_selection_is_counted_alike_on_every_page(mapped, tiny_case, name):
     at = page(name, select=SELECTED)
     truth = tiny_case.artefacts["attack"]["truth"]["poisoned"].to_numpy()
     rows = selected(tiny_case)
-    assert f":blue-badge[{rows.sum()} of 600] selected; {(rows & truth).sum()} poisoned" in words(at)
+    told = f"{(rows & truth).sum()} poisoned" if name != "review" else "an estimated"
+    assert f":blue-badge[{rows.sum()} of 600] selected; {told}" in words(at)
     assert at.text_input(key="rule").value == SELECTED
     at.button(key="select-clear").click().run()
     assert "No pair of 600 is selected" in words(at)
@@ -189,24 +194,24 @@ def test_a_map_that_is_missing_is_offered_and_not_drawn(full):
 def test_review_decides_moves_on_and_takes_back(full, tiny_case):
     at = page("review")
     kept = review(full, tiny_case.name)
-    at.button(key="decide-backdoor").click().run()
-    at.button(key="decide-clean").click().run()
+    decide(at, "Backdoor").run()
+    decide(at, "Clean").run()
     assert not at.exception
     labels = kept.labels().set_index("id")["label"]
     assert sorted(labels) == ["backdoor", "clean"]
     first = tiny_case.artefacts["select"]["topk"]["id"].iloc[0]
     assert labels[first] == "backdoor"
-    assert "precision of this queue so far, of 2" in html_of(at)
+    assert "backdoor among the 2 decided of this queue" in html_of(at)
     at.button(key="undo").click().run()
     assert len(kept.labels()["label"].dropna()) == 1
-    at.button(key="decide-unsure").click().run()
-    at.button(key="decide-backdoor").click().run()
+    decide(at, "Unsure").run()
+    decide(at, "Backdoor").run()
     at.run()
     assert "Unlearn with the 2 confirmed" in {b.label for b in at.button}
     at.button(key="confirmed").click().run()
     assert not at.exception
     (made,) = set(full.names()) - {tiny_case.name}
-    confirmed = CaseSettings.from_dict(full.record(made)["settings"]).select.confirmed.split()
+    confirmed = CaseSettings.from_dict(full.record(made)["settings"]).select.confirmed.split("\n")
     assert sorted(confirmed) == sorted(kept.labels().query("label == 'backdoor'")["id"])
     jobs.cancel(full, made)
 

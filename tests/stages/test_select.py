@@ -29,12 +29,13 @@ def crowd() -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray, np.ndarray]:
 
 
 def chosen(crowd, confirmed: str, **settings) -> pd.DataFrame:
-    return select(*crowd, {"select": {"k": 4, "confirmed": confirmed, **settings}, "verdict": {}}, RUN)["topk"]
+    """D_topk of ids that are parted by blanks here."""
+    return select(*crowd, {"select": {"k": 4, "confirmed": confirmed.replace(" ", "\n"), **settings}, "verdict": {}}, RUN)["topk"]
 
 
 def test_confirmed_pairs_are_topk_whatever_their_rank_and_suspicion(crowd):
     rows = [3, 25, 38, 59, 8]
-    topk = chosen(crowd, " \n".join(f"p{r}" for r in rows) + " p3")
+    topk = chosen(crowd, " ".join(f"p{r}" for r in rows) + " p3")
     similarity = crowd[0]["similarity"].to_numpy()
     expected = sorted(rows, key=lambda r: -similarity[r])
     assert topk["row"].tolist() == expected
@@ -46,7 +47,7 @@ def test_confirmed_pairs_are_topk_whatever_their_rank_and_suspicion(crowd):
 def test_the_ranking_and_the_columns_are_those_of_equation_4(crowd):
     settings = {"select": {"k": 4}, "verdict": {}}
     plain = select(*crowd, settings, RUN)
-    given = select(*crowd, {**settings, "select": {"k": 4, "confirmed": "p1 p2"}}, RUN)
+    given = select(*crowd, {**settings, "select": {"k": 4, "confirmed": "p1\np2"}}, RUN)
     pd.testing.assert_frame_equal(plain["ranked"], given["ranked"])
     assert list(plain["topk"].columns) == list(given["topk"].columns)
     assert plain["topk"]["row"].tolist() != given["topk"]["row"].tolist()
@@ -59,6 +60,14 @@ def test_confirmed_pairs_of_two_backdoors_are_two_groups_and_strangers_join_the_
     assert groups == {0: {0, 1, 2, 30}, 1: {11, 12, 52}}
     assert chosen(crowd, "p0 p1 p2 p11 p12", apart=2.0)["group"].eq(0).all()
     assert chosen(crowd, "p30 p31 p32")["group"].eq(0).all()
+
+
+def test_an_id_may_hold_blanks(crowd):
+    similarity, cut, images, texts = crowd
+    named = similarity["id"].replace({"p3": "a photo, 3.jpg", "p8": "香 蕉"})
+    given = {"select": {"k": 4, "confirmed": "香 蕉\na photo, 3.jpg"}, "verdict": {}}
+    topk = select(similarity.assign(id=named), cut.assign(id=named), images, texts, given, RUN)["topk"]
+    assert set(topk["row"]) == {3, 8}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +88,7 @@ def test_confirmed_pairs_of_a_real_case(tiny_case):
     made, settings = tiny_case.artefacts, tiny()
     scored, cut = made["score_overfit"], made["split"]["split"]
     wanted = cut.loc[cut["suspicious"], "id"].tolist()[:3] + cut.loc[~cut["suspicious"], "id"].tolist()[:3]
-    groups = {"select": settings.select.to_dict() | {"confirmed": " ".join(wanted)}, "verdict": settings.verdict.to_dict()}
+    groups = {"select": settings.select.to_dict() | {"confirmed": "\n".join(wanted)}, "verdict": settings.verdict.to_dict()}
     topk = select(scored["similarity"], cut, scored["image_features"], scored["text_features"], groups, RUN)["topk"]
     expected = scored["similarity"].set_index("id")["similarity"][wanted].sort_values(ascending=False)
     assert topk["id"].tolist() == expected.index.tolist()

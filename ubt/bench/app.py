@@ -1,6 +1,7 @@
 """How fast the app is over a large case, in a real Chromium, beside plain numpy and scikit-learn on the same work in the same run."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,8 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
 
     Returns:
         `opening`: page to seconds from the click on its link, the first time on a fresh server and again; `slider`, `lasso`: milliseconds
-        (median, 95th percentile) from release to redrawn; `private_mb`: the app's own memory after all of it;
+        (median, 95th percentile) from release to redrawn; `export`: seconds for all pairs as parquet; `private_mb`: the most the app
+        had of its own memory during all of it;
         `neighbours`, `work`: see `searched` and `computed`.
     """
     store = Store(cache)
@@ -49,7 +51,7 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
     port = free_port()
     app = serve(cache, port, log)
     try:
-        with browser() as b:
+        with browser() as b, Peak(app.pid) as peak:
             address = f"http://127.0.0.1:{port}"
             say("opening the pages")
             result["opening"] = _opened(b, address, name)
@@ -57,7 +59,9 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
             result["slider"] = _slid(b, f"{address}/separation?case={name}")
             say("drawing lassos")
             result["lasso"] = _lassoed(b, f"{address}/map?case={name}")
-            result["private_mb"] = private_mb(app.pid)
+            say("exporting all pairs")
+            result["export"] = _exported(b, f"{address}/separation?case={name}")
+        result["private_mb"] = peak.mb
     finally:
         app.kill()
         app.wait()
@@ -68,9 +72,41 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
     return result
 
 
-def private_mb(pid: int) -> float:
-    """A process's own memory in MB: what it does not share with files."""
-    return next(int(line.split()[1]) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("RssAnon")) / 1e3
+class Peak:
+    """The most that a process has of its own memory while inside, in MB: what it does not share with files, looked at every 50 ms."""
+
+    def __init__(self, pid: int):
+        self.path, self.mb, self._done = Path(f"/proc/{pid}/status"), 0.0, threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):
+            own = next((int(line.split()[1]) for line in self.path.read_text().splitlines() if line.startswith("RssAnon")), 0)
+            self.mb = max(self.mb, own / 1e3)
+
+    def __enter__(self) -> "Peak":
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._watcher.join()
+
+
+def _exported(b, address: str) -> float:
+    tab = b.new_page(viewport={"width": 1280, "height": 1100})
+    tab.set_default_timeout(120_000)
+    tab.goto(address)
+    tab.locator(MARKS["separation"]).wait_for()
+    settle(tab)
+    tab.get_by_role("button", name="Export", exact=True).click()
+    started = time.perf_counter()
+    with tab.expect_download() as download:
+        tab.locator(".st-key-export-parquet button").click()
+    download.value.path()
+    took = time.perf_counter() - started
+    tab.close()
+    return took
 
 
 def _opened(b, address: str, name: str) -> dict[str, tuple[float, float]]:
@@ -125,7 +161,7 @@ def _slid(b, address: str) -> dict[str, float]:
     tab.goto(address)
     tab.locator(MARKS["separation"]).wait_for()
     settle(tab)
-    thumb, track = tab.locator(".st-key-threshold [data-testid=stSliderThumbValue]"), tab.locator(".st-key-threshold").bounding_box()
+    thumb, track = tab.locator("[class*=st-key-threshold-] [data-testid=stSliderThumbValue]"), tab.locator("[class*=st-key-threshold-]").first.bounding_box()
     took = []
     line = "(document.querySelector('.st-key-chart-similarity_overfit .js-plotly-plot').layout.shapes[0] || {}).x0"
     state = [line, "document.querySelector('.ubt-table').innerText"]
@@ -256,7 +292,8 @@ def report(results: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     for r in results:
         own = {f"opening {page}, s (first, again)": f"{a:.2f}, {b:.2f}" for page, (a, b) in r["opening"].items()}
         own |= {f"{what}, ms (median, 95 %)": f"{r[what]['median']:.0f}, {r[what]['p95']:.0f}" for what in ("slider", "lasso")}
-        own["the app's own memory, MB"] = f"{r['private_mb']:.0f}"
+        own["all pairs as parquet, s"] = f"{r['export']:.1f}"
+        own["the app's own memory at most, MB"] = f"{r['private_mb']:.0f}"
         own |= {f"neighbours: {k}" + ("" if k == "recall@10" else ", s"): f"{v:.4g}" for k, v in r["neighbours"].items()}
         own |= {f"computing: {k}, ms": f"{v:.1f}" for k, v in r["work"].items()}
         for k, v in own.items():

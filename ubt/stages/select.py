@@ -22,7 +22,7 @@ class SelectSettings(Settings):
 
     k: int = setting(0, "size of D_topk (of each group); 0 means the square root of 1 % of the size of D, the paper's choice", low=0)
     pool: int = setting(20, "the pool * k most similar pairs are searched for groups of captions; 0 takes Eq. 4 as it stands, one group", low=0)
-    confirmed: str = setting("", "ids of pairs, parted by blanks, that somebody has confirmed: they are D_topk, instead of Eq. 4's k", later=True)
+    confirmed: str = setting("", "ids of pairs, one a line, that somebody has confirmed: they are D_topk, instead of Eq. 4's k", later=True)
     apart: float = setting(0.25, "pairs are of different groups when swapping their captions costs more than this share of their similarity", low=0, high=2)
 
 
@@ -65,7 +65,7 @@ def select(similarity: pd.DataFrame, split: pd.DataFrame, image_features: np.nda
     ranked = pd.DataFrame({"id": similarity["id"].to_numpy()[rows[order]], "row": rows[order], "similarity": score[order], "rank": np.arange(1, len(rows) + 1)})
     images, texts = np.asarray(image_features), np.asarray(text_features)
     if s.confirmed:
-        return {"ranked": ranked, "topk": _confirmed(s.confirmed.split(), similarity, images, texts, s.apart)}
+        return {"ranked": ranked, "topk": _confirmed(s.confirmed.split("\n"), similarity, images, texts, s.apart)}
     chosen = []
     pool = ranked["row"].to_numpy()[: s.pool * k]
     for member in _groups(images[pool] @ texts[pool].T, k, s.apart):

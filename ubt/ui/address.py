@@ -20,26 +20,43 @@ def asked(name: str) -> str | None:
     return text
 
 
-def tell(name: str, text: str) -> None:
-    """Have the address say `text` under `name`; nothing of it if that is empty, or too long for an address."""
+def tell(name: str, text: str, shown: bool = True) -> None:
+    """Have the address say `text` under `name`; nothing of it if that is empty, as it is by itself (`shown` is false), or too long."""
     st.session_state[f"told-{name}"] = text
-    if not text or len(text) > LONGEST:
+    if not text or not shown or len(text) > LONGEST:
         st.query_params.pop(name, None)
     elif st.query_params.get(name) != text:
         st.query_params[name] = text
 
 
+def told() -> dict[str, str]:
+    """Everything that was told, what the address does not show too, so that a view can bring all of it back."""
+    state = st.session_state
+    return {k.removeprefix("told-"): state[k] for k in state if isinstance(k, str) and k.startswith("told-") and state[k]}
+
+
+def forget(*names: str) -> None:
+    """Drop what the address says under some names, and what was told."""
+    for name in names:
+        st.session_state.pop(f"told-{name}", None)
+        st.query_params.pop(name, None)
+
+
 def slider(
     where, title: str, name: str, view: View, low: float, high: float, start: float, step: float, about: str, disabled: bool = False
 ) -> float:  # fmt: skip
-    """A slider whose place the address holds while it is not where it starts; each case has its own, and a link's odd values are ignored."""
+    """A slider whose place the address holds while it is not where it starts; each case has its own, and a link's odd values are ignored.
+    One that was not moved goes along when its start changes."""
+    if disabled:
+        return where.slider(title, low, high, start, step=step, key=f"{name}-{view.name}-off", help=about, disabled=True)
     key, state = f"{name}-{view.name}", st.session_state
-    text = asked(name)
-    if text:
+    if text := asked(name):
         state[key] = _number(text, low, high, start)
-    state[key] = min(max(state.get(key, start), low), high)
-    value = where.slider(title, low, high, step=step, key=key, help=about, disabled=disabled)
-    tell(name, f"{value:g}" if value != start else "")
+    elif key not in state or state[key] == state.get(f"start-{key}"):
+        state[key] = start
+    state[key], state[f"start-{key}"] = min(max(state[key], low), high), start
+    value = where.slider(title, low, high, step=step, key=key, help=about, persist_state="session")
+    tell(name, f"{value:g}", shown=value != start)
     return value
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +115,13 @@ _DEFAULT = CaseSettings().to_dict()
 def _changed(settings: dict[str, Any]) -> str:
     """What tells a case from the default of its attack and seed, in brief."""
     groups = [g for g in _DEFAULT if isinstance(_DEFAULT[g], dict) and g not in ATTACKS and g not in ("attack", "published")]
-    changes = [f"{g}.{k} {v}" for g in groups for k, v in settings[g].items() if v != _DEFAULT[g].get(k)]
+    changes = [f"{g}.{k} {_short(v)}" for g in groups for k, v in settings[g].items() if v != _DEFAULT[g].get(k)]
     return f" · {changes[0]}{', …' if changes[1:] else ''}" if changes else ""
+
+
+def _short(value: Any) -> str:
+    lines = str(value).split("\n")
+    return lines[0] if len(lines) == 1 else f"({len(lines)})"
 
 
 def label(name: str) -> str:
@@ -152,6 +158,20 @@ def make(settings: CaseSettings, run: bool) -> None:
 
 OF_A_CASE = ("fraction", "threshold", "k", "pair")
 """What the address bar holds that means nothing in another case."""
+OWN = re.compile(r"\b(id|rank|group|cluster\w*|map_\w+)\b")
+"""Columns that mean something else in another case; a selection by them ends with it."""
+
+
+def _forget_case() -> None:
+    from ubt.ui import address
+
+    state = st.session_state
+    address.forget(*OF_A_CASE)
+    for name in ("pair", "clicked", "reviewed", "selections"):
+        state.pop(name, None)
+    if OWN.search(state.get("selection", "")):
+        state["selection"] = ""
+        address.forget("select")
 
 
 def pick() -> View | None:
@@ -177,15 +197,13 @@ def pick() -> View | None:
     if state["case"] is None:
         if "case" in st.query_params:
             del st.query_params["case"]
+            _forget_case()
         return None
     state.pop("gone", None)
     if asked != state["case"]:
         st.query_params["case"] = state["case"]
     if state.get("case_before", state["case"]) != state["case"]:
-        for name in OF_A_CASE:
-            state.pop(name, None)
-            state.pop(f"told-{name}", None)
-            st.query_params.pop(name, None)
+        _forget_case()
     state["case_before"] = state["case"]
     view = View(state["case"], store().record(state["case"]), jobs.status(store(), state["case"]))
     return view if view.status.state != "damaged" else _offer_to_delete(view)

@@ -1,9 +1,10 @@
 """Nothing a user did not write reaches the browser unescaped, and no traceback either."""
 
 import contextlib
+import functools
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import streamlit as st
 
@@ -37,6 +38,28 @@ def guard() -> Iterator[None]:
             return
         log.exception("unexpected error")
         st.error(f"Something unexpected went wrong ({plain(type(e).__name__)}). What is finished is kept; the terminal of the app has the details.")
+
+
+def safe(callback: Callable[..., None]) -> Callable[..., None]:
+    """A widget's callback whose errors are said on the page drawn next, by `say_failed`; a callback runs outside any `guard`."""
+
+    @functools.wraps(callback)
+    def run(*args: object, **kwargs: object) -> None:
+        try:
+            callback(*args, **kwargs)
+        except UbtError as e:
+            st.session_state["failed"] = str(e)
+        except Exception as e:
+            log.exception("unexpected error")
+            st.session_state["failed"] = f"something unexpected went wrong ({type(e).__name__}); the terminal of the app has the details"
+
+    return run
+
+
+def say_failed() -> None:
+    """Say what the last callback could not do."""
+    if failed := st.session_state.pop("failed", None):
+        st.error(plain(failed), icon=":material/error:")
 
 
 def _offer_to_mend(e: DamagedArtefact) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from ubt import columns, views
@@ -38,8 +39,28 @@ def _known(root: str, keys: tuple[tuple[str, str], ...]) -> dict[str, Any]:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _decided(path: str, version: int, keys: tuple, _ids: Any) -> dict[str, Any]:
-    return columns.decided(_ids, Review(Path(path)).labels())
+def _decided(path: str, version: tuple, keys: tuple, _ids: Any) -> dict[str, Any]:
+    return columns.decided(_ids, _labels(path, version))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _labels(path: str, version: tuple) -> pd.DataFrame:
+    return Review(Path(path)).labels()
+
+
+def _version(kept: Review) -> tuple:
+    """What changes with every decision, and when the file is another one."""
+    try:
+        found = kept.path.stat()
+    except OSError:
+        return (0,)
+    return kept.version(), found.st_ino, found.st_mtime_ns
+
+
+def labels(view: View) -> pd.DataFrame:
+    """What was decided, as `Review.labels` gives it; not to be changed."""
+    kept = review(view)
+    return _labels(str(kept.path.resolve()), _version(kept))
 
 
 def _keys(view: View) -> tuple[tuple[str, str], ...]:
@@ -47,19 +68,22 @@ def _keys(view: View) -> tuple[tuple[str, str], ...]:
     return tuple((s, view.key(s)) for s in stages if view.has(s))
 
 
-def map_options(view: View, space: str) -> dict[str, Any] | None:
-    """What the map of a space is made with; None if the case has no embedding to lay out."""
+def map_options(view: View, space: str, whole: bool = False) -> dict[str, Any] | None:
+    """What the map of a space is made with: the one there is, or one of every model the case has by now (`whole`); None if the case has
+    no embedding to lay out."""
     models = [m for m in FOLLOWED if (view.has("unlearn") and view.has("data") if m == "purified" else views.embedded(store(), view.record, m))]
     models = models or ["reference"] * views.embedded(store(), view.record, "reference")
-    return views.map_options(view.record, space, MapSettings(), models) if models else None
+    wanted = [views.map_options(view.record, space, MapSettings(), models[:n]) for n in range(len(models), 0, -1)]
+    there = (o for o in wanted if store().find(views.key(view.record, "map", o)) is not None)
+    return wanted[0] if whole and wanted else next(there, wanted[0] if wanted else None)
 
 
 def known(view: View) -> dict[str, Any]:
     """Every column of the case, see `ubt.columns`: text as arrow arrays, numbers and flags as numpy arrays; nothing in it may be changed."""
     keys, who = _keys(view), review(view)
     found = _known(str(store().root.resolve()), keys)
-    found = found | _decided(str(who.path.resolve()), who.version(), keys, found["id"])
-    for space in reversed(SPACES):
+    found = found | _decided(str(who.path.resolve()), _version(who), keys, found["id"])
+    for space in SPACES:
         options = map_options(view, space)
         key = views.key(view.record, "map", options) if options else ""
         if key and store().find(key) is not None:
@@ -90,9 +114,10 @@ def _mixture(keys: tuple, _scores: np.ndarray) -> Mixture | None:
 
 
 def mixture(view: View, found: dict[str, Any]) -> Mixture | None:
-    """The populations of D_susp's overfitted similarities, found without labels; None where there are none, or the model was judged
-    not poisoned."""
-    if "similarity_overfit" not in found or "suspicious" not in found or (view.has("verdict") and not view.read("verdict", "verdict")["poisoned"]):
+    """The populations of D_susp's overfitted similarities, found without labels; None where there are none, or the model was not
+    judged poisoned."""
+    judged = view.given or (view.has("verdict") and view.read("verdict", "verdict")["poisoned"])
+    if not judged or "similarity_overfit" not in found or "suspicious" not in found:
         return None
     return _mixture(_keys(view), found["similarity_overfit"][found["suspicious"]])
 
@@ -120,7 +145,7 @@ def choose_pair(view: View, found: dict[str, Any], picked: "Picked") -> str | No
     kind = {i: "D_topk" if t else "flagged" if f else "not flagged" for i, t, f in zip(some["id"], *flags, strict=True)}
     said = dict(zip(some["id"], some["caption"], strict=True))
     state["pair"] = wanted if wanted is not None else some["id"].iloc[0]
-    chosen = st.selectbox("Pair", list(said), key="pair", format_func=lambda i: f"{kind[i]} · {said[i][:90]} · {i}")
+    chosen = st.selectbox("Pair", list(said), key="pair", persist_state="session", format_func=lambda i: f"{kind[i]} · {said[i][:90]} · {i}")
     address.tell("pair", chosen)
     return chosen
 

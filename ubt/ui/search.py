@@ -18,38 +18,10 @@ from ubt.ui.case import View, compute, read, store
 TITLES = {"reference": "clean reference", "poisoned": "poisoned model (M_bd)", "overfit": "overfitted model"}
 EXPLAINED = {"reference": "clean", "poisoned": "poisoned", "overfit": "overfitted"}
 APPROXIMATE_FROM = IndexSettings().approximate_from
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 PIXELS = 50_000_000
 """An image of more is refused before it is decoded."""
-RARE = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "on",
-        "in",
-        "with",
-        "and",
-        "to",
-        "at",
-        "is",
-        "are",
-        "its",
-        "it",
-        "by",
-        "for",
-        "from",
-        "this",
-        "that",
-        "near",
-        "next",
-        "photo",
-        "picture",
-        "image",
-        "some",
-        "one",
-    ]
-)
+STOPWORDS = frozenset("a an the of on in with and to at is are its it by for from this that near next photo picture image some one".split())
 """Words that say nothing about what a group of captions shares."""
 
 
@@ -142,14 +114,18 @@ def decoded(content: bytes, side: int) -> np.ndarray:
     Raises:
         BadInput: it is no image that can be read, or too large.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > PIXELS:
                 raise BadInput(f"expected an image of at most {PIXELS // 10**6} megapixels, got {image.width} x {image.height}; make it smaller")
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             return np.asarray(ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (side, side)))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+    except BadInput:
+        raise
+    except Exception as e:  # decoders of hostile bytes raise nearly anything
         raise BadInput(f"expected an image (PNG, JPEG, WebP or BMP), got a file that cannot be read as one ({type(e).__name__}); save it anew") from None
 
 
@@ -189,6 +165,6 @@ def _duplicates(key: str, space: str, among: str, least: float, _held: Embedding
 def common_words(captions: pd.Series, most: int = 5) -> list[str]:
     """The words that stand in more than half of some captions, most frequent first."""
     words = captions.str.lower().str.findall(r"\w+").explode()
-    words = words[~words.isin(RARE)]
+    words = words[~words.isin(STOPWORDS)]
     share = words.groupby(level=0).unique().explode().value_counts() / max(1, len(captions))
     return list(share[share > 0.5].index[:most])

@@ -4,6 +4,7 @@ Whatever a hand selects becomes a rule: a brushed range, a lasso's outline, tick
 address, a saved view and the rule in the box say the same thing.
 """
 
+import contextlib
 import secrets
 import time
 from dataclasses import dataclass
@@ -13,14 +14,14 @@ import numpy as np
 import streamlit as st
 
 from ubt import __version__, columns, rules
+from ubt.attacks import ATTACKS
 from ubt.columns import ABOUT, SIMILARITIES, TRUTH
-from ubt.config import UbtError
+from ubt.config import UbtError, digest
 from ubt.export import KINDS, packed
-from ubt.mixture import Mixture
 from ubt.review import LABELS
 from ubt.ui import address, bridge, html, pairs
 from ubt.ui.case import View
-from ubt.ui.guard import guard, plain
+from ubt.ui.guard import guard, plain, safe, say_failed
 
 TOLD = ("id", "caption", *SIMILARITIES, "rank", "flagged", "group", "cluster", "label", "note")
 """Columns that tell about one pair."""
@@ -36,6 +37,10 @@ HELP = (
 )  # fmt: skip
 
 
+NOTHING = "*"
+"""What a link says that takes the selection back."""
+
+
 @dataclass(frozen=True)
 class Picked:
     """The selection on the pairs in view.
@@ -47,22 +52,20 @@ class Picked:
     rule: str
     rows: np.ndarray | None
 
-    def among(self, mask: np.ndarray) -> np.ndarray:
-        """Those of some pairs that are selected; all of them while nothing is."""
-        return mask if self.rows is None else mask & self.rows
-
 
 def rule() -> str:
     """The rule as it stands: the address bar's, if a link has brought another one since."""
     if (text := address.asked("select")) is not None:
-        st.session_state["selection"] = text
+        st.session_state["selection"] = "" if text == NOTHING else text
     return st.session_state.setdefault("selection", "")
 
 
 def choose(text: str, narrow: bool = False) -> None:
-    """Select by a rule from now on, or narrow what is selected by it."""
+    """Select by a rule from now on, or narrow what is selected by it; a standing rule that cannot be read is replaced."""
     state, before = st.session_state, rule()
-    text = rules.both(before, text) if narrow and before else text
+    if narrow and before:
+        with contextlib.suppress(rules.BadRule):
+            text = rules.both(before, text)
     if text == before:
         return
     state["selections"] = [*state.get("selections", []), before][-KEPT:]
@@ -74,6 +77,7 @@ def _become(text: str) -> None:
     address.tell("select", text)
 
 
+@safe
 def _back() -> None:
     if before := st.session_state.get("selections"):
         _become(before.pop())
@@ -87,21 +91,39 @@ def _drawn(axes: dict[str, str]):
         elif name in SIMILARITIES:
             choose(rules.between(name, min(x), max(x)), _narrows())
         else:
-            choose(rules.inside(name, list(zip(x, y, strict=True))), _narrows())
+            choose(rules.inside(name, _thinned(np.stack([x, y], axis=1))), _narrows())
 
     return drawn
+
+
+def _thinned(outline: np.ndarray) -> np.ndarray:
+    """An outline's corners without those that lie within a three-hundredth of its size of the line between their neighbours."""
+    from skimage.measure import approximate_polygon
+
+    found = approximate_polygon(np.concatenate([outline, outline[:1]]), np.ptp(outline, axis=0).max() / 300)[:-1]
+    return found if len(found) >= 3 else outline
 
 
 def _narrows() -> bool:
     return bool(st.session_state.get("narrow"))
 
 
+def clicked() -> list[str]:
+    """The pairs that were clicked one by one, while they are the selection or a part of it."""
+    text, held = st.session_state.get("clicked", ("", []))
+    return held if text and text == rule() else []
+
+
 def _picked(pair: str, add: bool) -> None:
-    held = st.session_state.get("clicked", [])
+    before, held = rule(), clicked()
     st.session_state["pair"] = pair
-    held = [pair] if not add else [p for p in held if p != pair] if pair in held else [*held, pair]
-    st.session_state["clicked"] = held
-    choose(rules.among(held) if held else "")
+    if add and before and not held:
+        text, held = f"({before}) or {rules.among([pair])}", [pair]
+    else:
+        held = [pair] if not add else [p for p in held if p != pair] if pair in held else [*held, pair]
+        text = rules.among(held) if held else ""
+    choose(text)
+    st.session_state["clicked"] = text, held
 
 
 def listen(axes: dict[str, str], known: dict[str, Any]) -> None:
@@ -117,21 +139,22 @@ def listen(axes: dict[str, str], known: dict[str, Any]) -> None:
         elif 0 <= which < len(known["id"]):
             _picked(known["id"][which].as_py(), add)
 
-    bridge.listen(tuple(axes), _drawn(axes), picked)
+    bridge.listen(tuple(axes), safe(_drawn(axes)), safe(picked))
 
 
 def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
     """The box with the rule, what it selects in counts, and the buttons that go back, clear, save and export."""
+    say_failed()
     text = rule()
     st.session_state["rule"] = text
     address.tell("select", text)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.text_input(
-            "Selection: a rule over the pairs", key="rule", on_change=lambda: choose(st.session_state["rule"].strip()), help=HELP,
+            "Selection: a rule over the pairs", key="rule", on_change=safe(lambda: choose(st.session_state["rule"].strip())), help=HELP,
             placeholder="brush a histogram, lasso the map, click or tick pairs, or type a rule", max_chars=rules.LENGTH,
         )  # fmt: skip
         st.button("Back", key="select-back", icon=":material/undo:", disabled=not st.session_state.get("selections"), on_click=_back)
-        st.button("Clear", key="select-clear", icon=":material/close:", disabled=not text, on_click=choose, args=("",))
+        st.button("Clear", key="select-clear", icon=":material/close:", disabled=not text, on_click=safe(choose), args=("",))
     picked = _applied(text, known, reveal)
     if len(text) > address.LONGEST:
         st.caption("This rule is too long for the address bar; save it as a view to come back to it.")
@@ -139,7 +162,7 @@ def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
         with st.container(key="said"):
             st.markdown(_said(view, known, picked, reveal))
         st.toggle("Narrow", key="narrow", persist_state="session", help="What is brushed or outlined next narrows the selection instead of replacing it")
-        _views(view, text)
+        _views(view)
         _export(view, known, picked, reveal)
     return picked
 
@@ -165,27 +188,28 @@ def _said(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> st
     if reveal and "poisoned" in known:
         return f"{said}; {int((picked.rows & known['poisoned']).sum()):,} poisoned"
     found = pairs.mixture(view, known)
-    return f"{said}; an estimated {expected(found, known, picked.rows):,} poisoned" if found else said
+    if found is None:
+        return said
+    inside = picked.rows & known["suspicious"]
+    expected = round(float(found.probability(known["similarity_overfit"][inside]).sum()))
+    outside = count - int(inside.sum())
+    return f"{said}; an estimated {expected:,} poisoned" + (f" in D_susp, {outside:,} outside it are not estimated" if outside else "")
 
 
-def expected(found: Mixture, known: dict[str, Any], rows: np.ndarray) -> int:
-    """How many of some pairs are poisoned, as the two populations of D_susp let expect; pairs outside D_susp count as clean."""
-    return round(float(found.probability(known["similarity_overfit"][rows & known["suspicious"]]).sum()))
-
-
-def _views(view: View, text: str) -> None:
+def _views(view: View) -> None:
     kept = pairs.review(view)
     with st.popover("Views", icon=":material/bookmark:"), guard():
-        st.caption("A view keeps the rule and the address's thresholds, not the rows.")
+        st.caption("A view keeps the page, the rule and the thresholds, not the rows.")
         with st.form("save-view", border=False, clear_on_submit=True), st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.text_input("Name", max_chars=80)
             if st.form_submit_button("Save", icon=":material/bookmark_add:") and name.strip():
-                kept.save_view(name.strip(), text, {k: v for k, v in st.query_params.to_dict().items() if k not in ("case", "select")} | {"page": _page()})
+                query = {k: v for k, v in (st.query_params.to_dict() | address.told()).items() if k not in ("case", "select")}
+                kept.save_view(name.strip(), rule(), query | {"page": _page()})
         for title, saved in kept.views().items():
             with st.container(horizontal=True, vertical_alignment="center"):
-                query = {k: v for k, v in saved["query"].items() if k != "page"} | {"case": view.name} | ({"select": saved["rule"]} if saved["rule"] else {})
+                query = {k: v for k, v in saved["query"].items() if k != "page"} | {"case": view.name, "select": saved["rule"] or NOTHING}
                 st.page_link(f"pages/{saved['query'].get('page', 'separation')}.py", label=plain(title), query_params=query, width="stretch")
-                st.button("Delete", key=f"drop-{title}", icon=":material/delete:", type="tertiary", on_click=kept.delete_view, args=(title,))
+                st.button("Delete", key=f"drop-{title}", icon=":material/delete:", type="tertiary", on_click=safe(kept.delete_view), args=(title,))
 
 
 def _page() -> str:
@@ -204,9 +228,11 @@ def _export(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> 
 
             def data(kind: str = kind) -> bytes:
                 some = columns.frame({n: v for n, v in known.items() if reveal or n not in TRUTH}, rows)
+                settings = {g: v for g, v in view.record["settings"].items() if reveal or (g not in ATTACKS and g != "attack")}
                 about = {
-                    "case": view.name, "rule": picked.rule, "pairs": len(rows), "columns": {n: ABOUT.get(n, "") for n in some},
-                    "settings": view.record["settings"], "program": f"UBT Inspector {__version__}", "when": time.strftime("%Y-%m-%dT%H:%M:%S"),
+                    "case": view.name, "rule": picked.rule, "address": address.told(), "pairs": len(rows),
+                    "columns": {n: ABOUT.get(n, "") for n in some},
+                    "settings": settings, "program": f"UBT Inspector {__version__}", "when": time.strftime("%Y-%m-%dT%H:%M:%S"),
                 }  # fmt: skip
                 return packed(some, kind, about)
 
@@ -246,7 +272,8 @@ def listing(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> 
     names = ["id", "caption", *(n for n in SIMILARITIES if n in known), "flagged", "cluster", "label", "note", *(TRUTH if reveal else ())]
     table = columns.frame(known, rows, names).reindex(columns=[n for n in names if n in known])
     chosen = st.dataframe(
-        table, hide_index=True, height=min(320, 36 * len(rows) + 40), on_select="rerun", selection_mode="multi-row", key=f"ticked-{hash(picked.rule)}",
+        table, hide_index=True, height=min(320, 36 * len(rows) + 40), on_select="rerun", selection_mode="multi-row",
+        key=f"ticked-{digest(list(table['id']))}",
         column_config={n: st.column_config.NumberColumn(n.replace("similarity_", ""), help=ABOUT[n], format="%.3f") for n in SIMILARITIES}
         | {n: st.column_config.Column(help=ABOUT[n]) for n in table if n not in SIMILARITIES},
     )  # fmt: skip
@@ -254,15 +281,18 @@ def listing(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> 
     with st.container(horizontal=True, vertical_alignment="center"):
         if (total := int(picked.rows.sum())) > len(rows):
             st.caption(f"The {len(rows)} most suspicious of {total:,}.")
-        st.button(f"Select the {len(ticked)} ticked", key="select-ticked", disabled=not ticked, on_click=choose, args=(rules.among(ticked) if ticked else "",))
+        st.button(f"Select the {len(ticked)} ticked", key="select-ticked", disabled=not ticked, on_click=safe(choose),
+                  args=(rules.among(ticked) if ticked else "",))  # fmt: skip
         with st.popover("Label", icon=":material/label:"):
             st.caption(f"One decision for all {total:,} selected pairs; *Undo* on the page Review takes it back.")
             for label in LABELS:
-                if st.button(label.capitalize(), key=f"bulk-{label}", width="stretch"):
-                    ids = known["id"].filter(picked.rows).to_pylist()
-                    pairs.review(view).label(ids, label, who())
-                    st.rerun(scope="fragment")
+                st.button(label.capitalize(), key=f"bulk-{label}", width="stretch", on_click=_label_all, args=(view, known["id"], picked.rows, label))
     cards(view, known, rows[:GRID], [_score(known, r) for r in rows[:GRID]], reveal)
+
+
+@safe
+def _label_all(view: View, ids: Any, rows: np.ndarray, label: str) -> None:
+    pairs.review(view).label(ids.filter(rows).to_pylist(), label, who())
 
 
 def _score(known: dict[str, Any], row: int) -> str:
@@ -271,13 +301,15 @@ def _score(known: dict[str, Any], row: int) -> str:
 
 
 def cards(
-    view: View, known: dict[str, Any], rows: np.ndarray, said: list[str], reveal: bool, selected: np.ndarray | None = None, width: float = 9.2
+    view: View, known: dict[str, Any], rows: np.ndarray, said: list[str], reveal: bool, selected: np.ndarray | None = None, width: float = 9.2,
+    clickable: bool = True,
 ) -> None:  # fmt: skip
     """Pairs as cards that can be clicked, those not selected greyed."""
     images = view.read("data", "images")[np.asarray(rows, int)] if view.holds("data", "images") else None
     some = columns.frame(known, np.asarray(rows, int), ["id", "caption", "label"])
     truth = known["poisoned"][rows] if reveal and "poisoned" in known else None
-    html.grid(images, some["caption"], said, truth, ids=some["id"], labels=some["label"], faded=None if selected is None else ~selected[rows], width=width)
+    ids, faded = some["id"] if clickable else (), None if selected is None else ~selected[rows]
+    html.grid(images, some["caption"], said, truth, ids=ids, labels=some["label"], faded=faded, width=width)
 
 
 def who() -> str:
