@@ -22,7 +22,7 @@ TOUR = 500
 
 view = current()
 st.title("Review")
-st.caption("The flagged pairs, most suspicious first. Keys: 1 backdoor, 2 clean, 3 unsure, Z undo, J next, K back. What you decide is kept with the case.")
+st.caption("The flagged pairs, most suspicious first. Keys: 1 backdoor, 2 clean, 3 unsure, Z undo, J next, K previous. What you decide is kept with the case.")
 
 
 @st.fragment
@@ -121,7 +121,7 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
             )  # fmt: skip
         st.button("No decision", key=f"decide-none-{pair}", disabled=not isinstance(mine["label"], str), on_click=decide, args=(None,))
         st.button("Undo", key="undo", icon=":material/undo:", shortcut="z", on_click=undo)
-        st.button("Back", key="before", icon=":material/arrow_back:", shortcut="k", on_click=move, args=(-1,))
+        st.button("Previous", key="before", icon=":material/arrow_back:", shortcut="k", on_click=move, args=(-1,))
         st.button("Next", key="after", icon=":material/arrow_forward:", shortcut="j", on_click=move, args=(1,))
         for page, label in (("tokens", "Words and patches"), ("neighbours", "Neighbours")):
             if page == "neighbours" or view.has("mask"):

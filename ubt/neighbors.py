@@ -27,6 +27,7 @@ SAMPLES = 200
 """Pairs that probes are chosen on, and as many others that the recall is measured on."""
 
 AIM = 0.97
+STEPS, SLACK = 4, 0.003
 CANDIDATES = 4
 """Candidates for each neighbour that the index gives and the memory map decides on."""
 
@@ -220,12 +221,19 @@ def _fill(parts: tuple[np.ndarray, ...], kind: str, sample: np.ndarray, lists: i
 
 
 def _enough_probes(searcher: "Approximate", queries: np.ndarray, truth: np.ndarray) -> int:
-    """The fewest probes, growing by a third, with which the index finds a share of `AIM` of the true neighbours."""
-    most = searcher.most_probes
-    searcher.probes = 1
-    while searcher.probes < most and _recall(searcher.search(queries, truth.shape[1])[0], truth) < AIM:
-        searcher.probes = min(most, searcher.probes + searcher.probes // 3 + 1)
-    return searcher.probes
+    """The fewest probes, growing by a third, with which the index finds a share of `AIM` of the true neighbours; where more of them
+    stop helping before that, for the quantised vectors cannot tell the candidates apart, the fewest that find as many."""
+    most, probes, tried = searcher.most_probes, 1, {}
+    while True:
+        searcher.probes = probes
+        tried[probes] = _recall(searcher.search(queries, truth.shape[1])[0], truth)
+        known = list(tried.values())
+        if tried[probes] >= AIM or probes == most:
+            break
+        if len(known) > STEPS and tried[probes] > 0.5 and tried[probes] - known[-1 - STEPS] < SLACK:
+            break
+        probes = min(most, probes + probes // 3 + 1)
+    return min(n for n, found in tried.items() if found >= min(AIM, max(known) - SLACK))
 
 
 def _recall(found: np.ndarray, truth: np.ndarray) -> float:
