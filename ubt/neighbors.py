@@ -28,6 +28,7 @@ SAMPLES = 200
 
 AIM = 0.97
 STEPS, SLACK = 4, 0.003
+"""The recall that the index aims at; probes stop growing when so many steps have not added so much."""
 CANDIDATES = 4
 """Candidates for each neighbour that the index gives and the memory map decides on."""
 

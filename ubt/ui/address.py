@@ -50,11 +50,15 @@ def slider(
     if disabled:
         return where.slider(title, low, high, start, step=step, key=f"{name}-{view.name}-off", help=about, disabled=True)
     key, state = f"{name}-{view.name}", st.session_state
+    wanted = state.get(key, start)
     if text := asked(name):
-        state[key] = _number(text, low, high, start)
-    elif key not in state or state[key] == state.get(f"start-{key}"):
-        state[key] = start
-    state[key], state[f"start-{key}"] = min(max(state[key], low), high), start
+        wanted = _number(text, low, high, start)
+    elif wanted == state.get(f"start-{key}"):
+        wanted = start
+    wanted = min(max(wanted, low), high)
+    if state.get(key) != wanted:  # what is written here overrides a hand that is still moving
+        state[key] = wanted
+    state[f"start-{key}"] = start
     value = where.slider(title, low, high, step=step, key=key, help=about, persist_state="session")
     tell(name, f"{value:g}", shown=value != start)
     return value

@@ -144,7 +144,9 @@ def choose_pair(view: View, found: dict[str, Any], picked: "Picked") -> str | No
     flags = [some.get(name, some["id"] == "") for name in ("topk", "flagged")]
     kind = {i: "D_topk" if t else "flagged" if f else "not flagged" for i, t, f in zip(some["id"], *flags, strict=True)}
     said = dict(zip(some["id"], some["caption"], strict=True))
-    state["pair"] = wanted if wanted is not None else some["id"].iloc[0]
+    first = wanted if wanted is not None else some["id"].iloc[0]
+    if state.get("pair") != first:
+        state["pair"] = first
     chosen = st.selectbox("Pair", list(said), key="pair", persist_state="session", format_func=lambda i: f"{kind[i]} · {said[i][:90]} · {i}")
     address.tell("pair", chosen)
     return chosen

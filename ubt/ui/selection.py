@@ -146,7 +146,8 @@ def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
     """The box with the rule, what it selects in counts, and the buttons that go back, clear, save and export."""
     say_failed()
     text = rule()
-    st.session_state["rule"] = text
+    if st.session_state.get("rule") != text:
+        st.session_state["rule"] = text
     address.tell("select", text)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.text_input(
