@@ -77,7 +77,8 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
 
     @safe
     def decide(label: str | None) -> None:
-        kept.label([pair], label, selection.who())
+        if pairs.labels(view).set_index("id")["label"].get(pair) != label:  # a key may be heard twice
+            kept.label([pair], label, selection.who())
         st.session_state["reviewed"] = _next(ids, decided, at)
 
     @safe
