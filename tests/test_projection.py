@@ -1,6 +1,9 @@
 """Maps of clustered features: neighbourhoods kept, models laid over each other, the rest placed, broken pairs left out."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -131,3 +134,20 @@ def test_a_map_in_the_joint_space_is_told_about_and_can_be_cancelled(models):
     with pytest.raises(Cancelled):
         project(both, "joint", MapSettings(landmarks=60), Run(progress=watch))
     assert told == [(1, 10), (2, 10), (3, 10)]
+
+
+THREADS = """
+import numpy, torch
+from ubt.config import Run
+from ubt.neighbors import Embedding
+from ubt.projection import MapSettings, project
+
+project({"overfit": Embedding(numpy.random.default_rng(0).standard_normal((20, 4)).astype("float32"))}, "image", MapSettings(), Run())
+print(torch.get_num_threads())
+"""
+
+
+def test_a_map_leaves_the_number_of_threads_as_it_was():
+    """In a fresh process: numba sets it where it first starts its own threads, and training's bits depend on it."""
+    run = subprocess.run([sys.executable, "-c", THREADS], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["1"]

@@ -107,10 +107,12 @@ def _layout(vectors: np.ndarray, near: tuple[np.ndarray, np.ndarray], neighbors:
 
 
 def _umap(vectors: np.ndarray, near: tuple[np.ndarray, np.ndarray], neighbors: int, before: np.ndarray | None, settings: MapSettings) -> np.ndarray:
+    import torch
+    from umap import UMAP
+
+    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*knn_search_index.*|.*n_jobs value.*")
-        from umap import UMAP
-
         similarity, rows = near
         start = "pca" if np.ptp(vectors, axis=0).max() > 1e-6 else "random"
         layout = UMAP(
@@ -118,7 +120,10 @@ def _umap(vectors: np.ndarray, near: tuple[np.ndarray, np.ndarray], neighbors: i
             precomputed_knn=(rows, np.maximum(1 - similarity, 0)), force_approximation_algorithm=True,
             init=start if before is None else before, n_epochs=None if before is None else FOLLOW_EPOCHS,
         )  # fmt: skip
-        return layout.fit_transform(vectors)
+        try:
+            return layout.fit_transform(vectors)
+        finally:
+            torch.set_num_threads(threads)  # numba, starting its pool, changes it, and with it the bits of every later training
 
 
 def _aligned(xy: np.ndarray, onto: np.ndarray) -> np.ndarray:
