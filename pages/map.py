@@ -11,7 +11,7 @@ from ubt.figures import projection as figures
 from ubt.ui import pairs, selection
 from ubt.ui.guard import guard
 from ubt.ui.navigation import current
-from ubt.ui.panel import build, clock, missing, no_case
+from ubt.ui.panel import build, clock, missing, needs
 
 TITLES = {"reference": "clean reference", "poisoned": "poisoned model (M_bd)", "overfit": "overfitted model", "purified": "purified, ours"}
 DRAWN = 50_000
@@ -29,10 +29,8 @@ st.caption(
 @st.fragment
 @guard()
 def explore() -> None:
-    known = pairs.known(view)
+    known, reveal, picked = selection.opened(view)
     lab = "poisoned" in known
-    reveal = lab and st.session_state.get("reveal", True)
-    picked = selection.bar(view, known, reveal)
     first, second, third = st.columns([2, 2, 3], vertical_alignment="bottom")
     space = first.segmented_control("By", neighbors.SPACES, default="joint", required=True, key="space", bind="query-params", persist_state="session")
     options, whole = pairs.map_options(view, space), pairs.map_options(view, space, whole=True)
@@ -53,7 +51,7 @@ def explore() -> None:
         "Models, side by side", options["models"], selection_mode="multi", default=options["models"][-2:][:1], key=f"maps-{view.name}", format_func=TITLES.get
     )
     if lab:
-        st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
+        selection.truth_toggle()
     if not shown:
         st.info("Choose at least one model.")
         return
@@ -86,9 +84,4 @@ def _maps(known: dict[str, Any], picked: selection.Picked, space: str, models: l
         st.caption(f"{len(rows):,} of {len(known['id']):,} pairs are drawn, every flagged one among them; a lasso selects among all.")
 
 
-if view is None:
-    no_case()
-elif not view.has("data"):
-    missing(view, "score", "There are no pairs yet.")
-else:
-    explore()
+needs(view, "score", "There are no pairs yet.", explore, least="data")

@@ -11,7 +11,7 @@ from ubt.figures import neighbours as figures
 from ubt.ui import html, pairs, search, selection
 from ubt.ui.guard import guard, plain, safe
 from ubt.ui.navigation import current
-from ubt.ui.panel import build, missing, no_case
+from ubt.ui.panel import build, missing, needs
 
 FLAGGED_MOST = 5000
 EXAMPLES = 6
@@ -28,10 +28,8 @@ st.caption(
 @st.fragment
 @guard()
 def explore() -> None:
-    known = pairs.known(view)
+    known, reveal, picked = selection.opened(view)
     lab = "poisoned" in known
-    reveal = lab and st.session_state.get("reveal", True)
-    picked = selection.bar(view, known, reveal)
     models = search.models(view)
     if not models:
         missing(view, "score", "No model has embedded the pairs yet.")
@@ -49,7 +47,7 @@ def explore() -> None:
     k = fourth.slider("How many", 4, 100, 20, key="nearest", bind="query-params", persist_state="session")
     query = _query(known, picked, ask, space, model)
     if lab:
-        reveal = st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
+        reveal = selection.truth_toggle()
     if query is not None:
         _found(known, query, space, model, k, picked, reveal)
     selection.listen({}, known)
@@ -144,9 +142,4 @@ def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None
             selection.cards(view, known, members[:EXAMPLES], [f"overfit {known['similarity_overfit'][r]:.2f}" for r in members[:EXAMPLES]], reveal)
 
 
-if view is None:
-    no_case()
-elif not view.has("data"):
-    missing(view, "score", "There are no pairs yet.")
-else:
-    explore()
+needs(view, "score", "There are no pairs yet.", explore, least="data")

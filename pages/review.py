@@ -13,7 +13,7 @@ from ubt.ui import html, pairs, search, selection
 from ubt.ui.case import make
 from ubt.ui.guard import guard, safe
 from ubt.ui.navigation import current
-from ubt.ui.panel import missing, no_case
+from ubt.ui.panel import missing, needs
 
 KEYS = {"backdoor": "1", "clean": "2", "unsure": "3"}
 ICONS = {"backdoor": ":material/bug_report:", "clean": ":material/check:", "unsure": ":material/question_mark:"}
@@ -190,9 +190,4 @@ def _so_far(known: dict[str, Any], queue: np.ndarray, reveal: bool) -> None:
     st.dataframe(table[["id", "label", "note", "at"]], hide_index=True, height=260, key="decided-table")
 
 
-if view is None:
-    no_case()
-elif not view.has("data", "score"):
-    missing(view, "score", "The pairs have not been scored yet.")
-else:
-    explore()
+needs(view, "score", "The pairs have not been scored yet.", explore)

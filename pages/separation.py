@@ -14,7 +14,7 @@ from ubt.ui import address, html, pairs, selection
 from ubt.ui.case import make
 from ubt.ui.guard import guard
 from ubt.ui.navigation import current
-from ubt.ui.panel import missing, no_case
+from ubt.ui.panel import missing, needs
 from ubt.ui.papers import paper_figures
 
 MODELS = {
@@ -34,11 +34,9 @@ st.caption(
 @st.fragment
 @guard()
 def explore() -> None:
-    known = pairs.known(view)
+    known, reveal, picked = selection.opened(view)
     ready, settings, total = pairs.prepared(view, known), view.settings, len(known["id"])
     lab, overfit = "poisoned" in known, known.get("similarity_overfit")
-    reveal = lab and st.session_state.get("reveal", True)
-    picked = selection.bar(view, known, reveal)
     found = pairs.mixture(view, known)
 
     left, middle, right = st.columns(3)
@@ -53,7 +51,7 @@ def explore() -> None:
     k = address.slider(right, "k: size of D_topk", "k", view, 2, max(3, min(200, size), settings.k), settings.k, 1, about, overfit is None)
     with st.container(horizontal=True):
         if lab:
-            reveal = st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
+            reveal = selection.truth_toggle()
         inside = st.toggle("D_susp only", False, key="inside", bind="query-params", persist_state="session", help="Histograms of the suspicious pairs alone")
     as_run = (percent, k) == (100 * settings.split.fraction, settings.k)
     topk = view.read("select", "topk") if as_run and view.has("select") else None
@@ -197,11 +195,6 @@ def _curves(known: dict[str, Any], result: Caught, threshold: float) -> None:
         st.caption(f"AUROC: {areas}. Low reference similarity is suspicious.")
 
 
-if view is None:
-    no_case()
-elif not view.has("score"):
-    missing(view, "score", "The pairs have not been scored yet.")
-else:
-    explore()
+needs(view, "score", "The pairs have not been scored yet.", explore)
 st.divider()
 paper_figures()

@@ -46,9 +46,8 @@ if view.has("verdict") and not view.read("verdict", "verdict")["poisoned"]:
 @st.fragment
 @guard()
 def one_pair() -> None:
-    known = pairs.known(view)
-    reveal = "poisoned" in known and st.session_state.get("reveal", True)
-    pair = pairs.choose_pair(view, known, selection.bar(view, known, reveal))
+    known, reveal, picked = selection.opened(view)
+    pair = pairs.choose_pair(view, known, picked)
     if pair is None:
         return
     row = int(rows_of(known["id"], [pair])[0])
@@ -111,7 +110,7 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
             "Read by", list(forms), format_func=forms.get, default="mask", required=True, key="mask-form", persist_state="session", label_visibility="collapsed"
         )
         flagged = st.toggle(f"All {len(attributed)} flagged pairs", False, key="all-flagged", persist_state="session")
-        reveal = st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
+        reveal = selection.truth_toggle()
     table, maps = view.read(form, "words"), view.read(form, "maps")
     among = np.ones(len(attributed), bool) if flagged else attributed["topk"].to_numpy()
     part = table[table["id"].isin(attributed["id"][among])].copy()

@@ -4,7 +4,6 @@ import os
 import re
 
 import pytest
-from tiny import alone
 
 from ubt.cases import Store
 from ubt.ui.browser import browser, chromium
@@ -36,8 +35,3 @@ def tab(chrome):
 @pytest.fixture
 def store(tmp_path) -> Store:
     return Store(tmp_path / "cache")
-
-
-@pytest.fixture
-def full(tiny_case, tiny_store, tmp_path) -> Store:
-    return alone(tiny_store, tiny_case.name, tmp_path / "cache")

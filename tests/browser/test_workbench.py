@@ -7,25 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 from harness import go, no_traceback, press
 from matplotlib.path import Path as Outline
-from tiny import CPU
+from playwright.sync_api import expect
 
-from ubt import rules, views
-from ubt.config import Run
-from ubt.projection import MapSettings
+from ubt import rules
 from ubt.review import Review
 from ubt.ui.browser import served, settle
-
-MODELS = ["poisoned", "overfit", "purified"]
-
-
-@pytest.fixture
-def mapped(full, tiny_case):
-    record = full.record(tiny_case.name)
-    made = views.make(full, record, "map", views.map_options(record, "joint", MapSettings(), MODELS), Run(compute=CPU))
-    return full, made
 
 
 def said(tab) -> str:
@@ -65,8 +53,8 @@ def rule_of(tab) -> str:
     return tab.locator(".st-key-rule input").input_value()
 
 
-def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(mapped, tab, chrome, tmp_path, tiny_case):
-    store, made = mapped
+def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(mapped, tiny_map, tab, chrome, tmp_path, tiny_case):
+    store, (_, made) = mapped, tiny_map
     ids = tiny_case.artefacts["data"]["pairs"]["id"].to_numpy()
     overfit = tiny_case.artefacts["score_overfit"]["similarity"]["similarity"].to_numpy(np.float32)
     with served(store.root, tmp_path / "log") as address:
@@ -140,7 +128,10 @@ def test_two_browsers_label_by_key_and_nothing_is_lost(full, tab, chrome, tmp_pa
         tab.keyboard.press("z")
         tab.get_by_text("Taken back: 1 decision").wait_for()
         assert kept.labels()["label"].value_counts().to_dict() == {"backdoor": 3, "clean": 4}
-        tab.locator("[class*=st-key-note-] input").fill("odd, 1 2 3 z")
+        decided(tab, 3)
+        note = tab.locator("[class*=st-key-note-] input")
+        expect(note).to_have_count(1, timeout=30_000)
+        note.fill("odd, 1 2 3 z")
         tab.keyboard.press("Enter")
         settle(tab)
         tab.get_by_role("heading", level=1, name="Review").click()

@@ -3,12 +3,9 @@
 import pytest
 from harness import ROOT
 from streamlit.runtime.pages_manager import PagesManager
-from tiny import alone
-
-from ubt.cases import Store
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("UBT_CACHE", str(tmp_path / "cache"))
@@ -21,9 +18,3 @@ def cache(tmp_path, monkeypatch):
 
     monkeypatch.setattr(PagesManager, "__init__", remembers)
     return tmp_path / "cache"
-
-
-@pytest.fixture
-def full(cache, tiny_case, tiny_store) -> Store:
-    """A cache with the finished tiny case alone."""
-    return alone(tiny_store, tiny_case.name, cache)

@@ -5,13 +5,10 @@ import json
 import numpy as np
 import pytest
 from harness import charts, html_of, page, words
-from tiny import CPU
 
-from ubt import jobs, rules, views
+from ubt import jobs, rules
 from ubt.bench.case import generate
 from ubt.cases import CaseSettings, Store
-from ubt.config import Run
-from ubt.projection import MapSettings
 from ubt.review import Review
 
 SELECTED = "similarity_overfit > 0.5 and suspicious"
@@ -19,15 +16,6 @@ SELECTED = "similarity_overfit > 0.5 and suspicious"
 
 def review(store: Store, name: str) -> Review:
     return Review(store.root / "cases" / name / "review.sqlite")
-
-
-@pytest.fixture
-def mapped(full, tiny_case) -> Store:
-    """The finished tiny case with its map."""
-    record = full.record(tiny_case.name)
-    options = views.map_options(record, "joint", MapSettings(), ["poisoned", "overfit", "purified"])
-    views.make(full, record, "map", options, Run(compute=CPU))
-    return full
 
 
 def decide(at, label: str):

@@ -1,6 +1,6 @@
 """Jobs on the page: how the case in view gets on, and the buttons that run, cancel and resume it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -92,6 +92,20 @@ def no_case() -> None:
     """What a page shows while there is no case."""
     st.info("No case is open. A case is a set of image-caption pairs and a CLIP model trained on them; make one on the overview.")
     st.page_link("pages/overview.py", label="Go to the overview", icon=":material/arrow_forward:")
+
+
+def needs(view: View | None, stage: str, said: str, explore: Callable[[], None], least: str | None = None) -> None:
+    """Draw a page, or say that it waits for a case, or for a stage of it.
+
+    Args:
+        stage: up to which the button runs it. least: the stage without which the page cannot be drawn; None: the same.
+    """
+    if view is None:
+        no_case()
+    elif not view.has(least or stage):
+        missing(view, stage, said)
+    else:
+        explore()
 
 
 def build(view: View, kind: str, options: dict[str, Any], said: str, button: str) -> bool:

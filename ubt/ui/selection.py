@@ -142,6 +142,17 @@ def listen(axes: dict[str, str], known: dict[str, Any]) -> None:
     bridge.listen(tuple(axes), safe(_drawn(axes)), safe(picked))
 
 
+def opened(view: View) -> tuple[dict[str, Any], bool, Picked]:
+    """The pairs' columns, whether to show the ground truth, and the selection, whose bar is drawn."""
+    known = pairs.known(view)
+    reveal = "poisoned" in known and st.session_state.get("reveal", True)
+    return known, reveal, bar(view, known, reveal)
+
+
+def truth_toggle() -> bool:
+    return st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
+
+
 def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
     """The box with the rule, what it selects in counts, and the buttons that go back, clear, save and export."""
     say_failed()
