@@ -22,7 +22,9 @@ def said(tab) -> str:
 
 
 def drag(tab, chart: str, corners: list[tuple[float, float]]) -> None:
-    """Draw on a chart, corners as shares of its width and height."""
+    """Draw on a chart, corners as shares of its width and height, once the page listens to it."""
+    tab.wait_for_function("key => document.querySelector(`.st-key-${key} .js-plotly-plot`)?.ubtHeard", arg=chart)
+    settle(tab)
     box = tab.locator(f".st-key-{chart} .nsewdrag").bounding_box()
     points = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
     tab.mouse.move(*points[0])
