@@ -96,6 +96,23 @@ def test_thresholds_come_from_the_address_and_odd_ones_do_not_break_it(full):
     assert len(charts(at)) == 3
 
 
+def test_an_address_that_lags_behind_the_hand_moves_nothing_back_and_a_link_does(full, monkeypatch):
+    monkeypatch.setattr("ubt.ui.address.LAG", 60)
+    at = page("separation")
+    for hand, address in ((13.0, None), (14.0, "13"), (15.0, "13")):
+        at.slider[0].set_value(hand)
+        if address:
+            at.query_params["fraction"] = address
+        at.run()
+        assert at.slider[0].value == hand
+    at.query_params["fraction"] = "14"
+    at.run()
+    assert at.slider[0].value == 15
+    at.query_params["fraction"] = "20"
+    at.run()
+    assert at.slider[0].value == 20
+
+
 def test_curves_are_drawn_when_they_are_opened(full):
     at = page("separation", curves="true")
     assert len(charts(at)) == 5

@@ -1,6 +1,7 @@
 """The address bar: what a link asks for is taken up, what the page shows is told, so that a copied address opens the same view."""
 
 import math
+import time
 
 import streamlit as st
 
@@ -8,20 +9,25 @@ from ubt.ui.case import View
 
 LONGEST = 6000
 """Characters that an address may hold under one name; servers refuse much longer ones."""
+LAG = 1.0
+"""Seconds for which a browser may still send what its address said before it was told something else."""
 
 
 def asked(name: str) -> str | None:
     """What the address says under `name`, if that is not what it was told last: a link has been followed. One that says nothing under
-    `name`, as those between pages, changes nothing."""
-    text = st.query_params.get(name)
-    if not text or text == st.session_state.get(f"told-{name}"):
+    `name`, as those between pages, changes nothing; nor does one that still says what it was told before."""
+    state, text = st.session_state, st.query_params.get(name)
+    before, since = state.get(f"before-{name}", ("", 0.0))
+    if not text or text == state.get(f"told-{name}") or (text == before and time.monotonic() - since < LAG):
         return None
-    st.session_state[f"told-{name}"] = text
+    state[f"told-{name}"] = text
     return text
 
 
 def tell(name: str, text: str, shown: bool = True) -> None:
     """Have the address say `text` under `name`; nothing of it if that is empty, as it is by itself (`shown` is false), or too long."""
+    if (before := st.session_state.get(f"told-{name}")) != text:
+        st.session_state[f"before-{name}"] = before, time.monotonic()
     st.session_state[f"told-{name}"] = text
     if not text or not shown or len(text) > LONGEST:
         st.query_params.pop(name, None)
@@ -39,6 +45,7 @@ def forget(*names: str) -> None:
     """Drop what the address says under some names, and what was told."""
     for name in names:
         st.session_state.pop(f"told-{name}", None)
+        st.session_state.pop(f"before-{name}", None)
         st.query_params.pop(name, None)
 
 
@@ -46,12 +53,13 @@ def slider(
     where, title: str, name: str, view: View, low: float, high: float, start: float, step: float, about: str, disabled: bool = False
 ) -> float:  # fmt: skip
     """A slider whose place the address holds while it is not where it starts; each case has its own, and a link's odd values are ignored.
-    One that was not moved goes along when its start changes."""
+    One that was not moved goes along when its start changes; of one that has just been moved, the address still says where it was."""
     if disabled:
         return where.slider(title, low, high, start, step=step, key=f"{name}-{view.name}-off", help=about, disabled=True)
     key, state = f"{name}-{view.name}", st.session_state
     wanted = state.get(key, start)
-    if text := asked(name):
+    moved = key in state and state.get(f"told-{name}") not in (None, f"{wanted:g}")
+    if not moved and (text := asked(name)):
         wanted = _number(text, low, high, start)
     elif wanted == state.get(f"start-{key}"):
         wanted = start
