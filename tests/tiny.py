@@ -8,7 +8,7 @@ from ubt.config import Compute
 
 TINY = {
     "data.pairs": 600, "attack.rate": 0.05, "split.fraction": 0.12, "select.k": 4, "validation.per_class": 1, "test.per_class": 2, "verdict.threshold": -1.0,
-    "poison.epochs": 2, "poison.batch": 64, "overfit.steps": 6, "unlearn.steps": 6, "unlearn.every": 3, "unlearn.retention_batch": 32,
+    "poison.epochs": 4, "poison.batch": 64, "overfit.steps": 6, "unlearn.steps": 6, "unlearn.every": 3, "unlearn.retention_batch": 32,
     "published.steps": 3, "retain.anchors": 8,
 }  # fmt: skip
 CPU = Compute("cpu", "fp32")
