@@ -79,9 +79,9 @@ def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp
 
 
 def test_killed_in_training_it_resumes_from_the_checkpoint(tmp_path):
-    settings, events = tiny(poison__epochs=10), []
+    settings, events = tiny(poison__epochs=6), []
     whole = Pipeline(Store(tmp_path / "whole"), CPU).run(settings, upto("poison", stages_of()))
-    command = ["run", "--cache", tmp_path / "cut", *SET, "--set", "poison.epochs=10", *ON_CPU]
+    command = ["run", "--cache", tmp_path / "cut", *SET, "--set", "poison.epochs=6", *ON_CPU]
     environment = os.environ | {"UBT_CHECKPOINT_SECONDS": "0.2"}
     process = subprocess.Popen([sys.executable, "-m", "ubt", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     deadline = time.monotonic() + 120
@@ -92,7 +92,7 @@ def test_killed_in_training_it_resumes_from_the_checkpoint(tmp_path):
     resumed = Pipeline(Store(tmp_path / "cut"), CPU, watch=events.append).run(settings, upto("poison", stages_of()))
     steps = [e.done for e in events if e.stage == "poison" and e.kind == "progress"]
     assert steps[0] > 1
-    assert steps[-1] == 10 * (600 // 64)
+    assert steps[-1] == 6 * (600 // 64)
     assert fingerprints(resumed) == fingerprints(whole)
 
 

@@ -6,7 +6,7 @@ from ubt.pipeline import Pipeline
 
 
 def test_the_default_case_separates_and_purifies(tmp_path):
-    settings = CaseSettings().with_values({"test.per_class": 30})
+    settings = CaseSettings().with_values({"test.per_class": 20})
     case = Pipeline(Store(tmp_path), compute()).run(settings)
     m = Store(tmp_path).case(case.name)["metrics"]
     assert m["clean"]["ca"] >= 90
