@@ -16,6 +16,8 @@ from ubt.ui.panel import build, clock, missing, needs
 TITLES = {"reference": "clean reference", "poisoned": "poisoned model (M_bd)", "overfit": "overfitted model", "purified": "purified, ours"}
 DRAWN = 50_000
 """Points that are drawn; a lasso selects among all pairs."""
+HEIGHT = 620
+"""Of one map, in pixels; what is selected scrolls beside it."""
 
 view = current()
 st.title("Map")
@@ -57,6 +59,7 @@ def explore() -> None:
         return
     if len(shown) == 1:
         chart, side = st.columns([3, 2], gap="medium")
+        side = side.container(height=HEIGHT + 60, border=False)
     else:
         chart, side = st.container(), st.container()
     with side:
@@ -76,7 +79,7 @@ def _maps(known: dict[str, Any], picked: selection.Picked, space: str, models: l
         with column:
             st.markdown(f"**{TITLES[model][0].upper()}{TITLES[model][1:]}**")
             xy = np.stack([known[f"map_{space}_{model}_{axis}"] for axis in "xy"], axis=1)
-            values, height = known[f"cluster_{space}" if colour == "cluster" else colour], 620 if len(models) == 1 else 460
+            values, height = known[f"cluster_{space}" if colour == "cluster" else colour], HEIGHT if len(models) == 1 else 460
             figure = figures.scatter(xy, values, colour, rows, picked.rows, focus, height)
             st.plotly_chart(figure, key=f"map-{model}", config={"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "toImage"]},
                             alt=f"Map of the pairs under the {TITLES[model]}, coloured by {colour}")  # fmt: skip

@@ -127,7 +127,8 @@ def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None
     label = search.duplicates(view, space, model, rows, least)
     counts = np.bincount(label[label >= 0]) if (label >= 0).any() else np.array([], int)
     alone = int((label < 0).sum())
-    st.caption(f"{len(rows):,} flagged pairs by their {space} similarity under the {search.TITLES[model]}: {len(counts)} groups, {alone:,} pairs alone.")
+    groups = "1 group" if len(counts) == 1 else f"{len(counts)} groups"
+    st.caption(f"{len(rows):,} flagged pairs by their {space} similarity under the {search.TITLES[model]}: {groups}, {alone:,} pairs alone.")
     for number, count in enumerate(counts[:EXAMPLES]):
         members = rows[label == number]
         with st.container(border=True):
