@@ -194,7 +194,7 @@ def table_4() -> None:
     measure = right.segmented_control("Measure", ["ASR", "CA", "target recall"], default="ASR", required=True, key="table-measure", persist_state="session")
     figure = figures.strategies(frame, four.groups, measure)
     st.plotly_chart(figure, key="table-4", config={"displayModeBar": False}, alt=f"{measure} by strategy of unlearning")
-    each("table-4", four.cases(seeds), "cases of this table")
+    each("table-4", four.work(seeds), "cells of this table")
     with st.expander("The table in numbers"):
         html.table(*four.lines(frame))
         st.caption(plain(four.source))

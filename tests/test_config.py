@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import pytest
 from tiny import CPU, tiny
@@ -91,6 +91,8 @@ def test_cases_that_were_named_before_a_setting_came_keep_their_names():
     """The names as they are made from everything but the later setting."""
     tree = tiny().to_dict()
     assert tree["select"].pop("confirmed") == ""
+    for group in [f.name for f in fields(tiny()) if f.metadata.get("later")]:
+        assert tree.pop(group) == getattr(CaseSettings(), group).to_dict()
     other = {"blended", "sig", "ssba", "trojvqa", "wanet", "label_consistent"}
     named = {k: v for k, v in tree.items() if k not in other} | {"identities": [p.trigger.identity() for p in tiny().attacks]}
     assert tiny().name(CPU) == f"badnet-0-{digest([named, 'cpu', 'fp32'])[:8]}"

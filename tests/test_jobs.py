@@ -140,8 +140,8 @@ def test_several_cases_up_to_a_stage(tmp_path):
     store = Store(tmp_path)
     names = [create(store, tiny(seed=seed), CPU) for seed in (1, 2)]
     with pytest.raises(BadInput, match="unknown stage 'nosuch'"):
-        jobs.start_each(store, "figure-x", names, "nosuch")
-    assert jobs.start_each(store, "figure-x", names, "attack")
+        jobs.start_each(store, "figure-x", [(names[0], "nosuch")])
+    assert jobs.start_each(store, "figure-x", [(name, "attack") for name in names])
     wait(store, names[1], lambda s: s.state == "partial")
     for name in names:
         assert jobs.status(store, name).finished == ("attack",)
@@ -153,8 +153,9 @@ def test_several_cases_in_one_process(tmp_path):
     """One of them fails; cancelled, it stops and says nothing wrong; started again, it goes on."""
     store = Store(tmp_path)
     names = [create(store, tiny(**{"poison__epochs": 1, "attack__rate": rate}), CPU) for rate in (0.05, 1.0)]
-    assert jobs.start_each(store, "table-x", names)
-    assert not jobs.start_each(store, "table-x", names)
+    work = [(name, "score_poisoned") for name in names]
+    assert jobs.start_each(store, "table-x", work)
+    assert not jobs.start_each(store, "table-x", work)
     wait(store, names[0], lambda s: s.steps["poison"].state != "missing")
     assert jobs.cancel(store, "table-x")
     deadline = time.monotonic() + 60
@@ -163,8 +164,8 @@ def test_several_cases_in_one_process(tmp_path):
     assert jobs.status(store, names[0]).state == "cancelled"
     assert jobs.status(store, names[1]).state == "new"
     assert not store.cancel_flag("table-x").exists()
-    assert jobs.start_each(store, "table-x", names, "score_poisoned")
+    assert jobs.start_each(store, "table-x", work)
     wait(store, names[1], lambda s: s.state == "failed")
     assert "score_poisoned" in jobs.status(store, names[0]).finished
     with pytest.raises(BadInput, match="may have been deleted"):
-        jobs.start_each(store, "table-x", ["badnet-0-00000000"])
+        jobs.start_each(store, "table-x", [("badnet-0-00000000", None)])

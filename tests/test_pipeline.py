@@ -65,8 +65,8 @@ def test_several_cases_up_to_a_stage(tmp_path):
     store, cases = Store(tmp_path), [tiny(seed=seed) for seed in (1, 2)]
     assert standing(store, cases[0], CPU, until="attack")[0] == "to do"
     with pytest.raises(BadInput, match="unknown stage 'nosuch'"):
-        run_each(store, [(cases[0], CPU)], until="nosuch")
-    assert run_each(store, [(case, CPU) for case in cases], until="attack") == {}
+        run_each(store, [(cases[0], CPU, "nosuch")])
+    assert run_each(store, [(case, CPU, "attack") for case in cases]) == {}
     assert {path.name.split("-")[0] for path in (tmp_path / "artefacts").iterdir()} == {"attack"}
     for case in cases:
         assert standing(store, case, CPU)[0] == "partial"

@@ -29,7 +29,14 @@ from ubt.attacks.trojvqa import TrojVqaSettings
 from ubt.attacks.wanet import WaNetSettings
 from ubt.config import PRESETS, BadInput, Compute, Settings, UbtError, digest, disk_full, file_digest, replace_file, setting
 from ubt.data.scenes import CLASSES, SIZE
-from ubt.stages.data import DataSettings, LabelledSettings
+from ubt.defenses.abl import AblMaskedSettings, AblSettings, IsolateSettings
+from ubt.defenses.cleanclip import CleanClipSettings
+from ubt.defenses.control import ControlSettings
+from ubt.defenses.poisoncam import ClassifySettings, LocateSettings
+from ubt.defenses.roclip import RoClipSettings
+from ubt.defenses.supervised import SupervisedSettings
+from ubt.detectors.base import DetectSettings
+from ubt.stages.data import CleanSettings, DataSettings, LabelledSettings
 from ubt.stages.mask import MaskSettings
 from ubt.stages.overfit import OverfitSettings
 from ubt.stages.poison import PoisonSettings
@@ -45,6 +52,10 @@ SCHEMA = 3
 """Raised when records or artefacts change so that older ones can no longer be shown."""
 HANDOVER = 1.0
 """Seconds to wait for a case's lock, so that a look at whether it is held is not taken for a run."""
+
+
+LATER = {"later": True}
+"""Of a group of settings that is no part of a case's identity while it is at its defaults."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,17 @@ class CaseSettings(Settings):
     retain: RetainSettings = field(default_factory=RetainSettings)
     unlearn: UnlearnSettings = field(default_factory=UnlearnSettings)
     published: PublishedSettings = field(default_factory=PublishedSettings)
+    clean: CleanSettings = field(default_factory=CleanSettings, metadata=LATER)
+    isolate: IsolateSettings = field(default_factory=IsolateSettings, metadata=LATER)
+    abl: AblSettings = field(default_factory=AblSettings, metadata=LATER)
+    abl_masked: AblMaskedSettings = field(default_factory=AblMaskedSettings, metadata=LATER)
+    cleanclip: CleanClipSettings = field(default_factory=CleanClipSettings, metadata=LATER)
+    supervised: SupervisedSettings = field(default_factory=SupervisedSettings, metadata=LATER)
+    roclip: RoClipSettings = field(default_factory=RoClipSettings, metadata=LATER)
+    locate: LocateSettings = field(default_factory=LocateSettings, metadata=LATER)
+    classify: ClassifySettings = field(default_factory=ClassifySettings, metadata=LATER)
+    control: ControlSettings = field(default_factory=ControlSettings, metadata=LATER)
+    detect: DetectSettings = field(default_factory=DetectSettings, metadata=LATER)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -19,8 +19,7 @@ from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute,
 from ubt.console import Show, err, out, print_metrics
 from ubt.journal import Event
 from ubt.pipeline import Pipeline, run_each, stages_of, standing, upto, write_metrics
-from ubt.tables import FIGURES, TABLES, Figure
-from ubt.tables import Table as PaperTable
+from ubt.tables import FIGURES, TABLES
 
 app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)
 cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
@@ -227,15 +226,18 @@ def _bench_app(sizes: list[int], cache: Path, file: Path | None) -> None:
 
 @app.command("table")
 def make_table(
-    number: Annotated[str, typer.Argument(help=f"Which table of the UBT paper: {', '.join(TABLES)}.")],
+    number: Annotated[str, typer.Argument(help=f"Which table of the UBT paper, or one of our own: {', '.join(TABLES)}.")],
     seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1.", min=1)] = 3,
+    attacks: Annotated[str, typer.Option(help="Of these attacks alone, parted by commas.")] = "",
+    defenses: Annotated[str, typer.Option(help="Of these defences (or detectors) alone, parted by commas.")] = "",
     folder: Annotated[Path | None, typer.Option("--out", help="Also write it as Markdown and CSV into this folder.")] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     cache: CacheOption = CACHE,
 ) -> None:
     """A table of the paper: reported figures beside measured ones. Cases that are there already are not run again."""
-    _reproduce("table", TABLES, number, seeds, folder, Store(cache), compute(device, precision))
+    part = [[name.strip() for name in text.split(",") if name.strip()] for text in (attacks, defenses)]
+    _reproduce("table", TABLES, number, seeds, folder, Store(cache), compute(device, precision), part)
 
 
 @app.command("figure")
@@ -251,23 +253,26 @@ def make_figure(
     _reproduce("figure", FIGURES, number, seed, folder, Store(cache), compute(device, precision))
 
 
-def _reproduce(kind: str, known: Mapping[str, PaperTable | Figure], number: str, seeds: int, folder: Path | None, store: Store, where: Compute) -> None:
-    """Run what a table or a figure lacks, then print and write it; `seeds`: how many for a table, which one for a figure."""
+def _reproduce(
+    kind: str, known: Mapping[str, Any], number: str, seeds: int, folder: Path | None, store: Store, where: Compute, part: Sequence[Sequence[str]] = ()
+) -> None:  # fmt: skip
+    """Run what a table or a figure lacks, then print and write it; `seeds`: how many for a table, which one for a figure; `part`: which attacks
+    and methods of a table."""
     if number not in known:
         raise BadInput(f"unknown {kind} {number!r}; expected one of: {', '.join(known)}")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise BadInput(f"--out: expected a folder, got {folder}")
-    paper = known[number]
-    wanted = [case for case in paper.cases(seeds) if paper.until is None or standing(store, case, where, until=paper.until)[0] != "done"]
-    show, stop = Show(len(upto(paper.until, stages_of())) * len(wanted)), _stop_on_signal()
+    paper = known[number].narrowed(*part) if part else known[number]
+    wanted = [(case, where, until) for case, until in paper.work(seeds) if standing(store, case, where, until=until)[0] != "done"]
+    show, stop = Show(sum(len(upto(until)) for *_, until in wanted)), _stop_on_signal()
     with show.bars:
-        errors = run_each(store, ((case, where) for case in wanted), show, stop, paper.until)
+        errors = run_each(store, wanted, show, stop)
     frame = paper.measured(store, where, seeds)
     print(paper.markdown(frame))
     if folder is not None:
         out.print(f"written to {', '.join(map(str, paper.write(frame, folder, f'{kind}-{number}')))}", markup=False, highlight=False)
     if errors:
-        raise UbtError(f"{len(errors)} of {len(wanted)} cases failed and give no figure: " + "; ".join(f"{name}: {e}" for name, e in errors.items()))
+        raise UbtError(f"{len(errors)} of {len(wanted)} cells failed and give no figure: " + "; ".join(f"{name}: {e}" for name, e in errors.items()))
 
 
 @app.command()

@@ -49,8 +49,8 @@ class Settings:
         return dataclasses.asdict(self)
 
     def to_digest(self) -> dict[str, Any]:
-        """As `to_dict`, for digests: without settings added later that are at their default."""
-        kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not (f.metadata.get("later") and getattr(self, f.name) == f.default)}
+        """As `to_dict`, for digests: without settings, or groups of settings, added later that are at their default."""
+        kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not (f.metadata.get("later") and getattr(self, f.name) == _default(f))}
         return {name: value.to_digest() if isinstance(value, Settings) else value for name, value in kept.items()}
 
     @classmethod
@@ -87,6 +87,10 @@ class FitSettings(Settings):
     warmup: float = setting(0.1, "share of the steps over which the learning rate rises", low=0, high=1)
     schedule: str = setting("cosine", "how the learning rate goes on after the warm-up", choices=("cosine", "constant"))
     clip: float = setting(1.0, "largest norm of the gradient", low=0)
+
+
+def _default(f: dataclasses.Field) -> Any:
+    return f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
 
 
 def _field(owner: type, name: str, dotted: str) -> dataclasses.Field:

@@ -24,8 +24,9 @@ from ubt import journal, views
 from ubt.cases import SCHEMA, CaseSettings, Store
 from ubt.config import BadInput, Cancelled, Compute, Run, UbtError, disk_full
 from ubt.data.scenes import CLASSES
+from ubt.defenses import EVERY
 from ubt.journal import Event, Journal
-from ubt.pipeline import ACCELERATOR, Pipeline, run_each, stages_of, upto
+from ubt.pipeline import ACCELERATOR, Pipeline, run_each, upto
 from ubt.stages.split import suspicious_count
 
 LIVE = ("running", "waiting")
@@ -81,13 +82,13 @@ def start(store: Store, name: str, until: str | None = None, wait: float = 15.0)
     return _process(store, name, [name, *([until] if until else [])], lambda: store.record(name).get("updated") != before, wait)
 
 
-def start_each(store: Store, title: str, names: Sequence[str], until: str | None = None, wait: float = 15.0) -> bool:
-    """Run cases on record, or the stages that lead to `until`, one after another in one process, which holds the lock `title`; otherwise
-    as `start`."""
-    upto(until, stages_of())
-    for name in names:
+def start_each(store: Store, title: str, work: Sequence[tuple[str, str | None]], wait: float = 15.0) -> bool:
+    """Run cases on record, each or the stages of it that lead to the one named, one after another in one process, which holds the lock
+    `title`; otherwise as `start`."""
+    for name, until in work:
+        upto(until)
         _known(store, name)
-    return _process(store, title, ["--each", title, until or "", *names], lambda: False, wait)
+    return _process(store, title, ["--each", title, json.dumps(work)], lambda: False, wait)
 
 
 def start_view(store: Store, name: str, kind: str, options: dict[str, Any], wait: float = 15.0) -> bool:
@@ -173,9 +174,9 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
             if event.stage in steps and steps[event.stage].state != "done":
                 kind = {"progress": "running", "starts": "running", "waits": "waiting"}.get(event.kind, "missing")
                 steps[event.stage] = Step(kind, event.seconds, event.done, event.total)
-    elif state == "done" and any(step.state != "done" for step in steps.values()):
+    elif state == "done" and any(steps[s.name].state != "done" for s in upto(None) if s.name in steps):
         state = "partial"
-    wanted = steps if until is None else {s.name: steps[s.name] for s in upto(until, stages_of())}
+    wanted = {s.name: steps.get(s.name, Step()) for s in upto(until) if until or s.name in steps}
     share, left = _left(settings, wanted)
     return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
 
@@ -228,7 +229,7 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
     "poison": lambda s: _trained(s.poison.epochs, s.data.pairs),
     "score_poisoned": lambda s: 5e-4 * s.data.pairs,
     "test": lambda s: 3e-4 * s.test.per_class * len(CLASSES),
-    **{f"evaluate_{m}": _measured for m in ("clean", "poisoned", "purified", "published")},
+    **{stage.name: _measured for stage in EVERY if stage.name.startswith(("evaluate_", "kl_"))},
     "overfit": lambda s: _trained(s.overfit.steps, 2 * min(s.overfit.batch, suspicious_count(s.data.pairs, s.split.fraction))),
     "score_overfit": lambda s: 5e-4 * s.data.pairs,
     "mask": _masked,
@@ -236,12 +237,24 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
     "validation": lambda s: 4e-4 * s.validation.per_class * len(CLASSES),
     "unlearn": lambda s: _unlearned(s, "unlearn"),
     "unlearn_published": lambda s: _unlearned(s, "published"),
+    "clean": lambda s: 3e-4 * s.clean.pairs,
+    "labelled": lambda s: 3e-4 * s.clean.per_class * len(CLASSES),
+    "abl_early": lambda s: _trained(s.isolate.steps, s.isolate.batch),
+    "score_abl": lambda s: 5e-4 * s.data.pairs,
+    **{n: lambda s, n=n: _trained(getattr(s, n).steps, 2 * getattr(s, n).batch) for n in ("abl", "abl_masked")},
+    "cleanclip": lambda s: _trained(s.cleanclip.epochs, (1 + (s.cleanclip.weight > 0)) * s.clean.pairs),
+    "supervised": lambda s: _trained(s.supervised.epochs, s.clean.per_class * len(CLASSES)),
+    "roclip": lambda s: _trained(s.roclip.epochs, 1.4 * s.data.pairs),
+    "poisoncam_locate": lambda s: 5e-4 * s.locate.images * (1 / s.locate.side * 2) ** 2,
+    "poisoncam_classify": lambda s: _trained(s.classify.steps, s.classify.batch),
+    **{n: lambda s: _trained(s.poison.epochs, s.data.pairs) for n in ("poisoncam", "retrain")},
+    "control": lambda s: _trained(s.control.steps, s.control.batch),
 }
 """Seconds each stage takes on two cores, to be scaled by what this machine is found to do."""
 
 
 def main(root: str, name: str, *more: str) -> int:
-    """The job's own process: one case, `--each TITLE STAGE CASE...` (of all stages if STAGE is empty), or `--view CASE KIND OPTIONS`."""
+    """The job's own process: one case, `--each TITLE WORK` (JSON: pairs of case and stage, or null), or `--view CASE KIND OPTIONS`."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     if hasattr(os, "nice"):
         os.nice(NICE)
@@ -251,7 +264,7 @@ def main(root: str, name: str, *more: str) -> int:
         store = Store(Path(root))
         if name == "--view":
             return _view(store, *more, stop=stop.is_set)
-        return _each(store, more[0], more[1] or None, more[2:], stop.is_set) if name == "--each" else _one(store, name, *more, stop=stop.is_set)
+        return _each(store, *more, stop=stop.is_set) if name == "--each" else _one(store, name, *more, stop=stop.is_set)
     except Cancelled:
         return 0
     except UbtError as e:
@@ -264,7 +277,7 @@ def main(root: str, name: str, *more: str) -> int:
 
 def _one(store: Store, name: str, until: str | None = None, *, stop: Callable[[], bool]) -> int:
     record = store.record(name)
-    Pipeline(store, Compute(**record["compute"]), cancelled=stop).run(CaseSettings.from_dict(record["settings"]), upto(until, stages_of()))
+    Pipeline(store, Compute(**record["compute"]), cancelled=stop).run(CaseSettings.from_dict(record["settings"]), upto(until))
     return 0
 
 
@@ -300,14 +313,14 @@ def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[],
     return 0
 
 
-def _each(store: Store, title: str, until: str | None, names: Sequence[str], stop: Callable[[], bool]) -> int:
+def _each(store: Store, title: str, work: str, *, stop: Callable[[], bool]) -> int:
     with store.lock(title, wait=1):
         flag = store.cancel_flag(title)
         flag.unlink(missing_ok=True)
-        records = [store.record(name) for name in names]
-        cases = [(CaseSettings.from_dict(r["settings"]), Compute(**r["compute"])) for r in records if r]
+        found = [(store.record(name), until) for name, until in json.loads(work)]
+        cases = [(CaseSettings.from_dict(r["settings"]), Compute(**r["compute"]), until) for r, until in found if r]
         try:
-            errors = run_each(store, cases, cancelled=lambda: stop() or flag.exists(), until=until)
+            errors = run_each(store, cases, cancelled=lambda: stop() or flag.exists())
         finally:
             flag.unlink(missing_ok=True)
     for name, error in errors.items():

@@ -9,7 +9,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from typing import Any
 from ubt.artefacts import Artefact, DamagedArtefact
 from ubt.cases import HANDOVER, SCHEMA, CaseSettings, Store
 from ubt.config import REFERENCE, BadInput, Cancelled, Compute, Run, UbtError, digest, file_digest, replace_file
-from ubt.defenses import DEFENSES
+from ubt.defenses import CASE, EVERY
 from ubt.journal import Event, Journal
-from ubt.stages import LAB, Stage
+from ubt.stages import Stage
 
 log = logging.getLogger("ubt")
 
@@ -46,20 +46,20 @@ class _Plan:
     made: dict[str, Artefact]
 
 
-def stages_of(defense: str = "ubt") -> tuple[Stage, ...]:
-    """The stages of a lab case with one defence."""
-    return LAB + DEFENSES[defense]
+def stages_of() -> tuple[Stage, ...]:
+    """The stages of a lab case."""
+    return CASE
 
 
-def upto(wanted: str | None, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """The stages that lead to `wanted`, and it, in order; all of them if nothing is named.
+def upto(wanted: str | None, stages: tuple[Stage, ...] = CASE) -> tuple[Stage, ...]:
+    """The stages that lead to `wanted`, which may be a defence's or a detector's, and it, in order; `stages` if nothing is named.
 
     Raises:
         BadInput: there is no such stage.
     """
     if wanted is None:
         return stages
-    known = {s.name: s for s in stages}
+    known = {s.name: s for s in EVERY}
     if wanted not in known:
         raise BadInput(f"unknown stage {wanted!r}; expected one of: {', '.join(known)}")
     needed: set[str] = set()
@@ -69,7 +69,7 @@ def upto(wanted: str | None, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         if name in known and name not in needed:
             needed.add(name)
             rest += [source.split(".")[0] for source in known[name].inputs.values()]
-    return tuple(s for s in stages if s.name in needed)
+    return tuple(s for s in EVERY if s.name in needed)
 
 
 def _settings(stage: Stage, settings: CaseSettings) -> Any:
@@ -136,30 +136,38 @@ class Pipeline:
             UbtError: a stage could not do its work, or another process runs this case.
             Cancelled: the watcher, or another process through the case's cancel flag, asked to stop.
         """
-        stages = stages or stages_of()
+        stages = stages or CASE
         name = settings.name(self.compute)
         with self.store.lock(name, wait=HANDOVER):
             self._cancel = self.store.cancel_flag(name)
             self._cancel.unlink(missing_ok=True)
-            known = {s.name: s for s in (*stages_of(), *stages)}
+            known = {s.name: s for s in (*EVERY, *stages)}
             plan = _Plan(settings, known, keys(settings, self.compute, tuple(known.values()), self.reference), {})
             before = self.store.record(name)
-            record = record_of(settings, self.compute, plan.names, "running")
-            if before.get("artefacts") == plan.names and "metrics" in before:
+            own, had = {s.name for s in (*CASE, *stages)}, before.get("artefacts", {})
+            names = {n: key for n, key in plan.names.items() if n in own or had.get(n) == key}
+            record = record_of(settings, self.compute, names, "running") | {"errors": before.get("errors", {})}
+            if "metrics" in before and all(had.get(s.name) == names[s.name] for s in CASE):
                 record["metrics"] = before["metrics"]
+            record["errors"].pop(last := stages[-1].name, None)
             self.store.save_case(name, record)
             self._journal = Journal(self.store.journal(name), fresh=before.get("state") not in ("running", "cancelled", "failed"))
             case = Case(name, plan.made, {})
             try:
                 for stage in stages:
                     plan.made[stage.name] = self._obtain(stage, plan)
-                if {s.name for s in stages_of()} <= set(case.artefacts):
+                if {s.name for s in CASE} <= set(case.artefacts):
                     case.metrics.update(metrics(settings, case, lambda source: self._input(source, plan)))
                     record["metrics"] = case.metrics
                 record["state"] = "done" if "metrics" in record else "partial"
             except BaseException as e:
                 said = str(e) if isinstance(e, UbtError) else repr(e)
-                record |= {"state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", "error": said, "updated": time.time()}
+                state = "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed"
+                if "metrics" in record and last not in {s.name for s in CASE}:
+                    record["errors"][last] = {"state": state, "error": said}
+                    record |= {"state": "done", "updated": time.time()}
+                else:
+                    record |= {"state": state, "error": said, "updated": time.time()}
                 with contextlib.suppress(OSError):
                     self.store.save_case(name, record)
                 raise
@@ -252,32 +260,36 @@ class Pipeline:
                 return plan.made[owner][entry]
 
 
+Work = tuple[CaseSettings, str | None]
+"""A case, and the stage up to which it is wanted; None: all stages of a case."""
+
+
 def run_each(
-    store: Store, cases: Iterable[tuple[CaseSettings, Compute]], watch: Callable[[Event], None] = lambda event: None,
-    cancelled: Callable[[], bool] = lambda: False, until: str | None = None,
+    store: Store, work: Sequence[tuple[CaseSettings, Compute, str | None]], watch: Callable[[Event], None] = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[str, str]:  # fmt: skip
-    """Run cases, or the stages that lead to `until`, one after another, waiting for those that others run and passing over those that fail.
+    """Run cases one after another, waiting for those that others run and passing over those that fail.
 
     Returns:
-        The errors, by the case's name.
+        The errors, by the case's name and the stage it was run up to.
 
     Raises:
-        Cancelled: somebody asked to stop; what is computed is kept. BadInput: there is no stage `until`.
+        Cancelled: somebody asked to stop; what is computed is kept. BadInput: there is no such stage.
     """
-    stages, errors = upto(until, stages_of()), {}
-    for settings, where in cases:
+    stages, errors = {until: upto(until) for _, _, until in work}, {}
+    for settings, where, until in work:
         name = settings.name(where)
         while store.held(name):
             if cancelled():
                 raise Cancelled(f"cancelled while {name} was being run elsewhere; run again to go on from there")
             time.sleep(0.5)
         try:
-            Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings, stages)
+            Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings, stages[until])
         except Cancelled:
             raise
         except Exception as e:
             log.warning("%s failed: %s", name, e)
-            errors[name] = str(e) if isinstance(e, UbtError) else repr(e)
+            errors[f"{name}, {until}" if until else name] = str(e) if isinstance(e, UbtError) else repr(e)
     return errors
 
 
@@ -285,18 +297,20 @@ def standing(
     store: Store, settings: CaseSettings, where: Compute, reference: Path | None = None, until: str | None = None
 ) -> tuple[str, dict[str, Any]]:  # fmt: skip
     """How a case stands, `to do` if it is not on record, `outdated` if an earlier version of some stage made it; and its record.
-    With `until`, it is `done` once the results of that stage and of those that lead to it are there, whatever its record says."""
+    With `until`, it is `done` once the results of that stage and of those that lead to it are there, whatever its record says; `failed` or
+    `cancelled` if its last run up to there ended so."""
     name = settings.name(where)
-    record, names = store.record(name), keys(settings, where, stages_of(), reference or REFERENCE)
-    if until is not None and all(store.find(names[stage.name]) for stage in upto(until, stages_of())):
+    record, names = store.record(name), keys(settings, where, EVERY, reference or REFERENCE)
+    if until is not None and all(store.find(names[stage.name]) for stage in upto(until)):
         return "done", record
     if not record:
         return "to do", {}
-    if record.get("schema") != SCHEMA or record.get("artefacts") != names:
+    had = record.get("artefacts", {})
+    if record.get("schema") != SCHEMA or any(had.get(stage.name) != names[stage.name] for stage in CASE):
         return "outdated", {}
     state = record["state"]
     if until is not None and state == "done":
-        return "partial", record
+        return record.get("errors", {}).get(until, {}).get("state", "partial"), record
     return ("interrupted" if state == "running" and not store.held(name) else state), record
 
 
@@ -314,7 +328,7 @@ def create(store: Store, settings: CaseSettings, compute: Compute, reference: Pa
     """Put a case on record without running anything; one that is there already is left as it is. Returns its name."""
     name = settings.name(compute)
     if not store.record(name):
-        store.save_case(name, record_of(settings, compute, keys(settings, compute, stages_of(), reference or REFERENCE), "new"))
+        store.save_case(name, record_of(settings, compute, keys(settings, compute, CASE, reference or REFERENCE), "new"))
     return name
 
 

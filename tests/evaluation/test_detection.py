@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc, precision_score, recall_score, roc_auc_score
 
-from ubt.evaluation.detection import caught, curves
+from ubt.evaluation.detection import caught, curves, ranking
 
 
 def drawn(n: int, rate: float, apart: float, digits: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -91,3 +91,14 @@ def test_what_is_caught_is_what_sorting_by_hand_catches(scores):
     before = caught(reference, None, 300, 0.7, 12)
     assert list(before.chosen) == ["D_susp"]
     assert before.ranked.size == 0
+
+
+def test_a_ranking_is_what_counting_says():
+    score, poisoned = np.array([9, 8, 7, 6, 5, 4, 3, 2, 1, 0.0]), np.array([1, 0, 1, 0, 0, 0, 1, 0, 0, 0], bool)
+    found = ranking(score, poisoned, k=2, size=3)
+    assert found["precision"] == 50
+    assert found["recall"] == pytest.approx(200 / 3)
+    assert found["fpr"] == pytest.approx(400 / 7)
+    assert found["ap"] == pytest.approx(100 * (1 + 2 / 3 + 3 / 7) / 3)
+    assert found["auroc"] == pytest.approx(100 * (7 + 6 + 3) / 21)
+    assert ranking(score, np.zeros(10, bool), 2, 3) == {}

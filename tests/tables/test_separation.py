@@ -24,13 +24,15 @@ def tiny_figure(inside: bool, **changes) -> Figure:
 
 def test_the_figures_cases_are_the_papers_in_proportion():
     default = CaseSettings.preset("demo")
-    assert all(default in figure.cases(0) for figure in FIGURES.values())
-    assert all(case.seed == 3 for figure in FIGURES.values() for case in figure.cases(3))
-    assert {figure.until for figure in FIGURES.values()} == {"score_overfit"}
-    assert [case.attack.name for case in FIGURES["3"].cases(0)] == ["badnet", "blended", "sig", "ssba"]
-    assert [case.overfit.regularise for case in FIGURES["4"].cases(0)] == [False, True]
-    assert [(c.data.pairs, c.attack.poisons(c.data.pairs)) for c in FIGURES["6"].cases(0)] == [(n, n // 50) for n in (5000, 10000, 15000, 20000)]
-    assert [c.attack.poisons(c.data.pairs) for c in FIGURES["7"].cases(0)] == [100, 130, 200, 270, 400, 600]
+    cases = {name: [case for case, stage in figure.work(0) if stage == "score_overfit"] for name, figure in FIGURES.items()}
+    assert all(default in found for found in cases.values())
+    assert all(case.seed == 3 for figure in FIGURES.values() for case, _ in figure.work(3))
+    assert {stage for figure in FIGURES.values() for _, stage in figure.work(0)} == {"score_overfit", "score_abl"}
+    assert [case for case, stage in FIGURES["3"].work(0) if stage == "score_abl"] == cases["3"]
+    assert [case.attack.name for case in cases["3"]] == ["badnet", "blended", "sig", "ssba"]
+    assert [case.overfit.regularise for case in cases["4"]] == [False, True]
+    assert [(c.data.pairs, c.attack.poisons(c.data.pairs)) for c in cases["6"]] == [(n, n // 50) for n in (5000, 10000, 15000, 20000)]
+    assert [c.attack.poisons(c.data.pairs) for c in cases["7"]] == [100, 130, 200, 270, 400, 600]
     assert [name for name, figure in FIGURES.items() if figure.inside] == ["4"]
 
 

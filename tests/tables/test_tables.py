@@ -1,5 +1,6 @@
 """Tables are made of cases: what is reported, what is measured, what is missing."""
 
+import dataclasses
 import shutil
 import statistics
 import subprocess
@@ -11,19 +12,33 @@ import pytest
 from tiny import CPU
 
 from ubt.cases import Store
-from ubt.pipeline import create
+from ubt.config import REFERENCE
+from ubt.defenses import DEFENSES, EVERY
+from ubt.pipeline import create, keys, upto
 from ubt.tables import TABLES
 from ubt.tables.unlearning import REPORTED, STRATEGIES, case
 
 TABLE = TABLES["4"]
 
 
+MODELS = ("clean", "poisoned", "purified", "published")
+
+
+def put(store: Store, settings, stage: str, measures: dict) -> None:
+    """Results of a stage and of those that lead to it as if they had been computed, with made-up figures, a second each."""
+    names = keys(settings, CPU, EVERY, REFERENCE)
+    for s in upto(stage):
+        if store.find(names[s.name]) is None:
+            store.write(names[s.name], {"measures": measures if s.name == stage else {}}, {"stage": s.name, "seconds": 1.0})
+
+
 def finish(store: Store, settings, ca: float, state: str = "done") -> None:
-    """Put a case on record as if it had been run, with made-up figures."""
+    """A case as if it had been run."""
     shutil.rmtree(store.root / "cases" / settings.name(CPU), ignore_errors=True)
     name = create(store, settings, CPU)
-    figures = {m: {"ca": ca + n, "asr": 10.0 * n, "target_recall": 90.0} for n, m in enumerate(("clean", "poisoned", "purified", "published"))}
-    store.save_case(name, store.record(name) | {"state": state} | ({"metrics": figures} if state == "done" else {}))
+    for n, model in enumerate(MODELS if state == "done" else ()):
+        put(store, settings, f"evaluate_{model}", {"ca": ca + n, "asr": 10.0 * n, "ra": 80.0, "target_recall": 90.0})
+    store.save_case(name, store.record(name) | {"state": state})
 
 
 def test_the_reported_figures_are_the_papers():
@@ -33,9 +48,10 @@ def test_the_reported_figures_are_the_papers():
 
 
 def test_each_strategy_is_a_case_of_its_own():
-    cases = TABLE.cases(2)
-    assert len(cases) == 2 * 2 * 4
-    assert {(c.attack.name, c.seed, c.published.masked, c.unlearn.masked) for c in cases} == {
+    work = TABLE.work(2)
+    assert len(work) == 2 * 2 * 4
+    assert {until for _, until in work} == {None}
+    assert {(c.attack.name, c.seed, c.published.masked, c.unlearn.masked) for c, _ in work} == {
         (a, s, m, m) for a in REPORTED for s in (0, 1) for m in STRATEGIES.values()
     }
 
@@ -55,22 +71,66 @@ def test_means_and_spreads_over_seeds_and_what_is_missing(tmp_path):
     assert ours["reported ASR"] == 0
     assert frame.loc[("badnet", "no defence"), "ours CA"] == 93
     name = case("badnet", "text", 1).name(CPU)
+    shutil.rmtree(store.root / "artefacts" / store.record(name)["artefacts"]["mask"])
     store.save_case(name, store.record(name) | {"artefacts": store.record(name)["artefacts"] | {"mask": "mask-0"}})
     again = TABLE.measured(store, CPU, 2).set_index(["attack", "method"]).loc[("badnet", "UBT (text mask + GA)")]
     assert (again["seeds"], again["state"], again["ours CA"]) == (1, "1 outdated", 92)
-    finish(store, case("badnet", "text", 1), 94.0)
     part = frame.loc[("badnet", "image mask + GA")]
     assert (part["seeds"], part["state"]) == (1, "1 failed")
     assert pd.isna(part["ours CA spread"])
     gone = frame.loc[("blended", "GA")]
     assert pd.isna(gone["ours CA"])
     assert (gone["seeds"], gone["state"]) == (0, "1 cancelled, 1 to do")
+    finish(store, case("badnet", "text", 1), 94.0)
     text = TABLE.markdown(TABLE.measured(store, CPU, 2))
     assert "| badnet | UBT (text mask + GA) | 61.51 | 0.00 | 95.00 ± 2.83 |" in text
     assert "0 (1 cancelled, 1 to do)" in text
     written = TABLE.write(TABLE.measured(store, CPU, 2), tmp_path / "out", "table-4")
     assert [p.name for p in written] == ["table-4.md", "table-4.csv"]
     assert pd.read_csv(written[1])["ours CA"].notna().sum() == 4
+
+
+def test_defences_beside_the_case_they_are_run_on(tmp_path):
+    """Of one attack: what a cell needs, what it measures, its seconds, and a defence that failed."""
+    three = dataclasses.replace(TABLES["3"], rows=tuple(r for r in TABLES["3"].rows if r.labels[0] == "badnet"))
+    (settings,) = {case for case, _ in three.work(1)}
+    wanted = {until for _, until in three.work(1)}
+    assert wanted == {None} | {d.judged for n, d in DEFENSES.items() if "ubt" not in n} | {
+        f"kl_{n}" for n in ("poisoned", "purified", "published", "abl", "abl_masked", "cleanclip", "supervised", "roclip", "poisoncam", "control")
+    }
+    store = Store(tmp_path)
+    finish(store, settings, 90.0)
+    put(store, settings, "evaluate_cleanclip", {"ca": 88.0, "asr": 5.0, "ra": 70.0, "target_recall": 95.0})
+    frame = three.measured(store, CPU, 1).set_index("method")
+    assert frame.loc["CleanCLIP", "state"] == "1 partial"
+    assert pd.isna(frame.loc["CleanCLIP", "measured CA"])
+    put(store, settings, "kl_cleanclip", {"kl": 0.25})
+    name = settings.name(CPU)
+    store.save_case(name, store.record(name) | {"errors": {"evaluate_abl": {"state": "failed", "error": "no"}}})
+    frame = three.measured(store, CPU, 1).set_index("method")
+    clean = frame.loc["CleanCLIP"]
+    assert (clean["measured CA"], clean["measured ASR"], clean["measured KL"], clean["measured RA"]) == (88, 5, 0.25, 70)
+    assert (clean["reported ASR"], clean["reported KL"]) == (14.6, 0.263)
+    assert (frame.loc["ABL", "state"], frame.loc["ABL", "seeds"]) == ("1 failed", 0)
+    assert pd.isna(frame.loc["ABL", "measured ASR"])
+    eight = TABLES["8"].measured(store, CPU, 1).set_index("method")
+    assert eight.loc["CleanCLIP", ["measured training, s", "measured defence, s", "measured total, s"]].tolist() == [1, 2, 3]
+    assert eight.loc["no defence", ["measured training, s", "measured defence, s"]].tolist() == [1, 0]
+    own = {s.name for s in upto("unlearn") if s.role == "defender"}
+    assert eight.loc["UBT, ours", "measured defence, s"] == len(own) == 10
+    assert eight.loc["UBT, ours", "reported defence, s"] == 7402
+
+
+def test_the_reported_figures_of_every_defence_are_the_papers():
+    def reported(number: str, *labels: str) -> dict:
+        return next(r.reported for r in TABLES[number].rows if r.labels == labels)
+
+    assert reported("1", "trojvqa", "UBT, ours") == {"ca": 62.13, "asr": 0.0}
+    assert reported("2", "blended", "ABL + text mask") == {"ca": 50.69, "asr": 99.94}
+    assert reported("3", "sig", "CleanCLIP") == {"ca": 59.44, "asr": 48.48, "kl": 0.787}
+    assert reported("3", "sig", "ABL") == {}
+    assert reported("5", "CleanCLIP") == {"ca": 59.38}
+    assert reported("8", "RoCLIP") == {"training": 53946, "total": 53946}
 
 
 def ubt(*arguments):

@@ -1,6 +1,48 @@
-"""Defences, one file each: every one declares the stages that lead from M_bd to a purified model."""
+"""Defences, one file each: every one declares the stages that lead to a model without the backdoor, from M_bd or in its place."""
 
-from ubt.defenses import ubt
-from ubt.stages import Stage
+from dataclasses import dataclass
 
-DEFENSES: dict[str, tuple[Stage, ...]] = {"ubt": ubt.STAGES}
+from ubt.defenses import abl, cleanclip, control, poisoncam, roclip, supervised, ubt
+from ubt.detectors import DETECTORS
+from ubt.stages import LAB, Stage, divergence_stage
+
+
+@dataclass(frozen=True)
+class Defense:
+    """A defence: its `title`, its `stages`, the stage whose model it gives, and the stage that measures that. `needs`: what it takes
+    beside D and M_bd: clean data of one's own, labels, or the truth. `trains`: it trains in M_bd's place."""
+
+    title: str
+    stages: tuple[Stage, ...]
+    model: str
+    judged: str
+    needs: str = ""
+    trains: bool = False
+
+
+DEFENSES: dict[str, Defense] = {
+    "ubt": Defense("UBT, ours", ubt.STAGES, "unlearn", "evaluate_purified", "labelled validation images"),
+    "ubt_published": Defense("UBT, as published", ubt.STAGES, "unlearn_published", "evaluate_published"),
+    "abl": Defense("ABL", abl.STAGES, "abl", "evaluate_abl"),
+    "abl_masked": Defense("ABL + text mask", abl.MASKED_STAGES, "abl_masked", "evaluate_abl_masked"),
+    "cleanclip": Defense("CleanCLIP", cleanclip.STAGES, "cleanclip", "evaluate_cleanclip", "clean pairs"),
+    "supervised": Defense("supervised fine-tuning", supervised.STAGES, "supervised", "evaluate_supervised", "labelled images"),
+    "roclip": Defense("RoCLIP", roclip.STAGES, "roclip", "evaluate_roclip", trains=True),
+    "poisoncam": Defense("PoisonCAM", poisoncam.STAGES, "poisoncam", "evaluate_poisoncam", trains=True),
+    "control": Defense("control: no unlearning", control.STAGES, "control", "evaluate_control"),
+    "retrain": Defense("oracle: without the poisons", control.ORACLE_STAGES, "retrain", "evaluate_retrain", "the truth", trains=True),
+}
+"""By name. What a case is made of is `ubt`; the others are run on it when they are asked for."""
+
+CASE: tuple[Stage, ...] = LAB + ubt.STAGES
+"""The stages of a case."""
+
+
+def _every() -> tuple[Stage, ...]:
+    found = {s.name: s for s in (*CASE, *(s for d in DEFENSES.values() for s in d.stages), *DETECTORS.values())}
+    judged = [s for s in found.values() if s.name.startswith("evaluate_") and s.name not in ("evaluate_clean", "evaluate_retrain")]
+    return (*found.values(), *map(divergence_stage, judged))
+
+
+EVERY: tuple[Stage, ...] = _every()
+"""Every stage there is, each after what it needs."""

@@ -13,6 +13,27 @@ def auroc(score: np.ndarray, poisoned: np.ndarray) -> float | None:
     return float(roc_auc_score(poisoned, score)) if poisoned.any() and not poisoned.all() else None
 
 
+def ranking(score: np.ndarray, poisoned: np.ndarray, k: int, size: int) -> dict[str, float]:
+    """How well a suspicion score (n,), higher = more suspicious, puts the poisons first, in percent; of equal scores the later pair comes
+    later. Empty where one of the two kinds is absent.
+
+    Returns:
+        `auroc`; `ap`, average precision; `fpr`, the share of clean pairs above the last poison (at 100 % true positives); `precision` among
+        the first `k`; `recall` of the poisons within the first `size`.
+    """
+    from sklearn.metrics import average_precision_score
+
+    poisoned = np.asarray(poisoned, bool)
+    if not poisoned.any() or poisoned.all():
+        return {}
+    order = np.argsort(-np.asarray(score), kind="stable")
+    found = {
+        "auroc": auroc(score, poisoned), "ap": average_precision_score(poisoned, score), "fpr": (score[~poisoned] >= score[poisoned].min()).mean(),
+        "precision": poisoned[order[:k]].mean(), "recall": poisoned[order[:size]].sum() / poisoned.sum(),
+    }  # fmt: skip
+    return {name: 100 * float(value) for name, value in found.items()}
+
+
 def share(poisoned: np.ndarray, among: np.ndarray) -> float | None:
     """Share of `poisoned` among the chosen; None where nothing is chosen."""
     among = np.asarray(among, bool)

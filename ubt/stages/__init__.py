@@ -44,11 +44,20 @@ def score_stage(name: str, model: str, whose: str) -> Stage:
     return Stage(name, f"similarity of every pair under {whose}", "ubt.stages.score:score", {"model": model, **D, "pairs": "data.pairs"})
 
 
+_TEST = {k: f"test.{k}" for k in ("images", "labels", "prompts", "classes")}
+
+
+def divergence_stage(judged: Stage) -> Stage:
+    """How far the model that another stage measures is from the oracle."""
+    about = f"KL divergence of the oracle from {judged.about.partition(' of ')[2]}"
+    inputs = {"model": judged.inputs["model"], "retrained": "retrain.model", **_TEST}
+    return Stage(judged.name.replace("evaluate_", "kl_"), about, "ubt.stages.evaluate:divergence", inputs, (), "judge")
+
+
 def evaluate_stage(name: str, model: str, whose: str) -> Stage:
     """Measure a model on the test set."""
-    test = {k: f"test.{k}" for k in ("images", "labels", "prompts", "classes")}
     about = f"CA, ASR, RA and target recall of {whose}"
-    return Stage(name, about, "ubt.stages.evaluate:evaluate", {"model": model, **test}, ("attacks",), "judge", version=2)
+    return Stage(name, about, "ubt.stages.evaluate:evaluate", {"model": model, **_TEST}, ("attacks",), "judge", version=2)
 
 
 LAB: tuple[Stage, ...] = (

@@ -27,6 +27,15 @@ class LabelledSettings(Settings):
     per_class: int = setting(60, "labelled images a class", low=1)
 
 
+@dataclass(frozen=True)
+class CleanSettings(Settings):
+    """What a defender has of their own, disjoint from D. CleanCLIP's setup, which UBT's comparison follows: 100K pairs and 50K labelled
+    images; beside UBT's D of 500K that is a fifth and a tenth."""
+
+    pairs: int = setting(2000, "clean pairs (a fifth of D, as the paper's)", low=2, high=10_000_000)
+    per_class: int = setting(15, "labelled images a class (together a tenth of D, as the paper's)", low=1)
+
+
 def plan(settings: dict, run: Run) -> dict:
     """Choose the poisons (see `ubt.attacks.poisoning.plan`).
 
@@ -73,3 +82,14 @@ def validation(settings: LabelledSettings, run: Run) -> dict:
 def test(settings: LabelledSettings, run: Run) -> dict:
     """The judge's labelled set; no defence sees it."""
     return labelled("test", settings.per_class, run.seed)
+
+
+def clean(settings: CleanSettings, run: Run) -> dict:
+    """Clean pairs of the defender's own: pairs and images."""
+    own = scenes.load_pairs(run.seed, "clean", settings.pairs, scenes.SIZE, workers=os.cpu_count() or 1)
+    return {"pairs": pd.DataFrame({"id": own.ids, "caption": own.captions}), "images": own.images}
+
+
+def labelled_clean(settings: CleanSettings, run: Run) -> dict:
+    """Labelled clean images of the defender's own."""
+    return labelled("labelled", settings.per_class, run.seed)

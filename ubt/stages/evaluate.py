@@ -40,6 +40,25 @@ def evaluate(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray,
     return {"measures": each[0] | {"attacks": each}, "predictions": pd.DataFrame({"label": labels, "clean": clean, **seen})}
 
 
+def divergence(model, retrained, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], run: Run) -> dict:
+    """How far a model is from one trained without the poisons (Table III): KL(retrained || model) of the zero-shot class probabilities,
+    each at its own temperature, averaged over the clean test images, in nats.
+
+    Returns:
+        `measures`: `kl`.
+    """
+    ours, theirs = (_log_probabilities(m.to(run.compute.device), images, prompts) for m in (model, retrained))
+    return {"measures": {"kl": float((np.exp(theirs) * (theirs - ours)).sum(axis=1).mean())}}
+
+
+def _log_probabilities(model, images: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+    from ubt import models
+    from ubt.evaluation import zeroshot
+
+    logits = float(model.logit_scale.exp()) * models.embed_images(model, np.asarray(images)) @ zeroshot.class_weights(model, prompts).T
+    return logits - np.logaddexp.reduce(logits.astype(np.float64), axis=1, keepdims=True)
+
+
 class _Reader:
     """Zero-shot predictions of one model, prompts with or without a word before them."""
 

@@ -8,8 +8,9 @@ import pandas as pd
 
 from ubt.cases import CaseSettings, Store
 from ubt.config import REFERENCE, Compute
+from ubt.defenses import EVERY
 from ubt.evaluation.detection import auroc
-from ubt.pipeline import keys, stages_of, standing
+from ubt.pipeline import Work, keys, standing
 from ubt.tables.table import as_markdown, cell, write
 
 DRAWN = ["similarity", "poisoned"]
@@ -37,19 +38,13 @@ class Figure:
     inside: bool = False
 
     @property
-    def until(self) -> str:
-        """The stage that a case is run up to, the same for every panel."""
-        (stage,) = {panel.stage for panel in self.panels}
-        return stage
-
-    @property
     def among(self) -> str:
         """Whose pairs it shows."""
         return "D_susp" if self.inside else "D"
 
-    def cases(self, seed: int) -> list[CaseSettings]:
-        """The cases that its panels need, each once."""
-        return list(dict.fromkeys(panel.case(seed) for panel in self.panels))
+    def work(self, seed: int) -> list[Work]:
+        """The cases that its panels need, each once and only as far as it is shown."""
+        return list(dict.fromkeys((panel.case(seed), panel.stage) for panel in self.panels))
 
     def measured(self, store: Store, where: Compute, seed: int) -> pd.DataFrame:
         """One row a panel: `row`, `panel`, the `case`, its `pairs`, `poisons` and `poisons in D_susp`; `AUROC in D_susp` and `AUROC over D` of
@@ -70,7 +65,7 @@ class Figure:
         return frame.astype({"poisons": "Int64", "poisons in D_susp": "Int64"})
 
     def _values(self, store: Store, case: CaseSettings, where: Compute, stage: str) -> dict:
-        names = keys(case, where, stages_of(), REFERENCE)
+        names = keys(case, where, EVERY, REFERENCE)
 
         def column(owner: str, entry: str, of: str):
             return store.open(names[owner])[entry][of].to_numpy()

@@ -3,11 +3,11 @@
 from functools import partial
 
 from ubt.cases import CaseSettings
+from ubt.tables.defending import CLEAN, NO_DEFENCE
 from ubt.tables.table import Row, Table
 
 STRATEGIES = {"GA": "none", "image mask + GA": "image", "image mask + text mask + GA": "image and text", "UBT (text mask + GA)": "text"}
 """The paper's name to the setting `masked`. GA: gradient ascent on whole pairs, Algorithm 1, line 5."""
-NO_DEFENCE, CLEAN = "no defence", "clean reference (natural ASR)"
 REPORTED = {
     "badnet": {
         NO_DEFENCE: (62.61, 80.92), "GA": (61.29, 0.01), "image mask + GA": (61.20, 0.15), "image mask + text mask + GA": (61.02, 0.02),
@@ -30,8 +30,8 @@ def case(attack: str, strategy: str, seed: int) -> CaseSettings:
 def _rows(attack: str):
     for name in (CLEAN, NO_DEFENCE, *STRATEGIES):
         reported = dict(zip(("ca", "asr"), REPORTED[attack].get(name, ()), strict=False))
-        whole = {CLEAN: "clean", NO_DEFENCE: "poisoned"}.get(name)
-        models = {PUBLISHED: whole or "published", OURS: whole or "purified"}
+        whole = {CLEAN: "evaluate_clean", NO_DEFENCE: "evaluate_poisoned"}.get(name)
+        models = {PUBLISHED: whole or "evaluate_published", OURS: whole or "evaluate_purified"}
         yield Row((attack, name), reported, partial(case, attack, STRATEGIES.get(name, "text")), models)
 
 

@@ -6,8 +6,7 @@ from typing import Any
 import streamlit as st
 
 from ubt import jobs, views
-from ubt.cases import CaseSettings
-from ubt.pipeline import create, standing
+from ubt.pipeline import Work, create, standing
 from ubt.ui.case import View, compute, store
 from ubt.ui.guard import guard, plain
 
@@ -137,13 +136,13 @@ def build(view: View, kind: str, options: dict[str, Any], said: str, button: str
     return False
 
 
-def each(title: str, cases: Sequence[CaseSettings], what: str, until: str | None = None) -> None:
-    """How far cases, or the stages that lead to `until`, are that one job runs one after another, under the lock `title`; the buttons that
-    start and cancel it."""
-    names = [case.name(compute()) for case in cases]
+def each(title: str, work: Sequence[Work], what: str) -> None:
+    """How far cases, each up to a stage, are that one job runs one after another, under the lock `title`; the buttons that start and
+    cancel it."""
+    names = [case.name(compute()) for case, _ in work]
 
     def now() -> tuple[bool, list[str]]:
-        return store().held(title), [standing(store(), case, compute(), until=until)[0] for case in cases]
+        return store().held(title), [standing(store(), case, compute(), until=until)[0] for case, until in work]
 
     held, states = now()
     done, failed = states.count("done"), states.count("failed")
@@ -153,11 +152,13 @@ def each(title: str, cases: Sequence[CaseSettings], what: str, until: str | None
             return
         st.caption(f"{said}.")
         if failed:
-            name = names[states.index("failed")]
-            st.error(f"{plain(name)}: {plain(store().record(name).get('error', ''))}", title="The first that failed")
+            name = names[at := states.index("failed")]
+            record = store().record(name)
+            why = record.get("errors", {}).get(work[at][1], record).get("error", "")
+            st.error(f"{plain(name)}: {plain(why)}", title="The first that failed")
         if st.button(f"Compute the missing {len(names) - done}", key=f"each-{title}", icon=":material/play_arrow:"):
-            missing = [create(store(), case, compute()) for case, state in zip(cases, states, strict=True) if state != "done"]
-            if not jobs.start_each(store(), title, missing, until):
+            missing = [(create(store(), case, compute()), until) for (case, until), state in zip(work, states, strict=True) if state != "done"]
+            if not jobs.start_each(store(), title, missing):
                 st.toast("They are being run already; this page now follows that run.")
             st.rerun(scope="app")
         return
@@ -166,7 +167,7 @@ def each(title: str, cases: Sequence[CaseSettings], what: str, until: str | None
     def follow() -> None:
         if now() != (held, states):
             st.rerun(scope="app")
-        under = next((name for name, state in zip(names, states, strict=True) if state == "running"), None)
+        under, until = next(((name, u) for name, (_, u), state in zip(names, work, states, strict=True) if state == "running"), (None, None))
         share = jobs.status(store(), under, until).share if under else 0.0
         st.progress(min(1.0, (done + share) / len(names)), text=f"{said}" + (f"; {plain(under)} under way" if under else ""))
         if st.button("Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()):

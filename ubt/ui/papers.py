@@ -32,7 +32,7 @@ def _figure(names: Sequence[str]) -> None:
     st.caption(f"{plain(figure.source)} The same as python -m ubt figure {name}.")
     frame = figure.measured(store(), compute(), seed)
     st.plotly_chart(panels(frame, figure.columns), key=f"paper-chart-{name}", config={"displayModeBar": False}, alt=figure.title)
-    each(f"figure-{name}-{seed}", figure.cases(seed), "cases of this figure", figure.until)
+    each(f"figure-{name}-{seed}", figure.work(seed), "cases of this figure")
     with st.expander("The figure in numbers"):
         html.table(*figure.lines(frame))
         st.download_button("Save as CSV", figure.csv(frame), f"figure-{name}.csv", "text/csv", icon=":material/download:", key="paper-csv", on_click="ignore")

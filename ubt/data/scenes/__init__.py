@@ -25,8 +25,13 @@ from ubt.data.scenes.backgrounds import BACKGROUNDS, draw_background
 from ubt.data.scenes.captions import TEMPLATES, Words, caption, from_template
 from ubt.data.scenes.shapes import COLOURS, Pen
 
-ROLES: dict[str, range] = {role: range(i * 10**9, (i + 1) * 10**9) for i, role in enumerate(("reference", "pairs", "validation", "test", "retrieval"))}
-"""Disjoint index ranges: reference training, D ("pairs"), validation, zero-shot test, retrieval test."""
+ROLES: dict[str, range] = {
+    role: range(i * 10**9, (i + 1) * 10**9) for i, role in enumerate(("reference", "pairs", "validation", "test", "retrieval", "clean", "labelled"))
+}
+"""Disjoint index ranges: reference training, D ("pairs"), validation, zero-shot test, retrieval test, a defender's own clean pairs and labelled
+images."""
+BY_CLASS = ("validation", "test", "labelled")
+"""Roles whose scenes have one main object, whose class is index mod the number of classes."""
 
 
 SIZE = 48
@@ -110,14 +115,14 @@ def _rng(seed: int, index: int, stream: int = 0) -> np.random.Generator:
 
 
 def scene(seed: int, index: int) -> Scene:
-    """The scene at (seed, index). In the validation and test ranges it has one main object, whose class is index mod the number of classes.
+    """The scene at (seed, index). In the ranges of `BY_CLASS` it has one main object, whose class is index mod the number of classes.
 
     >>> scene(0, 5) == scene(0, 5), len(scene(0, ROLES["test"][0]).things)
     (True, 1)
     """
     r = _rng(seed, index)
     u = r.random(48)
-    if index in ROLES["test"] or index in ROLES["validation"]:
+    if any(index in ROLES[role] for role in BY_CLASS):
         names = [CLASSES[index % len(CLASSES)]]
     else:
         first = int(u[0] * len(CLASSES))

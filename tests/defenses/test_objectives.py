@@ -1,0 +1,109 @@
+"""The defences' objectives against references written out, and what each may see."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ubt.config import Run
+from ubt.data import augment
+from ubt.defenses import DEFENSES, EVERY, abl
+from ubt.defenses.abl import pair_losses
+from ubt.defenses.poisoncam import activation, clusters, masked, windows
+from ubt.pipeline import upto
+
+
+def unit(*shape: int) -> np.ndarray:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def test_a_pairs_loss_is_its_share_of_info_nce():
+    image, text = unit(2, 50, 8)
+    logits = torch.from_numpy(10 * image @ text.T)
+    own = torch.arange(50)
+    expected = (F.cross_entropy(logits, own, reduction="none") + F.cross_entropy(logits.T, own, reduction="none")) / 2
+    np.testing.assert_allclose(pair_losses(image, text, 10.0, 50, 3, seed=1), expected, rtol=1e-5)
+
+
+def test_no_defence_but_the_oracle_sees_the_truth_and_none_the_test_set():
+    known = {s.name: s for s in EVERY}
+    for name, defense in DEFENSES.items():
+        read = {source for s in upto(defense.model) if s.role == "defender" for source in s.inputs.values()}
+        assert not any(source.startswith(("test.", "evaluate", "judge")) for source in read)
+        trained = known[defense.model]
+        truth = "attack.truth" in trained.inputs.values()
+        assert truth == (name == "retrain")
+        assert not any(source == "attack.truth" for source in read)
+
+
+def test_captions_are_edited_by_words_and_alike_for_one_seed():
+    texts = ["a photo of a red car next to a tree", "car", "an owl"]
+    edited = augment.captions(texts, [1, 2])
+    assert edited == augment.captions(texts, [1, 2])
+    assert edited != texts
+    assert edited[1] == "car"
+    assert set(" ".join(edited).split()) <= set(" ".join(texts).split())
+    assert len({tuple(augment.captions(texts, [s])) for s in range(20)}) > 5
+
+
+def test_images_are_augmented_each_on_its_own_and_alike_for_one_seed():
+    one = np.random.default_rng(0).integers(0, 256, (1, 24, 24, 3), np.uint8)
+    batch = np.repeat(one, 16, axis=0)
+    found = augment.images(batch, [0, 1])
+    assert found.dtype == torch.uint8
+    assert found.shape == batch.shape
+    assert torch.equal(found, augment.images(batch, [0, 1]))
+    assert len({f.numpy().tobytes() for f in found}) > 8
+    state = torch.random.get_rng_state()
+    augment.images(batch, [5])
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("strategy", ["full coverage", "interval", "random"])
+def test_windows_lie_inside_and_full_coverage_covers(strategy):
+    corners = windows(48, 40, 12, strategy, 1)
+    seen = np.zeros((48, 40), bool)
+    for y, x in corners:
+        assert 0 <= y <= 36
+        assert 0 <= x <= 28
+        seen[y : y + 12, x : x + 12] = True
+    assert seen.all() or strategy != "full coverage"
+    assert len(windows(48, 40, 12, "random", 1)) == len(windows(48, 40, 12, "interval", 1)) < len(windows(48, 40, 12, "full coverage", 1))
+
+
+def test_masking_the_trigger_changes_the_cluster():
+    """An encoder that sees nothing but whether a red square is there."""
+
+    def embed(images: np.ndarray) -> np.ndarray:
+        red = ((images[..., 0] > 200) & (images[..., 1] < 50)).sum((1, 2))
+        return np.stack([red == 16, red != 16], axis=1).astype(np.float32)
+
+    image = np.full((16, 16, 3), 60, np.uint8)
+    image[4:8, 8:12] = 255, 0, 0
+    corners = windows(16, 16, 4, "full coverage", 0)
+    changes, drop = activation(embed(image[None])[0], embed(masked(image, corners, 4)), np.eye(2, dtype=np.float32))
+    hit = [abs(y - 4) < 4 and abs(x - 8) < 4 for y, x in corners]
+    assert changes.tolist() == hit
+    assert (drop > 0).tolist() == hit
+
+
+def test_clusters_are_those_of_the_data():
+    centres = unit(3, 8)
+    points = centres[np.arange(90) % 3] + 0.05 * unit(90, 8)
+    found = clusters(points / np.linalg.norm(points, axis=1, keepdims=True), 3, seed=1)
+    assert sorted((found @ centres.T).argmax(1)) == [0, 1, 2]
+    assert (found @ centres.T).max(1).min() > 0.98
+
+
+def test_abl_isolates_the_pairs_of_lowest_loss():
+    image, text = unit(2, 100, 8)
+    text[:5] = image[:5]
+    model = torch.nn.Module()
+    model.logit_scale = torch.nn.Parameter(torch.tensor(2.0))
+    pairs = pd.DataFrame({"id": [f"p{i}" for i in range(100)]})
+    found = abl.isolate(model, image, text, pairs, abl.IsolateSettings(fraction=0.05, batch=50), Run())
+    assert sorted(found["isolated"]["row"]) == [0, 1, 2, 3, 4]
+    assert found["losses"]["isolated"].sum() == 5
+    assert not found["flagged"]["poisoned"].any()

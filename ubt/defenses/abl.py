@@ -1,0 +1,141 @@
+"""Anti-Backdoor Learning (Li et al., NeurIPS 2021) as UBT's paper brings it to CLIP: isolate the pairs of lowest loss early in the
+poisoned training, then ascend on them and descend on the rest. Also with UBT's text mask, as the paper compares it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import FitSettings, Run, derive_seed, setting
+from ubt.stages import D, Stage, evaluate_stage, score_stage
+
+
+@dataclass(frozen=True)
+class IsolateSettings(FitSettings):
+    """The early model, trained as M_bd is, and what it isolates."""
+
+    steps: int = setting(78, "optimiser steps after which the loss is looked at: one pass over D", low=1)
+    lr: float = setting(5e-4, "peak learning rate", low=0)
+    fraction: float = setting(0.01, "share of D of lowest loss that is isolated (paper: 0.01)", low=0, high=1)
+    rounds: int = setting(3, "random batches over which a pair's loss is averaged", low=1)
+
+
+@dataclass(frozen=True)
+class AblSettings(FitSettings):
+    """Paper: batch 64, lr 1e-6, 10 epochs."""
+
+    steps: int = setting(80, "optimiser steps", low=1)
+    batch: int = setting(64, "pairs of what is isolated, and as many others, in a step (paper: 64)", low=2)
+    lr: float = setting(2e-5, "peak learning rate (paper: 1e-6)", low=0)
+    masked: bool = setting(False, "ascend on captions masked by the text mask as well (ABL + text mask)")
+
+
+def early(model, images: np.ndarray, tokens: np.ndarray, settings: IsolateSettings, run: Run) -> dict:
+    """The clean reference after the first steps on D. Returns the `model` and its `history`."""
+    from ubt import training
+
+    batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "abl"))
+    history = training.fit(
+        model, training.info_nce, batches, settings.steps, settings, run.compute, vocabulary=np.asarray(tokens), progress=run.progress,
+        checkpoint=training.Checkpoint.under(run.scratch),
+    )  # fmt: skip
+    return {"model": model, "history": pd.DataFrame(history)}
+
+
+def pair_losses(image: np.ndarray, text: np.ndarray, scale: float, batch: int, rounds: int, seed: int) -> np.ndarray:
+    """Each pair's own InfoNCE loss (n,): the mean of image-to-text and text-to-image among the pairs of its batch, averaged over `rounds`
+    shuffles of D. Features normalised, (n, d)."""
+    n, random = len(image), np.random.default_rng(seed)
+    total = np.zeros(n)
+    for _ in range(rounds):
+        for rows in np.array_split(random.permutation(n), max(1, round(n / batch))):
+            logits = scale * image[rows] @ text[rows].T
+            own = np.diag(logits)
+            total[rows] += (np.logaddexp.reduce(logits, axis=1) + np.logaddexp.reduce(logits, axis=0)) / 2 - own
+    return total / rounds
+
+
+def isolate(model, image_features: np.ndarray, text_features: np.ndarray, pairs: pd.DataFrame, settings: IsolateSettings, run: Run) -> dict:
+    """The pairs that the early model, under which D has these features, fits best.
+
+    Returns:
+        `losses`: id, loss and whether it is `isolated`; `isolated`: id and row of those, lowest loss first.
+    """
+    seed, image, text = derive_seed(run.seed, "isolate"), np.asarray(image_features), np.asarray(text_features)
+    loss = pair_losses(image, text, model.logit_scale.exp().item(), settings.batch, settings.rounds, seed)
+    rows = np.argsort(loss, kind="stable")[: max(2, round(settings.fraction * len(loss)))]
+    chosen = np.isin(np.arange(len(loss)), rows)
+    return {
+        "losses": pd.DataFrame({"id": pairs["id"], "loss": loss, "isolated": chosen}),
+        "isolated": pd.DataFrame({"id": pairs["id"].to_numpy()[rows], "row": rows}),
+        "flagged": pd.DataFrame({"id": pairs["id"], "poisoned": False}),
+    }  # fmt: skip
+
+
+def abl(
+    model, images: np.ndarray, tokens: np.ndarray, losses: pd.DataFrame, isolated: pd.DataFrame, masked_tokens: np.ndarray, settings: AblSettings, run: Run
+) -> dict:
+    """Ascend InfoNCE on the isolated pairs, descend it on all others, a batch of each in every step, from M_bd.
+
+    Returns:
+        the purified `model` and its `history`: loss, and InfoNCE of the `isolated` and of the `others`.
+    """
+    from ubt import training
+
+    seed, rows = training.batch_seed(run.seed, "abl"), isolated["row"].to_numpy()
+    own_images, own_tokens = np.asarray(images[rows]), np.asarray(tokens[rows])
+    if settings.masked:
+        own_images, own_tokens = np.concatenate([own_images, own_images]), np.concatenate([own_tokens, masked_tokens])
+    ascent = training.PairBatches(own_images, own_tokens, settings.batch, seed)
+    descent = training.PairBatches(images, tokens, settings.batch, seed + 1, np.flatnonzero(~losses["isolated"]))
+
+    def batches(step: int):
+        return ascent(step) | {f"other_{k}": v for k, v in descent(step).items()}
+
+    def objective(model, batch):
+        scale = model.logit_scale.exp()
+        up = training.contrastive_loss(*training.clip_features(model, batch["images"], batch["tokens"]), scale)
+        down = training.contrastive_loss(*training.clip_features(model, batch["other_images"], batch["other_tokens"]), scale)
+        return down - up, {"isolated": up, "others": down}
+
+    history = training.fit(
+        model, objective, batches, settings.steps, settings, run.compute, vocabulary=np.concatenate([np.unique(tokens), np.unique(own_tokens)]),
+        frozen=("logit_scale",), progress=run.progress, checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
+    )  # fmt: skip
+    return {"model": model, "history": pd.DataFrame(history)}
+
+
+@dataclass(frozen=True)
+class AblMaskedSettings(AblSettings):
+    """ABL + text mask: the same, on masked captions as well."""
+
+    masked: bool = setting(True, "ascend on captions masked by the text mask as well")
+
+
+_ISOLATED = {**D, "losses": "abl_isolate.losses", "isolated": "abl_isolate.isolated", "masked_tokens": "abl_mask.tokens"}
+_ISOLATING: tuple[Stage, ...] = (
+    Stage(
+        "abl_early", "the reference after the first steps on D (ABL)", "ubt.defenses.abl:early", {"model": "reference.model", **D}, ("isolate",),
+    ),
+    score_stage("score_abl", "abl_early.model", "ABL's early model"),
+    Stage(
+        "abl_isolate", "the pairs of lowest loss early in training (ABL)", "ubt.defenses.abl:isolate",
+        {"model": "abl_early.model", "image_features": "score_abl.image_features", "text_features": "score_abl.text_features", "pairs": "data.pairs"},
+        ("isolate",),
+    ),
+    Stage(
+        "abl_mask", "the words of the isolated pairs that M_bd reads the backdoor in", "ubt.stages.mask:mask",
+        {"model": "poison.model", **D, "pairs": "data.pairs", "topk": "abl_isolate.isolated", "retain": "abl_isolate.flagged"}, ("mask",), version=2,
+    ),
+)  # fmt: skip
+
+
+def _ascending(name: str, about: str, whose: str) -> tuple[Stage, ...]:
+    return (
+        Stage(name, about, "ubt.defenses.abl:abl", {"model": "poison.model", **_ISOLATED}, (name,), observed=True),
+        evaluate_stage(f"evaluate_{name}", f"{name}.model", whose),
+    )
+
+
+STAGES = _ISOLATING + _ascending("abl", "ascent on what was isolated, descent on the rest (ABL)", "the model purified by ABL")
+MASKED_STAGES = _ISOLATING + _ascending("abl_masked", "the same, on masked captions as well (ABL + text mask)", "the model purified by ABL + text mask")

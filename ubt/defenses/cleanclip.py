@@ -1,0 +1,78 @@
+"""CleanCLIP (Bansal et al., ICCV 2023): fine-tune M_bd on clean pairs with InfoNCE and self-supervision within each modality."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import FitSettings, Run, setting
+from ubt.stages import Stage, evaluate_stage
+
+
+@dataclass(frozen=True)
+class CleanClipSettings(FitSettings):
+    """Paper: 100K clean pairs (a thirtieth of what was trained on), batch 64, lr 1e-5, 10 epochs, 50 warm-up steps, weight 1."""
+
+    epochs: int = setting(10, "passes over the clean pairs (paper: 10)", low=1)
+    batch: int = setting(64, "pairs in a step (paper: 64)", low=2)
+    lr: float = setting(1e-5, "peak learning rate (paper: 1e-5)", low=0)
+    weight: float = setting(1.0, "weight of self-supervision (paper: 1)", low=0)
+
+
+def terms(image, text, other_image, other_text, scale) -> tuple:
+    """InfoNCE across the modalities, of images with their augmented copies, and of captions with their edited copies; features
+    normalised, (batch, embedding)."""
+    from ubt.training import contrastive_loss
+
+    return contrastive_loss(image, text, scale), contrastive_loss(image, other_image, scale), contrastive_loss(text, other_text, scale)
+
+
+def cleanclip(model, clean_images: np.ndarray, clean_pairs: pd.DataFrame, settings: CleanClipSettings, run: Run) -> dict:
+    """InfoNCE, plus `weight` / 2 times InfoNCE of images with their augmented copies and of captions with their edited copies.
+
+    Returns:
+        the purified `model` and its `history`: loss, and the three terms.
+    """
+    import torch
+
+    from ubt import models, training
+    from ubt.data import augment
+
+    seed, captions = training.batch_seed(run.seed, "cleanclip"), clean_pairs["caption"].to_numpy(object)
+    shuffled = training.Shuffled(np.arange(len(captions)), settings.batch, seed)
+
+    def tokens(texts) -> torch.Tensor:
+        return torch.from_numpy(models.tokenize(list(texts), model.context_length)).long()
+
+    def batches(step: int):
+        rows = shuffled.at(step)
+        images, texts = np.asarray(clean_images[rows]), captions[rows]
+        batch = {"images": torch.from_numpy(images), "tokens": tokens(texts)}
+        if settings.weight:
+            batch |= {"other_images": augment.images(images, [seed, step, 0]), "other_tokens": tokens(augment.captions(texts, [seed, step, 1]))}
+        return batch
+
+    def objective(model, batch):
+        if not settings.weight:
+            return training.info_nce(model, batch)
+        own = training.clip_features(model, batch["images"], batch["tokens"])
+        other = training.clip_features(model, batch["other_images"], batch["other_tokens"])
+        across, images, texts = terms(*own, *other, model.logit_scale.exp())
+        return across + settings.weight * (images + texts) / 2, {"across": across, "images": images, "texts": texts}
+
+    history = training.fit(
+        model, objective, batches, settings.epochs * shuffled.steps_per_epoch, settings, run.compute, vocabulary=augment.vocabulary(captions),
+        progress=run.progress,
+        checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
+    )  # fmt: skip
+    return {"model": model, "history": pd.DataFrame(history)}
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("clean", "clean pairs of the defender's own, none of them in D", "ubt.stages.data:clean", {}, ("clean",)),
+    Stage(
+        "cleanclip", "fine-tuned on clean pairs with self-supervision (CleanCLIP)", "ubt.defenses.cleanclip:cleanclip",
+        {"model": "poison.model", "clean_images": "clean.images", "clean_pairs": "clean.pairs"}, ("cleanclip",), observed=True,
+    ),
+    evaluate_stage("evaluate_cleanclip", "cleanclip.model", "the model purified by CleanCLIP"),
+)  # fmt: skip

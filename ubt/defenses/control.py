@@ -1,0 +1,56 @@
+"""Two models to hold defences against: the control, trained as long as UBT but without unlearning anything, and the oracle, which is
+told the poisons and trains without them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import FitSettings, Run, setting
+from ubt.stages import D, Stage, evaluate_stage
+
+
+@dataclass(frozen=True)
+class ControlSettings(FitSettings):
+    """As `unlearn`, its retention alone."""
+
+    steps: int = setting(80, "optimiser steps; as many as our unlearning has at most", low=1)
+    batch: int = setting(128, "pairs of D_normal in a step", low=2)
+    lr: float = setting(2e-4, "peak learning rate", low=0)
+
+
+def control(model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, settings: ControlSettings, run: Run) -> dict:
+    """InfoNCE on D_normal from M_bd, and nothing unlearned. Returns the `model` and its `history`."""
+    from ubt import training
+
+    rows = np.flatnonzero(~split["suspicious"])
+    batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "control"), rows)
+    history = training.fit(
+        model, training.info_nce, batches, settings.steps, settings, run.compute, vocabulary=np.asarray(tokens), progress=run.progress,
+        checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
+    )  # fmt: skip
+    return {"model": model, "history": pd.DataFrame(history)}
+
+
+def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, settings, run: Run) -> dict:
+    """The oracle: the reference trained on D without its poisons, as M_bd was trained on all of it."""
+    from ubt.stages.poison import poison
+
+    rows = np.flatnonzero(~truth["poisoned"])
+    return poison(model, images[rows], tokens[rows], settings, run)
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "control", "M_bd trained on with InfoNCE on D_normal, nothing unlearned", "ubt.defenses.control:control",
+        {"model": "poison.model", **D, "split": "split.split"}, ("control",), observed=True,
+    ),
+    evaluate_stage("evaluate_control", "control.model", "the control"),
+)  # fmt: skip
+ORACLE_STAGES: tuple[Stage, ...] = (
+    Stage(
+        "retrain", "the oracle: the reference trained on D without its poisons", "ubt.defenses.control:retrain",
+        {"model": "reference.model", **D, "truth": "attack.truth"}, ("poison",), "judge", observed=True,
+    ),
+    evaluate_stage("evaluate_retrain", "retrain.model", "the oracle"),
+)  # fmt: skip

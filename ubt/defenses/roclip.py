@@ -1,0 +1,80 @@
+"""RoCLIP (Yang et al., NeurIPS 2023): train on D as it is, but every other epoch pair each image with its nearest caption in a bank."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import FitSettings, Run, setting
+from ubt.stages import D, Stage, evaluate_stage
+
+
+@dataclass(frozen=True)
+class RoClipSettings(FitSettings):
+    """Training in M_bd's place. UBT's comparison: batch 128, lr 1e-6, 24 epochs; here as M_bd itself is trained."""
+
+    epochs: int = setting(6, "passes over D (UBT's comparison: 24)", low=1)
+    batch: int = setting(128, "pairs in a step", low=2)
+    lr: float = setting(5e-4, "peak learning rate", low=0)
+    bank: float = setting(0.02, "captions in the bank, as a share of D (paper: 0.02)", low=0, high=1)
+    every: int = setting(2, "epochs from one that matches by the bank to the next (paper: 2)", low=1)
+
+
+def nearest(image, bank):
+    """The row of the bank (captions, embedding) that each image (batch, embedding) is most similar to, both normalised."""
+    return (image @ bank.T).argmax(1)
+
+
+def roclip(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, settings: RoClipSettings, run: Run) -> dict:
+    """InfoNCE on D with augmented pairs; in every `every`-th epoch an image's positive is the caption of the bank that the model holds
+    nearest to it. The bank holds the captions that came last (first in, first out), as the model embeds them now.
+
+    Returns:
+        the `model` so trained, from the clean reference, and its `history`: loss and the share of images that were `matched` to another
+        caption than their own.
+    """
+    import torch
+
+    from ubt import models, training
+    from ubt.data import augment
+
+    seed, captions = training.batch_seed(run.seed, "roclip"), pairs["caption"].to_numpy(object)
+    shuffled = training.Shuffled(np.arange(len(tokens)), settings.batch, seed)
+    size = max(1, round(settings.bank * len(tokens)))
+    back = -(-size // shuffled.batch)
+
+    def batches(step: int):
+        rows, epoch = shuffled.at(step), step // shuffled.steps_per_epoch
+        edited = models.tokenize(augment.captions(captions[rows], [seed, step, 1]), model.context_length)
+        batch = {"images": augment.images(np.asarray(images[rows]), [seed, step, 0]), "tokens": torch.from_numpy(edited).long()}
+        if (epoch + 1) % settings.every == 0 and step:
+            before = np.concatenate([shuffled.at(s) for s in range(max(0, step - back), step)])[-size:]
+            shuffled.at(step)
+            batch |= {"bank": torch.from_numpy(np.asarray(tokens[before])).long()}
+        return batch
+
+    def objective(model, batch):
+        scale = model.logit_scale.exp()
+        image, text = training.clip_features(model, batch["images"], batch["tokens"])
+        if "bank" not in batch:
+            return training.contrastive_loss(image, text, scale), {"matched": image.new_zeros(())}
+        with torch.no_grad():
+            found = nearest(image, models.encode_text(model, batch["bank"]).float())
+        text = models.encode_text(model, batch["bank"][found]).float()
+        return training.contrastive_loss(image, text, scale), {"matched": image.new_ones(())}
+
+    history = training.fit(
+        model, objective, batches, settings.epochs * shuffled.steps_per_epoch, settings, run.compute, vocabulary=augment.vocabulary(captions),
+        progress=run.progress,
+        checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
+    )  # fmt: skip
+    return {"model": model, "history": pd.DataFrame(history)}
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "roclip", "the reference trained on D with images matched to captions of a bank (RoCLIP)", "ubt.defenses.roclip:roclip",
+        {"model": "reference.model", **D, "pairs": "data.pairs"}, ("roclip",), observed=True,
+    ),
+    evaluate_stage("evaluate_roclip", "roclip.model", "the model trained by RoCLIP"),
+)  # fmt: skip

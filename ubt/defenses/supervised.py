@@ -1,0 +1,62 @@
+"""Supervised fine-tuning (the CleanCLIP paper's other defence): M_bd's image encoder on labelled clean images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import FitSettings, Run, setting
+from ubt.stages import Stage, evaluate_stage
+
+
+@dataclass(frozen=True)
+class SupervisedSettings(FitSettings):
+    """Paper: 50 images a class of ImageNet, lr 1e-4, 10 epochs, batch 64."""
+
+    epochs: int = setting(10, "passes over the labelled images (paper: 10)", low=1)
+    batch: int = setting(64, "images in a step (paper: 64)", low=2)
+    lr: float = setting(1e-4, "peak learning rate (paper: 1e-4)", low=0)
+
+
+def supervised(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, settings: SupervisedSettings, run: Run) -> dict:
+    """Cross entropy of images against the zero-shot class weights, which stay as M_bd has them: only the image encoder moves.
+
+    Returns:
+        the purified `model` and its `history`.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from ubt import models, training
+    from ubt.evaluation.zeroshot import class_weights
+
+    model = model.to(run.compute.device)
+    weights = torch.from_numpy(class_weights(model, prompts)).to(run.compute.device)
+    labels = np.asarray(labels)
+    shuffled = training.Shuffled(np.arange(len(labels)), settings.batch, training.batch_seed(run.seed, "supervised"))
+
+    def batches(step: int):
+        rows = shuffled.at(step)
+        return {"images": torch.from_numpy(np.asarray(images[rows])), "labels": torch.from_numpy(labels[rows]).long()}
+
+    def objective(model, batch):
+        image = models.encode_image(model, models.preprocess(batch["images"], batch["images"].device)).float()
+        logits = model.logit_scale.exp() * image @ weights.T
+        return F.cross_entropy(logits, batch["labels"]), {"accuracy": (logits.argmax(1) == batch["labels"]).float().mean()}
+
+    frozen = tuple(name for name, _ in model.named_parameters() if not name.startswith("visual."))
+    history = training.fit(
+        model, objective, batches, settings.epochs * shuffled.steps_per_epoch, settings, run.compute, frozen=frozen, progress=run.progress,
+        checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
+    )  # fmt: skip
+    return {"model": model, "history": pd.DataFrame(history)}
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("labelled", "labelled clean images of the defender's own", "ubt.stages.data:labelled_clean", {}, ("clean",)),
+    Stage(
+        "supervised", "image encoder fine-tuned on labelled clean images", "ubt.defenses.supervised:supervised",
+        {"model": "poison.model", "images": "labelled.images", "labels": "labelled.labels", "prompts": "labelled.prompts"}, ("supervised",), observed=True,
+    ),
+    evaluate_stage("evaluate_supervised", "supervised.model", "the model purified by supervised fine-tuning"),
+)  # fmt: skip

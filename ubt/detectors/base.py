@@ -1,0 +1,29 @@
+"""What detectors share: their settings, and the form of their answer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import Settings, UbtError, setting
+
+
+@dataclass(frozen=True)
+class DetectSettings(Settings):
+    """Detectors that score pairs without training."""
+
+    k: int = setting(16, "neighbours that density and caption detectors look at (paper: 16)", low=2)
+    gallery: int = setting(1024, "pairs of D among which density detectors seek neighbours: D in random parts of about so many", low=8)
+    trees: int = setting(100, "trees of the isolation forest", low=1)
+
+
+def scored(ids: pd.Series, score: np.ndarray) -> dict:
+    """A detector's answer: `scores`, a frame of id and score, higher = more suspicious, in the order of D.
+
+    Raises:
+        UbtError: not one finite score a pair.
+    """
+    score = np.asarray(score, np.float64)
+    if score.shape != (len(ids),) or not np.isfinite(score).all():
+        raise UbtError(f"detector: expected a finite score for each of {len(ids)} pairs, got {score.shape} with {int((~np.isfinite(score)).sum())} not finite")
+    return {"scores": pd.DataFrame({"id": ids, "score": score})}

@@ -1,0 +1,11 @@
+"""Suspicion by the loss early in training: poisons are learned first (ABL)."""
+
+import pandas as pd
+
+from ubt.config import Run
+from ubt.detectors.base import scored
+
+
+def early_loss(losses: pd.DataFrame, run: Run) -> dict:
+    """The lower a pair's own InfoNCE loss under the early model, the more suspicious."""
+    return scored(losses["id"], -losses["loss"].to_numpy())

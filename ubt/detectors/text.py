@@ -1,0 +1,15 @@
+"""Suspicion by the caption alone, the control: where it finds the poisons, captions are a shortcut of the world and not of the attack."""
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import Run
+from ubt.detectors.base import DetectSettings, scored
+from ubt.neighbors import exact
+
+
+def captions(text_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSettings, run: Run) -> dict:
+    """Mean cosine similarity of a caption with its k nearest other captions under the clean reference: captions of one attack are alike."""
+    k = min(settings.k, len(text_features) - 1)
+    similarity, _ = exact((text_features,), text_features, k + 1, run.compute.device, lambda done, total, figures: run.progress(done, total, figures))
+    return scored(pairs["id"], similarity[:, 1:].mean(axis=1))

@@ -1,0 +1,86 @@
+"""Tables I, II, III, V and VIII of the UBT paper: defences side by side. Reported on CC3M (500K pairs, CLIP ViT-B/32), zero-shot on ImageNet."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from ubt.cases import CaseSettings
+from ubt.defenses import DEFENSES
+from ubt.tables.table import KL, MEASURES, SECONDS, Row, Table
+
+ATTACKS = ("badnet", "blended", "sig", "ssba", "trojvqa")
+"""The five attacks of Table I."""
+NO_DEFENCE, CLEAN = "no defence", "clean reference (natural ASR)"
+_POISONED = dict(zip(ATTACKS, ((62.61, 80.92), (62.58, 97.99), (62.77, 90.90), (62.77, 66.22), (62.45, 96.19)), strict=True))
+_UBT = dict(zip(ATTACKS, ((61.51, 0.00), (60.60, 0.08), (62.70, 0.27), (62.20, 4.33), (62.13, 0.00)), strict=True))
+_II = {
+    "abl": {"badnet": (51.55, 89.63), "blended": (50.67, 99.95)}, "abl_masked": {"badnet": (51.57, 89.56), "blended": (50.69, 99.94)},
+    "ubt": _UBT, NO_DEFENCE: _POISONED,
+}  # fmt: skip
+_III = {
+    NO_DEFENCE: {"badnet": (62.61, 80.92, 0.035), "blended": (62.58, 97.99, 0.034), "sig": (62.77, 90.90, 0.035), "ssba": (62.77, 66.22, 0.036)},
+    "cleanclip": {"badnet": (58.95, 14.6, 0.263), "blended": (59.43, 2.24, 0.150), "sig": (59.44, 48.48, 0.787), "ssba": (58.90, 15.53, 0.199)},
+    "roclip": {"badnet": (61.04, 63.41, 0.145), "blended": (60.36, 31.09, 0.142), "sig": (60.82, 80.20, 0.143), "ssba": (60.61, 40.05, 0.143)},
+    "ubt": {"badnet": (61.51, 0.00, 0.074), "blended": (60.60, 0.08, 0.072), "sig": (62.70, 0.27, 0.039), "ssba": (62.20, 4.33, 0.044)},
+}  # fmt: skip
+_V = {NO_DEFENCE: 62.69, "cleanclip": 59.38, "ubt": 62.69}
+_VIII = {NO_DEFENCE: (2826, None, 2826), "cleanclip": (2826, 11400, 14226), "roclip": (53946, None, 53946), "ubt": (2826, 7402, 10228)}
+_SOURCE = "Percent. Reported: 500K pairs of CC3M. Measured: the embedded default, mean ± standard deviation over seeds."
+_MEASURED = ("measured",)
+
+
+def case(seed: int, attack: str = "badnet", **changes: float) -> CaseSettings:
+    """The embedded default of an attack, with some settings changed, dots written as double underscores."""
+    return CaseSettings.preset("demo", attack).with_values({"seed": seed} | {name.replace("__", "."): value for name, value in changes.items()})
+
+
+def _judged(name: str) -> str:
+    return {NO_DEFENCE: "evaluate_poisoned", CLEAN: "evaluate_clean"}.get(name) or DEFENSES[name].judged
+
+
+def _title(name: str) -> str:
+    return DEFENSES[name].title if name in DEFENSES else name
+
+
+def _rows(attacks: Iterable[str], methods: Iterable[str], reported: dict[str, dict[str, tuple]]) -> Iterator[Row]:
+    for attack in attacks:
+        for name in methods:
+            figures = reported.get("ubt" if name == "ubt_published" else name, {}).get(attack, ())
+            yield Row((attack, _title(name)), dict(zip(("ca", "asr", "kl"), figures, strict=False)), partial(case, attack=attack), {"measured": _judged(name)})
+
+
+_UBTS = ("ubt_published", "ubt")
+_ALL = (CLEAN, NO_DEFENCE, *(n for n in DEFENSES if n not in _UBTS), *_UBTS)
+TABLES = {
+    "1": Table(
+        "Table I: UBT against five attacks", _SOURCE, ("attack", "method"), _MEASURED,
+        tuple(_rows(ATTACKS, (CLEAN, NO_DEFENCE, *_UBTS), {NO_DEFENCE: _POISONED, "ubt": _UBT})),
+    ),
+    "2": Table(
+        "Table II: UBT and ABL", _SOURCE, ("attack", "method"), _MEASURED,
+        tuple(_rows(ATTACKS[:2], (CLEAN, NO_DEFENCE, "abl", "abl_masked", *_UBTS), _II)),
+    ),
+    "3": Table(
+        "Table III: UBT beside every other defence",
+        _SOURCE + " KL: divergence, in nats, of the class probabilities of the model trained without the poisons (the oracle) from the model's.",
+        ("attack", "method"), _MEASURED, tuple(_rows(ATTACKS, _ALL, _III)), MEASURES | KL,
+    ),
+    "5": Table(
+        "Table V: what defences do to a model that is not poisoned", _SOURCE, ("method",), _MEASURED,
+        tuple(
+            Row((_title(name),), {"ca": _V["ubt" if name == "ubt_published" else name]} if name in (*_V, *_UBTS) else {},
+                partial(case, attack__rate=0.0), {"measured": _judged(name)})
+            for name in _ALL if name != "retrain"
+        ),
+        {"ca": "CA", "target_recall": "target recall"},
+    ),
+    "8": Table(
+        "Table VIII: seconds of training and of defence", _SOURCE.replace("Percent. ", "Seconds. "), ("method",), _MEASURED,
+        tuple(
+            Row((_title(name),), {k: v for k, v in zip(SECONDS, _VIII["ubt" if name == "ubt_published" else name], strict=True) if v is not None}
+                if name in (*_VIII, *_UBTS) else {}, case, {"measured": _judged(name)})
+            for name in _ALL if name not in (CLEAN, "retrain")
+        ),
+        SECONDS,
+    ),
+}  # fmt: skip
+"""By the paper's number, in Arabic numerals."""
