@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tiny import CPU, fingerprints, tiny
 
-from ubt import pipeline
+from ubt import jobs, pipeline
 from ubt.attacks import ATTACKS
 from ubt.cases import Store
 from ubt.config import REFERENCE, BadInput, Cancelled, UbtError
@@ -88,6 +88,29 @@ def test_a_stage_is_done_when_its_results_are_there_whatever_the_record_says(tin
     assert standing(store, tiny(), CPU, until="score_overfit")[0] == "failed"
     store.save_case(tiny_case.name, tiny_store.record(tiny_case.name) | {"state": "done"})
     assert standing(store, tiny(), CPU, until="score_overfit")[0] == "partial"
+
+
+def test_what_is_run_beyond_a_finished_case_leaves_it_finished(full, monkeypatch):
+    name, before = tiny().name(CPU), full.record(tiny().name(CPU))
+    Pipeline(full, CPU).run(tiny(), upto("detect_k_distance"))
+    record = full.record(name)
+    assert (record["state"], record["metrics"]) == ("done", before["metrics"])
+    assert set(record["artefacts"]) == {*before["artefacts"], "detect_k_distance"}
+    full.prune()
+    assert standing(full, tiny(), CPU, until="detect_k_distance")[0] == "done"
+
+    def fails(*given, **named):
+        raise UbtError("no room for neighbours")
+
+    with monkeypatch.context() as m:
+        m.setattr("ubt.detectors.density.slof", fails)
+        assert run_each(full, [(tiny(), CPU, "detect_slof"), (tiny(), CPU, "detect_forest")]) == {f"{name}, detect_slof": "no room for neighbours"}
+    assert standing(full, tiny(), CPU)[0] == jobs.status(full, name).state == "done"
+    assert [standing(full, tiny(), CPU, until=f"detect_{d}")[0] for d in ("slof", "forest", "k_distance", "dao")] == ["failed", "done", "done", "partial"]
+    assert jobs.status(full, name).share == 1
+    Pipeline(full, CPU).run(tiny(), upto("detect_slof"))
+    assert full.record(name)["errors"] == {}
+    assert {"detect_k_distance", "detect_forest", "detect_slof"} <= set(full.record(name)["artefacts"])
 
 
 def test_another_k_retrains_nothing_and_going_back_is_free(tiny_store, tiny_case):

@@ -20,9 +20,9 @@ class LocateSettings(Settings):
     clusters: int = setting(100, "clusters of M_bd's image embeddings (paper: 1000 for 127K images)", low=2)
     side: float = setting(0.25, "side of a mask, as a share of the image's (paper: 60 of 224 px)", low=0.02, high=1)
     strategy: str = setting("full coverage", "which windows are masked: all, half a side apart; every second; or as many at random", choices=STRATEGIES)
-    images: int = setting(1000, "images of D, drawn at random, in which triggers are sought", low=2)
+    images: int = setting(600, "images of D, drawn at random, in which triggers are sought", low=2)
     pasted: int = setting(40, "images of D on which a candidate is pasted to see whether it takes them to its cluster", low=1)
-    top: int = setting(20, "candidates of most flips that are taken for triggers (paper: 20)", low=1)
+    top: int = setting(10, "candidates of most flips that are taken for triggers (paper: 20)", low=1)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,10 @@ class ClassifySettings(FitSettings):
     steps: int = setting(300, "optimiser steps", low=1)
     batch: int = setting(128, "images in a step, half of them with a trigger pasted", low=2)
     lr: float = setting(2e-3, "peak learning rate", low=0)
-    threshold: float = setting(0.5, "probability from which an image is left out of training", low=0, high=1)
+    threshold: float = setting(
+        0.5, "probability from which an image is left out of training; lower if the images the triggers were found in ask for it", low=0, high=1
+    )
+    most: float = setting(0.1, "share of D that is left out at most", low=0, high=1)
 
 
 def windows(height: int, width: int, side: int, strategy: str, seed: int) -> np.ndarray:
@@ -139,7 +142,7 @@ def _classifier():
         return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.GroupNorm(8, b), nn.ReLU(), nn.Conv2d(b, b, 3, padding=1), nn.GroupNorm(8, b), nn.ReLU())
 
     return nn.Sequential(
-        block(3, 32), nn.MaxPool2d(2), block(32, 64), nn.MaxPool2d(2), block(64, 128), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(128, 1)
+        block(3, 16), nn.MaxPool2d(2), block(16, 32), nn.MaxPool2d(2), block(32, 64), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, 1)
     )  # fmt: skip
 
 
@@ -155,6 +158,9 @@ def _pasted(images: np.ndarray, patches: np.ndarray, random: np.random.Generator
 
 def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, patches: np.ndarray, settings: dict, run: Run) -> dict:
     """Train a classifier to tell images with a found trigger pasted from images with a piece of another image pasted, and read D with it.
+
+    D's own poisons are among the images that count as clean in training, so that the classifier is shy of them: the threshold is
+    lowered until nine in ten of the images in which the triggers were found are left out.
 
     Returns:
         `scores`: id and score, the probability of being poisoned; `kept`: rows of D that stay in training; `history`.
@@ -191,9 +197,11 @@ def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, 
         model, objective, batches, settings.steps, settings, run.compute, progress=run.progress, checkpoint=training.Checkpoint.under(run.scratch)
     )  # fmt: skip
     with torch.inference_mode():
-        parts = [read(model, torch.from_numpy(np.asarray(images[i : i + 512])).to(run.compute.device)).sigmoid().cpu() for i in range(0, len(images), 512)]
-    probability = torch.cat(parts).double().numpy()
-    kept = np.flatnonzero(probability < settings.threshold)
+        parts = [read(model, torch.from_numpy(np.array(images[i : i + 512])).to(run.compute.device)).cpu() for i in range(0, len(images), 512)]
+    probability = torch.cat(parts).double().sigmoid().numpy()
+    cut = min(settings.threshold, np.quantile(probability[candidates["row"][found]], 0.1))
+    out = np.argsort(-probability, kind="stable")[: min((probability >= cut).sum(), round(settings.most * len(images)))]
+    kept = np.setdiff1d(np.arange(len(images)), out)
     return {"scores": pd.DataFrame({"id": pairs["id"], "score": probability}), "kept": kept, "history": pd.DataFrame(history)}
 
 
