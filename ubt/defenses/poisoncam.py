@@ -159,8 +159,8 @@ def _pasted(images: np.ndarray, patches: np.ndarray, random: np.random.Generator
 def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, patches: np.ndarray, settings: dict, run: Run) -> dict:
     """Train a classifier to tell images with a found trigger pasted from images with a piece of another image pasted, and read D with it.
 
-    D's own poisons are among the images that count as clean in training, so that the classifier is shy of them: the threshold is
-    lowered until nine in ten of the images in which the triggers were found are left out.
+    D's own poisons are among the images that count as clean in training, so that the classifier is shy of them. The threshold is
+    therefore at most half way, in logits, from D's median to what nine in ten of the images have in which the triggers were found.
 
     Returns:
         `scores`: id and score, the probability of being poisoned; `kept`: rows of D that stay in training; `history`.
@@ -198,8 +198,10 @@ def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, 
     )  # fmt: skip
     with torch.inference_mode():
         parts = [read(model, torch.from_numpy(np.array(images[i : i + 512])).to(run.compute.device)).cpu() for i in range(0, len(images), 512)]
-    probability = torch.cat(parts).double().sigmoid().numpy()
-    cut = min(settings.threshold, np.quantile(probability[candidates["row"][found]], 0.1))
+    logits = torch.cat(parts).double()
+    probability = logits.sigmoid().numpy()
+    between = (np.quantile(logits[candidates["row"].to_numpy()[found]], 0.1) + np.median(logits)) / 2
+    cut = min(settings.threshold, 1 / (1 + np.exp(-between)))
     out = np.argsort(-probability, kind="stable")[: min((probability >= cut).sum(), round(settings.most * len(images)))]
     kept = np.setdiff1d(np.arange(len(images)), out)
     return {"scores": pd.DataFrame({"id": pairs["id"], "score": probability}), "kept": kept, "history": pd.DataFrame(history)}
@@ -221,7 +223,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "poisoncam_classify", "which images hold one of the patches found (PoisonCAM)", "ubt.defenses.poisoncam:classify",
         {"images": "data.images", "pairs": "data.pairs", "candidates": "poisoncam_locate.candidates", "patches": "poisoncam_locate.patches"},
-        ("locate", "classify"),
+        ("locate", "classify"), version=2,
     ),
     Stage(
         "poisoncam", "the reference trained on what PoisonCAM left of D", "ubt.defenses.poisoncam:retrain",
