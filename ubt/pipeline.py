@@ -9,9 +9,10 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ubt.artefacts import Artefact, DamagedArtefact
@@ -98,6 +99,17 @@ def keys(settings: CaseSettings, compute: Compute, stages: tuple[Stage, ...], re
         names[stage.name] = f"{stage.name}-{digest(made_from)}"
     del names["reference"]
     return names
+
+
+def every_key(settings: CaseSettings, compute: Compute, reference: Path = REFERENCE) -> Mapping[str, str]:
+    """`keys` of every stage there is; remembered while neither the reference nor what the attacks are made of changes."""
+    made_of = (_reference_digest(reference), *(str(p.plain()) for p in settings.attacks))
+    return _every_key(settings, compute, reference, made_of)
+
+
+@functools.lru_cache(maxsize=512)
+def _every_key(settings: CaseSettings, compute: Compute, reference: Path, made_of: tuple[str, ...]) -> Mapping[str, str]:
+    return MappingProxyType(keys(settings, compute, EVERY, reference))
 
 
 def _reference_digest(folder: Path) -> str:
@@ -300,7 +312,7 @@ def standing(
     With `until`, it is `done` once the results of that stage and of those that lead to it are there, whatever its record says; `failed` or
     `cancelled` if its last run up to there ended so."""
     name = settings.name(where)
-    record, names = store.record(name), keys(settings, where, EVERY, reference or REFERENCE)
+    record, names = store.record(name), every_key(settings, where, reference or REFERENCE)
     if until is not None and all(store.find(names[stage.name]) for stage in upto(until)):
         return "done", record
     if not record:

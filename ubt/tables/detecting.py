@@ -8,11 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from ubt.cases import CaseSettings, Store
-from ubt.config import REFERENCE, Compute
-from ubt.defenses import EVERY
+from ubt.config import Compute
 from ubt.detectors import DETECTORS
 from ubt.evaluation.detection import ranking
-from ubt.pipeline import Work, keys, standing, upto
+from ubt.pipeline import Work, every_key, standing, upto
 from ubt.stages.split import suspicious_count
 from ubt.tables.defending import ATTACKS, case
 from ubt.tables.table import as_markdown, cell, check, write
@@ -67,7 +66,7 @@ class Detection:
         return pd.DataFrame(table)
 
     def _values(self, store: Store, settings: CaseSettings, where: Compute, name: str) -> dict[str, float]:
-        names = keys(settings, where, EVERY, REFERENCE)
+        names = every_key(settings, where)
         scores, truth = store.open(names[f"detect_{name}"])["scores"], store.open(names["attack"])["truth"]
         size = suspicious_count(settings.data.pairs, settings.split.fraction)
         given = {"attack", "data", "score", "poison", "score_poisoned"}

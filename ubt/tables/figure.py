@@ -7,10 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from ubt.cases import CaseSettings, Store
-from ubt.config import REFERENCE, Compute
-from ubt.defenses import EVERY
+from ubt.config import Compute
 from ubt.evaluation.detection import auroc
-from ubt.pipeline import Work, keys, standing
+from ubt.pipeline import Work, every_key, standing
 from ubt.tables.table import as_markdown, cell, write
 
 DRAWN = ["similarity", "poisoned"]
@@ -65,7 +64,7 @@ class Figure:
         return frame.astype({"poisons": "Int64", "poisons in D_susp": "Int64"})
 
     def _values(self, store: Store, case: CaseSettings, where: Compute, stage: str) -> dict:
-        names = keys(case, where, EVERY, REFERENCE)
+        names = every_key(case, where)
 
         def column(owner: str, entry: str, of: str):
             return store.open(names[owner])[entry][of].to_numpy()

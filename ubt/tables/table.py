@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from ubt.cases import CaseSettings, Store
-from ubt.config import REFERENCE, BadInput, Compute, replace_file
-from ubt.defenses import CASE, DEFENSES, EVERY
-from ubt.pipeline import Work, keys, standing, upto
+from ubt.config import BadInput, Compute, replace_file
+from ubt.defenses import CASE, DEFENSES
+from ubt.pipeline import Work, every_key, standing, upto
 
 MEASURES = {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"}
 """What is measured, in percent, and how it is headed."""
@@ -132,7 +132,7 @@ def measures(store: Store, case: CaseSettings, where: Compute, judged: str) -> d
     Raises:
         DamagedArtefact: the result on disk is not what was written.
     """
-    names = keys(case, where, EVERY, REFERENCE)
+    names = every_key(case, where)
     found = dict(store.open(names[judged])["measures"])
     if kl := store.find(names.get(judged.replace("evaluate_", "kl_"), "")):
         found |= kl["measures"]
