@@ -18,7 +18,7 @@ from ubt.cases import CaseSettings, Store
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, err, out, print_metrics
 from ubt.journal import Event
-from ubt.pipeline import Pipeline, run_each, stages_of, standing, upto, write_metrics
+from ubt.pipeline import Pipeline, every_key, run_each, stages_of, standing, upto, write_metrics
 from ubt.tables import FIGURES, TABLES
 
 app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -264,7 +264,8 @@ def _reproduce(
         raise BadInput(f"--out: expected a folder, got {folder}")
     paper = known[number].narrowed(*part) if part else known[number]
     wanted = [(case, where, until) for case, until in paper.work(seeds) if standing(store, case, where, until=until)[0] != "done"]
-    show, stop = Show(sum(len(upto(until)) for *_, until in wanted)), _stop_on_signal()
+    lacking = {key for case, _, until in wanted for s in upto(until) if store.find(key := every_key(case, where)[s.name]) is None}
+    show, stop = Show(len(lacking), cached=False), _stop_on_signal()
     with show.bars:
         errors = run_each(store, wanted, show, stop)
     frame = paper.measured(store, where, seeds)

@@ -14,10 +14,11 @@ if not out.is_terminal:
 
 
 class Show:
-    """Draws a pipeline's events: a bar a stage on a terminal, a line a stage elsewhere."""
+    """Draws a pipeline's events: a bar a stage on a terminal, a line a stage elsewhere; of `total` stages, those that are there already
+    among them or, with `cached` off, passed over."""
 
-    def __init__(self, total: int):
-        self.count, self.total = 0, total
+    def __init__(self, total: int, cached: bool = True):
+        self.count, self.total, self.cached = 0, total, cached
         times = TimeElapsedColumn(), TimeRemainingColumn()
         columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.fields[figures]}")
         self.bars = Progress(*columns, console=err, disable=not err.is_terminal)
@@ -31,7 +32,7 @@ class Show:
             self.bars.update(self.tasks[event.stage], completed=event.done, total=event.total, figures=figures)
         elif event.kind == "waits":
             self.bars.console.print(f"waiting for another process to finish {event.stage}", highlight=False)
-        else:
+        elif self.cached or event.kind == "done":
             self.count += 1
             if event.stage in self.tasks:
                 self.bars.remove_task(self.tasks.pop(event.stage))
