@@ -13,7 +13,7 @@ class DetectSettings(Settings):
     """Detectors that score pairs without training."""
 
     k: int = setting(16, "neighbours that density and caption detectors look at (paper: 16)", low=2)
-    gallery: int = setting(1024, "pairs of D among which density detectors seek neighbours: D in random parts of about so many", low=8)
+    gallery: int = setting(64, "pairs of D among which density detectors seek neighbours, so few that few poisons meet: D in random parts", low=8)
     trees: int = setting(100, "trees of the isolation forest", low=1)
 
 

@@ -1,7 +1,8 @@
 """Local outliers among M_bd's image embeddings (Huang et al., ICLR 2025): k-distance, SLOF, DAO.
 
 A poisoned image lies off the manifold of the clean ones, so its nearest neighbours are far, also in relation to theirs, as
-long as few other poisons are near: neighbours are therefore sought in a random part of D, not in all of it.
+long as few other poisons are near: neighbours are therefore sought in a random part of D, not in all of it. At this rate of poisons
+parts of 64 serve best (of 64 to 1,024; seed 100); where more poisons than neighbours meet, they are the densest there is.
 """
 
 from dataclasses import dataclass
