@@ -11,7 +11,8 @@ from tiny import CPU, tiny
 from ubt import jobs, journal
 from ubt.cases import Store
 from ubt.config import BadInput, UbtError
-from ubt.pipeline import create, stages_of
+from ubt.defenses import EVERY
+from ubt.pipeline import create
 
 
 def wait(store: Store, name: str, until, limit: float = 180.0) -> jobs.Status:
@@ -124,7 +125,7 @@ def test_the_estimate_knows_every_stage_that_takes_time(tiny_case):
     seconds = {s: a.manifest["seconds"] for s, a in tiny_case.artefacts.items()}
     slow = {s for s, took in seconds.items() if took > 0.05 * sum(seconds.values())}
     assert slow <= set(jobs._WORK)
-    assert set(jobs._WORK) <= {s.name for s in stages_of()}
+    assert set(jobs._WORK) <= {s.name for s in EVERY}
 
 
 def test_nothing_of_a_job_is_in_the_record_of_another(tmp_path):

@@ -326,9 +326,9 @@ def test_a_pair_of_the_address_is_shown_and_an_unknown_one_is_not(full, tiny_cas
 def test_the_words_page_says_what_a_table_lacks(full):
     at = page("tokens")
     said = words(at)
-    assert "0 of 24 cases of this table measured" in said
+    assert "0 of 24 cells of this table measured" in said
     at.slider(key="table-seeds").set_value(1).run()
-    assert "0 of 8 cases of this table measured" in words(at)
+    assert "0 of 8 cells of this table measured" in words(at)
     assert "Compute the missing 8" in {b.label for b in at.button}
 
 
