@@ -181,3 +181,15 @@ def test_cases_are_listed_shown_and_pruned(tiny_case, tiny_store):
     missing = ubt("cases", "show", "nosuch", "--cache", tiny_store.root)
     assert missing.returncode == 2
     assert "unknown case" in missing.stderr
+
+
+def test_the_app_is_measured_with_and_without_a_file(tmp_path, monkeypatch, capsys):
+    from ubt import cli
+    from ubt.bench import app
+
+    monkeypatch.setattr(app, "measure", lambda cache, pairs, say: {"pairs": pairs})
+    monkeypatch.setattr(app, "report", lambda results: [("pairs", [str(r["pairs"]) for r in results])])
+    for file in (None, tmp_path / "app.json"):
+        cli._bench_app([1000, 2000], tmp_path, file)
+        assert "| pairs | 1000 | 2000 |" in capsys.readouterr().out
+    assert (tmp_path / "app.json").is_file()

@@ -29,7 +29,7 @@ from ubt.attacks.trojvqa import TrojVqaSettings
 from ubt.attacks.wanet import WaNetSettings
 from ubt.config import PRESETS, BadInput, Compute, Settings, UbtError, digest, disk_full, file_digest, replace_file, setting
 from ubt.data.scenes import CLASSES, SIZE
-from ubt.defenses.abl import AblMaskedSettings, AblSettings, IsolateSettings
+from ubt.defenses.abl import AblSettings, IsolateSettings
 from ubt.defenses.cleanclip import CleanClipSettings
 from ubt.defenses.control import ControlSettings
 from ubt.defenses.poisoncam import ClassifySettings, LocateSettings
@@ -86,7 +86,6 @@ class CaseSettings(Settings):
     clean: CleanSettings = field(default_factory=CleanSettings, metadata=LATER)
     isolate: IsolateSettings = field(default_factory=IsolateSettings, metadata=LATER)
     abl: AblSettings = field(default_factory=AblSettings, metadata=LATER)
-    abl_masked: AblMaskedSettings = field(default_factory=AblMaskedSettings, metadata=LATER)
     cleanclip: CleanClipSettings = field(default_factory=CleanClipSettings, metadata=LATER)
     supervised: SupervisedSettings = field(default_factory=SupervisedSettings, metadata=LATER)
     roclip: RoClipSettings = field(default_factory=RoClipSettings, metadata=LATER)

@@ -213,7 +213,8 @@ def bench(
 def _bench_app(sizes: list[int], cache: Path, file: Path | None) -> None:
     from ubt.bench import app as bench_app
 
-    _check_writable(file)
+    if file is not None:
+        _check_writable(file)
     results = []
     for pairs in sizes:
         results.append(bench_app.measure(cache, pairs, lambda text: err.print(text, highlight=False)))

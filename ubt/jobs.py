@@ -241,7 +241,7 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
     "labelled": lambda s: 3e-4 * s.clean.per_class * len(CLASSES),
     "abl_early": lambda s: _trained(s.isolate.steps, s.isolate.batch),
     "score_abl": lambda s: 5e-4 * s.data.pairs,
-    **{n: lambda s, n=n: _trained(getattr(s, n).steps, 2 * getattr(s, n).batch) for n in ("abl", "abl_masked")},
+    **{n: lambda s: _trained(s.abl.steps, 2 * s.abl.batch) for n in ("abl", "abl_masked")},
     "cleanclip": lambda s: _trained(s.cleanclip.epochs, (1 + (s.cleanclip.weight > 0)) * s.clean.pairs),
     "supervised": lambda s: _trained(s.supervised.epochs, s.clean.per_class * len(CLASSES)),
     "roclip": lambda s: _trained(s.roclip.epochs, 1.4 * s.data.pairs),

@@ -27,7 +27,6 @@ class AblSettings(FitSettings):
     steps: int = setting(80, "optimiser steps", low=1)
     batch: int = setting(64, "pairs of what is isolated, and as many others, in a step (paper: 64)", low=2)
     lr: float = setting(2e-6, "peak learning rate (paper: 1e-6)", low=0)
-    masked: bool = setting(False, "ascend on captions masked by the text mask as well (ABL + text mask)")
 
 
 def early(model, images: np.ndarray, tokens: np.ndarray, settings: IsolateSettings, run: Run) -> dict:
@@ -73,9 +72,11 @@ def isolate(model, image_features: np.ndarray, text_features: np.ndarray, pairs:
 
 
 def abl(
-    model, images: np.ndarray, tokens: np.ndarray, losses: pd.DataFrame, isolated: pd.DataFrame, masked_tokens: np.ndarray, settings: AblSettings, run: Run
-) -> dict:
-    """Ascend InfoNCE on the isolated pairs, descend it on all others, a batch of each in every step, from M_bd.
+    model, images: np.ndarray, tokens: np.ndarray, losses: pd.DataFrame, isolated: pd.DataFrame, settings: AblSettings, run: Run,
+    masked_tokens: np.ndarray | None = None,
+) -> dict:  # fmt: skip
+    """Ascend InfoNCE on the isolated pairs, and with their captions masked if these are given (ABL + text mask), descend it on all others, a
+    batch of each in every step, from M_bd.
 
     Returns:
         the purified `model` and its `history`: loss, and InfoNCE of the `isolated` and of the `others`.
@@ -84,7 +85,7 @@ def abl(
 
     seed, rows = training.batch_seed(run.seed, "abl"), isolated["row"].to_numpy()
     own_images, own_tokens = np.asarray(images[rows]), np.asarray(tokens[rows])
-    if settings.masked:
+    if masked_tokens is not None:
         own_images, own_tokens = np.concatenate([own_images, own_images]), np.concatenate([own_tokens, masked_tokens])
     ascent = training.PairBatches(own_images, own_tokens, settings.batch, seed)
     descent = training.PairBatches(images, tokens, settings.batch, seed + 1, np.flatnonzero(~losses["isolated"]))
@@ -105,14 +106,11 @@ def abl(
     return {"model": model, "history": pd.DataFrame(history)}
 
 
-@dataclass(frozen=True)
-class AblMaskedSettings(AblSettings):
-    """ABL + text mask: the same, on masked captions as well."""
-
-    masked: bool = setting(True, "ascend on captions masked by the text mask as well")
-
-
-_ISOLATED = {**D, "losses": "abl_isolate.losses", "isolated": "abl_isolate.isolated", "masked_tokens": "abl_mask.tokens"}
+_ISOLATED = {**D, "losses": "abl_isolate.losses", "isolated": "abl_isolate.isolated"}
+_MASK = Stage(
+    "abl_mask", "the words of the isolated pairs that M_bd reads the backdoor in", "ubt.stages.mask:mask",
+    {"model": "poison.model", **D, "pairs": "data.pairs", "topk": "abl_isolate.isolated", "retain": "abl_isolate.flagged"}, ("mask",), version=2,
+)  # fmt: skip
 _ISOLATING: tuple[Stage, ...] = (
     Stage(
         "abl_early", "the reference after the first steps on D (ABL)", "ubt.defenses.abl:early", {"model": "reference.model", **D}, ("isolate",),
@@ -123,19 +121,17 @@ _ISOLATING: tuple[Stage, ...] = (
         {"model": "abl_early.model", "image_features": "score_abl.image_features", "text_features": "score_abl.text_features", "pairs": "data.pairs"},
         ("isolate",),
     ),
-    Stage(
-        "abl_mask", "the words of the isolated pairs that M_bd reads the backdoor in", "ubt.stages.mask:mask",
-        {"model": "poison.model", **D, "pairs": "data.pairs", "topk": "abl_isolate.isolated", "retain": "abl_isolate.flagged"}, ("mask",), version=2,
-    ),
 )  # fmt: skip
 
 
-def _ascending(name: str, about: str, whose: str) -> tuple[Stage, ...]:
+def _ascending(name: str, about: str, whose: str, **more: str) -> tuple[Stage, ...]:
     return (
-        Stage(name, about, "ubt.defenses.abl:abl", {"model": "poison.model", **_ISOLATED}, (name,), observed=True),
+        Stage(name, about, "ubt.defenses.abl:abl", {"model": "poison.model", **_ISOLATED, **more}, ("abl",), observed=True),
         evaluate_stage(f"evaluate_{name}", f"{name}.model", whose),
     )
 
 
 STAGES = _ISOLATING + _ascending("abl", "ascent on what was isolated, descent on the rest (ABL)", "the model purified by ABL")
-MASKED_STAGES = _ISOLATING + _ascending("abl_masked", "the same, on masked captions as well (ABL + text mask)", "the model purified by ABL + text mask")
+MASKED_STAGES = (*_ISOLATING, _MASK) + _ascending(
+    "abl_masked", "the same, on masked captions as well (ABL + text mask)", "the model purified by ABL + text mask", masked_tokens="abl_mask.tokens"
+)
