@@ -261,3 +261,12 @@ def test_changing_the_case_forgets_its_pair_and_thresholds(full, tiny_case):
     assert not at.exception
     assert "D_susp: lowest 1 %" in html_of(at)
     assert at.slider[1].value != 0.4
+
+
+def test_a_case_older_than_a_group_of_settings_is_not_called_damaged(full, tiny_case):
+    record = full.record(tiny_case.name)
+    del record["settings"]["cleanclip"], record["settings"]["detect"]
+    full.save_case(tiny_case.name, record)
+    (shown,) = page("review").selectbox(key="case").options
+    assert "damaged" not in shown
+    assert "seed 0" in shown

@@ -113,9 +113,9 @@ _DEFAULT = CaseSettings().to_dict()
 
 
 def _changed(settings: dict[str, Any]) -> str:
-    """What tells a case from the default of its attack and seed, in brief."""
+    """What tells a case from the default of its attack and seed, in brief; a case may be older than a group of settings."""
     groups = [g for g in _DEFAULT if isinstance(_DEFAULT[g], dict) and g not in ATTACKS and g not in ("attack", "published")]
-    changes = [f"{g}.{k} {_short(v)}" for g in groups for k, v in settings[g].items() if v != _DEFAULT[g].get(k)]
+    changes = [f"{g}.{k} {_short(v)}" for g in groups for k, v in settings.get(g, {}).items() if v != _DEFAULT[g].get(k)]
     return f" · {changes[0]}{', …' if changes[1:] else ''}" if changes else ""
 
 
