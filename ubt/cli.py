@@ -1,4 +1,4 @@
-"""The command line: `python -m ubt run | table | figure | cases | picture | pretrain | train-stegastamp | bench | settings`."""
+"""The command line: `python -m ubt run | table | figure | sweep | cases | picture | pretrain | train-stegastamp | bench | settings`."""
 
 import contextlib
 import logging
@@ -15,19 +15,17 @@ from rich.table import Table
 
 from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
+from ubt.cli_cases import CACHE, CacheOption, cases_app
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, err, out, print_metrics
 from ubt.journal import Event
 from ubt.pipeline import Pipeline, every_key, run_each, stages_of, standing, upto, write_metrics
-from ubt.tables import FIGURES, TABLES
+from ubt.tables import FIGURES, SWEEPS, TABLES
 
 app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)
-cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
 app.add_typer(cases_app, name="cases")
-CacheOption = Annotated[Path, typer.Option("--cache", envvar="UBT_CACHE", help="Folder for cases and artefacts.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
-CACHE = Path("cache")
 
 
 def main() -> None:
@@ -237,8 +235,11 @@ def make_table(
     cache: CacheOption = CACHE,
 ) -> None:
     """A table of the paper: reported figures beside measured ones. Cases that are there already are not run again."""
-    part = [[name.strip() for name in text.split(",") if name.strip()] for text in (attacks, defenses)]
-    _reproduce("table", TABLES, number, seeds, folder, Store(cache), compute(device, precision), part)
+    _reproduce("table", TABLES, number, seeds, folder, Store(cache), compute(device, precision), [_names(attacks), _names(defenses)])
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @app.command("figure")
@@ -254,11 +255,27 @@ def make_figure(
     _reproduce("figure", FIGURES, number, seed, folder, Store(cache), compute(device, precision))
 
 
+@app.command("sweep")
+def make_sweep(
+    name: Annotated[str, typer.Argument(help=f"Which sweep: {', '.join(SWEEPS)}.")],
+    seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1.", min=1)] = 1,
+    attacks: Annotated[str, typer.Option(help="Over these attacks of Table I, parted by commas, instead of the sweep's own.")] = "",
+    folder: Annotated[Path | None, typer.Option("--out", help="Also write it as Markdown, CSV and HTML into this folder.")] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    cache: CacheOption = CACHE,
+) -> None:
+    """What settings do: a case for every combination of their values. Computes what is not there yet, and only as far as it is measured."""
+    _reproduce("sweep", SWEEPS, name, seeds, folder, Store(cache), compute(device, precision), [_names(attacks)])
+
+
 def _reproduce(
     kind: str, known: Mapping[str, Any], number: str, seeds: int, folder: Path | None, store: Store, where: Compute, part: Sequence[Sequence[str]] = ()
 ) -> None:  # fmt: skip
-    """Run what a table or a figure lacks, then print and write it; `seeds`: how many for a table, which one for a figure; `part`: which attacks
-    and methods of a table."""
+    """Run what a table, a figure or a sweep lacks, then print and write it; `seeds`: how many, or for a figure which one; `part`: which attacks
+    and methods."""
+    from ubt.jobs import expected
+
     if number not in known:
         raise BadInput(f"unknown {kind} {number!r}; expected one of: {', '.join(known)}")
     if folder is not None and folder.exists() and not folder.is_dir():
@@ -266,6 +283,9 @@ def _reproduce(
     paper = known[number].narrowed(*part) if part else known[number]
     wanted = [(case, where, until) for case, until in paper.work(seeds) if standing(store, case, where, until=until)[0] != "done"]
     lacking = {key for case, _, until in wanted for s in upto(until) if store.find(key := every_key(case, where)[s.name]) is None}
+    if lacking:
+        minutes = max(1, round(expected(store, paper.work(seeds), where) / 60))
+        err.print(f"{len(lacking)} stages to compute, about {minutes} min; interrupted, the same command goes on from there", highlight=False)
     show, stop = Show(len(lacking), cached=False), _stop_on_signal()
     with show.bars:
         errors = run_each(store, wanted, show, stop)
@@ -307,85 +327,6 @@ def settings_table() -> list[str]:
         choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
         rows.append(f"| `{name}` | {value} | {f.metadata['help']}{choices} |")
     return rows
-
-
-@cases_app.command("list")
-def list_cases(cache: CacheOption = CACHE) -> None:
-    """All cases, newest first."""
-    table = Table()
-    for column in ("case", "state", "poisons", "CA before → ours", "ASR before → ours", "size, MB"):
-        table.add_column(column)
-    for name, record in Store(cache).cases().items():
-        m = record.get("metrics")
-        change = [f"{m['poisoned'][f]:.2f} → {m['purified'][f]:.2f}" for f in ("ca", "asr")] if m else ["", ""]
-        table.add_row(name, record["state"], f"{_poisons(record):,}", *change, f"{record['bytes'] / 1e6:.0f}")
-    out.print(table)
-
-
-def _poisons(record: dict) -> int:
-    try:
-        settings = CaseSettings.from_dict(record["settings"])
-    except (UbtError, KeyError, TypeError):
-        return 0
-    return sum(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
-
-
-@cases_app.command("show")
-def show_case(name: str, cache: CacheOption = CACHE) -> None:
-    """A case's figures and artefacts."""
-    store = Store(cache)
-    record = store.case(name)
-    if "metrics" in record:
-        print_metrics(record["metrics"])
-        _print_label_free(store, record)
-    else:
-        out.print(f"{name}: {record['state']} {record.get('error', '')}", markup=False)
-    for stage, key in record["artefacts"].items():
-        found = store.find(key)
-        out.print(f"{stage:<20} {'missing' if found is None else f'{found.bytes / 1e6:8.1f} MB'}  {key}", highlight=False)
-
-
-def _print_label_free(store: Store, record: dict) -> None:
-    from ubt.evaluation.detection import label_free
-
-    if not record["metrics"]["verdict"]["poisoned"]:
-        out.print("threshold without labels: none, for the model is judged not poisoned", highlight=False)
-        return
-    found = [(store.find(record["artefacts"][s]), e) for s, e in (("score_overfit", "similarity"), ("split", "split"), ("attack", "truth"))]
-    if any(artefact is None for artefact, _ in found):
-        return
-    scores, split, truth = (artefact[entry] for artefact, entry in found)
-    found = label_free(scores["similarity"].to_numpy(), split["suspicious"].to_numpy(), truth["poisoned"].to_numpy())
-    if found is None or found["estimated"] is None:
-        out.print("threshold without labels: none found", highlight=False)
-        return
-    estimated, precision, recall = (f"{100 * (found[k] or 0):.1f} %" for k in ("estimated", "precision", "recall"))
-    out.print(
-        f"threshold without labels: {found['threshold']:.2f} flags {found['flagged']} pairs, precision estimated {estimated}, true {precision}; "
-        f"{recall} of the poisons of D_susp", highlight=False,
-    )  # fmt: skip
-
-
-@cases_app.command("delete")
-def delete_case(name: str, cache: CacheOption = CACHE) -> None:
-    """Delete a case and the artefacts that no other case uses."""
-    out.print(f"freed {Store(cache).delete(name) / 1e6:.0f} MB", highlight=False)
-
-
-@cases_app.command("cancel")
-def cancel_case(name: str, cache: CacheOption = CACHE) -> None:
-    """Ask whoever runs a case, a job of the app or another terminal, to stop; what is finished is kept."""
-    from ubt.jobs import cancel
-
-    store = Store(cache)
-    store.case(name)
-    out.print(f"{name} {'stops at its next step' if cancel(store, name) else 'is not being run'}", markup=False, highlight=False)
-
-
-@cases_app.command("prune")
-def prune_cases(cache: CacheOption = CACHE) -> None:
-    """Delete artefacts that no case uses and what interrupted runs left."""
-    out.print(f"freed {Store(cache).prune() / 1e6:.0f} MB", highlight=False)
 
 
 with contextlib.suppress(AttributeError):

@@ -26,7 +26,7 @@ from ubt.config import BadInput, Cancelled, Compute, Run, UbtError, disk_full
 from ubt.data.scenes import CLASSES
 from ubt.defenses import EVERY
 from ubt.journal import Event, Journal
-from ubt.pipeline import ACCELERATOR, Pipeline, run_each, upto
+from ubt.pipeline import ACCELERATOR, Pipeline, Work, every_key, run_each, upto
 from ubt.stages.split import suspicious_count
 
 LIVE = ("running", "waiting")
@@ -177,7 +177,7 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
     elif state == "done" and any(steps[s.name].state != "done" for s in upto(None) if s.name in steps):
         state = "partial"
     wanted = {s.name: steps.get(s.name, Step()) for s in upto(until) if until or s.name in steps}
-    share, left = _left(settings, wanted)
+    share, left = _left({name: _cost(name, settings) for name in wanted}, wanted)
     return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
 
 
@@ -192,9 +192,25 @@ def _this_run(store: Store, name: str) -> list[Event]:
     return events[last + 1 :]
 
 
-def _left(settings: CaseSettings, steps: dict[str, Step]) -> tuple[float, float]:
-    """Share of the work that is done, and seconds left: the work of each stage, at the speed of those that are done."""
-    work = {name: _WORK[name](settings) if name in _WORK else 0.1 for name in steps}
+def expected(store: Store, work: Sequence[Work], where: Compute) -> float:
+    """Seconds until all of this work is there, each stage that cases share counted once, at the speed of what is there already."""
+    costs: dict[str, float] = {}
+    for settings, until in work:
+        names = every_key(settings, where)
+        costs |= {names[stage.name]: _cost(stage.name, settings) for stage in upto(until) if names[stage.name] not in costs}
+    return _left(costs, {key: _step(store, key) for key in costs})[1] if costs else 0.0
+
+
+def _cost(stage: str, settings: CaseSettings) -> float:
+    return _WORK[stage](settings) if stage in _WORK else 0.1
+
+
+def _left(work: dict[str, float], steps: dict[str, Step]) -> tuple[float, float]:
+    """Share of the work that is done, and seconds left, at the speed of the steps that are done.
+
+    Args:
+        work: seconds that each step takes on two cores.
+    """
     part = {n: 1.0 if s.state == "done" else s.done / s.total if s.total else 0.0 for n, s in steps.items()}
     took = sum(s.seconds for s in steps.values() if s.state == "done" or s.done)
     finished = sum(work[n] * part[n] for n in steps)
@@ -240,7 +256,7 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
     "clean": lambda s: 3e-4 * s.clean.pairs,
     "labelled": lambda s: 3e-4 * s.clean.per_class * len(CLASSES),
     "abl_early": lambda s: _trained(s.isolate.steps, s.isolate.batch),
-    "score_abl": lambda s: 5e-4 * s.data.pairs,
+    **{n: lambda s: 5e-4 * s.data.pairs for n in ("score_abl", "score_after_abl")},
     **{n: lambda s: _trained(s.abl.steps, 2 * s.abl.batch) for n in ("abl", "abl_masked")},
     "cleanclip": lambda s: _trained(s.cleanclip.epochs, (1 + (s.cleanclip.weight > 0)) * s.clean.pairs),
     "supervised": lambda s: _trained(s.supervised.epochs, s.clean.per_class * len(CLASSES)),

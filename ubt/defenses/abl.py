@@ -131,7 +131,16 @@ def _ascending(name: str, about: str, whose: str, **more: str) -> tuple[Stage, .
     )
 
 
-STAGES = _ISOLATING + _ascending("abl", "ascent on what was isolated, descent on the rest (ABL)", "the model purified by ABL")
+def _left(model: str, similarity: str, whose: str) -> Stage:
+    given = {"similarity": f"{similarity}.similarity", "measures": f"evaluate_{model}.measures", "losses": "abl_isolate.losses", "truth": "attack.truth"}
+    return Stage(f"left_{model}", f"how similar what ABL isolated and what it left are under {whose}", "ubt.stages.evaluate:left", given, (), "judge")
+
+
+_LEFT: tuple[Stage, ...] = (
+    score_stage("score_after_abl", "abl.model", "the model purified by ABL"),
+    _left("poisoned", "score_poisoned", "M_bd"), _left("abl", "score_after_abl", "the model purified by ABL"),
+)  # fmt: skip
+STAGES = _ISOLATING + _ascending("abl", "ascent on what was isolated, descent on the rest (ABL)", "the model purified by ABL") + _LEFT
 MASKED_STAGES = (*_ISOLATING, _MASK) + _ascending(
     "abl_masked", "the same, on masked captions as well (ABL + text mask)", "the model purified by ABL + text mask", masked_tokens="abl_mask.tokens"
 )

@@ -148,6 +148,21 @@ def judge(
     }  # fmt: skip
 
 
+def left(similarity: pd.DataFrame, measures: dict, losses: pd.DataFrame, truth: pd.DataFrame, run: Run) -> dict:
+    """What ABL leaves in the data and what a model makes of it: of the pairs that were isolated, and of the clean and the poisoned ones that
+    were not, the mean cosine similarity under that model.
+
+    Returns:
+        `measures`: `ca` and `asr` of the model as they were measured, and `found`, the share of the poisons that were isolated, in percent;
+        `isolated`, `clean` and `poisoned`, the mean similarities. What there is none of is left out.
+    """
+    value, isolated, poisoned = similarity["similarity"].to_numpy(), losses["isolated"].to_numpy(), truth["poisoned"].to_numpy()
+    parts = {"isolated": isolated, "clean": ~isolated & ~poisoned, "poisoned": ~isolated & poisoned}
+    means = {name: float(value[rows].mean()) for name, rows in parts.items() if rows.any()}
+    found = {"found": 100 * float(isolated[poisoned].mean())} if poisoned.any() else {}
+    return {"measures": {name: measures[name] for name in ("ca", "asr")} | found | means}
+
+
 LOW_ASR = 50.0
 NEEDED_EXPOSURES = 1000
 FAINT_PSNR = 30.0

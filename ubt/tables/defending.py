@@ -82,5 +82,17 @@ TABLES = {
         ),
         SECONDS,
     ),
+    "abl": Table(
+        "ABL's ascent: what it isolates and what it leaves",
+        _SOURCE + " The paper holds that the poisons ABL leaves in D_normal strengthen the backdoor (V-C). Poisons isolated: in percent of all. "
+        "Similarity: mean cosine under the model of the row's method.",
+        ("attack", "method"), _MEASURED,
+        tuple(
+            Row((attack, _title(name)), dict(zip(("ca", "asr"), _II[name].get(attack, ()), strict=False)), partial(case, attack=attack), {"measured": stage})
+            for attack in ATTACKS[:4] for name, stage in ((NO_DEFENCE, "left_poisoned"), ("abl", "left_abl"))
+        ),
+        {"ca": "CA", "asr": "ASR", "found": "poisons isolated", "isolated": "similarity of what is isolated", "poisoned": "similarity of the poisons left",
+         "clean": "similarity of the clean pairs left"},
+    ),
 }  # fmt: skip
-"""By the paper's number, in Arabic numerals."""
+"""By the paper's number, in Arabic numerals, and one that examines what the paper says of ABL."""

@@ -1,6 +1,5 @@
 """Detectors side by side, a table of our own: how each puts the poisons of D first."""
 
-import statistics
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from ubt.evaluation.detection import ranking
 from ubt.pipeline import Work, every_key, standing, upto
 from ubt.stages.split import suspicious_count
 from ubt.tables.defending import ATTACKS, case
-from ubt.tables.table import as_markdown, cell, check, write
+from ubt.tables.table import as_markdown, cell, check, over_seeds, waiting, write
 
 MEASURES = {
     "auroc": "AUROC", "ap": "average precision", "fpr": "FPR at 100 % TPR", "precision": "precision at k", "recall": "recall at |D_susp|", "seconds": "seconds"
@@ -56,13 +55,10 @@ class Detection:
             for name in self.detectors:
                 states = [(s, standing(store, case(s, attack), where, until=f"detect_{name}")[0]) for s in range(seeds)]
                 found = [self._values(store, case(s, attack), where, name) for s, state in states if state == "done"]
-                waiting = [state for _, state in states if state != "done"]
                 line = {"attack": attack, "detector": name, "about": DETECTORS[name].about}
                 for key, label in MEASURES.items():
-                    values = [v[key] for v in found if key in v]
-                    line[label] = statistics.fmean(values) if values else None
-                    line[f"{label} spread"] = statistics.stdev(values) if len(values) > 1 else None
-                table.append(line | {"seeds": len(found), "state": ", ".join(f"{waiting.count(s)} {s}" for s in dict.fromkeys(waiting))})
+                    line |= over_seeds(label, [v[key] for v in found if key in v])
+                table.append(line | {"seeds": len(found), "state": waiting([state for _, state in states])})
         return pd.DataFrame(table)
 
     def _values(self, store: Store, settings: CaseSettings, where: Compute, name: str) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """A table as data: its rows with what the paper reports, and which case and model measure them here."""
 
 import statistics
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -77,11 +77,8 @@ class Table:
             for group, stage in row.models.items():
                 found = [measures(store, case, where, stage) for case in done]
                 for key, label in self.measures.items():
-                    values = [m[key] for m in found if key in m]
-                    line[f"{group} {label}"] = statistics.fmean(values) if values else None
-                    line[f"{group} {label} spread"] = statistics.stdev(values) if len(values) > 1 else None
-            waiting = [state for state in states if state != "done"]
-            table.append(line | {"seeds": len(done), "state": ", ".join(f"{waiting.count(s)} {s}" for s in dict.fromkeys(waiting))})
+                    line |= over_seeds(f"{group} {label}", [m[key] for m in found if key in m])
+            table.append(line | {"seeds": len(done), "state": waiting(states)})
         first = [*self.heads, *(f"reported {label}" for label in self.measures.values())]
         frame = pd.DataFrame(table)
         return frame[[*(c for c in first if c in frame), *(c for c in frame if c not in first)]]
@@ -92,8 +89,7 @@ class Table:
         return judged + [s.replace("evaluate_", "kl_") for s in judged if "kl" in self.measures and s not in ("evaluate_clean", "evaluate_retrain")]
 
     def _state(self, store: Store, case: CaseSettings, where: Compute, row: Row) -> str:
-        found = [standing(store, case, where, until=stage)[0] for stage in self._stages(row)]
-        return next((state for state in found if state != "done"), "done")
+        return state_of(store, case, where, self._stages(row))
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         """Heads and cells as text, mean ± spread, a dash for what is not reported or not measured."""
@@ -123,6 +119,31 @@ def check(option: str, asked: Collection[str], known: Collection[str]) -> None:
     """
     if unknown := [name for name in asked if name not in known]:
         raise BadInput(f"{option}: this table has no {', '.join(map(repr, unknown))}; expected some of: {', '.join(known) or 'none, it has one'}")
+
+
+def state_of(store: Store, case: CaseSettings, where: Compute, stages: Sequence[str]) -> str:
+    """How a case stands that is wanted up to several stages: `done`, or as the first that is not."""
+    found = (standing(store, case, where, until=stage)[0] for stage in stages)
+    return next((state for state in found if state != "done"), "done")
+
+
+def over_seeds(column: str, values: Sequence[float]) -> dict[str, float | None]:
+    """The cells of a column and of its spread: mean and standard deviation, missing where there is no value, or one.
+
+    >>> over_seeds("CA", [1.0, 3.0])["CA"], over_seeds("CA", [1.0]), over_seeds("CA", [])["CA"]
+    (2.0, {'CA': 1.0, 'CA spread': None}, None)
+    """
+    return {column: statistics.fmean(values) if values else None, f"{column} spread": statistics.stdev(values) if len(values) > 1 else None}
+
+
+def waiting(states: Sequence[str]) -> str:
+    """What of several cases is not done, and how many of them.
+
+    >>> waiting(["done", "failed", "to do", "failed"])
+    '2 failed, 1 to do'
+    """
+    rest = [state for state in states if state != "done"]
+    return ", ".join(f"{rest.count(s)} {s}" for s in dict.fromkeys(rest))
 
 
 def measures(store: Store, case: CaseSettings, where: Compute, judged: str) -> dict[str, float]:

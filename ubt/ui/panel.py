@@ -150,7 +150,7 @@ def each(title: str, work: Sequence[Work], what: str) -> None:
     if not held:
         if done == len(names):
             return
-        st.caption(f"{said}.")
+        st.caption(f"{said}; about {clock(jobs.expected(store(), work, compute()))} of computing.")
         if failed:
             name = names[at := states.index("failed")]
             record = store().record(name)
@@ -169,7 +169,8 @@ def each(title: str, work: Sequence[Work], what: str) -> None:
             st.rerun(scope="app")
         under, until = next(((name, u) for name, (_, u), state in zip(names, work, states, strict=True) if state == "running"), (None, None))
         share = jobs.status(store(), under, until).share if under else 0.0
-        st.progress(min(1.0, (done + share) / len(names)), text=f"{said}" + (f"; {plain(under)} under way" if under else ""))
+        left = f"{said}, about {clock(jobs.expected(store(), work, compute()))} left"
+        st.progress(min(1.0, (done + share) / len(names)), text=left + (f"; {plain(under)} under way" if under else ""))
         if st.button("Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()):
             jobs.cancel(store(), title)
             st.toast("Stopping at the next step; what is finished is kept.")

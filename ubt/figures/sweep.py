@@ -1,0 +1,137 @@
+"""What settings do to measures: a heat-map a measure over two settings, lines over one."""
+
+import html
+from collections.abc import Mapping
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout, mark
+
+SCALE = [[0, "#F8D3A8"], [0.5, "#8AA9B8"], [1, "#14507C"]]
+"""Worse to better: lighter to darker and orange to blue, neither of them a page's own ground."""
+LEAST = 5.0
+"""Points that the scale spans at least, so that noise does not look like a cliff."""
+DASHES = {"default": "solid", "paper": "dot"}
+INSET = {"default": 0.47, "paper": 0.4}
+LINES = ((POISONED, "solid", "circle"), (CLEAN, "dash", "diamond"), (MODELS["purified"], "dot", "square"))
+"""Colour, dash and symbol of a panel's lines."""
+
+
+def heat(frame: pd.DataFrame, y: str, x: str, measures: Mapping[str, bool], marks: Mapping[str, str], height: int = 300) -> go.Figure:
+    """A heat-map an attack and measure, the number written in each cell, coloured from worse to better; a cell that is not measured is empty
+    and says why, and the marked ones are framed.
+
+    Args:
+        frame: `ubt.tables.sweep.Sweep.measured`, a row a cell, of two settings, whose values the columns `y` and `x` hold. measures: column, in
+            percent, to whether more of it is better. marks: column of yes and no to what its cells are. height: of a row of panels, in pixels.
+    """
+    attacks = list(dict.fromkeys(frame["attack"]))
+    panels = [(attack, measure) for attack in attacks for measure in measures]
+    columns = 3 if len(measures) == 3 else 2
+    rows = -(-len(panels) // columns)
+    titles = [f"<b>{html.escape(f'{a}: ' * (len(attacks) > 1) + m)}</b> (%), {'more' if measures[m] else 'less'} is better" for a, m in panels]
+    figure = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.09, vertical_spacing=0.3 / rows)
+    figure.update_annotations(font={"size": 12})
+    places = {axis: {value: i for i, value in enumerate(sorted(frame[axis].unique()))} for axis in (x, y)}
+    for n, (attack, measure) in enumerate(panels):
+        at = {"row": n // columns + 1, "col": n % columns + 1}
+        cells = frame[frame["attack"] == attack]
+        figure.add_trace(_cells(cells, y, x, measure, measures[measure], places, frame[measure]), **at)
+        for _, line in cells[cells[measure].isna()].iterrows():
+            centre = {"x": places[x][line[x]], "y": places[y][line[y]]}
+            figure.add_annotation(**centre, text=_why(line["state"]).replace(", ", ",<br>"), showarrow=False, font={"size": 10, "color": UNKNOWN}, **at)
+        for name, said in marks.items():
+            for _, line in cells[cells[name]].iterrows():
+                _frame(figure, places[x][line[x]], places[y][line[y]], name, said, at)
+    for name, said in marks.items():
+        if frame[name].any():
+            figure.add_scatter(x=[None], y=[None], mode="lines", name=said, line={"color": UNKNOWN, "width": 3, "dash": DASHES[name]}, hoverinfo="skip")
+    layout(figure, height=rows * height + 60)
+    for axis, update in ((x, figure.update_xaxes), (y, figure.update_yaxes)):
+        ticks = places[axis]
+        update(
+            title={"text": html.escape(axis)}, tickvals=list(ticks.values()), ticktext=[f"{v:g}" for v in ticks], range=[-0.5, len(ticks) - 0.5],
+            showgrid=False, zeroline=False,
+        )  # fmt: skip
+    figure.update_layout(margin={"t": 80}, legend={"y": 1, "yref": "container", "yanchor": "top"}, hovermode="closest")
+    return figure
+
+
+def _cells(cells: pd.DataFrame, y: str, x: str, measure: str, rising: bool, places: Mapping, everywhere: pd.Series) -> go.Heatmap:
+    grid = cells.pivot(index=y, columns=x)
+    grid = {name: grid[name].reindex(index=list(places[y]), columns=list(places[x])) for name in (measure, f"{measure} spread", "seeds", "state")}
+    low, high = everywhere.min(), everywhere.max()
+    margin = max(0.0, LEAST - (high - low)) / 2
+    text = [[_said(*four) for four in zip(*lines, strict=True)] for lines in zip(*(g.to_numpy() for g in grid.values()), strict=True)]
+    hover = [[f"{s} seeds{f' ({w})' if w else ''}" for s, w in zip(*lines, strict=True)] for lines in
+             zip(grid["seeds"].to_numpy(), grid["state"].to_numpy(), strict=True)]  # fmt: skip
+    return go.Heatmap(
+        x=list(places[x].values()), y=list(places[y].values()), z=grid[measure].astype(float).to_numpy(), text=text, texttemplate="%{text}", customdata=hover,
+        colorscale=SCALE, reversescale=not rising, zmin=low - margin, zmax=high + margin, showscale=False, xgap=3, ygap=3, hoverongaps=False,
+        hovertemplate="%{z:.2f} %, %{customdata}<extra></extra>",
+    )  # fmt: skip
+
+
+def _why(state: str) -> str:
+    """Why there is no number."""
+    return {"to do": "to do", "partial": "to do", "": "undefined"}.get(state, html.escape(state))
+
+
+def _said(mean: float, spread: float, seeds: int, state: str) -> str:
+    """What a cell says."""
+    if pd.isna(mean):
+        return ""
+    return f"{mean:.1f}" + ("" if pd.isna(spread) else f"<br>± {spread:.1f}") + (f"<br>({html.escape(state)})" if state else "")
+
+
+def _frame(figure: go.Figure, x: int, y: int, name: str, said: str, at: dict) -> None:
+    """A frame around a cell, dark on light, so that it stands out from any cell and any page."""
+    reach = INSET[name]
+    box = {"type": "rect", "x0": x - reach, "x1": x + reach, "y0": y - reach, "y1": y + reach, "fillcolor": "rgba(0,0,0,0)"}
+    for colour, width, dash in (("#FFFFFF", 4, "solid"), ("#111111", 2, DASHES[name])):
+        figure.add_shape(**box, line={"color": colour, "width": width, "dash": dash}, name=said, **at)
+
+
+def lines(frame: pd.DataFrame, x: str, panels: Mapping[str, Mapping[str, str]], marks: Mapping[str, str], height: int = 300) -> go.Figure:
+    """A panel an attack and measure with a line for each model, its spread over seeds as bars; what is not measured is said at its place.
+
+    Args:
+        frame: `ubt.tables.sweep.Sweep.measured`, a row a value of the one setting, which the column `x` holds. panels: of each measure, a model
+            to its column, in percent. marks: column of yes and no to what its values are. height: of a row of panels, in pixels.
+    """
+    attacks, columns = list(dict.fromkeys(frame["attack"])), len(panels)
+    titles = [f"<b>{html.escape(f'{a}: ' * (len(attacks) > 1) + m)}</b>" for a in attacks for m in panels]
+    figure = make_subplots(len(attacks), columns, subplot_titles=titles, horizontal_spacing=0.08, vertical_spacing=0.3 / len(attacks))
+    figure.update_annotations(font={"size": 12})
+    for row, attack in enumerate(attacks, 1):
+        cells = frame[frame["attack"] == attack].sort_values(x)
+        for col, whose in enumerate(panels.values(), 1):
+            for (model, column), (colour, dash, symbol) in zip(whose.items(), LINES, strict=False):
+                spread = cells[f"{column} spread"].astype(float)
+                figure.add_scatter(
+                    x=cells[x], y=cells[column].astype(float), name=model, legendgroup=model, showlegend=row == col == 1, mode="lines+markers",
+                    line={"color": colour, "dash": dash, "width": 2}, marker={"symbol": symbol, "size": 9}, connectgaps=False,
+                    error_y={"type": "data", "array": spread, "visible": bool(spread.notna().any()), "thickness": 1.4, "width": 4},
+                    customdata=cells["seeds"], hovertemplate="%{y:.2f} %, %{customdata} seeds", row=row, col=col,
+                )  # fmt: skip
+            for _, line in cells[cells["seeds"] == 0].iterrows():
+                figure.add_annotation(
+                    x=line[x], y=0.03, yref="y domain", yanchor="bottom", text=_why(line["state"]), textangle=-90, showarrow=False,
+                    font={"size": 10, "color": UNKNOWN}, row=row, col=col,
+                )  # fmt: skip
+            for value, said in _marked(cells, x, marks).items():
+                mark(figure, value, said, "right", row=row, col=col)
+    layout(figure, height=len(attacks) * height + 60, x=html.escape(x), y="percent")
+    figure.update_xaxes(tickvals=sorted(frame[x].unique()), ticktext=[f"{v:g}" for v in sorted(frame[x].unique())])
+    return figure.update_layout(margin={"t": 80}, legend={"y": 1, "yref": "container", "yanchor": "top"})
+
+
+def _marked(cells: pd.DataFrame, x: str, marks: Mapping[str, str]) -> dict[float, str]:
+    """The marked values, and what each of them is."""
+    found: dict[float, list[str]] = {}
+    for name, said in marks.items():
+        for value in cells.loc[cells[name], x]:
+            found.setdefault(value, []).append(said)
+    return {value: ", ".join(said) for value, said in found.items()}
