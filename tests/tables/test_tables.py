@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny import CPU
+from tiny import CPU, put
 
 from ubt.cases import Store
-from ubt.config import REFERENCE
-from ubt.defenses import DEFENSES, EVERY
-from ubt.pipeline import create, keys, upto
+from ubt.defenses import DEFENSES
+from ubt.pipeline import create, upto
 from ubt.tables import TABLES
 from ubt.tables.unlearning import REPORTED, STRATEGIES, case
 
@@ -22,14 +21,6 @@ TABLE = TABLES["4"]
 
 
 MODELS = ("clean", "poisoned", "purified", "published")
-
-
-def put(store: Store, settings, stage: str, measures: dict) -> None:
-    """Results of a stage and of those that lead to it as if they had been computed, with made-up figures, a second each."""
-    names = keys(settings, CPU, EVERY, REFERENCE)
-    for s in upto(stage):
-        if store.find(names[s.name]) is None:
-            store.write(names[s.name], {"measures": measures if s.name == stage else {}}, {"stage": s.name, "seconds": 1.0})
 
 
 def finish(store: Store, settings, ca: float, state: str = "done") -> None:
@@ -119,6 +110,20 @@ def test_defences_beside_the_case_they_are_run_on(tmp_path):
     own = {s.name for s in upto("unlearn") if s.role == "defender"}
     assert eight.loc["UBT, ours", "measured defence, s"] == len(own) == 10
     assert eight.loc["UBT, ours", "reported defence, s"] == 7402
+
+
+def test_what_abl_leaves_stands_beside_what_the_paper_reports(tmp_path):
+    table, store = TABLES["abl"], Store(tmp_path)
+    assert [row.labels for row in table.rows] == [(a, m) for a in ("badnet", "blended", "sig", "ssba") for m in ("no defence", "ABL")]
+    settings = table.rows[2].case(0)
+    finish(store, settings, 90.0)
+    put(store, settings, "left_poisoned", {"ca": 90.0, "asr": 95.0, "found": 0.0, "isolated": 0.4, "clean": 0.5, "poisoned": 0.8})
+    put(store, settings, "left_abl", {"ca": 89.0, "asr": 96.0, "found": 0.0, "isolated": 0.1, "clean": 0.5, "poisoned": 0.9})
+    frame = table.narrowed(["blended"], []).measured(store, CPU, 1).set_index("method")
+    assert frame["measured similarity of the poisons left"].tolist() == [0.8, 0.9]
+    assert frame["measured similarity of what is isolated"].tolist() == [0.4, 0.1]
+    assert frame["measured ASR"].tolist() == [95, 96]
+    assert frame["reported ASR"].tolist() == [97.99, 99.95]
 
 
 def test_the_reported_figures_of_every_defence_are_the_papers():

@@ -3,14 +3,16 @@
 import html
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout, mark
 
-SCALE = [[0, "#F8D3A8"], [0.5, "#8AA9B8"], [1, "#14507C"]]
-"""Worse to better: lighter to darker and orange to blue, neither of them a page's own ground."""
+SCALE = [[0, "#F9D9B0"], [0.5, "#B3C6D0"], [1, "#4C97CC"]]
+"""Worse to better: lighter to darker and orange to blue; each stands out from light and dark pages, and dark text from each."""
+INK = "#111111"
 LEAST = 5.0
 """Points that the scale spans at least, so that noise does not look like a cliff."""
 DASHES = {"default": "solid", "paper": "dot"}
@@ -32,7 +34,7 @@ def heat(frame: pd.DataFrame, y: str, x: str, measures: Mapping[str, bool], mark
     columns = 3 if len(measures) == 3 else 2
     rows = -(-len(panels) // columns)
     titles = [f"<b>{html.escape(f'{a}: ' * (len(attacks) > 1) + m)}</b> (%), {'more' if measures[m] else 'less'} is better" for a, m in panels]
-    figure = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.09, vertical_spacing=0.3 / rows)
+    figure = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.09, vertical_spacing=0.38 / rows)
     figure.update_annotations(font={"size": 12})
     places = {axis: {value: i for i, value in enumerate(sorted(frame[axis].unique()))} for axis in (x, y)}
     for n, (attack, measure) in enumerate(panels):
@@ -45,6 +47,8 @@ def heat(frame: pd.DataFrame, y: str, x: str, measures: Mapping[str, bool], mark
         for name, said in marks.items():
             for _, line in cells[cells[name]].iterrows():
                 _frame(figure, places[x][line[x]], places[y][line[y]], name, said, at)
+    for (_, colour), said in zip(SCALE[::2], ("worse", "better"), strict=True):
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=said, marker={"color": colour, "size": 14, "symbol": "square"}, hoverinfo="skip")
     for name, said in marks.items():
         if frame[name].any():
             figure.add_scatter(x=[None], y=[None], mode="lines", name=said, line={"color": UNKNOWN, "width": 3, "dash": DASHES[name]}, hoverinfo="skip")
@@ -60,17 +64,18 @@ def heat(frame: pd.DataFrame, y: str, x: str, measures: Mapping[str, bool], mark
 
 
 def _cells(cells: pd.DataFrame, y: str, x: str, measure: str, rising: bool, places: Mapping, everywhere: pd.Series) -> go.Heatmap:
-    grid = cells.pivot(index=y, columns=x)
-    grid = {name: grid[name].reindex(index=list(places[y]), columns=list(places[x])) for name in (measure, f"{measure} spread", "seeds", "state")}
+    size = len(places[y]), len(places[x])
+    z, text, seeds = np.full(size, np.nan), np.full(size, "", object), np.full(size, "", object)
+    for _, line in cells.iterrows():
+        at = places[y][line[y]], places[x][line[x]]
+        z[at], text[at] = line[measure], _said(line[measure], line[f"{measure} spread"], line["state"])
+        seeds[at] = f"seeds: {line['seeds']}" + (f" ({html.escape(line['state'])})" if line["state"] else "")
     low, high = everywhere.min(), everywhere.max()
     margin = max(0.0, LEAST - (high - low)) / 2
-    text = [[_said(*four) for four in zip(*lines, strict=True)] for lines in zip(*(g.to_numpy() for g in grid.values()), strict=True)]
-    hover = [[f"{s} seeds{f' ({w})' if w else ''}" for s, w in zip(*lines, strict=True)] for lines in
-             zip(grid["seeds"].to_numpy(), grid["state"].to_numpy(), strict=True)]  # fmt: skip
     return go.Heatmap(
-        x=list(places[x].values()), y=list(places[y].values()), z=grid[measure].astype(float).to_numpy(), text=text, texttemplate="%{text}", customdata=hover,
-        colorscale=SCALE, reversescale=not rising, zmin=low - margin, zmax=high + margin, showscale=False, xgap=3, ygap=3, hoverongaps=False,
-        hovertemplate="%{z:.2f} %, %{customdata}<extra></extra>",
+        x=list(places[x].values()), y=list(places[y].values()), z=z, text=text, customdata=seeds, texttemplate="%{text}", textfont={"color": INK},
+        hovertemplate="%{z:.2f} %, %{customdata}<extra></extra>", hoverongaps=False, colorscale=SCALE, reversescale=not rising, showscale=False,
+        zmin=low - margin, zmax=high + margin, xgap=3, ygap=3,
     )  # fmt: skip
 
 
@@ -79,18 +84,18 @@ def _why(state: str) -> str:
     return {"to do": "to do", "partial": "to do", "": "undefined"}.get(state, html.escape(state))
 
 
-def _said(mean: float, spread: float, seeds: int, state: str) -> str:
+def _said(mean: float, spread: float, state: str) -> str:
     """What a cell says."""
     if pd.isna(mean):
         return ""
-    return f"{mean:.1f}" + ("" if pd.isna(spread) else f"<br>± {spread:.1f}") + (f"<br>({html.escape(state)})" if state else "")
+    return f"{mean:.2f}" + ("" if pd.isna(spread) else f"<br>± {spread:.2f}") + (f"<br>({html.escape(state)})" if state else "")
 
 
 def _frame(figure: go.Figure, x: int, y: int, name: str, said: str, at: dict) -> None:
     """A frame around a cell, dark on light, so that it stands out from any cell and any page."""
     reach = INSET[name]
     box = {"type": "rect", "x0": x - reach, "x1": x + reach, "y0": y - reach, "y1": y + reach, "fillcolor": "rgba(0,0,0,0)"}
-    for colour, width, dash in (("#FFFFFF", 4, "solid"), ("#111111", 2, DASHES[name])):
+    for colour, width, dash in (("#FFFFFF", 4, "solid"), (INK, 2, DASHES[name])):
         figure.add_shape(**box, line={"color": colour, "width": width, "dash": dash}, name=said, **at)
 
 
@@ -114,11 +119,11 @@ def lines(frame: pd.DataFrame, x: str, panels: Mapping[str, Mapping[str, str]], 
                     x=cells[x], y=cells[column].astype(float), name=model, legendgroup=model, showlegend=row == col == 1, mode="lines+markers",
                     line={"color": colour, "dash": dash, "width": 2}, marker={"symbol": symbol, "size": 9}, connectgaps=False,
                     error_y={"type": "data", "array": spread, "visible": bool(spread.notna().any()), "thickness": 1.4, "width": 4},
-                    customdata=cells["seeds"], hovertemplate="%{y:.2f} %, %{customdata} seeds", row=row, col=col,
+                    customdata=cells["seeds"], hovertemplate="%{y:.2f} %, seeds: %{customdata}", row=row, col=col,
                 )  # fmt: skip
             for _, line in cells[cells["seeds"] == 0].iterrows():
                 figure.add_annotation(
-                    x=line[x], y=0.03, yref="y domain", yanchor="bottom", text=_why(line["state"]), textangle=-90, showarrow=False,
+                    x=line[x], y=0.03, yref="y domain", yanchor="bottom", xshift=9, text=_why(line["state"]), textangle=-90, showarrow=False,
                     font={"size": 10, "color": UNKNOWN}, row=row, col=col,
                 )  # fmt: skip
             for value, said in _marked(cells, x, marks).items():
