@@ -13,7 +13,7 @@ from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
 from ubt.pipeline import stages_of
 from ubt.stages import Stage
-from ubt.tables import TABLES
+from ubt.tables import SWEEPS, TABLES
 from ubt.ui.navigation import PAGES
 
 ROOT = Path(__file__).parent.parent
@@ -56,6 +56,11 @@ def test_every_defence_and_detector_is_in_the_readme():
         assert f"| `{name}` | {stage.about} |" in README, name
     for number in TABLES:
         assert f"`{number}`" in README.split("`python -m ubt table`", 1)[1].splitlines()[0], number
+
+
+def test_every_sweep_and_its_settings_are_in_the_readme():
+    for name, sweep in SWEEPS.items():
+        assert f"| `{name}` | {' x '.join(f'`{f.setting}`' for f in sweep.factors)} |" in README, name
 
 
 def test_every_page_is_in_the_readme_and_on_disk():

@@ -285,7 +285,7 @@ def _reproduce(
     lacking = {key for case, _, until in wanted for s in upto(until) if store.find(key := every_key(case, where)[s.name]) is None}
     if lacking:
         minutes = max(1, round(expected(store, paper.work(seeds), where) / 60))
-        err.print(f"{len(lacking)} stages to compute, about {minutes} min; interrupted, the same command goes on from there", highlight=False)
+        err.print(f"{len(lacking)} stages to compute, about {minutes} min; interrupted, the same command goes on from there", highlight=False, soft_wrap=True)
     show, stop = Show(len(lacking), cached=False), _stop_on_signal()
     with show.bars:
         errors = run_each(store, wanted, show, stop)

@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import CPU, tiny
 
 from ubt.config import Run
 from ubt.data import augment
 from ubt.defenses import DEFENSES, EVERY, abl
 from ubt.defenses.abl import pair_losses
 from ubt.defenses.poisoncam import activation, clusters, masked, windows
-from ubt.pipeline import upto
+from ubt.pipeline import Pipeline, upto
 
 
 def unit(*shape: int) -> np.ndarray:
@@ -107,3 +108,16 @@ def test_abl_isolates_the_pairs_of_lowest_loss():
     assert sorted(found["isolated"]["row"]) == [0, 1, 2, 3, 4]
     assert found["losses"]["isolated"].sum() == 5
     assert not found["flagged"]["poisoned"].any()
+
+
+def test_what_abl_leaves_is_measured_under_both_models(full):
+    settings = tiny(isolate__steps=2, isolate__rounds=1, abl__steps=2, abl__batch=8, abl__lr=1e-3)
+    before, after = (Pipeline(full, CPU).run(settings, upto(f"left_{model}")).artefacts for model in ("poisoned", "abl"))
+    isolated = after["abl_isolate"]["losses"]["isolated"].to_numpy()
+    rest = after["attack"]["truth"]["poisoned"].to_numpy() & ~isolated
+    found = [a[f"left_{m}"]["measures"] for a, m in ((before, "poisoned"), (after, "abl"))]
+    scores = [a[s]["similarity"]["similarity"].to_numpy() for a, s in ((before, "score_poisoned"), (after, "score_after_abl"))]
+    assert [m["poisoned"] for m in found] == pytest.approx([s[rest].mean() for s in scores])
+    assert [m["isolated"] for m in found] == pytest.approx([s[isolated].mean() for s in scores])
+    assert found[0]["isolated"] > found[1]["isolated"]
+    assert found[1]["asr"] == after["evaluate_abl"]["measures"]["asr"]

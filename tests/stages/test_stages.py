@@ -11,7 +11,7 @@ from ubt.config import REFERENCE, BadInput, Run
 from ubt.data import scenes
 from ubt.evaluation import masks
 from ubt.stages.data import plan
-from ubt.stages.evaluate import diagnose
+from ubt.stages.evaluate import diagnose, left
 from ubt.stages.mask import MaskSettings, mask
 from ubt.stages.overfit import OverfitSettings, alignment, overfit
 from ubt.stages.retain import RetainSettings, retain
@@ -284,6 +284,14 @@ def test_a_low_asr_is_explained(pairs):
     took = diagnose(high, pairs[1], truth, groups, RUN)
     assert took["findings"] == []
     assert {"exposures", "schedule", "visibility", "survival", "target's clean recall"} == {c["check"] for c in took["checks"]}
+
+
+def test_what_is_isolated_and_what_is_left_are_told_apart():
+    similarity, isolated = frame([0.1, 0.2, 0.4, 0.8, 0.9]), pd.DataFrame({"isolated": [True, False, True, False, False]})
+    measures, truth = {"ca": 90.0, "asr": 80.0, "ra": 1.0}, pd.DataFrame({"poisoned": [False, False, True, True, True]})
+    found = left(similarity, measures, isolated, truth, RUN)["measures"]
+    assert found == pytest.approx({"ca": 90, "asr": 80, "found": 100 / 3, "isolated": 0.25, "clean": 0.2, "poisoned": 0.85})
+    assert set(left(similarity, measures, isolated, truth & False, RUN)["measures"]) == {"ca", "asr", "isolated", "clean"}
 
 
 def test_two_backdoors_are_grouped_before_the_product():

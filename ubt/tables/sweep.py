@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -12,6 +13,9 @@ from ubt.config import Compute
 from ubt.pipeline import Work, every_key
 from ubt.tables.defending import ATTACKS
 from ubt.tables.table import as_markdown, cell, check, over_seeds, state_of, waiting, write
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 MARKS = {"default": "the default", "paper": "the paper's choice"}
 """Which cells are marked, by the frame's column, and as what."""
@@ -150,7 +154,7 @@ class Sweep:
             grids.append((f"{attack}: {label}, percent, by {y} (down) and {x} (across):", [y, *(f"{v:g}" for v in part[x].unique())], rows))
         return grids
 
-    def figure(self, frame: pd.DataFrame):
+    def figure(self, frame: pd.DataFrame) -> "go.Figure":
         """The sweep as a plotly figure: of two settings heat-maps, of one lines."""
         from ubt.figures import sweep
 
