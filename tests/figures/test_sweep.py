@@ -63,10 +63,11 @@ def test_a_cell_without_a_number_says_why():
 def test_lines_before_and_after_with_spread_and_marks():
     cells = frame(**{"ASR spread": 0.25}).tail(3).assign(default=[False, True, False], paper=[False, True, False])
     both = pd.concat([cells, cells.assign(attack="sig")])
-    figure = sweep.lines(both, "k", {"ASR": {"M_bd": "CA", "after": "ASR"}}, MARKS)
+    figure = sweep.lines(both, "k", {"ASR": {"M_bd": "CA", "after": "ASR"}}, {"ASR": "percent"}, MARKS)
     before, after = figure.data[:2]
     assert (before.name, after.name) == ("M_bd", "after")
-    assert list(after.x) == [1, 2, 4]
+    assert list(after.x) == [0, 1, 2]
+    assert list(figure.layout.xaxis.ticktext) == ["1", "2", "4"]
     assert np.array_equal(after.y, [21, 22, np.nan], equal_nan=True)
     assert list(after.error_y.array) == [0.25] * 3
     assert after.error_y.visible
@@ -74,8 +75,8 @@ def test_lines_before_and_after_with_spread_and_marks():
     assert before.line.dash != after.line.dash
     assert before.marker.symbol != after.marker.symbol
     assert {t.yaxis for t in figure.data} == {"y", "y2"}
-    assert {s.x0 for s in figure.layout.shapes} == {2}
+    assert {s.x0 for s in figure.layout.shapes} == {1}
     texts = [a.text.strip() for a in figure.layout.annotations]
     assert texts.count("the default, the paper's choice") == 2
-    assert [a.x for a in figure.layout.annotations if a.text == "failed &lt;b&gt;"] == [4, 4]
+    assert [a.x for a in figure.layout.annotations if a.text == "failed &lt;b&gt;"] == [2, 2]
     assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("k", "percent")

@@ -77,7 +77,7 @@ def test_means_spreads_marks_and_what_is_missing(tmp_path):
     assert paper["CA, ours"].isna().all()
     assert (at.loc[(10, 5), "CA, ours"], at.loc[(10, 5), "state"]) == (90, "1 to do")
     text = sweep.markdown(frame)
-    assert "badnet: CA, ours, percent, by D_susp, % of D (down) and k (across):\n\n| D_susp, % of D | 5 | 10 | 20 | 40 |" in text
+    assert "badnet: CA, ours (%), by D_susp, % of D (down) and k (across):\n\n| D_susp, % of D | 5 | 10 | 20 | 40 |" in text
     assert "| 1 | 2 to do | 1 failed, 1 cancelled† | 2 to do | 2 to do |" in text
     assert "| **97.00 ± 1.41** |" in text
     assert "| 10 | 90.00 (1 to do) |" in text
@@ -98,6 +98,18 @@ def test_one_setting_before_and_after(tmp_path):
     assert "| 5 | 97.00 | 99.00 | 96.00 | 40.00 |" in sweep.markdown(frame)
     assert "| **to do** |" not in sweep.markdown(frame)
     assert sweep.lines(frame)[1][2][-1] == "the default"
+
+
+def test_similarities_have_their_own_unit(tmp_path):
+    sweep, store = SWEEPS["abl-lr"], Store(tmp_path)
+    case = sweep.case(0, "badnet", (2e-5,))
+    for model, similarity in (("poisoned", 0.5331), ("abl", 0.6)):
+        put(store, case, f"left_{model}", {"ca": 98.0, "asr": 99.0, "poisoned": similarity, "clean": 0.5})
+    frame = sweep.measured(store, CPU, 1)
+    text = sweep.markdown(frame)
+    assert "ASR, ABL (%) | similarity of the poisons left, M_bd (cosine) | similarity of the poisons left, ABL (cosine) |" in text
+    assert "| 2e-05 | 98.00 | 98.00 | 99.00 | 99.00 | 0.533 | 0.600 | 0.500 | 0.500 |" in text
+    assert [axis.title.text for axis in sweep.figure(frame).select_yaxes()] == ["percent", "percent", "cosine", "cosine"]
 
 
 def test_shared_stages_are_expected_once(tmp_path):

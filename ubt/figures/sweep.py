@@ -99,37 +99,42 @@ def _frame(figure: go.Figure, x: int, y: int, name: str, said: str, at: dict) ->
         figure.add_shape(**box, line={"color": colour, "width": width, "dash": dash}, name=said, **at)
 
 
-def lines(frame: pd.DataFrame, x: str, panels: Mapping[str, Mapping[str, str]], marks: Mapping[str, str], height: int = 300) -> go.Figure:
-    """A panel an attack and measure with a line for each model, its spread over seeds as bars; what is not measured is said at its place.
+def lines(
+    frame: pd.DataFrame, x: str, panels: Mapping[str, Mapping[str, str]], units: Mapping[str, str], marks: Mapping[str, str], height: int = 300
+) -> go.Figure:  # fmt: skip
+    """A panel an attack and measure with a line for each model, the setting's values evenly spaced, the spread over seeds as bars; what is not
+    measured is said at its place.
 
     Args:
         frame: `ubt.tables.sweep.Sweep.measured`, a row a value of the one setting, which the column `x` holds. panels: of each measure, a model
-            to its column, in percent. marks: column of yes and no to what its values are. height: of a row of panels, in pixels.
+            to its column. units: of each measure. marks: column of yes and no to what its values are. height: of a row of panels, in pixels.
     """
-    attacks, columns = list(dict.fromkeys(frame["attack"])), len(panels)
-    titles = [f"<b>{html.escape(f'{a}: ' * (len(attacks) > 1) + m)}</b>" for a in attacks for m in panels]
-    figure = make_subplots(len(attacks), columns, subplot_titles=titles, horizontal_spacing=0.08, vertical_spacing=0.3 / len(attacks))
+    attacks, places = list(dict.fromkeys(frame["attack"])), {value: i for i, value in enumerate(sorted(frame[x].unique()))}
+    shown = [(attack, what) for attack in attacks for what in panels]
+    rows = -(-len(shown) // 2)
+    titles = [f"<b>{html.escape(f'{a}: ' * (len(attacks) > 1) + what)}</b>" for a, what in shown]
+    figure = make_subplots(rows, 2, subplot_titles=titles, horizontal_spacing=0.08, vertical_spacing=0.38 / rows)
     figure.update_annotations(font={"size": 12})
-    for row, attack in enumerate(attacks, 1):
+    layout(figure, height=rows * height + 60, x=html.escape(x))
+    for n, (attack, what) in enumerate(shown):
+        at = {"row": n // 2 + 1, "col": n % 2 + 1}
         cells = frame[frame["attack"] == attack].sort_values(x)
-        for col, whose in enumerate(panels.values(), 1):
-            for (model, column), (colour, dash, symbol) in zip(whose.items(), LINES, strict=False):
-                spread = cells[f"{column} spread"].astype(float)
-                figure.add_scatter(
-                    x=cells[x], y=cells[column].astype(float), name=model, legendgroup=model, showlegend=row == col == 1, mode="lines+markers",
-                    line={"color": colour, "dash": dash, "width": 2}, marker={"symbol": symbol, "size": 9}, connectgaps=False,
-                    error_y={"type": "data", "array": spread, "visible": bool(spread.notna().any()), "thickness": 1.4, "width": 4},
-                    customdata=cells["seeds"], hovertemplate="%{y:.2f} %, seeds: %{customdata}", row=row, col=col,
-                )  # fmt: skip
-            for _, line in cells[cells["seeds"] == 0].iterrows():
-                figure.add_annotation(
-                    x=line[x], y=0.03, yref="y domain", yanchor="bottom", xshift=9, text=_why(line["state"]), textangle=-90, showarrow=False,
-                    font={"size": 10, "color": UNKNOWN}, row=row, col=col,
-                )  # fmt: skip
-            for value, said in _marked(cells, x, marks).items():
-                mark(figure, value, said, "right", row=row, col=col)
-    layout(figure, height=len(attacks) * height + 60, x=html.escape(x), y="percent")
-    figure.update_xaxes(tickvals=sorted(frame[x].unique()), ticktext=[f"{v:g}" for v in sorted(frame[x].unique())])
+        place = cells[x].map(places)
+        for (model, column), (colour, dash, symbol) in zip(panels[what].items(), LINES, strict=False):
+            spread = cells[f"{column} spread"].astype(float)
+            figure.add_scatter(
+                x=place, y=cells[column].astype(float), name=model, legendgroup=model, showlegend=n == 0, mode="lines+markers",
+                line={"color": colour, "dash": dash, "width": 2}, marker={"symbol": symbol, "size": 9}, connectgaps=False,
+                error_y={"type": "data", "array": spread, "visible": bool(spread.notna().any()), "thickness": 1.4, "width": 4},
+                customdata=cells["seeds"], hovertemplate="%{y:.3f}, seeds: %{customdata}", **at,
+            )  # fmt: skip
+        for _, line in cells[cells["seeds"] == 0].iterrows():
+            said = {"text": _why(line["state"]), "textangle": -90, "showarrow": False, "font": {"size": 10, "color": UNKNOWN}}
+            figure.add_annotation(x=places[line[x]], xshift=9, y=0.03, yref="y domain", yanchor="bottom", **said, **at)
+        for value, said in _marked(cells, x, marks).items():
+            mark(figure, places[value], said, "right", **at)
+        figure.update_yaxes(title={"text": units[what]}, **at)
+    figure.update_xaxes(tickvals=list(places.values()), ticktext=[f"{v:g}" for v in places], range=[-0.3, len(places) - 0.7])
     return figure.update_layout(margin={"t": 80}, legend={"y": 1, "yref": "container", "yanchor": "top"})
 
 

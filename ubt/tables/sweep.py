@@ -46,8 +46,8 @@ class Factor:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured, in percent: `what`, of `whom` if of a model, a number `key` in an entry of a stage's result, times `scale`. `rising`:
-    more is better."""
+    """What is measured: `what`, of `whom` if of a model, a number `key` in an entry of a stage's result, times `scale` in `unit`. `rising`: more
+    is better."""
 
     what: str
     whom: str
@@ -56,10 +56,19 @@ class Measure:
     rising: bool = True
     entry: str = "measures"
     scale: float = 1.0
+    unit: str = "percent"
 
     @property
     def label(self) -> str:
         return f"{self.what}, {self.whom}" if self.whom else self.what
+
+    @property
+    def headed(self) -> str:
+        return f"{self.label} ({'%' if self.unit == 'percent' else self.unit})"
+
+    @property
+    def digits(self) -> int:
+        return 2 if self.unit == "percent" else 3
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ class Sweep:
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
         """A row a cell: `attack`, the number shown for each factor by its label; by each measure's label the mean over the seeds measured, in
-        percent, and its spread (standard deviation; missing below two seeds); `seeds` measured; `state` of what is not; whether the cell is
+        its unit, and its spread (standard deviation; missing below two seeds); `seeds` measured; `state` of what is not; whether the cell is
         the `default` and whether it is the `paper`'s. What failed, was cancelled or was made by an earlier version gives no number.
 
         Raises:
@@ -128,13 +137,12 @@ class Sweep:
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         """Heads and cells as text, a row a cell of the sweep: mean ± spread, a dash for what is not measured."""
-        axes, labels = [f.label for f in self.factors], [m.label for m in self.measures]
-        cells = []
+        axes, cells = [f.label for f in self.factors], []
         for _, row in frame.iterrows():
-            values = [cell(row[label], row[f"{label} spread"]) for label in labels]
+            values = [cell(row[m.label], row[f"{m.label} spread"], m.digits) for m in self.measures]
             seeds = f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")
             cells.append([row["attack"], *(f"{row[a]:g}" for a in axes), *values, seeds, ", ".join(said for mark, said in MARKS.items() if row[mark])])
-        return ["attack", *axes, *labels, "seeds", "which is"], cells
+        return ["attack", *axes, *(m.label for m in self.measures), "seeds", "which is"], cells
 
     def markdown(self, frame: pd.DataFrame) -> str:
         """The sweep as Markdown: its title and source, and of two settings a grid a measure, of one a table an attack."""
@@ -143,15 +151,15 @@ class Sweep:
         return "\n\n".join([said, *(as_markdown(*grid) for grid in grids)])
 
     def _grids(self, part: pd.DataFrame) -> list[tuple[str, list[str], list[list[str]]]]:
-        attack, labels, axes = part["attack"].iloc[0], [m.label for m in self.measures], [f.label for f in self.factors]
+        attack, axes = part["attack"].iloc[0], [f.label for f in self.factors]
         if len(axes) == 1:
-            rows = [[f"{row[axes[0]]:g}", *(marked(row, label) for label in labels)] for _, row in part.iterrows()]
-            return [(f"{attack}, percent:", [axes[0], *labels], rows)]
+            rows = [[f"{row[axes[0]]:g}", *(marked(row, m.label, m.digits) for m in self.measures)] for _, row in part.iterrows()]
+            return [(f"{attack}:", [axes[0], *(m.headed for m in self.measures)], rows)]
         y, x = axes
         grids = []
-        for label in labels:
-            rows = [[f"{value:g}", *(marked(row, label) for _, row in line.iterrows())] for value, line in part.groupby(y, sort=False)]
-            grids.append((f"{attack}: {label}, percent, by {y} (down) and {x} (across):", [y, *(f"{v:g}" for v in part[x].unique())], rows))
+        for m in self.measures:
+            rows = [[f"{value:g}", *(marked(row, m.label, m.digits) for _, row in line.iterrows())] for value, line in part.groupby(y, sort=False)]
+            grids.append((f"{attack}: {m.headed}, by {y} (down) and {x} (across):", [y, *(f"{v:g}" for v in part[x].unique())], rows))
         return grids
 
     def figure(self, frame: pd.DataFrame) -> "go.Figure":
@@ -164,7 +172,7 @@ class Sweep:
         panels: dict[str, dict[str, str]] = {}
         for m in self.measures:
             panels.setdefault(m.what, {})[m.whom] = m.label
-        return sweep.lines(frame, *axes, panels, MARKS)
+        return sweep.lines(frame, *axes, panels, {m.what: m.unit for m in self.measures}, MARKS)
 
     def page(self, frame: pd.DataFrame) -> str:
         """The figure as a page of HTML that needs nothing beside it."""
@@ -181,14 +189,14 @@ def _state(states: list[str]) -> str:
     return waiting(states) if len(states) > 1 else states[0].removeprefix("done")
 
 
-def marked(row: Mapping, label: str) -> str:
+def marked(row: Mapping, label: str, digits: int = 2) -> str:
     """A cell of a grid: its number, what of it is missing, and whether it is the default or the paper's choice.
 
     >>> row = {"CA": 98.0, "CA spread": None, "state": "failed", "default": True, "paper": True}
     >>> marked(row, "CA"), marked(row | {"CA": None, "paper": False}, "CA")
     ('**98.00** (failed)†', 'failed')
     """
-    number, state = cell(row[label], row[f"{label} spread"]), row["state"]
+    number, state = cell(row[label], row[f"{label} spread"], digits), row["state"]
     dagger = "†" if row["paper"] else ""
     if number == "-":
         return (state or number) + dagger

@@ -68,6 +68,20 @@ SWEEPS: dict[str, Sweep] = {
         f"Eq. 7 alone, which keeps its last step. The paper's choice is its learning rate and its five epochs, {_PAPER['published.steps']} steps at k = 10.",
         (1, 2, 4), paper=True,
     ),
+    "abl-lr": Sweep(
+        "ABL: learning rate of its ascent",
+        "ABL leaves poisons in D_normal, and descends the loss on them, which strengthens the backdoor, UBT's paper holds (V-C): their similarity and "
+        f"ASR should then rise where ABL moves the model at all. {_MEASURED} Similarity: mean cosine of the pairs that were not isolated.",
+        (Factor("abl.lr", "peak learning rate", (2e-6, 2e-5, 1e-4, 3e-4)),),
+        tuple(
+            Measure(what, whom, f"left_{model}", key, rising, unit=unit)
+            for what, key, rising, unit in (
+                ("CA", "ca", True, "percent"), ("ASR", "asr", False, "percent"), ("similarity of the poisons left", "poisoned", False, "cosine"),
+                ("similarity of the clean pairs left", "clean", True, "cosine"),
+            )
+            for whom, model in (("M_bd", "poisoned"), ("ABL", "abl"))
+        ),
+    ),
     "cleanclip-weight": Sweep(
         "CleanCLIP: weight of self-supervision",
         f"The first of three factors in CleanCLIP's paper: self-supervision within each modality; 0 leaves InfoNCE on clean pairs alone. {_MEASURED}",
