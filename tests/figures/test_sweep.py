@@ -75,8 +75,17 @@ def test_lines_before_and_after_with_spread_and_marks():
     assert before.line.dash != after.line.dash
     assert before.marker.symbol != after.marker.symbol
     assert {t.yaxis for t in figure.data} == {"y", "y2"}
+    low, high = figure.layout.yaxis.range
+    assert low < 20.75 < 90 < high
     assert {s.x0 for s in figure.layout.shapes} == {1}
     texts = [a.text.strip() for a in figure.layout.annotations]
     assert texts.count("the default, the paper's choice") == 2
     assert [a.x for a in figure.layout.annotations if a.text == "failed &lt;b&gt;"] == [2, 2]
     assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("k", "percent")
+
+
+def test_noise_is_no_cliff():
+    cells = frame(ASR=99.9).head(3)
+    low, high = sweep.lines(cells, "k", {"ASR": {"M_bd": "ASR"}}, {"ASR": "percent"}, {}).layout.yaxis.range
+    assert (low, high) == (97.4, 102.4)
+    assert sweep.lines(frame(ASR=None), "k", {"ASR": {"M_bd": "ASR"}}, {"ASR": "percent"}, {}).layout.yaxis.range is None

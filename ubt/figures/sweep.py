@@ -13,8 +13,8 @@ from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout, mark
 SCALE = [[0, "#F9D9B0"], [0.5, "#B3C6D0"], [1, "#4C97CC"]]
 """Worse to better: lighter to darker and orange to blue; each stands out from light and dark pages, and dark text from each."""
 INK = "#111111"
-LEAST = 5.0
-"""Points that the scale spans at least, so that noise does not look like a cliff."""
+LEAST = {"percent": 5.0, "cosine": 0.05}
+"""What a scale or an axis spans at least, so that noise does not look like a cliff, by unit."""
 DASHES = {"default": "solid", "paper": "dot"}
 INSET = {"default": 0.47, "paper": 0.4}
 LINES = ((POISONED, "solid", "circle"), (CLEAN, "dash", "diamond"), (MODELS["purified"], "dot", "square"))
@@ -71,7 +71,7 @@ def _cells(cells: pd.DataFrame, y: str, x: str, measure: str, rising: bool, plac
         z[at], text[at] = line[measure], _said(line[measure], line[f"{measure} spread"], line["state"])
         seeds[at] = f"seeds: {line['seeds']}" + (f" ({html.escape(line['state'])})" if line["state"] else "")
     low, high = everywhere.min(), everywhere.max()
-    margin = max(0.0, LEAST - (high - low)) / 2
+    margin = max(0.0, LEAST["percent"] - (high - low)) / 2
     return go.Heatmap(
         x=list(places[x].values()), y=list(places[y].values()), z=z, text=text, customdata=seeds, texttemplate="%{text}", textfont={"color": INK},
         hovertemplate="%{z:.2f} %, %{customdata}<extra></extra>", hoverongaps=False, colorscale=SCALE, reversescale=not rising, showscale=False,
@@ -133,9 +133,19 @@ def lines(
             figure.add_annotation(x=places[line[x]], xshift=9, y=0.03, yref="y domain", yanchor="bottom", **said, **at)
         for value, said in _marked(cells, x, marks).items():
             mark(figure, places[value], said, "right", **at)
-        figure.update_yaxes(title={"text": units[what]}, **at)
+        figure.update_yaxes(title={"text": units[what]}, range=_span(frame, list(panels[what].values()), LEAST[units[what]]), **at)
     figure.update_xaxes(tickvals=list(places.values()), ticktext=[f"{v:g}" for v in places], range=[-0.3, len(places) - 0.7])
     return figure.update_layout(margin={"t": 80}, legend={"y": 1, "yref": "container", "yanchor": "top"})
+
+
+def _span(frame: pd.DataFrame, columns: list[str], least: float) -> tuple[float, float] | None:
+    """The range of an axis that holds these columns with their spreads, and some room; None if they are empty."""
+    values, spreads = frame[columns].to_numpy(float), frame[[f"{c} spread" for c in columns]].fillna(0).to_numpy(float)
+    if np.isnan(values).all():
+        return None
+    low, high = np.nanmin(values - spreads), np.nanmax(values + spreads)
+    room = max(least - (high - low), 0.2 * (high - low)) / 2
+    return float(low - room), float(high + room)
 
 
 def _marked(cells: pd.DataFrame, x: str, marks: Mapping[str, str]) -> dict[float, str]:
