@@ -26,7 +26,7 @@ from ubt.config import BadInput, Cancelled, Compute, Run, UbtError, disk_full
 from ubt.data.scenes import CLASSES
 from ubt.defenses import EVERY
 from ubt.journal import Event, Journal
-from ubt.pipeline import ACCELERATOR, Pipeline, run_each, upto
+from ubt.pipeline import ACCELERATOR, Pipeline, every_key, run_each, upto
 from ubt.stages.split import suspicious_count
 
 LIVE = ("running", "waiting")
@@ -179,6 +179,25 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
     wanted = {s.name: steps.get(s.name, Step()) for s in upto(until) if until or s.name in steps}
     share, left = _left(settings, wanted)
     return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
+
+
+def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | None]]) -> float:
+    """Seconds that the missing steps of some cases, each up to a stage, will take, one after another and each once, at the speed of those
+    that are done."""
+    todo, done, took = {}, 0.0, 0.0
+    for settings, where, until in work:
+        name, names = settings.name(where), every_key(settings, where)
+        under = status(store, name).steps if store.held(name) else {}
+        for stage in upto(until):
+            key, expected = names[stage.name], _WORK[stage.name](settings) if stage.name in _WORK else 0.1
+            if key in todo:
+                continue
+            step = _step(store, key)
+            told = under.get(stage.name, step)
+            todo[key] = expected * (0.0 if step.state == "done" else 1 - told.done / told.total if told.total else 1.0)
+            if step.state == "done":
+                done, took = done + expected, took + step.seconds
+    return (took / done if done > 1 else 1.0) * sum(todo.values())
 
 
 def _step(store: Store, key: str) -> Step:

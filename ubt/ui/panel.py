@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from ubt import jobs, views
+from ubt.config import Compute
 from ubt.pipeline import Work, create, standing
 from ubt.ui.case import View, compute, store
 from ubt.ui.guard import guard, plain
@@ -136,13 +137,21 @@ def build(view: View, kind: str, options: dict[str, Any], said: str, button: str
     return False
 
 
-def each(title: str, work: Sequence[Work], what: str) -> None:
+def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] | None = None) -> None:
     """How far cases, each up to a stage, are that one job runs one after another, under the lock `title`; the buttons that start and
-    cancel it."""
-    names = [case.name(compute()) for case, _ in work]
+    cancel it.
+
+    Args:
+        places: where each is computed; None: where this machine computes.
+    """
+    jobs_of = [(case, where, until) for (case, until), where in zip(work, places or [compute()] * len(work), strict=True)]
+    names = [case.name(where) for case, where, _ in jobs_of]
 
     def now() -> tuple[bool, list[str]]:
-        return store().held(title), [standing(store(), case, compute(), until=until)[0] for case, until in work]
+        return store().held(title), [standing(store(), case, where, until=until)[0] for case, where, until in jobs_of]
+
+    def left() -> str:
+        return f"about {clock(jobs.remaining(store(), jobs_of))}"
 
     held, states = now()
     done, failed = states.count("done"), states.count("failed")
@@ -150,14 +159,14 @@ def each(title: str, work: Sequence[Work], what: str) -> None:
     if not held:
         if done == len(names):
             return
-        st.caption(f"{said}.")
+        st.caption(f"{said}; the rest takes {left()} on this machine.")
         if failed:
             name = names[at := states.index("failed")]
             record = store().record(name)
             why = record.get("errors", {}).get(work[at][1], record).get("error", "")
             st.error(f"{plain(name)}: {plain(why)}", title="The first that failed")
         if st.button(f"Compute the missing {len(names) - done}", key=f"each-{title}", icon=":material/play_arrow:"):
-            missing = [(create(store(), case, compute()), until) for (case, until), state in zip(work, states, strict=True) if state != "done"]
+            missing = [(create(store(), case, where), until) for (case, where, until), state in zip(jobs_of, states, strict=True) if state != "done"]
             if not jobs.start_each(store(), title, missing):
                 st.toast("They are being run already; this page now follows that run.")
             st.rerun(scope="app")
@@ -169,7 +178,7 @@ def each(title: str, work: Sequence[Work], what: str) -> None:
             st.rerun(scope="app")
         under, until = next(((name, u) for name, (_, u), state in zip(names, work, states, strict=True) if state == "running"), (None, None))
         share = jobs.status(store(), under, until).share if under else 0.0
-        st.progress(min(1.0, (done + share) / len(names)), text=f"{said}" + (f"; {plain(under)} under way" if under else ""))
+        st.progress(min(1.0, (done + share) / max(1, len(names))), text=f"{said}" + (f"; {plain(under)} under way" if under else "") + f", {left()} left")
         if st.button("Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()):
             jobs.cancel(store(), title)
             st.toast("Stopping at the next step; what is finished is kept.")
