@@ -38,13 +38,15 @@ def chosen() -> None:
     work, places = compare.work(subjects, methods)
     each("compare", work, "cells" + (" and divergences" if "retrain" in methods else ""), places)
     frame = compare.cells(store(), subjects, methods)
-    if frame["CA"].notna().any():
+    measured = frame["CA"].notna().any()
+    if measured:
         _scatter(frame)
     else:
         st.info("Nothing has been measured yet.")
     _table(frame)
-    st.divider()
-    _one_case(subjects, methods)
+    if measured:
+        st.divider()
+        _one_case(subjects, methods)
 
 
 def _scatter(frame: pd.DataFrame) -> None:
@@ -79,7 +81,7 @@ def _cell(frame: pd.DataFrame, case: str, method: str) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             for head in compare.HEADS.values():
                 if pd.notna(cell[head]):
-                    st.metric(head if head in KL.values() else f"{head}, %", f"{cell[head]:.2f}")
+                    st.metric(*((head, f"{cell[head]:.3f}") if head in KL.values() else (f"{head}, %", f"{cell[head]:.2f}")))
             if st.button("Open this case", key="open-case", icon=":material/arrow_forward:"):
                 show(case)
                 st.switch_page("pages/overview.py")
@@ -87,14 +89,18 @@ def _cell(frame: pd.DataFrame, case: str, method: str) -> None:
 
 def _table(frame: pd.DataFrame) -> None:
     st.subheader("The figures")
-    told = frame.assign(state=frame["state"].replace("", "measured"), case=frame["case"].map(label))
+    several, shown = frame["case"].nunique() > 1, "Each case"
+    if several:
+        ways = ["Each case", "Means over cases"]
+        shown = st.segmented_control("Rows", ways, default=ways[0], required=True, key="compare-rows", persist_state="session", label_visibility="collapsed")
+    told = frame.assign(state=frame["state"].replace("", "measured"), case=frame["case"].map(label)) if shown == "Each case" else compare.means(frame)
     numbers = {head: st.column_config.NumberColumn(format="%.2f", help="percent") for head in (*compare.HEADS.values(), compare.NATURAL)}
     numbers |= {head: st.column_config.NumberColumn(format="%.3f", help="nats, from the model trained without the poisons") for head in KL.values()}
     numbers |= {head: st.column_config.NumberColumn(format="%.0f") for head in SECONDS.values()}
-    several = ["case"] if frame["case"].nunique() > 1 else []
-    order = [*several, "defence", "CA", "ASR", compare.NATURAL, "RA", "target recall", "KL", "state", "needs", *SECONDS.values()]
+    order = ["case", "defence", "cases", "CA", "ASR", compare.NATURAL, "RA", "target recall", "KL", "state", "needs", *SECONDS.values()]
+    told = told[[c for c in order if c in told and (several or c != "case")]]
     height = min(640, 37 + 35 * len(told))
-    st.dataframe(told[order], hide_index=True, placeholder="-", height=height, column_config=numbers, alt="Cases by defences in figures")
+    st.dataframe(told, hide_index=True, placeholder="-", height=height, column_config=numbers, alt="Cases by defences in figures")
     st.download_button(
         "Save as CSV", frame.drop(columns="possible").to_csv(index=False), "compare.csv", "text/csv", icon=":material/download:", key="compare-csv",
         on_click="ignore",

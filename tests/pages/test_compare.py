@@ -46,7 +46,9 @@ def test_cases_and_defences_of_the_address(full, tiny_case):
     assert told["state"].tolist() == ["measured"] * 2 + [compare.GIVEN] * 2 + ["not run yet"] * 2
     assert "1 of 3 cases are drawn" in words(at)
     assert "2 of 4 cells measured" in words(at)
+    at.segmented_control(key="compare-rows").set_value("Means over cases")
     at.selectbox(key="one-case").set_value(new).run()
+    assert at.dataframe[0].value["cases"].tolist() == ["1 of 3"] * 2
     assert "Nothing of this case has been measured yet" in words(at)
     at.multiselect(key="defences").set_value([]).run()
     assert "Choose at least one defence" in words(at)

@@ -60,7 +60,7 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
     figure.update_annotations(font={"size": 12})
     x = np.sqrt if stretched else np.asarray
     measured, ends = frame.dropna(subset=["CA", "ASR"]), x(np.array([0.0, 100.0]))
-    keyed: set[str] = set()
+    keyed, rank = set(), {method: 1001 + n for n, method in enumerate(frame["method"].unique())}
     for n, case in enumerate(titles):
         at, part = {"row": n // columns + 1, "col": n % columns + 1}, measured[measured["case"] == case]
         natural = part["natural ASR"].iloc[0]
@@ -83,7 +83,8 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
                                showlegend="front" not in keyed, hoverinfo="skip", **at)  # fmt: skip
             keyed.add("front")
         for _, cell in part.iterrows():
-            figure.add_trace(_mark(cell, titles[case], float(x(cell["ASR"])), cell["method"] not in keyed), **at)
+            mark = _mark(cell, titles[case], float(x(cell["ASR"])))
+            figure.add_trace(mark.update(showlegend=cell["method"] not in keyed, legendrank=rank[cell["method"]]), **at)
             keyed.add(cell["method"])
     layout(figure, height=height if rows == 1 else 90 + 300 * rows)
     figure.update_layout(
@@ -98,15 +99,14 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
     return figure.update_yaxes(range=[low - 0.12 * (100 - low) - 0.3, 100 + 0.04 * (100 - low) + 0.1]).update_yaxes(title={"text": "CA (%)"}, col=1)
 
 
-def _mark(cell: pd.Series, case: str, x: float, first: bool) -> go.Scatter:
+def _mark(cell: pd.Series, case: str, x: float) -> go.Scatter:
     colour, symbol, _ = look(cell["method"])
     hollow = not cell["possible"]
-    said = [f"{cell[k]:.2f}" if pd.notna(cell[k]) else "not computed" for k in ("CA", "ASR", "RA", "target recall", "KL")]
-    rows = zip(("CA", "ASR", "RA", "target recall", "KL"), said, (" %",) * 4 + ("",), strict=True)
-    told = "<br>".join(f"{name} {value}{unit}" for name, value, unit in rows if value != "not computed" or name != "KL")
+    told = "<br>".join(f"{k} {cell[k]:.2f} %" for k in ("CA", "ASR", "RA", "target recall"))
+    told += f"<br>KL {cell['KL']:.3f}" if pd.notna(cell["KL"]) else ""
     note = f"<br><i>{html.escape(cell['state'])}</i>" if cell["state"] else ""
     return go.Scatter(
-        x=[x], y=[cell["CA"]], mode="markers", name=cell["defence"], legendgroup=cell["method"], showlegend=first, cliponaxis=False,
+        x=[x], y=[cell["CA"]], mode="markers", name=cell["defence"], legendgroup=cell["method"], cliponaxis=False,
         customdata=[[cell["case"], cell["method"]]],
         hovertemplate=f"<b>{html.escape(cell['defence'])}</b><br>{html.escape(case)}<br>{told}{note}<extra></extra>",
         marker={"symbol": f"{symbol}-open" if hollow else symbol, "color": colour, "size": 12, "line": {"width": 2 if hollow else 0, "color": colour}},

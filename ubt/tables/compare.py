@@ -109,6 +109,16 @@ def cells(store: Store, subjects: Iterable[Subject], methods: Sequence[str]) -> 
     return frame.astype({head: float for head in (*HEADS.values(), NATURAL, *SECONDS.values())})
 
 
+def means(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a method: the means, over the cases in which it is measured, of what `cells` gives, and how many `cases` those are."""
+    measured = frame.dropna(subset=["CA", "ASR"]).groupby("method")
+    figures = [*HEADS.values(), NATURAL, *SECONDS.values()]
+    counts = measured.size().map(lambda n: f"{n} of {frame['case'].nunique()}")
+    first = frame.drop_duplicates("method")[["method", "defence", "needs"]]
+    found = first.join(counts.rename("cases"), on="method").join(measured[figures].mean(), on="method")
+    return found.assign(cases=found["cases"].fillna(f"0 of {frame['case'].nunique()}")).reset_index(drop=True)
+
+
 def work(subjects: Iterable[Subject], methods: Sequence[str]) -> tuple[list[Work], list[Compute]]:
     """What the cells of the cases that can be run need, and where each is computed; with the oracle among the methods, the divergence of
     every other from it too."""
