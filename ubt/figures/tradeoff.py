@@ -46,7 +46,7 @@ def front(asr: np.ndarray, ca: np.ndarray) -> np.ndarray:
     return np.array(kept, int)
 
 
-def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = True, height: int = 440) -> go.Figure:
+def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = True, height: int = 480) -> go.Figure:
     """CA against ASR, a panel a case, a mark a defence. What a defender cannot have is hollow and no part of the front.
 
     Args:

@@ -106,7 +106,7 @@ class Table:
         heads = [*self.heads, *(f"{g}: {m}" for g, m in columns), "seeds"]
         cells = []
         for _, row in frame.iterrows():
-            values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread")) for g, m in columns]
+            values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread"), digits=3 if m in KL.values() else 2) for g, m in columns]
             cells.append([*(str(row[h]) for h in self.heads), *values, f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")])
         return heads, cells
 

@@ -43,8 +43,8 @@ def _figure(names: Sequence[str]) -> None:
         _numbers(figure.lines(frame), figure.csv(frame), f"figure-{name}")
 
 
-def _numbers(lines: tuple[list[str], list[list[str]]], csv: str, name: str) -> None:
-    html.table(*lines)
+def _numbers(lines: tuple[list[str], list[list[str]]], csv: str, name: str, labels: int = 1) -> None:
+    html.table(*lines, labels=labels)
     st.download_button("Save as CSV", csv, f"{name}.csv", "text/csv", icon=":material/download:", key=f"{name}-csv", on_click="ignore")
 
 
@@ -73,7 +73,7 @@ def _table(names: Sequence[str]) -> None:
     part = table.narrowed(taken, ()) if taken else table
     st.markdown(f"**{plain(table.title)}**")
     frame = part.measured(store(), compute(), seeds)
-    _numbers(part.lines(frame), frame.to_csv(index=False), f"table-{name}")
+    _numbers(part.lines(frame), frame.to_csv(index=False), f"table-{name}", 2 if offered else 1)
     _source(part, name, part.work(seeds))
 
 
@@ -101,4 +101,4 @@ def table_4() -> None:
     st.plotly_chart(figure, key="table-4", config={"displayModeBar": False}, alt=f"{measure} by strategy of unlearning")
     _source(four, "4", four.work(seeds))
     with st.expander("The table in numbers"):
-        _numbers(four.lines(frame), frame.to_csv(index=False), "table-4")
+        _numbers(four.lines(frame), frame.to_csv(index=False), "table-4", len(four.heads))
