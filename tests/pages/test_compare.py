@@ -30,7 +30,7 @@ def test_the_open_case_is_there_in_figures_and_pictures(full, tiny_case):
 
 def test_the_missing_cells_alone_are_one_job(full, tiny_case, monkeypatch):
     asked = []
-    monkeypatch.setattr(jobs, "start_each", lambda store, title, work: asked.append((title, list(work))) or True)
+    monkeypatch.setattr(jobs, "start_each", lambda store, title, work, wait: asked.append((title, list(work))) or True)
     at = page("compare", defences="ubt,cleanclip,abl")
     assert "1 of 3 cells measured; the rest takes about" in words(at)
     at.button(key="each-compare").click().run()

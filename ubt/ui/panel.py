@@ -13,6 +13,8 @@ from ubt.ui.guard import guard, plain
 
 POLL, IDLE = 1.0, 4.0
 """Seconds between two looks at a case that is being run, and at one that is not (another tab may run it)."""
+BEGINS = 60.0
+"""Seconds that a job of several cases is given to begin; a page that went on before would not follow it."""
 STATES = {
     "new": ":gray-badge[:material/fiber_new: not run yet]", "partial": ":gray-badge[:material/incomplete_circle: partly run]",
     "running": ":blue-badge[:material/play_circle: running]", "cancelled": ":orange-badge[:material/stop_circle: cancelled]",
@@ -169,7 +171,7 @@ def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] 
             st.error(f"{plain(name)}: {plain(why)}", title="The first that failed")
         if st.button(f"Compute the missing {len(names) - done}", key=f"each-{title}", icon=":material/play_arrow:"):
             missing = [(create(store(), case, where), until) for (case, where, until), state in zip(jobs_of, states, strict=True) if state != "done"]
-            if not jobs.start_each(store(), title, missing):
+            if not jobs.start_each(store(), title, missing, wait=BEGINS):
                 st.toast("They are being run already; this page now follows that run.")
             st.rerun(scope="app")
         return
