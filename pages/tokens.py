@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ubt import tables
 from ubt.columns import rows_of
 from ubt.figures import attribution as figures
 from ubt.stages.mask import METHODS
 from ubt.ui import explain, html, pairs, selection
-from ubt.ui.case import compute, make, store
+from ubt.ui.case import make
 from ubt.ui.guard import guard, plain
 from ubt.ui.navigation import current
-from ubt.ui.panel import each, missing, no_case
+from ubt.ui.panel import missing, no_case
+from ubt.ui.papers import table_4
 
 SHOWN = 12
 EXPORTED = 8
@@ -177,30 +177,6 @@ def _export(shown: list[figures.Explained], text_threshold: float, image_thresho
                 title, lambda d=draw, t=threshold: figures.saved(d(shown, t), kind), f"{name}-{view.name}.{kind.lower()}", figures.FORMATS[kind],
                 icon=":material/download:", key=f"export-{name}", on_click="ignore",
             )  # fmt: skip
-
-
-@st.fragment
-@guard()
-def table_4() -> None:
-    four = tables.TABLES["4"]
-    st.subheader(four.title)
-    st.caption(
-        "What else than whole pairs is unlearned, in both forms, each point a mean over seeds; diamonds are what the paper reports at CC3M scale. "
-        "The same as python -m ubt table 4."
-    )
-    left, right = st.columns(2)
-    seeds = left.slider("Seeds, from 0 on", 1, 5, 3, key="table-seeds", persist_state="session")
-    frame = four.measured(store(), compute(), seeds)
-    measure = right.segmented_control("Measure", ["ASR", "CA", "target recall"], default="ASR", required=True, key="table-measure", persist_state="session")
-    figure = figures.strategies(frame, four.groups, measure)
-    st.plotly_chart(figure, key="table-4", config={"displayModeBar": False}, alt=f"{measure} by strategy of unlearning")
-    each("table-4", four.work(seeds), "cells of this table")
-    with st.expander("The table in numbers"):
-        html.table(*four.lines(frame))
-        st.caption(plain(four.source))
-        st.download_button(
-            "Save as CSV", frame.to_csv(index=False), "table-4.csv", "text/csv", icon=":material/download:", key="table-4-csv", on_click="ignore"
-        )
 
 
 one_pair()

@@ -128,6 +128,16 @@ def test_the_estimate_knows_every_stage_that_takes_time(tiny_case):
     assert set(jobs._WORK) <= {s.name for s in EVERY}
 
 
+def test_what_remains_is_of_what_is_missing_and_each_step_counts_once(full, tiny_case):
+    def left(*until: str | None) -> float:
+        return jobs.remaining(full, [(tiny(), CPU, u) for u in until])
+
+    assert left(None, "evaluate_purified") == 0
+    assert 0 < left("control") < left("evaluate_control")
+    assert left("control", "evaluate_control") == pytest.approx(left("evaluate_control"), rel=0.05)
+    assert left("evaluate_control", "evaluate_cleanclip") > left("evaluate_cleanclip")
+
+
 def test_nothing_of_a_job_is_in_the_record_of_another(tmp_path):
     store = Store(tmp_path)
     a, b = (create(store, tiny(seed=s), CPU) for s in (1, 2))

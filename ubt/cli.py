@@ -274,7 +274,7 @@ def _reproduce(
 ) -> None:  # fmt: skip
     """Run what a table, a figure or a sweep lacks, then print and write it; `seeds`: how many, or for a figure which one; `part`: which attacks
     and methods."""
-    from ubt.jobs import expected
+    from ubt.jobs import remaining
 
     if number not in known:
         raise BadInput(f"unknown {kind} {number!r}; expected one of: {', '.join(known)}")
@@ -284,7 +284,7 @@ def _reproduce(
     wanted = [(case, where, until) for case, until in paper.work(seeds) if standing(store, case, where, until=until)[0] != "done"]
     lacking = {key for case, _, until in wanted for s in upto(until) if store.find(key := every_key(case, where)[s.name]) is None}
     if lacking:
-        minutes = max(1, round(expected(store, paper.work(seeds), where) / 60))
+        minutes = max(1, round(remaining(store, [(case, where, until) for case, until in paper.work(seeds)]) / 60))
         err.print(f"{len(lacking)} stages to compute, about {minutes} min; interrupted, the same command goes on from there", highlight=False, soft_wrap=True)
     show, stop = Show(len(lacking), cached=False), _stop_on_signal()
     with show.bars:
@@ -305,7 +305,7 @@ def settings() -> None:
 
 @app.command()
 def picture(
-    page: Annotated[str, typer.Option(help="overview, triggers, separation, neighbours, map, review, tokens or unlearn.")] = "separation",
+    page: Annotated[str, typer.Option(help="overview, triggers, separation, neighbours, map, review, tokens, unlearn or compare.")] = "separation",
     case: Annotated[str, typer.Option(help="The case to show; the newest if none is named.")] = "",
     width: Annotated[int, typer.Option(help="Width in pixels.", min=320)] = 1280,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",

@@ -26,7 +26,7 @@ from ubt.config import BadInput, Cancelled, Compute, Run, UbtError, disk_full
 from ubt.data.scenes import CLASSES
 from ubt.defenses import EVERY
 from ubt.journal import Event, Journal
-from ubt.pipeline import ACCELERATOR, Pipeline, Work, every_key, run_each, upto
+from ubt.pipeline import ACCELERATOR, Pipeline, every_key, run_each, upto
 from ubt.stages.split import suspicious_count
 
 LIVE = ("running", "waiting")
@@ -181,6 +181,21 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
     return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
 
 
+def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | None]]) -> float:
+    """Seconds that the missing steps of some cases, each up to a stage, will take, one after another and each once, at the speed of those
+    that are done."""
+    costs: dict[str, float] = {}
+    steps: dict[str, Step] = {}
+    for settings, where, until in work:
+        name, names = settings.name(where), every_key(settings, where)
+        under = status(store, name).steps if store.held(name) else {}
+        for stage in upto(until):
+            if (key := names[stage.name]) not in costs:
+                costs[key], step = _cost(stage.name, settings), _step(store, key)
+                steps[key] = step if step.state == "done" else under.get(stage.name, step)
+    return _left(costs, steps)[1] if costs else 0.0
+
+
 def _step(store: Store, key: str) -> Step:
     found = store.find(key)
     return Step() if found is None else Step("done", found.manifest["seconds"])
@@ -190,15 +205,6 @@ def _this_run(store: Store, name: str) -> list[Event]:
     events = journal.read(store.journal(name))
     last = max((i for i, e in enumerate(events) if e.kind == "run"), default=0)
     return events[last + 1 :]
-
-
-def expected(store: Store, work: Sequence[Work], where: Compute) -> float:
-    """Seconds until all of this work is there, each stage that cases share counted once, at the speed of what is there already."""
-    costs: dict[str, float] = {}
-    for settings, until in work:
-        names = every_key(settings, where)
-        costs |= {names[stage.name]: _cost(stage.name, settings) for stage in upto(until) if names[stage.name] not in costs}
-    return _left(costs, {key: _step(store, key) for key in costs})[1] if costs else 0.0
 
 
 def _cost(stage: str, settings: CaseSettings) -> float:

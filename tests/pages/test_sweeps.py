@@ -36,7 +36,7 @@ def test_another_sweep_and_other_attacks(at):
 
 def test_what_is_missing_is_one_job(at, cache, monkeypatch):
     asked = []
-    monkeypatch.setattr(jobs, "start_each", lambda store, title, work: asked.append((title, work)) or True)
+    monkeypatch.setattr(jobs, "start_each", lambda store, title, work, wait: asked.append((title, work)) or True)
     at.selectbox(key="sweep").set_value("cleanclip-data").run()
     at.button(key="each-sweep-cleanclip-data").click().run()
     ((title, work),) = asked

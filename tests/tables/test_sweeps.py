@@ -113,13 +113,13 @@ def test_similarities_have_their_own_unit(tmp_path):
 
 
 def test_shared_stages_are_expected_once(tmp_path):
-    store, work = Store(tmp_path), SWEEP.work(1)
-    whole = jobs.expected(store, work, CPU)
-    assert whole == jobs.expected(store, work + work, CPU)
-    assert jobs.expected(store, work[:1], CPU) < whole < 1.5 * jobs.expected(store, work[:1], CPU)
-    for case, stage in work:
+    store, work = Store(tmp_path), [(case, CPU, stage) for case, stage in SWEEP.work(1)]
+    whole = jobs.remaining(store, work)
+    assert whole == jobs.remaining(store, work + work)
+    assert jobs.remaining(store, work[:1]) < whole < 1.5 * jobs.remaining(store, work[:1])
+    for case, _, stage in work:
         put(store, case, stage, {})
-    assert jobs.expected(store, work, CPU) == jobs.expected(store, [], CPU) == 0
+    assert jobs.remaining(store, []) == 0
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A table as data: its rows with what the paper reports, and which case and model measure them here."""
 
 import statistics
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,6 +40,11 @@ class Table:
     rows: tuple[Row, ...]
     measures: Mapping[str, str] = field(default_factory=lambda: MEASURES)
 
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """What its rows are of, where they say so."""
+        return tuple(dict.fromkeys(row.labels[0] for row in self.rows)) if self.heads[0] == "attack" else ()
+
     def narrowed(self, attacks: Collection[str], methods: Collection[str]) -> "Table":
         """The rows of some attacks, and of some defences and what has none; nothing named takes all.
 
@@ -47,8 +52,7 @@ class Table:
             BadInput: it has no such rows.
         """
         known = {JUDGED[stage] for row in self.rows for stage in row.models.values() if stage in JUDGED}
-        taken = {row.labels[0] for row in self.rows} if self.heads[0] == "attack" else set()
-        check("--attacks", attacks, taken)
+        check("--attacks", attacks, self.attacks)
         check("--defenses", methods, known)
         rows = [
             row for row in self.rows
@@ -86,7 +90,7 @@ class Table:
     def _stages(self, row: Row) -> list[str]:
         """The stages that a row needs, each once."""
         judged = list(dict.fromkeys(row.models.values()))
-        return judged + [s.replace("evaluate_", "kl_") for s in judged if "kl" in self.measures and s not in ("evaluate_clean", "evaluate_retrain")]
+        return judged + (diverged(judged) if "kl" in self.measures else [])
 
     def _state(self, store: Store, case: CaseSettings, where: Compute, row: Row) -> str:
         return state_of(store, case, where, self._stages(row))
@@ -98,7 +102,7 @@ class Table:
         heads = [*self.heads, *(f"{g}: {m}" for g, m in columns), "seeds"]
         cells = []
         for _, row in frame.iterrows():
-            values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread")) for g, m in columns]
+            values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread"), digits=3 if m in KL.values() else 2) for g, m in columns]
             cells.append([*(str(row[h]) for h in self.heads), *values, f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")])
         return heads, cells
 
@@ -147,22 +151,52 @@ def waiting(states: Sequence[str]) -> str:
 
 
 def measures(store: Store, case: CaseSettings, where: Compute, judged: str) -> dict[str, float]:
+    """`measured` of a case's own stage."""
+    return measured(store, every_key(case, where), judged)
+
+
+def measured(store: Store, names: Mapping[str, str], judged: str) -> dict[str, float]:
     """What a stage that is done has measured of a model: CA, ASR, RA, target recall; KL to the oracle, if it is there; the seconds of
-    training, of the defence, and both.
+    training, of the defence, and both, if the steps that took them are.
+
+    Args:
+        names: of artefacts, by stage.
 
     Raises:
         DamagedArtefact: the result on disk is not what was written.
     """
-    names = every_key(case, where)
     found = dict(store.open(names[judged])["measures"])
-    if kl := store.find(names.get(judged.replace("evaluate_", "kl_"), "")):
+    if kl := store.find(names.get(_divergence(judged), "")):
         found |= kl["measures"]
+    if took := seconds(store, names, judged):
+        spent = {part: sum(s for _, p, s in took if p == part) for part in ("training", "defence")}
+        found |= spent | {"total": sum(spent.values())}
+    return found
+
+
+def seconds(store: Store, names: Mapping[str, str], judged: str) -> list[tuple[str, str, float]]:
+    """Of every stage that a model took beyond D, its name, its part (`training` of M_bd or in its place, or `defence`) and its seconds;
+    empty if one of them is not there.
+
+    Raises:
+        DamagedArtefact: a result on disk is not what was written.
+    """
     defense = DEFENSES.get(JUDGED.get(judged, ""))
     trained = defense.model if defense and defense.trains else "poison"
-    took = {s.name: store.open(names[s.name]).manifest["seconds"] for s in upto(judged) if s.role == "defender" or s.name == trained}
-    training = took.pop(trained, 0.0)
-    spent = sum(took.values()) if defense else 0.0
-    return found | {"training": training, "defence": spent, "total": training + spent}
+    steps = [s.name for s in upto(judged) if s.name == trained or (defense and s.role == "defender")]
+    made = [store.open(names[step]) if step in names else None for step in steps]
+    if None in made:
+        return []
+    return [(step, "training" if step == trained else "defence", a.manifest["seconds"]) for step, a in zip(steps, made, strict=True)]
+
+
+def _divergence(judged: str) -> str:
+    return judged.replace("evaluate_", "kl_")
+
+
+def diverged(judged: Iterable[str]) -> list[str]:
+    """The stages that hold against the oracle what these measure; neither the reference nor the oracle itself is."""
+    return [_divergence(s) for s in judged if s not in ("evaluate_clean", "evaluate_retrain")]
 
 
 def cell(mean: float | None, spread: float | None = None, digits: int = 2) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -78,3 +79,22 @@ def _number(text: str, low: float, high: float, start: float) -> float:
     except ValueError:
         return start
     return type(start)(value) if math.isfinite(value) and low <= value <= high else start
+
+
+def several(title: str, name: str, options: Sequence[str], start: Sequence[str], label: Callable[[str], str], about: str = "") -> list[str]:
+    """A choice of several, which the address holds, in commas, while it is not where it starts; a link's unknown names are passed over.
+    One that was not changed goes along when its start does."""
+    state, text = st.session_state, asked(name)
+    if text is not None:
+        wanted = text.split(",")
+    elif name not in state or state[name] == state.get(f"start-{name}"):
+        wanted = start
+    else:
+        wanted = state[name]
+    wanted = [o for o in wanted if o in options]
+    if state.get(name) != wanted:
+        state[name] = wanted
+    state[f"start-{name}"] = list(start)
+    chosen = st.multiselect(title, options, key=name, format_func=label, help=about or None, persist_state="session")
+    tell(name, ",".join(chosen), shown=chosen != list(start))
+    return chosen

@@ -174,10 +174,12 @@ def _png(image: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A small table of text, the first column to the left."""
-    head = "".join(f"<th>{escape(c)}</th>" for c in columns)
-    body = "".join("<tr>" + "".join(f"<td>{escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], labels: int = 1) -> None:
+    """A small table of text, the first columns, `labels` of them, to the left."""
+    left = [""] + [' style="text-align:left;min-width:8rem"'] * (labels - 1)
+    styles = (left + [""] * len(columns))[: len(columns)]
+    head = "".join(f"<th{style}>{escape(c)}</th>" for c, style in zip(columns, styles, strict=True))
+    body = "".join("<tr>" + "".join(f"<td{style}>{escape(str(c))}</td>" for c, style in zip(row, styles, strict=True)) + "</tr>" for row in rows)
     st.html(f'{_STYLE}<table class="ubt-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
 
 

@@ -13,6 +13,7 @@ PAGES = {
     "review": ("Review", "Decide pair by pair, most suspicious first."),
     "tokens": ("Tokens", "Which words and which patches carry the backdoor?"),
     "unlearn": ("Unlearn", "Purify the model, and see what that costs."),
+    "compare": ("Compare", "Every defence on the same cases: what it removes, what it costs, how long it takes."),
 }
 """File in `pages/` to title and what it is for; the first opens by default. No icons: a page's icon becomes the tab's, which
 the browser then fetches from another host."""

@@ -6,12 +6,15 @@ from typing import Any
 import streamlit as st
 
 from ubt import jobs, views
+from ubt.config import Compute
 from ubt.pipeline import Work, create, standing
 from ubt.ui.case import View, compute, store
 from ubt.ui.guard import guard, plain
 
 POLL, IDLE = 1.0, 4.0
 """Seconds between two looks at a case that is being run, and at one that is not (another tab may run it)."""
+BEGINS = 60.0
+"""Seconds that a job of several cases is given to begin; a page that went on before would not follow it."""
 STATES = {
     "new": ":gray-badge[:material/fiber_new: not run yet]", "partial": ":gray-badge[:material/incomplete_circle: partly run]",
     "running": ":blue-badge[:material/play_circle: running]", "cancelled": ":orange-badge[:material/stop_circle: cancelled]",
@@ -53,7 +56,9 @@ def _draw(name: str, status: jobs.Status) -> None:
         step = status.steps.get(status.current or "", jobs.Step())
         what = "waiting for another job" if step.state == "waiting" else plain(status.current or "starting")
         done = f" {step.done:,} of {step.total:,}" if step.total else ""
-        st.progress(min(1.0, status.share), text=f"{what}{done}, about {clock(status.left or 0)} left")
+        beyond = status.share >= 1 and step.total > 0  # a defence's stage: what is told of the case's own says nothing of it
+        left = "" if status.share >= 1 else f", about {clock(status.left or 0)} left"
+        st.progress(step.done / step.total if beyond else min(1.0, status.share), text=f"{what}{done}{left}")
         if st.button("Cancel", key="cancel", icon=":material/stop:", width="stretch", disabled=store().cancel_flag(name).exists()):
             jobs.cancel(store(), name)
             st.toast("Stopping at the next step; what is finished is kept.")
@@ -136,13 +141,21 @@ def build(view: View, kind: str, options: dict[str, Any], said: str, button: str
     return False
 
 
-def each(title: str, work: Sequence[Work], what: str) -> None:
+def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] | None = None) -> None:
     """How far cases, each up to a stage, are that one job runs one after another, under the lock `title`; the buttons that start and
-    cancel it."""
-    names = [case.name(compute()) for case, _ in work]
+    cancel it.
+
+    Args:
+        places: where each is computed; None: where this machine computes.
+    """
+    jobs_of = [(case, where, until) for (case, until), where in zip(work, places or [compute()] * len(work), strict=True)]
+    names = [case.name(where) for case, where, _ in jobs_of]
 
     def now() -> tuple[bool, list[str]]:
-        return store().held(title), [standing(store(), case, compute(), until=until)[0] for case, until in work]
+        return store().held(title), [standing(store(), case, where, until=until)[0] for case, where, until in jobs_of]
+
+    def left() -> str:
+        return f"about {clock(jobs.remaining(store(), jobs_of))}"
 
     held, states = now()
     done, failed = states.count("done"), states.count("failed")
@@ -150,15 +163,15 @@ def each(title: str, work: Sequence[Work], what: str) -> None:
     if not held:
         if done == len(names):
             return
-        st.caption(f"{said}; about {clock(jobs.expected(store(), work, compute()))} of computing.")
+        st.caption(f"{said}; the rest takes {left()} on this machine.")
         if failed:
             name = names[at := states.index("failed")]
             record = store().record(name)
             why = record.get("errors", {}).get(work[at][1], record).get("error", "")
             st.error(f"{plain(name)}: {plain(why)}", title="The first that failed")
         if st.button(f"Compute the missing {len(names) - done}", key=f"each-{title}", icon=":material/play_arrow:"):
-            missing = [(create(store(), case, compute()), until) for (case, until), state in zip(work, states, strict=True) if state != "done"]
-            if not jobs.start_each(store(), title, missing):
+            missing = [(create(store(), case, where), until) for (case, where, until), state in zip(jobs_of, states, strict=True) if state != "done"]
+            if not jobs.start_each(store(), title, missing, wait=BEGINS):
                 st.toast("They are being run already; this page now follows that run.")
             st.rerun(scope="app")
         return
@@ -169,8 +182,7 @@ def each(title: str, work: Sequence[Work], what: str) -> None:
             st.rerun(scope="app")
         under, until = next(((name, u) for name, (_, u), state in zip(names, work, states, strict=True) if state == "running"), (None, None))
         share = jobs.status(store(), under, until).share if under else 0.0
-        left = f"{said}, about {clock(jobs.expected(store(), work, compute()))} left"
-        st.progress(min(1.0, (done + share) / len(names)), text=left + (f"; {plain(under)} under way" if under else ""))
+        st.progress(min(1.0, (done + share) / max(1, len(names))), text=f"{said}" + (f"; {plain(under)} under way" if under else "") + f", {left()} left")
         if st.button("Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()):
             jobs.cancel(store(), title)
             st.toast("Stopping at the next step; what is finished is kept.")

@@ -1,15 +1,21 @@
-"""The papers' figures on the page: made of cases of this cache, with the button that computes what is missing."""
+"""The papers' tables and figures on the page: made of cases of this cache, with the button that computes what is missing."""
 
 from collections.abc import Sequence
 
 import streamlit as st
 
+from ubt.figures import attribution
 from ubt.figures.panels import panels
-from ubt.tables import FIGURES
+from ubt.pipeline import Work
+from ubt.tables import FIGURES, TABLES
+from ubt.tables.table import MEASURES
 from ubt.ui import html
 from ubt.ui.case import compute, store
 from ubt.ui.guard import guard, plain
 from ubt.ui.panel import each
+
+SEEDS = 5
+"""Seeds that a table on a page is measured over, at most."""
 
 
 @st.fragment
@@ -34,5 +40,65 @@ def _figure(names: Sequence[str]) -> None:
     st.plotly_chart(panels(frame, figure.columns), key=f"paper-chart-{name}", config={"displayModeBar": False}, alt=figure.title)
     each(f"figure-{name}-{seed}", figure.work(seed), "cases of this figure")
     with st.expander("The figure in numbers"):
-        html.table(*figure.lines(frame))
-        st.download_button("Save as CSV", figure.csv(frame), f"figure-{name}.csv", "text/csv", icon=":material/download:", key="paper-csv", on_click="ignore")
+        _numbers(figure.lines(frame), figure.csv(frame), f"figure-{name}")
+
+
+def _numbers(lines: tuple[list[str], list[list[str]]], csv: str, name: str, labels: int = 1) -> None:
+    html.table(*lines, labels=labels)
+    st.download_button("Save as CSV", csv, f"{name}.csv", "text/csv", icon=":material/download:", key=f"{name}-csv", on_click="ignore")
+
+
+@st.fragment
+@guard()
+def paper_tables(without: Sequence[str] = ("4",)) -> None:
+    """Every table, one at a time, but those that another page shows; needs no open case."""
+    inside = st.expander("The papers' tables, from cases of this cache", key="tables", bind="query-params")
+    if inside.open:
+        with inside:
+            _table([name for name in TABLES if name not in without])
+
+
+def _table(names: Sequence[str]) -> None:
+    name = st.segmented_control(
+        "Table", names, format_func=lambda n: TABLES[n].title.partition(":")[0], default=names[0], required=True, key="paper-table", persist_state="session"
+    )
+    table, taken = TABLES[name], None
+    left, right = st.columns([2, 1])
+    if offered := getattr(table, "attacks", ()):
+        taken = left.pills("Attacks", offered, selection_mode="multi", default=offered[0], key=f"paper-attacks-{name}", persist_state="session")
+        if not taken:
+            st.info("Choose at least one attack.")
+            return
+    seeds = _seeds(right, "paper-seeds", 1)
+    part = table.narrowed(taken, ()) if taken else table
+    st.markdown(f"**{plain(table.title)}**")
+    frame = part.measured(store(), compute(), seeds)
+    _numbers(part.lines(frame), frame.to_csv(index=False), f"table-{name}", 2 if offered else 1)
+    _source(part, name, part.work(seeds))
+
+
+def _seeds(where, key: str, start: int) -> int:
+    return where.slider("Seeds, from 0 on", 1, SEEDS, start, key=key, persist_state="session")
+
+
+def _source(table, name: str, work: Sequence[Work]) -> None:
+    st.caption(f"{plain(table.source)} A dash: not reported, or not measured. The same as python -m ubt table {name}.")
+    each(f"table-{name}", work, "cells of this table")
+
+
+@st.fragment
+@guard()
+def table_4() -> None:
+    """Table IV, drawn: what else than whole pairs is unlearned."""
+    four = TABLES["4"]
+    st.subheader(four.title)
+    st.caption("What else than whole pairs is unlearned, in both forms, each point a mean over seeds; diamonds are what the paper reports at CC3M scale.")
+    left, right = st.columns(2)
+    seeds = _seeds(left, "table-seeds", 3)
+    frame = four.measured(store(), compute(), seeds)
+    measure = right.segmented_control("Measure", MEASURES.values(), default="ASR", required=True, key="table-measure", persist_state="session")
+    figure = attribution.strategies(frame, four.groups, measure)
+    st.plotly_chart(figure, key="table-4", config={"displayModeBar": False}, alt=f"{measure} by strategy of unlearning")
+    _source(four, "4", four.work(seeds))
+    with st.expander("The table in numbers"):
+        _numbers(four.lines(frame), frame.to_csv(index=False), "table-4", len(four.heads))

@@ -1,0 +1,134 @@
+"""Compare: what defences make of cases, side by side: the trade-off, the figures, how they got there, and what it took."""
+
+import pandas as pd
+import streamlit as st
+
+from ubt.figures import tradeoff
+from ubt.tables import compare
+from ubt.tables.table import KL, SECONDS
+from ubt.ui import address, papers
+from ubt.ui.case import compute, label, show, store
+from ubt.ui.guard import guard, plain
+from ubt.ui.navigation import current
+from ubt.ui.panel import each, no_case
+
+PANELS = 12
+"""Cases that are drawn; the table has all."""
+
+view = current()
+st.title("Compare")
+st.caption(
+    "Defences on the same cases: what each leaves of the model (CA), of the backdoor (ASR, beside the natural one of a model that never saw the trigger), of "
+    "triggered images read right (RA) and of the target class (target recall). A cell that is not measured says why and has no figure."
+)
+
+
+@st.fragment
+@guard()
+def chosen() -> None:
+    names = store().names()
+    open_case = [view.name] if view else []
+    cases = address.several("Cases", "compared", names, open_case, label, "Several are drawn side by side; the one that is open comes first")
+    about = "With the oracle among them, the divergence (KL) of every other from it is measured too"
+    methods = address.several("Defences", "defences", list(compare.METHODS), list(compare.METHODS), lambda m: compare.METHODS[m].title, about)
+    if not cases or not methods:
+        st.info(f"Choose at least one {'defence' if cases else 'case'}.")
+        return
+    subjects = [compare.subject(store(), name, compute()) for name in cases]
+    work, places = compare.work(subjects, methods)
+    each("compare", work, "cells" + (" and divergences" if "retrain" in methods else ""), places)
+    frame = compare.cells(store(), subjects, methods)
+    measured = frame["CA"].notna().any()
+    if measured:
+        _scatter(frame)
+    else:
+        st.info("Nothing has been measured yet.")
+    _table(frame)
+    if measured:
+        st.divider()
+        _one_case(subjects, methods)
+
+
+def _scatter(frame: pd.DataFrame) -> None:
+    st.subheader("The trade-off")
+    measured = list(frame.dropna(subset=["CA"])["case"].unique())
+    titles = {case: label(case) for case in measured[:PANELS]}
+    stretched = st.toggle(
+        "Stretch low ASR", True, key="stretched", persist_state="session", help="A square-root scale, on which an ASR of 1 % and one of 3 % differ"
+    )
+    picked = st.plotly_chart(
+        tradeoff.scatter(frame, titles, stretched), key="tradeoff", on_select="rerun", selection_mode="points", config={"displaylogo": False},
+        alt="CA against ASR, a mark a defence, with the Pareto front",
+    )  # fmt: skip
+    st.caption(
+        "Up and left is better. The line is the Pareto front of what a defender can have; hollow marks, the clean reference and what knows the truth, are "
+        "no part of it. Click a mark for its case."
+    )
+    if (total := frame["case"].nunique()) > len(titles):
+        why = f"the first {PANELS}" if len(measured) > PANELS else "of the others nothing is measured yet"
+        st.caption(f"{len(titles)} of {total} cases are drawn; {why}.")
+    for point in picked["selection"]["points"][:1]:
+        _cell(frame, *point["customdata"])
+
+
+def _cell(frame: pd.DataFrame, case: str, method: str) -> None:
+    found = frame[(frame["case"] == case) & (frame["method"] == method)]
+    if not len(found):
+        return
+    cell = found.iloc[0]
+    with st.container(border=True):
+        st.markdown(f"**{plain(cell['defence'])}** · {plain(label(case))}")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            for head in compare.HEADS.values():
+                if pd.notna(cell[head]):
+                    st.metric(*((head, f"{cell[head]:.3f}") if head in KL.values() else (f"{head}, %", f"{cell[head]:.2f}")))
+            if st.button("Open this case", key="open-case", icon=":material/arrow_forward:"):
+                show(case)
+                st.switch_page("pages/overview.py")
+
+
+def _table(frame: pd.DataFrame) -> None:
+    st.subheader("The figures")
+    several, shown = frame["case"].nunique() > 1, "Each case"
+    if several:
+        ways = ["Each case", "Means over cases"]
+        shown = st.segmented_control("Rows", ways, default=ways[0], required=True, key="compare-rows", persist_state="session", label_visibility="collapsed")
+    told = frame.assign(state=frame["state"].replace("", "measured"), case=frame["case"].map(label)) if shown == "Each case" else compare.means(frame)
+    numbers = {head: st.column_config.NumberColumn(format="%.2f", help="percent") for head in (*compare.HEADS.values(), compare.NATURAL)}
+    numbers |= {head: st.column_config.NumberColumn(format="%.3f", help="nats, from the model trained without the poisons") for head in KL.values()}
+    numbers |= {head: st.column_config.NumberColumn(format="%.0f") for head in SECONDS.values()}
+    order = ["case", "defence", "cases", "CA", "ASR", compare.NATURAL, "RA", "target recall", "KL", "state", "needs", *SECONDS.values()]
+    told = told[[c for c in order if c in told and (several or c != "case")]]
+    height = min(640, 37 + 35 * len(told))
+    st.dataframe(told, hide_index=True, placeholder="-", height=height, column_config=numbers, alt="Cases by defences in figures")
+    st.download_button(
+        "Save as CSV", frame.drop(columns="possible").to_csv(index=False), "compare.csv", "text/csv", icon=":material/download:", key="compare-csv",
+        on_click="ignore",
+    )  # fmt: skip
+
+
+def _one_case(subjects: list[compare.Subject], methods: list[str]) -> None:
+    by_name = {s.name: s for s in subjects}
+    st.subheader("How they got there, and what it took")
+    name = st.selectbox("Case", list(by_name), format_func=label, key="one-case", persist_state="session") if len(by_name) > 1 else next(iter(by_name))
+    seen, took = (read(store(), by_name[name], methods) for read in (compare.observed, compare.stages))
+    if not len(seen) and not len(took):
+        st.info("Nothing of this case has been measured yet.")
+        return
+    if len(seen):
+        st.plotly_chart(tradeoff.curves(seen), key="compare-curves", config={"displayModeBar": False}, alt="CA and ASR over the steps of each defence")
+        st.caption(
+            "On a small sample of the judge's test images; what trains never sees them. Most start from M_bd; M_bd itself, and what trains in its place, start "
+            "from the clean reference."
+        )
+    if len(took):
+        st.plotly_chart(tradeoff.times(took), key="compare-times", config={"displayModeBar": False}, alt="Seconds of every stage, by defence")
+        st.caption("As in Table VIII: training of M_bd, or of the model in its place, and the defence. A stage that several share counts for each.")
+
+
+if store().names():
+    chosen()
+else:
+    no_case()
+st.divider()
+papers.paper_tables()

@@ -1,0 +1,23 @@
+"""The page Compare in a real Chromium: a mark that is clicked offers its case."""
+
+from harness import no_traceback, press
+from tiny import CPU, tiny
+
+from ubt.pipeline import create
+from ubt.ui.browser import served, settle
+
+
+def test_a_mark_that_is_clicked_opens_its_case(full, tiny_case, tab, tmp_path):
+    other = create(full, tiny(seed=7), CPU)
+    with served(full.root, tmp_path / "app.log") as address:
+        tab.goto(f"{address}/compare?case={other}&compared={tiny_case.name}")
+        mark = tab.locator(".st-key-tradeoff .js-plotly-plot .point").last
+        mark.wait_for()
+        settle(tab)
+        box = mark.bounding_box()
+        tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        press(tab, "Open this case")
+        tab.get_by_role("heading", level=1, name="Overview").wait_for()
+        settle(tab)
+        assert f"case={tiny_case.name}" in tab.url
+        no_traceback(tab)

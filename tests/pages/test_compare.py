@@ -1,0 +1,92 @@
+"""The page Compare through Streamlit's test harness."""
+
+import json
+
+from harness import charts, page, words
+from tiny import CPU, tiny
+
+from ubt import jobs
+from ubt.bench.case import generate
+from ubt.cases import Store
+from ubt.pipeline import create
+from ubt.tables import TABLES, compare
+
+
+def test_the_open_case_is_there_in_figures_and_pictures(full, tiny_case):
+    at = page("compare")
+    told = at.dataframe[0].value.set_index("defence")
+    assert list(told.index) == [m.title for m in compare.METHODS.values()]
+    m = tiny_case.metrics
+    assert told.loc["UBT, ours", ["CA", "ASR", "RA", "target recall"]].tolist() == [m["purified"][k] for k in ("ca", "asr", "ra", "target_recall")]
+    assert told["state"].tolist() == ["measured"] * 4 + ["not run yet"] * 8
+    assert told.loc[told["state"] != "measured", ["CA", "ASR", "RA", "target recall", "KL"]].isna().all(axis=None)
+    scatter, curves, times = charts(at)
+    marks = [t for t in scatter["data"] if t["mode"] == "markers"]
+    assert [t["customdata"][0] for t in marks] == [[tiny_case.name, method] for method in ("clean", "poisoned", "ubt", "ubt_published")]
+    assert {t["name"] for t in curves["data"]} == {"no defence", "UBT, ours", "UBT, as published"}
+    assert {t["y"][0] for t in times["data"]} == {"no defence", "UBT, ours", "UBT, as published"}
+    assert "compare-csv" in {b.key for b in at.get("download_button")}
+
+
+def test_the_missing_cells_alone_are_one_job(full, tiny_case, monkeypatch):
+    asked = []
+    monkeypatch.setattr(jobs, "start_each", lambda store, title, work, wait: asked.append((title, list(work))) or True)
+    at = page("compare", defences="ubt,cleanclip,abl")
+    assert "1 of 3 cells measured; the rest takes about" in words(at)
+    at.button(key="each-compare").click().run()
+    assert not at.exception
+    assert asked == [("compare", [(tiny_case.name, "evaluate_cleanclip"), (tiny_case.name, "evaluate_abl")])]
+
+
+def test_cases_and_defences_of_the_address(full, tiny_case):
+    given, new = generate(full, 1000, width=16), create(full, tiny(seed=7), CPU)
+    at = page("compare", case=tiny_case.name, compared=f"{tiny_case.name},{given},{new},nosuch<b>", defences="poisoned,ubt,nosuch")
+    assert at.multiselect(key="compared").value == [tiny_case.name, given, new]
+    told = at.dataframe[0].value
+    assert told["state"].tolist() == ["measured"] * 2 + [compare.GIVEN] * 2 + ["not run yet"] * 2
+    assert "1 of 3 cases are drawn" in words(at)
+    assert "2 of 4 cells measured" in words(at)
+    at.segmented_control(key="compare-rows").set_value("Means over cases")
+    at.selectbox(key="one-case").set_value(new).run()
+    assert at.dataframe[0].value["cases"].tolist() == ["1 of 3"] * 2
+    assert "Nothing of this case has been measured yet" in words(at)
+    at.multiselect(key="defences").set_value([]).run()
+    assert "Choose at least one defence" in words(at)
+    at.multiselect(key="compared").set_value([]).run()
+    assert "Choose at least one case" in words(at)
+    assert not at.exception
+
+
+def test_the_choice_goes_along_with_the_open_case_until_it_is_changed(full, tiny_case):
+    other = create(full, tiny(seed=7), CPU)
+    at = page("compare", case=tiny_case.name)
+    assert at.multiselect(key="compared").value == [tiny_case.name]
+    at.selectbox(key="case").set_value(other).run()
+    assert at.multiselect(key="compared").value == [other]
+    assert "compared" not in at.query_params
+    at.multiselect(key="compared").set_value([other, tiny_case.name]).run()
+    assert at.query_params["compared"] == f"{other},{tiny_case.name}"
+    at.selectbox(key="case").set_value(tiny_case.name).run()
+    assert at.multiselect(key="compared").value == [other, tiny_case.name]
+
+
+def test_why_a_cell_failed_is_shown_as_text(cache):
+    store = Store(cache)
+    name = create(store, tiny(), CPU)
+    store.save_case(name, store.record(name) | {"state": "failed", "error": "<b>no</b> *room*"})
+    at = page("compare", defences="ubt")
+    assert not at.exception
+    assert not charts(at)
+    assert at.dataframe[0].value["state"].tolist() == ["failed: <b>no</b> *room*"]
+    assert any("no\\<\\/b\\> \\*room\\*" in e.value for e in at.error)
+
+
+def test_every_table_opens_without_a_case(cache):
+    at = page("compare", tables="true")
+    for name in [n for n in TABLES if n != "4"]:
+        at.segmented_control(key="paper-table").set_value(name).run()
+        assert not at.exception, name
+        assert f"python -m ubt table {name}" in words(at)
+        assert "cells of this table measured" in words(at)
+        assert any(k and k.startswith("paper-attacks") for k in (b.key for b in at.get("button_group"))) == bool(TABLES[name].attacks)
+    assert "Traceback" not in json.dumps(words(at))

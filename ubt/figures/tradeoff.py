@@ -1,0 +1,170 @@
+"""Defences side by side: CA against ASR with the Pareto front, both over steps, and where the time goes."""
+
+import html
+import math
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout
+from ubt.figures.projection import PALETTE, SYMBOLS
+
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+LOOKS = {
+    "clean": (UNKNOWN, "star", "dot"), "poisoned": (POISONED, "diamond", "longdashdot"), "ubt": (MODELS["purified"], "circle", "solid"),
+    "ubt_published": (MODELS["published"], "x", "dash"), "abl": ("#C2A22E", "triangle-up", "dot"), "abl_masked": ("#A0664B", "triangle-down", "dashdot"),
+    "cleanclip": (CLEAN, "square", "solid"), "supervised": ("#3AA6B9", "pentagon", "dash"), "roclip": ("#C24C7E", "cross", "longdash"),
+    "poisoncam": ("#5B6BC0", "hexagon", "dashdot"), "control": ("#7A9A3A", "bowtie", "dot"), "retrain": (UNKNOWN, "circle", "dash"),
+}  # fmt: skip
+"""A method's colour, mark and dash, the same wherever it is drawn."""
+TICKS = (0, 1, 5, 10, 25, 50, 75, 100)
+COLUMNS = 3
+
+
+def look(method: str) -> tuple[str, str, str]:
+    """Colour, mark and dash of a method, of one that came later too."""
+    at = zlib.crc32(method.encode())
+    return LOOKS.get(method) or (PALETTE[at % len(PALETTE)], SYMBOLS[at // 16 % len(SYMBOLS)], DASHES[at // 256 % len(DASHES)])
+
+
+def front(asr: np.ndarray, ca: np.ndarray) -> np.ndarray:
+    """The places of what nothing beats, lowest ASR first: no other has a lower ASR at the same CA or a higher, or a higher CA at the
+    same ASR or a lower.
+
+    >>> front(np.array([0.0, 5.0, 90.0, 1.0]), np.array([95.0, 94.0, 98.0, 97.0])).tolist()
+    [0, 3, 2]
+    """
+    kept, best = [], -math.inf
+    for place in np.lexsort((-np.asarray(ca), np.asarray(asr))):
+        if ca[place] > best:
+            kept.append(place)
+            best = ca[place]
+    return np.array(kept, int)
+
+
+def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = True, height: int = 480) -> go.Figure:
+    """CA against ASR, a panel a case, a mark a defence. What a defender cannot have is hollow and no part of the front.
+
+    Args:
+        frame: `ubt.tables.compare.cells`. titles: what each case is called, in the order of the panels; something of each is measured.
+        stretched: ASR on a square-root scale, on which low ones are told apart. height: of a single panel, in pixels.
+    """
+    columns = min(COLUMNS, len(titles))
+    rows = math.ceil(len(titles) / columns)
+    names = [html.escape(t) for t in titles.values()] if len(titles) > 1 else None
+    figure = make_subplots(rows, columns, shared_xaxes="all", shared_yaxes="all", subplot_titles=names, horizontal_spacing=0.03, vertical_spacing=0.2 / rows)
+    figure.update_annotations(font={"size": 12})
+    x = np.sqrt if stretched else np.asarray
+    measured, ends = frame.dropna(subset=["CA", "ASR"]), x(np.array([0.0, 100.0]))
+    keyed, rank = set(), {method: 1001 + n for n, method in enumerate(frame["method"].unique())}
+    for n, case in enumerate(titles):
+        at, part = {"row": n // columns + 1, "col": n % columns + 1}, measured[measured["case"] == case]
+        natural = part["natural ASR"].iloc[0]
+        if pd.notna(natural):
+            said = {"text": f" natural {natural:.2f} % ", "font": {"size": 11, "color": UNKNOWN}}
+            figure.add_vline(
+                x=float(x(natural)),
+                line={"width": 1.3, "dash": "dot", "color": UNKNOWN},
+                annotation=said,
+                annotation_position="bottom right",
+                exclude_empty_subplots=False,
+                **at,
+            )
+        own = part[part["possible"]]
+        best = own.iloc[front(own["ASR"].to_numpy(), own["CA"].to_numpy())]
+        if len(best):
+            line = {"shape": "hv", "color": UNKNOWN, "width": 1.6}
+            stairs = (np.append(x(best["ASR"].to_numpy()), ends[1]), np.append(best["CA"], best["CA"].iloc[-1]))
+            figure.add_scatter(x=stairs[0], y=stairs[1], mode="lines", line=line, name="Pareto front", legendgroup="front",
+                               showlegend="front" not in keyed, hoverinfo="skip", **at)  # fmt: skip
+            keyed.add("front")
+        for _, cell in part.iterrows():
+            mark = _mark(cell, titles[case], float(x(cell["ASR"])))
+            figure.add_trace(mark.update(showlegend=cell["method"] not in keyed, legendrank=rank[cell["method"]]), **at)
+            keyed.add(cell["method"])
+    layout(figure, height=height if rows == 1 else 90 + 300 * rows)
+    figure.update_layout(
+        hovermode="closest", dragmode="zoom", margin={"t": 40}, legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"}
+    )
+    pad = 0.02 * ends[1]
+    figure.update_xaxes(range=[-1.5 * pad, ends[1] + pad], tickvals=x(np.array(TICKS)), ticktext=[str(t) for t in TICKS], zeroline=False)
+    for n in range(max(0, len(titles) - columns), len(titles)):
+        title = {"text": "ASR (%)" + (", square-root scale" if stretched else "")}
+        figure.update_xaxes(title=title, showticklabels=True, row=n // columns + 1, col=n % columns + 1)
+    low = measured["CA"].min()
+    return figure.update_yaxes(range=[low - 0.12 * (100 - low) - 0.3, 100 + 0.04 * (100 - low) + 0.1]).update_yaxes(title={"text": "CA (%)"}, col=1)
+
+
+def _mark(cell: pd.Series, case: str, x: float) -> go.Scatter:
+    colour, symbol, _ = look(cell["method"])
+    hollow = not cell["possible"]
+    told = "<br>".join(f"{k} {cell[k]:.2f} %" for k in ("CA", "ASR", "RA", "target recall"))
+    told += f"<br>KL {cell['KL']:.3f}" if pd.notna(cell["KL"]) else ""
+    note = f"<br><i>{html.escape(cell['state'])}</i>" if cell["state"] else ""
+    return go.Scatter(
+        x=[x], y=[cell["CA"]], mode="markers", name=cell["defence"], legendgroup=cell["method"], cliponaxis=False,
+        customdata=[[cell["case"], cell["method"]]],
+        hovertemplate=f"<b>{html.escape(cell['defence'])}</b><br>{html.escape(case)}<br>{told}{note}<extra></extra>",
+        marker={"symbol": f"{symbol}-open" if hollow else symbol, "color": colour, "size": 12, "line": {"width": 2 if hollow else 0, "color": colour}},
+    )  # fmt: skip
+
+
+def curves(frame: pd.DataFrame, height: int = 380) -> go.Figure:
+    """CA and ASR while each method's model trains, over the share of its steps.
+
+    Args:
+        frame: `ubt.tables.compare.observed`.
+    """
+    figure = make_subplots(1, 2, subplot_titles=("CA", "ASR"), horizontal_spacing=0.07)
+    for method, part in frame.groupby("method", sort=False):
+        colour, symbol, dash = look(method)
+        steps = np.column_stack([part["step"], np.full(len(part), part["step"].max())])
+        for col, measure in enumerate(("ca", "asr"), 1):
+            figure.add_scatter(
+                x=part["share"], y=part[measure], mode="lines+markers", name=part["defence"].iloc[0], legendgroup=method, showlegend=col == 1,
+                line={"color": colour, "dash": dash, "width": 2}, marker={"symbol": symbol, "size": 7}, customdata=steps,
+                hovertemplate="%{y:.1f} %, step %{customdata[0]} of %{customdata[1]}", row=1, col=col,
+            )  # fmt: skip
+    layout(figure, height=height, x="share of the steps (%)")
+    figure.update_layout(legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"}, hovermode="closest")
+    figure.update_yaxes(title={"text": "percent, sample"}, col=1).update_yaxes(range=[-3, 103], col=2)
+    return figure.update_xaxes(range=[-2, 102])
+
+
+def times(frame: pd.DataFrame) -> go.Figure:
+    """Seconds of every stage, a bar a method: training of M_bd or in its place, hatched, then the defence.
+
+    Args:
+        frame: `ubt.tables.compare.stages`.
+    """
+    figure, shades = go.Figure(), {"training": (UNKNOWN,), "defence": (CLEAN, "#5FA5D3")}
+    rows = list(frame["defence"].unique())[::-1]
+    place: dict[tuple[str, str], int] = {}
+    keyed: set[str] = set()
+    for _, line in frame.sort_values("part", ascending=False, kind="stable").iterrows():
+        nth = place[line["defence"], line["part"]] = place.get((line["defence"], line["part"]), -1) + 1
+        part = line["part"]
+        figure.add_bar(
+            x=[line["seconds"]], y=[line["defence"]], orientation="h", name="training of the model" if part == "training" else "defence", legendgroup=part,
+            showlegend=part not in keyed, text=line["stage"], textposition="inside", insidetextanchor="middle", textangle=0,
+            hovertemplate=f"{html.escape(line['stage'])}: %{{x:.1f}} s<extra></extra>",
+            textfont={"color": "white", "size": 11},
+            marker={"color": shades[part][nth % len(shades[part])], "line": {"width": 0.6, "color": "white"},
+                    "pattern": {"shape": "/" if part == "training" else "", "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.35)", "solidity": 0.2}},
+        )  # fmt: skip
+        keyed.add(part)
+    for name, whole in frame.groupby("defence", sort=False)["seconds"].sum().items():
+        figure.add_annotation(x=whole, y=name, text=f" {whole:.0f} s", showarrow=False, xanchor="left", font={"size": 11})
+    layout(figure, height=110 + 30 * max(2, len(rows)), x="seconds")
+    figure.update_xaxes(range=[0, 1.08 * _longest(frame)])
+    return figure.update_yaxes(categoryorder="array", categoryarray=rows).update_layout(
+        barmode="stack", bargap=0.25, hovermode="closest", uniformtext={"minsize": 10, "mode": "hide"}
+    )
+
+
+def _longest(frame: pd.DataFrame) -> float:
+    return max(1.0, float(frame.groupby("defence")["seconds"].sum().max()))
