@@ -33,15 +33,15 @@ def test_what_a_window_can_reach_is_the_best_of_all_its_places(side):
 
 
 @pytest.fixture
-def given() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def given() -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """Six candidates: two poisons with a patch, found and missed, one with a trigger over the whole image, an image-only and a text-only negative,
     a clean image."""
     ids = [f"p{i}" for i in range(6)]
-    truth = pd.DataFrame({"id": ids, "poisoned": [True, True, True, False, False, False]})
+    poisoned = np.array([True, True, True, False, False, False])
     boxes = [(4, 4, 4, 4), (20, 20, 4, 4), (0, 0, 24, 24), (4, 4, 4, 4), (-1, -1, -1, -1)]
     manifest = pd.DataFrame(boxes, columns=places.BOX).assign(id=ids[:5])
     candidates = pd.DataFrame({"id": ids, "row": range(6), "y": 4, "x": 4, "side": 8, "rank": [1, 3, 4, 2, 5, 6]})
-    return candidates, truth, manifest
+    return candidates, poisoned, manifest
 
 
 def test_patches_are_judged_where_a_trigger_has_a_place(given):
@@ -54,10 +54,10 @@ def test_patches_are_judged_where_a_trigger_has_a_place(given):
 
 
 def test_the_sum_of_it(given):
-    candidates, truth, manifest = given
-    made = places.summary(candidates, places.located(candidates, truth, manifest, (24, 24)), 4)
+    candidates, poisoned, manifest = given
+    made = places.summary(candidates, places.located(candidates, poisoned, manifest, (24, 24)), 4)
     assert made == {"poisoned": 3, "top": 0.75, "first": 1, "iou": 0.125, "reachable": 0.25, "inside": 0.5}
-    nothing = truth.assign(poisoned=False)
+    nothing = np.zeros(6, bool)
     assert places.summary(candidates, places.located(candidates, nothing, manifest[:0], (24, 24)), 4) == {"poisoned": 0}
-    whole = places.located(candidates, truth, manifest.assign(top=0, left=0, height=24, width=24), (24, 24))
+    whole = places.located(candidates, poisoned, manifest.assign(top=0, left=0, height=24, width=24), (24, 24))
     assert set(places.summary(candidates, whole, 4)) == {"poisoned", "top", "first"}

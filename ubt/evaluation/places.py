@@ -67,11 +67,11 @@ def places(manifest: pd.DataFrame, ids: pd.Series, size: tuple[int, int]) -> pd.
     return pd.DataFrame(np.where(seen[:, None], found, 0), columns=BOX).assign(id=np.asarray(ids), covers=covers)
 
 
-def located(candidates: pd.DataFrame, truth: pd.DataFrame, manifest: pd.DataFrame, size: tuple[int, int]) -> pd.DataFrame:
+def located(candidates: pd.DataFrame, poisoned: np.ndarray, manifest: pd.DataFrame, size: tuple[int, int]) -> pd.DataFrame:
     """Located patches against the true places.
 
     Args:
-        candidates: as `ubt.defenses.poisoncam.locate` gives them. truth: of D. size: height and width of images in pixels.
+        candidates: as `ubt.defenses.poisoncam.locate` gives them. poisoned: which pairs of D are (n,). manifest, size: as for `places`.
 
     Returns:
         A row a candidate, in their order: whether its image is `poisoned`, the trigger's box and what it `covers`, and where that is a
@@ -82,8 +82,7 @@ def located(candidates: pd.DataFrame, truth: pd.DataFrame, manifest: pd.DataFram
     true, patch = frame[BOX].to_numpy(float), candidates[["y", "x", "side", "side"]].to_numpy(float)
     part = (frame["covers"] == PART).to_numpy()
     measures = {"iou": iou(patch, true), "reachable": reachable(patch[:, 2], true), "inside": inside(patch, true)}
-    poisoned = truth["poisoned"].to_numpy(bool)[candidates["row"]]
-    return frame.assign(poisoned=poisoned, **{name: np.where(part, value, np.nan) for name, value in measures.items()})
+    return frame.assign(poisoned=np.asarray(poisoned, bool)[candidates["row"]], **{name: np.where(part, value, np.nan) for name, value in measures.items()})
 
 
 def summary(candidates: pd.DataFrame, found: pd.DataFrame, top: int) -> dict[str, float]:
