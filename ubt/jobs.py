@@ -25,6 +25,7 @@ from ubt.cases import SCHEMA, CaseSettings, Store
 from ubt.config import BadInput, Cancelled, Compute, Run, UbtError, disk_full
 from ubt.data.scenes import CLASSES
 from ubt.defenses import EVERY
+from ubt.defenses.poisoncam import STRATEGIES
 from ubt.journal import Event, Journal
 from ubt.pipeline import ACCELERATOR, Pipeline, run_each, upto
 from ubt.stages.split import suspicious_count
@@ -245,7 +246,7 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
     "cleanclip": lambda s: _trained(s.cleanclip.epochs, (1 + (s.cleanclip.weight > 0)) * s.clean.pairs),
     "supervised": lambda s: _trained(s.supervised.epochs, s.clean.per_class * len(CLASSES)),
     "roclip": lambda s: _trained(s.roclip.epochs, 1.4 * s.data.pairs),
-    "poisoncam_locate": lambda s: 5e-4 * s.locate.images * (1 / s.locate.side * 2) ** 2,
+    "poisoncam_locate": lambda s: 5e-4 * s.locate.images * (1 / s.locate.side * 2) ** 2 * (1 if s.locate.strategy == STRATEGIES[0] else 0.5),
     "poisoncam_classify": lambda s: _trained(s.classify.steps, s.classify.batch),
     **{n: lambda s: _trained(s.poison.epochs, s.data.pairs) for n in ("poisoncam", "retrain")},
     "control": lambda s: _trained(s.control.steps, s.control.batch),

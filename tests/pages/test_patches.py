@@ -111,3 +111,12 @@ def test_a_trigger_over_the_whole_image_has_no_iou(located, sought, tmp_path, mo
     assert "the trigger covers the whole image" in html_of(at)
     assert "of the trigger inside" not in html_of(at)
     assert "at most 0." not in html_of(at)
+
+
+def test_why_the_last_attempt_failed_is_said_beside_the_button(full, tiny_case):
+    errors = {"poisoncam_classify": {"state": "failed", "error": "expected <b>room</b>"}}
+    full.save_case(tiny_case.name, full.record(tiny_case.name) | {"errors": errors})
+    at = page("patches", case=tiny_case.name)
+    assert [e.value.replace("\\", "") for e in at.error] == ["expected <b>room</b>"]
+    assert "\\<b\\>" in at.error[0].value
+    assert [b.label.replace("\\", "") for b in at.button if b.label.startswith("Run up to")] == ["Run up to poisoncam_classify"]

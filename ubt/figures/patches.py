@@ -70,7 +70,7 @@ def spread(drop: np.ndarray, windows: np.ndarray, side: int, size: tuple[int, in
     return np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
 
 
-def activation(image: np.ndarray, heat: np.ndarray, box: Sequence[int], true: Sequence[int] | None = None, height: int = 400) -> go.Figure:
+def activation(image: np.ndarray, heat: np.ndarray, box: Sequence[int], true: Sequence[int] | None = None, height: int = 470) -> go.Figure:
     """An activation map over its image, the located patch framed, and the true place dotted.
 
     Args:
