@@ -168,7 +168,8 @@ def _one(known: dict[str, Any], candidates: pd.DataFrame, windows: np.ndarray, f
         ]  # fmt: skip
         if found is not None:
             line = found.loc[at]
-            rows.append(("ground truth", "poisoned" if line["poisoned"] else "clean"))
+            held = line["covers"] != places.NONE
+            rows.append(("ground truth", "poisoned" if line["poisoned"] else "clean, though it holds a part of a trigger" if held else "clean"))
             if true:
                 rows += [
                     ("IoU with the true place", f"{line['iou']:.3f} (at most {line['reachable']:.3f})"),
@@ -206,6 +207,8 @@ def _decisions(known: dict[str, Any], candidates: pd.DataFrame, picked: selectio
                 ("poisoned among them", f"{int(truth[out].sum()):,}"), ("precision", html.percent(share(truth, left_out))),
                 ("recall of all poisons", html.percent(share(left_out, truth))), ("AUROC", "undefined" if area is None else f"{area:.4f}"),
             ]  # fmt: skip
+            if partial := _partial(known, out[~truth[out]]):
+                rows.insert(3, ("clean ones that hold a part of a trigger", f"{partial:,}"))
         html.table(["what it leaves out", ""], rows)
         how = "The threshold lies half way, in log-odds, from D's median to the images in which the patches were found"
         said = f" {beyond:,} more reach it, but at most {100 * settings.most:g} % of D are left out." if beyond > 0 else ""
@@ -216,6 +219,14 @@ def _decisions(known: dict[str, Any], candidates: pd.DataFrame, picked: selectio
     if len(first):
         st.caption("Left out first, by its probability:")
         selection.cards(view, known, first, [f"probability {score[r]:.3g}" for r in first], reveal, picked.rows)
+
+
+def _partial(known: dict[str, Any], rows: np.ndarray) -> int:
+    """How many of some clean pairs hold a trigger's image all the same, as an attack of two keys leaves them."""
+    if not view.holds("attack", "manifest"):
+        return 0
+    found = places.places(view.read("attack", "manifest"), frame(known, rows, ["id"])["id"], view.read("data", "images").shape[1:3])
+    return int((found["covers"] != places.NONE).sum())
 
 
 @safe

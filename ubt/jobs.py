@@ -155,7 +155,8 @@ def cancel(store: Store, name: str) -> bool:
 
 
 def status(store: Store, name: str, until: str | None = None) -> Status:
-    """How a case stands, from what is on disk; `share` and `left` are of the stages that lead to `until`, if one is named."""
+    """How a case stands, from what is on disk; `share` and `left` are of the stages that lead to `until`, if one is named, else of
+    those of a case and, while it is being run, of what it is run up to beyond them."""
     held = store.held(name)
     record = store.record(name)
     try:
@@ -177,7 +178,8 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
                 steps[event.stage] = Step(kind, event.seconds, event.done, event.total)
     elif state == "done" and any(steps[s.name].state != "done" for s in upto(None) if s.name in steps):
         state = "partial"
-    wanted = {s.name: steps.get(s.name, Step()) for s in upto(until) if until or s.name in steps}
+    counted = EVERY if held and until is None else upto(until)
+    wanted = {s.name: steps.get(s.name, Step()) for s in counted if until or s.name in steps}
     share, left = _left(settings, wanted)
     return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
 
