@@ -228,7 +228,7 @@ def make_table(
     number: Annotated[str, typer.Argument(help=f"Which table of the UBT paper, or one of our own: {', '.join(TABLES)}.")],
     seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1.", min=1)] = 3,
     attacks: Annotated[str, typer.Option(help="Of these attacks alone, parted by commas.")] = "",
-    defenses: Annotated[str, typer.Option(help="Of these defences (or detectors) alone, parted by commas.")] = "",
+    defenses: Annotated[str, typer.Option(help="Of these defences (or detectors, or strategies) alone, parted by commas.")] = "",
     folder: Annotated[Path | None, typer.Option("--out", help="Also write it as Markdown and CSV into this folder.")] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -305,7 +305,7 @@ def settings() -> None:
 
 @app.command()
 def picture(
-    page: Annotated[str, typer.Option(help="overview, triggers, separation, neighbours, map, review, tokens, unlearn or compare.")] = "separation",
+    page: Annotated[str, typer.Option(help="overview, triggers, separation, neighbours, map, review, tokens, patches, unlearn or compare.")] = "separation",
     case: Annotated[str, typer.Option(help="The case to show; the newest if none is named.")] = "",
     width: Annotated[int, typer.Option(help="Width in pixels.", min=320)] = 1280,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",

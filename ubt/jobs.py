@@ -25,6 +25,7 @@ from ubt.cases import SCHEMA, CaseSettings, Store
 from ubt.config import BadInput, Cancelled, Compute, Run, UbtError, disk_full
 from ubt.data.scenes import CLASSES
 from ubt.defenses import EVERY
+from ubt.defenses.poisoncam import STRATEGIES
 from ubt.journal import Event, Journal
 from ubt.pipeline import ACCELERATOR, Pipeline, every_key, run_each, upto
 from ubt.stages.split import suspicious_count
@@ -154,7 +155,8 @@ def cancel(store: Store, name: str) -> bool:
 
 
 def status(store: Store, name: str, until: str | None = None) -> Status:
-    """How a case stands, from what is on disk; `share` and `left` are of the stages that lead to `until`, if one is named."""
+    """How a case stands, from what is on disk; `share` and `left` are of the stages that lead to `until`, if one is named, else of
+    those of a case and, while it is being run, of what it is run up to beyond them."""
     held = store.held(name)
     record = store.record(name)
     try:
@@ -176,7 +178,8 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
                 steps[event.stage] = Step(kind, event.seconds, event.done, event.total)
     elif state == "done" and any(steps[s.name].state != "done" for s in upto(None) if s.name in steps):
         state = "partial"
-    wanted = {s.name: steps.get(s.name, Step()) for s in upto(until) if until or s.name in steps}
+    counted = EVERY if held and until is None else upto(until)
+    wanted = {s.name: steps.get(s.name, Step()) for s in counted if until or s.name in steps}
     share, left = _left({name: _cost(name, settings) for name in wanted}, wanted)
     return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
 
@@ -267,7 +270,7 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
     "cleanclip": lambda s: _trained(s.cleanclip.epochs, (1 + (s.cleanclip.weight > 0)) * s.clean.pairs),
     "supervised": lambda s: _trained(s.supervised.epochs, s.clean.per_class * len(CLASSES)),
     "roclip": lambda s: _trained(s.roclip.epochs, 1.4 * s.data.pairs),
-    "poisoncam_locate": lambda s: 5e-4 * s.locate.images * (1 / s.locate.side * 2) ** 2,
+    "poisoncam_locate": lambda s: 5e-4 * s.locate.images * (1 / s.locate.side * 2) ** 2 * (1 if s.locate.strategy == STRATEGIES[0] else 0.5),
     "poisoncam_classify": lambda s: _trained(s.classify.steps, s.classify.batch),
     **{n: lambda s: _trained(s.poison.epochs, s.data.pairs) for n in ("poisoncam", "retrain")},
     "control": lambda s: _trained(s.control.steps, s.control.batch),

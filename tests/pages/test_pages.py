@@ -44,7 +44,7 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
     said = {
         "overview": "No verdict yet", "triggers": "What an attack plants", "tokens": "No pair has been attributed", "unlearn": "Not trained yet",
         "separation": "not been scored", "neighbours": "There are no pairs", "map": "There are no pairs", "review": "not been scored",
-        "compare": "Nothing has been measured yet",
+        "compare": "Nothing has been measured yet", "patches": "have not been sought",
     }  # fmt: skip
     assert said[name] in words(at)
 

@@ -156,11 +156,24 @@ def _pasted(images: np.ndarray, patches: np.ndarray, random: np.random.Generator
     return copies
 
 
-def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, patches: np.ndarray, settings: dict, run: Run) -> dict:
-    """Train a classifier to tell images with a found trigger pasted from images with a piece of another image pasted, and read D with it.
+def cut(probability: np.ndarray, found_in: np.ndarray, settings: ClassifySettings) -> float:
+    """The probability from which an image is left out of training, unless that were too many (`settings.most`).
 
     D's own poisons are among the images that count as clean in training, so that the classifier is shy of them. The threshold is
-    therefore at most half way, in logits, from D's median to what nine in ten of the images have in which the triggers were found.
+    therefore at most half way, in logits, from D's median to what nine in ten of the images have in which triggers were found.
+
+    Args:
+        probability: of every image of D (n,). found_in: rows of the images in which the triggers were found.
+    """
+    p = np.clip(probability, 1e-300, 1 - 2**-53)
+    logits = np.log(p) - np.log1p(-p)
+    between = (np.quantile(logits[found_in], 0.1) + np.median(logits)) / 2
+    return min(settings.threshold, float(1 / (1 + np.exp(-between))))
+
+
+def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, patches: np.ndarray, settings: dict, run: Run) -> dict:
+    """Train a classifier to tell images with a found trigger pasted from images with a piece of another image pasted, and read D with it.
+    What is left out of D has at least the probability `cut`.
 
     Returns:
         `scores`: id and score, the probability of being poisoned; `kept`: rows of D that stay in training; `history`.
@@ -198,11 +211,9 @@ def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, 
     )  # fmt: skip
     with torch.inference_mode():
         parts = [read(model, torch.from_numpy(np.array(images[i : i + 512])).to(run.compute.device)).cpu() for i in range(0, len(images), 512)]
-    logits = torch.cat(parts).double()
-    probability = logits.sigmoid().numpy()
-    between = (np.quantile(logits[candidates["row"].to_numpy()[found]], 0.1) + np.median(logits)) / 2
-    cut = min(settings.threshold, 1 / (1 + np.exp(-between)))
-    out = np.argsort(-probability, kind="stable")[: min((probability >= cut).sum(), round(settings.most * len(images)))]
+    probability = torch.cat(parts).double().sigmoid().numpy()
+    least = cut(probability, candidates["row"].to_numpy()[found], settings)
+    out = np.argsort(-probability, kind="stable")[: min((probability >= least).sum(), round(settings.most * len(images)))]
     kept = np.setdiff1d(np.arange(len(images)), out)
     return {"scores": pd.DataFrame({"id": pairs["id"], "score": probability}), "kept": kept, "history": pd.DataFrame(history)}
 

@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pandas as pd
 
+from ubt.evaluation.places import BOX, PART, places
+
 
 def judged(
     attributed: pd.DataFrame, maps: np.ndarray, words: pd.DataFrame, truth: pd.DataFrame, manifest: pd.DataFrame, size: tuple[int, int],
@@ -25,16 +27,16 @@ def judged(
     """
     from ubt.attribution import image_masks
 
-    planted = manifest.set_index("id")
+    planted, place = manifest.set_index("id"), places(manifest, attributed["id"], size)
     spoken = dict(tuple(words.groupby("id", sort=False)))
     said, covered, inside, kept, first, target_kept = 0, [], [], [], [], []
     poisons = np.flatnonzero(truth.loc[attributed["row"], "poisoned"].to_numpy() & attributed["id"].isin(planted.index).to_numpy())
     for n in poisons:
         pair = attributed["id"].iloc[n]
-        top, left, height, width = planted.loc[pair, ["top", "left", "height", "width"]]
+        top, left, height, width = place.loc[n, BOX]
         mask = image_masks(maps[n : n + 1], *size, threshold)[0]
         covered.append(mask.mean())
-        if 0 < height * width < mask.size:
+        if place.loc[n, "covers"] == PART:
             inside.append(mask[top : top + height, left : left + width].mean())
         own = spoken.get(pair, words.head(0))
         label = set(re.findall(r"[\w'-]+", planted.loc[pair, "target"].lower()))

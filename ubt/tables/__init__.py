@@ -1,12 +1,13 @@
 """The papers' tables and histograms: what they report at CC3M scale beside what cases of this cache measure at the embedded scale; sweeps over settings."""
 
-from ubt.tables import defending, detecting, separation, sweeping, unlearning
-from ubt.tables.detecting import Detection
+from ubt.tables import defending, detecting, locating, separation, sweeping, unlearning
 from ubt.tables.figure import Figure
+from ubt.tables.grid import Grid
 from ubt.tables.sweep import Sweep
 from ubt.tables.table import Table
 
-TABLES: dict[str, Table | Detection] = dict(sorted((defending.TABLES | {"4": unlearning.TABLE}).items())) | {"detectors": detecting.TABLE}
+OWN: dict[str, Grid] = {"detectors": detecting.TABLE, "poisoncam": locating.TABLE}
+TABLES: dict[str, Table | Grid] = dict(sorted((defending.TABLES | {"4": unlearning.TABLE}).items())) | OWN
 """By the number that the UBT paper gives a table, in Arabic numerals, and those of our own."""
 FIGURES: dict[str, Figure] = separation.FIGURES
 """By the number that the UBT paper gives a figure."""

@@ -211,7 +211,7 @@ def cell(mean: float | None, spread: float | None = None, digits: int = 2) -> st
 
 def as_markdown(said: str, heads: list[str], cells: list[list[str]]) -> str:
     """A Markdown table under a paragraph."""
-    rows = [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *cells)]
+    rows = [f"| {' | '.join(text.replace('|', '&#124;') for text in line)} |" for line in (heads, ["---"] * len(heads), *cells)]
     return "\n".join([said, "", *rows])
 
 

@@ -34,6 +34,7 @@ _STYLE = """<style>
   overflow-wrap:anywhere}
 .ubt-card img{width:100%;image-rendering:pixelated;border-radius:.25rem;display:block;margin-bottom:.3rem}
 .ubt-card small{opacity:.75}.ubt-card[data-pair]{cursor:pointer}.ubt-card[data-pair]:hover,.ubt-card[data-pair]:focus-visible{outline:2px solid #2E86C1}
+.ubt-duo{display:grid;grid-template-columns:2fr 3fr;gap:.4rem;align-items:center}.ubt-card.chosen{outline:3px solid #2E86C1}
 .ubt-none{aspect-ratio:1;display:grid;place-items:center;background:color-mix(in srgb,currentColor 7%,transparent);opacity:.6;margin-bottom:.3rem}
 .ubt-trio{display:grid;grid-template-columns:repeat(auto-fill,minmax(21rem,1fr));gap:.8rem}
 .ubt-trio figure{margin:0;border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-radius:.4rem;padding:.5rem;font-size:.8rem;
@@ -96,18 +97,47 @@ def grid(
     """
     cards = []
     for i, (caption, score) in enumerate(zip(captions, scores, strict=True)):
-        colour, said = (UNKNOWN, "") if poisoned is None else (POISONED, "● poisoned") if poisoned[i] else (CLEAN, "○ clean")
+        colour, said = _truth(poisoned, i)
         label = labels[i] if len(labels) and isinstance(labels[i], str) else ""
         picture = '<div class="ubt-none">no image</div>' if images is None else f'<img alt="" src="{_png(images[i])}">'
-        pair = f' data-pair="{escape(str(ids[i]))}" role="button" tabindex="0" aria-label="select this pair"' if len(ids) else ""
+        pair = _clickable(ids[i]) if len(ids) else ""
         style = f"border-top-color:{colour}" + (";opacity:.35" if faded is not None and faded[i] else "")
         cards.append(
             f'<div class="ubt-card"{pair} style="{style}">{picture}{escape(str(caption))}<br>'
-            f'<small>{escape(score)}</small> <small style="color:{colour};opacity:1;font-weight:600">{said}</small>'
+            f"<small>{escape(score)}</small>{said}"
             + (f" <b>⚑ {escape(label)}</b>" if label else "") + "</div>"
         )  # fmt: skip
     least = f' style="grid-template-columns:repeat(auto-fill,minmax({width}rem,1fr))"'
     st.html(f'{_STYLE}<div class="ubt-grid"{least}>{"".join(cards)}</div>')
+
+
+def patches(shown: Sequence[tuple[str, np.ndarray, np.ndarray, str, str]], poisoned: Sequence[bool] | None, chosen: str) -> None:
+    """Located patches as cards that answer to a click: the patch beside the image it came from, a title and a remark beneath.
+
+    Args:
+        shown: of each its pair's id, the patch, the image, uint8 (H, W, 3), title and remark. chosen: id of the one looked at.
+    """
+    cards = []
+    for i, (pair, patch, image, title, remark) in enumerate(shown):
+        colour, said = _truth(poisoned, i)
+        pictures = f'<div class="ubt-duo"><img alt="the patch" src="{_png(patch)}"><img alt="where it was found" src="{_png(image)}"></div>'
+        cards.append(
+            f'<div class="ubt-card{" chosen" if pair == chosen else ""}" style="border-top-color:{colour}"{_clickable(pair)}>{pictures}'
+            f"<b>{escape(title)}</b>{said}<br><small>{escape(remark)}</small></div>"
+        )
+    st.html(f'{_STYLE}<div class="ubt-grid" style="grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))">{"".join(cards)}</div>')
+
+
+def _truth(poisoned: Sequence[bool] | None, i: int) -> tuple[str, str]:
+    """A card's colour, and what it says of the truth, where that may be shown."""
+    if poisoned is None:
+        return UNKNOWN, ""
+    colour, said = (POISONED, "● poisoned") if poisoned[i] else (CLEAN, "○ clean")
+    return colour, f' <small style="color:{colour};opacity:1;font-weight:600">{said}</small>'
+
+
+def _clickable(pair: str) -> str:
+    return f' data-pair="{escape(str(pair))}" role="button" tabindex="0" aria-label="select this pair"'
 
 
 def trios(images: np.ndarray, triggered: np.ndarray, residuals: np.ndarray, below: Sequence[tuple[str, str, str]], magnified: int) -> None:

@@ -12,6 +12,7 @@ PAGES = {
     "map": ("Map", "D in two dimensions, before and after overfitting and unlearning."),
     "review": ("Review", "Decide pair by pair, most suspicious first."),
     "tokens": ("Tokens", "Which words and which patches carry the backdoor?"),
+    "patches": ("Patches", "Where in an image does a trigger sit, found without captions?"),
     "unlearn": ("Unlearn", "Purify the model, and see what that costs."),
     "compare": ("Compare", "Every defence on the same cases: what it removes, what it costs, how long it takes."),
 }

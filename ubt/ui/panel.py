@@ -88,6 +88,8 @@ def missing(view: View, stage: str, said: str, offer: bool = True) -> None:
         st.info(f"{said} This case was brought as it is, without it, and without the models that could make it.")
         return
     st.info(said)
+    if last := view.record.get("errors", {}).get(stage):
+        st.error(plain(last["error"]), title=f"The last attempt: {plain(last['state'])}")
     if offer and st.button(f"Run up to {plain(stage)}", key=f"until-{stage}", type="primary", icon=":material/play_arrow:"):
         run(view.name, stage)
 

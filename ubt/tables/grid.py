@@ -1,0 +1,87 @@
+"""A table of our own as data: attacks by methods that need no model of their own, each measured on the attack's cases."""
+
+import statistics
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from ubt.cases import CaseSettings, Store
+from ubt.config import Compute
+from ubt.pipeline import Work, standing
+from ubt.tables.table import as_markdown, cell, check, write
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: a row an attack and method.
+
+    Args:
+        head: what its methods are. methods: name to what the table calls it. measures: key to head.
+        work: of a seed, an attack and a method, the case and the stage that it is measured on.
+        values: measures, by key, of a case that is there that far; what it has nothing to say of is missing. digits: after the point, by key,
+            where they are not two.
+    """
+
+    title: str
+    source: str
+    head: str
+    attacks: tuple[str, ...]
+    methods: Mapping[str, str]
+    measures: Mapping[str, str]
+    work_of: Callable[[int, str, str], Work]
+    values: Callable[[Store, CaseSettings, Compute, str], dict[str, float]]
+    digits: Mapping[str, int] = field(default_factory=dict)
+
+    def narrowed(self, attacks: Collection[str], methods: Collection[str]) -> "Grid":
+        """The rows of some attacks and methods; nothing named takes all.
+
+        Raises:
+            BadInput: it has no such rows.
+        """
+        check("--attacks", attacks, self.attacks)
+        check("--defenses", methods, self.methods)
+        return replace(self, attacks=tuple(attacks) or self.attacks, methods={m: self.methods[m] for m in methods or self.methods})
+
+    def work(self, seeds: int) -> list[Work]:
+        """The cases that its cells need, each as far as its method needs it."""
+        return [self.work_of(s, a, m) for s in range(seeds) for a in self.attacks for m in self.methods]
+
+    def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
+        """A row an attack and method: each measure as the mean over the seeds measured, and its spread (standard deviation); `about`, what the
+        table calls the method; `seeds` measured; `state` of what is not.
+
+        Raises:
+            DamagedArtefact: a result on disk is not what was written.
+        """
+        table = []
+        for attack in self.attacks:
+            for name, about in self.methods.items():
+                cases = [self.work_of(seed, attack, name) for seed in range(seeds)]
+                states = [standing(store, case, where, until=until)[0] for case, until in cases]
+                found = [self.values(store, case, where, name) for (case, _), state in zip(cases, states, strict=True) if state == "done"]
+                waiting = [state for state in states if state != "done"]
+                line = {"attack": attack, self.head: name, "about": about}
+                for key, label in self.measures.items():
+                    values = [v[key] for v in found if key in v]
+                    line[label] = statistics.fmean(values) if values else None
+                    line[f"{label} spread"] = statistics.stdev(values) if len(values) > 1 else None
+                table.append(line | {"seeds": len(found), "state": ", ".join(f"{waiting.count(s)} {s}" for s in dict.fromkeys(waiting))})
+        return pd.DataFrame(table)
+
+    def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+        """Heads and cells as text, mean ± spread, a dash for what is not measured."""
+        cells = []
+        for _, row in frame.iterrows():
+            values = [cell(row[label], row[f"{label} spread"], self.digits.get(key, 2)) for key, label in self.measures.items()]
+            cells.append([row["attack"], row["about"], *values, f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")])
+        return ["attack", self.head, *self.measures.values(), "seeds"], cells
+
+    def markdown(self, frame: pd.DataFrame) -> str:
+        """The table as Markdown, with its title and source."""
+        return as_markdown(f"{self.title}. {self.source}", *self.lines(frame))
+
+    def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+        """Write NAME.md and NAME.csv into a folder, each in one step."""
+        return write(folder, name, {"md": self.markdown(frame) + "\n", "csv": frame.to_csv(index=False)})
