@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -14,7 +13,7 @@ from ubt.evaluation.detection import ranking
 from ubt.pipeline import Work, every_key, standing, upto
 from ubt.stages.split import suspicious_count
 from ubt.tables.defending import ATTACKS, case
-from ubt.tables.table import as_markdown, cell, check, write
+from ubt.tables.table import Sheet, cell, check, lacking, seeds_of
 
 MEASURES = {
     "auroc": "AUROC", "ap": "average precision", "fpr": "FPR at 100 % TPR", "precision": "precision at k", "recall": "recall at |D_susp|", "seconds": "seconds"
@@ -22,11 +21,9 @@ MEASURES = {
 
 
 @dataclass(frozen=True)
-class Detection:
+class Detection(Sheet):
     """The detectors' table: attacks by detectors."""
 
-    title: str
-    source: str
     attacks: tuple[str, ...]
     detectors: tuple[str, ...]
 
@@ -56,13 +53,12 @@ class Detection:
             for name in self.detectors:
                 states = [(s, standing(store, case(s, attack), where, until=f"detect_{name}")[0]) for s in range(seeds)]
                 found = [self._values(store, case(s, attack), where, name) for s, state in states if state == "done"]
-                waiting = [state for _, state in states if state != "done"]
                 line = {"attack": attack, "detector": name, "about": DETECTORS[name].about}
                 for key, label in MEASURES.items():
                     values = [v[key] for v in found if key in v]
                     line[label] = statistics.fmean(values) if values else None
                     line[f"{label} spread"] = statistics.stdev(values) if len(values) > 1 else None
-                table.append(line | {"seeds": len(found), "state": ", ".join(f"{waiting.count(s)} {s}" for s in dict.fromkeys(waiting))})
+                table.append(line | {"seeds": len(found), "state": lacking([state for _, state in states])})
         return pd.DataFrame(table)
 
     def _values(self, store: Store, settings: CaseSettings, where: Compute, name: str) -> dict[str, float]:
@@ -78,16 +74,8 @@ class Detection:
         cells = []
         for _, row in frame.iterrows():
             values = [cell(row[label], row[f"{label} spread"]) for label in MEASURES.values()]
-            cells.append([row["attack"], row["about"], *values, f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")])
+            cells.append([row["attack"], row["about"], *values, seeds_of(row)])
         return ["attack", "detector", *MEASURES.values(), "seeds"], cells
-
-    def markdown(self, frame: pd.DataFrame) -> str:
-        """The table as Markdown, with its title and source."""
-        return as_markdown(f"{self.title}. {self.source}", *self.lines(frame))
-
-    def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-        """Write NAME.md and NAME.csv into a folder, each in one step."""
-        return write(folder, name, {"md": self.markdown(frame) + "\n", "csv": frame.to_csv(index=False)})
 
 
 TABLE = Detection(

@@ -1,7 +1,7 @@
-"""A table as data: its rows with what the paper reports, and which case and model measure them here."""
+"""A table as data: its rows with what the paper reports, and which case and model measure them here; and what all sheets of figures share."""
 
 import statistics
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from ubt.cases import CaseSettings, Store
 from ubt.config import BadInput, Compute, replace_file
 from ubt.defenses import CASE, DEFENSES
 from ubt.pipeline import Work, every_key, standing, upto
+from ubt.stages import divergence_name
 
 MEASURES = {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"}
 """What is measured, in percent, and how it is headed."""
@@ -30,15 +31,38 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of a paper."""
+class Sheet:
+    """What a table or a figure does with the frame it has measured: say it, write it."""
 
     title: str
     source: str
+
+    def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+        """Heads and cells as text."""
+        raise NotImplementedError
+
+    def files(self, frame: pd.DataFrame) -> dict[str, str]:
+        """Ending and text of each file it is written as."""
+        return {"md": self.markdown(frame) + "\n", "csv": frame.to_csv(index=False)}
+
+    def markdown(self, frame: pd.DataFrame) -> str:
+        """A Markdown table under title and source."""
+        return as_markdown(f"{self.title}. {self.source}", *self.lines(frame))
+
+    def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+        """Write its files, NAME.ENDING, into a folder, each in one step."""
+        return write(folder, name, self.files(frame))
+
+
+@dataclass(frozen=True)
+class Table(Sheet):
+    """A table of a paper. `counts`: what is said of a row's case itself, by head."""
+
     heads: tuple[str, ...]
     groups: tuple[str, ...]
     rows: tuple[Row, ...]
     measures: Mapping[str, str] = field(default_factory=lambda: MEASURES)
+    counts: Mapping[str, Callable[[Store, CaseSettings, Compute], float]] = field(default_factory=dict)
 
     def narrowed(self, attacks: Collection[str], methods: Collection[str]) -> "Table":
         """The rows of some attacks, and of some defences and what has none; nothing named takes all.
@@ -50,10 +74,10 @@ class Table:
         taken = {row.labels[0] for row in self.rows} if self.heads[0] == "attack" else set()
         check("--attacks", attacks, taken)
         check("--defenses", methods, known)
+        own = [{JUDGED[stage] for stage in row.models.values() if stage in JUDGED} for row in self.rows]
         rows = [
-            row for row in self.rows
-            if (not attacks or row.labels[0] in attacks)
-            and (not methods or not {JUDGED.get(s) for s in row.models.values()}.isdisjoint({None, *methods}))
+            row for row, defenses in zip(self.rows, own, strict=True)
+            if (not attacks or row.labels[0] in attacks) and (not methods or not defenses or defenses.intersection(methods))
         ]  # fmt: skip
         return replace(self, rows=tuple(rows))
 
@@ -65,7 +89,7 @@ class Table:
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
         """One row a row, in percent: its labels; `reported MEASURE`; of each column group `GROUP MEASURE` (mean over the seeds measured)
-        and `GROUP MEASURE spread` (standard deviation; missing below two seeds); `seeds` measured; `state` of what is not.
+        and `GROUP MEASURE spread` (standard deviation; missing below two seeds); its counts, as means; `seeds` measured; `state` of what is not.
         A case that failed, was cancelled, or was made by an earlier version of a stage gives no figure.
         """
         table = []
@@ -74,14 +98,14 @@ class Table:
             states = [self._state(store, case, where, row) for case in cases]
             done = [case for case, state in zip(cases, states, strict=True) if state == "done"]
             line = dict(zip(self.heads, row.labels, strict=True)) | {f"reported {self.measures[k]}": v for k, v in row.reported.items()}
+            line |= {head: _mean([count(store, case, where) for case in done]) for head, count in self.counts.items()}
             for group, stage in row.models.items():
                 found = [measures(store, case, where, stage) for case in done]
                 for key, label in self.measures.items():
                     values = [m[key] for m in found if key in m]
-                    line[f"{group} {label}"] = statistics.fmean(values) if values else None
+                    line[f"{group} {label}"] = _mean(values)
                     line[f"{group} {label} spread"] = statistics.stdev(values) if len(values) > 1 else None
-            waiting = [state for state in states if state != "done"]
-            table.append(line | {"seeds": len(done), "state": ", ".join(f"{waiting.count(s)} {s}" for s in dict.fromkeys(waiting))})
+            table.append(line | {"seeds": len(done), "state": lacking(states)})
         first = [*self.heads, *(f"reported {label}" for label in self.measures.values())]
         frame = pd.DataFrame(table)
         return frame[[*(c for c in first if c in frame), *(c for c in frame if c not in first)]]
@@ -89,7 +113,7 @@ class Table:
     def _stages(self, row: Row) -> list[str]:
         """The stages that a row needs, each once."""
         judged = list(dict.fromkeys(row.models.values()))
-        return judged + [s.replace("evaluate_", "kl_") for s in judged if "kl" in self.measures and s not in ("evaluate_clean", "evaluate_retrain")]
+        return judged + [divergence_name(s) for s in judged if "kl" in self.measures and s not in ("evaluate_clean", "evaluate_retrain")]
 
     def _state(self, store: Store, case: CaseSettings, where: Compute, row: Row) -> str:
         found = [standing(store, case, where, until=stage)[0] for stage in self._stages(row)]
@@ -99,20 +123,13 @@ class Table:
         """Heads and cells as text, mean ± spread, a dash for what is not reported or not measured."""
         groups = [g for g in ("reported", *self.groups) if any(c.startswith(f"{g} ") for c in frame)]
         columns = [(g, m) for g in groups for m in self.measures.values() if f"{g} {m}" in frame]
-        heads = [*self.heads, *(f"{g}: {m}" for g, m in columns), "seeds"]
+        heads = [*self.heads, *self.counts, *(f"{g}: {m}" for g, m in columns), "seeds"]
         cells = []
         for _, row in frame.iterrows():
             values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread")) for g, m in columns]
-            cells.append([*(str(row[h]) for h in self.heads), *values, f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")])
+            counts = [cell(row[head], digits=1) for head in self.counts]
+            cells.append([*(str(row[h]) for h in self.heads), *counts, *values, seeds_of(row)])
         return heads, cells
-
-    def markdown(self, frame: pd.DataFrame) -> str:
-        """The table as Markdown, with its title and source."""
-        return as_markdown(f"{self.title}. {self.source}", *self.lines(frame))
-
-    def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-        """Write NAME.md and NAME.csv into a folder, each in one step."""
-        return write(folder, name, {"md": self.markdown(frame) + "\n", "csv": frame.to_csv(index=False)})
 
 
 def check(option: str, asked: Collection[str], known: Collection[str]) -> None:
@@ -134,7 +151,7 @@ def measures(store: Store, case: CaseSettings, where: Compute, judged: str) -> d
     """
     names = every_key(case, where)
     found = dict(store.open(names[judged])["measures"])
-    if kl := store.find(names.get(judged.replace("evaluate_", "kl_"), "")):
+    if kl := store.find(names.get(divergence_name(judged), "")):
         found |= kl["measures"]
     defense = DEFENSES.get(JUDGED.get(judged, ""))
     trained = defense.model if defense and defense.trains else "poison"
@@ -142,6 +159,29 @@ def measures(store: Store, case: CaseSettings, where: Compute, judged: str) -> d
     training = took.pop(trained, 0.0)
     spent = sum(took.values()) if defense else 0.0
     return found | {"training": training, "defence": spent, "total": training + spent}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def lacking(states: Sequence[str]) -> str:
+    """How many cases are not done, and why.
+
+    >>> lacking(["to do", "done", "failed", "to do"])
+    '2 to do, 1 failed'
+    """
+    waiting = [state for state in states if state != "done"]
+    return ", ".join(f"{waiting.count(s)} {s}" for s in dict.fromkeys(waiting))
+
+
+def seeds_of(row: Mapping) -> str:
+    """The cell that says how many `seeds` were measured, and the `state` of the others.
+
+    >>> seeds_of({"seeds": 2, "state": "1 failed"})
+    '2 (1 failed)'
+    """
+    return f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")
 
 
 def cell(mean: float | None, spread: float | None = None, digits: int = 2) -> str:
