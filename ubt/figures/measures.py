@@ -52,7 +52,7 @@ def _scale(threshold: float, height: int) -> go.Figure:
     return figure.update_xaxes(range=[-0.2, 1.0]).update_layout(hovermode="closest")
 
 
-def verdict(score: float, threshold: float, others: pd.DataFrame | None = None, height: int = 170) -> go.Figure:
+def verdict(score: float, threshold: float, others: pd.DataFrame | None = None, height: int = 190) -> go.Figure:
     """The verdict's score on its scale, beside the threshold.
 
     Args:
@@ -63,13 +63,13 @@ def verdict(score: float, threshold: float, others: pd.DataFrame | None = None, 
         part = others[others["poisoned"] == side] if others is not None else []
         if len(part):
             figure.add_scatter(
-                x=part["score"].tolist(), y=[-0.32 if side else -0.08] * len(part), mode="markers", text=part["case"],
+                x=part["score"].tolist(), y=[-0.2 if side else 0.05] * len(part), mode="markers", text=part["case"],
                 name=f"other cases, {kind} ({len(part)})",
                 marker={"size": 11, "symbol": "line-ns-open" if side else "circle-open", "color": colour, "line": {"width": 1.5}},
                 hovertemplate=f"%{{text}}, {kind}: %{{x:.3f}}<extra></extra>",
             )  # fmt: skip
     figure.add_scatter(
-        x=[score], y=[0.35], mode="markers+text", text=[f"<b>{score:.2f}</b>"], textposition="top center", showlegend=False,
+        x=[score], y=[0.45], mode="markers+text", text=[f"<b>{score:.2f}</b>"], textposition="top center", showlegend=False,
         marker={"size": 15, "symbol": "diamond", "color": POISONED if score > threshold else CLEAN, "line": {"width": 1, "color": UNKNOWN}},
         hovertemplate="score %{x:.3f}<extra></extra>",
     )  # fmt: skip
