@@ -85,8 +85,9 @@ if view.has("verdict"):
             "The score is the mean similarity of D_topk's images with each other's captions under the overfitted model: poisons share one shortcut, so any of "
             "their captions fits any of their images; clean pairs fit their own only."
         )
-    figure = measures.verdict(verdict["score"], verdict["threshold"])
-    chart.plotly_chart(figure, config={"displayModeBar": False}, key="verdict-chart", alt="Verdict score beside its threshold")
+    figure = measures.verdict(verdict["score"], verdict["threshold"], view.other_verdicts())
+    alt = "Verdict score beside its threshold and among those of other cases"
+    chart.plotly_chart(figure, config={"displayModeBar": False}, key="verdict-chart", alt=alt)
     evidence = [("similarity inside D_topk, mean", f"{verdict['topk_similarity_mean']:.3f}"), ("least", f"{verdict['topk_similarity_min']:.3f}")]
     if view.has("judge"):
         detection = view.read("judge", "detection")

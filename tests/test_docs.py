@@ -12,7 +12,7 @@ from ubt.config import PRESETS
 from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
 from ubt.pipeline import stages_of
-from ubt.stages import Stage
+from ubt.stages import AFTERWARDS, AGAIN, Stage, again_name
 from ubt.tables import SWEEPS, TABLES
 from ubt.ui.navigation import PAGES
 
@@ -47,6 +47,14 @@ def test_attacks_presets_and_stages_are_in_the_readme():
         assert f"`{name}`" in README, name
     for s in stages_of():
         assert f"| `{s.name}` | {s.role} | {s.about} |" in README, s.name
+
+
+def test_what_is_trained_on_again_is_in_the_readme():
+    """A row a family: there is one of each for every model."""
+    assert f"| `{AFTERWARDS.name}` | {AFTERWARDS.role} | {AFTERWARDS.about} |" in README
+    for kind, (on, _) in AGAIN.items():
+        measured, said = again_name(kind, "evaluate_X"), f"the model trained on again on {on}, and what it then does"
+        assert f"| `{measured.removeprefix('evaluate_')}`, `{measured}` | {AFTERWARDS.role} | {said} |" in README
 
 
 def test_every_defence_and_detector_is_in_the_readme():

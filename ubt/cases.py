@@ -36,6 +36,7 @@ from ubt.defenses.poisoncam import ClassifySettings, LocateSettings
 from ubt.defenses.roclip import RoClipSettings
 from ubt.defenses.supervised import SupervisedSettings
 from ubt.detectors.base import DetectSettings
+from ubt.stages.again import AgainSettings
 from ubt.stages.data import CleanSettings, DataSettings, LabelledSettings
 from ubt.stages.mask import MaskSettings
 from ubt.stages.overfit import OverfitSettings
@@ -93,6 +94,7 @@ class CaseSettings(Settings):
     classify: ClassifySettings = field(default_factory=ClassifySettings, metadata=LATER)
     control: ControlSettings = field(default_factory=ControlSettings, metadata=LATER)
     detect: DetectSettings = field(default_factory=DetectSettings, metadata=LATER)
+    again: AgainSettings = field(default_factory=AgainSettings, metadata=LATER)
 
     def __post_init__(self) -> None:
         super().__post_init__()

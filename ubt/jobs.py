@@ -274,6 +274,8 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
     "poisoncam_classify": lambda s: _trained(s.classify.steps, s.classify.batch),
     **{n: lambda s: _trained(s.poison.epochs, s.data.pairs) for n in ("poisoncam", "retrain")},
     "control": lambda s: _trained(s.control.steps, s.control.batch),
+    "later": lambda s: 3e-4 * s.again.pairs,
+    **{stage.name: lambda s: _trained(s.again.steps, s.again.batch) for stage in EVERY if stage.name.startswith("again_")},
 }
 """Seconds each stage takes on two cores, to be scaled by what this machine is found to do."""
 

@@ -81,19 +81,19 @@ def _settings(stage: Stage, settings: CaseSettings) -> Any:
     return {g: v if g == "attacks" else v.to_dict() for g, v in groups.items()}
 
 
-def _identity(stage: Stage, settings: CaseSettings) -> Any:
+def _identity(wanted: tuple[str, ...], settings: CaseSettings) -> Any:
     """The same for a digest: plain values, without settings added later that are at their default."""
-    groups = {g: getattr(settings, g) for g in stage.settings}
+    groups = {g: getattr(settings, g) for g in wanted}
     plain = {g: [p.plain() for p in v] if g == "attacks" else v.to_digest() for g, v in groups.items()}
     return next(iter(plain.values())) if len(plain) == 1 and "attacks" not in plain else plain or None
 
 
 def keys(settings: CaseSettings, compute: Compute, stages: tuple[Stage, ...], reference: Path) -> dict[str, str]:
     """The artefact name of every stage, computed without running any."""
-    names = {"reference": _reference_digest(reference)}
+    names, identities = {"reference": _reference_digest(reference)}, {wanted: _identity(wanted, settings) for wanted in {s.settings for s in stages}}
     for stage in stages:
         made_from = [
-            stage.function, stage.version, _identity(stage, settings), settings.seed, compute.device, compute.precision,
+            stage.function, stage.version, identities[stage.settings], settings.seed, compute.device, compute.precision,
             {a: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for a, source in stage.inputs.items()},
         ]  # fmt: skip
         names[stage.name] = f"{stage.name}-{digest(made_from)}"

@@ -102,6 +102,18 @@ def test_overview_shows_verdict_and_measures(full, tiny_case):
     assert len(charts(at)) == 2
 
 
+def test_overview_shows_the_verdict_among_those_of_other_cases(full, tiny_case):
+    record = full.record(tiny_case.name)
+    assert [t["x"] for t in charts(page("overview", case=tiny_case.name))[0]["data"]] == [[record["metrics"]["verdict"]["score"]]]
+    for rate, key, score in ((0.0, "verdict-a", 0.25), (0.0, "verdict-a", 0.25), (0.05, "verdict-b", 0.75), (0.05, "verdict-c", None)):
+        settings = tiny(attack__rate=rate, seed=len(full.names()))
+        changed = {"settings": settings.to_dict(), "artefacts": record["artefacts"] | {"verdict": key}}
+        full.save_case(settings.name(CPU), record | changed | {"metrics": record["metrics"] | {"verdict": {"score": score}}})
+    drawn = charts(page("overview", case=tiny_case.name))[0]["data"]
+    assert [(t["name"], t["x"]) for t in drawn[:2]] == [("other cases, clean (1)", [0.25]), ("other cases, poisoned (1)", [0.75])]
+    assert drawn[0]["marker"]["symbol"] != drawn[1]["marker"]["symbol"]
+
+
 def test_unlearn_shows_both_forms_and_what_classes_lost(full, tiny_case):
     at = page("unlearn")
     m = full.case(tiny_case.name)["metrics"]

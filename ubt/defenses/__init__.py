@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ubt.defenses import abl, cleanclip, control, poisoncam, roclip, supervised, ubt
 from ubt.detectors import DETECTORS
-from ubt.stages import LAB, Stage, divergence_stage
+from ubt.stages import AFTERWARDS, LAB, Stage, again_stages, divergence_stage
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ CASE: tuple[Stage, ...] = LAB + ubt.STAGES
 
 def _every() -> tuple[Stage, ...]:
     found = {s.name: s for s in (*CASE, *(s for d in DEFENSES.values() for s in d.stages), *DETECTORS.values())}
-    judged = [s for s in found.values() if s.name.startswith("evaluate_") and s.name not in ("evaluate_clean", "evaluate_retrain")]
-    return (*found.values(), *map(divergence_stage, judged))
+    judged = [s for s in found.values() if s.name.startswith("evaluate_")]
+    apart = [divergence_stage(s) for s in judged if s.name not in ("evaluate_clean", "evaluate_retrain")]
+    return (*found.values(), *apart, AFTERWARDS, *(again for s in judged for again in again_stages(s)))
 
 
 EVERY: tuple[Stage, ...] = _every()

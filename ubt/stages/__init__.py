@@ -47,17 +47,59 @@ def score_stage(name: str, model: str, whose: str) -> Stage:
 _TEST = {k: f"test.{k}" for k in ("images", "labels", "prompts", "classes")}
 
 
+def divergence_name(judged: str) -> str:
+    """The stage that measures how far a model is from the oracle, by the stage that measures the model.
+
+    >>> divergence_name("evaluate_purified")
+    'kl_purified'
+    """
+    return f"kl_{judged.removeprefix('evaluate_')}"
+
+
 def divergence_stage(judged: Stage) -> Stage:
     """How far the model that another stage measures is from the oracle."""
-    about = f"KL divergence of the oracle from {judged.about.partition(' of ')[2]}"
+    about = f"KL divergence of the oracle from {_whose(judged)}"
     inputs = {"model": judged.inputs["model"], "retrained": "retrain.model", **_TEST}
-    return Stage(judged.name.replace("evaluate_", "kl_"), about, "ubt.stages.evaluate:divergence", inputs, (), "judge")
+    return Stage(divergence_name(judged.name), about, "ubt.stages.evaluate:divergence", inputs, (), "judge")
 
 
 def evaluate_stage(name: str, model: str, whose: str) -> Stage:
     """Measure a model on the test set."""
     about = f"CA, ASR, RA and target recall of {whose}"
     return Stage(name, about, "ubt.stages.evaluate:evaluate", {"model": model, **_TEST}, ("attacks",), "judge", version=2)
+
+
+def _whose(judged: Stage) -> str:
+    return judged.about.partition(" of ")[2]
+
+
+AFTERWARDS = Stage("later", "clean pairs that somebody trains on later, in no other role", "ubt.stages.again:later", {}, ("again",), "judge")
+AGAIN = {
+    "clean": ("clean pairs", {"images": f"{AFTERWARDS.name}.images", "tokens": f"{AFTERWARDS.name}.tokens"}),
+    "left": ("D_normal, with the poisons the split left there", {**D, "split": "split.split"}),
+}
+"""What models are trained on again to see whether their backdoor returns: said, and as inputs."""
+
+
+def again_name(kind: str, judged: str) -> str:
+    """The stage that measures a model after training on again, by one of `AGAIN` and the stage that measures the model before.
+
+    >>> again_name("left", "evaluate_purified")
+    'evaluate_again_left_purified'
+    """
+    return f"evaluate_again_{kind}_{judged.removeprefix('evaluate_')}"
+
+
+def again_stages(judged: Stage) -> tuple[Stage, ...]:
+    """The model that another stage measures, trained on again in each way, and measured."""
+    found: list[Stage] = []
+    for kind, (on, pairs) in AGAIN.items():
+        measured = again_name(kind, judged.name)
+        name, whose = measured.removeprefix("evaluate_"), f"{_whose(judged)}, trained on again on {on}"
+        inputs = {"model": judged.inputs["model"], **pairs}
+        found.append(Stage(name, whose, "ubt.stages.again:again", inputs, ("again",), "judge", observed=True))
+        found.append(evaluate_stage(measured, f"{name}.model", whose))
+    return tuple(found)
 
 
 LAB: tuple[Stage, ...] = (

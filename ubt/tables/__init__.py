@@ -1,13 +1,12 @@
 """The papers' tables and histograms: what they report at CC3M scale beside what cases of this cache measure at the embedded scale; sweeps over settings."""
 
-from ubt.tables import defending, detecting, locating, separation, sweeping, unlearning
+from ubt.tables import defending, detecting, durability, judging, locating, separation, sweeping, unlearning
 from ubt.tables.figure import Figure
-from ubt.tables.grid import Grid
 from ubt.tables.sweep import Sweep
-from ubt.tables.table import Table
+from ubt.tables.table import Sheet
 
-OWN: dict[str, Grid] = {"detectors": detecting.TABLE, "poisoncam": locating.TABLE}
-TABLES: dict[str, Table | Grid] = dict(sorted((defending.TABLES | {"4": unlearning.TABLE}).items())) | OWN
+OWN: dict[str, Sheet] = {"detectors": detecting.TABLE, "poisoncam": locating.TABLE, "durability": durability.TABLE, "verdict": judging.TABLE}
+TABLES: dict[str, Sheet] = dict(sorted((defending.TABLES | {"4": unlearning.TABLE}).items())) | OWN
 """By the number that the UBT paper gives a table, in Arabic numerals, and those of our own."""
 FIGURES: dict[str, Figure] = separation.FIGURES
 """By the number that the UBT paper gives a figure."""

@@ -33,11 +33,13 @@ def case(seed: int, attack: str = "badnet", **changes: float) -> CaseSettings:
     return CaseSettings.preset("demo", attack).with_values({"seed": seed} | {name.replace("__", "."): value for name, value in changes.items()})
 
 
-def _judged(name: str) -> str:
+def judged(name: str) -> str:
+    """The stage that measures the model of a method: a defence, none, or the clean reference."""
     return {NO_DEFENCE: "evaluate_poisoned", CLEAN: "evaluate_clean"}.get(name) or DEFENSES[name].judged
 
 
-def _title(name: str) -> str:
+def title(name: str) -> str:
+    """What a method is called in a table."""
     return DEFENSES[name].title if name in DEFENSES else name
 
 
@@ -45,11 +47,12 @@ def _rows(attacks: Iterable[str], methods: Iterable[str], reported: dict[str, di
     for attack in attacks:
         for name in methods:
             figures = reported.get("ubt" if name == "ubt_published" else name, {}).get(attack, ())
-            yield Row((attack, _title(name)), dict(zip(("ca", "asr", "kl"), figures, strict=False)), partial(case, attack=attack), {"measured": _judged(name)})
+            yield Row((attack, title(name)), dict(zip(("ca", "asr", "kl"), figures, strict=False)), partial(case, attack=attack), {"measured": judged(name)})
 
 
 _UBTS = ("ubt_published", "ubt")
-_ALL = (CLEAN, NO_DEFENCE, *(n for n in DEFENSES if n not in _UBTS), *_UBTS)
+METHODS = (CLEAN, NO_DEFENCE, *(n for n in DEFENSES if n not in _UBTS), *_UBTS)
+"""Every defence, after two models that have none."""
 TABLES = {
     "1": Table(
         "Table I: UBT against five attacks", _SOURCE, ("attack", "method"), _MEASURED,
@@ -62,23 +65,23 @@ TABLES = {
     "3": Table(
         "Table III: UBT beside every other defence",
         _SOURCE + " KL: divergence, in nats, of the class probabilities of the model trained without the poisons (the oracle) from the model's.",
-        ("attack", "method"), _MEASURED, tuple(_rows(ATTACKS, _ALL, _III)), MEASURES | KL,
+        ("attack", "method"), _MEASURED, tuple(_rows(ATTACKS, METHODS, _III)), MEASURES | KL,
     ),
     "5": Table(
         "Table V: what defences do to a model that is not poisoned", _SOURCE, ("method",), _MEASURED,
         tuple(
-            Row((_title(name),), {"ca": _V["ubt" if name == "ubt_published" else name]} if name in (*_V, *_UBTS) else {},
-                partial(case, attack__rate=0.0), {"measured": _judged(name)})
-            for name in _ALL if name != "retrain"
+            Row((title(name),), {"ca": _V["ubt" if name == "ubt_published" else name]} if name in (*_V, *_UBTS) else {},
+                partial(case, attack__rate=0.0), {"measured": judged(name)})
+            for name in METHODS if name != "retrain"
         ),
         {"ca": "CA", "target_recall": "target recall"},
     ),
     "8": Table(
         "Table VIII: seconds of training and of defence", _SOURCE.replace("Percent. ", "Seconds. "), ("method",), _MEASURED,
         tuple(
-            Row((_title(name),), {k: v for k, v in zip(SECONDS, _VIII["ubt" if name == "ubt_published" else name], strict=True) if v is not None}
-                if name in (*_VIII, *_UBTS) else {}, case, {"measured": _judged(name)})
-            for name in _ALL if name not in (CLEAN, "retrain")
+            Row((title(name),), {k: v for k, v in zip(SECONDS, _VIII["ubt" if name == "ubt_published" else name], strict=True) if v is not None}
+                if name in (*_VIII, *_UBTS) else {}, case, {"measured": judged(name)})
+            for name in METHODS if name not in (CLEAN, "retrain")
         ),
         SECONDS,
     ),
@@ -88,7 +91,7 @@ TABLES = {
         "Similarity: mean cosine under the model of the row's method.",
         ("attack", "method"), _MEASURED,
         tuple(
-            Row((attack, _title(name)), dict(zip(("ca", "asr"), _II[name].get(attack, ()), strict=False)), partial(case, attack=attack), {"measured": stage})
+            Row((attack, title(name)), dict(zip(("ca", "asr"), _II[name].get(attack, ()), strict=False)), partial(case, attack=attack), {"measured": stage})
             for attack in ATTACKS[:4] for name, stage in ((NO_DEFENCE, "left_poisoned"), ("abl", "left_abl"))
         ),
         {"ca": "CA", "asr": "ASR", "found": "poisons isolated", "isolated": "similarity of what is isolated", "poisoned": "similarity of the poisons left",

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -10,7 +9,7 @@ from ubt.cases import CaseSettings, Store
 from ubt.config import Compute
 from ubt.evaluation.detection import auroc
 from ubt.pipeline import Work, every_key, standing
-from ubt.tables.table import as_markdown, cell, write
+from ubt.tables.table import Sheet, cell
 
 DRAWN = ["similarity", "poisoned"]
 """The columns that are drawn: arrays, a value a pair."""
@@ -27,11 +26,10 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure of a paper: its panels, row by row, so many a row. `inside`: it shows the pairs of D_susp alone, not all of D."""
+class Figure(Sheet):
+    """A figure of a paper: its panels, row by row, so many a row. `inside`: it shows the pairs of D_susp alone, not all of D. It is written as a
+    page of HTML that needs nothing beside it, and as CSV."""
 
-    title: str
-    source: str
     panels: tuple[Panel, ...]
     columns: int
     inside: bool = False
@@ -91,16 +89,11 @@ class Figure:
             cells.append([label, *whole, *parts])
         return heads, cells
 
-    def markdown(self, frame: pd.DataFrame) -> str:
-        """The numbers as Markdown, with title and source."""
-        return as_markdown(f"{self.title}. {self.source}", *self.lines(frame))
-
     def csv(self, frame: pd.DataFrame) -> str:
         """The numbers as CSV."""
         return frame.drop(columns=DRAWN).to_csv(index=False)
 
-    def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-        """Write NAME.html, a page that needs nothing beside it, and NAME.csv into a folder, each in one step."""
+    def files(self, frame: pd.DataFrame) -> dict[str, str]:
         from ubt.figures.panels import page, panels
 
-        return write(folder, name, {"html": page(panels(frame, self.columns), self.title, self.source), "csv": self.csv(frame)})
+        return {"html": page(panels(frame, self.columns), self.title, self.source), "csv": self.csv(frame)}

@@ -1,20 +1,18 @@
 """A table of our own as data: attacks by methods that need no model of their own, each measured on the attack's cases."""
 
-import statistics
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pandas as pd
 
 from ubt.cases import CaseSettings, Store
 from ubt.config import Compute
 from ubt.pipeline import Work, standing
-from ubt.tables.table import as_markdown, cell, check, write
+from ubt.tables.table import Sheet, cell, check, lacking, over_seeds, seeds_of
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(Sheet):
     """A table: a row an attack and method.
 
     Args:
@@ -24,8 +22,6 @@ class Grid:
             where they are not two.
     """
 
-    title: str
-    source: str
     head: str
     attacks: tuple[str, ...]
     methods: Mapping[str, str]
@@ -61,13 +57,10 @@ class Grid:
                 cases = [self.work_of(seed, attack, name) for seed in range(seeds)]
                 states = [standing(store, case, where, until=until)[0] for case, until in cases]
                 found = [self.values(store, case, where, name) for (case, _), state in zip(cases, states, strict=True) if state == "done"]
-                waiting = [state for state in states if state != "done"]
                 line = {"attack": attack, self.head: name, "about": about}
                 for key, label in self.measures.items():
-                    values = [v[key] for v in found if key in v]
-                    line[label] = statistics.fmean(values) if values else None
-                    line[f"{label} spread"] = statistics.stdev(values) if len(values) > 1 else None
-                table.append(line | {"seeds": len(found), "state": ", ".join(f"{waiting.count(s)} {s}" for s in dict.fromkeys(waiting))})
+                    line |= over_seeds(label, [v[key] for v in found if key in v])
+                table.append(line | {"seeds": len(found), "state": lacking(states)})
         return pd.DataFrame(table)
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -75,13 +68,5 @@ class Grid:
         cells = []
         for _, row in frame.iterrows():
             values = [cell(row[label], row[f"{label} spread"], self.digits.get(key, 2)) for key, label in self.measures.items()]
-            cells.append([row["attack"], row["about"], *values, f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")])
+            cells.append([row["attack"], row["about"], *values, seeds_of(row)])
         return ["attack", self.head, *self.measures.values(), "seeds"], cells
-
-    def markdown(self, frame: pd.DataFrame) -> str:
-        """The table as Markdown, with its title and source."""
-        return as_markdown(f"{self.title}. {self.source}", *self.lines(frame))
-
-    def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-        """Write NAME.md and NAME.csv into a folder, each in one step."""
-        return write(folder, name, {"md": self.markdown(frame) + "\n", "csv": frame.to_csv(index=False)})

@@ -12,7 +12,7 @@ from ubt.cases import CaseSettings, Store
 from ubt.config import Compute
 from ubt.pipeline import Work, every_key
 from ubt.tables.defending import ATTACKS
-from ubt.tables.table import as_markdown, cell, check, over_seeds, state_of, waiting, write
+from ubt.tables.table import as_markdown, cell, check, lacking, over_seeds, state_of, write
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -186,7 +186,7 @@ class Sweep:
 
 
 def _state(states: list[str]) -> str:
-    return waiting(states) if len(states) > 1 else states[0].removeprefix("done")
+    return lacking(states) if len(states) > 1 else states[0].removeprefix("done")
 
 
 def marked(row: Mapping, label: str, digits: int = 2) -> str:

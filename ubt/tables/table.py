@@ -1,4 +1,4 @@
-"""A table as data: its rows with what the paper reports, and which case and model measure them here."""
+"""A table as data: its rows with what the paper reports, and which case and model measure them here; and what all sheets of figures share."""
 
 import statistics
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -11,6 +11,7 @@ from ubt.cases import CaseSettings, Store
 from ubt.config import BadInput, Compute, replace_file
 from ubt.defenses import CASE, DEFENSES
 from ubt.pipeline import Work, every_key, standing, upto
+from ubt.stages import divergence_name
 
 MEASURES = {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"}
 """What is measured, in percent, and how it is headed."""
@@ -30,15 +31,38 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of a paper."""
+class Sheet:
+    """What a table or a figure does with the frame it has measured: say it, write it."""
 
     title: str
     source: str
+
+    def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+        """Heads and cells as text."""
+        raise NotImplementedError
+
+    def files(self, frame: pd.DataFrame) -> dict[str, str]:
+        """Ending and text of each file it is written as."""
+        return {"md": self.markdown(frame) + "\n", "csv": frame.to_csv(index=False)}
+
+    def markdown(self, frame: pd.DataFrame) -> str:
+        """A Markdown table under title and source."""
+        return as_markdown(f"{self.title}. {self.source}", *self.lines(frame))
+
+    def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+        """Write its files, NAME.ENDING, into a folder, each in one step."""
+        return write(folder, name, self.files(frame))
+
+
+@dataclass(frozen=True)
+class Table(Sheet):
+    """A table of a paper. `counts`: what is said of a row's case itself, by head."""
+
     heads: tuple[str, ...]
     groups: tuple[str, ...]
     rows: tuple[Row, ...]
     measures: Mapping[str, str] = field(default_factory=lambda: MEASURES)
+    counts: Mapping[str, Callable[[Store, CaseSettings, Compute], float]] = field(default_factory=dict)
 
     @property
     def attacks(self) -> tuple[str, ...]:
@@ -54,10 +78,10 @@ class Table:
         known = {JUDGED[stage] for row in self.rows for stage in row.models.values() if stage in JUDGED}
         check("--attacks", attacks, self.attacks)
         check("--defenses", methods, known)
+        own = [{JUDGED[stage] for stage in row.models.values() if stage in JUDGED} for row in self.rows]
         rows = [
-            row for row in self.rows
-            if (not attacks or row.labels[0] in attacks)
-            and (not methods or not {JUDGED.get(s) for s in row.models.values()}.isdisjoint({None, *methods}))
+            row for row, defenses in zip(self.rows, own, strict=True)
+            if (not attacks or row.labels[0] in attacks) and (not methods or not defenses or defenses.intersection(methods))
         ]  # fmt: skip
         return replace(self, rows=tuple(rows))
 
@@ -69,7 +93,7 @@ class Table:
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
         """One row a row, in percent: its labels; `reported MEASURE`; of each column group `GROUP MEASURE` (mean over the seeds measured)
-        and `GROUP MEASURE spread` (standard deviation; missing below two seeds); `seeds` measured; `state` of what is not.
+        and `GROUP MEASURE spread` (standard deviation; missing below two seeds); its counts, as means; `seeds` measured; `state` of what is not.
         A case that failed, was cancelled, or was made by an earlier version of a stage gives no figure.
         """
         table = []
@@ -78,11 +102,13 @@ class Table:
             states = [self._state(store, case, where, row) for case in cases]
             done = [case for case, state in zip(cases, states, strict=True) if state == "done"]
             line = dict(zip(self.heads, row.labels, strict=True)) | {f"reported {self.measures[k]}": v for k, v in row.reported.items()}
+            for head, count in self.counts.items():
+                line |= over_seeds(head, [count(store, case, where) for case in done])
             for group, stage in row.models.items():
                 found = [measures(store, case, where, stage) for case in done]
                 for key, label in self.measures.items():
                     line |= over_seeds(f"{group} {label}", [m[key] for m in found if key in m])
-            table.append(line | {"seeds": len(done), "state": waiting(states)})
+            table.append(line | {"seeds": len(done), "state": lacking(states)})
         first = [*self.heads, *(f"reported {label}" for label in self.measures.values())]
         frame = pd.DataFrame(table)
         return frame[[*(c for c in first if c in frame), *(c for c in frame if c not in first)]]
@@ -99,20 +125,13 @@ class Table:
         """Heads and cells as text, mean ± spread, a dash for what is not reported or not measured."""
         groups = [g for g in ("reported", *self.groups) if any(c.startswith(f"{g} ") for c in frame)]
         columns = [(g, m) for g in groups for m in self.measures.values() if f"{g} {m}" in frame]
-        heads = [*self.heads, *(f"{g}: {m}" for g, m in columns), "seeds"]
+        heads = [*self.heads, *self.counts, *(f"{g}: {m}" for g, m in columns), "seeds"]
         cells = []
         for _, row in frame.iterrows():
             values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread"), digits=3 if m in KL.values() else 2) for g, m in columns]
-            cells.append([*(str(row[h]) for h in self.heads), *values, f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")])
+            counts = [cell(row[head], digits=1) for head in self.counts]
+            cells.append([*(str(row[h]) for h in self.heads), *counts, *values, seeds_of(row)])
         return heads, cells
-
-    def markdown(self, frame: pd.DataFrame) -> str:
-        """The table as Markdown, with its title and source."""
-        return as_markdown(f"{self.title}. {self.source}", *self.lines(frame))
-
-    def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-        """Write NAME.md and NAME.csv into a folder, each in one step."""
-        return write(folder, name, {"md": self.markdown(frame) + "\n", "csv": frame.to_csv(index=False)})
 
 
 def check(option: str, asked: Collection[str], known: Collection[str]) -> None:
@@ -140,16 +159,6 @@ def over_seeds(column: str, values: Sequence[float]) -> dict[str, float | None]:
     return {column: statistics.fmean(values) if values else None, f"{column} spread": statistics.stdev(values) if len(values) > 1 else None}
 
 
-def waiting(states: Sequence[str]) -> str:
-    """What of several cases is not done, and how many of them.
-
-    >>> waiting(["done", "failed", "to do", "failed"])
-    '2 failed, 1 to do'
-    """
-    rest = [state for state in states if state != "done"]
-    return ", ".join(f"{rest.count(s)} {s}" for s in dict.fromkeys(rest))
-
-
 def measures(store: Store, case: CaseSettings, where: Compute, judged: str) -> dict[str, float]:
     """`measured` of a case's own stage."""
     return measured(store, every_key(case, where), judged)
@@ -166,7 +175,7 @@ def measured(store: Store, names: Mapping[str, str], judged: str) -> dict[str, f
         DamagedArtefact: the result on disk is not what was written.
     """
     found = dict(store.open(names[judged])["measures"])
-    if kl := store.find(names.get(_divergence(judged), "")):
+    if kl := store.find(names.get(divergence_name(judged), "")):
         found |= kl["measures"]
     if took := seconds(store, names, judged):
         spent = {part: sum(s for _, p, s in took if p == part) for part in ("training", "defence")}
@@ -190,13 +199,28 @@ def seconds(store: Store, names: Mapping[str, str], judged: str) -> list[tuple[s
     return [(step, "training" if step == trained else "defence", a.manifest["seconds"]) for step, a in zip(steps, made, strict=True)]
 
 
-def _divergence(judged: str) -> str:
-    return judged.replace("evaluate_", "kl_")
-
-
 def diverged(judged: Iterable[str]) -> list[str]:
     """The stages that hold against the oracle what these measure; neither the reference nor the oracle itself is."""
-    return [_divergence(s) for s in judged if s not in ("evaluate_clean", "evaluate_retrain")]
+    return [divergence_name(s) for s in judged if s not in ("evaluate_clean", "evaluate_retrain")]
+
+
+def lacking(states: Sequence[str]) -> str:
+    """How many cases are not done, and why.
+
+    >>> lacking(["to do", "done", "failed", "to do"])
+    '2 to do, 1 failed'
+    """
+    waiting = [state for state in states if state != "done"]
+    return ", ".join(f"{waiting.count(s)} {s}" for s in dict.fromkeys(waiting))
+
+
+def seeds_of(row: Mapping) -> str:
+    """The cell that says how many `seeds` were measured, and the `state` of the others.
+
+    >>> seeds_of({"seeds": 2, "state": "1 failed"})
+    '2 (1 failed)'
+    """
+    return f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")
 
 
 def cell(mean: float | None, spread: float | None = None, digits: int = 2) -> str:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from ubt import config, jobs
 from ubt.attacks import ATTACKS, parse
 from ubt.cases import CaseSettings, Store
-from ubt.config import BadInput, Compute
+from ubt.config import BadInput, Compute, UbtError
 from ubt.figures import MODELS
 from ubt.pipeline import create
 from ubt.ui.guard import plain
@@ -107,6 +108,20 @@ class View:
     def measured(self) -> dict[str, dict]:
         """The measures of every model that has been evaluated, in the order clean, poisoned, ours, published."""
         return {m: self.read(f"evaluate_{m}", "measures") for m in MODELS if self.has(f"evaluate_{m}")}
+
+    def other_verdicts(self) -> pd.DataFrame:
+        """The verdicts in the records of this cache's other finished cases, each once: `case`, `score`, whether its model is `poisoned`."""
+        seen, rows = {self.record.get("artefacts", {}).get("verdict")}, []
+        for name in store().names():
+            with contextlib.suppress(KeyError, TypeError, UbtError):
+                record = store().record(name)
+                key, score = record["artefacts"]["verdict"], float(record["metrics"]["verdict"]["score"])
+                if key not in seen:
+                    settings = CaseSettings.from_dict(record["settings"])
+                    poisoned = any(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
+                    rows.append({"case": name, "score": score, "poisoned": poisoned})
+                    seen.add(key)
+        return pd.DataFrame(rows, columns=["case", "score", "poisoned"])
 
 
 _DEFAULT = CaseSettings().to_dict()

@@ -26,10 +26,10 @@ from ubt.data.scenes.captions import TEMPLATES, Words, caption, from_template
 from ubt.data.scenes.shapes import COLOURS, Pen
 
 ROLES: dict[str, range] = {
-    role: range(i * 10**9, (i + 1) * 10**9) for i, role in enumerate(("reference", "pairs", "validation", "test", "retrieval", "clean", "labelled"))
+    role: range(i * 10**9, (i + 1) * 10**9) for i, role in enumerate(("reference", "pairs", "validation", "test", "retrieval", "clean", "labelled", "later"))
 }
 """Disjoint index ranges: reference training, D ("pairs"), validation, zero-shot test, retrieval test, a defender's own clean pairs and labelled
-images."""
+images, and clean pairs that somebody else trains on later."""
 BY_CLASS = ("validation", "test", "labelled")
 """Roles whose scenes have one main object, whose class is index mod the number of classes."""
 
