@@ -13,7 +13,7 @@ from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
 from ubt.pipeline import stages_of
 from ubt.stages import Stage
-from ubt.tables import TABLES
+from ubt.tables import FIGURES, TABLES
 from ubt.ui.navigation import PAGES
 
 ROOT = Path(__file__).parent.parent
@@ -49,13 +49,14 @@ def test_attacks_presets_and_stages_are_in_the_readme():
         assert f"| `{s.name}` | {s.role} | {s.about} |" in README, s.name
 
 
-def test_every_defence_and_detector_is_in_the_readme():
+def test_every_defence_detector_table_and_figure_is_in_the_readme():
     for name, d in DEFENSES.items():
         assert f"| `{name}` | {d.title} | {d.needs or '-'} |" in README, name
     for name, stage in DETECTORS.items():
         assert f"| `{name}` | {stage.about} |" in README, name
-    for number in TABLES:
-        assert f"`{number}`" in README.split("`python -m ubt table`", 1)[1].splitlines()[0], number
+    for kind, known in (("table", TABLES), ("figure", FIGURES)):
+        for number in known:
+            assert f"`{number}`" in README.split(f"`python -m ubt {kind}`", 1)[1].splitlines()[0], number
 
 
 def test_every_page_is_in_the_readme_and_on_disk():
