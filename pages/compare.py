@@ -11,6 +11,7 @@ from ubt.ui.case import compute, label, show, store
 from ubt.ui.guard import guard, plain
 from ubt.ui.navigation import current
 from ubt.ui.panel import each, no_case
+from ubt.ui.sweeps import sweeps
 
 PANELS = 12
 """Cases that are drawn; the table has all."""
@@ -132,3 +133,7 @@ else:
     no_case()
 st.divider()
 papers.paper_tables()
+swept = st.expander("Sweeps over settings, from cases of this cache", key="sweeps", bind="query-params")
+if swept.open:
+    with swept:
+        sweeps()

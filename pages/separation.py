@@ -197,4 +197,4 @@ def _curves(known: dict[str, Any], result: Caught, threshold: float) -> None:
 
 needs(view, "score", "The pairs have not been scored yet.", explore)
 st.divider()
-paper_figures()
+paper_figures(("3", "4", "6", "7"))

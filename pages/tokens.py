@@ -6,16 +6,18 @@ import streamlit as st
 
 from ubt.columns import rows_of
 from ubt.figures import attribution as figures
+from ubt.figures import masked
 from ubt.stages.mask import METHODS
 from ubt.ui import explain, html, pairs, selection
 from ubt.ui.case import make
 from ubt.ui.guard import guard, plain
 from ubt.ui.navigation import current
 from ubt.ui.panel import missing, no_case
-from ubt.ui.papers import table_4
+from ubt.ui.papers import paper_figures, table_4
 
 SHOWN = 12
 EXPORTED = 8
+PAPERS = ("5", "8")
 
 view = current()
 st.title("Tokens")
@@ -23,11 +25,9 @@ st.caption(
     "Which words and which patches carry a pair's similarity (Chefer et al.: attention weighted by its gradient), and what is left of caption and image "
     "above a threshold: Eq. 5's mask. In a poison it is the target's word, and the trigger."
 )
-if view is None:
-    no_case()
-    st.stop()
-if not view.has("mask", "mask_published"):
-    missing(view, "mask_published", "No pair has been attributed yet.")
+if view is None or not view.has("mask", "mask_published"):
+    no_case() if view is None else missing(view, "mask_published", "No pair has been attributed yet.")
+    paper_figures(PAPERS)
     st.stop()
 
 with st.spinner("Getting ready to attribute; the first time takes a few seconds…"):
@@ -138,7 +138,8 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
             make(settings.with_values({"mask.text_threshold": text_threshold, "mask.image_threshold": image_threshold}), run=False)
             st.toast("The case is on record; it is the one in view now.")
             st.rerun(scope="app")
-    shown = _explanations(chosen[: max(SHOWN, EXPORTED)], part, maps, image_threshold)
+    first = chosen[: max(SHOWN, EXPORTED)]
+    shown = masked.explanations(images, attributed.iloc[first], part, maps[first], image_threshold)
     html.attributions([(figures.overlay(e.image, e.heat, e.mask, opacity), e.words, e.scores, e.kept, e.cut) for e in shown[:SHOWN]])
     if among.sum() > SHOWN:
         st.caption(f"The first {SHOWN} of {among.sum()}.")
@@ -157,24 +158,14 @@ def _judged(chosen: pd.DataFrame, its: np.ndarray, part: pd.DataFrame, image_thr
     return [("poisoned pairs among them", f"{got['poisons']}"), *((label, html.percent(got[k])) for k, label in names.items())]
 
 
-def _explanations(chosen: np.ndarray, part: pd.DataFrame, maps: np.ndarray, image_threshold: float) -> list[figures.Explained]:
-    by_id, heat = dict(tuple(part.groupby("id", sort=False))), upsample(maps[chosen], *images.shape[1:3])
-    masks, out = above(heat, image_threshold), []
-    for n, (pair, row) in enumerate(zip(attributed["id"].iloc[chosen], attributed["row"].iloc[chosen], strict=True)):
-        own = by_id.get(pair, part.head(0))
-        columns = own["word"].tolist(), own["score"].to_numpy(), own["kept"].to_numpy(), own["cut"].to_numpy()
-        out.append(figures.Explained(np.asarray(images[row]), heat[n], masks[n], *columns))
-    return out
-
-
-def _export(shown: list[figures.Explained], text_threshold: float, image_threshold: float) -> None:
+def _export(shown: list[masked.Explained], text_threshold: float, image_threshold: float) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        kind = st.segmented_control("Export as", list(figures.FORMATS), default="PNG", required=True, key="export-kind", persist_state="session")
+        kind = st.segmented_control("Export as", list(masked.FORMATS), default="PNG", required=True, key="export-kind", persist_state="session")
         for title, name, draw, threshold in (
-            ("Words (as Fig. 5)", "words", figures.words_figure, text_threshold), ("Images (as Fig. 8)", "heat", figures.heat_figure, image_threshold),
+            ("Words (as Fig. 5)", "words", masked.words_figure, text_threshold), ("Images (as Fig. 8)", "heat", masked.heat_figure, image_threshold),
         ):  # fmt: skip
             st.download_button(
-                title, lambda d=draw, t=threshold: figures.saved(d(shown, t), kind), f"{name}-{view.name}.{kind.lower()}", figures.FORMATS[kind],
+                title, lambda d=draw, t=threshold: masked.saved(d([masked.Block(shown)], t), kind), f"{name}-{view.name}.{kind.lower()}", masked.FORMATS[kind],
                 icon=":material/download:", key=f"export-{name}", on_click="ignore",
             )  # fmt: skip
 
@@ -182,3 +173,4 @@ def _export(shown: list[figures.Explained], text_threshold: float, image_thresho
 one_pair()
 st.divider()
 table_4()
+paper_figures(PAPERS)

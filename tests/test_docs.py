@@ -13,7 +13,7 @@ from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
 from ubt.pipeline import stages_of
 from ubt.stages import AFTERWARDS, AGAIN, Stage, again_name
-from ubt.tables import SWEEPS, TABLES
+from ubt.tables import FIGURES, SWEEPS, TABLES
 from ubt.ui.navigation import PAGES
 
 ROOT = Path(__file__).parent.parent
@@ -57,13 +57,14 @@ def test_what_is_trained_on_again_is_in_the_readme():
         assert f"| `{measured.removeprefix('evaluate_')}`, `{measured}` | {AFTERWARDS.role} | {said} |" in README
 
 
-def test_every_defence_and_detector_is_in_the_readme():
+def test_every_defence_detector_table_and_figure_is_in_the_readme():
     for name, d in DEFENSES.items():
         assert f"| `{name}` | {d.title} | {d.needs or '-'} |" in README, name
     for name, stage in DETECTORS.items():
         assert f"| `{name}` | {stage.about} |" in README, name
-    for number in TABLES:
-        assert f"`{number}`" in README.split("`python -m ubt table`", 1)[1].splitlines()[0], number
+    for kind, known in (("table", TABLES), ("figure", FIGURES)):
+        for number in known:
+            assert f"`{number}`" in README.split(f"`python -m ubt {kind}`", 1)[1].splitlines()[0], number
 
 
 def test_every_sweep_and_its_settings_are_in_the_readme():

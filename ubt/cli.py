@@ -246,12 +246,13 @@ def _names(text: str) -> list[str]:
 def make_figure(
     number: Annotated[str, typer.Argument(help=f"Which figure of the UBT paper: {', '.join(FIGURES)}.")],
     seed: Annotated[int, typer.Option(help="The seed of its cases.", min=0)] = 0,
-    folder: Annotated[Path | None, typer.Option("--out", help="Also write it as HTML and CSV into this folder.")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="Also write it as PNG, SVG, HTML and CSV into this folder.")] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     cache: CacheOption = CACHE,
 ) -> None:
-    """A figure of the paper: how clean and poisoned pairs separate. Computes what is not there yet, and only as far as the figure needs."""
+    """A figure of the paper: how clean and poisoned pairs separate, or what carries a poison. Computes what is not there yet, and only as far as
+    the figure needs."""
     _reproduce("figure", FIGURES, number, seed, folder, Store(cache), compute(device, precision))
 
 

@@ -43,7 +43,7 @@ def packed(frame: pd.DataFrame, kind: str, about: dict) -> bytes:
     Raises:
         BadInput: an unknown kind.
     """
-    writers = {"CSV": _csv, "JSONL": _jsonl, "parquet": _parquet}
+    writers = {"CSV": as_csv, "JSONL": _jsonl, "parquet": _parquet}
     if kind not in writers:
         raise BadInput(f"export: expected one of {', '.join(KINDS)}; got {kind!r}")
     archive = io.BytesIO()
@@ -79,7 +79,8 @@ def _neutral(column: Any) -> Any:
     return column
 
 
-def _csv(frame: pd.DataFrame) -> bytes:
+def as_csv(frame: pd.DataFrame) -> bytes:
+    """A frame without its index, for a spreadsheet."""
     table = _table(frame)
     sink = io.BytesIO()
     csv.write_csv(pa.table([_neutral(c) for c in table.columns], _neutral(pa.array(table.column_names, pa.string())).to_pylist()), sink)

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from ubt.browser import browser, chromium
 from ubt.cases import Store
-from ubt.ui.browser import browser, chromium
 
 LIMIT = 90_000
 

@@ -1,9 +1,18 @@
 """Small multiples hold the numbers they were given, on shared axes, and say what is missing."""
 
+import io
+import os
+import xml.etree.ElementTree
+
 import numpy as np
 import pandas as pd
+import pytest
+from PIL import Image
 
-from ubt.figures.panels import page, panels
+from ubt.browser import chromium
+from ubt.config import UbtError
+from ubt.figures.files import WIDTH, chart_page, pictures
+from ubt.figures.panels import panels
 
 
 def frame(*states: str) -> pd.DataFrame:
@@ -29,6 +38,7 @@ def test_each_panel_shows_shares_of_each_population():
     clean, poisoned = drawn(figure)[:2]
     assert clean.line.dash != poisoned.line.dash
     titles = [a.text for a in figure.layout.annotations]
+    assert len([a for a in panels(frame("", "").assign(row=["UBT", "ABL"]), 2).layout.annotations if a.text.startswith(("<b>UBT, p", "<b>ABL, p"))]) == 2
     assert titles[0] == "<b>panel 0 &lt;b&gt;</b><br>AUROC 0.875 over D<br>30 clean, 2 poisoned"
 
 
@@ -36,7 +46,8 @@ def test_axes_are_shared_and_titled_once():
     figure = panels(frame("", "", "", ""), 2)
     assert len({tuple(axis.range) for axis in figure.select_yaxes()}) == 1
     assert figure.layout.yaxis.range[1] > 100
-    assert {tuple(axis.range) for axis in figure.select_xaxes()} == {(-1, 1)}
+    assert {tuple(axis.range) for axis in figure.select_xaxes()} == {(0.25, 1)}
+    assert {tuple(axis.range) for axis in panels(frame("to do"), 2).select_xaxes()} == {(-1, 1)}
     assert [a.title.text for a in figure.select_xaxes()] == ["", "", "cosine similarity", "cosine similarity"]
     assert [a.title.text for a in figure.select_yaxes()] == ["share of its pairs (%)", "", "share of its pairs (%)", ""]
 
@@ -51,8 +62,27 @@ def test_what_is_missing_says_so():
 
 
 def test_a_page_needs_nothing_beside_it():
-    text = page(panels(frame("to do"), 1), "A <title>", "A & b")
+    text = chart_page(panels(frame("to do"), 1), "A <title>", "A & b")
     assert "<h1>A &lt;title&gt;</h1>" in text
     assert "A &amp; b" in text
     assert "<script src" not in text
     assert len(text) > 1e6
+
+
+def test_chromium_draws_png_and_svg():
+    if chromium() is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium, or UBT_CHROMIUM)")
+    figure = panels(frame("", "to do"), 2)
+    made = pictures(figure, ["PNG", "SVG"])
+    with Image.open(io.BytesIO(made["PNG"])) as picture:
+        assert (picture.format, picture.size) == ("PNG", (2 * WIDTH, 2 * figure.layout.height))
+        assert picture.convert("RGB").getpixel((2, 2)) == (255, 255, 255)
+    svg = xml.etree.ElementTree.fromstring(made["SVG"])
+    assert svg.tag.endswith("svg")
+    assert "not computed yet" in "".join(svg.itertext())
+
+
+def test_a_browser_that_does_not_start_is_an_error_that_says_so(monkeypatch):
+    monkeypatch.setenv("UBT_CHROMIUM", "/bin/false")
+    with pytest.raises(UbtError, match="Chromium did not draw the figure"):
+        pictures(panels(frame("to do"), 1), ["PNG"])

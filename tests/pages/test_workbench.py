@@ -124,6 +124,17 @@ def test_the_papers_figures_open_without_their_cases(cache):
     assert not at.exception
     assert "cases of this figure" in words(at)
     assert len(charts(at)) == 1
+    tokens = page("tokens", papers="true")
+    assert not tokens.exception
+    assert "cases of this figure" in words(tokens)
+    assert len(tokens.get("image")) == 1
+    assert [b.label for b in tokens.get("download_button")] == ["Save"]
+
+
+def test_without_a_browser_the_page_offers_what_it_can_save(cache, monkeypatch):
+    monkeypatch.setattr("ubt.ui.papers.chromium", lambda: None)
+    kinds = {n: next(g for g in page(n, papers="true").get("button_group") if str(g.key).startswith("paper-kind")).options for n in ("separation", "tokens")}
+    assert kinds == {"separation": ["HTML", "CSV"], "tokens": ["PNG", "SVG", "HTML", "CSV"]}
 
 
 def test_neighbours_of_a_pair_are_those_of_plain_numpy(full, tiny_case):

@@ -1,5 +1,7 @@
 """The paper's figures are made of cases: which, what is measured, what is missing, and the command that makes them."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,28 +14,30 @@ from ubt.cases import CaseSettings, Store
 from ubt.config import REFERENCE, BadInput
 from ubt.pipeline import keys, stages_of
 from ubt.tables import FIGURES
-from ubt.tables.figure import Figure, Panel
+from ubt.tables.figure import Panel
+from ubt.tables.separation import FIGURES as SEPARATION
+from ubt.tables.separation import Separation
 
 
-def tiny_figure(inside: bool, **changes) -> Figure:
+def tiny_figure(inside: bool, **changes) -> Separation:
     """The tiny case beside another one."""
-    return Figure(
+    return Separation(
         "Fig. 0: tiny", "A source.", (Panel("here", lambda seed: tiny(seed=seed)), Panel("there", lambda seed: tiny(seed=seed, **changes))), 2, inside
     )
 
 
 def test_the_figures_cases_are_the_papers_in_proportion():
     default = CaseSettings.preset("demo")
-    cases = {name: [case for case, stage in figure.work(0) if stage == "score_overfit"] for name, figure in FIGURES.items()}
+    cases = {name: [case for case, stage in figure.work(0) if stage == "score_overfit"] for name, figure in SEPARATION.items()}
     assert all(default in found for found in cases.values())
-    assert all(case.seed == 3 for figure in FIGURES.values() for case, _ in figure.work(3))
-    assert {stage for figure in FIGURES.values() for _, stage in figure.work(0)} == {"score_overfit", "score_abl"}
+    assert all(case.seed == 3 for figure in SEPARATION.values() for case, _ in figure.work(3))
+    assert {stage for figure in SEPARATION.values() for _, stage in figure.work(0)} == {"score_overfit", "score_abl"}
     assert [case for case, stage in FIGURES["3"].work(0) if stage == "score_abl"] == cases["3"]
     assert [case.attack.name for case in cases["3"]] == ["badnet", "blended", "sig", "ssba"]
     assert [case.overfit.regularise for case in cases["4"]] == [False, True]
     assert [(c.data.pairs, c.attack.poisons(c.data.pairs)) for c in cases["6"]] == [(n, n // 50) for n in (5000, 10000, 15000, 20000)]
     assert [c.attack.poisons(c.data.pairs) for c in cases["7"]] == [100, 130, 200, 270, 400, 600]
-    assert [name for name, figure in FIGURES.items() if figure.inside] == ["4"]
+    assert [name for name, figure in SEPARATION.items() if figure.inside] == ["4"]
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -64,13 +68,14 @@ def test_nothing_measured(tmp_path):
     figure = tiny_figure(False, overfit__steps=7)
     frame = figure.measured(Store(tmp_path), CPU, 0)
     assert frame["state"].tolist() == ["to do", "to do"]
-    assert len(pd.read_csv(figure.write(frame, tmp_path / "out", "figure-0")[1])) == 2
+    assert len(pd.read_csv(io.BytesIO(figure.saved(frame, ["CSV"])["CSV"]))) == 2
 
 
-def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_case, tmp_path, monkeypatch):
+def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_case, tmp_path, monkeypatch, caplog):
     changes = {"overfit__steps": 1, "overfit__regularise": False}
     monkeypatch.setitem(FIGURES, "4", tiny_figure(True, **changes))
     monkeypatch.setattr(cli, "_stop_on_signal", lambda: lambda: False)
+    monkeypatch.setattr("ubt.browser.chromium", lambda: None)
     arguments = ["figure", "4", "--cache", str(tiny_store.root), "--device", "cpu", "--precision", "fp32", "--out", str(tmp_path / "out")]
     before = tiny_store.record(tiny_case.name)
     result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
@@ -85,6 +90,8 @@ def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_
     assert page.startswith("<!doctype html>")
     assert "plotly.js v" in page
     assert "<script src" not in page
+    assert "no PNG and no SVG is written, for they need a browser: expected Chromium, found none; install it" in caplog.text
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"figure-4.html", "figure-4.csv"}
     table = pd.read_csv(tmp_path / "out" / "figure-4.csv")
     assert table["poisons"].tolist() == [30, 30]
     assert "similarity" not in table
@@ -94,5 +101,5 @@ def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_
 
 
 def test_what_the_command_refuses(tmp_path):
-    with pytest.raises(BadInput, match="unknown figure '9'; expected one of: 3, 4, 6, 7"):
+    with pytest.raises(BadInput, match="unknown figure '9'; expected one of: 3, 4, 5, 6, 7, 8"):
         CliRunner().invoke(cli.app, ["figure", "9", "--cache", str(tmp_path / "c")], catch_exceptions=False)

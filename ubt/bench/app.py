@@ -12,13 +12,14 @@ import numpy as np
 
 from ubt import neighbors, rules, views
 from ubt.bench.case import generate
+from ubt.browser import browser
 from ubt.cases import Store
 from ubt.config import Compute, Run
 from ubt.evaluation.detection import caught
 from ubt.figures.similarity import BINS, binned, counted
 from ubt.neighbors import Approximate, IndexSettings
 from ubt.projection import MapSettings
-from ubt.ui.browser import browser, free_port, serve, settle
+from ubt.ui.browser import free_port, serve, settle
 
 MOVES, LASSOS, QUERIES = 40, 12, 1000
 MARKS = {

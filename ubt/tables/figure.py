@@ -1,23 +1,30 @@
-"""A figure as data: small multiples of how clean and poisoned pairs separate, and which case and model measure each panel here."""
+"""A paper's figure as data: its panels, each a case and the stage whose result it shows; what they measure, and the files it leaves."""
 
-from collections.abc import Callable
+import functools
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from ubt.cases import CaseSettings, Store
-from ubt.config import Compute
-from ubt.evaluation.detection import auroc
+from ubt.config import Compute, UbtError
+from ubt.export import as_csv
 from ubt.pipeline import Work, every_key, standing
-from ubt.tables.table import Sheet, cell
+from ubt.tables.table import Sheet, write
 
-DRAWN = ["similarity", "poisoned"]
-"""The columns that are drawn: arrays, a value a pair."""
+log = logging.getLogger("ubt")
+
+KINDS = {"PNG": "image/png", "SVG": "image/svg+xml", "HTML": "text/html", "CSV": "text/csv"}
+"""The files of a figure."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel: its label, its case, by seed, the row it stands in, and the stage whose similarities it shows."""
+    """A panel: its label, its case, by seed, the row it stands in, and the stage whose result it shows."""
 
     label: str
     case: Callable[[int], CaseSettings]
@@ -26,27 +33,19 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Figure(Sheet):
-    """A figure of a paper: its panels, row by row, so many a row. `inside`: it shows the pairs of D_susp alone, not all of D. It is written as a
-    page of HTML that needs nothing beside it, and as CSV."""
+class Figure(Sheet, ABC):
+    """A figure of a paper. `chart`: plotly draws it, so that it can be explored on a page, and its PNG and SVG need a browser."""
 
+    chart: ClassVar[bool] = False
     panels: tuple[Panel, ...]
-    columns: int
-    inside: bool = False
-
-    @property
-    def among(self) -> str:
-        """Whose pairs it shows."""
-        return "D_susp" if self.inside else "D"
 
     def work(self, seed: int) -> list[Work]:
         """The cases that its panels need, each once and only as far as it is shown."""
         return list(dict.fromkeys((panel.case(seed), panel.stage) for panel in self.panels))
 
     def measured(self, store: Store, where: Compute, seed: int) -> pd.DataFrame:
-        """One row a panel: `row`, `panel`, the `case`, its `pairs`, `poisons` and `poisons in D_susp`; `AUROC in D_susp` and `AUROC over D` of
-        the similarity; `clean mean` and `poisoned mean` of the pairs shown; `state`, empty where it is measured; `similarity` and `poisoned`
-        of the pairs shown, arrays (n,). What is not measured, or has one kind of pair only, is missing.
+        """One row a panel: `row`, `panel`, the `case`, its `pairs`, what `values` gives, and `state`, empty where it is measured. What is not
+        measured is missing.
 
         Raises:
             DamagedArtefact: a result on disk is not what was written.
@@ -55,45 +54,63 @@ class Figure(Sheet):
         for panel in self.panels:
             case = panel.case(seed)
             state = standing(store, case, where, until=panel.stage)[0]
+            names, opened = every_key(case, where), functools.cache(store.open)
+
+            def read(source: str, names=names, opened=opened) -> Any:
+                owner, entry = source.split(".")
+                return opened(names[owner])[entry]
+
             line = {"row": panel.row, "panel": panel.label, "case": case.name(where), "pairs": case.data.pairs}
-            table.append(line | (self._values(store, case, where, panel.stage) | {"state": ""} if state == "done" else {"state": state}))
-        columns = ["poisons", "poisons in D_susp", "AUROC in D_susp", "AUROC over D", "clean mean", "poisoned mean", "state"]
-        frame = pd.DataFrame(table).reindex(columns=["row", "panel", "case", "pairs", *columns, *DRAWN])
-        return frame.astype({"poisons": "Int64", "poisons in D_susp": "Int64"})
+            table.append(line | (self.values(read, case, panel.stage) | {"state": ""} if state == "done" else {"state": state}))
+        return pd.DataFrame(table).reindex(columns=["row", "panel", "case", "pairs", *self.columns_of_values(), "state"])
 
-    def _values(self, store: Store, case: CaseSettings, where: Compute, stage: str) -> dict:
-        names = every_key(case, where)
+    @abstractmethod
+    def columns_of_values(self) -> Sequence[str]:
+        """The names of what `values` gives."""
 
-        def column(owner: str, entry: str, of: str):
-            return store.open(names[owner])[entry][of].to_numpy()
+    @abstractmethod
+    def values(self, read: Callable[[str], Any], case: CaseSettings, stage: str) -> dict[str, Any]:
+        """What a panel shows and measures, by name.
 
-        similarity, poisoned = column(stage, "similarity", "similarity"), column("attack", "truth", "poisoned")
-        suspicious = column("split", "split", "suspicious")
-        shown = suspicious if self.inside else slice(None)
-        s, p = similarity[shown], poisoned[shown]
-        return {
-            "poisons": poisoned.sum(), "poisons in D_susp": (poisoned & suspicious).sum(),
-            "AUROC in D_susp": auroc(similarity[suspicious], poisoned[suspicious]), "AUROC over D": auroc(similarity, poisoned),
-            "clean mean": s[~p].mean() if (~p).any() else None, "poisoned mean": s[p].mean() if p.any() else None, "similarity": s, "poisoned": p,
-        }  # fmt: skip
+        Args:
+            read: gives an entry of the case's results by its source, `stage.entry`.
+        """
 
+    @abstractmethod
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         """Heads and cells as text, a dash for what is not measured."""
-        means = [f"mean similarity of the {kind}, {self.among}" for kind in ("clean", "poisoned")]
-        heads = ["panel", "pairs", "poisoned", "in D_susp", "AUROC in D_susp", "AUROC over D", *means]
-        cells = []
-        for _, line in frame.iterrows():
-            whole = [cell(line[name], digits=0) for name in ("pairs", "poisons", "poisons in D_susp")]
-            parts = [cell(line[name], digits=3) for name in ("AUROC in D_susp", "AUROC over D", "clean mean", "poisoned mean")]
-            label = f"{line['row']}, {line['panel']}" + (f" ({line['state']})" if line["state"] else "")
-            cells.append([label, *whole, *parts])
-        return heads, cells
 
-    def csv(self, frame: pd.DataFrame) -> str:
-        """The numbers as CSV."""
-        return frame.drop(columns=DRAWN).to_csv(index=False)
+    @abstractmethod
+    def numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The numbers, as a table to save."""
 
-    def files(self, frame: pd.DataFrame) -> dict[str, str]:
-        from ubt.figures.panels import page, panels
+    @abstractmethod
+    def drawn(self, frame: pd.DataFrame) -> Any:
+        """The figure: plotly's or matplotlib's."""
 
-        return {"html": page(panels(frame, self.columns), self.title, self.source), "csv": self.csv(frame)}
+    @abstractmethod
+    def pictured(self, frame: pd.DataFrame, kinds: Sequence[str]) -> dict[str, bytes]:
+        """The figure as PNG, SVG or HTML, by kind.
+
+        Raises:
+            UbtError: it cannot be drawn on this machine.
+        """
+
+    def saved(self, frame: pd.DataFrame, kinds: Sequence[str]) -> dict[str, bytes]:
+        """Its files, by kind (`KINDS`).
+
+        Raises:
+            UbtError: it cannot be drawn on this machine.
+        """
+        made = self.pictured(frame, [kind for kind in kinds if kind != "CSV"])
+        return {kind: made[kind] if kind in made else as_csv(self.numbers(frame)) for kind in kinds}
+
+    def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+        """Write NAME.html, a page that needs nothing beside it, NAME.csv, NAME.png and NAME.svg into a folder, each in one step. PNG and SVG that
+        this machine cannot draw are left out, with a warning that says what they need."""
+        made = self.saved(frame, ("HTML", "CSV"))
+        try:
+            made |= self.saved(frame, ("PNG", "SVG"))
+        except UbtError as e:
+            log.warning("%s: no PNG and no SVG is written, for they need a browser: %s", name, e)
+        return write(folder, name, {kind.lower(): content for kind, content in made.items()})

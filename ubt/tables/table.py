@@ -239,10 +239,11 @@ def as_markdown(said: str, heads: list[str], cells: list[list[str]]) -> str:
     return "\n".join([said, "", *rows])
 
 
-def write(folder: Path, name: str, contents: dict[str, str]) -> list[Path]:
-    """Write a file NAME.ENDING for each ending and its text into a folder, each in one step."""
+def write(folder: Path, name: str, contents: Mapping[str, str | bytes]) -> list[Path]:
+    """Write a file NAME.ENDING for each ending and its content into a folder, each in one step."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for ending in contents]
-    for path, text in zip(paths, contents.values(), strict=True):
-        replace_file(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+    for path, content in zip(paths, contents.values(), strict=True):
+        whole = content.encode() if isinstance(content, str) else content
+        replace_file(path, lambda temporary, whole=whole: temporary.write_bytes(whole))
     return paths

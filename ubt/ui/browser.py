@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,15 +10,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from ubt.browser import browser
 from ubt.config import BadInput, UbtError
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-
-def chromium() -> str | None:
-    """The Chromium of this machine: `UBT_CHROMIUM`, or one on the path."""
-    return os.environ.get("UBT_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
 
 
 def serve(cache: Path, port: int, log: Path) -> subprocess.Popen:
@@ -57,26 +51,6 @@ def served(cache: Path, log: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=30)
-
-
-@contextlib.contextmanager
-def browser() -> Iterator:
-    """A headless Chromium (playwright's `Browser`).
-
-    Raises:
-        BadInput: there is none on this machine.
-    """
-    found = chromium()
-    if found is None:
-        raise BadInput("expected Chromium, found none; install it (Debian: apt-get install chromium) or name it in UBT_CHROMIUM")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        opened = p.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
-        try:
-            yield opened
-        finally:
-            opened.close()
 
 
 def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str = "") -> None:

@@ -1,13 +1,18 @@
-"""The papers' tables and figures on the page: made of cases of this cache, with the button that computes what is missing."""
+"""The papers' tables and figures on the page: made of cases of this cache, with the button that computes what is missing, and to save."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
+from ubt.browser import chromium
+from ubt.cases import Store
+from ubt.config import Compute
 from ubt.figures import attribution
-from ubt.figures.panels import panels
-from ubt.pipeline import Work
+from ubt.pipeline import Work, every_key, standing
 from ubt.tables import FIGURES, TABLES
+from ubt.tables.figure import KINDS, Figure
 from ubt.tables.table import MEASURES
 from ubt.ui import html
 from ubt.ui.case import compute, store
@@ -20,27 +25,55 @@ SEEDS = 5
 
 @st.fragment
 @guard()
-def paper_figures(names: Sequence[str] = ("3", "4", "6", "7")) -> None:
-    """The paper's figures of separation, one at a time; needs no open case."""
-    inside = st.expander("The paper's figures 3, 4, 6 and 7, from cases of this cache", key="papers", bind="query-params")
+def paper_figures(names: Sequence[str]) -> None:
+    """Some of the paper's figures, one at a time; needs no open case."""
+    said = f"{', '.join(names[:-1])} and {names[-1]}"
+    inside = st.expander(f"The paper's figures {said}, from cases of this cache", key="papers", bind="query-params")
     if inside.open:
         with inside:
             _figure(names)
 
 
+@st.cache_data(max_entries=8, show_spinner="Reading the figure's cases…")
+def _measured(root: str, name: str, seed: int, made_of: tuple[tuple[str, str], ...], _where: Compute) -> pd.DataFrame:
+    return FIGURES[name].measured(Store(Path(root)), _where, seed)
+
+
+@st.cache_data(max_entries=8, show_spinner="Drawing…")
+def _png(root: str, name: str, seed: int, made_of: tuple[tuple[str, str], ...], _frame: pd.DataFrame) -> bytes:
+    return FIGURES[name].pictured(_frame, ["PNG"])["PNG"]
+
+
 def _figure(names: Sequence[str]) -> None:
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    name = left.segmented_control(
-        "Figure", names, format_func=lambda n: FIGURES[n].title, default=names[0], required=True, key="paper-figure", persist_state="session"
-    )
+    key = f"paper-figure-{names[0]}"
+    name = left.segmented_control("Figure", names, format_func=lambda n: FIGURES[n].title, default=names[0], required=True, key=key, persist_state="session")
     seed = right.number_input("Seed", 0, 2**31, 0, key="paper-seed", persist_state="session")
     figure = FIGURES[name]
     st.caption(f"{plain(figure.source)} The same as python -m ubt figure {name}.")
-    frame = figure.measured(store(), compute(), seed)
-    st.plotly_chart(panels(frame, figure.columns), key=f"paper-chart-{name}", config={"displayModeBar": False}, alt=figure.title)
-    each(f"figure-{name}-{seed}", figure.work(seed), "cases of this figure")
+    where, work = compute(), figure.work(seed)
+    made_of = tuple((every_key(case, where)[until], standing(store(), case, where, until=until)[0]) for case, until in work)
+    frame = _measured(str(store().root.resolve()), name, seed, made_of, where)
+    if figure.chart:
+        st.plotly_chart(figure.drawn(frame), key=f"paper-chart-{name}", config={"displayModeBar": False}, alt=figure.title)
+    else:
+        st.image(_png(str(store().root.resolve()), name, seed, made_of, frame), width=760)
+    each(f"figure-{name}-{seed}", work, "cases of this figure")
     with st.expander("The figure in numbers"):
-        _numbers(figure.lines(frame), figure.csv(frame), f"figure-{name}")
+        html.table(*figure.lines(frame))
+    _save(figure, frame, name)
+
+
+def _save(figure: Figure, frame: pd.DataFrame, name: str) -> None:
+    kinds = [kind for kind in KINDS if chromium() or not figure.chart or kind not in ("PNG", "SVG")]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        kind = st.segmented_control("Save as", kinds, default=kinds[0], required=True, key=f"paper-kind-{len(kinds)}", persist_state="session")
+        st.download_button(
+            "Save", lambda: figure.saved(frame, [kind])[kind], f"figure-{name}.{kind.lower()}", KINDS[kind], icon=":material/download:", key="paper-save",
+            on_click="ignore",
+        )  # fmt: skip
+    if len(kinds) < len(KINDS):
+        st.caption("PNG and SVG need Chromium on the app's machine (Debian: apt-get install chromium, or name one in UBT_CHROMIUM).")
 
 
 def _numbers(lines: tuple[list[str], list[list[str]]], csv: str, name: str, labels: int = 1) -> None:
