@@ -114,7 +114,7 @@ def _found(known: dict[str, Any], query: search.Query, space: str, model: str, k
 def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None:
     st.subheader("Groups of near-duplicates among the flagged")
     if "flagged" not in known:
-        missing(view, "retain", "Nothing is flagged yet.")
+        missing(view, "flag", "Nothing is flagged yet.")
         return
     rows = selection.first(known, known["flagged"], FLAGGED_MOST)
     if len(rows) < 2:

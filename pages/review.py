@@ -33,7 +33,7 @@ def explore() -> None:
     reveal = lab and st.session_state.get("told", False)
     picked = selection.bar(view, known, reveal)
     if "flagged" not in known and picked.rows is None:
-        missing(view, "retain", "Nothing is flagged yet; select pairs to review them all the same.")
+        missing(view, "flag", "Nothing is flagged yet; select pairs to review them all the same.")
         return
     first, second = st.columns([3, 2], vertical_alignment="center")
     source = "the selection" if picked.rows is not None else "flagged pairs"

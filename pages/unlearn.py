@@ -15,8 +15,8 @@ MEASURED = tuple(f"evaluate_{model}" for model in LABELS)
 view = current()
 st.title("Unlearn")
 st.caption(
-    "D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours adds retention on the cleaned D_normal, a hold on clean look-alikes "
-    "and a rule for the best step; the published form is Eq. 7 alone. Ground truth steers neither."
+    "D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours leads flagged images back to where the clean reference would put "
+    "them and keeps the others where they are; the published form is Eq. 7 alone. Neither ground truth nor labels steer either."
 )
 if view is None:
     no_case()

@@ -40,12 +40,12 @@ def test_every_column_says_what_its_stage_said_of_that_pair(tiny_case, found):
 
 
 def test_flagged_is_topk_and_what_was_pulled_towards_it(tiny_case, found):
-    retain, topk = tiny_case.artefacts["retain"]["retain"], tiny_case.artefacts["select"]["topk"]
-    flagged = set(topk["id"]) | set(retain.loc[retain["poisoned"], "id"])
+    flag, topk = tiny_case.artefacts["flag"]["flagged"], tiny_case.artefacts["select"]["topk"]
+    flagged = set(topk["id"]) | set(flag.loc[flag["poisoned"], "id"])
     ids = np.array(found["id"].to_pylist())
     assert set(ids[found["flagged"]]) == flagged
     assert (np.isfinite(found["group"]) == found["flagged"]).all()
-    groups = dict(zip(topk["id"], topk["group"], strict=True)) | dict(retain[retain["poisoned"]].set_index("id")["group"])
+    groups = dict(zip(topk["id"], topk["group"], strict=True)) | dict(flag[flag["poisoned"]].set_index("id")["group"])
     assert {pair: found["group"][ids == pair].item() for pair in flagged} == groups
 
 
@@ -59,16 +59,16 @@ def test_what_no_stage_has_found_is_no_column(tiny_case):
     assert before["topk"].sum() == len(tiny_case.artefacts["select"]["topk"])
 
 
-def test_pairs_that_retain_flags_bring_its_group_and_the_others_keep_theirs():
-    """A confirmed pair that retain does not flag keeps D_topk's group; one that both name takes retain's."""
+def test_pairs_that_are_flagged_bring_its_group_and_the_others_keep_theirs():
+    """A confirmed pair that is not flagged keeps D_topk's group; one that both name takes the flag's."""
     frames = {
         "data": pd.DataFrame({"id": list("abcd"), "caption": list("wxyz")}),
         "ranked": pd.DataFrame({"row": [2, 0], "rank": [1, 2]}),
         "topk": pd.DataFrame({"row": [0, 2], "group": [1, 1]}),
-        "retain": pd.DataFrame({"poisoned": [False, False, True, True], "group": [-1, -1, 0, 2]}),
+        "flagged": pd.DataFrame({"poisoned": [False, False, True, True], "group": [-1, -1, 0, 2]}),
     }
     found = columns.known(
-        ("select", "retain").__contains__, lambda stage, entry, *names: frames[stage if stage == "data" else entry][list(names)]
+        ("select", "flag").__contains__, lambda stage, entry, *names: frames[stage if stage == "data" else entry][list(names)]
     )  # fmt: skip
     np.testing.assert_array_equal(found["rank"], [2, np.nan, 1, np.nan])
     np.testing.assert_array_equal(found["group"], [1, np.nan, 0, 2])

@@ -102,44 +102,6 @@ def test_a_loss_that_is_not_finite_ends_the_run(pairs):
         training.fit(models.create(SMALL, 0), lambda m, b: (m.logit_scale * float("nan"), {}), training.PairBatches(*pairs, 16, 0), 3, FitSettings(), CPU)
 
 
-class Third:
-    """Keeps the look at step 3 and stops at step 5."""
-
-    every = 1
-
-    def measure(self, model):
-        return {"looked": 1.0}
-
-    def better(self, history):
-        return len(history) <= 3
-
-    def stop(self, history):
-        return len(history) == 5
-
-
-def test_the_best_step_is_kept_and_the_watch_can_stop(pairs, tmp_path):
-    best, history = fit(pairs, watch=Third())
-    assert len(history) == 5
-    three = models.create(SMALL, 0)
-
-    def stop(done, total, figures):
-        if done == 3:
-            raise Cancelled("stop")
-
-    with pytest.raises(Cancelled):
-        training.fit(three, training.info_nce, training.PairBatches(*pairs, 16, 3), 12, FitSettings(lr=1e-3), CPU, vocabulary=pairs[1], progress=stop)
-    assert equal(best, three)
-
-    def cut(done, total, figures):
-        if done == 4:
-            raise Cancelled("stop")
-
-    checkpoint = training.Checkpoint(tmp_path / "c.safetensors")
-    with pytest.raises(Cancelled):
-        fit(pairs, watch=Third(), checkpoint=checkpoint, progress=cut)
-    assert equal(fit(pairs, watch=Third(), checkpoint=checkpoint)[0], best)
-
-
 def test_scenes_are_trained_on_without_storing_them(pairs):
     indices = scenes.ROLES["pairs"][:64]
     stored, history = fit(pairs, 3)

@@ -49,7 +49,7 @@ from ubt.stages.verdict import VerdictSettings
 
 PROFILE_OF = {"demo": "embedded", "paper": "paper"}
 """The attack's profile that a preset takes."""
-SCHEMA = 3
+SCHEMA = 4
 """Raised when records or artefacts change so that older ones can no longer be shown."""
 HANDOVER = 1.0
 """Seconds to wait for a case's lock, so that a look at whether it is held is not taken for a run."""
@@ -65,7 +65,6 @@ class CaseSettings(Settings):
 
     seed: int = setting(0, "the one seed: data, poison, batches", low=0, high=2**31)
     data: DataSettings = field(default_factory=DataSettings)
-    validation: LabelledSettings = field(default_factory=lambda: LabelledSettings(per_class=20))
     test: LabelledSettings = field(default_factory=LabelledSettings)
     attack: AttackSettings = field(default_factory=AttackSettings)
     badnet: BadNetSettings = field(default_factory=BadNetSettings)

@@ -43,9 +43,9 @@ def known(has: Callable[..., bool], read: Callable[..., Any]) -> dict[str, Any]:
         found["topk"][topk["row"]] = True
         found["flagged"], found["group"] = found["topk"].copy(), np.full(len(pairs), np.nan, np.float32)
         found["group"][topk["row"]] = topk["group"]
-        if has("retain"):
-            retain = read("retain", "retain", "poisoned", "group")
-            poisoned, group = retain["poisoned"].to_numpy(bool), retain["group"].to_numpy(np.float32)
+        if has("flag"):
+            flag = read("flag", "flagged", "poisoned", "group")
+            poisoned, group = flag["poisoned"].to_numpy(bool), flag["group"].to_numpy(np.float32)
             found["flagged"] |= poisoned
             found["group"] = np.where(poisoned, group, found["group"])
     if has("attack"):

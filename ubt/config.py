@@ -241,7 +241,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "demo": {},
     "paper": {
         "attack.rate": 0.003, "split.fraction": 0.01,
-        "poison.epochs": 3, "poison.lr": 1e-6, "overfit.steps": 780, "overfit.lr": 1e-6, "published.steps": 16, "published.lr": 1e-5,
+        "poison.epochs": 3, "poison.lr": 1e-6, "overfit.steps": 780, "overfit.batch": 64, "overfit.lr": 1e-6,
+        "retain.pool": 10_000, "unlearn.lr": 1e-5, "published.steps": 16, "published.lr": 1e-5,
     },
 }  # fmt: skip
 """Named changes to the defaults. `demo`: the defaults, scaled to the embedded scenes, and the attack's profile `embedded`.

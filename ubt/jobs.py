@@ -240,13 +240,6 @@ def _masked(settings: CaseSettings) -> float:
     return 0.4 + slow * (settings.k + sum(a.attack.poisons(settings.data.pairs) for a in settings.attacks))
 
 
-def _unlearned(settings: CaseSettings, group: str) -> float:
-    s = getattr(settings, group)
-    looks = s.steps // s.every if s.every else 0
-    pairs = s.batch + s.retention_batch * (s.retention > 0) + s.hold_batch * (s.hold > 0)
-    return _trained(s.steps, pairs) + 5e-4 * (looks + 2) * (settings.validation.per_class * len(CLASSES) + 500)
-
-
 _WORK: dict[str, Callable[[CaseSettings], float]] = {
     "attack": lambda s: 5e-5 * s.data.pairs,
     "data": lambda s: 6e-4 * s.data.pairs,
@@ -259,9 +252,10 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
     "score_overfit": lambda s: 5e-4 * s.data.pairs,
     "mask": _masked,
     "mask_published": _masked,
-    "validation": lambda s: 4e-4 * s.validation.per_class * len(CLASSES),
-    "unlearn": lambda s: _unlearned(s, "unlearn"),
-    "unlearn_published": lambda s: _unlearned(s, "published"),
+    "score_inside": lambda s: 5e-4 * suspicious_count(s.data.pairs, s.split.fraction),
+    "retain": lambda s: 4e-4 * (suspicious_count(s.data.pairs, s.split.fraction) + s.retain.pool + s.retain.anchors),
+    "unlearn": lambda s: _trained(s.unlearn.steps, s.unlearn.batch + s.unlearn.keep_batch + s.unlearn.anchor_batch),
+    "unlearn_published": lambda s: _trained(s.published.steps, 2 * s.k),
     "clean": lambda s: 3e-4 * s.clean.pairs,
     "labelled": lambda s: 3e-4 * s.clean.per_class * len(CLASSES),
     "abl_early": lambda s: _trained(s.isolate.steps, s.isolate.batch),

@@ -144,8 +144,9 @@ def encode_image(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def embed_images(model: torch.nn.Module, images: np.ndarray, batch: int = 256) -> np.ndarray:
-    """Normalised features (n, embedding), fp32, of uint8 images (n, H, W, 3), in the model's device and fp32."""
+def embed_images(model: torch.nn.Module, images: np.ndarray, batch: int = 64) -> np.ndarray:
+    """Normalised features (n, embedding), fp32, of uint8 images (n, H, W, 3), in the model's device and fp32. On a CPU batches that stay in
+    its cache are a third faster than larger ones."""
     device = next(model.parameters()).device
     with fast_attention(model):
         return np.concatenate([encode_image(model, preprocess(images[i : i + batch], device)).cpu().numpy() for i in range(0, len(images), batch)])
@@ -153,15 +154,17 @@ def embed_images(model: torch.nn.Module, images: np.ndarray, batch: int = 256) -
 
 @torch.inference_mode()
 def embed_tokens(model: torch.nn.Module, tokens: np.ndarray, batch: int = 512) -> np.ndarray:
-    """Normalised features (n, embedding), fp32, of token ids (n, context). Captions of like length are encoded together."""
+    """Normalised features (n, embedding), fp32, of token ids (n, context). A caption that occurs often is encoded once,
+    captions of like length together."""
     device = next(model.parameters()).device
+    tokens, same = np.unique(tokens, axis=0, return_inverse=True)
     order = np.argsort(tokens.argmax(-1), kind="stable")
     out = np.empty((len(tokens), model.text_projection.shape[1]), np.float32)
     with fast_attention(model):
         for i in range(0, len(tokens), batch):
             rows = order[i : i + batch]
             out[rows] = encode_text(model, torch.from_numpy(tokens[rows]).long().to(device)).cpu().numpy()
-    return out
+    return out[same.reshape(-1)]
 
 
 class _RowsInUse(torch.nn.Module):

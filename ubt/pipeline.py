@@ -248,7 +248,7 @@ class Pipeline:
             result = stage.load()(**arguments, run=replace(run, observe=observer))
             if observer:
                 result["observed"] = observer.frame()
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - started - (observer.seconds if observer else 0.0)
         about = {"stage": stage.name, "version": stage.version, "seconds": round(seconds, 3), "made": time.strftime("%Y-%m-%dT%H:%M:%S")}
         artefact = self.store.write(key, result, about)
         self._tell(Event("done", stage.name, seconds=seconds))

@@ -1,8 +1,8 @@
 """The one fit loop that every fine-tune shares: an objective and a batch source go in; device, precision, schedule,
-clipping, progress, checkpoints and early stopping live here once.
+clipping, progress and checkpoints live here once.
 
 A run that is killed and started again with the same checkpoint path ends with the weights of an undisturbed run: batches
-depend on the step alone, and the checkpoint holds weights, optimiser state, history and the best step so far.
+depend on the step alone, and the checkpoint holds weights, optimiser state and history.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -34,16 +33,6 @@ Objective = Callable[[torch.nn.Module, Batch], tuple[torch.Tensor, dict[str, tor
 MAX_LOGIT_SCALE = math.log(100)
 LOOKS = 8
 """How often a long fit is observed, beside the looks before its first step and after its last; a short one every 5 steps."""
-
-
-class Watch(Protocol):
-    """Looks at the model every `every` steps and decides which step to keep and when to stop."""
-
-    every: int
-
-    def measure(self, model: torch.nn.Module) -> dict[str, float]: ...
-    def better(self, history: list[dict]) -> bool: ...
-    def stop(self, history: list[dict]) -> bool: ...
 
 
 def contrastive_loss(image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: torch.Tensor) -> torch.Tensor:
@@ -153,16 +142,14 @@ def fit(
     frozen: tuple[str, ...] = (),
     progress: Progress = silent,
     checkpoint: Checkpoint | None = None,
-    watch: Watch | None = None,
     observe: Observe | None = None,
 ) -> list[dict]:
-    """Train `model` in place and return one row of figures a step (`step`, `loss`, the objective's figures, the watch's).
+    """Train `model` in place and return one row of figures a step (`step`, `loss`, the objective's figures).
 
     Args:
         batches: step to batch, on the CPU; must depend on the step alone.
         vocabulary: token ids that occur; only their rows of the vocabulary table are trained. None trains the table.
         frozen: names of parameters left as they are (`logit_scale` where there are no negatives).
-        watch: keeps the best step and stops early; the model ends at the best step, or at the last if none was better.
         observe: looks on `LOOKS` times; what it sees goes to `progress` alone.
 
     Raises:
@@ -181,15 +168,13 @@ def fit(
         try:
             if observe is not None and not run.history:
                 run.observed(observe, 0)
-            while len(run.history) < steps and not run.stopped:
+            while len(run.history) < steps:
                 step = len(run.history)
                 batch = {k: v.to(compute.device, non_blocking=True) for k, v in batches(step).items()}
                 with autocast:
                     loss, figures = objective(model, batch)
                 run.step(loss, learning_rate(step, steps, settings))
                 run.record(step, loss, figures)
-                if watch is not None and ((step + 1) % watch.every == 0 or step + 1 == steps):
-                    run.look(watch)
                 seen = run.observed(observe, step + 1) if observe is not None and ((step + 1) % look_on == 0 or step + 1 == steps) else {}
                 progress(step + 1, steps, run.history[-1] | seen)
                 if checkpoint is not None and time.monotonic() - saved > checkpoint.seconds:
@@ -199,13 +184,12 @@ def fit(
             if checkpoint is not None and run.whole:
                 run.save(checkpoint)
             raise
-        run.keep_best()
     model.eval()
     return run.history
 
 
 class _Run:
-    """The state of one fit: weights, optimiser, history, best step."""
+    """The state of one fit: weights, optimiser, history."""
 
     def __init__(self, model: torch.nn.Module, settings: FitSettings, frozen: tuple[str, ...]):
         self.model, self.settings = model, settings
@@ -215,8 +199,6 @@ class _Run:
         groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), eps=1e-6, fused=True)
         self.history: list[dict] = []
-        self.best: dict[str, torch.Tensor] = {}
-        self.stopped = False
         self.whole = True
 
     def step(self, loss: torch.Tensor, lr: float) -> None:
@@ -244,27 +226,12 @@ class _Run:
         self.model.train()
         return seen
 
-    def look(self, watch: Watch) -> None:
-        self.model.eval()
-        self.history[-1].update(watch.measure(self.model))
-        self.model.train()
-        if watch.better(self.history):
-            self.best = {n: p.detach().clone() for n, p in self.parameters.items()}
-            self.history[-1]["best"] = True
-        self.stopped = watch.stop(self.history)
-
-    @torch.no_grad()
-    def keep_best(self) -> None:
-        for n, p in self.best.items():
-            self.parameters[n].copy_(p)
-
     def save(self, checkpoint: Checkpoint) -> None:
         tensors = {f"weight/{n}": p.detach() for n, p in self.parameters.items()}
         for n, p in self.parameters.items():
             tensors |= {f"{k}/{n}": v for k, v in self.optimizer.state[p].items()}
-        tensors |= {f"best/{n}": p for n, p in self.best.items()}
         tensors = {k: v.cpu().contiguous() for k, v in tensors.items()}
-        meta = {"history": json.dumps(self.history), "stopped": json.dumps(self.stopped), "sha256": _digest(tensors)}
+        meta = {"history": json.dumps(self.history), "sha256": _digest(tensors)}
         checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             replace_file(checkpoint.path, lambda path: save_file(tensors, path, meta))
@@ -281,7 +248,7 @@ class _Run:
             with safe_open(checkpoint.path, "pt") as f:
                 tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
                 meta = f.metadata()
-            history, stopped = json.loads(meta["history"]), json.loads(meta["stopped"])
+            history = json.loads(meta["history"])
             if meta["sha256"] != _digest(tensors):
                 raise ValueError("its bytes are not those that were written")
             if {k: v.shape for k, v in tensors.items() if k.startswith("weight/")} != {f"weight/{n}": p.shape for n, p in self.parameters.items()}:
@@ -295,8 +262,7 @@ class _Run:
             state = {k: tensors[f"{k}/{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}/{n}" in tensors}
             if state:
                 self.optimizer.state[p] = {k: v if k == "step" and p.device.type == "cpu" else v.to(p.device) for k, v in state.items()}
-        self.best = {n: tensors[f"best/{n}"].to(p.device) for n, p in self.parameters.items() if f"best/{n}" in tensors}
-        self.history, self.stopped = history, stopped
+        self.history = history
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

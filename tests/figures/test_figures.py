@@ -51,11 +51,10 @@ def test_recall_of_a_class_and_its_change():
     assert "banana (target)" in str(measures.class_changes(frame, ("purified",), "banana").data[0].x)
 
 
-def test_curves_mark_the_best_step():
-    rows = pd.DataFrame({"step": [0, 1, 2], "asr": [99.0, None, 3.0], "similarity": [None, 0.5, 0.1], "best": [None, True, None]})
+def test_curves_are_of_what_was_seen():
+    rows = pd.DataFrame({"step": [0, 1, 2], "asr": [99.0, None, 3.0], "similarity": [None, 0.5, 0.1]})
     figure = training.curves(rows, 10)
-    assert {t.name for t in figure.data} == {"ASR, sample", "batch similarity"}
-    assert any("best: step 1" in a.text for a in figure.layout.annotations)
+    assert {t.name for t in figure.data} == {"ASR, sample", "D_unlearn's similarity"}
 
 
 def test_what_was_observed_is_kept_and_nobody_reads_it(tiny_case):

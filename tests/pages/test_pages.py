@@ -124,7 +124,7 @@ def test_unlearn_shows_both_forms_and_what_classes_lost(full, tiny_case):
     drawn = charts(at)
     assert len(drawn) == 4
     names = {t["name"] for t in drawn[0]["data"]}
-    assert {"CA, sample", "ASR, sample", "validation CA", "batch similarity"} <= names
+    assert {"CA, sample", "ASR, sample", "D_unlearn's similarity", "images led back", "images kept"} <= names
     assert [b.label for b in at.get("download_button")] == ["Purified, ours (zip)", "Purified, published (zip)"]
 
 

@@ -151,7 +151,7 @@ def test_neighbours_of_a_pair_are_those_of_plain_numpy(full, tiny_case):
     assert sum(f'data-pair="{i}"' in grid for i in nearest) >= 19
     drawn = next(c for c in charts(at) if c["layout"]["xaxis"]["title"]["text"] == "rank")
     assert drawn["layout"]["yaxis"]["title"]["text"] == "cosine similarity"
-    flagged = set(tiny_case.artefacts["retain"]["retain"].query("poisoned")["id"]) | set(tiny_case.artefacts["select"]["topk"]["id"])
+    flagged = set(tiny_case.artefacts["flag"]["flagged"].query("poisoned")["id"]) | set(tiny_case.artefacts["select"]["topk"]["id"])
     assert f"**{sum(i in flagged for i in nearest)} of the 20 nearest are flagged**" in words(at)
 
 

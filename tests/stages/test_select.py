@@ -6,7 +6,8 @@ import pytest
 from tiny import CPU, tiny
 
 from ubt.config import BadInput, Run
-from ubt.stages.select import select
+from ubt.stages.score import inside
+from ubt.stages.select import SelectSettings, select
 
 N = 60
 RUN = Run(seed=0, compute=CPU)
@@ -25,7 +26,7 @@ def crowd() -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray, np.ndarray]:
         images[rows] = texts[rows] = unit(1, number)
     similarity = (images * texts).sum(1) - 0.001 * np.arange(N)
     ids = [f"p{i}" for i in range(N)]
-    return pd.DataFrame({"id": ids, "similarity": similarity}), pd.DataFrame({"id": ids, "suspicious": np.arange(N) < 40}), images, texts
+    return pd.DataFrame({"id": ids, "row": np.arange(N), "similarity": similarity}), pd.DataFrame({"id": ids, "suspicious": np.arange(N) < 40}), images, texts
 
 
 def chosen(crowd, confirmed: str, **settings) -> pd.DataFrame:
@@ -89,8 +90,19 @@ def test_confirmed_pairs_of_a_real_case(tiny_case):
     scored, cut = made["score_overfit"], made["split"]["split"]
     wanted = cut.loc[cut["suspicious"], "id"].tolist()[:3] + cut.loc[~cut["suspicious"], "id"].tolist()[:3]
     groups = {"select": settings.select.to_dict() | {"confirmed": "\n".join(wanted)}, "verdict": settings.verdict.to_dict()}
-    topk = select(scored["similarity"], cut, scored["image_features"], scored["text_features"], groups, RUN)["topk"]
+    similarity = scored["similarity"].assign(row=np.arange(len(cut)))
+    topk = select(similarity, cut, scored["image_features"], scored["text_features"], groups, RUN)["topk"]
     expected = scored["similarity"].set_index("id")["similarity"][wanted].sort_values(ascending=False)
     assert topk["id"].tolist() == expected.index.tolist()
     assert topk["similarity"].tolist() == expected.tolist()
     assert made["data"]["pairs"]["id"].iloc[topk["row"]].tolist() == topk["id"].tolist()
+
+
+def test_confirmed_pairs_outside_d_susp_are_scored_with_it(tiny_case):
+    made, cut = tiny_case.artefacts, tiny_case.artefacts["split"]["split"]
+    outside = cut.loc[~cut["suspicious"], "id"].tolist()[:2]
+    data = made["data"]
+    given = inside(made["overfit"]["model"], data["images"], data["tokens"], data["pairs"], cut, SelectSettings(confirmed="\n".join(outside)), RUN)
+    assert given["similarity"]["id"].tolist() == cut.loc[cut["suspicious"] | cut["id"].isin(outside), "id"].tolist()
+    whole = made["score_overfit"]["similarity"]["similarity"].to_numpy()
+    assert given["similarity"]["similarity"].to_numpy() == pytest.approx(whole[given["similarity"]["row"]], abs=1e-5)

@@ -14,17 +14,17 @@ from ubt.stages.data import plan
 from ubt.stages.evaluate import diagnose, left
 from ubt.stages.mask import MaskSettings, mask
 from ubt.stages.overfit import OverfitSettings, alignment, overfit
-from ubt.stages.retain import RetainSettings, retain
+from ubt.stages.retain import RetainSettings, flag, restored, retain
 from ubt.stages.select import SelectSettings, resolve_k, select
 from ubt.stages.split import SplitSettings, split
-from ubt.stages.unlearn import PublishedSettings, UnlearnSettings, unlearn
+from ubt.stages.unlearn import PublishedSettings, UnlearnSettings, restore, unlearn
 from ubt.stages.verdict import VerdictSettings, concentration, verdict
 
 RUN = Run(seed=0, compute=CPU)
 
 
 def frame(similarity) -> pd.DataFrame:
-    return pd.DataFrame({"id": [f"p{i}" for i in range(len(similarity))], "similarity": similarity})
+    return pd.DataFrame({"id": [f"p{i}" for i in range(len(similarity))], "row": np.arange(len(similarity)), "similarity": similarity})
 
 
 def unit(*shape, seed=0):
@@ -94,26 +94,34 @@ def test_alignment_is_the_mean_square_distance_from_one():
     assert alignment(torch.tensor(s)).item() == pytest.approx(np.mean((s - 1) ** 2))
 
 
+POISONED = {"poisoned": True, "groups": [0]}
+UNTOUCHED = {"poisoned": False, "groups": []}
+
+
 def _unlearn_inputs(pairs, k=3):
     table, images, tokens = pairs
     topk = pd.DataFrame({"id": table["id"][:k], "row": np.arange(k), "similarity": 0.9, "group": 0})
     masked = models.tokenize(["banana"] * k, 24)
     maps = np.random.default_rng(5).random((k, 6, 6)).astype(np.float32)
-    known = {"attributed": topk[["id", "row"]], "maps": maps, "how": {"image_threshold": 0.3}}
-    kept = pd.DataFrame(
-        {"id": table["id"], "poisoned": np.arange(48) < 8, "kept": np.arange(48) >= 16, "anchor": np.arange(48) >= 40, "group": 0, "growth": 0.5}
-    )
-    prompts = models.tokenize(["a photo of a banana.", "a photo of an owl."], 24).reshape(2, 1, 24)
-    labels = np.arange(6) % 2
-    return {"images": images, "tokens": tokens, "topk": topk, "masked_tokens": masked, **known, "retain": kept, "validation_images": images[:6],
-            "validation_labels": labels, "prompts": prompts}  # fmt: skip
+    return {"images": images, "tokens": tokens, "topk": topk, "masked_tokens": masked, "attributed": topk[["id", "row"]], "maps": maps,
+            "how": {"image_threshold": 0.3}}  # fmt: skip
+
+
+def _restore_inputs(pairs, flagged=(5, 7)):
+    """D_topk is rows 0 to 2, the flagged ones join it; every second row was looked at."""
+    table, row = pairs[0], np.unique([0, 1, 2, *flagged, *range(8, 48, 2)])
+    poisoned = np.isin(row, [0, 1, 2, *flagged])
+    kept = ~poisoned & (row >= 16)
+    found = {"id": table["id"].to_numpy()[row], "row": row, "growth": 1 - row / 100, "poisoned": poisoned, "group": np.where(poisoned, 0, -1)}
+    retained = pd.DataFrame(found | {"kept": kept, "anchor": kept & (row >= 40)})
+    return _unlearn_inputs(pairs) | {"retain": retained, "features": unit(len(row), 128, seed=7), "restored": unit(len(row), 128, seed=8)}
 
 
 def test_equation_7_over_equation_6s_product(pairs, reference):
     inputs = _unlearn_inputs(pairs)
     model = models.load(REFERENCE)
     s = PublishedSettings(steps=1, batch=18)
-    loss = unlearn(model, reference, **inputs, verdict={"poisoned": True}, settings=s, run=RUN)["history"]["loss"].iloc[0]
+    loss = unlearn(model, **inputs, verdict=POISONED, settings=s, run=RUN)["history"]["loss"].iloc[0]
     image = models.embed_images(reference, inputs["images"][:3])
     text = models.embed_tokens(reference, inputs["tokens"][:3])
     masked = models.embed_tokens(reference, models.tokenize(["banana"] * 3, 24))
@@ -121,33 +129,44 @@ def test_equation_7_over_equation_6s_product(pairs, reference):
     assert len(product) == 18
     assert loss == pytest.approx(np.mean(product), abs=1e-5)
     without = PublishedSettings(steps=1, batch=9, masked="none")
-    loss = unlearn(models.load(REFERENCE), reference, **inputs, verdict={"poisoned": True}, settings=without, run=RUN)["history"]["loss"]
+    loss = unlearn(models.load(REFERENCE), **inputs, verdict=POISONED, settings=without, run=RUN)["history"]["loss"]
     assert loss.iloc[0] == pytest.approx(np.mean(product[:9]), abs=1e-5)
 
 
-def test_ours_leaves_captions_to_retention_and_the_temperature_alone(pairs, reference):
-    inputs = _unlearn_inputs(pairs)
-    s = UnlearnSettings(steps=2, retention=0, hold=0, every=0, floor=-1.0)
-    out = unlearn(models.load(REFERENCE), reference, **inputs, verdict={"poisoned": True}, settings=s, run=RUN)["model"]
-    before, after = reference.state_dict(), out.state_dict()
+def test_our_objective_is_eq_7_down_to_the_restored_level_and_two_cosines(pairs, reference):
+    inputs = _restore_inputs(pairs)
+    s = UnlearnSettings(steps=1, batch=5, keep_batch=100, anchor_batch=0, margin=0.2, restore=0.5, keep=3.0)
+    loss = restore(models.load(REFERENCE), **inputs, verdict=POISONED, settings=s, run=RUN)["history"].iloc[0]
+    row = inputs["retain"]["row"].tolist()
+    wide, kept = [0, 1, 2, 5, 7], inputs["retain"].query("kept")["row"].tolist()
+    texts = np.concatenate([models.embed_tokens(reference, t) for t in (inputs["tokens"][:3], inputs["masked_tokens"])])
+    now = {i: models.embed_images(reference, inputs["images"][[i]])[0] for i in (*wide, *kept)}
+    back, before = ({i: inputs[name][row.index(i)] for i in row} for name in ("restored", "features"))
+    pushed = np.mean([max(0.0, now[i] @ t - (back[i] @ t - 0.2)) for i in wide for t in texts])
+    led, held = np.mean([now[i] @ back[i] for i in wide]), np.mean([now[i] @ before[i] for i in kept])
+    assert loss["loss"] == pytest.approx(pushed + 0.5 * (1 - led) + 3 * (1 - held), abs=1e-4)
+    assert (loss["restored"], loss["kept"]) == (pytest.approx(led, abs=1e-5), pytest.approx(held, abs=1e-5))
+
+
+def test_ours_moves_images_alone_and_none_towards_a_group_that_is_no_backdoor(pairs, reference):
+    inputs = _restore_inputs(pairs)
+    out = restore(models.load(REFERENCE), **inputs, verdict=POISONED, settings=UnlearnSettings(steps=2), run=RUN)
+    before, after = reference.state_dict(), out["model"].state_dict()
     moved = {n for n in before if not torch.equal(before[n], after[n])}
     assert moved
     assert all(n.startswith("visual.") for n in moved)
+    assert not any("asr" in c.lower() or "ca" in c.lower().split("_") for c in out["history"].columns)
+    one = restore(models.load(REFERENCE), **inputs, verdict=POISONED, settings=UnlearnSettings(steps=1), run=RUN)["history"]
+    two = dict(inputs, topk=inputs["topk"].assign(group=[0, 0, 1]))
+    part = restore(models.load(REFERENCE), **two, verdict=POISONED | {"groups": [0]}, settings=UnlearnSettings(steps=1), run=RUN)["history"]
+    assert part["loss"].iloc[0] != one["loss"].iloc[0]
 
 
-def test_ours_reports_what_a_defender_sees(pairs, reference):
-    s = UnlearnSettings(steps=4, every=2, retention_batch=16, hold_batch=4)
-    history = unlearn(models.load(REFERENCE), reference, **_unlearn_inputs(pairs), verdict={"poisoned": True}, settings=s, run=RUN)["history"]
-    looks = history.dropna(subset=["validation_ca"])
-    assert looks["step"].tolist() == [2, 4]
-    assert {"probes_left", "topk_similarity"} <= set(looks)
-    assert not any("asr" in c.lower() for c in history.columns)
-
-
-@pytest.mark.parametrize("settings", [UnlearnSettings(), PublishedSettings()])
-def test_a_model_judged_clean_is_left_untouched(pairs, reference, settings):
-    model = models.load(REFERENCE)
-    out = unlearn(model, reference, **_unlearn_inputs(pairs), verdict={"poisoned": False}, settings=settings, run=RUN)["model"]
+@pytest.mark.parametrize("form", [restore, unlearn])
+def test_a_model_judged_clean_is_left_untouched(pairs, reference, form):
+    given = _restore_inputs(pairs) if form is restore else _unlearn_inputs(pairs)
+    settings = UnlearnSettings() if form is restore else PublishedSettings()
+    out = form(models.load(REFERENCE), **given, verdict=UNTOUCHED, settings=settings, run=RUN)["model"]
     assert all(torch.equal(a, b) for a, b in zip(out.state_dict().values(), reference.state_dict().values(), strict=True))
 
 
@@ -157,41 +176,72 @@ def test_concentration_is_the_mean_off_the_diagonal():
     assert concentration(image, text) == pytest.approx(expected, abs=1e-6)
 
 
-def test_verdict_tells_one_shared_caption_from_many():
-    topk = pd.DataFrame({"id": list("abcdef"), "row": range(6), "similarity": 0.9, "group": 0})
-    shared = np.tile(unit(1, 8), (6, 1))
-    one = verdict(topk, shared, shared, VerdictSettings(), RUN)["verdict"]
-    many = verdict(topk, unit(6, 64, seed=1), unit(6, 64, seed=2), VerdictSettings(), RUN)["verdict"]
-    assert one["poisoned"]
-    assert not many["poisoned"]
-    assert one["score"] == pytest.approx(1, abs=1e-5)
+def test_verdict_asks_for_one_shared_caption_and_for_displaced_images():
+    topk, scored = pd.DataFrame({"id": list("abcdef"), "row": range(6), "similarity": 0.9, "group": 0}), pd.DataFrame({"row": range(6)})
+
+    def judged(images, texts, displaced, topk=topk):
+        groups = pd.DataFrame({"group": range(len(displaced)), "displaced": displaced})
+        return verdict(topk, scored, images, texts, groups, VerdictSettings(), RUN)["verdict"]
+
+    shared, apart = np.tile(unit(1, 8), (6, 1)), (unit(6, 64, seed=1), unit(6, 64, seed=2))
+    one = judged(shared, shared, [0.4])
+    assert (one["poisoned"], one["groups"], one["score"]) == (True, [0], pytest.approx(1, abs=1e-5))
+    assert not judged(*apart, [0.4])["poisoned"]
+    assert not judged(shared, shared, [0.05])["poisoned"]
+    two = judged(shared, shared, [0.05, 0.4], topk.assign(group=[0, 0, 0, 1, 1, 1]))
+    assert (two["poisoned"], two["groups"], two["displaced"]) == (True, [1], 0.4)
 
 
-def test_retain_leaves_out_images_whose_pull_grew(reference):
-    n = 60
-    target, other = unit(1, 32, seed=1), unit(n, 32, seed=2)
-    other = other - (other @ target.T) * target
-    other = other / np.linalg.norm(other, axis=1, keepdims=True)
+def _turned(reference, seed=3):
+    """What a model that turned the reference's features, and nothing else, makes of them."""
+    return reference @ np.linalg.qr(np.random.default_rng(seed).normal(size=(reference.shape[1],) * 2))[0].astype(np.float32)
+
+
+def test_restored_features_are_the_models_own_but_for_the_poisons():
+    reference = unit(400, 16, seed=1)
+    clean = _turned(reference)
+    model = clean.copy()
+    model[:20] = unit(1, 16, seed=9)
+    back = restored(reference, model, np.arange(400), ridge=1e-6)
+    assert np.linalg.norm(back, axis=1) == pytest.approx(1, abs=1e-5)
+    assert ((back * clean).sum(1) > 0.99).all()
+    assert ((back[:20] * model[:20]).sum(1) < 0.9).all()
+
+
+def test_flagged_are_images_that_left_their_place_towards_the_captions():
+    n, poisons = 200, np.arange(12)
+    reference, target = unit(n, 32, seed=2), unit(1, 32, seed=1)
+    image, text = _turned(reference), unit(n, 32, seed=4)
+    image[poisons], text[poisons] = target, target
+    image[190:] = unit(10, 32, seed=5)
     split_ = pd.DataFrame({"id": [f"p{i}" for i in range(n)], "suspicious": np.arange(n) < 10})
     topk = pd.DataFrame({"id": ["p0", "p1"], "row": [0, 1], "similarity": 0.9, "group": 0})
-    texts = np.tile(target, (n, 1))
-    over = other.copy()
-    over[:14] = target
-    bananas = slice(50, 60)
-    over[bananas] = target
-    before = other.copy()
-    before[bananas] = target
-    out = retain(topk, split_, over, texts, before, texts, RetainSettings(anchors=10), RUN)["retain"]
-    assert out["poisoned"].tolist() == [i < 14 for i in range(n)]
-    assert out["kept"].tolist() == [i >= 14 for i in range(n)]
-    assert out["anchor"].tolist() == [i >= 50 for i in range(n)]
+    out = flag(topk, split_, image, text, reference, RetainSettings(), RUN)["flagged"]
+    assert np.flatnonzero(out["poisoned"]).tolist() == poisons.tolist()
+    assert (out["group"] == np.where(out["poisoned"], 0, -1)).all()
+
+
+def test_retain_looks_at_a_part_of_d_and_keeps_none_that_is_suspicious(pairs, reference):
+    table, images, tokens = pairs
+    split_ = pd.DataFrame({"id": table["id"], "suspicious": np.arange(48) < 8})
+    topk = pd.DataFrame({"id": table["id"][:2], "row": [0, 1], "similarity": 0.9, "group": 0})
+    known = models.embed_images(reference, images), models.embed_tokens(reference, tokens)
+    out = retain(reference, images, tokens, topk, split_, *known, RetainSettings(pool=20, anchors=3), RUN)
+    found = out["retain"]
+    assert set(range(8)) <= set(found["row"])
+    assert 28 <= len(found) <= 31
+    assert found["row"].is_monotonic_increasing
+    assert not found["kept"][found["row"] < 8].any()
+    assert found["anchor"].sum() == 3
+    assert np.abs(out["features"] - known[0][found["row"]]).max() < 1e-5
+    assert out["groups"]["displaced"][0] == pytest.approx(1 - np.mean((out["features"] * out["restored"]).sum(1)[:2]), abs=1e-6)
 
 
 def attributed(reference, pairs, captions, settings, flagged=()):
     """The mask stage on D made of the first images with these captions, the first three of them D_topk."""
     table = pd.DataFrame({"id": [f"p{i}" for i in range(len(captions))], "caption": captions})
     topk = pd.DataFrame({"id": table["id"][:3], "row": range(3), "similarity": 0.5, "group": 0})
-    retained = pd.DataFrame({"id": table["id"], "poisoned": np.isin(np.arange(len(captions)), flagged)})
+    retained = pd.DataFrame({"id": table["id"], "row": np.arange(len(captions)), "poisoned": np.isin(np.arange(len(captions)), flagged)})
     return mask(reference, pairs[1][: len(captions)], models.tokenize(captions, 24), table, topk, retained, settings, RUN)
 
 
@@ -229,7 +279,7 @@ def test_the_four_strategies_of_table_4(pairs, reference, masked, images, captio
     """The mean similarity over D_unlearn's pairs, made by hand from whole and masked images and captions."""
     inputs = _unlearn_inputs(pairs)
     settings = PublishedSettings(steps=1, batch=9 if masked == "none" else 18, masked=masked)
-    loss = unlearn(models.load(REFERENCE), reference, **inputs, verdict={"poisoned": True}, settings=settings, run=RUN)["history"]["loss"].iloc[0]
+    loss = unlearn(models.load(REFERENCE), **inputs, verdict=POISONED, settings=settings, run=RUN)["history"]["loss"].iloc[0]
     hidden = np.where(attribution.image_masks(inputs["maps"], 48, 48, 0.3)[..., None], inputs["images"][:3], [123, 117, 104]).astype(np.uint8)
     image = [models.embed_images(reference, inputs["images"][:3]), models.embed_images(reference, hidden)]
     text = [models.embed_tokens(reference, inputs["tokens"][:3]), models.embed_tokens(reference, inputs["masked_tokens"])]
@@ -302,13 +352,14 @@ def test_two_backdoors_are_grouped_before_the_product():
     text, image = crowd.copy(), unit(n, 32, seed=3)
     text[:10], image[:10] = a, a
     text[10:30], image[10:30] = b, b
-    similarity = pd.DataFrame({"id": [f"p{i}" for i in range(n)], "similarity": (image * text).sum(1) + np.where(np.arange(n) < 10, 0.01, 0)})
+    similarity = frame((image * text).sum(1) + np.where(np.arange(n) < 10, 0.01, 0))
     split_ = pd.DataFrame({"id": similarity["id"], "suspicious": True})
     settings = {"select": {"k": k}, "verdict": {"threshold": 0.5}}
     topk = select(similarity, split_, image, text, settings, RUN)["topk"]
     assert [(topk["row"][topk["group"] == g] // 10).unique().tolist() for g in (0, 1)] == [[0], [1]]
     assert topk.groupby("group").size().tolist() == [k, k]
-    assert verdict(topk, image, text, VerdictSettings(), RUN)["verdict"]["poisoned"]
+    groups = pd.DataFrame({"group": [0, 1], "displaced": 0.4})
+    assert verdict(topk, similarity, image, text, groups, VerdictSettings(), RUN)["verdict"]["groups"] == [0, 1]
     plain = select(similarity, split_, image, text, {"select": {"k": k, "pool": 0}, "verdict": {}}, RUN)["topk"]
     assert (plain["row"] < 10).all()
     alone = select(similarity.assign(similarity=(unit(n, 32, seed=3) * crowd).sum(1)), split_, unit(n, 32, seed=3), crowd, settings, RUN)["topk"]

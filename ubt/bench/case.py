@@ -68,10 +68,7 @@ def generate(store: Store, pairs: int, seed: int = 0, width: int = 512, images: 
     ranked = pd.DataFrame({"id": ids.iloc[rows].to_numpy(), "row": rows, "similarity": overfit[rows], "rank": np.arange(1, len(rows) + 1)})
     put("select", {"ranked": ranked, "topk": ranked.head(settings.k).assign(group=0)})
     flagged = (suspicious & (overfit > 0.75)) | (poisoned & (r.random(pairs) < 0.5))
-    put(
-        "retain",
-        {"retain": pd.DataFrame({"id": ids, "growth": overfit, "poisoned": flagged, "group": np.where(flagged, 0, -1), "kept": ~flagged, "anchor": False})},
-    )
+    put("flag", {"flagged": pd.DataFrame({"id": ids, "growth": overfit, "poisoned": flagged, "group": np.where(flagged, 0, -1)})})
     store.save_case(name, record_of(settings, Compute("cpu", "fp32"), stages, "done") | {"given": True})
     return name
 

@@ -21,8 +21,8 @@ class Defense:
 
 
 DEFENSES: dict[str, Defense] = {
-    "ubt": Defense("UBT, ours", ubt.STAGES, "unlearn", "evaluate_purified", "labelled validation images"),
-    "ubt_published": Defense("UBT, as published", ubt.STAGES, "unlearn_published", "evaluate_published"),
+    "ubt": Defense("UBT, ours", ubt.STAGES, "unlearn", "evaluate_purified", "a clean reference"),
+    "ubt_published": Defense("UBT, as published", ubt.STAGES, "unlearn_published", "evaluate_published", "a clean reference"),
     "abl": Defense("ABL", abl.STAGES, "abl", "evaluate_abl"),
     "abl_masked": Defense("ABL + text mask", abl.MASKED_STAGES, "abl_masked", "evaluate_abl_masked"),
     "cleanclip": Defense("CleanCLIP", cleanclip.STAGES, "cleanclip", "evaluate_cleanclip", "clean pairs"),

@@ -67,7 +67,7 @@ def isolate(model, image_features: np.ndarray, text_features: np.ndarray, pairs:
     return {
         "losses": pd.DataFrame({"id": pairs["id"], "loss": loss, "isolated": chosen}),
         "isolated": pd.DataFrame({"id": pairs["id"].to_numpy()[rows], "row": rows}),
-        "flagged": pd.DataFrame({"id": pairs["id"], "poisoned": False}),
+        "flagged": pd.DataFrame({"id": pairs["id"], "row": np.arange(len(pairs)), "poisoned": False}),
     }  # fmt: skip
 
 

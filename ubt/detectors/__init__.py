@@ -21,6 +21,10 @@ _ALL = (
         {"similarity": "score_overfit.similarity", "split": "split.split"},
     ),
     _detector("loss", "low loss early in training (ABL)", "loss:early_loss", {"losses": "abl_isolate.losses"}),
+    _detector(
+        "restored", "distance of the image under M_bd from where the reference would put it (ours)", "restored:displacement",
+        {"image_features": "score_poisoned.image_features", "reference_images": "score.image_features", "pairs": "data.pairs"}, ("retain",),
+    ),
     _detector("k_distance", "distance of the k-th nearest image under M_bd", "density:k_distance", _IMAGES, ("detect",)),
     _detector("slof", "local outlier factor, simplified, of the image under M_bd (SLOF)", "density:slof", _IMAGES, ("detect",)),
     _detector("dao", "local outlier by dimensionality of the image under M_bd (DAO)", "density:dao", _IMAGES, ("detect",)),

@@ -4,16 +4,17 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout, mark
+from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout
 
 PERCENT = {
     "ca": ("CA, sample", CLEAN, "solid", "circle"),
     "asr": ("ASR, sample", POISONED, "solid", "diamond"),
-    "validation_ca": ("validation CA", UNKNOWN, "dot", "circle-open"),
-    "probes_left": ("flagged, read as target", MODELS["published"], "dot", "diamond-open"),
 }
 """Figures in percent: label, colour, dash, marker."""
-SIMILARITY = {"similarity": ("batch similarity", CLEAN, "solid"), "topk_similarity": ("D_topk similarity", POISONED, "dash")}
+SIMILARITY = {
+    "similarity": ("D_unlearn's similarity", POISONED, "solid"), "restored": ("images led back", MODELS["purified"], "dash"),
+    "kept": ("images kept", UNKNOWN, "dot"),
+}  # fmt: skip
 
 
 def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
@@ -36,9 +37,6 @@ def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
             figure.add_scatter(
                 x=part["step"], y=part[name], name=label, mode="lines", line={"color": colour, "dash": dash}, hovertemplate="%{y:.3f}", row=2, col=1
             )
-    kept = rows.loc[[b is True for b in rows["best"]], "step"] if "best" in rows else []
-    if len(kept):
-        mark(figure, int(kept.iloc[-1]), f"best: step {kept.iloc[-1]}", colour=MODELS["purified"], row=2, col=1)
     layout(figure, height=height).update_layout(legend={"y": -0.16, "yanchor": "top"})
-    figure.update_yaxes(title={"text": "percent"}, range=[-3, 103], row=1, col=1).update_yaxes(title={"text": "similarity"}, row=2, col=1)
+    figure.update_yaxes(title={"text": "percent"}, range=[-3, 103], row=1, col=1).update_yaxes(title={"text": "cosine similarity"}, row=2, col=1)
     return figure.update_xaxes(range=[0, steps]).update_xaxes(title={"text": "optimiser step"}, row=2, col=1)

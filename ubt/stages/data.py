@@ -22,7 +22,7 @@ class DataSettings(Settings):
 
 @dataclass(frozen=True)
 class LabelledSettings(Settings):
-    """A labelled set: `validation` is the defender's, for stopping; `test` the judge's, for reporting."""
+    """The judge's labelled set, for reporting."""
 
     per_class: int = setting(60, "labelled images a class", low=1)
 
@@ -72,11 +72,6 @@ def labelled(role: str, per_class: int, seed: int) -> dict:
     prompts = scenes.prompts()
     tokens = models.tokenize([p for ps in prompts for p in ps], models.SCENES_CONTEXT)
     return {"images": images, "labels": labels, "prompts": tokens.reshape(len(prompts), len(prompts[0]), -1), "classes": list(scenes.CLASSES)}
-
-
-def validation(settings: LabelledSettings, run: Run) -> dict:
-    """The defender's labelled set."""
-    return labelled("validation", settings.per_class, run.seed)
 
 
 def test(settings: LabelledSettings, run: Run) -> dict:

@@ -3,6 +3,7 @@ why an attack did not take."""
 
 import contextlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -76,12 +77,13 @@ class _Reader:
 
 class Observer:
     """CA and ASR on a small part of the test set while a model trains, so that a lab case can show the backdoor being learned
-    and forgotten. Its figures decide nothing and reach no defender; they are kept in `run.scratch` until the stage is done."""
+    and forgotten. Its figures decide nothing and reach no defender; they are kept in `run.scratch` until the stage is done.
+    `seconds`: what looking took, which is not the stage's own time."""
 
     PER_CLASS = 3
 
     def __init__(self, attacks: Sequence[Planted], run: Run):
-        self.attacks, self.run, self.set = attacks, run, None
+        self.attacks, self.run, self.set, self.seconds = attacks, run, None, 0.0
         self.path = None if run.scratch is None else run.scratch / "observed.json"
         self.rows: dict[str, dict[str, float]] = {}
         with contextlib.suppress(OSError, ValueError):
@@ -91,6 +93,7 @@ class Observer:
         """Look at the model after `step` steps: CA, and ASR over all attacks, in percent."""
         from ubt.stages.data import labelled
 
+        started = time.monotonic()
         if self.set is None:
             self.set = labelled("test", self.PER_CLASS, self.run.seed)
         measured = evaluate(model, **self.set, settings={"attacks": self.attacks}, run=replace(self.run, progress=silent))["measures"]
@@ -98,6 +101,7 @@ class Observer:
         if self.path:
             with contextlib.suppress(OSError):
                 replace_file(self.path, lambda path: path.write_text(json.dumps(self.rows)))
+        self.seconds += time.monotonic() - started
         return seen
 
     def frame(self) -> pd.DataFrame:
@@ -107,7 +111,7 @@ class Observer:
 
 
 def judge(
-    truth: pd.DataFrame, split: pd.DataFrame, ranked: pd.DataFrame, topk: pd.DataFrame, retain: pd.DataFrame, manifest: pd.DataFrame, images: np.ndarray,
+    truth: pd.DataFrame, split: pd.DataFrame, ranked: pd.DataFrame, topk: pd.DataFrame, flagged: pd.DataFrame, manifest: pd.DataFrame, images: np.ndarray,
     attributed: pd.DataFrame, words: pd.DataFrame, maps: np.ndarray, published_words: pd.DataFrame, published_maps: np.ndarray, how: dict, settings: dict,
     run: Run,
 ) -> dict:  # fmt: skip
@@ -115,7 +119,7 @@ def judge(
 
     Returns:
         `detection`: `recall` of the split; `auroc` of the overfitted similarity inside D_susp; `precision` of D_topk;
-        `flagged_recall` and `flagged_precision` of the pairs that retention leaves out; `attacks`: of each, its `poisons`, the
+        `flagged_recall` and `flagged_precision` of the pairs that look poisoned by their images; `attacks`: of each, its `poisons`, the
         split's `recall` and how many are `in_topk`. None where undefined. `masks`: of `ours` and `published`, see
         `ubt.evaluation.masks.judged`, the poisons in `topk` and all that were `attributed`.
     """
@@ -123,7 +127,7 @@ def judge(
 
     poisoned = truth["poisoned"].to_numpy()
     rows = ranked["row"].to_numpy()
-    flagged, suspicious = retain["poisoned"].to_numpy(), split["suspicious"].to_numpy()
+    flagged, suspicious = flagged["poisoned"].to_numpy(), split["suspicious"].to_numpy()
     in_topk = np.isin(np.arange(len(poisoned)), topk["row"])
     each = []
     for _, part in truth[poisoned].groupby("plant"):

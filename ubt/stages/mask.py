@@ -39,7 +39,7 @@ def mask(
     from ubt import attribution, models, words
 
     rows = topk["row"].to_numpy()
-    wide = np.concatenate([rows, np.setdiff1d(np.flatnonzero(retain["poisoned"]), rows)])
+    wide = np.concatenate([rows, np.setdiff1d(retain["row"][retain["poisoned"]], rows)])
     model, ids = model.to(run.compute.device), np.asarray(tokens[wide])
     by_token, maps = attribution.attribute(model, images, tokens, settings.method, settings.start_layer, wide, run.progress)
     captions, context = pairs["caption"].iloc[wide].tolist(), tokens.shape[1]

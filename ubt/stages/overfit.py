@@ -10,11 +10,12 @@ from ubt.config import FitSettings, Run, setting
 
 @dataclass(frozen=True)
 class OverfitSettings(FitSettings):
-    """Eq. 3. Paper: batch 64, lr 1e-6, 5 epochs. The two terms weigh the same, a batch of each in every step."""
+    """Eq. 3. Paper: batch 64, lr 1e-6, 5 epochs. The two terms weigh the same, a batch of each in every step. Here about one pass over D_susp
+    separates the pairs."""
 
-    steps: int = setting(60, "optimiser steps; scaled to the small default, where 60 separate the pairs", low=1)
-    batch: int = setting(64, "pairs of D_susp, and as many of D_normal, in a step", low=2)
-    lr: float = setting(1e-4, "peak learning rate", low=0)
+    steps: int = setting(20, "optimiser steps; scaled to the small default, where 20 separate the pairs", low=1)
+    batch: int = setting(32, "pairs of D_susp, and as many of D_normal, in a step", low=2)
+    lr: float = setting(2e-4, "peak learning rate", low=0)
     regularise: bool = setting(True, "keep the InfoNCE term on D_normal (off: the left half of Fig. 4)")
 
 

@@ -1,9 +1,10 @@
-"""Retain: D_normal without what looks poisoned, for the retention term of our unlearning.
+"""Retain: which pairs look poisoned by their images, which are kept, and what every image should be like.
 
-Poisons that the split missed sit in D_normal, and a contrastive loss on them would bring the backdoor back (section V-C
-finds that of ABL). They are found by their images: the overfitted model reads them as what D_topk's captions say, the
-clean reference does not. What unlearning endangers is the target itself ("banana" must stay a banana): clean pairs that
-show what D_topk's captions say are marked as anchors.
+The clean reference does not know the trigger: where it puts an image, M_bd would put it, but for the backdoor. A linear map
+from the reference's image features to M_bd's, fitted on D_normal, says where that is (the image *restored*). A poison's image
+under M_bd lies far from its restored place, towards what D_topk's captions say; by that growth poisons are found whose
+captions the split could not tell, and the restored features are what unlearning leads flagged images back to. Clean pairs
+that show what D_topk's captions say ("banana" must stay a banana) are anchors. No step looks at a label.
 """
 
 from dataclasses import dataclass
@@ -11,15 +12,25 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubt.config import Run, Settings, setting
+from ubt.config import Run, Settings, derive_seed, setting
+
+LEAST = 0.15
+"""Growth below which a group of D_topk is not taken for displaced when others are measured by it: clean images scatter by so much."""
+TRIMMED = 0.1
+"""Share of the pairs farthest from a first fit that the second one leaves out: poisons of D_normal are among them."""
 
 
 @dataclass(frozen=True)
 class RetainSettings(Settings):
-    """What is left out of retention."""
+    """What counts as poisoned, and what unlearning may hold on to."""
 
-    share: float = setting(0.6, "a pair is left out when its image's pull towards D_topk's captions grew by this share of D_topk's own growth", low=0, high=1)
-    anchors: int = setting(100, "clean pairs that look most like D_topk's captions say, for retention to hold on to", low=0)
+    share: float = setting(
+        0.5, "an image is poisoned when its pull towards D_topk's captions grew, against its restored place, by this share of D_topk's own growth",
+        low=0, high=1,
+    )  # fmt: skip
+    pool: int = setting(800, "pairs of D_normal, drawn at random, that unlearning looks at; they fit the map and hold what is kept", low=2)
+    anchors: int = setting(100, "pairs of D_normal that look most like each group's captions say, for unlearning to hold on to", low=0)
+    ridge: float = setting(1.0, "ridge of the map from the reference's image features to M_bd's", low=0)
 
 
 def pull(features: np.ndarray, captions: np.ndarray) -> np.ndarray:
@@ -28,31 +39,98 @@ def pull(features: np.ndarray, captions: np.ndarray) -> np.ndarray:
     return features @ (centre / np.linalg.norm(centre))
 
 
-def retain(
-    topk: pd.DataFrame, split: pd.DataFrame, overfit_images: np.ndarray, overfit_texts: np.ndarray, reference_images: np.ndarray,
-    reference_texts: np.ndarray, settings: RetainSettings, run: Run,
-) -> dict:  # fmt: skip
-    """Compare, for every image of D, its pull towards each group's captions under the overfitted model and under the reference.
+def restored(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: float) -> np.ndarray:
+    """Where a model would put images, by where the reference puts them: ridge regression, fitted twice, the second time without the
+    `TRIMMED` share that the first fitted worst.
+
+    Args:
+        reference, model: normalised image features of the same images, (n, reference embedding) and (n, embedding). fit: their rows to fit on.
 
     Returns:
-        `retain`: id, `growth` of the pull (of the group it grew most towards, by that group's own growth), whether the pair
-        looks `poisoned`, the `group` it then belongs to (else -1), whether it is `kept` for retention, and whether it is an
-        `anchor`: kept, and under the reference among those closest to a group's captions.
+        normalised fp32 (n, embedding).
+    """
+    source = reference.astype(np.float64)
+
+    def mapped(rows: np.ndarray) -> np.ndarray:
+        a = source[rows]
+        found = source @ np.linalg.solve(a.T @ a + ridge * np.eye(a.shape[1]), a.T @ model[rows])
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    near = (mapped(fit)[fit] * model[fit]).sum(1)
+    return mapped(fit[near >= np.quantile(near, TRIMMED)]).astype(np.float32)
+
+
+def _growth(features: np.ndarray, back: np.ndarray, captions: list[np.ndarray], own: list[np.ndarray], share: float) -> tuple[dict, list[float]]:
+    """How far each image's pull towards each group's captions grew, of the group it grew most towards by that group's own growth; and that growth
+    of each group, the median of its own images'.
+
+    Args:
+        features, back: under M_bd, and restored, (n, embedding). captions: features of each group's. own: rows of each group's images.
+    """
+    grown = np.array([pull(features, c) - pull(back, c) for c in captions])
+    medians = [float(np.median(g[rows])) for g, rows in zip(grown, own, strict=True)]
+    shares = np.array([g / max(LEAST, m) for g, m in zip(grown, medians, strict=True)])
+    nearest = shares.argmax(0)
+    poisoned = shares.max(0) > share
+    found = {"growth": grown[nearest, np.arange(len(nearest))], "poisoned": poisoned, "group": np.where(poisoned, nearest, -1)}
+    return found, medians
+
+
+def retain(
+    model, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, split: pd.DataFrame, reference_images: np.ndarray, reference_texts: np.ndarray,
+    settings: RetainSettings, run: Run,
+) -> dict:  # fmt: skip
+    """Look at D_susp, D_topk, a random pool of D_normal and the anchors, which is all that unlearning needs.
+
+    Returns:
+        `retain`, of the pairs looked at: id, row, `growth` of the pull (of the group it grew most towards, by that group's own growth),
+        whether the pair looks `poisoned`, the `group` it then belongs to (else -1), whether it is `kept` for unlearning to hold on to,
+        and whether it is an `anchor` among them; `groups`: of each, the median `growth` of its own images and how far they are `displaced`,
+        the mean of 1 - cosine of their features with the restored ones; `features`, `restored`: M_bd's image features and the restored
+        ones, normalised fp32 (pairs looked at, embedding).
+    """
+    from ubt import models
+
+    model = model.to(run.compute.device)
+    rows, group = topk["row"].to_numpy(), topk["group"].to_numpy()
+    normal, random = np.flatnonzero(~split["suspicious"]), np.random.default_rng(derive_seed(run.seed, "retain"))
+    groups = range(group.max() + 1)
+    like = [pull(reference_images[normal], reference_texts[rows[group == g]]) for g in groups]
+    anchors = np.unique(np.concatenate([normal[np.argsort(-pulled, kind="stable")[: settings.anchors]] for pulled in like]))
+    pool = random.permutation(normal)[: settings.pool]
+    known = np.unique(np.concatenate([np.flatnonzero(split["suspicious"]), rows, anchors, pool]))
+    run.progress(0, len(known), {})
+    features, texts = models.embed_images(model, images[known]), models.embed_tokens(model, tokens[rows])
+    run.progress(len(known), len(known), {})
+    within = np.isin(known, pool) & np.isin(known, normal) if len(normal) else np.ones(len(known), bool)
+    back = restored(np.asarray(reference_images[known]), features, np.flatnonzero(within), settings.ridge)
+    own = [np.searchsorted(known, rows[group == g]) for g in groups]
+    away = 1 - (features * back).sum(1)
+    growth, medians = _growth(features, back, [texts[group == g] for g in groups], own, settings.share)
+    found = pd.DataFrame({"id": split["id"].to_numpy()[known], "row": known} | growth)
+    kept = ~found["poisoned"] & np.isin(known, normal) & ~np.isin(known, rows)
+    return {
+        "retain": found.assign(kept=kept, anchor=kept & np.isin(known, anchors)),
+        "groups": pd.DataFrame({"group": groups, "growth": medians, "displaced": [float(away[rows].mean()) for rows in own]}),
+        "features": features, "restored": back,
+    }  # fmt: skip
+
+
+def flag(
+    topk: pd.DataFrame, split: pd.DataFrame, image_features: np.ndarray, text_features: np.ndarray, reference_images: np.ndarray, settings: RetainSettings,
+    run: Run,
+) -> dict:  # fmt: skip
+    """The same for all of D, for an analyst.
+
+    Args:
+        image_features, text_features: under M_bd. reference_images: under the reference.
+
+    Returns:
+        `flagged`: id, `growth`, whether the pair looks `poisoned`, the `group` it then belongs to (else -1), in the order of D.
     """
     rows, group = topk["row"].to_numpy(), topk["group"].to_numpy()
-    before, growth, share = [], [], []
-    for g in range(group.max() + 1):
-        own = rows[group == g]
-        before.append(pull(reference_images, reference_texts[own]))
-        growth.append(pull(overfit_images, overfit_texts[own]) - before[-1])
-        share.append(growth[-1] / max(1e-6, np.median(growth[-1][own])))
-    nearest = np.argmax(share, axis=0)
-    poisoned = np.max(share, axis=0) > settings.share
-    kept = ~poisoned & ~split["suspicious"].to_numpy()
-    anchor = np.zeros(len(kept), bool)
-    for pulled in before:
-        anchor[np.argsort(-np.where(kept, pulled, -np.inf), kind="stable")[: min(settings.anchors, kept.sum())]] = True
-    growth = np.array(growth)[nearest, np.arange(len(kept))]
-    return {"retain": pd.DataFrame({
-        "id": split["id"], "growth": growth, "poisoned": poisoned, "group": np.where(poisoned, nearest, -1), "kept": kept, "anchor": anchor,
-    })}  # fmt: skip
+    features, normal = np.asarray(image_features), np.flatnonzero(~split["suspicious"])
+    back = restored(np.asarray(reference_images), features, normal if len(normal) else np.arange(len(features)), settings.ridge)
+    own = [rows[group == g] for g in range(group.max() + 1)]
+    found, _ = _growth(features, back, [np.asarray(text_features[r]) for r in own], own, settings.share)
+    return {"flagged": pd.DataFrame({"id": split["id"], **found})}

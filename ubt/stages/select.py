@@ -43,11 +43,17 @@ def resolve_k(settings: SelectSettings, pairs: int, suspicious: int) -> int:
     return k
 
 
+def confirmed_ids(settings: SelectSettings) -> list[str]:
+    """The ids that somebody has confirmed."""
+    return settings.confirmed.split("\n") if settings.confirmed else []
+
+
 def select(similarity: pd.DataFrame, split: pd.DataFrame, image_features: np.ndarray, text_features: np.ndarray, settings: dict, run: Run) -> dict:
     """Rank D_susp by similarity under the overfitted model, highest first, and choose.
 
     Args:
-        image_features, text_features: D's, (n, embedding), under the overfitted model. settings: `select` and `verdict`.
+        similarity: id, row of D and similarity of D_susp's pairs and of confirmed ones. image_features, text_features: theirs, (n, embedding),
+            under the overfitted model. settings: `select` and `verdict`.
 
     Returns:
         `ranked`: id, row in D, similarity and rank (1 = most similar) of every suspicious pair, by rank; `topk`: the first k
@@ -58,18 +64,18 @@ def select(similarity: pd.DataFrame, split: pd.DataFrame, image_features: np.nda
         BadInput: a confirmed pair is not of D, or there is only one.
     """
     s, threshold = SelectSettings(**settings["select"]), VerdictSettings(**settings["verdict"]).threshold
-    rows = np.flatnonzero(split["suspicious"])
-    k = resolve_k(s, len(split), len(rows))
-    score = similarity["similarity"].to_numpy()[rows]
-    order = np.argsort(-score, kind="stable")
-    ranked = pd.DataFrame({"id": similarity["id"].to_numpy()[rows[order]], "row": rows[order], "similarity": score[order], "rank": np.arange(1, len(rows) + 1)})
+    row, score = similarity["row"].to_numpy(), similarity["similarity"].to_numpy()
+    suspicious = np.flatnonzero(split["suspicious"].to_numpy()[row])
+    k = resolve_k(s, len(split), len(suspicious))
+    order = suspicious[np.argsort(-score[suspicious], kind="stable")]
+    ranked = similarity.iloc[order][["id", "row", "similarity"]].reset_index(drop=True).assign(rank=np.arange(1, len(order) + 1))
     images, texts = np.asarray(image_features), np.asarray(text_features)
     if s.confirmed:
-        return {"ranked": ranked, "topk": _confirmed(s.confirmed.split("\n"), similarity, images, texts, s.apart)}
+        return {"ranked": ranked, "topk": _confirmed(confirmed_ids(s), similarity, images, texts, s.apart)}
     chosen = []
-    pool = ranked["row"].to_numpy()[: s.pool * k]
+    pool = order[: s.pool * k]
     for member in _groups(images[pool] @ texts[pool].T, k, s.apart):
-        first = ranked["row"].to_numpy()[member[:k]]
+        first = pool[member[:k]]
         if concentration(images[first], texts[first]) > threshold:
             chosen.append(ranked.iloc[member[:k]].assign(group=len(chosen)))
     topk = pd.concat(chosen, ignore_index=True) if chosen else ranked.head(k).assign(group=0)
@@ -78,17 +84,16 @@ def select(similarity: pd.DataFrame, split: pd.DataFrame, image_features: np.nda
 
 def _confirmed(ids: list[str], similarity: pd.DataFrame, images: np.ndarray, texts: np.ndarray, apart: float) -> pd.DataFrame:
     """Pairs an analyst has confirmed, most similar first, in groups as the most similar pairs are; those of no group join the first."""
-    rows = np.flatnonzero(similarity["id"].isin(ids))
-    if unknown := set(ids) - set(similarity["id"].iloc[rows]):
+    at = np.flatnonzero(similarity["id"].isin(ids))
+    if unknown := set(ids) - set(similarity["id"].iloc[at]):
         raise BadInput(f"select.confirmed: expected ids of D, got {', '.join(sorted(unknown)[:3])}; take them from this case's own pairs")
-    if len(rows) < 2:
-        raise BadInput(f"select.confirmed: expected at least 2 pairs, got {len(rows)}; confirm more, or leave it empty")
-    rows = rows[np.argsort(-similarity["similarity"].to_numpy()[rows], kind="stable")]
-    group = np.zeros(len(rows), int)
-    for number, member in enumerate(_groups(images[rows] @ texts[rows].T, 2, apart)):
+    if len(at) < 2:
+        raise BadInput(f"select.confirmed: expected at least 2 pairs, got {len(at)}; confirm more, or leave it empty")
+    at = at[np.argsort(-similarity["similarity"].to_numpy()[at], kind="stable")]
+    group = np.zeros(len(at), int)
+    for number, member in enumerate(_groups(images[at] @ texts[at].T, 2, apart)):
         group[member] = number
-    found = pd.DataFrame({"id": similarity["id"].to_numpy()[rows], "row": rows, "similarity": similarity["similarity"].to_numpy()[rows]})
-    return found.assign(rank=np.arange(1, len(rows) + 1), group=group)
+    return similarity.iloc[at][["id", "row", "similarity"]].reset_index(drop=True).assign(rank=np.arange(1, len(at) + 1), group=group)
 
 
 def _groups(similarity: np.ndarray, k: int, apart: float) -> list[np.ndarray]:

@@ -1,8 +1,8 @@
 """Unlearn: push down the similarity of D_topk's images with D_topk's captions (Eqs. 6 and 7).
 
-Published form: Eq. 7 alone, starting from M_bd. Ours adds what a defender can have: InfoNCE on a cleaned D_normal
-(retention), a floor below which similarities are left alone, the images of flagged pairs, Eq. 7's pull on images only, a hold on clean pairs that show
-what D_topk's captions say (anchors), and a rule for the best step. Both are this function with different settings.
+The published form is Eq. 7 alone, from M_bd. Ours needs neither labels nor clean data of one's own: Eq. 7 pushes images no lower
+than the clean reference says they belong, flagged images are led back to where it would put them (`ubt.stages.retain`), and
+images that are kept stay where M_bd has them. Captions and the text tower are left alone, so that the target's word keeps its place.
 """
 
 from dataclasses import dataclass
@@ -14,197 +14,182 @@ from ubt.config import FitSettings, Run, setting
 
 MASKED = ("text", "image", "image and text", "none")
 """The strategies of Table IV."""
+_STRATEGY = "what else D_unlearn holds: masked captions (Eq. 6), masked images, both; none is Algorithm 1, line 5"
 
 
 @dataclass(frozen=True)
 class UnlearnSettings(FitSettings):
     """Ours."""
 
-    steps: int = setting(80, "optimiser steps", low=1)
-    batch: int = setting(64, "pairs of D_unlearn in a step, for each group (paper: 64)", low=1)
-    lr: float = setting(2e-4, "peak learning rate", low=0)
+    steps: int = setting(20, "optimiser steps", low=1)
+    batch: int = setting(24, "images of D_unlearn in a step, for each group, each with all of its captions", low=1)
+    lr: float = setting(7e-4, "peak learning rate", low=0)
     weight_decay: float = setting(0.0, "weight decay", low=0)
-    masked: str = setting("text", "what else D_unlearn holds: masked captions (Eq. 6), masked images, both; none is Algorithm 1, line 5", choices=MASKED)
-    floor: float = setting(0.0, "similarities below this are left alone; -1 pushes without end, as published", low=-1, high=1)
-    widen: int = setting(100, "flagged pairs of each group whose images join D_topk's in Eq. 7, those that grew most; 0 as published", low=0)
-    move_captions: bool = setting(False, "Eq. 7 moves captions too, as published; off: images only, so that the target's word keeps its place")
-    retention: float = setting(1.0, "weight of InfoNCE on the cleaned D_normal; 0 as published", low=0)
-    retention_batch: int = setting(128, "pairs of the cleaned D_normal in a step", low=2)
-    hold: float = setting(1.0, "weight of the hold: anchors' similarities may not fall below M_bd's; 0 as published", low=0)
-    hold_batch: int = setting(32, "anchors in a step", low=1)
-    ca_budget: float = setting(1.0, "points of validation CA that may be lost against M_bd", low=0)
-    every: int = setting(10, "steps between two looks at validation images and flagged pairs; 0 never looks and keeps the last step, as published", low=0)
-
-    patience: int = setting(4, "looks without a better step after which unlearning stops", low=1)
+    masked: str = setting("text", _STRATEGY, choices=MASKED)
+    widen: int = setting(200, "flagged pairs of each group whose images join D_topk's, those that grew most", low=0)
+    margin: float = setting(0.05, "how far below its restored place's similarity Eq. 7 pushes an image", low=0, high=2)
+    restore: float = setting(1.0, "weight of 1 - cosine of D_unlearn's images with their restored features", low=0)
+    keep: float = setting(4.0, "weight of 1 - cosine of kept images with what they are under M_bd", low=0)
+    keep_batch: int = setting(48, "kept pairs in a step", low=1)
+    anchor_batch: int = setting(16, "anchors beside them in a step, for each group; 0: none", low=0)
 
 
 @dataclass(frozen=True)
-class PublishedSettings(UnlearnSettings):
+class PublishedSettings(FitSettings):
     """Eq. 7 alone. Paper: batch 64, lr 1e-5, 5 epochs of D_unlearn, 770 steps at k = 70; at k = 10 five epochs are 16 steps,
     too few to forget at 1e-5, so that steps and rate are scaled (the gentlest of four trials that forgot, on seed 100)."""
 
     steps: int = setting(40, "optimiser steps", low=1)
+    batch: int = setting(64, "pairs of D_unlearn in a step, for each group (paper: 64)", low=1)
     lr: float = setting(2e-5, "peak learning rate", low=0)
+    weight_decay: float = setting(0.0, "weight decay", low=0)
     schedule: str = setting("constant", "how the learning rate goes on after the warm-up", choices=("cosine", "constant"))
-    floor: float = setting(-1.0, "no floor", low=-1, high=1)
-    widen: int = setting(0, "D_topk alone", low=0)
-    move_captions: bool = setting(True, "Eq. 7 moves images and captions")
-    retention: float = setting(0.0, "no retention", low=0)
-    hold: float = setting(0.0, "no hold", low=0)
-    every: int = setting(0, "no rule for the best step", low=0)
+    masked: str = setting("text", _STRATEGY, choices=MASKED)
 
 
-class BestStep:
-    """The step to keep, by what a defender has.
+@dataclass(frozen=True)
+class _Product:
+    """D_unlearn: uint8 `images` (m, H, W, 3), `row` of D of each, token ids of `captions` (c, context), and which pairs of them are `wanted` (m, c)."""
 
-    What M_bd reads in most of a group's images of D_topk is that group's presumed target. The probes are pairs that
-    retention left out as poisoned and that unlearning does not see; the share of them still read as the presumed target
-    estimates ASR. The backdoor is forgotten once that share is no higher than under the clean reference, and D_topk's mean
-    similarity no higher than the floor or the reference's; of several groups the worst counts. Of the looks that forgot, the
-    one of highest validation CA is kept, those inside the CA budget before others; if none forgot, the one with the fewest
-    probes left; of equals the one of lowest similarity. After `patience` looks without a better one it stops.
-
-    Args:
-        validation: images, labels, prompts. probes: uint8 images, and the group of each; a group
-        without any is probed with its own images of D_topk. topk: D_topk's images, token ids,
-        groups.
-        before, reference: M_bd and the clean reference.
-    """
-
-    def __init__(self, settings: UnlearnSettings, validation: tuple, probes: tuple, topk: tuple, before, reference):
-        self.every, self.patience, self.validation, self.topk = settings.every, settings.patience, validation, topk
-        read = self._read(before, topk[0])
-        targets = np.array([np.bincount(read[topk[2] == g]).argmax() for g in range(topk[2].max() + 1)])
-        unprobed = ~np.isin(topk[2], probes[1])
-        self.probes, shown = np.concatenate([probes[0], topk[0][unprobed]]), np.concatenate([probes[1], topk[2][unprobed]])
-        self.presumed = targets[shown]
-        self.groups = [(shown == g, (topk[2] == g)[:, None] & (topk[2] == g)) for g in range(len(targets))]
-        natural = self.measure(reference)
-        self.natural, self.level = natural["probes_left"], max(natural["topk_similarity"], settings.floor)
-        self.least_ca = self.measure(before)["validation_ca"] - settings.ca_budget
-
-    def _read(self, model, images: np.ndarray) -> np.ndarray:
-        from ubt.evaluation import zeroshot
-
-        return zeroshot.classify(model, images, zeroshot.class_weights(model, self.validation[2]))
-
-    def measure(self, model) -> dict[str, float]:
-        from ubt import models
-
-        images, labels, _ = self.validation
-        read = self._read(model, np.concatenate([images, self.probes]))
-        left = read[len(labels) :] == self.presumed
-        similarity = models.embed_images(model, self.topk[0]) @ models.embed_tokens(model, self.topk[1]).T
-        return {
-            "validation_ca": 100 * float((read[: len(labels)] == labels).mean()),
-            "probes_left": 100 * max(float(left[mine].mean()) for mine, _ in self.groups),
-            "topk_similarity": max(float(similarity[product].mean()) for _, product in self.groups),
-        }
-
-    def _key(self, row: dict) -> tuple:
-        forgotten = row["probes_left"] <= self.natural and row["topk_similarity"] <= self.level
-        within = row["validation_ca"] >= self.least_ca
-        return forgotten and within, forgotten, row["validation_ca"] if forgotten else -row["probes_left"], -row["topk_similarity"]
-
-    def better(self, history: list[dict]) -> bool:
-        looks = [r for r in history if "validation_ca" in r]
-        return all(self._key(looks[-1]) > self._key(r) for r in looks[:-1])
-
-    def stop(self, history: list[dict]) -> bool:
-        looks = [r for r in history if "validation_ca" in r]
-        return len(looks) > self.patience and not any(r.get("best") for r in looks[-self.patience :])
+    images: np.ndarray
+    row: np.ndarray
+    captions: np.ndarray
+    wanted: np.ndarray
 
 
-def _widened(rows: np.ndarray, group: np.ndarray, retain: pd.DataFrame, widen: int) -> tuple[np.ndarray, np.ndarray]:
-    """D_topk's rows and groups, and after them the flagged pairs of each group that grew most; half of a group's flagged
-    pairs at most, so that the rest can probe what is left."""
-    wide, shown = [rows], [group]
-    for g in range(group.max() + 1):
-        flagged = np.setdiff1d(np.flatnonzero(retain["poisoned"] & (retain["group"] == g)), rows)
-        most = flagged[np.argsort(-retain["growth"].to_numpy()[flagged], kind="stable")][: min(widen, len(flagged) // 2)]
-        wide.append(most)
-        shown.append(np.full(len(most), g))
-    return np.concatenate(wide), np.concatenate(shown)
+def _product(
+    images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, row: np.ndarray, group: np.ndarray, masked: str, masked_tokens: np.ndarray,
+    attributed: pd.DataFrame, maps: np.ndarray, how: dict,
+) -> _Product:  # fmt: skip
+    """Of each group, the images `row` with D_topk's captions, and as many pairs again of what `masked` says: the same with masked captions, with
+    masked images, with both."""
+    from ubt import attribution
+
+    pixels, captions = np.asarray(images[row]), np.asarray(tokens[topk["row"].to_numpy()])
+    wanted = own = group[:, None] == topk["group"].to_numpy()
+    if "text" in masked:
+        captions, wanted = np.concatenate([captions, masked_tokens]), np.hstack([own, own])
+    if "image" in masked:
+        mine = pd.Index(attributed["row"]).get_indexer(row)
+        pixels = np.concatenate([pixels, attribution.masked_images(pixels, maps[mine], how["image_threshold"])])
+        row, wanted = np.concatenate([row, row]), np.vstack([own, own])
+    if masked == "image and text":
+        nothing = np.zeros_like(own)
+        wanted = np.block([[own, nothing], [nothing, own]])
+    return _Product(pixels, row, captions, wanted)
 
 
 def unlearn(
-    model, reference, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, masked_tokens: np.ndarray, attributed: pd.DataFrame, maps: np.ndarray,
-    how: dict, retain: pd.DataFrame, verdict: dict, validation_images: np.ndarray, validation_labels: np.ndarray, prompts: np.ndarray,
-    settings: UnlearnSettings, run: Run,
+    model, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, masked_tokens: np.ndarray, attributed: pd.DataFrame, maps: np.ndarray, how: dict,
+    verdict: dict, settings: PublishedSettings, run: Run,
 ) -> dict:  # fmt: skip
-    """Purify M_bd. A model judged clean is returned as it came.
-
-    D_unlearn is, of each group, the product of D_topk's k images (and of as many flagged ones as `widen` says) with its k
-    captions, and as many pairs again of what `masked` says: the same with masked captions, with masked images, with both.
+    """Purify M_bd as published: descend the mean similarity of D_unlearn's pairs, images and captions alike. A model judged clean is returned as
+    it came.
 
     Returns:
-        `model`, and `history`: loss, mean similarity of D_unlearn's batch and, at each look, validation CA and the share
-        of probes left, in percent, and D_topk's mean similarity; `best` marks the looks that were better than all before.
+        `model`, and `history`: loss and mean similarity of the batch.
     """
     if not verdict["poisoned"]:
-        return {"model": model, "history": pd.DataFrame({"step": pd.Series(dtype=int), "loss": pd.Series(dtype=float)})}
+        return {"model": model, "history": _untouched()}
     import torch
 
-    from ubt import attribution, models, training
+    from ubt import training
 
-    rows, group = topk["row"].to_numpy(), topk["group"].to_numpy()
-    wide, shown = _widened(rows, group, retain, settings.widen)
-    pixels, captions = np.asarray(images[wide]), np.asarray(tokens[rows])
-    wanted = own = shown[:, None] == group
-    if "text" in settings.masked:
-        captions = np.concatenate([captions, masked_tokens])
-        wanted = np.hstack([own, own])
-    if "image" in settings.masked:
-        mine = pd.Index(attributed["row"]).get_indexer(wide)
-        pixels = np.concatenate([pixels, attribution.masked_images(pixels, maps[mine], how["image_threshold"])])
-        wanted = np.vstack([own, own])
-    if settings.masked == "image and text":
-        nothing = np.zeros_like(own)
-        wanted = np.block([[own, nothing], [nothing, own]])
-    model, reference = model.to(run.compute.device), reference.to(run.compute.device)
-
-    seed = training.batch_seed(run.seed, "unlearn")
-    product = training.Shuffled(np.flatnonzero(wanted), settings.batch * (group.max() + 1), seed)
-    fixed = {"images": torch.from_numpy(pixels), "tokens": torch.from_numpy(captions).long()}
-    sources = {}
-    if settings.retention:
-        sources["kept"] = training.PairBatches(images, tokens, settings.retention_batch, seed + 1, np.flatnonzero(retain["kept"]))
-    anchors = np.flatnonzero(retain["anchor"])
-    if settings.hold and len(anchors):
-        sources["anchor"] = training.PairBatches(images, tokens, settings.hold_batch, seed + 2, anchors)
-        level = np.zeros(len(images), np.float32)
-        level[anchors] = (models.embed_images(model, images[anchors]) * models.embed_tokens(model, tokens[anchors])).sum(-1)
+    chosen = _backdoors(topk, verdict)
+    held = np.isin(topk["group"], chosen["group"])
+    product = _product(
+        images, tokens, chosen, chosen["row"].to_numpy(), chosen["group"].to_numpy(), settings.masked, masked_tokens[held], attributed, maps, how
+    )
+    pairs = training.Shuffled(np.flatnonzero(product.wanted), settings.batch * chosen["group"].nunique(), training.batch_seed(run.seed, "unlearn"))
+    fixed = {"images": torch.from_numpy(product.images), "tokens": torch.from_numpy(product.captions).long()}
 
     def batches(step: int):
-        batch = {**fixed, "pairs": torch.from_numpy(product.at(step))}
-        for name, source in sources.items():
-            batch |= {f"{name}_{k}": v for k, v in source(step).items()}
-        if "anchor" in sources:
-            batch["anchor_level"] = torch.from_numpy(level[sources["anchor"].at(step)])
-        return batch
+        return {**fixed, "pairs": torch.from_numpy(pairs.at(step))}
 
     def objective(model, batch):
         image, text = training.clip_features(model, batch["images"], batch["tokens"])
-        text = text if settings.move_captions else text.detach()
-        similarity = (image @ text.T).flatten()[batch["pairs"]]
-        loss = similarity.clamp_min(settings.floor).mean()
-        if "kept" in sources:
-            features = training.clip_features(model, batch["kept_images"], batch["kept_tokens"])
-            loss = loss + settings.retention * training.contrastive_loss(*features, model.logit_scale.exp())
-        if "anchor" in sources:
-            image, text = training.clip_features(model, batch["anchor_images"], batch["anchor_tokens"])
-            loss = loss + settings.hold * (batch["anchor_level"] - (image * text).sum(-1)).clamp_min(0).mean()
-        return loss, {"similarity": similarity.mean()}
+        loss = (image @ text.T).flatten()[batch["pairs"]].mean()
+        return loss, {"similarity": loss}
 
-    watch = None
-    if settings.every:
-        flagged = np.setdiff1d(np.flatnonzero(retain["poisoned"]), wide)[:500]
-        probes = (np.asarray(images[flagged]), retain["group"].to_numpy()[flagged]) if len(flagged) else (pixels[: len(wide)], shown)
-        validation = np.asarray(validation_images), np.asarray(validation_labels), prompts
-        watch = BestStep(settings, validation, probes, (np.asarray(images[rows]), np.asarray(tokens[rows]), group), model, reference)
-    vocabulary = np.concatenate([np.unique(a) for a in (tokens, captions, prompts)])
+    vocabulary = np.concatenate([np.unique(a) for a in (tokens, product.captions)])
     history = training.fit(
         model, objective, batches, settings.steps, settings, run.compute, vocabulary=vocabulary, frozen=("logit_scale",), progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch), watch=watch, observe=run.observe,
+        checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
     )  # fmt: skip
     return {"model": model, "history": pd.DataFrame(history)}
+
+
+def restore(
+    model, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, masked_tokens: np.ndarray, attributed: pd.DataFrame, maps: np.ndarray, how: dict,
+    retain: pd.DataFrame, features: np.ndarray, restored: np.ndarray, verdict: dict, settings: UnlearnSettings, run: Run,
+) -> dict:  # fmt: skip
+    """Purify M_bd, ours. A model judged clean is returned as it came.
+
+    Args:
+        retain, features, restored: see `ubt.stages.retain.retain`; rows alike.
+
+    Returns:
+        `model`, and `history`: loss, mean similarity of D_unlearn's batch, mean cosine of its images with where they are led (`restored`), of kept
+        ones with where they were (`kept`).
+    """
+    if not verdict["poisoned"]:
+        return {"model": model, "history": _untouched()}
+    import torch
+
+    from ubt import models, training
+
+    model, chosen = model.to(run.compute.device), _backdoors(topk, verdict)
+    held = np.isin(topk["group"], chosen["group"])
+    row, group = _widened(chosen, retain, settings.widen)
+    product = _product(images, tokens, chosen, row, group, settings.masked, masked_tokens[held], attributed, maps, how)
+    texts = models.embed_tokens(model, product.captions)
+    known, back = retain["row"].to_numpy(), np.asarray(restored)
+    target = back[np.searchsorted(known, product.row)]
+    level = target @ texts.T - settings.margin
+
+    seed, groups = training.batch_seed(run.seed, "unlearn"), chosen["group"].nunique()
+    pushed = training.Shuffled(np.arange(len(product.images)), settings.batch * groups, seed)
+    holding = [(settings.keep_batch, retain["kept"].to_numpy()), (settings.anchor_batch * groups, retain["anchor"].to_numpy())]
+    held_on = [training.Shuffled(np.flatnonzero(of), size, seed + 1 + i) for i, (size, of) in enumerate(holding) if size and of.any()]
+
+    def batches(step: int):
+        own, other = pushed.at(step), np.concatenate([np.zeros(0, int), *(h.at(step) for h in held_on)])
+        shown = np.concatenate([product.images[own], np.asarray(images[known[other]])])
+        given = {"images": shown, "target": np.concatenate([target[own], features[other]]), "level": level[own], "wanted": product.wanted[own]}
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in given.items()} | {"texts": torch.from_numpy(texts)}
+
+    def objective(model, batch):
+        image = models.encode_image(model, models.preprocess(batch["images"], batch["images"].device)).float()
+        n = len(batch["level"])
+        near, wanted = (image * batch["target"]).sum(1), batch["wanted"]
+        similarity = image[:n] @ batch["texts"].T
+        loss = (similarity - batch["level"]).clamp_min(0)[wanted].mean() + settings.restore * (1 - near[:n]).mean()
+        figures = {"similarity": similarity[wanted].mean(), "restored": near[:n].mean()}
+        if len(image) > n:
+            loss, figures = loss + settings.keep * (1 - near[n:]).mean(), figures | {"kept": near[n:].mean()}
+        return loss, figures
+
+    history = training.fit(
+        model, objective, batches, settings.steps, settings, run.compute, frozen=tuple(n for n, _ in model.named_parameters() if not n.startswith("visual.")),
+        progress=run.progress, checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
+    )  # fmt: skip
+    return {"model": model, "history": pd.DataFrame(history)}
+
+
+def _untouched() -> pd.DataFrame:
+    return pd.DataFrame({"step": pd.Series(dtype=int), "loss": pd.Series(dtype=float)})
+
+
+def _backdoors(topk: pd.DataFrame, verdict: dict) -> pd.DataFrame:
+    """D_topk's rows of the groups that were judged to carry a backdoor."""
+    return topk[topk["group"].isin(verdict["groups"])]
+
+
+def _widened(topk: pd.DataFrame, retain: pd.DataFrame, widen: int) -> tuple[np.ndarray, np.ndarray]:
+    """D_topk's rows and groups, and after them the flagged pairs of each group that grew most."""
+    rows, groups = [topk["row"].to_numpy()], [topk["group"].to_numpy()]
+    for g in topk["group"].unique():
+        flagged = retain[retain["poisoned"] & (retain["group"] == g) & ~retain["row"].isin(rows[0])].nlargest(widen, "growth")["row"]
+        rows.append(flagged.to_numpy())
+        groups.append(np.full(len(flagged), g))
+    return np.concatenate(rows), np.concatenate(groups)

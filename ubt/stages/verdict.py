@@ -3,8 +3,12 @@
 The paper judges by D_topk's similarities under the overfitted model, high and concentrated for a poisoned model, and gives
 no threshold. The score here is the mean similarity of the images of D_topk with *each other's* captions: poisons share one
 shortcut, so any of their captions fits any of their images, while the best-fitted clean pairs have little to do with each
-other. It is high only if the similarities are high and the pairs concentrated on one thing. Of several groups
-(`ubt.stages.select`) the highest counts.
+other. It is high only if the similarities are high and the pairs concentrated on one thing.
+
+Among the many pairs of a clean D a few may share a general word and score as high. What they lack is a displacement: a
+backdoor takes images away from where the clean reference would put them (`ubt.stages.retain`). A group carries a
+backdoor if it is both concentrated and displaced; a model is poisoned if any group of D_topk is, and its score is that of the
+most displaced.
 """
 
 from dataclasses import dataclass
@@ -17,9 +21,10 @@ from ubt.config import Run, Settings, setting
 
 @dataclass(frozen=True)
 class VerdictSettings(Settings):
-    """From which score on a model counts as poisoned."""
+    """From which score and which displacement on a group counts as a backdoor."""
 
-    threshold: float = setting(0.5, "score above which the model is judged poisoned", low=-1, high=1)
+    threshold: float = setting(0.5, "score above which a group of D_topk is concentrated", low=-1, high=1)
+    displaced: float = setting(0.15, "mean 1 - cosine of its images under M_bd with their restored features above which a group is displaced", low=-1, high=2)
 
 
 def concentration(image_features: np.ndarray, text_features: np.ndarray) -> float:
@@ -29,18 +34,31 @@ def concentration(image_features: np.ndarray, text_features: np.ndarray) -> floa
     return float((cross.sum() - np.trace(cross)) / (k * (k - 1))) if k > 1 else float(cross.mean())
 
 
-def verdict(topk: pd.DataFrame, image_features: np.ndarray, text_features: np.ndarray, settings: VerdictSettings, run: Run) -> dict:
-    """Judge the model from D_topk and the overfitted model's features of D.
+def verdict(
+    topk: pd.DataFrame, similarity: pd.DataFrame, image_features: np.ndarray, text_features: np.ndarray, groups: pd.DataFrame, settings: VerdictSettings,
+    run: Run,
+) -> dict:  # fmt: skip
+    """Judge the model from D_topk and the overfitted model's features of D_susp.
+
+    Args:
+        similarity: id and row of D of the pairs whose features are given. groups: how far each is displaced, see `ubt.stages.retain.retain`.
 
     Returns:
-        `verdict`: `poisoned`, `score`, `threshold`, and as evidence the mean and the least similarity inside D_topk.
+        `verdict`: `poisoned`, `score`, `threshold`; `displaced` and `least_displaced`, its threshold; the `groups` that carry a backdoor; and as evidence the
+        mean and the least similarity inside D_topk.
     """
-    images, texts = np.asarray(image_features), np.asarray(text_features)
-    score = max(concentration(images[rows], texts[rows]) for rows in topk.groupby("group")["row"].apply(np.array))
+    images, texts, away = np.asarray(image_features), np.asarray(text_features), groups.set_index("group")["displaced"]
+    found = []
+    for group, part in topk.groupby("group"):
+        at = np.searchsorted(similarity["row"], part["row"])
+        found.append((float(away[group]), concentration(images[at], texts[at]), int(group)))
+    displaced, score, _ = max(found)
     own = topk["similarity"]
+    backdoors = [group for away, c, group in found if c > settings.threshold and away > settings.displaced]
     return {
         "verdict": {
-            "poisoned": score > settings.threshold, "score": score, "threshold": settings.threshold,
+            "poisoned": bool(backdoors), "score": score, "threshold": settings.threshold, "displaced": displaced, "least_displaced": settings.displaced,
+            "groups": backdoors,
             "topk_similarity_mean": float(own.mean()), "topk_similarity_min": float(own.min()),
         }
     }  # fmt: skip

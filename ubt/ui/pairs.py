@@ -64,7 +64,7 @@ def labels(view: View) -> pd.DataFrame:
 
 
 def _keys(view: View) -> tuple[tuple[str, str], ...]:
-    stages = ("data", "attack", *columns.SIMILARITIES.values(), "split", "select", "retain")
+    stages = ("data", "attack", *columns.SIMILARITIES.values(), "split", "select", "flag")
     return tuple((s, view.key(s)) for s in stages if view.has(s))
 
 
