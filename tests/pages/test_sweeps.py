@@ -19,7 +19,7 @@ def at(cache) -> AppTest:
 def test_a_sweep_without_its_cases_is_empty_heat_maps_and_says_how_long_it_takes(at):
     (chart,) = charts(at)
     assert [t["type"] for t in chart["data"]].count("heatmap") == 4
-    assert "0 of 40 results of this sweep measured; about " in words(at)
+    assert "0 of 40 results of this sweep measured; the rest takes about " in words(at)
     assert "python -m ubt sweep susp-k --seeds 1 --attacks badnet" in words(at)
     assert len(at.get("download_button")) == 2
 

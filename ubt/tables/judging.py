@@ -68,10 +68,10 @@ class Verdicts(Sheet):
         return heads, [[name, *_cells(part)] for name, part in parts]
 
     def files(self, frame: pd.DataFrame) -> dict[str, str]:
+        from ubt.figures.files import chart_page
         from ubt.figures.measures import verdicts
-        from ubt.figures.panels import page
 
-        return super().files(frame) | {"html": page(verdicts(frame), self.title, self.source)}
+        return super().files(frame) | {"html": chart_page(verdicts(frame), self.title, self.source)}
 
 
 def _cells(part: pd.DataFrame) -> list[str]:

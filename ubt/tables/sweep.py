@@ -176,9 +176,9 @@ class Sweep:
 
     def page(self, frame: pd.DataFrame) -> str:
         """The figure as a page of HTML that needs nothing beside it."""
-        from ubt.figures.panels import page
+        from ubt.figures.files import chart_page
 
-        return page(self.figure(frame), self.title, self.source)
+        return chart_page(self.figure(frame), self.title, self.source)
 
     def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
         """Write NAME.md, NAME.csv and NAME.html into a folder, each in one step."""
