@@ -4,9 +4,9 @@ import pandas as pd
 import streamlit as st
 
 from ubt import jobs
+from ubt.defenses import CASE
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
-from ubt.pipeline import stages_of
 from ubt.ui import html
 from ubt.ui.case import label, remove, store
 from ubt.ui.form import draft
@@ -59,15 +59,15 @@ with st.container(horizontal=True, vertical_alignment="center"):
 
 @st.fragment(run_every=1.0 if view.status.running else None)
 def pipeline() -> None:
-    html.lanes(stages_of(), jobs.status(store(), view.name).steps)
+    html.lanes(CASE, jobs.status(store(), view.name).steps)
 
 
 pipeline()
 if not view.status.running and view.status.state != "done":
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     wanted = left.selectbox(
-        "Run one stage, and what it needs", [s.name for s in stages_of() if not view.has(s.name)], key="stage",
-        format_func=lambda n: f"{n}: {next(s.about for s in stages_of() if s.name == n)}",
+        "Run one stage, and what it needs", [s.name for s in CASE if not view.has(s.name)], key="stage",
+        format_func=lambda n: f"{n}: {next(s.about for s in CASE if s.name == n)}",
     )  # fmt: skip
     if right.button("Run this stage", key="run-stage", width="stretch"):
         run(view.name, wanted)

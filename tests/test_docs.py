@@ -9,9 +9,8 @@ import typer
 from ubt.attacks import ATTACKS
 from ubt.cli import app, settings_table
 from ubt.config import PRESETS
-from ubt.defenses import DEFENSES
+from ubt.defenses import CASE, DEFENSES
 from ubt.detectors import DETECTORS
-from ubt.pipeline import stages_of
 from ubt.stages import AFTERWARDS, AGAIN, Stage, again_name
 from ubt.tables import FIGURES, SWEEPS, TABLES
 from ubt.ui.navigation import PAGES
@@ -45,7 +44,7 @@ def test_the_table_of_settings_is_the_codes():
 def test_attacks_presets_and_stages_are_in_the_readme():
     for name in (*ATTACKS, *PRESETS):
         assert f"`{name}`" in README, name
-    for s in stages_of():
+    for s in CASE:
         assert f"| `{s.name}` | {s.role} | {s.about} |" in README, s.name
 
 
@@ -92,7 +91,7 @@ def test_ci_runs_the_readmes_command():
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("stage", stages_of(), ids=lambda s: s.name)
+@pytest.mark.parametrize("stage", CASE, ids=lambda s: s.name)
 def test_every_stage_says_what_it_returns(stage: Stage):
     text = stage.load().__doc__ or ""
     assert len(text) > 20

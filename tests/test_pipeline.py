@@ -18,7 +18,8 @@ from ubt.cases import Store
 from ubt.config import REFERENCE, BadInput, Cancelled, UbtError
 from ubt.data.scenes import CLASSES, prompts
 from ubt.data.scenes.captions import TEMPLATES, from_template
-from ubt.pipeline import Pipeline, create, keys, run_each, stages_of, standing, upto
+from ubt.defenses import CASE
+from ubt.pipeline import Pipeline, create, keys, run_each, standing, upto
 
 
 def computed(store, settings, **kwargs) -> list[str]:
@@ -36,7 +37,7 @@ def test_a_case_has_figures_of_every_kind(tiny_store, tiny_case):
     assert set(m["split"]) == {"fraction", "recall"}
     assert set(m["select"]) == {"k", "groups", "precision", "auroc"}
     assert {"poisoned", "score", "threshold"} <= set(m["verdict"])
-    assert set(m["seconds"]) == {s.name for s in stages_of()}
+    assert set(m["seconds"]) == {s.name for s in CASE}
 
 
 def test_the_second_run_computes_nothing(tiny_store, tiny_case):
@@ -45,7 +46,7 @@ def test_the_second_run_computes_nothing(tiny_store, tiny_case):
 
 def test_running_a_few_stages_of_a_finished_case_forgets_nothing(tiny_store, tiny_case):
     before = tiny_store.record(tiny_case.name)
-    Pipeline(tiny_store, CPU).run(tiny(), stages_of()[:3])
+    Pipeline(tiny_store, CPU).run(tiny(), CASE[:3])
     after = tiny_store.record(tiny_case.name)
     assert {k: after[k] for k in ("artefacts", "metrics", "state")} == {k: before[k] for k in ("artefacts", "metrics", "state")}
 
@@ -56,7 +57,7 @@ def test_running_a_few_stages_of_an_outdated_case_does_not_pass_its_old_figures_
     record = store.record(name)
     store.save_case(name, record | {"state": "done", "metrics": {}, "artefacts": record["artefacts"] | {"mask": "mask-0"}})
     assert standing(store, tiny(), CPU)[0] == "outdated"
-    Pipeline(store, CPU).run(tiny(), upto("attack", stages_of()))
+    Pipeline(store, CPU).run(tiny(), upto("attack", CASE))
     assert standing(store, tiny(), CPU)[0] == "partial"
     assert "metrics" not in store.record(name)
 
@@ -123,7 +124,7 @@ def test_another_k_retrains_nothing_and_going_back_is_free(tiny_store, tiny_case
 
 def test_what_a_setting_reaches():
     def names(**changes):
-        return keys(tiny(**changes), CPU, stages_of(), REFERENCE)
+        return keys(tiny(**changes), CPU, CASE, REFERENCE)
 
     base = names()
 
@@ -160,7 +161,7 @@ def test_cancelled_anywhere_it_goes_on_to_the_same_result(tiny_case, tmp_path):
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b"", lambda b: bytes([b[0] ^ 1]) + b[1:-1] + bytes([b[-1] ^ 1])])
 @pytest.mark.parametrize(
-    "where", ["score_overfit/similarity.parquet", "unlearn/model/open_clip_model.safetensors", "verdict/manifest.json", "judge/detection.json"]
+    "where", ["score_inside/similarity.parquet", "unlearn/model/open_clip_model.safetensors", "verdict/manifest.json", "judge/detection.json"]
 )
 def test_a_damaged_artefact_is_said_set_aside_and_made_again(tiny_case, tiny_store, tmp_path, caplog, damage, where):
     root = tmp_path / "cache"
@@ -185,7 +186,7 @@ def test_a_running_case_refuses_a_second_run_and_says_who_has_it(tmp_path):
 
 
 def test_two_cases_that_share_a_step_compute_it_once(tmp_path):
-    stages = stages_of()[:2]
+    stages = CASE[:2]
     done = []
     watch = lambda e: done.append(e.stage) if e.kind == "done" else None  # noqa: E731
     threads = [threading.Thread(target=Pipeline(Store(tmp_path), CPU, watch=watch).run, args=(tiny(select__k=k), stages)) for k in (3, 4)]
@@ -197,7 +198,7 @@ def test_two_cases_that_share_a_step_compute_it_once(tmp_path):
 
 
 def test_no_defender_is_handed_the_truth():
-    stages = stages_of()
+    stages = CASE
     roles = {s.name: s.role for s in stages}
     for s in stages:
         owners = {source.split(".")[0] for source in s.inputs.values()}
@@ -210,7 +211,7 @@ def test_no_defender_is_handed_the_truth():
 def test_permuting_the_truth_changes_no_score_and_no_weight(tiny_case, tmp_path):
     """The data stage plants the poison as usual; then the truth on disk is permuted before any defender acts."""
     store = Store(tmp_path)
-    stages = stages_of()
+    stages = CASE
     attack = stages[:2]
     Pipeline(store, CPU).run(tiny(), attack)
     key = keys(tiny(), CPU, stages, REFERENCE)["attack"]

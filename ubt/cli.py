@@ -18,8 +18,9 @@ from ubt.cases import CaseSettings, Store
 from ubt.cli_cases import CACHE, CacheOption, cases_app
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, err, out, print_metrics
+from ubt.defenses import CASE
 from ubt.journal import Event
-from ubt.pipeline import Pipeline, every_key, run_each, stages_of, standing, upto, write_metrics
+from ubt.pipeline import Pipeline, every_key, run_each, standing, upto, write_metrics
 from ubt.tables import FIGURES, SWEEPS, TABLES
 
 app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -93,7 +94,7 @@ def run(
     where = compute(device, precision)
     if metrics_file is not None:
         _check_writable(metrics_file)
-    stages = stages_of()
+    stages = CASE
     show = Show(len(stages))
     out.print(f"case {settings.name(where)} in {cache} on {where.device}, training in {where.precision}", highlight=False)
     with show.bars:

@@ -47,11 +47,6 @@ class _Plan:
     made: dict[str, Artefact]
 
 
-def stages_of() -> tuple[Stage, ...]:
-    """The stages of a lab case."""
-    return CASE
-
-
 def upto(wanted: str | None, stages: tuple[Stage, ...] = CASE) -> tuple[Stage, ...]:
     """The stages that lead to `wanted`, which may be a defence's or a detector's, and it, in order; `stages` if nothing is named.
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from ubt.defenses import CASE
 from ubt.figures import MODELS, attribution, measures, similarity, training
-from ubt.pipeline import stages_of
 
 
 def test_a_histogram_is_each_populations_share_in_percent():
@@ -62,7 +62,7 @@ def test_what_was_observed_is_kept_and_nobody_reads_it(tiny_case):
     assert seen["step"].tolist()[0] == 0
     assert seen["step"].tolist()[-1] == 36
     assert seen["asr"].between(0, 100).all()
-    assert not [s.name for s in stages_of() for source in s.inputs.values() if source.endswith(".observed")]
+    assert not [s.name for s in CASE for source in s.inputs.values() if source.endswith(".observed")]
 
 
 def test_heat_and_outline_are_where_the_relevance_is():

@@ -15,7 +15,8 @@ from ubt import jobs
 from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
 from ubt.config import file_digest
-from ubt.pipeline import Pipeline, create, stages_of, upto
+from ubt.defenses import CASE
+from ubt.pipeline import Pipeline, create, upto
 from ubt.ui.navigation import PAGES
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
 
 def test_the_first_histogram_comes_before_any_training(cache):
     store = Store(cache)
-    Pipeline(store, CPU).run(tiny(), upto("score", stages_of()))
+    Pipeline(store, CPU).run(tiny(), upto("score", CASE))
     at = page("separation")
     assert len(charts(at)) == 1
     assert [b.label for b in at.button if b.label.startswith("Run up to")] == ["Run up to score\\_poisoned"]
@@ -97,7 +98,7 @@ def test_overview_shows_verdict_and_measures(full, tiny_case):
     for model in ("clean", "poisoned", "purified", "published"):
         assert f"{m[model]['ca']:.2f}" in body
         assert f"{m[model]['asr']:.2f}" in body
-    for stage in stages_of():
+    for stage in CASE:
         assert f"✓ {stage.name}" in body
     assert len(charts(at)) == 2
 
@@ -268,8 +269,8 @@ def test_the_trigger_lab_moves_settings_refuses_bad_ones_and_adds_to_the_open_ca
 
 def test_a_case_with_two_attacks_shows_each(cache):
     settings = tiny(attack__name="trojvqa", attack__also="sig target=car rate=0.05")
-    stages = [s for wanted in ("evaluate_poisoned", "diagnose") for s in upto(wanted, stages_of())]
-    Pipeline(Store(cache), CPU).run(settings, tuple(s for s in stages_of() if s in stages))
+    stages = [s for wanted in ("evaluate_poisoned", "diagnose") for s in upto(wanted, CASE)]
+    Pipeline(Store(cache), CPU).run(settings, tuple(s for s in CASE if s in stages))
     shown = html_of(page("overview"))
     assert "trojvqa → banana: ASR, word only" in shown
     assert "sig → car: ASR" in shown

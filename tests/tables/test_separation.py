@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from ubt import cli
 from ubt.cases import CaseSettings, Store
 from ubt.config import REFERENCE, BadInput
-from ubt.pipeline import keys, stages_of
+from ubt.defenses import CASE
+from ubt.pipeline import keys
 from ubt.tables import FIGURES
 from ubt.tables.figure import Panel
 from ubt.tables.separation import FIGURES as SEPARATION
@@ -82,7 +83,7 @@ def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_
     assert result.exit_code == 0
     assert "to do" not in result.stdout
     assert "| UBT, there | 600 | 30 |" in result.stdout
-    names = keys(tiny(**changes), CPU, stages_of(), REFERENCE)
+    names = keys(tiny(**changes), CPU, CASE, REFERENCE)
     assert tiny_store.find(names["score_overfit"])
     assert tiny_store.find(names["select"]) is None
     assert tiny_store.record(tiny_case.name) == before

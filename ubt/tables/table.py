@@ -184,15 +184,15 @@ def measured(store: Store, names: Mapping[str, str], judged: str) -> dict[str, f
 
 
 def seconds(store: Store, names: Mapping[str, str], judged: str) -> list[tuple[str, str, float]]:
-    """Of every stage that a model took beyond D, its name, its part (`training` of M_bd or in its place, or `defence`) and its seconds;
-    empty if one of them is not there.
+    """Of every stage that a model took beyond D, its name, its part (`training` of M_bd or in its place, or `defence`, which includes M_bd
+    where it is needed beside a model in its place) and its seconds; empty if one of them is not there.
 
     Raises:
         DamagedArtefact: a result on disk is not what was written.
     """
     defense = DEFENSES.get(JUDGED.get(judged, ""))
     trained = defense.model if defense and defense.trains else "poison"
-    steps = [s.name for s in upto(judged) if s.name == trained or (defense and s.role == "defender")]
+    steps = [s.name for s in upto(judged) if s.name in (trained, "poison") or (defense and s.role == "defender")]
     made = [store.open(names[step]) if step in names else None for step in steps]
     if None in made:
         return []
