@@ -7,6 +7,7 @@ from ubt import jobs
 from ubt.defenses import CASE
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
+from ubt.figures import verdict as judged
 from ubt.ui import html
 from ubt.ui.case import label, remove, store
 from ubt.ui.form import draft
@@ -83,10 +84,11 @@ if view.has("verdict"):
             st.success("This model is judged **not poisoned**; unlearning leaves it byte for byte as it came.", icon=":material/verified:")
         st.caption(
             "The score is the mean similarity of D_topk's images with each other's captions under the overfitted model: poisons share one shortcut, so any of "
-            "their captions fits any of their images; clean pairs fit their own only."
+            "their captions fits any of their images; clean pairs fit their own only. A backdoor also takes its images away from where the clean reference "
+            "would put them: they are displaced."
         )
-    figure = measures.verdict(verdict["score"], verdict["threshold"], view.other_verdicts())
-    alt = "Verdict score beside its threshold and among those of other cases"
+    figure = judged.one(verdict, view.other_verdicts())
+    alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
     chart.plotly_chart(figure, config={"displayModeBar": False}, key="verdict-chart", alt=alt)
     evidence = [("similarity inside D_topk, mean", f"{verdict['topk_similarity_mean']:.3f}"), ("least", f"{verdict['topk_similarity_min']:.3f}")]
     if view.has("judge"):

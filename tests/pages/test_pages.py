@@ -109,9 +109,9 @@ def test_overview_shows_the_verdict_among_those_of_other_cases(full, tiny_case):
     for rate, key, score in ((0.0, "verdict-a", 0.25), (0.0, "verdict-a", 0.25), (0.05, "verdict-b", 0.75), (0.05, "verdict-c", None)):
         settings = tiny(attack__rate=rate, seed=len(full.names()))
         changed = {"settings": settings.to_dict(), "artefacts": record["artefacts"] | {"verdict": key}}
-        full.save_case(settings.name(CPU), record | changed | {"metrics": record["metrics"] | {"verdict": {"score": score}}})
+        full.save_case(settings.name(CPU), record | changed | {"metrics": record["metrics"] | {"verdict": {"score": score, "displaced": 0.25}}})
     drawn = charts(page("overview", case=tiny_case.name))[0]["data"]
-    assert [(t["name"], t["x"]) for t in drawn[:2]] == [("other cases, clean (1)", [0.25]), ("other cases, poisoned (1)", [0.75])]
+    assert [(t["name"], t["x"], t["y"]) for t in drawn[:2]] == [("other cases, clean (1)", [0.25], [0.25]), ("other cases, poisoned (1)", [0.75], [0.25])]
     assert drawn[0]["marker"]["symbol"] != drawn[1]["marker"]["symbol"]
 
 

@@ -9,7 +9,7 @@ from ubt import cli
 from ubt.cases import Store
 from ubt.config import BadInput
 from ubt.evaluation.backdoor import interval
-from ubt.figures.measures import verdicts
+from ubt.figures import verdict
 from ubt.pipeline import every_key, upto
 from ubt.tables import TABLES, judging
 from ubt.tables.judging import CLEAN
@@ -17,12 +17,13 @@ from ubt.tables.judging import CLEAN
 TABLE = TABLES["verdict"]
 
 
-def put(store: Store, settings, score: float) -> None:
+def put(store: Store, settings, score: float, displaced: float) -> None:
     """A verdict as if it had been given, and what leads to it."""
     for s in upto("verdict"):
         key = every_key(settings, CPU)[s.name]
         if store.find(key) is None:
-            result = {"verdict": {"score": score, "threshold": 0.5, "poisoned": score > 0.5}} if s.name == "verdict" else {"empty": {}}
+            found = {"score": score, "threshold": 0.5, "displaced": displaced, "least_displaced": 0.15, "poisoned": score > 0.5 and displaced > 0.15}
+            result = {"verdict": found} if s.name == "verdict" else {"empty": {}}
             store.write(key, result, {"stage": s.name, "seconds": 1.0})
 
 
@@ -39,25 +40,25 @@ def test_a_clean_model_stands_beside_every_attack():
 
 def test_false_alarms_misses_and_what_is_not_judged_yet(tmp_path):
     store, part = Store(tmp_path), TABLE.narrowed(["badnet", "sig"], [])
-    scores = {CLEAN: (0.25, 0.6), "badnet": (0.75, 0.8), "sig": (0.45,)}
+    scores = {CLEAN: ((0.25, 0.05), (0.6, 0.2)), "badnet": ((0.75, 0.5), (0.8, 0.4)), "sig": ((0.6, 0.125),)}
     for name, settings in part.cases(2):
         if settings.seed < len(scores[name]):
-            put(store, settings, scores[name][settings.seed])
+            put(store, settings, *scores[name][settings.seed])
     frame = part.measured(store, CPU, 2)
     assert frame[["model", "seed", "state"]].iloc[-1].tolist() == ["sig", 1, "to do"]
     assert frame.loc[~frame["right"].fillna(True).astype(bool), ["model", "seed"]].values.tolist() == [[CLEAN, 1], ["sig", 0]]
     said = part.markdown(frame)
     low, high = interval(~frame["right"].iloc[2:5].astype(bool).to_numpy())
-    assert f"| {CLEAN} | 0.425 ± 0.247 | 0.250 | 0.600 | 0.50 | 1 of 2 | 1 of 2 | 50.0" in said
-    assert "| sig | 0.450 | 0.450 | 0.450 | 0.50 | 0 of 1 | 1 of 1 | 100.0 [20.7, 100.0] | 1 (1 to do) |" in said
+    assert f"| {CLEAN} | 0.425 ± 0.247 | 0.250 to 0.600 | 0.125 ± 0.106 | 0.050 to 0.200 | 1 of 2 | 1 of 2 | 50.0" in said
+    assert "| sig | 0.600 | 0.600 to 0.600 | 0.125 | 0.125 to 0.125 | 0 of 1 | 1 of 1 | 100.0 [20.7, 100.0] | 1 (1 to do) |" in said
     assert f"| 2 of 3 | 1 of 3 | 33.3 [{low:.1f}, {high:.1f}] | 3 (1 to do) |" in said
-    figure = verdicts(frame)
+    figure = verdict.many(frame)
     points = {t.name: list(zip(t.x, t.y, strict=True)) for t in figure.data}
-    assert points["clean (2)"] == [(0.25, CLEAN), (0.6, CLEAN)]
-    assert points["poisoned (3)"] == [(0.75, "badnet"), (0.8, "badnet"), (0.45, "sig")]
-    assert points["misjudged (2)"] == [(0.6, CLEAN), (0.45, "sig")]
+    assert points["clean (2)"] == [(0.25, 0.05), (0.6, 0.2)]
+    assert points["poisoned (3)"] == [(0.75, 0.5), (0.8, 0.4), (0.6, 0.125)]
+    assert points["misjudged (2)"] == [(0.6, 0.2), (0.6, 0.125)]
     assert len({t.marker.symbol for t in figure.data}) == 3
-    assert figure.layout.xaxis.title.text == "verdict score"
+    assert figure.layout.xaxis.title.text == "score: mean similarity with each other's captions"
     written = part.write(frame, tmp_path / "out", "table-verdict")
     assert [p.suffix for p in written] == [".md", ".csv", ".html"]
     assert pd.read_csv(written[1])["score"].notna().sum() == 5
@@ -67,7 +68,7 @@ def test_false_alarms_misses_and_what_is_not_judged_yet(tmp_path):
 def test_nothing_judged_yet(tmp_path):
     frame = TABLE.measured(Store(tmp_path), CPU, 1)
     assert f"| {CLEAN} | - | - | - | - | - | - | - | 0 (1 to do) |" in TABLE.markdown(frame)
-    assert any(a.text == "nothing judged yet" for a in verdicts(frame).layout.annotations)
+    assert any(a.text == "nothing judged yet" for a in verdict.many(frame).layout.annotations)
 
 
 def test_the_command_judges_what_is_missing_and_no_further(tiny_store, tiny_case, monkeypatch):

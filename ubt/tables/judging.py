@@ -13,7 +13,7 @@ from ubt.tables.defending import ATTACKS, case
 from ubt.tables.table import Sheet, cell, check, lacking, seeds_of
 
 CLEAN = "nothing poisoned"
-COLUMNS = ["model", "poisons", "seed", "case", "state", "score", "threshold", "judged poisoned", "right"]
+COLUMNS = ["model", "poisons", "seed", "case", "state", "score", "threshold", "displaced", "least displaced", "judged poisoned", "right"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Verdicts(Sheet):
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
         """A row a model and seed: how many `poisons` it was trained on, its `case` and `state`; if that is done, the verdict's `score` and
-        `threshold`, whether it was `judged poisoned`, and whether that is `right`.
+        `threshold`, how far D_topk is `displaced` and the `least displaced` that counts, whether it was `judged poisoned`, and whether that is `right`.
 
         Raises:
             DamagedArtefact: a result on disk is not what was written.
@@ -54,31 +54,33 @@ class Verdicts(Sheet):
             line = {"model": name, "poisons": poisons, "seed": settings.seed, "case": settings.name(where), "state": state}
             if state == "done":
                 found = store.open(every_key(settings, where)["verdict"])["verdict"]
-                line |= {"score": found["score"], "threshold": found["threshold"], "judged poisoned": found["poisoned"]}
+                line |= {"score": found["score"], "threshold": found["threshold"], "displaced": found["displaced"]}
+                line |= {"least displaced": found["least_displaced"], "judged poisoned": found["poisoned"]}
                 line["right"] = found["poisoned"] == (poisons > 0)
             table.append(line)
         return pd.DataFrame(table).reindex(columns=COLUMNS)
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         """Heads and cells as text, a row a model and one for all poisoned ones; errors are false alarms of clean models, misses of others."""
-        heads = ["model", "score", "least", "most", "threshold", "judged poisoned", "errors", "error rate, 95 % interval", "seeds"]
+        heads = ["model", "score", "least to most", "displaced", "least to most", "judged poisoned", "errors", "error rate, 95 % interval", "seeds"]
         parts = list(frame.groupby("model", sort=False))
         if len(self.attacks) > 1:
             parts.append(("all poisoned", frame[frame["poisons"] > 0]))
         return heads, [[name, *_cells(part)] for name, part in parts]
 
     def files(self, frame: pd.DataFrame) -> dict[str, str]:
+        from ubt.figures import verdict
         from ubt.figures.files import chart_page
-        from ubt.figures.measures import verdicts
 
-        return super().files(frame) | {"html": chart_page(verdicts(frame), self.title, self.source)}
+        return super().files(frame) | {"html": chart_page(verdict.many(frame), self.title, self.source)}
 
 
 def _cells(part: pd.DataFrame) -> list[str]:
     done = part[part["state"] == "done"]
-    score, poisoned, wrong = done["score"], done["judged poisoned"].astype(bool), ~done["right"].astype(bool)
-    spread = score.std() if len(done) > 1 else None
-    figures = [cell(score.mean(), spread, 3), cell(score.min(), digits=3), cell(score.max(), digits=3), cell(done["threshold"].mean())]
+    poisoned, wrong, figures = done["judged poisoned"].astype(bool), ~done["right"].astype(bool), []
+    for values in (done["score"], done["displaced"]):
+        spread = values.std() if len(done) > 1 else None
+        figures += [cell(values.mean(), spread, 3), f"{values.min():.3f} to {values.max():.3f}" if len(done) else "-"]
     counts = [f"{poisoned.sum()} of {len(done)}", f"{wrong.sum()} of {len(done)}"] if len(done) else ["-", "-"]
     rate = "{:.1f} [{:.1f}, {:.1f}]".format(100 * wrong.mean(), *interval(wrong.to_numpy())) if len(done) else "-"
     return [*figures, *counts, rate, seeds_of({"seeds": len(done), "state": lacking(part["state"].tolist())})]
@@ -87,6 +89,7 @@ def _cells(part: pd.DataFrame) -> list[str]:
 TABLE = Verdicts(
     "Verdict: whether a model is poisoned at all",
     "Errors: clean models judged poisoned (false alarms), poisoned ones judged clean (misses); rate in percent with Wilson's interval. Score: mean "
-    "similarity of D_topk's images with each other's captions under the overfitted model, mean ± standard deviation over seeds. The embedded default.",
+    "similarity of D_topk's images with each other's captions under the overfitted model, above 0.5; displaced: mean of 1 - cosine of its images under M_bd "
+    "with where the reference would put them, above 0.15. Mean ± standard deviation over seeds. The embedded default.",
     (*ATTACKS, "wanet"),
 )  # fmt: skip

@@ -110,18 +110,20 @@ class View:
         return {m: self.read(f"evaluate_{m}", "measures") for m in MODELS if self.has(f"evaluate_{m}")}
 
     def other_verdicts(self) -> pd.DataFrame:
-        """The verdicts in the records of this cache's other finished cases, each once: `case`, `score`, whether its model is `poisoned`."""
+        """The verdicts in the records of this cache's other finished cases, each once: `case`, `score`, `displaced`, whether its model is
+        `poisoned`."""
         seen, rows = {self.record.get("artefacts", {}).get("verdict")}, []
         for name in store().names():
             with contextlib.suppress(KeyError, TypeError, UbtError):
                 record = store().record(name)
-                key, score = record["artefacts"]["verdict"], float(record["metrics"]["verdict"]["score"])
+                key, judged = record["artefacts"]["verdict"], record["metrics"]["verdict"]
+                place = {name: float(judged[name]) for name in ("score", "displaced")}
                 if key not in seen:
                     settings = CaseSettings.from_dict(record["settings"])
                     poisoned = any(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
-                    rows.append({"case": name, "score": score, "poisoned": poisoned})
+                    rows.append({"case": name, **place, "poisoned": poisoned})
                     seen.add(key)
-        return pd.DataFrame(rows, columns=["case", "score", "poisoned"])
+        return pd.DataFrame(rows, columns=["case", "score", "displaced", "poisoned"])
 
 
 _DEFAULT = CaseSettings().to_dict()
