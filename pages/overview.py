@@ -90,7 +90,9 @@ if view.has("verdict"):
     figure = judged.one(verdict, view.other_verdicts())
     alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
     chart.plotly_chart(figure, config={"displayModeBar": False}, key="verdict-chart", alt=alt)
-    evidence = [("similarity inside D_topk, mean", f"{verdict['topk_similarity_mean']:.3f}"), ("least", f"{verdict['topk_similarity_min']:.3f}")]
+    evidence = [(f"score, poisoned above {verdict['threshold']:g}", f"{verdict['score']:.3f}")]
+    evidence += [(f"displaced, poisoned above {verdict['least_displaced']:g}", f"{verdict['displaced']:.3f}")]
+    evidence += [("similarity inside D_topk, mean", f"{verdict['topk_similarity_mean']:.3f}"), ("least", f"{verdict['topk_similarity_min']:.3f}")]
     if view.has("judge"):
         detection = view.read("judge", "detection")
         shares = {"split: recall": "recall", "D_susp: AUROC": "auroc", "D_topk: precision": "precision", "flagged in D: recall": "flagged_recall"}

@@ -58,7 +58,7 @@ def test_false_alarms_misses_and_what_is_not_judged_yet(tmp_path):
     assert points["poisoned (3)"] == [(0.75, 0.5), (0.8, 0.4), (0.6, 0.125)]
     assert points["misjudged (2)"] == [(0.6, 0.2), (0.6, 0.125)]
     assert len({t.marker.symbol for t in figure.data}) == 3
-    assert figure.layout.xaxis.title.text == "score: mean similarity with each other's captions"
+    assert figure.layout.xaxis.title.text == "score (cosine)"
     written = part.write(frame, tmp_path / "out", "table-verdict")
     assert [p.suffix for p in written] == [".md", ".csv", ".html"]
     assert pd.read_csv(written[1])["score"].notna().sum() == 5

@@ -69,8 +69,8 @@ def _plane(threshold: float, least: float, height: int) -> go.Figure:
     figure.add_shape(type="rect", x0=threshold, x1=X[1], y0=least, y1=Y[1], fillcolor=POISONED, opacity=0.16, line_width=0, layer="below")
     figure.add_shape(type="line", x0=threshold, x1=threshold, y0=least, y1=Y[1], line=line)
     figure.add_shape(type="line", x0=threshold, x1=X[1], y0=least, y1=least, line=line)
-    corners = ((X[0], Y[0], "not poisoned", "left", "bottom"), (X[1], Y[1], f"poisoned: above {threshold:.2f} and {least:.2f}", "right", "top"))
+    corners = ((X[0], Y[0], "not poisoned", "left", "bottom"), (X[1], Y[1], "poisoned", "right", "top"))
     for x, y, text, side, end in corners:
         figure.add_annotation(x=x, y=y, text=text, showarrow=False, xanchor=side, yanchor=end, font={"size": 11})
-    layout(figure, height=height, x="score: mean similarity with each other's captions", y="displaced: 1 - cosine")
+    layout(figure, height=height, x="score (cosine)", y="displaced: 1 - cosine")
     return figure.update_xaxes(range=X).update_yaxes(range=Y).update_layout(hovermode="closest")
