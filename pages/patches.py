@@ -262,7 +262,7 @@ def _line(known: dict[str, Any], key: str, candidates: pd.DataFrame, reveal: boo
     if found is None:
         return line
     made = places.summary(candidates, found, top)
-    line += [html.percent(made.get("top")), f"{made.get('first', 0)}"]
+    line += [html.percent(made.get("top")), f"{made.get('first', '-')}"]
     return line + ([f"{made['iou']:.3f}", html.percent(made["inside"])] if "iou" in made else ["covers the whole image"] if made["poisoned"] else [])
 
 

@@ -109,7 +109,7 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
         form = st.segmented_control(
             "Read by", list(forms), format_func=forms.get, default="mask", required=True, key="mask-form", persist_state="session", label_visibility="collapsed"
         )
-        flagged = st.toggle(f"All {len(attributed)} flagged pairs", False, key="all-flagged", persist_state="session")
+        flagged = st.toggle(f"All {len(attributed)} flagged pairs that were looked at", False, key="all-flagged", persist_state="session")
         reveal = selection.truth_toggle()
     table, maps = view.read(form, "words"), view.read(form, "maps")
     among = np.ones(len(attributed), bool) if flagged else attributed["topk"].to_numpy()

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import time
 
 import numpy as np
 import open_clip
@@ -20,6 +21,7 @@ from ubt.data.scenes import CLASSES, prompts
 from ubt.data.scenes.captions import TEMPLATES, from_template
 from ubt.defenses import CASE
 from ubt.pipeline import Pipeline, create, keys, run_each, standing, upto
+from ubt.stages import evaluate
 
 
 def computed(store, settings, **kwargs) -> list[str]:
@@ -361,3 +363,15 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     file.write_text("")
     with pytest.raises(BadInput, match="expected a folder that can be written"):
         Store(file / "cache")
+
+
+def test_what_looking_on_took_is_not_a_stages_own_time(tiny_store, monkeypatch):
+    def slow(*_, **__):
+        time.sleep(0.5)
+        return {"measures": {"ca": 1.0, "attacks": [{"asr": 2.0}]}}
+
+    monkeypatch.setattr(evaluate, "evaluate", slow)
+    started = time.monotonic()
+    made = Pipeline(tiny_store, CPU).run(tiny(control__steps=1, control__batch=8), upto("control")).artefacts["control"]
+    assert made["observed"]["asr"].tolist() == [2.0, 2.0]
+    assert made.manifest["seconds"] < time.monotonic() - started - 1

@@ -76,14 +76,17 @@ def print_metrics(m: dict) -> None:
         f"split: {100 * m['split']['fraction']:g} % of D, recall {show(m['split']['recall'])};  select: k = {m['select']['k']}{groups}, "
         f"precision {show(m['select']['precision'])}, AUROC inside D_susp {show(m['select']['auroc'])}\n"
         f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} "
-        f"(score {verdict['score']:.3f}, threshold {verdict['threshold']:.2f});  "
+        f"(score {verdict['score']:.3f}, threshold {verdict['threshold']:g}; displaced "
+        f"{verdict['displaced']:.3f}, threshold {verdict['least_displaced']:g});  "
         f"computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )
     for form, judged in m["masks"].items():
         if judged["attributed"]["poisons"]:
             said = [f"{label} {show(judged['topk'][k])} ({show(judged['attributed'][k])})" for k, label in MASKED.items()]
-            out.print(f"masks, {form}, shares on D_topk (on all {judged['attributed']['poisons']} flagged poisons): {', '.join(said)}", highlight=False)
+            out.print(
+                f"masks, {form}, shares on D_topk (on all {judged['attributed']['poisons']} flagged poisons looked at): {', '.join(said)}", highlight=False
+            )
     for check in m["checks"]:
         out.print(f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}", markup=False, highlight=False)
     for finding in m["diagnosis"]:

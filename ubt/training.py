@@ -69,7 +69,7 @@ class Shuffled:
 
     def __init__(self, rows: np.ndarray, batch: int, seed: int):
         if len(rows) == 0:
-            raise UbtError("expected at least one pair to train on, got none; lower split.fraction or raise retain.share if D_normal is empty")
+            raise UbtError("expected at least one pair to train on, got none; lower split.fraction if D_normal is empty")
         self.rows, self.seed, self.batch = np.asarray(rows), seed, min(batch, len(rows))
         self.steps_per_epoch = len(self.rows) // self.batch
         self._epoch: tuple[int, np.ndarray] = (-1, self.rows)

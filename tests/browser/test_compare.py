@@ -14,6 +14,7 @@ def test_a_mark_that_is_clicked_opens_its_case(full, tiny_case, tab, tmp_path):
         mark = tab.locator(".st-key-tradeoff .js-plotly-plot .point").last
         mark.wait_for()
         settle(tab)
+        mark.scroll_into_view_if_needed()
         box = mark.bounding_box()
         tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         press(tab, "Open this case")

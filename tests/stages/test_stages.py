@@ -156,10 +156,11 @@ def test_ours_moves_images_alone_and_none_towards_a_group_that_is_no_backdoor(pa
     assert moved
     assert all(n.startswith("visual.") for n in moved)
     assert not any("asr" in c.lower() or "ca" in c.lower().split("_") for c in out["history"].columns)
-    one = restore(models.load(REFERENCE), **inputs, verdict=POISONED, settings=UnlearnSettings(steps=1), run=RUN)["history"]
     two = dict(inputs, topk=inputs["topk"].assign(group=[0, 0, 1]))
-    part = restore(models.load(REFERENCE), **two, verdict=POISONED | {"groups": [0]}, settings=UnlearnSettings(steps=1), run=RUN)["history"]
-    assert part["loss"].iloc[0] != one["loss"].iloc[0]
+    less = dict(inputs, topk=inputs["topk"].iloc[:2], masked_tokens=inputs["masked_tokens"][:2])
+    settings = UnlearnSettings(steps=1, batch=4, anchor_batch=0, keep_batch=100)
+    losses = [restore(models.load(REFERENCE), **given, verdict=POISONED, settings=settings, run=RUN)["history"]["loss"][0] for given in (two, less)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("form", [restore, unlearn])
@@ -188,7 +189,11 @@ def test_verdict_asks_for_one_shared_caption_and_for_displaced_images():
     assert (one["poisoned"], one["groups"], one["score"]) == (True, [0], pytest.approx(1, abs=1e-5))
     assert not judged(*apart, [0.4])["poisoned"]
     assert not judged(shared, shared, [0.05])["poisoned"]
-    two = judged(shared, shared, [0.05, 0.4], topk.assign(group=[0, 0, 0, 1, 1, 1]))
+    halves = topk.assign(group=[0, 0, 0, 1, 1, 1])
+    mixed = [np.concatenate([a[:3], s[:3]]) for a, s in zip((unit(6, 8, seed=1), unit(6, 8, seed=2)), (shared, shared), strict=True)]
+    deciding = judged(*mixed, [0.6, 0.4], halves)
+    assert (deciding["groups"], deciding["score"], deciding["displaced"]) == ([1], pytest.approx(1, abs=1e-5), 0.4)
+    two = judged(shared, shared, [0.05, 0.4], halves)
     assert (two["poisoned"], two["groups"], two["displaced"]) == (True, [1], 0.4)
 
 
@@ -219,6 +224,20 @@ def test_flagged_are_images_that_left_their_place_towards_the_captions():
     out = flag(topk, split_, image, text, reference, RetainSettings(), RUN)["flagged"]
     assert np.flatnonzero(out["poisoned"]).tolist() == poisons.tolist()
     assert (out["group"] == np.where(out["poisoned"], 0, -1)).all()
+
+
+def test_a_group_that_did_not_move_claims_no_image_beside_one_that_did():
+    n = 120
+    reference, (target, other) = unit(n, 32, seed=2), unit(2, 32, seed=1)
+    near = (target + other) / np.linalg.norm(target + other)
+    image, text = _turned(reference), unit(n, 32, seed=4)
+    image[:10], text[:10], text[10:14] = target, target, near
+    split_ = pd.DataFrame({"id": [f"p{i}" for i in range(n)], "suspicious": np.arange(n) < 14})
+    row = [0, 1, 10, 11]
+    topk = pd.DataFrame({"id": [f"p{r}" for r in row], "row": row, "similarity": 0.9, "group": [0, 0, 1, 1]})
+    out = flag(topk, split_, image, text, reference, RetainSettings(), RUN)["flagged"]
+    assert out["group"][:10].tolist() == [0] * 10
+    assert not (out["group"] == 1).any()
 
 
 def test_retain_looks_at_a_part_of_d_and_keeps_none_that_is_suspicious(pairs, reference):

@@ -12,9 +12,9 @@ from ubt.stages import D, Stage, evaluate_stage
 
 @dataclass(frozen=True)
 class ControlSettings(FitSettings):
-    """As `unlearn`, its retention alone."""
+    """InfoNCE at the pace of fine-tuning, for about as long as the longest unlearning here (the published form, ABL)."""
 
-    steps: int = setting(80, "optimiser steps; as many as our unlearning has at most", low=1)
+    steps: int = setting(80, "optimiser steps", low=1)
     batch: int = setting(128, "pairs of D_normal in a step", low=2)
     lr: float = setting(2e-4, "peak learning rate", low=0)
 

@@ -3,6 +3,7 @@
 import html
 from base64 import b64decode
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote_to_bytes
 
 import plotly.graph_objects as go
@@ -32,6 +33,11 @@ def pictures(figure: go.Figure, kinds: Sequence[str]) -> dict[str, bytes]:
     Raises:
         UbtError: there is no Chromium on this machine, or it did not draw.
     """
+    with ThreadPoolExecutor(1) as alone:  # playwright refuses a thread that has an event loop
+        return alone.submit(_drawn, figure, kinds).result()
+
+
+def _drawn(figure: go.Figure, kinds: Sequence[str]) -> dict[str, bytes]:
     from playwright.sync_api import Error
     from plotly.offline import get_plotlyjs
 

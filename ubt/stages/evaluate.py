@@ -115,7 +115,7 @@ def judge(
     attributed: pd.DataFrame, words: pd.DataFrame, maps: np.ndarray, published_words: pd.DataFrame, published_maps: np.ndarray, how: dict, settings: dict,
     run: Run,
 ) -> dict:  # fmt: skip
-    """How well split, selection, retention and the masks found the poisons, and what carries them.
+    """How well split, selection, flagging and the masks found the poisons, and what carries them.
 
     Returns:
         `detection`: `recall` of the split; `auroc` of the overfitted similarity inside D_susp; `precision` of D_topk;

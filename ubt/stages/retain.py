@@ -25,12 +25,12 @@ class RetainSettings(Settings):
     """What counts as poisoned, and what unlearning may hold on to."""
 
     share: float = setting(
-        0.5, "an image is poisoned when its pull towards D_topk's captions grew, against its restored place, by this share of D_topk's own growth",
-        low=0, high=1,
+        0.5, "an image is poisoned when its pull towards D_topk's captions grew, against its restored place, by this share of D_topk's own growth, or of "
+        "0.15 where that is less", low=0, high=1,
     )  # fmt: skip
-    pool: int = setting(800, "pairs of D_normal, drawn at random, that unlearning looks at; they fit the map and hold what is kept", low=2)
+    pool: int = setting(800, "pairs of D_normal, drawn at random, that fit the map (take several to a dimension) and are kept", low=2)
     anchors: int = setting(100, "pairs of D_normal that look most like each group's captions say, for unlearning to hold on to", low=0)
-    ridge: float = setting(1.0, "ridge of the map from the reference's image features to M_bd's", low=0)
+    ridge: float = setting(1.0, "ridge of the map from the reference's image features to M_bd's", low=1e-6)
 
 
 def pull(features: np.ndarray, captions: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ def restored(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: f
 
 def _growth(features: np.ndarray, back: np.ndarray, captions: list[np.ndarray], own: list[np.ndarray], share: float) -> tuple[dict, list[float]]:
     """How far each image's pull towards each group's captions grew, of the group it grew most towards by that group's own growth; and that growth
-    of each group, the median of its own images'.
+    of each group, the median of its own images'. Beside groups that grew, those that did not claim no image.
 
     Args:
         features, back: under M_bd, and restored, (n, embedding). captions: features of each group's. own: rows of each group's images.
@@ -70,6 +70,8 @@ def _growth(features: np.ndarray, back: np.ndarray, captions: list[np.ndarray], 
     grown = np.array([pull(features, c) - pull(back, c) for c in captions])
     medians = [float(np.median(g[rows])) for g, rows in zip(grown, own, strict=True)]
     shares = np.array([g / max(LEAST, m) for g, m in zip(grown, medians, strict=True)])
+    if max(medians) >= LEAST:
+        shares[np.array(medians) < LEAST] = -np.inf
     nearest = shares.argmax(0)
     poisoned = shares.max(0) > share
     found = {"growth": grown[nearest, np.arange(len(nearest))], "poisoned": poisoned, "group": np.where(poisoned, nearest, -1)}
@@ -120,7 +122,7 @@ def flag(
     topk: pd.DataFrame, split: pd.DataFrame, image_features: np.ndarray, text_features: np.ndarray, reference_images: np.ndarray, settings: RetainSettings,
     run: Run,
 ) -> dict:  # fmt: skip
-    """The same for all of D, for an analyst.
+    """The same for all of D, for an analyst, by a map fitted on all of D_normal: a pair near the threshold may be read otherwise by `retain`.
 
     Args:
         image_features, text_features: under M_bd. reference_images: under the reference.

@@ -1,7 +1,7 @@
 """Unlearn: push down the similarity of D_topk's images with D_topk's captions (Eqs. 6 and 7).
 
-The published form is Eq. 7 alone, from M_bd. Ours needs neither labels nor clean data of one's own: Eq. 7 pushes images no lower
-than the clean reference says they belong, flagged images are led back to where it would put them (`ubt.stages.retain`), and
+The published form is Eq. 7 alone, from M_bd. Ours needs neither labels nor clean data of one's own: Eq. 7 pushes images little lower
+than the clean reference says they belong (`margin`), flagged images are led back to where it would put them (`ubt.stages.retain`), and
 images that are kept stay where M_bd has them. Captions and the text tower are left alone, so that the target's word keeps its place.
 """
 
@@ -123,7 +123,7 @@ def restore(
     model, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, masked_tokens: np.ndarray, attributed: pd.DataFrame, maps: np.ndarray, how: dict,
     retain: pd.DataFrame, features: np.ndarray, restored: np.ndarray, verdict: dict, settings: UnlearnSettings, run: Run,
 ) -> dict:  # fmt: skip
-    """Purify M_bd, ours. A model judged clean is returned as it came.
+    """Purify M_bd, ours. A model judged clean is returned as it came. A masked image is led to the place of the whole one.
 
     Args:
         retain, features, restored: see `ubt.stages.retain.retain`; rows alike.

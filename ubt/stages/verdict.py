@@ -44,7 +44,8 @@ def verdict(
         similarity: id and row of D of the pairs whose features are given. groups: how far each is displaced, see `ubt.stages.retain.retain`.
 
     Returns:
-        `verdict`: `poisoned`, `score`, `threshold`; `displaced` and `least_displaced`, its threshold; the `groups` that carry a backdoor; and as evidence the
+        `verdict`: `poisoned`, `score`, `threshold`; `displaced` and `least_displaced`, its threshold (both of the most displaced group
+        that carries a backdoor, or of all); the `groups` that carry one; and as evidence the
         mean and the least similarity inside D_topk.
     """
     images, texts, away = np.asarray(image_features), np.asarray(text_features), groups.set_index("group")["displaced"]
@@ -52,13 +53,13 @@ def verdict(
     for group, part in topk.groupby("group"):
         at = np.searchsorted(similarity["row"], part["row"])
         found.append((float(away[group]), concentration(images[at], texts[at]), int(group)))
-    displaced, score, _ = max(found)
     own = topk["similarity"]
-    backdoors = [group for away, c, group in found if c > settings.threshold and away > settings.displaced]
+    carrying = [(away, c, group) for away, c, group in found if c > settings.threshold and away > settings.displaced]
+    displaced, score, _ = max(carrying or found)
     return {
         "verdict": {
-            "poisoned": bool(backdoors), "score": score, "threshold": settings.threshold, "displaced": displaced, "least_displaced": settings.displaced,
-            "groups": backdoors,
+            "poisoned": bool(carrying), "score": score, "threshold": settings.threshold, "displaced": displaced, "least_displaced": settings.displaced,
+            "groups": [group for _, _, group in carrying],
             "topk_similarity_mean": float(own.mean()), "topk_similarity_min": float(own.min()),
         }
     }  # fmt: skip

@@ -110,8 +110,8 @@ def cells(store: Store, subjects: Iterable[Subject], methods: Sequence[str]) -> 
 
 
 def means(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a method: the means, over the cases in which it is measured, of what `cells` gives, and how many `cases` those are."""
-    measured = frame.dropna(subset=["CA", "ASR"]).groupby("method")
+    """A row a method: the means, over the cases in which it is measured and up to date, of what `cells` gives, and how many `cases` those are."""
+    measured = frame[frame["state"] == ""].dropna(subset=["CA", "ASR"]).groupby("method")
     figures = [*HEADS.values(), NATURAL, *SECONDS.values()]
     counts = measured.size().map(lambda n: f"{n} of {frame['case'].nunique()}")
     first = frame.drop_duplicates("method")[["method", "defence", "needs"]]

@@ -11,6 +11,7 @@ import pandas as pd
 from ubt.cases import CaseSettings, Store
 from ubt.config import Compute
 from ubt.evaluation.detection import auroc
+from ubt.tables.defending import case
 from ubt.tables.figure import Figure, Panel
 from ubt.tables.table import cell
 
@@ -95,11 +96,6 @@ COUNTS = (100, 130, 200, 270, 400, 600)
 """In about the proportions of Table IX's 750, 1000, 1500, 2000, 3000 and 5000; the last is as many as D_susp has pairs, there and here."""
 _PAPER = "The paper: CC3M, CLIP ViT-B/32"
 _SHARES = "shares of all clean and of all poisoned pairs of D by similarity under the overfitted model"
-
-
-def case(seed: int, attack: str = "badnet", **changes: int | float | bool | str) -> CaseSettings:
-    """The embedded default with some settings changed, dots written as double underscores."""
-    return CaseSettings.preset("demo", attack).with_values({"seed": seed} | {name.replace("__", "."): value for name, value in changes.items()})
 
 
 FIGURES: dict[str, Figure] = {

@@ -61,11 +61,11 @@ SWEEPS: dict[str, Sweep] = {
     ),
     "lr-steps": _unlearning(
         "Learning rate and steps of our unlearning", "unlearn", UnlearnSettings(), "ours", "evaluate_purified",
-        "Steps are the most it may take: it keeps the best step it has looked at, and stops when none is better.", (0.25, 0.5, 1, 2),
+        "The last step is kept.", (0.25, 0.5, 1, 2),
     ),
     "lr-steps-published": _unlearning(
         "Learning rate and steps of unlearning as published", "published", PublishedSettings(), "as published", "evaluate_published",
-        f"Eq. 7 alone, which keeps its last step. The paper's choice is its learning rate and its five epochs, {_PAPER['published.steps']} steps at k = 10.",
+        f"Eq. 7 alone. The paper's choice is its learning rate and its five epochs, {_PAPER['published.steps']} steps at k = 10.",
         (1, 2, 4), paper=True,
     ),
     "abl-lr": Sweep(

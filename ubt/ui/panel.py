@@ -56,9 +56,8 @@ def _draw(name: str, status: jobs.Status) -> None:
         step = status.steps.get(status.current or "", jobs.Step())
         what = "waiting for another job" if step.state == "waiting" else plain(status.current or "starting")
         done = f" {step.done:,} of {step.total:,}" if step.total else ""
-        beyond = status.share >= 1 and step.total > 0  # a defence's stage: what is told of the case's own says nothing of it
         left = "" if status.share >= 1 else f", about {clock(status.left or 0)} left"
-        st.progress(step.done / step.total if beyond else min(1.0, status.share), text=f"{what}{done}{left}")
+        st.progress(min(1.0, status.share), text=f"{what}{done}{left}")
         if st.button("Cancel", key="cancel", icon=":material/stop:", width="stretch", disabled=store().cancel_flag(name).exists()):
             jobs.cancel(store(), name)
             st.toast("Stopping at the next step; what is finished is kept.")
