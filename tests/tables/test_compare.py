@@ -94,13 +94,14 @@ def test_work_is_every_cell_and_with_the_oracle_its_divergences(full, tiny_case)
 
 def test_means_are_over_the_cases_that_are_measured():
     nothing = dict.fromkeys((*FIGURES, compare.NATURAL))
-    rows = [{"case": c, "method": m, "defence": m.upper(), "needs": "", **nothing, "CA": ca, "ASR": asr, "KL": kl}
+    rows = [{"case": c, "method": m, "defence": m.upper(), "needs": "", **nothing, "CA": ca, "ASR": asr, "KL": kl, "state": "" if ca else "not run"}
             for c, m, ca, asr, kl in (("a", "ubt", 90, 1, 0.5), ("b", "ubt", 80, 3, None), ("a", "abl", None, None, None), ("b", "abl", 70, 9, None),
                                       ("a", "roclip", None, None, None), ("b", "roclip", None, None, None))]  # fmt: skip
+    rows.append(rows[0] | {"case": "c", "CA": 10, "state": compare.EARLIER})
     found = compare.means(pd.DataFrame(rows).astype(dict.fromkeys(FIGURES, float))).set_index("method")
-    assert found.loc["ubt", ["CA", "ASR", "KL", "cases"]].tolist() == [85, 2, 0.5, "2 of 2"]
-    assert found.loc["abl", ["CA", "cases"]].tolist() == [70, "1 of 2"]
-    assert found.loc["roclip", "cases"] == "0 of 2"
+    assert found.loc["ubt", ["CA", "ASR", "KL", "cases"]].tolist() == [85, 2, 0.5, "2 of 3"]
+    assert found.loc["abl", ["CA", "cases"]].tolist() == [70, "1 of 3"]
+    assert found.loc["roclip", "cases"] == "0 of 3"
     assert pd.isna(found.loc["roclip", "CA"])
 
 

@@ -59,6 +59,8 @@ def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str
     Raises:
         BadInput: the page or theme is unknown, or there is no Chromium.
     """
+    from playwright.sync_api import TimeoutError as Late
+
     from ubt.ui.navigation import PAGES
 
     if page not in PAGES or theme not in ("light", "dark"):
@@ -69,9 +71,11 @@ def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str
     with served(cache, log) as address, browser() as b:
         tab = b.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
         tab.goto(f"{address}/{'' if page == 'overview' else page}{f'?case={case}' if case else ''}")
+        try:
+            tab.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
+        except Late:
+            raise UbtError(f"expected the page {page}, but it did not come up; the app's log is {log}") from None
         settle(tab)
-        if not tab.get_by_role("heading", level=1).count():
-            raise UbtError(f"expected the page {page}, but it did not come up; the app's log is {log}")
         height = tab.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")
         tab.set_viewport_size({"width": width, "height": max(700, int(height))})
         settle(tab)
