@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ubt import models
-from ubt.config import BadInput, Compute, FitSettings, Observe, Progress, UbtError, derive_seed, disk_full, replace_file, silent
+from ubt.config import BadInput, Compute, FitSettings, Observe, Progress, Run, UbtError, derive_seed, disk_full, replace_file, silent
 
 log = logging.getLogger("ubt")
 Batch = dict[str, torch.Tensor]
@@ -186,6 +187,15 @@ def fit(
             raise
     model.eval()
     return run.history
+
+
+def on_pairs(model: torch.nn.Module, batches: PairBatches, steps: int, settings: FitSettings, run: Run) -> dict:
+    """A stage that trains with InfoNCE on pairs and nothing else: the `model` and its `history`."""
+    history = fit(
+        model, info_nce, batches, steps, settings, run.compute, vocabulary=np.asarray(batches.tokens), progress=run.progress,
+        checkpoint=Checkpoint.under(run.scratch), observe=run.observe,
+    )  # fmt: skip
+    return {"model": model, "history": pd.DataFrame(history)}
 
 
 class _Run:

@@ -25,11 +25,7 @@ def control(model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, 
 
     rows = np.flatnonzero(~split["suspicious"])
     batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "control"), rows)
-    history = training.fit(
-        model, training.info_nce, batches, settings.steps, settings, run.compute, vocabulary=np.asarray(tokens), progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
-    )  # fmt: skip
-    return {"model": model, "history": pd.DataFrame(history)}
+    return training.on_pairs(model, batches, settings.steps, settings, run)
 
 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, settings, run: Run) -> dict:

@@ -36,8 +36,4 @@ def again(model, images: np.ndarray, tokens: np.ndarray, settings: AgainSettings
 
     rows = None if split is None else np.flatnonzero(~split["suspicious"])
     batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "again"), rows)
-    history = training.fit(
-        model, training.info_nce, batches, settings.steps, settings, run.compute, vocabulary=np.asarray(tokens), progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
-    )  # fmt: skip
-    return {"model": model, "history": pd.DataFrame(history)}
+    return training.on_pairs(model, batches, settings.steps, settings, run)

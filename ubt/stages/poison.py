@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from ubt.config import FitSettings, Run, setting
 
@@ -22,8 +21,4 @@ def poison(model, images: np.ndarray, tokens: np.ndarray, settings: PoisonSettin
     from ubt import training
 
     batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "poison"))
-    history = training.fit(
-        model, training.info_nce, batches, settings.epochs * batches.steps_per_epoch, settings, run.compute,
-        vocabulary=np.asarray(tokens), progress=run.progress, checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
-    )  # fmt: skip
-    return {"model": model, "history": pd.DataFrame(history)}
+    return training.on_pairs(model, batches, settings.epochs * batches.steps_per_epoch, settings, run)

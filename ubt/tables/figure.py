@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Figure(Sheet, ABC):
+class Figure(Sheet):
     """A figure of a paper. `chart`: plotly draws it, so that it can be explored on a page, and its PNG and SVG need a browser."""
 
     chart: ClassVar[bool] = False

@@ -1,6 +1,7 @@
 """A table as data: its rows with what the paper reports, and which case and model measure them here; and what all sheets of figures share."""
 
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,15 +32,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Sheet(ABC):
     """What a table or a figure does with the frame it has measured: say it, write it."""
 
     title: str
     source: str
 
+    @abstractmethod
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         """Heads and cells as text."""
-        raise NotImplementedError
 
     def files(self, frame: pd.DataFrame) -> dict[str, str]:
         """Ending and text of each file it is written as."""
