@@ -36,7 +36,7 @@ def test_the_figures_cases_are_those_of_the_paper():
 
 
 def test_words_are_those_of_the_mask_and_a_caption_comes_once(tiny_store, tiny_case):
-    figure = tiny_figure(False, select__k=5)
+    figure = tiny_figure(False, select__k=9)
     frame = figure.measured(tiny_store, CPU, 0)
     assert frame["state"].tolist() == ["", "", "to do", "to do"]
     pairs = tiny_case.artefacts["data"]["pairs"].set_index("id")["caption"]
@@ -95,7 +95,7 @@ def test_nothing_measured_is_drawn_as_such(tmp_path):
 
 
 def test_captions_cannot_break_the_table(tiny_store, tiny_case):
-    figure = tiny_figure(False, select__k=5)
+    figure = tiny_figure(False, select__k=9)
     frame = figure.measured(tiny_store, CPU, 0)
     evil = dataclasses.replace(frame["shown"][0][0], words=["=1|2", "<b>", "![x](y)"], scores=np.ones(3), kept=np.ones(3, bool), cut=np.zeros(3, bool))
     frame.at[0, "shown"] = [evil, *frame["shown"][0][1:]]
