@@ -36,7 +36,7 @@ def test_the_figures_cases_are_those_of_the_paper():
 
 
 def test_words_are_those_of_the_mask_and_a_caption_comes_once(tiny_store, tiny_case):
-    figure = tiny_figure(False, select__k=9)
+    figure = tiny_figure(False, select__k=11)
     frame = figure.measured(tiny_store, CPU, 0)
     assert frame["state"].tolist() == ["", "", "to do", "to do"]
     pairs = tiny_case.artefacts["data"]["pairs"].set_index("id")["caption"]
