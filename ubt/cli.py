@@ -227,7 +227,7 @@ def _bench_app(sizes: list[int], cache: Path, file: Path | None) -> None:
 @app.command("table")
 def make_table(
     number: Annotated[str, typer.Argument(help=f"Which table of the UBT paper, or one of our own: {', '.join(TABLES)}.")],
-    seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1.", min=1)] = 3,
+    seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1; those from 100 on are for tuning.", min=1, max=100)] = 3,
     attacks: Annotated[str, typer.Option(help="Of these attacks alone, parted by commas.")] = "",
     defenses: Annotated[str, typer.Option(help="Of these defences (or detectors, or strategies) alone, parted by commas.")] = "",
     folder: Annotated[Path | None, typer.Option("--out", help="Also write it as Markdown and CSV into this folder.")] = None,
@@ -260,7 +260,7 @@ def make_figure(
 @app.command("sweep")
 def make_sweep(
     name: Annotated[str, typer.Argument(help=f"Which sweep: {', '.join(SWEEPS)}.")],
-    seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1; those from 100 on are for tuning.", min=1, max=100)] = 1,
     attacks: Annotated[str, typer.Option(help="Over these attacks of Table I, parted by commas, instead of the sweep's own.")] = "",
     folder: Annotated[Path | None, typer.Option("--out", help="Also write it as Markdown, CSV and HTML into this folder.")] = None,
     device: DeviceOption = "auto",

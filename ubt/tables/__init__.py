@@ -1,11 +1,11 @@
 """The papers' tables and figures: what they report at CC3M scale beside what cases of this cache measure at the embedded scale; sweeps over settings."""
 
-from ubt.tables import attribution, defending, detecting, durability, judging, locating, separation, sweeping, unlearning
+from ubt.tables import attribution, defending, detecting, durability, judging, locating, separation, sweeping, tuning, unlearning
 from ubt.tables.figure import Figure
 from ubt.tables.sweep import Sweep
 from ubt.tables.table import Sheet
 
-OWN: dict[str, Sheet] = {"detectors": detecting.TABLE, "poisoncam": locating.TABLE, "durability": durability.TABLE, "verdict": judging.TABLE}
+OWN: dict[str, Sheet] = {"detectors": detecting.TABLE, "poisoncam": locating.TABLE, "durability": durability.TABLE, "verdict": judging.TABLE, "tuning": tuning.TABLE}
 TABLES: dict[str, Sheet] = dict(sorted((defending.TABLES | {"4": unlearning.TABLE}).items())) | OWN
 """By the number that the UBT paper gives a table, in Arabic numerals, and those of our own."""
 FIGURES: dict[str, Figure] = dict(sorted((separation.FIGURES | attribution.FIGURES).items()))
