@@ -13,7 +13,6 @@ from tiny import CPU, TINY, fingerprints, recorded, tiny
 
 from ubt import models
 from ubt.cases import Store
-from ubt.defenses import CASE
 from ubt.pipeline import Pipeline, upto
 
 SET = [x for k, v in TINY.items() for x in ("--set", f"{k}={v}")]
@@ -81,7 +80,7 @@ def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp
 
 def test_killed_in_training_it_resumes_from_the_checkpoint(tmp_path):
     settings, events = tiny(poison__epochs=6), []
-    whole = Pipeline(Store(tmp_path / "whole"), CPU).run(settings, upto("poison", CASE))
+    whole = Pipeline(Store(tmp_path / "whole"), CPU).run(settings, upto("poison"))
     command = ["run", "--cache", tmp_path / "cut", *SET, "--set", "poison.epochs=6", *ON_CPU]
     environment = os.environ | {"UBT_CHECKPOINT_SECONDS": "0.2"}
     process = subprocess.Popen([sys.executable, "-m", "ubt", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
@@ -90,7 +89,7 @@ def test_killed_in_training_it_resumes_from_the_checkpoint(tmp_path):
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    resumed = Pipeline(Store(tmp_path / "cut"), CPU, watch=events.append).run(settings, upto("poison", CASE))
+    resumed = Pipeline(Store(tmp_path / "cut"), CPU, watch=events.append).run(settings, upto("poison"))
     steps = [e.done for e in events if e.stage == "poison" and e.kind == "progress"]
     assert steps[0] > 1
     assert steps[-1] == 6 * (600 // 64)

@@ -104,7 +104,7 @@ def test_cases_that_were_named_before_a_setting_came_keep_their_names():
 
 def test_a_later_setting_away_from_its_default_reaches_its_stage_and_those_after_it():
     before, after = (keys(settings, CPU, CASE, REFERENCE) for settings in (tiny(), tiny(select__confirmed="a b")))
-    reached = {s.name for s in CASE if "score_inside" in {t.name for t in upto(s.name, CASE)}}
+    reached = {s.name for s in CASE if "score_inside" in {t.name for t in upto(s.name)}}
     assert {name for name in before if before[name] != after[name]} == reached
     assert {"select", "verdict", "unlearn"} <= reached
     assert "overfit" not in reached

@@ -59,7 +59,7 @@ def test_running_a_few_stages_of_an_outdated_case_does_not_pass_its_old_figures_
     record = store.record(name)
     store.save_case(name, record | {"state": "done", "metrics": {}, "artefacts": record["artefacts"] | {"mask": "mask-0"}})
     assert standing(store, tiny(), CPU)[0] == "outdated"
-    Pipeline(store, CPU).run(tiny(), upto("attack", CASE))
+    Pipeline(store, CPU).run(tiny(), upto("attack"))
     assert standing(store, tiny(), CPU)[0] == "partial"
     assert "metrics" not in store.record(name)
 

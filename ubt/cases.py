@@ -40,6 +40,7 @@ from ubt.stages.again import AgainSettings
 from ubt.stages.data import CleanSettings, DataSettings, LabelledSettings
 from ubt.stages.mask import MaskSettings
 from ubt.stages.overfit import OverfitSettings
+from ubt.stages.own import HOW_TO_BRING, OwnSettings
 from ubt.stages.poison import PoisonSettings
 from ubt.stages.retain import RetainSettings
 from ubt.stages.select import SelectSettings, resolve_k
@@ -94,11 +95,12 @@ class CaseSettings(Settings):
     control: ControlSettings = field(default_factory=ControlSettings, metadata=LATER)
     detect: DetectSettings = field(default_factory=DetectSettings, metadata=LATER)
     again: AgainSettings = field(default_factory=AgainSettings, metadata=LATER)
+    own: OwnSettings = field(default_factory=OwnSettings, metadata=LATER)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.k
-        for planted in self.attacks:
+        for planted in () if self.own.pairs else self.attacks:
             planted.check(self.data.pairs, SIZE, CLASSES)
 
     @property
@@ -133,6 +135,9 @@ class CaseSettings(Settings):
         tree = {k: v for k, v in self.to_digest().items() if k not in other}
         tree["identities"] = [p.trigger.identity() for p in self.attacks]
         poisoned = any(p.attack.poisons(self.data.pairs) for p in self.attacks)
+        if self.own.audits:
+            del tree["attack"], tree["identities"]
+            return f"audit-{self.seed}-{digest([tree, compute.device, compute.precision])[:8]}"
         return f"{self.attack.name if poisoned else 'clean'}-{self.seed}-{digest([tree, compute.device, compute.precision])[:8]}"
 
 
@@ -175,6 +180,17 @@ class Store:
         with contextlib.suppress(DamagedArtefact):
             return self.open(key)
         return None
+
+    def brought(self, key: str) -> Artefact:
+        """Something an analyst brought: pairs, labelled images, a model.
+
+        Raises:
+            BadInput: it is not in this cache. DamagedArtefact: it is not what its manifest says.
+        """
+        found = self.open(key)
+        if found is None:
+            raise BadInput(f"{key}: expected it in the cache {self.root}, where it was brought, found none; bring it again ({HOW_TO_BRING})")
+        return found
 
     def set_aside(self, key: str) -> None:
         """Move a damaged artefact out of the way, its step being held alone; `prune` deletes it."""
@@ -340,7 +356,7 @@ class Store:
         for record in records.values():
             if record["state"] == "damaged":
                 raise UbtError(record["error"])
-        used = {key for record in records.values() for key in record["artefacts"].values()}
+        used = {key for record in records.values() for key in (*record["artefacts"].values(), *record.get("settings", {}).get("own", {}).values())}
         used |= {path.name for path in (self.root / "artefacts").iterdir() if self._is_view_of(path.name, used)}
         freed = 0
         for path in [*(self.root / "artefacts").iterdir(), *(p for p in (self.root / "work").iterdir() if p.is_dir())]:

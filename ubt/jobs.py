@@ -22,6 +22,7 @@ from typing import Any
 
 from ubt import journal, views
 from ubt.cases import SCHEMA, CaseSettings, Store
+from ubt.composition import composed
 from ubt.config import BadInput, Cancelled, Compute, Run, UbtError, disk_full
 from ubt.data.scenes import CLASSES
 from ubt.defenses import EVERY
@@ -87,8 +88,7 @@ def start_each(store: Store, title: str, work: Sequence[tuple[str, str | None]],
     """Run cases on record, each or the stages of it that lead to the one named, one after another in one process, which holds the lock
     `title`; otherwise as `start`."""
     for name, until in work:
-        upto(until)
-        _known(store, name)
+        upto(until, CaseSettings.from_dict(_known(store, name)["settings"]).own)
     return _process(store, title, ["--each", title, json.dumps(work)], lambda: False, wait)
 
 
@@ -176,9 +176,9 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
             if event.stage in steps and steps[event.stage].state != "done":
                 kind = {"progress": "running", "starts": "running", "waits": "waiting"}.get(event.kind, "missing")
                 steps[event.stage] = Step(kind, event.seconds, event.done, event.total)
-    elif state == "done" and any(steps[s.name].state != "done" for s in upto(None) if s.name in steps):
+    elif state == "done" and any(steps[s.name].state != "done" for s in upto(None, settings.own) if s.name in steps):
         state = "partial"
-    counted = EVERY if held and until is None else upto(until)
+    counted = composed(settings.own).every if held and until is None else upto(until, settings.own)
     wanted = {s.name: steps.get(s.name, Step()) for s in counted if until or s.name in steps}
     share, left = _left({name: _cost(name, settings) for name in wanted}, wanted)
     return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
@@ -192,7 +192,7 @@ def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | No
     for settings, where, until in work:
         name, names = settings.name(where), every_key(settings, where)
         under = status(store, name).steps if store.held(name) else {}
-        for stage in upto(until):
+        for stage in upto(until, settings.own):
             if (key := names[stage.name]) not in costs:
                 costs[key], step = _cost(stage.name, settings), _step(store, key)
                 steps[key] = step if step.state == "done" else under.get(stage.name, step)
@@ -298,7 +298,8 @@ def main(root: str, name: str, *more: str) -> int:
 
 def _one(store: Store, name: str, until: str | None = None, *, stop: Callable[[], bool]) -> int:
     record = store.record(name)
-    Pipeline(store, Compute(**record["compute"]), cancelled=stop).run(CaseSettings.from_dict(record["settings"]), upto(until))
+    settings = CaseSettings.from_dict(record["settings"])
+    Pipeline(store, Compute(**record["compute"]), cancelled=stop).run(settings, upto(until, settings.own))
     return 0
 
 

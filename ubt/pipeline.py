@@ -17,12 +17,15 @@ from typing import Any
 
 from ubt.artefacts import Artefact, DamagedArtefact
 from ubt.cases import HANDOVER, SCHEMA, CaseSettings, Store
+from ubt.composition import GIVEN, composed
 from ubt.config import REFERENCE, BadInput, Cancelled, Compute, Run, UbtError, digest, file_digest, replace_file
-from ubt.defenses import CASE, EVERY
 from ubt.journal import Event, Journal
 from ubt.stages import Stage
+from ubt.stages.own import OwnSettings
 
 log = logging.getLogger("ubt")
+SCENES = OwnSettings()
+"""Nothing brought: the embedded scenes."""
 
 ACCELERATOR = "accelerator"
 """The lock of whatever computes, GPU or CPU: two stages at once slow each other far more than twofold."""
@@ -47,15 +50,19 @@ class _Plan:
     made: dict[str, Artefact]
 
 
-def upto(wanted: str | None, stages: tuple[Stage, ...] = CASE) -> tuple[Stage, ...]:
-    """The stages that lead to `wanted`, which may be a defence's or a detector's, and it, in order; `stages` if nothing is named.
+def upto(wanted: str | None, own: OwnSettings = SCENES) -> tuple[Stage, ...]:
+    """The stages that lead to `wanted`, which may be a defence's or a detector's, and it, in order; those of a case if nothing is named.
+
+    Args:
+        own: what was brought to the case.
 
     Raises:
         BadInput: there is no such stage.
     """
+    stages = composed(own)
     if wanted is None:
-        return stages
-    known = {s.name: s for s in EVERY}
+        return stages.case
+    known = {s.name: s for s in stages.every}
     if wanted not in known:
         raise BadInput(f"unknown stage {wanted!r}; expected one of: {', '.join(known)}")
     needed: set[str] = set()
@@ -65,7 +72,7 @@ def upto(wanted: str | None, stages: tuple[Stage, ...] = CASE) -> tuple[Stage, .
         if name in known and name not in needed:
             needed.add(name)
             rest += [source.split(".")[0] for source in known[name].inputs.values()]
-    return tuple(s for s in EVERY if s.name in needed)
+    return tuple(s for s in stages.every if s.name in needed)
 
 
 def _settings(stage: Stage, settings: CaseSettings) -> Any:
@@ -85,15 +92,16 @@ def _identity(wanted: tuple[str, ...], settings: CaseSettings) -> Any:
 
 def keys(settings: CaseSettings, compute: Compute, stages: tuple[Stage, ...], reference: Path) -> dict[str, str]:
     """The artefact name of every stage, computed without running any."""
-    names, identities = {"reference": _reference_digest(reference)}, {wanted: _identity(wanted, settings) for wanted in {s.settings for s in stages}}
+    own = settings.own
+    names = {"reference": own.reference or _reference_digest(reference)} | {owner: getattr(own, name) for owner, name in GIVEN.items()}
+    brought, identities = set(names), {wanted: _identity(wanted, settings) for wanted in {s.settings for s in stages}}
     for stage in stages:
         made_from = [
             stage.function, stage.version, identities[stage.settings], settings.seed, compute.device, compute.precision,
             {a: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for a, source in stage.inputs.items()},
         ]  # fmt: skip
         names[stage.name] = f"{stage.name}-{digest(made_from)}"
-    del names["reference"]
-    return names
+    return {name: key for name, key in names.items() if name not in brought}
 
 
 def every_key(settings: CaseSettings, compute: Compute, reference: Path = REFERENCE) -> Mapping[str, str]:
@@ -104,7 +112,7 @@ def every_key(settings: CaseSettings, compute: Compute, reference: Path = REFERE
 
 @functools.lru_cache(maxsize=512)
 def _every_key(settings: CaseSettings, compute: Compute, reference: Path, made_of: tuple[str, ...]) -> Mapping[str, str]:
-    return MappingProxyType(keys(settings, compute, EVERY, reference))
+    return MappingProxyType(keys(settings, compute, composed(settings.own).every, reference))
 
 
 def _reference_digest(folder: Path) -> str:
@@ -143,18 +151,19 @@ class Pipeline:
             UbtError: a stage could not do its work, or another process runs this case.
             Cancelled: the watcher, or another process through the case's cancel flag, asked to stop.
         """
-        stages = stages or CASE
+        of_case = composed(settings.own)
+        stages = stages or of_case.case
         name = settings.name(self.compute)
         with self.store.lock(name, wait=HANDOVER):
             self._cancel = self.store.cancel_flag(name)
             self._cancel.unlink(missing_ok=True)
-            known = {s.name: s for s in (*EVERY, *stages)}
+            known = {s.name: s for s in (*of_case.every, *stages)}
             plan = _Plan(settings, known, keys(settings, self.compute, tuple(known.values()), self.reference), {})
             before = self.store.record(name)
-            own, had = {s.name for s in (*CASE, *stages)}, before.get("artefacts", {})
+            own, had = of_case.names() | {s.name for s in stages}, before.get("artefacts", {})
             names = {n: key for n, key in plan.names.items() if n in own or had.get(n) == key}
             record = record_of(settings, self.compute, names, "running") | {"errors": before.get("errors", {})}
-            if "metrics" in before and all(had.get(s.name) == names[s.name] for s in CASE):
+            if "metrics" in before and all(had.get(n) == names[n] for n in of_case.names()):
                 record["metrics"] = before["metrics"]
             record["errors"].pop(last := stages[-1].name, None)
             self.store.save_case(name, record)
@@ -163,14 +172,14 @@ class Pipeline:
             try:
                 for stage in stages:
                     plan.made[stage.name] = self._obtain(stage, plan)
-                if {s.name for s in CASE} <= set(case.artefacts):
+                if of_case.names() <= set(case.artefacts):
                     case.metrics.update(metrics(settings, case, lambda source: self._input(source, plan)))
                     record["metrics"] = case.metrics
                 record["state"] = "done" if "metrics" in record else "partial"
             except BaseException as e:
                 said = str(e) if isinstance(e, UbtError) else repr(e)
                 state = "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed"
-                if "metrics" in record and last not in {s.name for s in CASE}:
+                if "metrics" in record and last not in of_case.names():
                     record["errors"][last] = {"state": state, "error": said}
                     record |= {"state": "done", "updated": time.time()}
                 else:
@@ -239,7 +248,7 @@ class Pipeline:
             if stage.settings:
                 arguments["settings"] = _settings(stage, plan.settings)
             run = Run(plan.settings.seed, self.compute, progress, self.store.scratch(key))
-            observer = _observer(plan.settings, run) if stage.observed else None
+            observer = _observer(plan, run) if stage.observed else None
             result = stage.load()(**arguments, run=replace(run, observe=observer))
             if observer:
                 result["observed"] = observer.frame()
@@ -251,10 +260,13 @@ class Pipeline:
 
     def _input(self, source: str, plan: _Plan) -> Any:
         owner, entry = source.split(".")
+        if owner in GIVEN and getattr(plan.settings.own, GIVEN[owner]):
+            return self.store.brought(getattr(plan.settings.own, GIVEN[owner]))[entry]
         if owner == "reference":
             from ubt import models
 
-            return models.load(self.reference)
+            own = plan.settings.own.reference
+            return self.store.brought(own)["model"] if own else models.load(self.reference)
         with contextlib.suppress(DamagedArtefact):
             return plan.made[owner][entry]
         stage, key = plan.stages[owner], plan.names[owner]
@@ -283,7 +295,7 @@ def run_each(
     Raises:
         Cancelled: somebody asked to stop; what is computed is kept. BadInput: there is no such stage.
     """
-    stages, errors = {until: upto(until) for _, _, until in work}, {}
+    stages, errors = {(case.own, until): upto(until, case.own) for case, _, until in work}, {}
     for settings, where, until in work:
         name = settings.name(where)
         while store.held(name):
@@ -291,7 +303,7 @@ def run_each(
                 raise Cancelled(f"cancelled while {name} was being run elsewhere; run again to go on from there")
             time.sleep(0.5)
         try:
-            Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings, stages[until])
+            Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings, stages[settings.own, until])
         except Cancelled:
             raise
         except Exception as e:
@@ -308,12 +320,12 @@ def standing(
     `cancelled` if its last run up to there ended so."""
     name = settings.name(where)
     record, names = store.record(name), every_key(settings, where, reference or REFERENCE)
-    if until is not None and all(store.find(names[stage.name]) for stage in upto(until)):
+    if until is not None and all(store.find(names[stage.name]) for stage in upto(until, settings.own)):
         return "done", record
     if not record:
         return "to do", {}
     had = record.get("artefacts", {})
-    if record.get("schema") != SCHEMA or any(had.get(stage.name) != names[stage.name] for stage in CASE):
+    if record.get("schema") != SCHEMA or any(had.get(name) != names[name] for name in composed(settings.own).names()):
         return "outdated", {}
     state = record["state"]
     if until is not None and state == "done":
@@ -321,10 +333,13 @@ def standing(
     return ("interrupted" if state == "running" and not store.held(name) else state), record
 
 
-def _observer(settings: CaseSettings, run: Run) -> Any:
+def _observer(plan: _Plan, run: Run) -> Any:
     from ubt.stages.evaluate import Observer
 
-    return Observer(settings.attacks, run)
+    own = plan.settings.own
+    if own.audits:
+        return None
+    return Observer(plan.settings.attacks, run, plan.made["test"] if own.pairs else None)
 
 
 def record_of(settings: CaseSettings, compute: Compute, names: dict[str, str], state: str) -> dict[str, Any]:
@@ -335,16 +350,24 @@ def create(store: Store, settings: CaseSettings, compute: Compute, reference: Pa
     """Put a case on record without running anything; one that is there already is left as it is. Returns its name."""
     name = settings.name(compute)
     if not store.record(name):
-        store.save_case(name, record_of(settings, compute, keys(settings, compute, CASE, reference or REFERENCE), "new"))
+        store.save_case(name, record_of(settings, compute, keys(settings, compute, composed(settings.own).case, reference or REFERENCE), "new"))
     return name
 
 
 def metrics(settings: CaseSettings, case: Case, read: Callable[[str], Any]) -> dict[str, Any]:
-    """The figures of a finished case: percent for CA, ASR, RA, target recall; fractions for precision, recall, AUROC.
+    """The figures of a finished case: percent for CA, ASR, RA, target recall; fractions for precision, recall, AUROC; of an audit, its
+    verdict and estimates.
 
     Args:
         read: gives an artefact's entry by its source, `stage.entry`.
     """
+    if settings.own.audits:
+        found, estimated = read("verdict.verdict"), {name: read(f"estimate.{name}") for name in ("measures", "found")}
+        select = {"k": len(topk := read("select.topk")), "groups": int(topk["group"].max()) + 1}
+        return {
+            "case": case.name, "seed": settings.seed, "settings": settings.to_dict(), "verdict": found, "select": select, "estimates": estimated,
+            "quarantined": len(read("take.quarantine")), "seconds": {name: artefact.manifest["seconds"] for name, artefact in case.artefacts.items()},
+        }  # fmt: skip
     measured = {n: read(f"evaluate_{n}.measures") for n in ("clean", "poisoned", "purified", "published")}
     detection, verdict = read("judge.detection"), read("verdict.verdict")
     return {

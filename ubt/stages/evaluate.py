@@ -4,7 +4,7 @@ why an attack did not take."""
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -78,12 +78,12 @@ class _Reader:
 class Observer:
     """CA and ASR on a small part of the test set while a model trains, so that a lab case can show the backdoor being learned
     and forgotten. Its figures decide nothing and reach no defender; they are kept in `run.scratch` until the stage is done.
-    `seconds`: what looking took, which is not the stage's own time."""
+    `seconds`: what looking took, which is not the stage's own time. `test`: the test set of pairs of one's own, as `ubt.stages.own.test`."""
 
     PER_CLASS = 3
 
-    def __init__(self, attacks: Sequence[Planted], run: Run):
-        self.attacks, self.run, self.set, self.seconds = attacks, run, None, 0.0
+    def __init__(self, attacks: Sequence[Planted], run: Run, test: Mapping | None = None):
+        self.attacks, self.run, self.test, self.set, self.seconds = attacks, run, test, None, 0.0
         self.path = None if run.scratch is None else run.scratch / "observed.json"
         self.rows: dict[str, dict[str, float]] = {}
         with contextlib.suppress(OSError, ValueError):
@@ -91,11 +91,9 @@ class Observer:
 
     def __call__(self, step: int, model) -> dict[str, float]:
         """Look at the model after `step` steps: CA, and ASR over all attacks, in percent."""
-        from ubt.stages.data import labelled
-
         started = time.monotonic()
         if self.set is None:
-            self.set = labelled("test", self.PER_CLASS, self.run.seed)
+            self.set = self._some()
         measured = evaluate(model, **self.set, settings={"attacks": self.attacks}, run=replace(self.run, progress=silent))["measures"]
         self.rows[str(step)] = seen = {"ca": measured["ca"], "asr": float(np.mean([m["asr"] for m in measured["attacks"]]))}
         if self.path:
@@ -103,6 +101,15 @@ class Observer:
                 replace_file(self.path, lambda path: path.write_text(json.dumps(self.rows)))
         self.seconds += time.monotonic() - started
         return seen
+
+    def _some(self) -> dict:
+        if self.test is None:
+            from ubt.stages.data import labelled
+
+            return labelled("test", self.PER_CLASS, self.run.seed)
+        labels = np.asarray(self.test["labels"])
+        rows = np.flatnonzero(pd.Series(labels).groupby(labels).cumcount() < self.PER_CLASS)
+        return {"images": self.test["images"][rows], "labels": labels[rows], "prompts": self.test["prompts"], "classes": self.test["classes"]}
 
     def frame(self) -> pd.DataFrame:
         """What was seen: step, ca, asr."""

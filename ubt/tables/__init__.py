@@ -5,7 +5,13 @@ from ubt.tables.figure import Figure
 from ubt.tables.sweep import Sweep
 from ubt.tables.table import Sheet
 
-OWN: dict[str, Sheet] = {"detectors": detecting.TABLE, "poisoncam": locating.TABLE, "durability": durability.TABLE, "verdict": judging.TABLE, "tuning": tuning.TABLE}
+OWN: dict[str, Sheet] = {
+    "detectors": detecting.TABLE,
+    "poisoncam": locating.TABLE,
+    "durability": durability.TABLE,
+    "verdict": judging.TABLE,
+    "tuning": tuning.TABLE,
+}
 TABLES: dict[str, Sheet] = dict(sorted((defending.TABLES | {"4": unlearning.TABLE}).items())) | OWN
 """By the number that the UBT paper gives a table, in Arabic numerals, and those of our own."""
 FIGURES: dict[str, Figure] = dict(sorted((separation.FIGURES | attribution.FIGURES).items()))

@@ -1,0 +1,91 @@
+"""Which stages a case is made of, by what an analyst brought to it: nothing (the embedded scenes), pairs to poison (a lab case on own
+data), or pairs and a model (an audit, which has no truth)."""
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ubt.defenses import CASE, EVERY
+from ubt.stages import D, Stage
+from ubt.stages.own import KINDS, OwnSettings
+
+GIVEN = {f"own_{name}": name for name in KINDS}
+"""Who owns what was brought, among the inputs of stages, to its setting."""
+_PAIRS = {"pairs": "own_pairs.pairs", "about": "own_pairs.about"}
+_LABELLED = {"images": "own_test.images", "classes": "own_test.classes", "about": "own_test.about"}
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The stages of a case, and every stage that can be run on it, each after what it needs."""
+
+    case: tuple[Stage, ...]
+    every: tuple[Stage, ...]
+
+    def names(self) -> set[str]:
+        """The names of the case's own stages."""
+        return {s.name for s in self.case}
+
+
+def _own(model: str, truth: bool) -> dict[str, Stage]:
+    """The stages that bring pairs of one's own into a case, sized for a model."""
+    sized = {"model": model}
+    taken = {"pairs": "take.pairs", "about": "own_pairs.about", **sized}
+    rest = {"rest": "take.rest", "about": "own_pairs.about", **sized}
+    at = "ubt.stages.own"
+    stages = [
+        Stage("take", "the pairs of D among those that were brought, each image decoded once", f"{at}:take", _PAIRS | sized, ("data", "own"), "given"),
+        Stage("data", "D as a defender finds it: ids, captions, images", f"{at}:build", taken, ("data", "own"), "given"),
+        Stage("test", "labelled images that measure, and nothing else", f"{at}:test", _LABELLED | sized, ("test", "own"), "judge"),
+    ]
+    if truth:
+        stages[1:2] = [
+            Stage("attack", "which pairs are poisoned (the ground truth)", f"{at}:plan",
+                  {"pairs": "take.pairs", "classes": "own_test.classes", **sized}, ("attacks",), "attacker"),
+            Stage("data", "D as a defender finds it: ids, captions, images", f"{at}:build", taken | {"truth": "attack.truth"}, ("own", "attacks"), "attacker"),
+            Stage("clean", "clean pairs of the defender's own, beyond D", f"{at}:clean", rest, ("clean", "own")),
+            Stage("labelled", "labelled images of the defender's own", f"{at}:labelled_clean", _LABELLED | sized, ("test", "clean", "own")),
+            Stage("later", "clean pairs that somebody trains on later, in no other role", f"{at}:later", rest, ("clean", "again"), "judge"),
+        ]  # fmt: skip
+    return {s.name: s for s in stages}
+
+
+_BROUGHT = Stage("poison", "the model to audit, as it was brought", "ubt.stages.own:brought", {"model": "own_suspect.model"}, (), "given")
+
+
+def _estimate(labelled: bool) -> Stage:
+    test = {k: f"test.{k}" for k in ("prompts", "classes")} | {"test_images": "test.images", "labels": "test.labels"} if labelled else {}
+    inputs = {
+        "model": "poison.model", "purified": "unlearn.model", "published": "unlearn_published.model", **D, "split": "split.split", "topk": "select.topk",
+        "flagged": "flag.flagged", **test,
+    }  # fmt: skip
+    return Stage("estimate", "what can be said of the model before and after without the truth", "ubt.stages.audit:estimate", inputs, (), "judge")
+
+
+def _possible(stages: Iterable[Stage], given: set[str]) -> tuple[Stage, ...]:
+    """Those whose inputs are there: given, or made by one of them before."""
+    there, found = set(given), []
+    for stage in stages:
+        if all(source.split(".")[0] in there for source in stage.inputs.values()):
+            found.append(stage)
+            there.add(stage.name)
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=64)
+def composed(own: OwnSettings) -> Composition:
+    """The composition of a case by what was brought to it."""
+    if not own.pairs:
+        return Composition(CASE, EVERY)
+    given = {"reference", *(owner for owner, name in GIVEN.items() if getattr(own, name))}
+    if own.audits:
+        replaced = _own("own_suspect.model", truth=False) | {"poison": _BROUGHT}
+        others = [s for s in EVERY if s.name not in replaced and s.role == "defender" and s.name not in ("clean", "labelled")]
+        order = [replaced["take"], replaced["data"], replaced["test"], replaced["poison"], *others, _estimate(bool(own.test))]
+    else:
+        replaced = _own("reference.model", truth=True)
+        first = [replaced[name] for name in ("take", "attack", "data", "test")]
+        order = first + [replaced.get(s.name, s) for s in EVERY if s.name not in {f.name for f in first}]
+    every = _possible(order, given)
+    names = {s.name for s in CASE} | {"take", "estimate"} | ({"test"} if own.test else set())
+    return Composition(tuple(s for s in every if s.name in names), every)

@@ -1,0 +1,243 @@
+"""The stages of a case on the analyst's own pairs: which of them it takes, D with or without planted poisons, labelled images, and in an
+audit the model as it was brought.
+
+What was brought (`pairs-…`, `labelled-…`, `model-…` of the store) is content-addressed, so that a case names it by its key.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import BadInput, Run, Settings, derive_seed, setting
+
+KINDS = {"pairs": "pairs", "test": "labelled", "reference": "model", "suspect": "model"}
+"""What the store calls each thing that can be brought, by its setting."""
+HOW_TO_BRING = "python -m ubt data, python -m ubt models"
+CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class OwnSettings(Settings):
+    """What an analyst brought, by the name the store gave it (`python -m ubt data`, `python -m ubt models`)."""
+
+    pairs: str = setting("", "pairs of one's own; empty: embedded scenes")
+    test: str = setting("", "labelled images that measure CA and ASR; empty: embedded scenes, or none beside pairs of one's own")
+    reference: str = setting("", "the clean reference model; empty: the shipped one")
+    suspect: str = setting("", "the model to audit; empty: a lab case, which trains M_bd itself")
+    spare: float = setting(0.0, "share of the pairs, by a digest of their ids, that the reference was trained on and the case does not take", low=0, high=0.95)
+    templates: str = setting("7", "prompts of a class: CLIP's 7 or its 80 for ImageNet", choices=("7", "80"))
+    keep: float = setting(2.0, "gigabytes up to which D's pixels are kept beside the case; beyond, images are read when they are needed", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, kind in KINDS.items():
+            key = getattr(self, name)
+            if key and not re.fullmatch(rf"{kind}-[0-9a-f]{{16}}", key):
+                raise BadInput(f"own.{name}: expected the name of something brought, as {kind}-0123456789abcdef ({HOW_TO_BRING}), got {key!r}")
+        if (self.suspect or self.test) and not self.pairs:
+            raise BadInput(f"own: expected pairs of one's own beside a model to audit or labelled images ({HOW_TO_BRING})")
+
+    @property
+    def audits(self) -> bool:
+        """Whether the model was brought too, so that there is no truth."""
+        return bool(self.suspect)
+
+
+def spared(ids: pd.Series, share: float) -> np.ndarray:
+    """Which pairs (n,) are set apart for a reference, by a digest of their ids alone, so that every case and seed sets the same ones apart."""
+    if not share:
+        return np.zeros(len(ids), bool)
+    return pd.util.hash_array(ids.to_numpy(object), hash_key="ubt-reference-00").astype(np.float64) / 2.0**64 < share
+
+
+def take(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
+    """The pairs of D: drawn from what was brought by the case's seed, each image decoded once; broken ones are quarantined and others take
+    their place as long as there are any.
+
+    Args:
+        pairs: id, caption, image (its place). about: where the places are, see `ubt.data.catalogue.read`. model: whose image size counts.
+
+    Returns:
+        `pairs`: id, caption, image, of at most `data.pairs` pairs; `quarantine`: id, image, reason; `rest`: the pairs left for other roles.
+
+    Raises:
+        BadInput: fewer than 16 pairs are left.
+    """
+    from ubt import models
+    from ubt.data.catalogue import open_images
+    from ubt.data.images import sift
+
+    wanted, free = settings["data"]["pairs"], np.flatnonzero(~spared(pairs["id"], settings["own"]["spare"]))
+    order = free[np.random.default_rng(derive_seed(run.seed, "own/pairs")).permutation(len(free))]
+    images = open_images(about, pairs["image"].to_numpy(object), models.image_size(model))
+    good, broken, at = [], {}, 0
+    while at < len(order) and len(good) < wanted:
+        rows = order[at : at + min(CHUNK, wanted - len(good))]
+        found = sift(images, rows)
+        broken |= found
+        good += [row for row in rows.tolist() if row not in found]
+        at += len(rows)
+        run.progress(min(len(good), wanted), wanted, {})
+    if len(good) < 16:
+        raise BadInput(f"own.pairs: expected at least 16 pairs with images that can be read, got {len(good)}; {len(broken)} were quarantined")
+    return {
+        "pairs": pairs.iloc[good][["id", "caption", "image"]].reset_index(drop=True),
+        "quarantine": pairs.iloc[list(broken)][["id", "image"]].assign(reason=list(broken.values())).reset_index(drop=True),
+        "rest": pairs.iloc[order[at:]][["id", "caption", "image"]].reset_index(drop=True),
+    }  # fmt: skip
+
+
+def templates(captions: list[str], targets: list[str]) -> list[str]:
+    """Caption forms for poisons: those in which clean captions name a target, so that a caption's form does not give a poison away; where
+    there are fewer than five, common ones beside them.
+
+    >>> templates(["my banana on a table", "a dog"], ["banana"])[0]
+    'my {n} on a table'
+    """
+    from ubt.attacks.poisoning import names
+    from ubt.data.scenes.captions import TEMPLATES
+
+    found: dict[str, None] = {}
+    for target in targets:
+        form = re.compile(rf"\b{re.escape(target)}\b", re.IGNORECASE)
+        for caption in captions:
+            if names(caption, target):
+                plain = caption.replace("{", "(").replace("}", ")")
+                found.setdefault(form.sub("{n}", plain, count=1))
+    return list(found) + (list(TEMPLATES) if len(found) < 5 else [])
+
+
+def plan(pairs: pd.DataFrame, classes: list[str], model, settings: dict, run: Run) -> dict:
+    """Choose the poisons among pairs of one's own. Returns `truth` and `manifest`, as `ubt.stages.data.plan`.
+
+    Raises:
+        BadInput: the target is no class of the labelled images, the trigger does not fit the images, or there are too few pairs for it.
+    """
+    from ubt import models
+    from ubt.attacks import poisoning
+
+    size, attacks = models.image_size(model), settings["attacks"]
+    for planted in attacks:
+        planted.check(len(pairs), size, tuple(classes))
+    captions = pairs["caption"].tolist()
+    truth = poisoning.plan(pairs["id"].tolist(), captions, attacks, templates(captions, [p.attack.target for p in attacks]), run.seed)
+    return {"truth": truth, "manifest": poisoning.manifest(truth, attacks, size)}
+
+
+def _kept(images, own: dict):
+    """The pixels themselves where they are few enough."""
+    return images[:] if int(np.prod(images.shape)) <= own["keep"] * 1e9 else images
+
+
+def build(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run, truth: pd.DataFrame | None = None) -> dict:
+    """D as a defender finds it: `pairs` (id, caption), `images`, `tokens`; with the triggers of a `truth` on its images, without one as
+    they were brought."""
+    from ubt import models
+    from ubt.attacks import poisoning
+    from ubt.data.catalogue import open_images
+
+    images = open_images(about, pairs["image"].to_numpy(object), models.image_size(model))
+    touched = np.flatnonzero(truth["plant"] >= 0) if truth is not None else np.empty(0, int)
+    if len(touched):
+        pixels = images[touched]
+        poisoning.stamp(pixels, truth.iloc[touched].reset_index(drop=True), settings["attacks"])
+        images = images.stamped(touched, pixels)
+    captions = pairs["caption"] if truth is None else truth["caption"]
+    tokens = models.tokenize(captions.tolist(), models.context_length(model))
+    return {"pairs": pd.DataFrame({"id": pairs["id"], "caption": captions}), "images": _kept(images, settings["own"]), "tokens": tokens}
+
+
+def prompts(classes: list[str], kind: str, context: int) -> np.ndarray:
+    """Token ids (classes, templates, context) of every class in CLIP's 7 or 80 templates."""
+    import open_clip
+
+    from ubt import models
+
+    forms = open_clip.SIMPLE_IMAGENET_TEMPLATES if kind == "7" else open_clip.OPENAI_IMAGENET_TEMPLATES
+    return models.tokenize([form(name) for name in classes for form in forms], context).reshape(len(classes), len(forms), context)
+
+
+def _labelled(images: pd.DataFrame, about: dict, model, seed: int, first: int, count: int, keep: dict, run: Run) -> dict:
+    """`images` and `labels` of `count` labelled images a class from the `first` on, in an order of the seed; and the `quarantine`."""
+    from ubt import models
+    from ubt.data.catalogue import open_images
+    from ubt.data.images import sift
+
+    order = np.random.default_rng(derive_seed(seed, "own/labelled")).permutation(len(images))
+    nth = images.iloc[order].groupby("label").cumcount().to_numpy()
+    part = images.iloc[np.sort(order[(nth >= first) & (nth < first + count)])].reset_index(drop=True)
+    pixels = open_images(about, part["image"].to_numpy(object), models.image_size(model))
+    broken = sift(pixels, np.arange(len(part)), progress=run.progress)
+    good = np.setdiff1d(np.arange(len(part)), list(broken))
+    return {
+        "images": _kept(pixels.take(good), keep), "labels": part["label"].to_numpy()[good],
+        "quarantine": part.iloc[list(broken)][["image"]].assign(reason=list(broken.values())),
+    }  # fmt: skip
+
+
+def test(images: pd.DataFrame, classes: list[str], about: dict, model, settings: dict, run: Run) -> dict:
+    """The judge's labelled images, `test.per_class` of each class: `images`, `labels`, `prompts`, `classes`, and the `quarantine` of those
+    that cannot be read.
+
+    Args:
+        images: image (its place) and label (index into `classes`).
+    """
+    from ubt import models
+
+    found = _labelled(images, about, model, run.seed, 0, settings["test"]["per_class"], settings["own"], run)
+    return found | {"prompts": prompts(classes, settings["own"]["templates"], models.context_length(model)), "classes": classes}
+
+
+def labelled_clean(images: pd.DataFrame, classes: list[str], about: dict, model, settings: dict, run: Run) -> dict:
+    """Labelled images of the defender's own, `clean.per_class` of each class after those of the test set; otherwise as `test`.
+
+    Raises:
+        BadInput: the test set leaves none.
+    """
+    from ubt import models
+
+    found = _labelled(images, about, model, run.seed, settings["test"]["per_class"], settings["clean"]["per_class"], settings["own"], run)
+    if not len(found["labels"]):
+        raise BadInput("clean.per_class: expected labelled images beyond those of the test set, got none; lower test.per_class or bring more")
+    return found | {"prompts": prompts(classes, settings["own"]["templates"], models.context_length(model)), "classes": classes}
+
+
+def brought(model, run: Run) -> dict:
+    """M_bd, as it was brought."""
+    return {"model": model}
+
+
+def _more(rest: pd.DataFrame, about: dict, model, start: int, count: int, what: str) -> dict:
+    from ubt import models
+    from ubt.data.catalogue import open_images
+    from ubt.data.images import sift
+
+    part = rest.iloc[start : start + count].reset_index(drop=True)
+    images = open_images(about, part["image"].to_numpy(object), models.image_size(model))
+    good = np.setdiff1d(np.arange(len(part)), list(sift(images, np.arange(len(part)))))
+    if len(good) < 2:
+        raise BadInput(f"{what}: expected pairs beyond those of D for it, got {len(good)}; bring more pairs, or lower data.pairs")
+    return {"pairs": part.iloc[good][["id", "caption"]].reset_index(drop=True), "images": images[good]}
+
+
+def clean(rest: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
+    """Clean pairs of the defender's own, beyond D: `pairs` and `images`.
+
+    Raises:
+        BadInput: D leaves none.
+    """
+    return _more(rest, about, model, 0, settings["clean"]["pairs"], "clean.pairs")
+
+
+def later(rest: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
+    """The pairs that somebody trains on later, beyond D and the defender's own: `pairs`, `images`, `tokens`.
+
+    Raises:
+        BadInput: D leaves none.
+    """
+    from ubt import models
+
+    found = _more(rest, about, model, settings["clean"]["pairs"], settings["again"]["pairs"], "again.pairs")
+    return found | {"tokens": models.tokenize(found["pairs"]["caption"].tolist(), models.context_length(model))}
