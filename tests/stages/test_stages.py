@@ -180,8 +180,8 @@ def test_concentration_is_the_mean_off_the_diagonal():
 def test_verdict_asks_for_one_shared_caption_and_for_displaced_images():
     topk, scored = pd.DataFrame({"id": list("abcdef"), "row": range(6), "similarity": 0.9, "group": 0}), pd.DataFrame({"row": range(6)})
 
-    def judged(images, texts, displaced, topk=topk):
-        groups = pd.DataFrame({"group": range(len(displaced)), "displaced": displaced})
+    def judged(images, texts, displaced, topk=topk, scatter=0.01):
+        groups = pd.DataFrame({"group": range(len(displaced)), "displaced": displaced, "scatter": scatter})
         return verdict(topk, scored, images, texts, groups, VerdictSettings(), RUN)["verdict"]
 
     shared, apart = np.tile(unit(1, 8), (6, 1)), (unit(6, 64, seed=1), unit(6, 64, seed=2))
@@ -189,6 +189,7 @@ def test_verdict_asks_for_one_shared_caption_and_for_displaced_images():
     assert (one["poisoned"], one["groups"], one["score"]) == (True, [0], pytest.approx(1, abs=1e-5))
     assert not judged(*apart, [0.4])["poisoned"]
     assert not judged(shared, shared, [0.05])["poisoned"]
+    assert not judged(shared, shared, [0.4], scatter=0.1)["poisoned"]
     halves = topk.assign(group=[0, 0, 0, 1, 1, 1])
     mixed = [np.concatenate([a[:3], s[:3]]) for a, s in zip((unit(6, 8, seed=1), unit(6, 8, seed=2)), (shared, shared), strict=True)]
     deciding = judged(*mixed, [0.6, 0.4], halves)
@@ -207,10 +208,22 @@ def test_restored_features_are_the_models_own_but_for_the_poisons():
     clean = _turned(reference)
     model = clean.copy()
     model[:20] = unit(1, 16, seed=9)
-    back = restored(reference, model, np.arange(400), ridge=1e-6)
+    back, scatter = restored(reference, model, np.arange(400), ridge=1e-6)
+    assert scatter < 0.01
     assert np.linalg.norm(back, axis=1) == pytest.approx(1, abs=1e-5)
     assert ((back * clean).sum(1) > 0.99).all()
     assert ((back[:20] * model[:20]).sum(1) < 0.9).all()
+
+
+def test_the_scatter_of_the_map_is_that_of_images_it_was_not_fitted_on(monkeypatch):
+    monkeypatch.setattr("ubt.stages.retain.TRIMMED", 0.0)
+    reference, ridge, rows = unit(40, 12, seed=1), 0.5, np.arange(40)
+    model, cosines = unit(40, 8, seed=2), []
+    for row in rows:
+        a, b = reference[rows != row].astype(float), model[rows != row].astype(float)
+        put = reference[row] @ np.linalg.solve(a.T @ a + ridge * np.eye(12), a.T @ b)
+        cosines.append(put @ model[row] / np.linalg.norm(put))
+    assert restored(reference, model, rows, ridge)[1] == pytest.approx(np.median(1 - np.array(cosines)), abs=1e-4)
 
 
 def test_flagged_are_images_that_left_their_place_towards_the_captions():
@@ -251,7 +264,8 @@ def test_retain_looks_at_a_part_of_d_and_keeps_none_that_is_suspicious(pairs, re
     assert 28 <= len(found) <= 31
     assert found["row"].is_monotonic_increasing
     assert not found["kept"][found["row"] < 8].any()
-    assert found["anchor"].sum() == 3
+    like = np.argsort(-np.where(np.arange(48) < 8, -1, known[0] @ known[1][:2].mean(0)))[:3]
+    assert set(found["row"][found["anchor"]]) == set(like) - set(found["row"][found["poisoned"]])
     assert np.abs(out["features"] - known[0][found["row"]]).max() < 1e-5
     assert out["groups"]["displaced"][0] == pytest.approx(1 - np.mean((out["features"] * out["restored"]).sum(1)[:2]), abs=1e-6)
 
@@ -377,7 +391,7 @@ def test_two_backdoors_are_grouped_before_the_product():
     topk = select(similarity, split_, image, text, settings, RUN)["topk"]
     assert [(topk["row"][topk["group"] == g] // 10).unique().tolist() for g in (0, 1)] == [[0], [1]]
     assert topk.groupby("group").size().tolist() == [k, k]
-    groups = pd.DataFrame({"group": [0, 1], "displaced": 0.4})
+    groups = pd.DataFrame({"group": [0, 1], "displaced": 0.4, "scatter": 0.01})
     assert verdict(topk, similarity, image, text, groups, VerdictSettings(), RUN)["verdict"]["groups"] == [0, 1]
     plain = select(similarity, split_, image, text, {"select": {"k": k, "pool": 0}, "verdict": {}}, RUN)["topk"]
     assert (plain["row"] < 10).all()

@@ -11,5 +11,5 @@ from ubt.stages.retain import RetainSettings, restored
 def displacement(image_features: np.ndarray, reference_images: np.ndarray, pairs: pd.DataFrame, settings: RetainSettings, run: Run) -> dict:
     """1 minus the cosine of an image's features under M_bd with its restored ones (`ubt.stages.retain`), fitted on all of D."""
     features = np.asarray(image_features)
-    back = restored(np.asarray(reference_images), features, np.arange(len(features)), settings.ridge)
+    back, _ = restored(np.asarray(reference_images), features, np.arange(len(features)), settings.ridge)
     return scored(pairs["id"], 1 - (features * back).sum(1))

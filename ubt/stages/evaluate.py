@@ -119,13 +119,14 @@ class Observer:
 
 def judge(
     truth: pd.DataFrame, split: pd.DataFrame, ranked: pd.DataFrame, topk: pd.DataFrame, flagged: pd.DataFrame, manifest: pd.DataFrame, images: np.ndarray,
-    attributed: pd.DataFrame, words: pd.DataFrame, maps: np.ndarray, published_words: pd.DataFrame, published_maps: np.ndarray, how: dict, settings: dict,
-    run: Run,
+    attributed: pd.DataFrame, words: pd.DataFrame, maps: np.ndarray, published_words: pd.DataFrame, published_maps: np.ndarray, how: dict, verdict: dict,
+    settings: dict, run: Run,
 ) -> dict:  # fmt: skip
     """How well split, selection, flagging and the masks found the poisons, and what carries them.
 
     Returns:
-        `detection`: `recall` of the split; `auroc` of the overfitted similarity inside D_susp; `precision` of D_topk;
+        `detection`: `recall` of the split; `auroc` of the overfitted similarity inside D_susp; `precision` of D_topk, of the groups that
+        were judged to carry a backdoor where there are any;
         `flagged_recall` and `flagged_precision` of the pairs that look poisoned by their images; `attacks`: of each, its `poisons`, the
         split's `recall` and how many are `in_topk`. None where undefined. `masks`: of `ours` and `published`, see
         `ubt.evaluation.masks.judged`, the poisons in `topk` and all that were `attributed`.
@@ -135,7 +136,8 @@ def judge(
     poisoned = truth["poisoned"].to_numpy()
     rows = ranked["row"].to_numpy()
     flagged, suspicious = flagged["poisoned"].to_numpy(), split["suspicious"].to_numpy()
-    in_topk = np.isin(np.arange(len(poisoned)), topk["row"])
+    carrying = topk[topk["group"].isin(verdict["groups"])] if verdict["groups"] else topk
+    in_topk = np.isin(np.arange(len(poisoned)), carrying["row"])
     each = []
     for _, part in truth[poisoned].groupby("plant"):
         label = f"{part['attack'].iloc[0]} → {part['target'].iloc[0]}"

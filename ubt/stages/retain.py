@@ -15,7 +15,11 @@ import pandas as pd
 from ubt.config import Run, Settings, derive_seed, setting
 
 LEAST = 0.15
-"""Growth below which a group of D_topk is not taken for displaced when others are measured by it: clean images scatter by so much."""
+"""Displacement below which no group of D_topk is taken to carry a backdoor, however well the map fits."""
+TIMES = 5
+"""The same, in times the map's own scatter on clean images."""
+FITTED = 50_000
+"""Most rows that a map is fitted on, and that are mapped at once."""
 TRIMMED = 0.1
 """Share of the pairs farthest from a first fit that the second one leaves out: poisons of D_normal are among them."""
 
@@ -39,43 +43,70 @@ def pull(features: np.ndarray, captions: np.ndarray) -> np.ndarray:
     return features @ (centre / np.linalg.norm(centre))
 
 
-def restored(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: float) -> np.ndarray:
+def restored(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
     """Where a model would put images, by where the reference puts them: ridge regression, fitted twice, the second time without the
     `TRIMMED` share that the first fitted worst.
 
     Args:
-        reference, model: normalised image features of the same images, (n, reference embedding) and (n, embedding). fit: their rows to fit on.
+        reference, model: normalised image features of the same images, (n, reference embedding) and (n, embedding). fit: their rows to fit
+            on; of more than `FITTED` an even part.
 
     Returns:
-        normalised fp32 (n, embedding).
+        normalised fp32 (n, embedding); and the map's `scatter`, the median of 1 - cosine of the images it was fitted on with where it would
+        put each if fitted without it (leave-one-out, in closed form).
     """
-    source = reference.astype(np.float64)
+    fit = fit if len(fit) <= FITTED else fit[np.linspace(0, len(fit) - 1, FITTED).astype(int)]
+    a, b = reference[fit].astype(np.float64), model[fit]
+    _, near = _solved(a, b, np.arange(len(fit)), ridge)
+    weights, near = _solved(a, b, np.flatnonzero(near >= np.quantile(near, TRIMMED)), ridge)
+    back = np.empty(model.shape, np.float32)
+    for i in range(0, len(back), FITTED):
+        back[i : i + FITTED] = _normalised(reference[i : i + FITTED].astype(np.float64) @ weights)
+    return back, float(np.median(1 - near))
 
-    def mapped(rows: np.ndarray) -> np.ndarray:
-        a = source[rows]
-        found = source @ np.linalg.solve(a.T @ a + ridge * np.eye(a.shape[1]), a.T @ model[rows])
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
 
-    near = (mapped(fit)[fit] * model[fit]).sum(1)
-    return mapped(fit[near >= np.quantile(near, TRIMMED)]).astype(np.float32)
+def _normalised(features: np.ndarray) -> np.ndarray:
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
-def _growth(features: np.ndarray, back: np.ndarray, captions: list[np.ndarray], own: list[np.ndarray], share: float) -> tuple[dict, list[float]]:
-    """How far each image's pull towards each group's captions grew, of the group it grew most towards by that group's own growth; and that growth
-    of each group, the median of its own images'. Beside groups that grew, those that did not claim no image.
+def _solved(a: np.ndarray, b: np.ndarray, rows: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    """The map from `a` to `b` fitted on some rows, and the cosine of each row of `b` with where it is put by a map
+    that was fitted without it."""
+    inverse = np.linalg.inv(a[rows].T @ a[rows] + ridge * np.eye(a.shape[1]))
+    weights = inverse @ (a[rows].T @ b[rows])
+    put, own = a @ weights, np.zeros((len(a), 1))
+    own[rows, 0] = np.einsum("ij,jk,ik->i", a[rows], inverse, a[rows], optimize=True)
+    return weights, (_normalised((put - own * b) / (1 - own)) * b).sum(1)
+
+
+def least_displaced(scatter: float, floor: float = LEAST) -> float:
+    """Displacement from which on a group counts as carrying a backdoor: what the map leaves of clean images, several times, or a floor.
+
+    >>> least_displaced(0.01), least_displaced(0.04)
+    (0.15, 0.2)
+    """
+    return max(floor, TIMES * scatter)
+
+
+def _growth(
+    features: np.ndarray, back: np.ndarray, captions: list[np.ndarray], own: list[np.ndarray], share: float, scatter: float
+) -> tuple[dict, pd.DataFrame]:  # fmt: skip
+    """How far each image's pull towards each group's captions grew, of the group it grew most towards by that group's own growth; and the groups, as
+    `retain` returns them. Beside groups that are displaced, those that are not claim no image.
 
     Args:
         features, back: under M_bd, and restored, (n, embedding). captions: features of each group's. own: rows of each group's images.
     """
-    grown = np.array([pull(features, c) - pull(back, c) for c in captions])
+    away, grown = 1 - (features * back).sum(1), np.array([pull(features, c) - pull(back, c) for c in captions])
     medians = [float(np.median(g[rows])) for g, rows in zip(grown, own, strict=True)]
+    displaced = np.array([float(away[rows].mean()) for rows in own])
     shares = np.array([g / max(LEAST, m) for g, m in zip(grown, medians, strict=True)])
-    if max(medians) >= LEAST:
-        shares[np.array(medians) < LEAST] = -np.inf
+    if (far := displaced >= least_displaced(scatter)).any():
+        shares[~far] = -np.inf
     nearest = shares.argmax(0)
     poisoned = shares.max(0) > share
     found = {"growth": grown[nearest, np.arange(len(nearest))], "poisoned": poisoned, "group": np.where(poisoned, nearest, -1)}
-    return found, medians
+    return found, pd.DataFrame({"group": range(len(own)), "growth": medians, "displaced": displaced, "scatter": scatter})
 
 
 def retain(
@@ -87,8 +118,8 @@ def retain(
     Returns:
         `retain`, of the pairs looked at: id, row, `growth` of the pull (of the group it grew most towards, by that group's own growth),
         whether the pair looks `poisoned`, the `group` it then belongs to (else -1), whether it is `kept` for unlearning to hold on to,
-        and whether it is an `anchor` among them; `groups`: of each, the median `growth` of its own images and how far they are `displaced`,
-        the mean of 1 - cosine of their features with the restored ones; `features`, `restored`: M_bd's image features and the restored
+        and whether it is an `anchor` among them; `groups`: of each, the median `growth` of its own images, how far they are `displaced`,
+        the mean of 1 - cosine of their features with the restored ones, and the map's `scatter`; `features`, `restored`: M_bd's image features and the restored
         ones, normalised fp32 (pairs looked at, embedding).
     """
     from ubt import models
@@ -105,15 +136,14 @@ def retain(
     features, texts = models.embed_images(model, images[known]), models.embed_tokens(model, tokens[rows])
     run.progress(len(known), len(known), {})
     within = np.isin(known, pool) & np.isin(known, normal) if len(normal) else np.ones(len(known), bool)
-    back = restored(np.asarray(reference_images[known]), features, np.flatnonzero(within), settings.ridge)
+    back, scatter = restored(np.asarray(reference_images[known]), features, np.flatnonzero(within), settings.ridge)
     own = [np.searchsorted(known, rows[group == g]) for g in groups]
-    away = 1 - (features * back).sum(1)
-    growth, medians = _growth(features, back, [texts[group == g] for g in groups], own, settings.share)
+    growth, told = _growth(features, back, [texts[group == g] for g in groups], own, settings.share, scatter)
     found = pd.DataFrame({"id": split["id"].to_numpy()[known], "row": known} | growth)
     kept = ~found["poisoned"] & np.isin(known, normal) & ~np.isin(known, rows)
     return {
         "retain": found.assign(kept=kept, anchor=kept & np.isin(known, anchors)),
-        "groups": pd.DataFrame({"group": groups, "growth": medians, "displaced": [float(away[rows].mean()) for rows in own]}),
+        "groups": told,
         "features": features, "restored": back,
     }  # fmt: skip
 
@@ -132,7 +162,7 @@ def flag(
     """
     rows, group = topk["row"].to_numpy(), topk["group"].to_numpy()
     features, normal = np.asarray(image_features), np.flatnonzero(~split["suspicious"])
-    back = restored(np.asarray(reference_images), features, normal if len(normal) else np.arange(len(features)), settings.ridge)
+    back, scatter = restored(np.asarray(reference_images), features, normal if len(normal) else np.arange(len(features)), settings.ridge)
     own = [rows[group == g] for g in range(group.max() + 1)]
-    found, _ = _growth(features, back, [np.asarray(text_features[r]) for r in own], own, settings.share)
+    found, _ = _growth(features, back, [np.asarray(text_features[r]) for r in own], own, settings.share, scatter)
     return {"flagged": pd.DataFrame({"id": split["id"], **found})}

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ubt.config import Run, Settings, setting
+from ubt.stages.retain import least_displaced
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,10 @@ class VerdictSettings(Settings):
     """From which score and which displacement on a group counts as a backdoor."""
 
     threshold: float = setting(0.5, "score above which a group of D_topk is concentrated", low=-1, high=1)
-    displaced: float = setting(0.15, "mean 1 - cosine of its images under M_bd with their restored features above which a group is displaced", low=-1, high=2)
+    displaced: float = setting(
+        0.15, "mean 1 - cosine of its images under M_bd with their restored features above which a group is displaced, or 5 times the scatter of clean "
+        "images where that is more", low=-1, high=2,
+    )  # fmt: skip
 
 
 def concentration(image_features: np.ndarray, text_features: np.ndarray) -> float:
@@ -41,7 +45,8 @@ def verdict(
     """Judge the model from D_topk and the overfitted model's features of D_susp.
 
     Args:
-        similarity: id and row of D of the pairs whose features are given. groups: how far each is displaced, see `ubt.stages.retain.retain`.
+        similarity: id and row of D of the pairs whose features are given. groups: how far each is displaced, and the map's scatter, see
+            `ubt.stages.retain.retain`.
 
     Returns:
         `verdict`: `poisoned`, `score`, `threshold`; `displaced` and `least_displaced`, its threshold (both of the most displaced group
@@ -53,12 +58,12 @@ def verdict(
     for group, part in topk.groupby("group"):
         at = np.searchsorted(similarity["row"], part["row"])
         found.append((float(away[group]), concentration(images[at], texts[at]), int(group)))
-    own = topk["similarity"]
-    carrying = [(away, c, group) for away, c, group in found if c > settings.threshold and away > settings.displaced]
+    own, least = topk["similarity"], least_displaced(float(groups["scatter"].iloc[0]), settings.displaced)
+    carrying = [(away, c, group) for away, c, group in found if c > settings.threshold and away > least]
     displaced, score, _ = max(carrying or found)
     return {
         "verdict": {
-            "poisoned": bool(carrying), "score": score, "threshold": settings.threshold, "displaced": displaced, "least_displaced": settings.displaced,
+            "poisoned": bool(carrying), "score": score, "threshold": settings.threshold, "displaced": displaced, "least_displaced": least,
             "groups": [group for _, _, group in carrying],
             "topk_similarity_mean": float(own.mean()), "topk_similarity_min": float(own.min()),
         }

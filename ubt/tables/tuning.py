@@ -14,7 +14,7 @@ TRIALS: dict[str, tuple[dict[str, float], ...]] = {
     "ubt_published": tuple({"published.lr": lr, "published.steps": steps} for lr in (1e-5, 2e-5, 4e-5, 8e-5) for steps in (20, 40)),
     "abl": tuple({"abl.lr": lr} for lr in (1e-6, 2e-6, 2e-5, 5e-5, 1e-4, 2e-4, 3e-4, 1e-3)),
     "cleanclip": (
-        *({"cleanclip.lr": lr, "cleanclip.weight": 1.0} for lr in (1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 4e-3)),
+        *({"cleanclip.lr": lr, "cleanclip.weight": 1.0} for lr in (1e-5, 1e-4, 1e-3, 2e-3, 4e-3, 8e-3)),
         *({"cleanclip.lr": 1e-3, "cleanclip.weight": weight} for weight in (0.5, 2.0)),
     ),
     "supervised": tuple({"supervised.lr": lr} for lr in (1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)),
