@@ -50,7 +50,7 @@ def contrastive_loss(image_features: torch.Tensor, text_features: torch.Tensor, 
 
 def clip_features(model: torch.nn.Module, images: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Normalised fp32 features of uint8 images (batch, H, W, 3) and token ids (batch, context)."""
-    image = models.encode_image(model, models.preprocess(images, images.device))
+    image = models.encode_image(model, models.preprocess(model, images))
     return image.float(), models.encode_text(model, tokens).float()
 
 
