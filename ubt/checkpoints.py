@@ -255,9 +255,10 @@ def _fitting(found: _Found, tensors: dict[str, torch.Tensor], progress: Progress
                 "name the right model with --architecture"
             )
     own = {}
-    for done, (name, tensor) in enumerate(tensors.items(), 1):
+    for done, name in enumerate(wanted, 1):
+        tensor = tensors.pop(name)
         own[name] = tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
         if not torch.isfinite(own[name]).all():
             raise BadInput(f"{where}: expected finite weights, got NaN or infinity in {name}; the training that made them broke off or diverged")
-        progress(done, len(tensors), {})
+        progress(done, len(wanted), {})
     return own

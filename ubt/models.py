@@ -6,9 +6,9 @@ what it was made by: `config` (open_clip's model_cfg), `preprocess_cfg` (mean, s
 
 import contextlib
 import functools
-import hashlib
 import json
 import math
+import tempfile
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from safetensors.torch import save as serialise
 
 from ubt import architecture
 from ubt.config import BadInput, UbtError, file_digest
@@ -97,7 +96,9 @@ def stored(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def weights_digest(model: torch.nn.Module) -> str:
     """SHA-256 of the weights file that `save` would write."""
-    return hashlib.sha256(serialise(stored(model))).hexdigest()
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(stored(model), file := Path(folder) / WEIGHTS)
+        return file_digest(file)
 
 
 def save(model: torch.nn.Module, folder: Path) -> None:
