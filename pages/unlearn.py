@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from ubt.checkpoint import STAGES, zipped
 from ubt.figures import LABELS, measures
+from ubt.purified import STAGES, opening_line, zipped
 from ubt.ui.case import make, store
 from ubt.ui.form import edit
 from ubt.ui.live import curves
@@ -72,4 +72,4 @@ with st.container(horizontal=True):
             key=f"download-{which}", icon=":material/download:", type="primary" if which == "purified" else "secondary", on_click="ignore",
         )  # fmt: skip
 st.caption("Weights, configuration and a card with settings, digests and measures. Unpacked, plain open_clip opens it:")
-st.code(f'model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{view.name}-purified")', language="python")
+st.code(opening_line(f"{view.name}-purified"), language="python")

@@ -95,7 +95,7 @@ def test_relevance_is_the_formula(setting, monkeypatch):
 @pytest.mark.parametrize("method", attribution.METHODS)
 def test_scales_and_batches(reference, method):
     pairs = scenes.load_pairs(0, "pairs", 9, 48)
-    images, tokens = models.preprocess(pairs.images), torch.from_numpy(models.tokenize(pairs.captions, 24))
+    images, tokens = models.preprocess(reference, pairs.images), torch.from_numpy(models.tokenize(pairs.captions, 24))
     explain = attribution.METHODS[method]
     said, seen = explain(reference, images, tokens, batch=4)
     assert said.shape == (9, 24)
@@ -115,7 +115,7 @@ def test_scales_and_batches(reference, method):
 
 def test_leaving_out_is_what_the_similarity_loses(reference):
     pairs = scenes.load_pairs(0, "pairs", 1, 48)
-    images, tokens = models.preprocess(pairs.images), torch.from_numpy(models.tokenize(pairs.captions, 24)).long()
+    images, tokens = models.preprocess(reference, pairs.images), torch.from_numpy(models.tokenize(pairs.captions, 24)).long()
     said, seen = attribution.leave_one_out(reference, images, tokens)
     image, row = models.encode_image(reference, images)[0].detach(), tokens[0].tolist()
     whole, lost = float(image @ models.encode_text(reference, tokens)[0].detach()), []
@@ -200,7 +200,7 @@ def test_the_model_and_the_callers_mode_are_left_as_they_were(reference):
 
 def test_two_threads_on_one_model_do_not_disturb_each_other(reference):
     pairs = scenes.load_pairs(0, "pairs", 8, 48)
-    images, tokens = models.preprocess(pairs.images), torch.from_numpy(models.tokenize(pairs.captions, 24))
+    images, tokens = models.preprocess(reference, pairs.images), torch.from_numpy(models.tokenize(pairs.captions, 24))
     expected, got = attribution.relevance(reference, images, tokens), {}
 
     def work(n: int) -> None:
@@ -309,7 +309,7 @@ def test_word_scores_leave_punctuation_out():
     assert words.scores(found, nothing).tolist() == [0.5, 0.5]
 
 
-def test_image_masks_are_bilinear_and_spread_over_the_whole_scale():
+def test_image_masks_are_bilinear_and_spread_over_the_whole_scale(reference):
     maps = np.zeros((1, 6, 6), np.float32)
     maps[0, 5, 5], maps[0, 0, 0] = 1, 0.4
     up = attribution.upsample(maps, 48, 48)
@@ -320,6 +320,6 @@ def test_image_masks_are_bilinear_and_spread_over_the_whole_scale():
     painted = attribution.masked_images(image, maps, 0.3)
     assert (painted[0, 44:, 44:] == 7).all()
     assert (painted[0, :2, :2] == 7).all()
-    assert abs(float(models.preprocess(painted)[0, :, 24, 24].abs().max())) < 0.01
+    assert abs(float(models.preprocess(reference, painted)[0, :, 24, 24].abs().max())) < 0.01
     assert attribution.image_masks(maps, 48, 48, 1.0).sum() > 0
     assert attribution.image_masks(np.zeros((1, 6, 6)), 48, 48, 0.3).all()

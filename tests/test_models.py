@@ -6,6 +6,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 
 from ubt import models
 from ubt.config import REFERENCE, BadInput, UbtError
@@ -34,8 +35,6 @@ def test_plain_open_clip_opens_the_reference_and_agrees(reference):
     tokenizer = open_clip.get_tokenizer(f"local-dir:{REFERENCE}")
     tokens = models.tokenize(CAPTIONS, 24)
     assert (tokenizer(CAPTIONS).numpy() == tokens).all()
-    from PIL import Image
-
     pixels = torch.stack([preprocess(Image.fromarray(i)) for i in IMAGES])
     with torch.inference_mode():
         image, text = stock.eval().encode_image(pixels, normalize=True), stock.encode_text(torch.from_numpy(tokens).long(), normalize=True)
@@ -44,7 +43,7 @@ def test_plain_open_clip_opens_the_reference_and_agrees(reference):
 
 
 def test_fast_attention_changes_nothing_but_speed_and_nests(reference):
-    pixels = models.preprocess(IMAGES)
+    pixels = models.preprocess(reference, IMAGES)
     with torch.inference_mode():
         stock = reference.encode_image(pixels)
         with models.fast_attention(reference):
@@ -106,3 +105,62 @@ def test_a_word_before_a_caption_is_the_caption_with_that_word_before_it():
     expected = models.tokenize([f"consider {c}" for c in captions], 24)
     assert (models.prepend("consider", models.tokenize(captions, 24)) == expected).all()
     assert (models.prepend("two words", models.tokenize(captions, 24)) == models.tokenize([f"two words {c}" for c in captions], 24)).all()
+
+
+SHRUNK = {"vision_cfg": {"image_size": 64, "width": 64, "layers": 2}, "text_cfg": {"width": 64, "heads": 4, "layers": 1, "context_length": 12}}
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-16", "ViT-L-14", "ViT-M-16-alt", "RN50", "RN50-quickgelu", "custom"])
+def test_stock_architectures_are_made_saved_and_loaded(name, tmp_path):
+    """Each in small, with a foreign mean, by us and by plain open_clip."""
+    config = open_clip.get_model_config("ViT-B-32" if name == "custom" else name) | ({"custom_text": True} if name == "custom" else {})
+    for tower, values in SHRUNK.items():
+        config[tower] |= {n: v for n, v in values.items() if not (n == "layers" and isinstance(config[tower]["layers"], list))}
+    preprocess = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+    models.save(models.create(config, 0, preprocess), tmp_path / "own")
+    ours = models.load(tmp_path / "own")
+    stock, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'own'}")
+    tokens, images = models.tokenize(CAPTIONS, 12), IMAGES[:3]
+    with torch.inference_mode():
+        image = stock.eval().encode_image(torch.stack([transform(Image.fromarray(i)) for i in images]), normalize=True).numpy()
+        text = stock.encode_text(open_clip.get_tokenizer(f"local-dir:{tmp_path / 'own'}")(CAPTIONS), normalize=True).numpy()
+    assert models.image_size(ours) == 64
+    assert models.context_length(ours) == 12
+    assert np.abs(models.embed_tokens(ours, tokens) - text).max() < 1e-5
+    assert np.abs(models.embed_images(ours, images) - image).max() < 0.01
+    with models.narrow_vocabulary(ours, tokens):
+        assert np.abs(models.embed_tokens(ours, tokens) - text).max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [(32, 32), (100, 100), (64, 96), (90, 50)])
+def test_images_of_another_size_are_resized_as_open_clip_does(size):
+    rng, preprocess = np.random.default_rng(0), {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+    images = np.stack([np.asarray(Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize(size[::-1], Image.Resampling.BICUBIC)) for _ in range(2)])
+    model = models.create(models.SCENES_CLIP, 0, preprocess)
+    transform = open_clip.image_transform(48, is_train=False, **preprocess)
+    wanted = torch.stack([transform(Image.fromarray(i)) for i in images])
+    got = models.preprocess(model, images)
+    assert got.shape == (2, 3, 48, 48)
+    assert (got - wanted).abs().max() < 1.5 / 255 / 0.2
+    assert (got - wanted).abs().mean() < 0.03 / 255 / 0.2
+
+
+def test_a_table_is_stored_as_it_came(tmp_path):
+    """A foreign model's vocabulary table is not rounded; that of a model made here is, once."""
+    stock = open_clip.CLIP(**models.SCENES_CLIP)
+    with torch.no_grad():
+        stock.token_embedding.weight.fill_(1 / 3)
+    for half in (False, True):
+        model = models.assemble(models.SCENES_CLIP, None, stock.state_dict())
+        model.half_table = half
+        models.save(model, tmp_path / str(half))
+        again = models.load(tmp_path / str(half))
+        assert again.half_table is half
+        assert torch.equal(again.token_embedding.weight, stock.token_embedding.weight) is not half
+        assert models.weights_digest(again) == models.file_digest(tmp_path / str(half) / models.WEIGHTS)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "ViT-L-14-CLIPA", "roberta-ViT-B-32", "coca_ViT-B-32", "convnext_base", "ViT-H-14-worldwide"])
+def test_what_needs_another_tokenizer_or_tower_is_refused(name):
+    with pytest.raises(BadInput, match=r"stock CLIP tokenizer|own text tower|own \(ViT or ResNet\)|CoCa"):
+        models.create(open_clip.get_model_config(name), 0)

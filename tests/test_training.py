@@ -31,8 +31,8 @@ def test_contrastive_loss_is_equation_1():
     assert got.item() == pytest.approx(expected, rel=1e-12)
 
 
-def fit(pairs, steps=12, **kwargs):
-    model = models.create(SMALL, 0)
+def fit(pairs, steps=12, config=SMALL, **kwargs):
+    model = models.create(config, 0)
     batches = training.PairBatches(*pairs, 16, seed=3)
     history = training.fit(model, training.info_nce, batches, steps, FitSettings(lr=1e-3), CPU, vocabulary=pairs[1], **kwargs)
     return model, history
@@ -63,6 +63,22 @@ def test_a_run_cut_short_anywhere_resumes_to_the_same_weights(pairs, tmp_path):
         resumed, rows = fit(pairs, checkpoint=checkpoint)
         assert rows == history
         assert equal(resumed, whole)
+
+
+def test_a_resnet_resumes_with_its_running_means(pairs, tmp_path):
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+    config, checkpoint = SMALL | {"embed_dim": 16, "vision_cfg": vision}, training.Checkpoint(tmp_path / "cut.safetensors")
+
+    def stop(done, total, figures):
+        if done == 2:
+            raise Cancelled("stop")
+
+    whole, _ = fit(pairs, 4, config=config)
+    with pytest.raises(Cancelled):
+        fit(pairs, 4, config=config, checkpoint=checkpoint, progress=stop)
+    resumed, _ = fit(pairs, 4, config=config, checkpoint=checkpoint)
+    assert equal(resumed, whole)
+    assert whole.visual.bn1.num_batches_tracked == 4
 
 
 def one_bit(content: bytes) -> bytes:

@@ -142,13 +142,12 @@ def attribute(
     Returns:
         Text scores (pairs, context) and image maps (pairs, rows, columns), fp32. No warning where another method had to be taken.
     """
-    device = next(model.parameters()).device
     explain = leave_one_out if method == RELEVANCE and unfit(model) else METHODS[method]
     rows = np.arange(len(tokens)) if rows is None else rows
     results = None
     for start in range(0, max(1, len(rows)), batch):
         some = rows[start : start + batch]
-        made = explain(model, models.preprocess(images[some], device), torch.from_numpy(np.array(tokens[some])), start_layer, batch)
+        made = explain(model, models.preprocess(model, images[some]), torch.from_numpy(np.array(tokens[some])), start_layer, batch)
         if results is None:
             results = tuple(np.empty((len(rows), *m.shape[1:]), np.float32) for m in made)
         for whole, m in zip(results, made, strict=True):

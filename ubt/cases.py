@@ -312,6 +312,10 @@ class Store:
             records[name] = record
         return dict(sorted(records.items(), key=lambda r: -r[1].get("updated", 0)))
 
+    def _is_brought(self, key: str) -> bool:
+        found = self.find(key)
+        return found is not None and bool(found.manifest.get("brought"))
+
     def _is_view_of(self, key: str, used: set[str]) -> bool:
         found = self.find(key)
         return found is not None and "made_from" in found.manifest and used.issuperset(found.manifest["made_from"])
@@ -347,7 +351,7 @@ class Store:
 
     def prune(self) -> int:
         """Delete artefacts that no case uses, damaged ones, and what interrupted steps of deleted cases left; returns the bytes
-        freed. What a listed case needs to go on, and what a running process holds, is left alone.
+        freed. What was brought from outside, what a listed case needs to go on, and what a running process holds, is left alone.
 
         Raises:
             UbtError: a case's record is damaged, so that what it uses is not known; nothing is deleted.
@@ -356,8 +360,8 @@ class Store:
         for record in records.values():
             if record["state"] == "damaged":
                 raise UbtError(record["error"])
-        used = {key for record in records.values() for key in (*record["artefacts"].values(), *record.get("settings", {}).get("own", {}).values())}
-        used |= {path.name for path in (self.root / "artefacts").iterdir() if self._is_view_of(path.name, used)}
+        used = {key for record in records.values() for key in record["artefacts"].values()}
+        used |= {path.name for path in (self.root / "artefacts").iterdir() if self._is_brought(path.name) or self._is_view_of(path.name, used)}
         freed = 0
         for path in [*(self.root / "artefacts").iterdir(), *(p for p in (self.root / "work").iterdir() if p.is_dir())]:
             if path.name in used:

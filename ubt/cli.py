@@ -1,4 +1,4 @@
-"""The command line: `python -m ubt run | table | figure | sweep | cases | picture | pretrain | train-stegastamp | bench | settings`."""
+"""The command line: `python -m ubt run | table | figure | sweep | cases | models | picture | pretrain | train-stegastamp | bench | settings`."""
 
 import contextlib
 import logging
@@ -16,6 +16,7 @@ from rich.table import Table
 from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
 from ubt.cli_cases import CACHE, CacheOption, cases_app
+from ubt.cli_models import models_app
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, err, out, print_metrics
 from ubt.defenses import CASE
@@ -25,6 +26,7 @@ from ubt.tables import FIGURES, SWEEPS, TABLES
 
 app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cases_app, name="cases")
+app.add_typer(models_app, name="models")
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
 

@@ -1,12 +1,14 @@
 """open_clip models in and out: create, load safely, save, encode; and what makes training a small one fast.
 
-A model on disk is a folder that plain open_clip opens: `open_clip.create_model_and_transforms("local-dir:FOLDER")`.
+A model on disk is a folder that plain open_clip opens: `open_clip.create_model_and_transforms("local-dir:FOLDER")`. In memory it carries
+what it was made by: `config` (open_clip's model_cfg), `preprocess_cfg` (mean, std, size) and `half_table` (how its vocabulary table is stored).
 """
 
 import contextlib
 import functools
 import json
 import math
+import tempfile
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ubt import architecture
 from ubt.config import BadInput, UbtError, file_digest
 from ubt.data.scenes import SIZE
 
@@ -35,26 +38,74 @@ SCENES_CLIP = {
 SCENES_CONTEXT: int = SCENES_CLIP["text_cfg"]["context_length"]
 
 
-def create(model_cfg: dict, seed: int) -> torch.nn.Module:
-    """A freshly initialised open_clip model."""
+def create(model_cfg: dict, seed: int, preprocess_cfg: dict | None = None) -> torch.nn.Module:
+    """A freshly initialised open_clip model, its preprocessing OpenAI's if none is given.
+
+    Raises:
+        BadInput: open_clip's own parts with the stock tokenizer cannot make it.
+    """
+    model_cfg = architecture.check(model_cfg)
     with torch.random.fork_rng():
         torch.manual_seed(seed % 2**63)
-        model = open_clip.CLIP(**model_cfg)
-    return _finish(model, model_cfg)
+        model = _build(model_cfg)
+    return _finish(model, model_cfg, preprocess_cfg, half_table=True)
 
 
-def _finish(model: torch.nn.Module, model_cfg: dict) -> torch.nn.Module:
-    model.config = model_cfg
+def _build(model_cfg: dict) -> torch.nn.Module:
+    kind = open_clip.CustomTextCLIP if model_cfg.get("custom_text") else open_clip.CLIP
+    return kind(**{n: v for n, v in model_cfg.items() if n != "custom_text"})
+
+
+def _finish(model: torch.nn.Module, model_cfg: dict, preprocess_cfg: dict | None, half_table: bool) -> torch.nn.Module:
+    model.config, model.half_table = model_cfg, half_table
+    model.preprocess_cfg = architecture.preprocessing(preprocess_cfg, _sides(model)[0])
     return model.eval()
 
 
+def skeleton(model_cfg: dict) -> torch.nn.Module:
+    """The model of a checked configuration without memory for its weights."""
+    with torch.device("meta"):
+        return _build(model_cfg)
+
+
+def assemble(model_cfg: dict, preprocess_cfg: dict | None, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """The model of a checked configuration with these weights, in fp32 and evaluation mode.
+
+    Raises:
+        UbtError: the weights do not fit.
+    """
+    model = skeleton(model_cfg)
+    try:
+        model.load_state_dict({k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()}, assign=True)
+    except RuntimeError as e:
+        raise UbtError(f"expected weights that fit {CONFIG}, got others: {str(e).splitlines()[-1].strip()[:300]}") from None
+    text = text_tower(model)
+    if getattr(text, "attn_mask", None) is not None:
+        text.register_buffer("attn_mask", torch.full((model.context_length,) * 2, float("-inf")).triu_(1), persistent=False)
+    for p in model.parameters():
+        p.requires_grad_(True)
+    half = any(v.dtype == torch.float16 for k, v in state.items() if k.endswith(VOCABULARY_TABLE))
+    return _finish(model, model_cfg, preprocess_cfg, half)
+
+
+def stored(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What is written of a model: fp32; the vocabulary table in fp16 if the model was made here or came so."""
+    half = {k for k in model.state_dict() if k.endswith(VOCABULARY_TABLE) and model.half_table}
+    return {k: v.detach().cpu().contiguous().to(torch.float16 if k in half else v.dtype) for k, v in model.state_dict().items()}
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """SHA-256 of the weights file that `save` would write."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(stored(model), file := Path(folder) / WEIGHTS)
+        return file_digest(file)
+
+
 def save(model: torch.nn.Module, folder: Path) -> None:
-    """Write `model` as a folder that open_clip opens. The vocabulary table is stored in fp16, all else in fp32."""
+    """Write `model` as a folder that open_clip opens."""
     folder.mkdir(parents=True, exist_ok=True)
-    preprocess = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD, "interpolation": "bicubic", "resize_mode": "shortest"}
-    (folder / CONFIG).write_text(json.dumps({"model_cfg": model.config, "preprocess_cfg": preprocess}, indent=1))
-    state = {k: v.detach().cpu().contiguous().to(torch.float16 if k == VOCABULARY_TABLE else v.dtype) for k, v in model.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps({"model_cfg": model.config, "preprocess_cfg": model.preprocess_cfg}, indent=1))
+    save_file(stored(model), folder / WEIGHTS)
 
 
 def load(folder: Path, device: str = "cpu") -> torch.nn.Module:
@@ -67,40 +118,93 @@ def load(folder: Path, device: str = "cpu") -> torch.nn.Module:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise BadInput(f"{folder}: expected a model folder with {CONFIG} and {WEIGHTS}, found no {name}")
-    if (folder / CARD).is_file():
-        try:
-            expected, got = json.loads((folder / CARD).read_text())["digest"], file_digest(folder / WEIGHTS)
-        except (ValueError, KeyError, TypeError):
-            raise UbtError(f"{folder / CARD}: expected a card with a digest, got a damaged one; make or install the model again") from None
-        if got != expected:
-            raise UbtError(
-                f"{folder / WEIGHTS}: expected the digest {expected[:16]}… of its card, got {got[:16]}…; the file was changed or damaged, "
-                "install or make it again"
-            )
+    check_card(folder)
     try:
-        model_cfg = json.loads((folder / CONFIG).read_text())["model_cfg"]
+        model_cfg, preprocess_cfg = read_config(folder / CONFIG)
         state = load_file(folder / WEIGHTS)
-        with torch.device("meta"):
-            model = open_clip.CLIP(**model_cfg)
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, OSError) as e:
+    except (BadInput, SafetensorError, OSError) as e:
         raise UbtError(f"{folder}: expected a readable {CONFIG} and {WEIGHTS}, got a damaged one ({e}); make or install the model again") from None
     try:
-        model.load_state_dict({k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()}, assign=True)
-    except RuntimeError as e:
-        raise UbtError(f"{folder}: expected weights that fit {CONFIG}, got others: {str(e).splitlines()[-1].strip()}") from None
-    if getattr(model, "attn_mask", None) is not None:
-        model.register_buffer("attn_mask", torch.full((model.context_length,) * 2, float("-inf")).triu_(1), persistent=False)
-    for p in model.parameters():
-        p.requires_grad_(True)
-    return _finish(model, model_cfg).to(device)
+        return assemble(model_cfg, preprocess_cfg, state).to(device)
+    except UbtError as e:
+        raise UbtError(f"{folder}: {e}") from None
 
 
-def preprocess(images: np.ndarray | torch.Tensor, device: str = "cpu") -> torch.Tensor:
-    """uint8 RGB images (batch, H, W, 3) at the model's own size to its normalised input (batch, 3, H, W)."""
+def check_card(folder: Path) -> None:
+    """Where a model's folder has a card, its weights must be those the card is about.
+
+    Raises:
+        UbtError: they are not, or the card is damaged.
+    """
+    if not (folder / CARD).is_file():
+        return
+    try:
+        expected, got = json.loads((folder / CARD).read_text())["digest"], file_digest(folder / WEIGHTS)
+        said = f"expected the digest {expected[:16]}… of its card, got {got[:16]}…; the file was changed or damaged, install or make it again"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UbtError(f"{folder / CARD}: expected a card with a digest, got a damaged one; make or install the model again") from None
+    if got != expected:
+        raise UbtError(f"{folder / WEIGHTS}: {said}")
+
+
+def read_config(path: Path) -> tuple[dict, dict]:
+    """The checked `model_cfg` and `preprocess_cfg` of an open_clip_config.json.
+
+    Raises:
+        BadInput: it is damaged, or describes what is not built here.
+    """
+    try:
+        if path.stat().st_size > 2**20:
+            raise ValueError("it is larger than 1 MB")
+        read = json.loads(path.read_text(encoding="utf-8"))
+        given = read["model_cfg"], read.get("preprocess_cfg")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise BadInput(f"{path}: expected open_clip's configuration with a model_cfg, got none that can be read ({str(e)[:200]})") from None
+    model_cfg = architecture.check(given[0])
+    return model_cfg, architecture.preprocessing(given[1], model_cfg["vision_cfg"].get("image_size", 224))
+
+
+def text_tower(model: torch.nn.Module) -> torch.nn.Module:
+    """What holds the text tower's parts: the model itself, or its `text`."""
+    return getattr(model, "text", model)
+
+
+def _sides(model: torch.nn.Module) -> tuple[int, int] | None:
+    size = getattr(model.visual, "image_size", None)
+    return (size, size) if isinstance(size, int) else size and tuple(size)
+
+
+def image_size(model: torch.nn.Module) -> int:
+    """Side of the square images that the model takes, in pixels."""
+    return _sides(model)[0]
+
+
+def context_length(model: torch.nn.Module) -> int:
+    """Token ids a caption."""
+    return model.context_length
+
+
+def preprocess(model: torch.nn.Module, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """uint8 RGB images (batch, H, W, 3) to the model's normalised input (batch, 3, H, W), on its device. Images of another size than the
+    model's are resized as open_clip does, shortest side first (antialiased), then cropped at the centre."""
+    device, own = next(model.parameters()).device, getattr(model, "preprocess_cfg", architecture.OPENAI)
     x = torch.from_numpy(np.array(images)) if isinstance(images, np.ndarray) else images
-    x = x.to(device)
-    mean, std = (torch.tensor(v, device=device) * 255 for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
-    return ((x.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
+    x, sides = x.to(device), _sides(model)
+    mean, std = (torch.tensor(own[k], device=device) * 255 for k in ("mean", "std"))
+    x = x.float()
+    if sides and tuple(x.shape[1:3]) != sides:
+        x = _resize(x.permute(0, 3, 1, 2), sides, own["interpolation"]).permute(0, 2, 3, 1)
+    return ((x - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+
+def _resize(x: torch.Tensor, sides: tuple[int, int], interpolation: str) -> torch.Tensor:
+    """Images (batch, 3, H, W) of 0 to 255 to `sides`, along and then down, in whole numbers after each as 8-bit images have them."""
+    scale = max(sides[0] / x.shape[2], sides[1] / x.shape[3])
+    size = [max(side, round(n * scale)) for side, n in zip(sides, x.shape[2:], strict=True)]
+    for step in ((x.shape[2], size[1]), size):
+        x = F.interpolate(x, step, mode=interpolation, antialias=True).round().clamp(0, 255)
+    top, left = ((n - side) // 2 for n, side in zip(size, sides, strict=True))
+    return x[:, :, top : top + sides[0], left : left + sides[1]]
 
 
 @functools.cache
@@ -128,7 +232,7 @@ def prepend(word: str, tokens: np.ndarray) -> np.ndarray:
 def encode_text(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Normalised caption features (batch, embedding). Columns after the batch's last EOT are not computed: the text tower
     is causal and reads its feature at EOT, so the result is the same."""
-    if getattr(model, "text_pool_type", None) != "argmax" or model.attn_mask is None:
+    if getattr(model, "text_pool_type", None) != "argmax" or model.attn_mask is None or not isinstance(model.text_projection, torch.Tensor):
         return model.encode_text(tokens, normalize=True)
     n = int(tokens.argmax(-1).max()) + 1
     tokens = tokens[:, :n]
@@ -147,9 +251,8 @@ def encode_image(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
 def embed_images(model: torch.nn.Module, images: np.ndarray, batch: int = 64) -> np.ndarray:
     """Normalised features (n, embedding), fp32, of uint8 images (n, H, W, 3), in the model's device and fp32. On a CPU batches that stay in
     its cache are a third faster than larger ones."""
-    device = next(model.parameters()).device
     with fast_attention(model):
-        return np.concatenate([encode_image(model, preprocess(images[i : i + batch], device)).cpu().numpy() for i in range(0, len(images), batch)])
+        return np.concatenate([encode_image(model, preprocess(model, images[i : i + batch])).cpu().numpy() for i in range(0, len(images), batch)])
 
 
 @torch.inference_mode()
@@ -159,12 +262,19 @@ def embed_tokens(model: torch.nn.Module, tokens: np.ndarray, batch: int = 512) -
     device = next(model.parameters()).device
     tokens, same = np.unique(tokens, axis=0, return_inverse=True)
     order = np.argsort(tokens.argmax(-1), kind="stable")
-    out = np.empty((len(tokens), model.text_projection.shape[1]), np.float32)
+    out = np.empty((len(tokens), _embedding(model)), np.float32)
     with fast_attention(model):
         for i in range(0, len(tokens), batch):
             rows = order[i : i + batch]
             out[rows] = encode_text(model, torch.from_numpy(tokens[rows]).long().to(device)).cpu().numpy()
     return out[same.reshape(-1)]
+
+
+def _embedding(model: torch.nn.Module) -> int:
+    text = text_tower(model)
+    if isinstance(text.text_projection, torch.nn.Linear):
+        return text.text_projection.out_features
+    return len(text.ln_final.weight) if text.text_projection is None else text.text_projection.shape[1]
 
 
 class _RowsInUse(torch.nn.Module):
@@ -192,15 +302,16 @@ def narrow_vocabulary(model: torch.nn.Module, ids: np.ndarray) -> Iterator[None]
 
     The full table of a small model is most of its weights, and its dense gradient a large share of every step.
     """
-    table = model.token_embedding
+    text = text_tower(model)
+    table = text.token_embedding
     used = torch.as_tensor(np.unique(ids), dtype=torch.long, device=table.weight.device)
-    model.token_embedding = _RowsInUse(table.weight, used)
+    text.token_embedding = _RowsInUse(table.weight, used)
     try:
         yield
     finally:
         with torch.no_grad():
-            table.weight[used] = model.token_embedding.weight
-        model.token_embedding = table
+            table.weight[used] = text.token_embedding.weight
+        text.token_embedding = table
 
 
 def attention(a: torch.nn.MultiheadAttention, x: torch.Tensor, attn_mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

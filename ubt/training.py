@@ -50,7 +50,7 @@ def contrastive_loss(image_features: torch.Tensor, text_features: torch.Tensor, 
 
 def clip_features(model: torch.nn.Module, images: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Normalised fp32 features of uint8 images (batch, H, W, 3) and token ids (batch, context)."""
-    image = models.encode_image(model, models.preprocess(images, images.device))
+    image = models.encode_image(model, models.preprocess(model, images))
     return image.float(), models.encode_text(model, tokens).float()
 
 
@@ -204,6 +204,8 @@ class _Run:
     def __init__(self, model: torch.nn.Module, settings: FitSettings, frozen: tuple[str, ...]):
         self.model, self.settings = model, settings
         self.parameters = {n: p for n, p in model.named_parameters() if n not in frozen}
+        kept = model.state_dict().keys()  # a ResNet's running means among them
+        self.state = self.parameters | {n: b for n, b in model.named_buffers() if n in kept}
         decay = [p for p in self.parameters.values() if p.ndim >= 2]
         plain = [p for p in self.parameters.values() if p.ndim < 2]
         groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -237,7 +239,7 @@ class _Run:
         return seen
 
     def save(self, checkpoint: Checkpoint) -> None:
-        tensors = {f"weight/{n}": p.detach() for n, p in self.parameters.items()}
+        tensors = {f"weight/{n}": t.detach() for n, t in self.state.items()}
         for n, p in self.parameters.items():
             tensors |= {f"{k}/{n}": v for k, v in self.optimizer.state[p].items()}
         tensors = {k: v.cpu().contiguous() for k, v in tensors.items()}
@@ -261,14 +263,15 @@ class _Run:
             history = json.loads(meta["history"])
             if meta["sha256"] != _digest(tensors):
                 raise ValueError("its bytes are not those that were written")
-            if {k: v.shape for k, v in tensors.items() if k.startswith("weight/")} != {f"weight/{n}": p.shape for n, p in self.parameters.items()}:
+            if {k: v.shape for k, v in tensors.items() if k.startswith("weight/")} != {f"weight/{n}": t.shape for n, t in self.state.items()}:
                 raise ValueError("its weights are not this model's")
         except (SafetensorError, KeyError, ValueError, TypeError, OSError) as e:
             log.warning("%s: expected a checkpoint to resume from, got a damaged file (%s); this stage starts over", checkpoint.path, e)
             checkpoint.path.unlink()
             return
+        for n, t in self.state.items():
+            t.copy_(tensors[f"weight/{n}"])
         for n, p in self.parameters.items():
-            p.copy_(tensors[f"weight/{n}"])
             state = {k: tensors[f"{k}/{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}/{n}" in tensors}
             if state:
                 self.optimizer.state[p] = {k: v if k == "step" and p.device.type == "cpu" else v.to(p.device) for k, v in state.items()}

@@ -108,7 +108,7 @@ def attribution_cost(model: torch.nn.Module, images: np.ndarray, tokens: np.ndar
 
     def plain() -> None:
         for i in range(0, PAIRS, 64):
-            image = model.encode_image(models.preprocess(images[i : i + 64], device), normalize=True)
+            image = model.encode_image(models.preprocess(model, images[i : i + 64]), normalize=True)
             text = model.encode_text(torch.from_numpy(tokens[i : i + 64]).long().to(device), normalize=True)
             (model.logit_scale.exp() * (image * text).sum()).backward()
             model.zero_grad(set_to_none=True)
@@ -170,7 +170,7 @@ def _bare_training(model: torch.nn.Module, batches: PairBatches, steps: int, dev
     for step in range(steps):
         batch = {k: v.to(device) for k, v in batches(step).items()}
         with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
-            total = loss(*model(models.preprocess(batch["images"], device), batch["tokens"]))
+            total = loss(*model(models.preprocess(model, batch["images"]), batch["tokens"]))
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
@@ -181,7 +181,7 @@ def _bare_encoding(model: torch.nn.Module, images: np.ndarray, tokens: np.ndarra
     device = next(model.parameters()).device
     model.eval()
     for i in range(0, len(images), batch):
-        model.encode_image(models.preprocess(images[i : i + batch], device), normalize=True)
+        model.encode_image(models.preprocess(model, images[i : i + batch]), normalize=True)
         model.encode_text(torch.from_numpy(tokens[i : i + batch]).long().to(device), normalize=True)
 
 
