@@ -1,0 +1,198 @@
+"""Parquet and Arrow files of somebody else: columns as text, streamed; image bytes a group of rows at a time.
+
+Every buffer of an Arrow file is checked before it is used, since reading maps it as it is. What one row group or batch may take is bounded.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ubt.config import BadInput, UbtError
+from ubt.data.reasons import LONGEST_CAPTION, TOO_LONG
+
+GROUP_BYTES = 1 << 30
+"""Most that a row group may unpack to."""
+_BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
+
+
+@dataclass
+class ParquetFile:
+    """A parquet file by its row groups."""
+
+    path: Path
+    column: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            self.file = pq.ParquetFile(self.path, memory_map=True)
+            meta = self.file.metadata
+            self.starts = _starts([meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
+            self.schema = self.file.schema_arrow
+        except _BROKEN as e:
+            raise _damaged(self.path, "parquet", e) from None
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Rows of some columns, text as dictionaries, so that a repeated one is in memory once."""
+        try:
+            repeated = [n for n in columns if n in self.schema.names and _is_text(self.schema.field(n).type)]
+            with pq.ParquetFile(self.path, memory_map=True, read_dictionary=repeated) as file:
+                for batch in file.iter_batches(batch_size=4096, columns=columns):
+                    for column in batch.columns:
+                        column.validate(full=not _is_text(column.type))
+                    yield batch
+        except _BROKEN as e:
+            raise _damaged(self.path, "parquet", e) from None
+
+    def group(self, i: int) -> pa.Array:
+        """The image bytes of row group `i`."""
+        try:
+            meta = self.file.metadata.row_group(i)
+            held = [meta.column(c) for c in range(meta.num_columns)]
+            size = sum(c.total_uncompressed_size for c in held if c.path_in_schema.split(".")[0] == self.column)
+            if size > GROUP_BYTES:
+                raise UbtError(f"{self.path}: expected row groups of at most {GROUP_BYTES >> 20} MiB of images, got {size >> 20}; write it in smaller ones")
+            leaf = f"{self.column}.bytes" if pa.types.is_struct(self.schema.field(self.column).type) else self.column
+            column = self.file.read_row_group(i, columns=[leaf]).column(0).combine_chunks()
+            column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+            return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+        except _BROKEN as e:
+            raise _damaged(self.path, "parquet", e) from None
+
+
+@dataclass
+class ArrowFile:
+    """An Arrow file or stream, mapped, by its record batches."""
+
+    path: Path
+    column: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            used = pa.total_allocated_bytes()
+            self._batches = []
+            for batch in self._read():
+                self._batches.append(batch)
+                if pa.total_allocated_bytes() - used > GROUP_BYTES:
+                    raise UbtError(f"{self.path}: expected an Arrow file that can be mapped, got a compressed one; write it without compression")
+            self.starts = _starts([b.num_rows for b in self._batches])
+        except _BROKEN as e:
+            raise _damaged(self.path, "Arrow", e) from None
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        source = pa.memory_map(str(self.path))
+        if source.read(6) == b"ARROW1":
+            file = pa.ipc.open_file(source)
+            self.schema = file.schema
+            yield from (file.get_batch(i) for i in range(file.num_record_batches))
+        else:
+            source.seek(0)
+            stream = pa.ipc.open_stream(source)
+            self.schema = stream.schema
+            yield from stream
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """As `ParquetFile.batches`; a batch's rows are given in parts."""
+        try:
+            for batch in self._batches:
+                some = {}
+                for name in columns:
+                    owner, _, leaf = name.partition(".")
+                    column = _checked(batch.column(owner))
+                    some[owner] = pc.struct_field(column, leaf) if leaf else column
+                for at in range(0, batch.num_rows, 4096):
+                    yield pa.RecordBatch.from_pydict({n: c.slice(at, 4096) for n, c in some.items()})
+        except _BROKEN as e:
+            raise _damaged(self.path, "Arrow", e) from None
+
+    def group(self, i: int) -> pa.Array:
+        """The image bytes of batch `i`."""
+        try:
+            column = _checked(self._batches[i].column(self.column))
+            return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+        except _BROKEN as e:
+            raise _damaged(self.path, "Arrow", e) from None
+
+
+def opened(path: Path, column: str = "") -> ParquetFile | ArrowFile:
+    """Raises:
+    BadInput: it is neither parquet nor Arrow, or damaged.
+    """
+    with path.open("rb") as f:
+        start = f.read(4)
+    return (ParquetFile if start == b"PAR1" or path.suffix == ".parquet" else ArrowFile)(path, column)
+
+
+def texts(column: pa.Array, longest: int = 4 * LONGEST_CAPTION) -> list[str | bytes | None]:
+    """A column as text, as bytes where it may be no UTF-8; what is longer than `longest` bytes is `TOO_LONG`, numbers are written out."""
+    if pa.types.is_dictionary(column.type):
+        known = texts(column.dictionary, longest)
+        return [None if i is None else known[i] for i in column.indices.to_pylist()]
+    if not (_is_text(column.type) or _is_bytes(column.type)):
+        return [None if v is None else str(v) for v in column.to_pylist()]
+    values = _as_bytes(column)
+    long = pc.fill_null(pc.greater(pc.binary_length(values), longest), False)
+    if not pc.any(long).as_py():
+        return values.to_pylist()
+    return [TOO_LONG if cut else v for v, cut in zip(pc.if_else(long, None, values).to_pylist(), long.to_pylist(), strict=True)]
+
+
+def is_image(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds an image's bytes."""
+    return _is_bytes(kind) or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type))
+
+
+def can_be_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type can be captions, paths or labels."""
+    return _is_text(kind) or _is_bytes(kind) or pa.types.is_integer(kind) or (pa.types.is_dictionary(kind) and _is_text(kind.value_type))
+
+
+def class_names(schema: pa.Schema, column: str) -> list[str]:
+    """The names of a Hugging Face ClassLabel; empty for another column."""
+    try:
+        found: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
+        return [str(n) for n in found] if isinstance(found, list) else []
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return []
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _as_bytes(column: pa.Array) -> pa.Array:
+    kind = column.type
+    return column.view(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()) if _is_text(kind) else column
+
+
+def _checked(column: pa.Array) -> pa.Array:
+    """The column, every offset in it looked at; text need not be UTF-8."""
+    column.validate()
+    if pa.types.is_struct(column.type):
+        for part in column.flatten():
+            _checked(part)
+    elif _is_text(column.type) or _is_bytes(column.type):
+        _as_bytes(column).validate(full=True)
+    elif not pa.types.is_nested(column.type):
+        column.validate(full=True)
+    return column
+
+
+def _starts(counts: list[int]) -> list[int]:
+    starts = [0]
+    for n in counts:
+        starts.append(starts[-1] + n)
+    return starts
+
+
+def _damaged(path: Path, kind: str, error: Exception) -> BadInput:
+    return BadInput(f"{path}: expected a readable {kind} file, got a damaged one ({str(error).splitlines()[0][:200] if str(error) else error!r})")
