@@ -157,6 +157,9 @@ def tar_members(path: Path) -> Iterator[tuple[str, int, int, BrokenImage | None]
                 yield path.name, 0, 0, BrokenImage("damaged archive", f"{path.name}: {e}")
                 return
             if member is None:
+                file.seek(archive.offset)
+                if file.read(512).strip(b"\0"):  # tarfile takes any header that it cannot read for the end
+                    yield path.name, 0, 0, BrokenImage("damaged archive", f"{path.name}: no header at {archive.offset}")
                 return
             archive.members = []
             if member.offset_data <= before or member.size < 0:

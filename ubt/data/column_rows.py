@@ -19,14 +19,15 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
     tables = {n: columnar.opened(p) for n, p in names.items()}
     first = next(iter(tables.values()))
     kinds = {f.name: f.type for f in first.schema}
-    image = choose([n for n, k in kinds.items() if columnar.is_image(k) or columnar.can_becaption_in(k)], want.image, IMAGE_COLUMNS, "image", paths[0].name)
-    texts = [n for n, k in kinds.items() if columnar.can_becaption_in(k) and n != image]
+    image = choose([n for n, k in kinds.items() if columnar.is_image(k) or columnar.can_be_text(k)], want.image, IMAGE_COLUMNS, "image", paths[0].name)
+    texts = [n for n, k in kinds.items() if columnar.can_be_text(k) and n != image]
     text = choose(texts, want.text, want.texts, want.what, paths[0].name)
     own = choose(texts, want.ident, ID_COLUMNS, "ident", paths[0].name, needed=False)
     for name, table in tables.items():
         if [(f.name, f.type) for f in table.schema if f.name in (image, text, own)] != [(n, k) for n, k in kinds.items() if n in (image, text, own)]:
             raise BadInput(f"{name}: expected the columns {image}, {text} as in {paths[0].name}, got others; keep one layout in a folder")
-    held = columnar.is_image(kinds[image])
+    held = columnar.is_image(kinds[image]) and not columnar.by_path(first, image)
+    at = f"{image}.path" if columnar.is_image(kinds[image]) else image
     kind = ("parquet" if isinstance(first, columnar.ParquetFile) else "arrow") if held else "files"
     folder = None if held else Folder(beside(paths[0], want))
     done = [0]
@@ -34,7 +35,7 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
     def rows() -> Iterator[Row]:
         numbers = itertools.count(1)
         for name, table in tables.items():
-            for row, (place, said, key) in enumerate(_cells(table, "" if held else image, text, own)):
+            for row, (place, said, key) in enumerate(_cells(table, "" if held else at, text, own)):
                 reason = ""
                 if folder is None:
                     place = f"{name}::{row}"
@@ -56,7 +57,7 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
 
 def _cells(table: Any, image: str, text: str, own: str) -> Iterator[tuple[Any, Any, Any]]:
     for batch in table.batches([n for n in dict.fromkeys((image, text, own)) if n]):
-        of = [columnar.texts(batch.column(n)) if n else [None] * batch.num_rows for n in (image, text, own)]
+        of = [columnar.texts(columnar.leaf(batch.column(columnar.parts(table.schema, n)[0]))) if n else [None] * batch.num_rows for n in (image, text, own)]
         yield from zip(*of, strict=True)
 
 

@@ -18,6 +18,7 @@ from ubt.data.reasons import LONGEST_CAPTION, TOO_LONG
 
 GROUP_BYTES = 1 << 30
 """Most that a row group may unpack to."""
+BATCH_BYTES = 64 << 20
 _BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
 
 
@@ -37,17 +38,23 @@ class ParquetFile:
         except _BROKEN as e:
             raise _damaged(self.path, "parquet", e) from None
 
-    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: list[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
         """Rows of some columns, text as dictionaries, so that a repeated one is in memory once."""
         try:
             repeated = [n for n in columns if n in self.schema.names and _is_text(self.schema.field(n).type)]
             with pq.ParquetFile(self.path, memory_map=True, read_dictionary=repeated) as file:
-                for batch in file.iter_batches(batch_size=4096, columns=columns):
-                    for column in batch.columns:
-                        column.validate(full=not _is_text(column.type))
-                    yield batch
+                yield from file.iter_batches(batch_size=min(rows, self._rows_that_fit(columns)), columns=columns)
         except _BROKEN as e:
             raise _damaged(self.path, "parquet", e) from None
+
+    def _rows_that_fit(self, columns: list[str]) -> int:
+        """Rows of these columns that take 64 MiB, going by the row group that has the widest."""
+        meta, widest = self.file.metadata, 1
+        for group in (meta.row_group(i) for i in range(meta.num_row_groups)):
+            held = [group.column(c) for c in range(group.num_columns)]
+            size = sum(c.total_uncompressed_size for c in held if c.path_in_schema in columns or c.path_in_schema.split(".")[0] in columns)
+            widest = max(widest, size // max(1, group.num_rows))
+        return max(1, BATCH_BYTES // widest)
 
     def group(self, i: int) -> pa.Array:
         """The image bytes of row group `i`."""
@@ -57,10 +64,9 @@ class ParquetFile:
             size = sum(c.total_uncompressed_size for c in held if c.path_in_schema.split(".")[0] == self.column)
             if size > GROUP_BYTES:
                 raise UbtError(f"{self.path}: expected row groups of at most {GROUP_BYTES >> 20} MiB of images, got {size >> 20}; write it in smaller ones")
-            leaf = f"{self.column}.bytes" if pa.types.is_struct(self.schema.field(self.column).type) else self.column
-            column = self.file.read_row_group(i, columns=[leaf]).column(0).combine_chunks()
-            column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-            return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+            name = f"{self.column}.bytes" if pa.types.is_struct(self.schema.field(self.column).type) else self.column
+            column = pa.concat_arrays(self.file.read_row_group(i, columns=[name]).column(0).chunks)
+            return leaf(column)
         except _BROKEN as e:
             raise _damaged(self.path, "parquet", e) from None
 
@@ -96,17 +102,17 @@ class ArrowFile:
             self.schema = stream.schema
             yield from stream
 
-    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: list[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
         """As `ParquetFile.batches`; a batch's rows are given in parts."""
         try:
             for batch in self._batches:
                 some = {}
                 for name in columns:
-                    owner, _, leaf = name.partition(".")
+                    owner, part = parts(self.schema, name)
                     column = _checked(batch.column(owner))
-                    some[owner] = pc.struct_field(column, leaf) if leaf else column
-                for at in range(0, batch.num_rows, 4096):
-                    yield pa.RecordBatch.from_pydict({n: c.slice(at, 4096) for n, c in some.items()})
+                    some[owner] = pc.struct_field(column, part) if part else column
+                for at in range(0, batch.num_rows, rows):
+                    yield pa.RecordBatch.from_pydict({n: c.slice(at, rows) for n, c in some.items()})
         except _BROKEN as e:
             raise _damaged(self.path, "Arrow", e) from None
 
@@ -147,6 +153,20 @@ def is_image(kind: pa.DataType) -> bool:
     return _is_bytes(kind) or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type))
 
 
+def by_path(table: "ParquetFile | ArrowFile", column: str) -> bool:
+    """Whether a column of `{bytes, path}` has paths only, to judge by its first row."""
+    kind = table.schema.field(column).type
+    if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0 or not table.starts[-1]:
+        return False
+    first = next(table.batches([f"{column}.bytes"], 1), None)
+    return first is not None and not leaf(first.column(0))[0].is_valid
+
+
+def leaf(column: pa.Array) -> pa.Array:
+    """The only field of a column that has fields, or the column itself."""
+    return pc.struct_field(column, [0]) if pa.types.is_struct(column.type) else column
+
+
 def can_be_text(kind: pa.DataType) -> bool:
     """Whether a column of this type can be captions, paths or labels."""
     return _is_text(kind) or _is_bytes(kind) or pa.types.is_integer(kind) or (pa.types.is_dictionary(kind) and _is_text(kind.value_type))
@@ -159,6 +179,11 @@ def class_names(schema: pa.Schema, column: str) -> list[str]:
         return [str(n) for n in found] if isinstance(found, list) else []
     except (KeyError, TypeError, ValueError, RecursionError):
         return []
+
+
+def parts(schema: pa.Schema, name: str) -> tuple[str, str]:
+    """A column and one of its fields, of `COLUMN.FIELD`; a column's own name may have a dot in it."""
+    return (name, "") if name in schema.names else tuple(name.rpartition(".")[::2])
 
 
 def _is_text(kind: pa.DataType) -> bool:
