@@ -190,6 +190,13 @@ def test_hostile_members_of_a_zip_are_named_and_never_read(tmp_path, name, monke
     assert sift(catalogue.open_images(read["about"], [read["pairs"]["image"][0], there], 8), [0, 1]).keys() == {1}
 
 
+@pytest.mark.parametrize("name", [b"\0vil.png", b"evil\0png", b"evil.p\xff\n"])
+def test_names_that_a_zip_cannot_have_are_named(tmp_path, name):
+    path = packed(tmp_path / "z.zip", [("images/0.png", encoded()), ("evil.png", encoded()), ("captions.csv", b"image,caption\n" + GOOD)])
+    path.write_bytes(path.read_bytes().replace(b"evil.png", name))
+    assert outcome(catalogue.read(path), 1)["reason"].tolist() == ["unusable name"]
+
+
 def test_members_twice_encrypted_overlapping_or_with_another_checksum(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = packed(

@@ -51,13 +51,13 @@ class ZipMembers:
     def __init__(self, archive: zipfile.ZipFile):
         self.good: dict[str, zipfile.ZipInfo] = {}
         self.refused: dict[str, BrokenImage] = {}
-        infos = [i for i in archive.infolist() if not i.is_dir()]
-        times = Counter(i.filename for i in infos)
+        infos = [i for i in archive.infolist() if not i.orig_filename.endswith("/")]
+        times = Counter(i.orig_filename for i in infos)
         shared = _overlapping(infos)
         for info in infos:
             try:
                 name = relative(info.orig_filename)
-                if times[info.filename] > 1 or name in self.good:
+                if times[info.orig_filename] > 1 or name in self.good:
                     self.good.pop(name, None)
                     raise BrokenImage("duplicate member", name)
                 if id(info) in shared:

@@ -4,6 +4,7 @@ All rows are decoded alike, as open_clip does before it normalises: EXIF orienta
 dropped, 16 bits become 8), the shorter side is resized to `size` (bicubic, antialiased), the middle is cut out.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -25,6 +26,9 @@ from ubt.data.reasons import BrokenImage
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 PIXELS = 1 << 26
 ELONGATED = 50
+LARGE = 1 << 24
+"""Pixels above which images are decoded one at a time, so that the threads together stay below 1 GB."""
+_one_at_a_time = threading.Lock()
 WORKERS = min(8, os.cpu_count() or 1)
 
 
@@ -39,11 +43,8 @@ def decode(data: bytes, size: int) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_header(*image.size)
-            if image.mode.startswith(("I", "F")):
-                image = image.point(lambda v: v * (1 / 256)).convert("L")
-            elif image.mode in ("P", "PA"):
-                image = image.convert("RGBA")
-            return _fitted(image.convert("RGB"), size)
+            with _one_at_a_time if image.width * image.height > LARGE else contextlib.nullcontext():
+                return _fitted(_as_rgb(image), size)
     except BrokenImage:
         raise
     except Image.DecompressionBombError:
@@ -52,6 +53,14 @@ def decode(data: bytes, size: int) -> np.ndarray:
         raise BrokenImage("not an image") from None
     except Exception as e:  # a decoder fed with anything may raise anything
         raise BrokenImage("truncated image" if "runcated" in str(e) else "undecodable image", str(e)[:100]) from None
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        image = image.point(lambda v: v * (1 / 256)).convert("L")
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def _check_header(width: int, height: int) -> None:

@@ -11,6 +11,9 @@ from ubt.data.places import IMAGE_ENDINGS, fingerprint, relative
 from ubt.data.reasons import TEXT_BYTES, TOO_LONG
 from ubt.data.rows import Row, Source, Wanted, caption_in, common
 
+WAITING = 500_000
+"""Most keys of a shard whose image or caption is still to come."""
+
 
 def from_shards(paths: list[Path], want: Wanted) -> Source:
     """Webdataset tar shards: an image, and a .txt or a .json with a caption, under the same key."""
@@ -67,6 +70,8 @@ def _samples(shard: str, path: Path, file: Any, want: Wanted, numbers: Iterator[
             yield Row(next(numbers), f"{shard}::{name}", None, None, "duplicate member")
         else:
             waiting[key][ending.lower()] = offset, count
+        if len(waiting) > WAITING:
+            raise BadInput(f"{path}: expected an image and its caption near each other, got {WAITING} keys without their other half; sort the shard by name")
         last = key
     for key in list(waiting):
         if complete(key):
