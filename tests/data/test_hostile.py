@@ -5,6 +5,8 @@ import os
 import pickle
 import stat
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -379,6 +381,38 @@ def test_damaged_columns_are_refused(tmp_path, name, cut):
     (tmp_path / name).write_bytes(made[:cut] if name == "a.parquet" or cut >= 0 else made[: len(made) // 2])
     with pytest.raises(UbtError, match="expected"):
         catalogue.read(tmp_path / name)
+
+
+READ_EACH = """
+import sys
+from pathlib import Path
+from ubt.config import UbtError
+from ubt.data import catalogue
+from ubt.data.images import sift
+path, whole = Path(sys.argv[1]), Path(sys.argv[1]).read_bytes()
+for at in range(int(sys.argv[2]), len(whole), int(sys.argv[3])):
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1:])
+    try:
+        read = catalogue.read(path)
+        sift(catalogue.open_images(read["about"], read["pairs"]["image"], 8), range(len(read["pairs"])), 1)
+    except UbtError:
+        pass
+print("all of them read or refused")
+"""
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_no_changed_byte_of_columns_ends_the_process(tmp_path, kind):
+    """In a process of its own: what these formats hold is read by native code."""
+    path, image = tmp_path / f"a.{kind}", encoded(0, width=3, height=3)
+    if kind == "arrow":
+        path.write_bytes(arrow(pa.array(["one", "two"])))
+    else:
+        columns(path, [{"bytes": image, "path": "x"}], pa.array(["one"]), store_schema=False)
+    start, step = (path.stat().st_size - 1000, 3) if kind == "parquet" else (0, 23)
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", READ_EACH, str(path), str(max(0, start)), str(step)], capture_output=True, text=True, env=env, check=False)
+    assert (done.returncode, done.stdout) == (0, "all of them read or refused\n"), done.stderr[-1500:]
 
 
 @pytest.mark.parametrize("pattern", ["{0..99999999999}.tar", "{0..999999999}.tar", "{a{b.tar", "{0..999}{0..999}.tar", "[*.tar", "*"])

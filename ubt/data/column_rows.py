@@ -57,7 +57,10 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
 
 def _cells(table: Any, image: str, text: str, own: str) -> Iterator[tuple[Any, Any, Any]]:
     for batch in table.batches([n for n in dict.fromkeys((image, text, own)) if n]):
-        of = [columnar.texts(columnar.leaf(batch.column(columnar.parts(table.schema, n)[0]))) if n else [None] * batch.num_rows for n in (image, text, own)]
+        try:
+            of = [columnar.texts(columnar.leaf(batch.column(columnar.parts(table.schema, n)[0]))) if n else [None] * batch.num_rows for n in (image, text, own)]
+        except columnar.BROKEN as e:
+            raise columnar.damaged(table.path, "column of a", e) from None
         yield from zip(*of, strict=True)
 
 

@@ -19,12 +19,12 @@ from ubt.data.reasons import LONGEST_CAPTION, TOO_LONG
 GROUP_BYTES = 1 << 30
 """Most that a row group may unpack to."""
 BATCH_BYTES = 64 << 20
-_BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
+BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
 
 
 @dataclass
 class ParquetFile:
-    """A parquet file by its row groups."""
+    """A parquet file by its row groups. The metadata of single columns is not asked for: PyArrow ends the process where it is damaged."""
 
     path: Path
     column: str = ""
@@ -34,41 +34,36 @@ class ParquetFile:
             self.file = pq.ParquetFile(self.path, memory_map=True)
             meta = self.file.metadata
             self.starts = _starts([meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
-            self.schema = self.file.schema_arrow
-        except _BROKEN as e:
-            raise _damaged(self.path, "parquet", e) from None
+            self.schema = _named(self.file.schema_arrow)
+        except BROKEN as e:
+            raise damaged(self.path, "parquet", e) from None
 
     def batches(self, columns: list[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
         """Rows of some columns, text as dictionaries, so that a repeated one is in memory once."""
         try:
             repeated = [n for n in columns if n in self.schema.names and _is_text(self.schema.field(n).type)]
             with pq.ParquetFile(self.path, memory_map=True, read_dictionary=repeated) as file:
-                yield from file.iter_batches(batch_size=min(rows, self._rows_that_fit(columns)), columns=columns)
-        except _BROKEN as e:
-            raise _damaged(self.path, "parquet", e) from None
+                yield from file.iter_batches(batch_size=min(rows, self._rows_that_fit()), columns=columns)
+        except BROKEN as e:
+            raise damaged(self.path, "parquet", e) from None
 
-    def _rows_that_fit(self, columns: list[str]) -> int:
-        """Rows of these columns that take 64 MiB, going by the row group that has the widest."""
-        meta, widest = self.file.metadata, 1
-        for group in (meta.row_group(i) for i in range(meta.num_row_groups)):
-            held = [group.column(c) for c in range(group.num_columns)]
-            size = sum(c.total_uncompressed_size for c in held if c.path_in_schema in columns or c.path_in_schema.split(".")[0] in columns)
-            widest = max(widest, size // max(1, group.num_rows))
-        return max(1, BATCH_BYTES // widest)
+    def _rows_that_fit(self) -> int:
+        """Rows that take 64 MiB with all their columns, going by the row group that has the widest."""
+        meta = self.file.metadata
+        groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+        return max(1, BATCH_BYTES // max([1, *(g.total_byte_size // max(1, g.num_rows) for g in groups)]))
 
     def group(self, i: int) -> pa.Array:
         """The image bytes of row group `i`."""
         try:
-            meta = self.file.metadata.row_group(i)
-            held = [meta.column(c) for c in range(meta.num_columns)]
-            size = sum(c.total_uncompressed_size for c in held if c.path_in_schema.split(".")[0] == self.column)
+            size = self.file.metadata.row_group(i).total_byte_size
             if size > GROUP_BYTES:
-                raise UbtError(f"{self.path}: expected row groups of at most {GROUP_BYTES >> 20} MiB of images, got {size >> 20}; write it in smaller ones")
+                raise UbtError(f"{self.path}: expected row groups of at most {GROUP_BYTES >> 20} MiB, got {size >> 20}; write it in smaller ones")
             name = f"{self.column}.bytes" if pa.types.is_struct(self.schema.field(self.column).type) else self.column
             column = pa.concat_arrays(self.file.read_row_group(i, columns=[name]).column(0).chunks)
             return leaf(column)
-        except _BROKEN as e:
-            raise _damaged(self.path, "parquet", e) from None
+        except BROKEN as e:
+            raise damaged(self.path, "parquet", e) from None
 
 
 @dataclass
@@ -86,9 +81,10 @@ class ArrowFile:
                 self._batches.append(batch)
                 if pa.total_allocated_bytes() - used > GROUP_BYTES:
                     raise UbtError(f"{self.path}: expected an Arrow file that can be mapped, got a compressed one; write it without compression")
+            self.schema = _named(self.schema)
             self.starts = _starts([b.num_rows for b in self._batches])
-        except _BROKEN as e:
-            raise _damaged(self.path, "Arrow", e) from None
+        except BROKEN as e:
+            raise damaged(self.path, "Arrow", e) from None
 
     def _read(self) -> Iterator[pa.RecordBatch]:
         source = pa.memory_map(str(self.path))
@@ -113,16 +109,16 @@ class ArrowFile:
                     some[owner] = pc.struct_field(column, part) if part else column
                 for at in range(0, batch.num_rows, rows):
                     yield pa.RecordBatch.from_pydict({n: c.slice(at, rows) for n, c in some.items()})
-        except _BROKEN as e:
-            raise _damaged(self.path, "Arrow", e) from None
+        except BROKEN as e:
+            raise damaged(self.path, "Arrow", e) from None
 
     def group(self, i: int) -> pa.Array:
         """The image bytes of batch `i`."""
         try:
             column = _checked(self._batches[i].column(self.column))
             return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
-        except _BROKEN as e:
-            raise _damaged(self.path, "Arrow", e) from None
+        except BROKEN as e:
+            raise damaged(self.path, "Arrow", e) from None
 
 
 def opened(path: Path, column: str = "") -> ParquetFile | ArrowFile:
@@ -135,9 +131,16 @@ def opened(path: Path, column: str = "") -> ParquetFile | ArrowFile:
 
 
 def texts(column: pa.Array, longest: int = 4 * LONGEST_CAPTION) -> list[str | bytes | None]:
-    """A column as text, as bytes where it may be no UTF-8; what is longer than `longest` bytes is `TOO_LONG`, numbers are written out."""
+    """A column as text, as bytes where it may be no UTF-8; what is longer than `longest` bytes is `TOO_LONG`, numbers are written out.
+
+    Raises:
+        any of `BROKEN`: it is damaged.
+    """
     if pa.types.is_dictionary(column.type):
         known = texts(column.dictionary, longest)
+        span = pc.min_max(column.indices).as_py()
+        if span["min"] is not None and not 0 <= span["min"] <= span["max"] < len(known):
+            raise ValueError(f"a dictionary of {len(known)} texts is asked for text {span['max']}")
         return [None if i is None else known[i] for i in column.indices.to_pylist()]
     if not (_is_text(column.type) or _is_bytes(column.type)):
         return [None if v is None else str(v) for v in column.to_pylist()]
@@ -212,6 +215,13 @@ def _checked(column: pa.Array) -> pa.Array:
     return column
 
 
+def _named(schema: pa.Schema) -> pa.Schema:
+    """The schema, once all names in it could be read."""
+    for f in schema:
+        _ = f.name, str(f.type)
+    return schema
+
+
 def _starts(counts: list[int]) -> list[int]:
     starts = [0]
     for n in counts:
@@ -219,5 +229,5 @@ def _starts(counts: list[int]) -> list[int]:
     return starts
 
 
-def _damaged(path: Path, kind: str, error: Exception) -> BadInput:
+def damaged(path: Path, kind: str, error: Exception) -> BadInput:
     return BadInput(f"{path}: expected a readable {kind} file, got a damaged one ({str(error).splitlines()[0][:200] if str(error) else error!r})")
