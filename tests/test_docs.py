@@ -9,6 +9,10 @@ import typer
 from ubt.attacks import ATTACKS
 from ubt.cli import app, settings_table
 from ubt.config import PRESETS
+from ubt.data.catalogue import CAPTION_COLUMNS
+from ubt.data.labelled import LABEL_COLUMNS
+from ubt.data.reasons import REASONS
+from ubt.data.rows import ID_COLUMNS, IMAGE_COLUMNS
 from ubt.defenses import CASE, DEFENSES
 from ubt.detectors import DETECTORS
 from ubt.stages import AFTERWARDS, AGAIN, Stage, again_name
@@ -106,6 +110,13 @@ def test_the_library_never_imports_streamlit_outside_ui():
     for path in ROOT.glob("ubt/**/*.py"):
         if "ui" not in path.relative_to(ROOT / "ubt").parts[:1]:
             assert not re.search(r"^\s*(import|from) streamlit", path.read_text(), re.M), path
+
+
+def test_every_reason_to_leave_out_a_row_and_every_guessed_column_is_in_the_readme():
+    for reason, meaning in REASONS.items():
+        assert f"| {reason} | {meaning} |" in README, reason
+    for column in (*IMAGE_COLUMNS, *CAPTION_COLUMNS, *LABEL_COLUMNS, *ID_COLUMNS):
+        assert f"`{column}`" in README.split("## Own data", 1)[1].split("\n## ", 1)[0], column
 
 
 def test_no_placeholder_is_left_in_the_readme():

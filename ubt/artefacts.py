@@ -1,6 +1,7 @@
 """A finished step on disk: a folder with a manifest of sizes and digests, read only after it was checked.
 
-Frames are parquet, arrays npy, plain values json, models folders that open_clip opens; nothing is unpickled.
+Frames are parquet, arrays npy, plain values json, models folders that open_clip opens, images that stay
+elsewhere a folder of where they are; nothing is unpickled.
 """
 
 import json
@@ -85,7 +86,13 @@ def _read_model(path: Path, entry: str):
     return models.load(path / entry)
 
 
-_READ = {"array": _read_array, "model": _read_model, "json": lambda path, entry: json.loads((path / f"{entry}.json").read_text())}
+def _read_images(path: Path, entry: str):
+    from ubt.data.images import Images
+
+    return Images.load(path / entry)
+
+
+_READ = {"array": _read_array, "model": _read_model, "images": _read_images, "json": lambda path, entry: json.loads((path / f"{entry}.json").read_text())}
 
 
 def write_entry(path: Path, entry: str, value: Any) -> str:
@@ -104,5 +111,8 @@ def write_entry(path: Path, entry: str, value: Any) -> str:
 
         models.save(value, path / entry)
         return "model"
+    if hasattr(value, "marks"):
+        value.save(path / entry)
+        return "images"
     (path / f"{entry}.json").write_text(json.dumps(value, indent=1))
     return "json"

@@ -1,0 +1,180 @@
+"""Images that stay where they are: decoding against open_clip's own transform, and behaviour as an array."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+from brought import encoded, folder, pixels, png
+from PIL import Image
+from torchvision import transforms as T
+
+from ubt.cases import Store
+from ubt.config import UbtError
+from ubt.data import catalogue
+from ubt.data.images import BrokenImage, Images, decode, sift
+from ubt.data.places import Locations
+
+N, SIZE = 12, 16
+
+
+@pytest.fixture
+def images(tmp_path) -> Images:
+    folder(tmp_path, images=N)
+    return Images(Locations("files", str(tmp_path), [f"images/{i}.png" for i in range(N)]), SIZE)
+
+
+def stack(rows) -> np.ndarray:
+    return np.stack([decode(encoded(i), SIZE) for i in rows])
+
+
+@pytest.mark.parametrize(("kind", "more"), [("PNG", {}), ("JPEG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {}), ("GIF", {})])
+@pytest.mark.parametrize("shape", [(24, 20), (20, 31), (16, 16), (9, 40), (100, 3)])
+def test_decoding_is_open_clips(kind, more, shape):
+    data = encoded(1, kind, *shape, **more)
+    expected = T.Compose([T.Resize(SIZE, T.InterpolationMode.BICUBIC), T.CenterCrop(SIZE)])(Image.open(io.BytesIO(data)).convert("RGB"))
+    np.testing.assert_array_equal(decode(data, SIZE), np.asarray(expected))
+
+
+def test_orientation_is_not_applied():
+    turned = Image.Exif()
+    turned[274] = 6
+    np.testing.assert_array_equal(decode(encoded(2, "JPEG", exif=turned), SIZE), decode(encoded(2, "JPEG"), SIZE))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "PA", "CMYK", "1", "I;16"])
+def test_every_mode_becomes_rgb(mode):
+    image, kind = Image.fromarray(pixels()), "TIFF" if mode in ("CMYK", "PA") else "PNG"
+    if mode == "I;16":
+        image = Image.fromarray((pixels()[..., 0].astype(np.uint16) << 8) | 255)
+    elif mode == "PA":
+        image, kind = image.convert("P").convert("PA"), "TIFF"
+    else:
+        image = image.convert(mode)
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, kind, **({"transparency": bytes([0, 128, 255])} if mode == "P" else {}))
+    except OSError:
+        pytest.skip(f"Pillow writes no {mode}")
+    found = decode(buffer.getvalue(), 20)
+    assert (found.shape, found.dtype) == ((20, 20, 3), np.uint8)
+    if mode == "I;16":
+        np.testing.assert_array_equal(found[..., 0], pixels()[:, 2:22, 0])
+
+
+def test_an_animation_is_its_first_frame():
+    frames, buffer = [Image.new("RGB", (20, 20), c) for c in ("red", "blue")], io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    assert decode(buffer.getvalue(), SIZE)[3, 3].tolist() == [255, 0, 0]
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n(/tmp/x) deletefile\nshowpage\n"
+HOSTILE = {
+    "empty": (b"", "zero-size image"),
+    "text": (b"hello", "not an image"),
+    "eps runs a program": (EPS, "not an image"),
+    "pdf": (b"%PDF-1.4\n1 0 obj\n", "not an image"),
+    "svg with a script": (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "not an image"),
+    "pickle": (pickle.dumps({"a": 1}), "not an image"),
+    "html": (b"<html><body onload=alert(1)>", "not an image"),
+    "ico": (b"\0\0\1\0\1\0" + b"\0" * 40, "not an image"),
+    "half a jpeg": (encoded(0, "JPEG", 80, 80)[:900], "truncated image"),
+    "half a png": (encoded(0, "PNG", 80, 80)[:9000], "truncated image"),
+    "half a gif": (encoded(0, "GIF", 80, 80)[:3000], "truncated image"),
+    "half a webp": (encoded(0, "WEBP", 80, 80)[:400], "undecodable image"),
+    "bomb by its header": (png(60_000, 60_000), "bomb-sized image"),
+    "bomb a little too large": (png(8193, 8193), "bomb-sized image"),
+    "no width": (png(0, 10), "not an image"),
+    "a gif without width": (b"GIF89a\0\0\5\0\0\0\0", "not an image"),
+    "a thread of pixels": (png(1, 60_000), "extreme shape"),
+    "no pixels": (png(10, 10, b"\0"), "truncated image"),
+    "too few pixels": (png(100, 100), "truncated image"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_images_are_refused_with_a_reason(name, monkeypatch):
+    import subprocess
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: pytest.fail("a program was started"))
+    data, reason = HOSTILE[name]
+    with pytest.raises(BrokenImage) as said:
+        decode(data, SIZE)
+    assert said.value.reason == reason
+
+
+@pytest.mark.parametrize("key", [slice(2, 9, 3), slice(None), np.array([5, 1, 1, -1]), [3, 0], np.arange(N) % 3 == 0, np.array([], int), slice(5, 2)])
+def test_rows_are_those_of_an_array(images, key):
+    np.testing.assert_array_equal(images[key], stack(range(N))[key])
+    assert type(images[key]) is np.ndarray
+    assert images[key].flags.writeable
+
+
+def test_it_behaves_as_an_array(images):
+    assert (len(images), images.shape, images.dtype, images.ndim) == (N, (N, SIZE, SIZE, 3), np.uint8, 4)
+    np.testing.assert_array_equal(images[-1], stack([N - 1])[0])
+    np.testing.assert_array_equal(np.asarray(images), stack(range(N)))
+    np.testing.assert_array_equal(images.take([4, 2]), stack([4, 2]))
+    for wrong in (N, [0, N], np.zeros(3, bool), 1.5, np.zeros((2, 2), int), "a"):
+        with pytest.raises(IndexError, match="expected"):
+            images[wrong]
+
+
+def test_stamped_pixels_override_the_files_and_travel(images, tmp_path):
+    stamp = np.full((2, SIZE, SIZE, 3), 7, np.uint8)
+    stamp[1] = 9
+    made = Images(images.at, SIZE, (np.array([10, 4]), stamp))
+    assert [made[i].flat[0] for i in (10, 4)] == [7, 9]
+    np.testing.assert_array_equal(made[[3, 10, 4]], np.concatenate([stack([3]), stamp]))
+    some = made.only([4, 0])
+    np.testing.assert_array_equal(some[:], np.concatenate([stamp[1:], stack([0])]))
+    opened = Store(tmp_path / "cache").write("own-0", {"images": made, "kept": {"a": 1}}, {})["images"]
+    np.testing.assert_array_equal(opened[:], made[:])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(opened))[[10, 0]], made[[10, 0]])
+    with pytest.raises(UbtError, match="expected uint8 pixels"):
+        Images(images.at, SIZE, (np.array([1]), stamp))
+    with pytest.raises(UbtError, match="expected rows from 0"):
+        Images(images.at, SIZE, (np.array([1, N]), stamp))
+
+
+def test_an_image_that_has_vanished_or_changed_is_named(images, tmp_path):
+    assert sift(images, np.arange(N)) == {}
+    opened = Store(tmp_path / "cache").write("own-0", {"images": images}, {})["images"]
+    (tmp_path / "images" / "3.png").write_bytes(encoded(99))
+    (tmp_path / "images" / "4.png").unlink()
+    for which in (images, opened):
+        with pytest.raises(UbtError, match=r"3\.png.*has changed since"):
+            which[2:4]
+        with pytest.raises(BrokenImage, match=r"missing file: images/4\.png"):
+            which[4]
+
+
+def test_sifting_names_each_broken_row_and_tells_how_far_it_is(images, tmp_path):
+    (tmp_path / "images" / "2.png").write_bytes(b"no")
+    (tmp_path / "images" / "5.png").write_bytes(encoded(0)[:60])
+    (tmp_path / "images" / "7.png").unlink()
+    told = []
+    found = sift(images, np.arange(1, N), 2, lambda *a: told.append(a))
+    assert found == {2: "not an image", 5: "truncated image", 7: "missing file"}
+    assert told == [(N - 1, N - 1, {"broken": 3.0})]
+
+
+@pytest.mark.parametrize("place", ["../secret.png", "/etc/passwd", "link.png", "images", "pipe.png", "out/secret.png"])
+def test_reading_stays_in_the_root(tmp_path, place):
+    import os
+
+    root = tmp_path / "root"
+    folder(root)
+    (tmp_path / "secret.png").write_bytes(encoded())
+    (root / "link.png").symlink_to(tmp_path / "secret.png")
+    (root / "out").symlink_to(tmp_path)
+    os.mkfifo(root / "pipe.png")
+    with pytest.raises(BrokenImage) as said:
+        Images(Locations("files", str(root), [place]), SIZE)[0]
+    assert said.value.reason in ("path leaves the root", "not a regular file")
+
+
+def test_a_catalogues_images_are_found_again(tmp_path):
+    read = catalogue.read(folder(tmp_path))
+    found = catalogue.open_images(read["about"], read["pairs"]["image"], SIZE)
+    np.testing.assert_array_equal(found[:], stack(range(3)))

@@ -1,0 +1,180 @@
+"""A catalogue of the analyst's own pairs: ids, captions and where the images are, read once; broken rows are set apart with their reason.
+
+Images are not read here but by `ubt.data.images` when they are needed. Captions are taken as they are (HTML, formulas, any script): whoever
+shows or exports them escapes them.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ubt.config import BadInput, Progress, Settings, setting, silent
+from ubt.data import sources
+from ubt.data.images import Images
+from ubt.data.places import Locations
+from ubt.data.reasons import LONGEST_ID, BrokenImage, clean_text, shown, usable
+from ubt.data.rows import Row, Source, Wanted
+
+CAPTION_COLUMNS = ("caption", "title", "text", "txt", "sentence", "alt_text", "description", "captions")
+CHUNK = 65_536
+ROWS = 2**31
+
+
+@dataclass(frozen=True)
+class SourceOptions(Settings):
+    """How a file of pairs is to be read; everything has a good guess."""
+
+    image: str = setting("", "column with the image's path or bytes; empty: guessed by its name")
+    caption: str = setting("", "column, or ending in an archive, with the caption; empty: guessed by its name")
+    ident: str = setting("", "column with an id of each pair; empty: id, key or uid, else the image's place")
+    separator: str = setting("", "what separates the columns of a text file, a character or 'tab'; empty: guessed from the first line")
+    folder: str = setting("", "folder that the images' paths are relative to; empty: the one that the file is in")
+    limit: int = setting(0, "rows to read; 0: all of them", low=0, high=ROWS)
+
+    def wanted(self) -> Wanted:
+        return Wanted("caption", CAPTION_COLUMNS, self.image, self.caption, self.ident, self.separator, self.folder)
+
+
+class Kept:
+    """Columns of text that grow, kept by Arrow in chunks."""
+
+    def __init__(self, **kinds: pa.DataType):
+        self.kinds, self.chunks = kinds, []
+        self.rows: list[tuple] = []
+
+    def add(self, *values: Any) -> None:
+        self.rows.append(values)
+        if len(self.rows) >= CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        columns = zip(*self.rows, strict=True) if self.rows else ([] for _ in self.kinds)
+        self.chunks.append(pa.RecordBatch.from_arrays([pa.array(c, k) for c, k in zip(columns, self.kinds.values(), strict=True)], list(self.kinds)))
+        self.rows = []
+
+    def table(self) -> pa.Table:
+        self._flush()
+        return pa.Table.from_batches(self.chunks)
+
+
+TEXT = pa.large_string()
+
+
+class Quarantine:
+    """The rows that are left out, with their reasons."""
+
+    def __init__(self) -> None:
+        self.kept = Kept(row=pa.int64(), image=TEXT, caption=TEXT, reason=pa.dictionary(pa.int16(), pa.string()))
+        self.counts: Counter[str] = Counter()
+
+    def add(self, row: int, image: str | bytes | None, caption: str | bytes | None, reason: str) -> None:
+        self.kept.add(row, shown(image), shown(caption), reason)
+        self.counts[reason] += 1
+
+    def frame(self) -> pd.DataFrame:
+        """row (from 1; 0: none of the rows), image, caption, reason; in the order of rows."""
+        table = self.kept.table()
+        table = table.set_column(3, "reason", table["reason"].cast(pa.string()))
+        return as_frame(table.sort_by("row"))
+
+
+def as_frame(table: pa.Table) -> pd.DataFrame:
+    """A table as a frame, its text still in Arrow's memory."""
+    return table.to_pandas(types_mapper={TEXT: pd.StringDtype("pyarrow", na_value=float("nan"))}.get, split_blocks=True, self_destruct=True)
+
+
+def read(path: Path, options: SourceOptions | None = None, progress: Progress = silent) -> dict[str, Any]:
+    """Read pairs from whatever `path` is (see `ubt.data.sources`), streamed.
+
+    Args:
+        path: a file, a folder, or a glob or brace range of shards. progress: called with units done and in all (bytes of a text file or of
+            shards, rows of a table) and the rows so far; may raise `Cancelled`.
+
+    Returns:
+        `pairs`: id, caption, image (its place), in the file's order. `quarantine`: row, image, caption, reason. `about`: what was read, from
+        which columns, what the files were known by, counts; plain values, with which `open_images` finds the images again.
+
+    Raises:
+        BadInput: it is no source of pairs, or no pair in it can be used.
+    """
+    options = options or SourceOptions()
+    path = Path(path)
+    source = sources.find(path, options.wanted(), "captions.csv")
+    kept, quarantine = Kept(row=pa.int64(), id=TEXT, caption=TEXT, image=TEXT, again=pa.bool_()), Quarantine()
+    total = 0
+    for row in watched(source, options.limit, progress):
+        total = row.number or total
+        if row.broken:
+            quarantine.add(row.number, row.image, row.text, row.broken)
+            continue
+        try:
+            caption = clean_text(row.text)
+            own = row.own is not None
+            kept.add(row.number, usable(row.own, "unusable id", LONGEST_ID) if own else row.image, caption, row.image, not own)
+        except BrokenImage as e:
+            quarantine.add(row.number, row.image, row.text, e.reason)
+    pairs = _unique(kept.table(), quarantine)
+    about = described(path, source, options.to_dict(), total, len(pairs), quarantine, "pairs")
+    return {"pairs": pairs, "quarantine": quarantine.frame(), "about": about}
+
+
+def watched(source: Source, limit: int, progress: Progress) -> Iterator[Row]:
+    """The rows up to `limit`."""
+    read = 0
+    for row in source.rows():
+        if row.number:
+            if limit and read >= limit:
+                break
+            read += 1
+            if read % 20_000 == 0:
+                progress(source.done(), max(source.size, source.done()), {"rows": float(read)})
+        yield row
+    progress(max(source.size, 1), max(source.size, 1), {"rows": float(read)})
+
+
+def _unique(table: pa.Table, quarantine: Quarantine) -> pd.DataFrame:
+    """Ids made unique: an image that comes again is `PLACE#2`, an own id that comes again is set apart."""
+    own_ids = as_frame(table.select(["id", "again"]))
+    if own_ids["id"].duplicated().any():
+        times = own_ids.groupby("id", sort=False).cumcount().to_numpy()
+        more = (times > 0) & own_ids["again"].to_numpy(bool)
+        own_ids.loc[more, "id"] = own_ids.loc[more, "id"] + "#" + pd.Series(times[more] + 1, index=own_ids.index[more]).astype(str)
+        twice = own_ids["id"].duplicated().to_numpy()
+        for row in table.filter(pa.array(twice)).select(["row", "image", "caption"]).to_pylist():
+            quarantine.add(row["row"], row["image"], row["caption"], "duplicate id")
+        table = table.set_column(1, "id", pa.array(own_ids["id"], TEXT)).filter(pa.array(~twice))
+    del own_ids
+    return as_frame(table.select(["id", "caption", "image"]))
+
+
+def described(path: Path, source: Source, options: dict, read: int, kept: int, quarantine: Quarantine, what: str) -> dict[str, Any]:
+    """What was read and from where, as plain values.
+
+    Raises:
+        BadInput: nothing was kept.
+    """
+    counts = dict(quarantine.counts.most_common())
+    if not kept:
+        reasons = "; ".join(f"{n} {reason}" for reason, n in counts.items())
+        examples = ", ".join(repr(row["image"][:60]) for row in islice(quarantine.kept.table().to_pylist(), 3))
+        raise BadInput(f"{path}: expected {what}, got none that can be used: {reasons + ' (' + examples + ')' if reasons else 'it is empty'}")
+    images = Locations(source.kind, str(source.root), [], source.files if source.kind != "files" else {}, source.column).about()
+    return {
+        "kind": source.about, "path": str(path), "columns": source.columns, "options": options, "files": source.files, "images": images,
+        "read": read, "kept": kept, "quarantined": counts,
+    }  # fmt: skip
+
+
+def open_images(about: dict[str, Any], places: Any, size: int) -> Images:
+    """The images at `places` (a column of `pairs`), of a source that `about` describes; none is read yet."""
+    array = pa.array(places, TEXT) if not isinstance(places, (pa.Array, pa.ChunkedArray)) else places
+    if pc.any(pc.is_null(array)).as_py():
+        raise BadInput("places: expected a place for every image, got none for some")
+    return Images(Locations(places=array, **about["images"]), size)

@@ -1,0 +1,275 @@
+"""Images that stay where the user has them, read when they are needed, as arrays that every stage takes.
+
+All rows are decoded alike, as open_clip does before it normalises: EXIF orientation is not applied, colours become RGB (transparency is
+dropped, 16 bits become 8), the shorter side is resized to `size` (bicubic, antialiased), the middle is cut out.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from ubt.config import Progress, UbtError, silent
+from ubt.data.places import Locations
+from ubt.data.readers import READERS
+from ubt.data.reasons import BrokenImage
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+PIXELS = 1 << 26
+ELONGATED = 50
+LARGE = 1 << 24
+"""Pixels above which images are decoded one at a time, so that the threads together stay below 1 GB."""
+_one_at_a_time = threading.Lock()
+WORKERS = min(8, os.cpu_count() or 1)
+
+
+def decode(data: bytes, size: int) -> np.ndarray:
+    """An image file's bytes as uint8 RGB (size, size, 3); of an animation the first frame. Its header is checked before it is decoded.
+
+    Raises:
+        BrokenImage: with one of the reasons of `ubt.data.reasons`.
+    """
+    if not data:
+        raise BrokenImage("zero-size image")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_header(*image.size)
+            with _one_at_a_time if image.width * image.height > LARGE else contextlib.nullcontext():
+                return _fitted(_as_rgb(image), size)
+    except BrokenImage:
+        raise
+    except Image.DecompressionBombError:
+        raise BrokenImage("bomb-sized image") from None
+    except Image.UnidentifiedImageError:
+        raise BrokenImage("not an image") from None
+    except Exception as e:  # a decoder fed with anything may raise anything
+        raise BrokenImage("truncated image" if "runcated" in str(e) else "undecodable image", str(e)[:100]) from None
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        image = image.point(lambda v: v * (1 / 256)).convert("L")
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _check_header(width: int, height: int) -> None:
+    if min(width, height) < 1:
+        raise BrokenImage("zero-size image", f"{width} x {height}")
+    if width * height > PIXELS:
+        raise BrokenImage("bomb-sized image", f"{width} x {height}")
+    if max(width, height) > ELONGATED * min(width, height):
+        raise BrokenImage("extreme shape", f"{width} x {height}")
+
+
+def _fitted(image: Image.Image, size: int) -> np.ndarray:
+    width, height = image.size
+    short = min(width, height)
+    if short != size:
+        width, height = int(size * width / short), int(size * height / short)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.array(image.crop((left, top, left + size, top + size)))
+
+
+class Images:
+    """Images behave as a uint8 array (n, size, size, 3) of which rows are read when they are asked for: `images[rows]` is a plain array.
+
+    An image is expected to stay what it was when it was first read: its bytes' digest is kept in `marks`, also by `save`.
+
+    Args:
+        at: where they are. size: pixels a side.
+        stamped: (rows, pixels): rows (m,) whose pixels, uint8 (m, size, size, 3), are not the file's but these.
+        marks: uint64 (n,), digests of the bytes at first reading, 0 where not yet read.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, at: Locations, size: int, stamped: tuple[np.ndarray, np.ndarray] | None = None, marks: np.ndarray | None = None):
+        self.at, self.side = at, size
+        self.marks = np.zeros(len(at), np.uint64) if marks is None else np.array(marks, np.uint64)
+        rows, self.pixels = stamped if stamped is not None else (np.zeros(0, np.int64), np.zeros((0, size, size, 3), np.uint8))
+        self.stamped = {int(row): i for i, row in enumerate(rows)}
+        if len(self.stamped) != len(self.pixels) or self.pixels.shape[1:] != (size, size, 3) or self.pixels.dtype != self.dtype:
+            raise UbtError(f"stamped: expected uint8 pixels ({len(self.stamped)}, {size}, {size}, 3), got {self.pixels.dtype} {self.pixels.shape}")
+        if self.stamped and not 0 <= min(self.stamped) <= max(self.stamped) < len(at):
+            raise UbtError(f"stamped: expected rows from 0 to {len(at) - 1}, got {min(self.stamped)} to {max(self.stamped)}")
+        self._closed()
+
+    def _closed(self) -> None:
+        self._lock, self._reader, self._pool, self._process = threading.Lock(), None, None, 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_reader", "_pool", "_process")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._closed()
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self), self.side, self.side, 3
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.take(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows = self._rows(key)
+        return self.take(rows) if isinstance(rows, np.ndarray) else self.take(np.array([rows]))[0]
+
+    def _rows(self, key: Any) -> np.ndarray | int:
+        if isinstance(key, slice):
+            return np.arange(len(self))[key]
+        rows = np.asarray(key)
+        if rows.dtype == bool:
+            if rows.shape != (len(self),):
+                raise IndexError(f"expected a mask of {len(self)} rows, got one of shape {rows.shape}")
+            return np.flatnonzero(rows)
+        if rows.size and not np.issubdtype(rows.dtype, np.integer):
+            raise IndexError(f"expected whole numbers, a slice or a mask of rows; got {type(key).__name__}")
+        rows = rows.astype(np.int64)
+        if rows.ndim > 1:
+            raise IndexError(f"expected rows, got an index of shape {rows.shape}")
+        if rows.size and not (-len(self) <= rows.min() and rows.max() < len(self)):
+            raise IndexError(f"expected rows below {len(self)}, got {rows.min()} to {rows.max()}")
+        rows = np.where(rows < 0, rows + len(self), rows)
+        return rows if rows.ndim else int(rows)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 (len(rows), size, size, 3), in the order asked for; decoded in threads.
+
+        Raises:
+            BrokenImage: one cannot be decoded or has vanished. UbtError: it has changed since it was first read.
+        """
+        rows = np.asarray(rows, np.int64)
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        order = np.argsort(rows, kind="stable")
+
+        def fill(part: np.ndarray) -> None:
+            for i in part:
+                try:
+                    out[i] = self._one(int(rows[i]))
+                except BrokenImage as e:
+                    raise BrokenImage(e.reason, f"{self.at[int(rows[i])]} in {self.at.root}") from None
+
+        _each(fill, order, WORKERS, self._threads(WORKERS))
+        return out
+
+    def reasons(self, rows: np.ndarray, workers: int = 0) -> dict[int, str]:
+        """Why some of `rows` cannot be had, by row; the others are decoded and dropped."""
+        found: dict[int, str] = {}
+
+        def look(part: np.ndarray) -> None:
+            for row in part:
+                try:
+                    self._one(int(row))
+                except BrokenImage as e:
+                    found[int(row)] = e.reason
+
+        _each(look, np.asarray(rows, np.int64), workers or WORKERS, self._threads(workers or WORKERS))
+        return dict(sorted(found.items()))
+
+    def only(self, rows: np.ndarray) -> "Images":
+        """Some of the rows, in the order asked for, still to be read; each may be asked for once."""
+        rows = np.atleast_1d(self._rows(rows))
+        kept = [(i, self.stamped[row]) for i, row in enumerate(rows.tolist()) if row in self.stamped]
+        stamped = np.array([i for i, _ in kept], np.int64), self.pixels[[j for _, j in kept]]
+        return Images(self.at.only(rows), self.side, stamped, self.marks[rows])
+
+    def _one(self, row: int) -> np.ndarray:
+        if row in self.stamped:
+            return self.pixels[self.stamped[row]]
+        data = self._open().read(self.at[row])
+        pixels = decode(data, self.side)
+        mark = np.uint64(int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") or 1)
+        if self.marks[row] not in (0, mark):
+            raise UbtError(f"{self.at[row]} in {self.at.root}: expected the image that was read first, but it has changed since; put it back")
+        self.marks[row] = mark
+        return pixels
+
+    def _open(self) -> Any:
+        with self._lock:
+            if self._reader is None or self._process != os.getpid():
+                self._reader, self._process = READERS[self.at.kind](self.at), os.getpid()
+            return self._reader
+
+    def _threads(self, workers: int) -> ThreadPoolExecutor:
+        if self._pool is None or self._pool[:2] != (os.getpid(), workers):
+            self._pool = os.getpid(), workers, ThreadPoolExecutor(workers, "decode")
+        return self._pool[2]
+
+    def save(self, folder: Path) -> None:
+        """Write places, marks and stamped pixels; not the images."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder.mkdir()
+        at = np.full(len(self), -1, np.int64)
+        at[list(self.stamped)] = list(self.stamped.values())
+        table = pa.table({"place": self.at.places, "mark": self.marks, "stamped": at})
+        pq.write_table(table, folder / "where.parquet")
+        np.save(folder / "stamped.npy", self.pixels, allow_pickle=False)
+        (folder / "about.json").write_text(json.dumps(self.at.about() | {"size": self.side}, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Images":
+        """What `save` wrote; no image is read."""
+        import pyarrow.parquet as pq
+
+        about = json.loads((folder / "about.json").read_text())
+        size = about.pop("size")
+        table = pq.read_table(folder / "where.parquet")
+        index = table["stamped"].to_numpy()
+        rows = np.flatnonzero(index >= 0)
+        rows = rows[np.argsort(index[rows])]
+        pixels = np.load(folder / "stamped.npy", mmap_mode="r" if len(rows) else None, allow_pickle=False)
+        return cls(Locations(places=table["place"], **about), size, (rows, pixels), table["mark"].to_numpy())
+
+
+def _each(work: Callable[[np.ndarray], None], rows: np.ndarray, workers: int, pool: ThreadPoolExecutor) -> None:
+    """`work` on parts of `rows` in the pool's threads; the first error, once all have ended."""
+    parts = [p for p in np.array_split(rows, max(1, min(len(rows) // 4, 4 * workers))) if len(p)]
+    if len(parts) <= 1 or workers == 1:
+        for part in parts:
+            work(part)
+        return
+    errors = [f.exception() for f in [pool.submit(work, part) for part in parts]]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def sift(images: Images, rows: np.ndarray, workers: int = 0, progress: Progress = silent) -> dict[int, str]:
+    """Decode each of `rows` once and keep none: what a case does with the pairs it takes.
+
+    Returns:
+        Why a row cannot be used, one of `ubt.data.reasons.REASONS`, by row. 256 images are in memory at a time.
+
+    Raises:
+        UbtError: an archive or table has vanished or changed.
+    """
+    rows, found = np.asarray(rows, np.int64), {}
+    for at in range(0, len(rows), 256):
+        found |= images.reasons(rows[at : at + 256], workers)
+        progress(min(at + 256, len(rows)), len(rows), {"broken": float(len(found))})
+    return found
+
+
+ImageFile.LOAD_TRUNCATED_IMAGES = False
