@@ -13,13 +13,10 @@ import pytest
 import torch
 from open_clip import pretrained
 from safetensors.torch import save_file
-from tiny import CPU
 
 from ubt import checkpoints, models
-from ubt.cases import CaseSettings, Store
-from ubt.config import REFERENCE, BadInput, UbtError, digest, file_digest
-from ubt.defenses import EVERY
-from ubt.pipeline import keys
+from ubt.cases import Store
+from ubt.config import BadInput, UbtError, file_digest
 
 VIT = {
     "embed_dim": 32, "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2},
@@ -196,12 +193,6 @@ def test_imported_once_by_its_weights_and_kept_until_it_is_forgotten(vit, tmp_pa
         checkpoints.opened(store, key)
     with pytest.raises(BadInput, match="unknown model"):
         checkpoints.opened(store, "model-../../etc")
-
-
-def test_the_default_case_keeps_its_name_and_its_artefacts():
-    settings = CaseSettings()
-    assert settings.name(CPU) == "badnet-0-bbe684dc"
-    assert digest(keys(settings, CPU, EVERY, REFERENCE)) == "dcb8607c4634790c"
 
 
 class Runs:

@@ -16,6 +16,7 @@ from rich.table import Table
 from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
 from ubt.cli_cases import CACHE, CacheOption, cases_app
+from ubt.cli_data import audit, data_app, named_sources, run_case
 from ubt.cli_models import models_app
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, err, out, print_metrics
@@ -26,6 +27,8 @@ from ubt.tables import FIGURES, SWEEPS, TABLES
 
 app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cases_app, name="cases")
+app.add_typer(data_app, name="data")
+app.command("audit")(audit)
 app.add_typer(models_app, name="models")
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
@@ -48,7 +51,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _stop_on_signal() -> Callable[[], bool]:
+def stop_on_signal() -> Callable[[], bool]:
     """Turn the first Ctrl-C or SIGTERM into a request to stop at the next step, where a checkpoint is written; a second
     one ends the process at once."""
     stop = threading.Event()
@@ -74,6 +77,10 @@ def run(
     fraction: Annotated[float | None, typer.Option(help="Share of D that becomes D_susp.")] = None,
     k: Annotated[int | None, typer.Option(help="Size of D_topk; 0 means sqrt(0.01 * |D|).")] = None,
     pairs: Annotated[int | None, typer.Option(help="Size of D.")] = None,
+    own: Annotated[Path | None, typer.Option(help="Poison pairs of your own instead of scenes: any source that `data pairs` reads.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labelled images beside them, any source that `data labels` reads.")] = None,
+    reference: Annotated[str, typer.Option(help="The clean model that is poisoned, as `models import` reads it.")] = "",
+    spare: Annotated[float, typer.Option(help="Share of the pairs that this model was trained on, which the case does not take.")] = 0.0,
     change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see the README).")] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -91,22 +98,18 @@ def run(
         "seed": seed,
     }
     settings = CaseSettings.preset(preset, attack.replace("-", "_"), profile).with_values(
-        {n: v for n, v in named.items() if v is not None} | _changes(change or [])
+        {n: v for n, v in named.items() if v is not None} | changes(change or []) | named_sources(own, labels, reference, spare, Store(cache))
     )
     where = compute(device, precision)
     if metrics_file is not None:
         _check_writable(metrics_file)
-    stages = CASE
-    show = Show(len(stages))
-    out.print(f"case {settings.name(where)} in {cache} on {where.device}, training in {where.precision}", highlight=False)
-    with show.bars:
-        case = Pipeline(Store(cache), where, watch=show, cancelled=_stop_on_signal()).run(settings, stages)
+    metrics = run_case(settings, Store(cache), where, stop_on_signal())
     if metrics_file is not None:
-        write_metrics(case.metrics, metrics_file)
-    print_metrics(case.metrics)
+        write_metrics(metrics, metrics_file)
+    print_metrics(metrics)
 
 
-def _changes(items: list[str]) -> dict[str, str]:
+def changes(items: list[str]) -> dict[str, str]:
     for item in items:
         if "=" not in item:
             raise BadInput(f"--set: expected group.name=value, got {item!r}")
@@ -123,7 +126,7 @@ def _long_work(name: str, work: Callable[[Callable[[int, int, dict[str, float]],
     show = Show(1)
     with show.bars:
         show(Event("starts", name))
-        stop = _stop_on_signal()
+        stop = stop_on_signal()
 
         def progress(done: int, total: int, figures: dict[str, float]) -> None:
             show(Event("progress", name, done, total, figures=figures))
@@ -290,7 +293,7 @@ def _reproduce(
     if lacking:
         minutes = max(1, round(remaining(store, [(case, where, until) for case, until in paper.work(seeds)]) / 60))
         err.print(f"{len(lacking)} stages to compute, about {minutes} min; interrupted, the same command goes on from there", highlight=False, soft_wrap=True)
-    show, stop = Show(len(lacking), cached=False), _stop_on_signal()
+    show, stop = Show(len(lacking), cached=False), stop_on_signal()
     with show.bars:
         errors = run_each(store, wanted, show, stop)
     frame = paper.measured(store, where, seeds)

@@ -91,3 +91,28 @@ def print_metrics(m: dict) -> None:
         out.print(f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}", markup=False, highlight=False)
     for finding in m["diagnosis"]:
         out.print(f"[yellow]warning[/]: the attack did not take well: {finding['what']}; {finding['change']}", highlight=False)
+
+
+ESTIMATES = {
+    "pull": "similarity of flagged images with D_topk's captions", "left": "flagged images still taken for them, %",
+    "retrieval": "R@1 on D_normal, %", "agreement": "captions retrieved as before, %", "ca": "CA, %",
+}  # fmt: skip
+"""How an audit's estimates are headed."""
+
+
+def print_audit(m: dict) -> None:
+    """The verdict and the estimates of an audit."""
+    verdict, found, estimates = m["verdict"], m["estimates"]["found"], m["estimates"]["measures"]
+    out.print(
+        f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score {verdict['score']:.3f}, threshold "
+        f"{verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f});  "
+        f"{found['flagged'] if verdict['poisoned'] else 0:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images quarantined;  "
+        f"computed in {sum(m['seconds'].values()):.0f} s",
+        highlight=False,
+    )
+    names = {"poisoned": "as brought", "purified": "purified, ours", "published": "purified, as published"}
+    shown = [key for key in ESTIMATES if any(key in row for row in estimates.values())]
+    table = Table("", *(ESTIMATES[key] for key in shown), title="estimates, without ground truth")
+    for model, row in estimates.items():
+        table.add_row(names[model], *(f"{row[key]:.3f}" if key == "pull" else f"{row[key]:.2f}" for key in shown))
+    out.print(table)

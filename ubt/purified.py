@@ -11,8 +11,11 @@ from typing import Any
 
 from ubt.artefacts import Artefact
 from ubt.cases import CaseSettings, Store
+from ubt.composition import composed
 from ubt.config import BadInput, UbtError, digest, disk_full, file_digest
-from ubt.defenses import DEFENSES, EVERY
+from ubt.defenses import DEFENSES
+from ubt.stages import Stage
+from ubt.stages.own import OwnSettings
 
 STAGES = {"purified": "unlearn", "published": "unlearn_published"}
 """The models that can be taken away, and the stages that make them."""
@@ -37,18 +40,19 @@ def card(store: Store, case: str | Mapping[str, Any], stage: str = "unlearn") ->
 
     name, record = _record(store, case)
     made, keys = _made(store, name, record, stage), record["artefacts"]
-    known, defence = {s.name: s for s in EVERY}.get(stage), next((n for n, d in DEFENSES.items() if d.model == stage), "")
+    stages = _stages(record)
+    known, defence = stages.get(stage), next((n for n, d in DEFENSES.items() if d.model == stage), "")
     inputs = known.inputs if known else {}
     parent, data = ((inputs.get(a, "").split(".")[0], a) for a in ("model", "images"))
     before = store.find(keys.get(parent[0], "")) if parent[0] else None
     on = store.find(keys.get(data[0], "")) if data[0] else None
-    weights, measured = made.manifest["files"][_WEIGHTS.format("model")]["sha256"], _measured(store, keys, stage)
+    weights, measured = made.manifest["files"][_WEIGHTS.format("model")]["sha256"], _measured(store, keys, stage, stages)
     verdict = store.find(keys.get("verdict", ""))
     made_from = {
         "case": name, "stage": stage, "defence": DEFENSES[defence].title if defence else "",
         "parent": parent[0] and {"stage": parent[0], "artefact": keys.get(parent[0]), "digest": _weights_of(before)},
         "D": data[0] and {"artefact": keys.get(data[0]), "digest": None if on is None else digest(on.manifest["files"])},
-        "artefacts": {s: key for s, key in keys.items() if s in _ancestry(stage)},
+        "artefacts": {s: key for s, key in keys.items() if s in _ancestry(stage, stages)},
     }  # fmt: skip
     untouched = before is not None and _weights_of(before) == weights
     called = next((w for w, s in STAGES.items() if s == stage), stage)
@@ -79,8 +83,14 @@ def _weights_of(artefact: Artefact | None) -> str | None:
     return None if artefact is None else artefact.manifest["files"].get(_WEIGHTS.format("model"), {}).get("sha256")
 
 
-def _ancestry(stage: str) -> set[str]:
-    known, found, rest = {s.name: s for s in EVERY}, set(), [stage]
+def _stages(record: Mapping[str, Any]) -> dict[str, Stage]:
+    """Every stage of a case, by name."""
+    own = record.get("settings", {}).get("own", {})
+    return {s.name: s for s in composed(OwnSettings.from_dict(own)).every}
+
+
+def _ancestry(stage: str, known: Mapping[str, Stage]) -> set[str]:
+    found, rest = set(), [stage]
     while rest:
         name = rest.pop()
         if name in known and name not in found:
@@ -89,8 +99,8 @@ def _ancestry(stage: str) -> set[str]:
     return found
 
 
-def _measured(store: Store, keys: Mapping[str, str], stage: str) -> dict | None:
-    judged = next((s.name for s in EVERY if s.name.startswith("evaluate_") and s.inputs["model"] == f"{stage}.model"), "")
+def _measured(store: Store, keys: Mapping[str, str], stage: str, stages: Mapping[str, Stage]) -> dict | None:
+    judged = next((s.name for s in stages.values() if s.name.startswith("evaluate_") and s.inputs["model"] == f"{stage}.model"), "")
     found = store.find(keys.get(judged, ""))
     return None if found is None else found["measures"]
 
@@ -102,6 +112,8 @@ def _state(stage: str, record: Mapping[str, Any], defence: str, untouched: bool)
     try:
         settings = CaseSettings.from_dict(record["settings"])
     except (UbtError, KeyError, TypeError):
+        return "suspect"
+    if settings.own.audits:
         return "suspect"
     return "poisoned" if any(p.attack.poisons(settings.data.pairs) for p in settings.attacks) else "clean"
 

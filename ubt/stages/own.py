@@ -137,13 +137,14 @@ def build(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run, tru
     from ubt import models
     from ubt.attacks import poisoning
     from ubt.data.catalogue import open_images
+    from ubt.data.images import Images
 
     images = open_images(about, pairs["image"].to_numpy(object), models.image_size(model))
     touched = np.flatnonzero(truth["plant"] >= 0) if truth is not None else np.empty(0, int)
     if len(touched):
         pixels = images[touched]
         poisoning.stamp(pixels, truth.iloc[touched].reset_index(drop=True), settings["attacks"])
-        images = images.stamped(touched, pixels)
+        images = Images(images.at, images.side, (touched, pixels))
     captions = pairs["caption"] if truth is None else truth["caption"]
     tokens = models.tokenize(captions.tolist(), models.context_length(model))
     return {"pairs": pd.DataFrame({"id": pairs["id"], "caption": captions}), "images": _kept(images, settings["own"]), "tokens": tokens}
@@ -172,7 +173,7 @@ def _labelled(images: pd.DataFrame, about: dict, model, seed: int, first: int, c
     broken = sift(pixels, np.arange(len(part)), progress=run.progress)
     good = np.setdiff1d(np.arange(len(part)), list(broken))
     return {
-        "images": _kept(pixels.take(good), keep), "labels": part["label"].to_numpy()[good],
+        "images": _kept(pixels.only(good), keep), "labels": part["label"].to_numpy()[good],
         "quarantine": part.iloc[list(broken)][["image"]].assign(reason=list(broken.values())),
     }  # fmt: skip
 

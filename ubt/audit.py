@@ -1,0 +1,106 @@
+"""An audit: somebody's pairs and somebody's model, no ground truth; what it finds, as files to hand over."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ubt import __version__
+from ubt.bringing import bring_labelled, bring_pairs
+from ubt.cases import CaseSettings, Store
+from ubt.config import BadInput, Progress, UbtError, replace_file, silent
+from ubt.data.catalogue import SourceOptions
+from ubt.export import as_csv
+
+PUBLIC = "ViT-B-32-quickgelu/openai"
+"""The reference where none is named: OpenAI's CLIP, downloaded."""
+
+
+def prepare(
+    store: Store, pairs: Path, model: str, reference: str = PUBLIC, labels: Path | None = None, changes: Mapping[str, Any] | None = None,
+    options: SourceOptions | None = None, architecture: str = "", progress: Progress = silent,
+) -> CaseSettings:  # fmt: skip
+    """Bring what an audit needs and say which case it makes.
+
+    Args:
+        model, reference: as `ubt.checkpoints.bring` reads them. changes: settings by dotted name; without `data.pairs` all pairs are audited.
+
+    Raises:
+        BadInput: something cannot be read, or model and reference cannot be compared.
+    """
+    from ubt.checkpoints import import_model
+
+    own = {"own.pairs": bring_pairs(store, pairs, options, progress), "own.suspect": import_model(store, model, architecture, "suspect", progress)}
+    try:
+        own["own.reference"] = import_model(store, reference, "", "clean", progress)
+    except BadInput as e:
+        if reference != PUBLIC:
+            raise
+        raise BadInput(f"{e}. No reference was named, and OpenAI's could not be had: name a clean one with --reference (a file or a folder)") from None
+    if labels is not None:
+        own["own.test"] = bring_labelled(store, labels, None, progress)
+    found = len(store.brought(own["own.pairs"]).read("pairs", columns=["id"]))
+    return CaseSettings().with_values({"data.pairs": max(16, found)} | dict(changes or {}) | own)
+
+
+def flagged(store: Store, artefacts: Mapping[str, str]) -> pd.DataFrame:
+    """The pairs that an audit holds to be poisoned, the most suspicious first: id, image (its place), caption, `score` (similarity under the
+    overfitted model), `rank` of that among D_susp (missing outside), `growth` of the image's pull towards D_topk's captions, `group`, and
+    whether the pair is in D_topk. Empty where the model is judged not poisoned.
+
+    Raises:
+        UbtError: the audit is not finished.
+    """
+    opened = {s: store.find(artefacts.get(s, "")) for s in ("take", "data", "select", "flag", "verdict", "score_overfit")}
+    if missing := [s for s, artefact in opened.items() if artefact is None]:
+        raise UbtError(f"expected a finished audit, but {', '.join(missing)} is not done; run it again")
+    verdict, topk, ranked = opened["verdict"]["verdict"], opened["select"]["topk"], opened["select"]["ranked"]
+    said = opened["flag"]["flagged"].drop(columns="id")
+    table = pd.concat([opened["take"]["pairs"][["id", "image"]], opened["data"]["pairs"][["caption"]], said], axis=1)
+    table["score"] = opened["score_overfit"]["similarity"]["similarity"].to_numpy()
+    table["rank"] = pd.Series(ranked["rank"].to_numpy(), index=ranked["row"].to_numpy()).reindex(table.index).astype("Int64")
+    table["in_topk"] = np.isin(table.index, topk["row"][topk["group"].isin(verdict["groups"])])
+    chosen = table[(table["poisoned"] | table["in_topk"]) & verdict["poisoned"]]
+    order = ["id", "image", "caption", "score", "rank", "growth", "group", "in_topk"]
+    return chosen.sort_values(["in_topk", "score"], ascending=False)[order].reset_index(drop=True)
+
+
+def account(store: Store, name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What an audit says, as plain values: verdict, estimates, every setting, what was brought (with quarantines and cards), artefact digests."""
+    record = store.case(name)
+    own = record["settings"]["own"]
+    brought = {kind: store.brought(key)["about"] | {"name": key} for kind in ("pairs", "test") if (key := own[kind])}
+    cards = {kind: store.brought(key)["card"] | {"name": key} for kind in ("suspect", "reference") if (key := own[kind])}
+    taken = store.open(record["artefacts"]["take"])["quarantine"]
+    return {
+        "case": name, "verdict": metrics["verdict"], "estimates": metrics["estimates"], "settings": record["settings"], "compute": record["compute"],
+        "pairs": brought.get("pairs"), "labels": brought.get("test"), "models": cards, "quarantined_images": taken["reason"].value_counts().to_dict(),
+        "artefacts": record["artefacts"], "seconds": metrics["seconds"], "made_by": f"UBT Inspector {__version__}",
+        "limits": "Without ground truth: figures are estimates. Poisons whose captions are true, and triggers that the reference reads as the model does, are missed.",
+    }  # fmt: skip
+
+
+def write(store: Store, name: str, metrics: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write `flagged.csv`, `quarantine.csv` and `audit.json` into a folder, each in one step.
+
+    Raises:
+        BadInput: the folder cannot be made or written.
+    """
+    record = store.case(name)
+    catalogue = store.brought(record["settings"]["own"]["pairs"])["quarantine"]
+    taken = store.open(record["artefacts"]["take"])["quarantine"]
+    contents = {
+        "flagged.csv": as_csv(flagged(store, record["artefacts"])),
+        "quarantine.csv": as_csv(pd.concat([catalogue.astype(object), taken.astype(object)], ignore_index=True)),
+        "audit.json": json.dumps(account(store, name, metrics), indent=1, default=str).encode(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in contents.items():
+            replace_file(folder / file, lambda temporary, content=content: temporary.write_bytes(content))
+    except OSError as e:
+        raise BadInput(f"--out: expected a folder that can be written, got {folder} ({e.strerror})") from None
+    return [folder / file for file in contents]

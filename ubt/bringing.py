@@ -1,0 +1,89 @@
+"""What an analyst brings, put into the store once and named by its content: pairs, labelled images (models: `ubt.checkpoints`); and a case's
+D written out again, for others to bring."""
+
+import hashlib
+import io
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ubt.cases import Store
+from ubt.config import BadInput, Progress, derive_seed, digest, replace_file, silent
+from ubt.data import catalogue, labelled
+from ubt.data.catalogue import SourceOptions
+from ubt.data.labelled import LabelledOptions
+
+
+def bring_pairs(store: Store, path: Path, options: SourceOptions | None = None, progress: Progress = silent) -> str:
+    """Read a source of pairs and put its catalogue (`pairs`, `quarantine`, `about`) into the store; returns its name. Images stay where they are.
+
+    Raises:
+        BadInput: it is no source of pairs, or no pair in it can be used.
+    """
+    return _brought(store, "pairs", "pairs", lambda: catalogue.read(path, options, progress))
+
+
+def bring_labelled(store: Store, path: Path, options: LabelledOptions | None = None, progress: Progress = silent) -> str:
+    """Read labelled images and put their catalogue (`images`, `classes`, `quarantine`, `about`) into the store; returns its name.
+
+    Raises:
+        BadInput: it is no such source, or nothing in it can be used.
+    """
+    return _brought(store, "labelled", "images", lambda: labelled.read(path, options, progress))
+
+
+def _brought(store: Store, kind: str, entry: str, read: Callable[[], dict[str, Any]]) -> str:
+    started = time.monotonic()
+    found = read()
+    rows = pd.util.hash_pandas_object(found[entry], index=False).to_numpy()
+    key = f"{kind}-{digest([found['about'], found.get('classes', []), hashlib.sha256(rows.tobytes()).hexdigest()])}"
+    with store.lock(key):
+        if store.find(key) is None:
+            store.set_aside(key)
+            store.write(key, found, {"stage": kind, "brought": True, "seconds": round(time.monotonic() - started, 3)})
+    return key
+
+
+def listed(store: Store) -> dict[str, dict[str, Any]]:
+    """What was read of the pairs and labelled images in the store, by name, the newest first."""
+    paths = [p for kind in ("pairs", "labelled") for p in (store.root / "artefacts").glob(f"{kind}-*")]
+    found = {p.name: store.find(p.name) for p in sorted(paths, key=lambda p: -p.stat().st_mtime_ns)}
+    return {key: artefact["about"] for key, artefact in found.items() if artefact is not None}
+
+
+def write_pairs(store: Store, name: str, path: Path, progress: Progress = silent) -> int:
+    """Write a case's D as a zip of PNG images and `captions.csv`, in an order and under names that say nothing of which pairs are poisoned;
+    returns how many pairs. Who audits it reads the very pixels and captions that M_bd was trained on.
+
+    Raises:
+        BadInput: there is no such case, its D is not made yet, or the file cannot be written.
+    """
+    from PIL import Image
+
+    key = store.case(name)["artefacts"].get("data", "")
+    data = store.open(key) if key else None
+    if data is None:
+        raise BadInput(f"{name}: expected a case whose D is made, but its stage data was not run; run the case first")
+    pairs, images = data["pairs"], data["images"]
+    order = np.random.default_rng(derive_seed(0, key)).permutation(len(pairs))
+    table = pd.DataFrame({"image": [f"images/{i:07d}.png" for i in range(len(order))], "caption": pairs["caption"].to_numpy()[order]})
+
+    def write(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for i, row in enumerate(order):
+                held = io.BytesIO()
+                Image.fromarray(np.asarray(images[int(row)])).save(held, "PNG")
+                archive.writestr(table["image"][i], held.getvalue())
+                if i % 500 == 0:
+                    progress(i, len(order), {})
+            archive.writestr("captions.csv", table.to_csv(index=False), zipfile.ZIP_DEFLATED)
+
+    if path.suffix.lower() != ".zip" or not path.parent.is_dir():
+        raise BadInput(f"--out: expected a file NAME.zip in an existing folder, got {path}")
+    replace_file(path, write)
+    return len(order)
