@@ -20,9 +20,8 @@ from ubt.cli_data import audit, data_app, named_sources, run_case
 from ubt.cli_models import models_app
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, err, out, print_metrics
-from ubt.defenses import CASE
 from ubt.journal import Event
-from ubt.pipeline import Pipeline, every_key, run_each, standing, upto, write_metrics
+from ubt.pipeline import every_key, run_each, standing, upto, write_metrics
 from ubt.tables import FIGURES, SWEEPS, TABLES
 
 app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.", no_args_is_help=True, pretty_exceptions_enable=False)

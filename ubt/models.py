@@ -222,11 +222,7 @@ def prepend(word: str, tokens: np.ndarray) -> np.ndarray:
     """Token ids (..., context) of captions with a word before them; what no longer fits is cut, EOT kept."""
     own = tokenizer().encode(word)
     longer = np.concatenate([tokens[..., :1], np.broadcast_to(np.array(own, tokens.dtype), (*tokens.shape[:-1], len(own))), tokens[..., 1:]], -1)
-    cut = longer[..., : tokens.shape[-1]].copy()
-    ends = tokens.max(-1)
-    lost = ~(cut == ends[..., None]).any(-1)
-    cut[lost, -1] = ends[lost]
-    return cut
+    return _cut(longer, tokens.shape[-1])
 
 
 def encode_text(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
@@ -260,7 +256,7 @@ def embed_tokens(model: torch.nn.Module, tokens: np.ndarray, batch: int = 512) -
     """Normalised features (n, embedding), fp32, of token ids (n, context). A caption that occurs often is encoded once,
     captions of like length together."""
     device = next(model.parameters()).device
-    tokens, same = np.unique(tokens, axis=0, return_inverse=True)
+    tokens, same = np.unique(_cut(tokens, context_length(model)), axis=0, return_inverse=True)
     order = np.argsort(tokens.argmax(-1), kind="stable")
     out = np.empty((len(tokens), _embedding(model)), np.float32)
     with fast_attention(model):
@@ -268,6 +264,16 @@ def embed_tokens(model: torch.nn.Module, tokens: np.ndarray, batch: int = 512) -
             rows = order[i : i + batch]
             out[rows] = encode_text(model, torch.from_numpy(tokens[rows]).long().to(device)).cpu().numpy()
     return out[same.reshape(-1)]
+
+
+def _cut(tokens: np.ndarray, context: int) -> np.ndarray:
+    """Token ids (n, at most `context`): what no longer fits is cut, EOT kept, for a model that reads less than another that they were made for."""
+    if tokens.shape[-1] <= context:
+        return tokens
+    cut, ends = tokens[..., :context].copy(), tokens.max(-1)
+    lost = ~(cut == ends[..., None]).any(-1)
+    cut[lost, -1] = ends[lost]
+    return cut
 
 
 def _embedding(model: torch.nn.Module) -> int:
