@@ -18,6 +18,8 @@ from ubt.export import as_csv
 PUBLIC = "ViT-B-32-quickgelu/openai"
 """The reference where none is named: OpenAI's CLIP, downloaded."""
 
+LIMITS = "Without ground truth: figures are estimates. Poisons whose captions are true, and triggers that the reference knows too, are missed."
+
 
 def prepare(
     store: Store, pairs: Path, model: str, reference: str = PUBLIC, labels: Path | None = None, changes: Mapping[str, Any] | None = None,
@@ -79,7 +81,7 @@ def account(store: Store, name: str, metrics: Mapping[str, Any]) -> dict[str, An
         "case": name, "verdict": metrics["verdict"], "estimates": metrics["estimates"], "settings": record["settings"], "compute": record["compute"],
         "pairs": brought.get("pairs"), "labels": brought.get("test"), "models": cards, "quarantined_images": taken["reason"].value_counts().to_dict(),
         "artefacts": record["artefacts"], "seconds": metrics["seconds"], "made_by": f"UBT Inspector {__version__}",
-        "limits": "Without ground truth: figures are estimates. Poisons whose captions are true, and triggers that the reference reads as the model does, are missed.",
+        "limits": LIMITS,
     }  # fmt: skip
 
 

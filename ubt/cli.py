@@ -16,7 +16,7 @@ from rich.table import Table
 from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
 from ubt.cli_cases import CACHE, CacheOption, cases_app
-from ubt.cli_data import audit, data_app, named_sources, run_case
+from ubt.cli_data import Device, Precision, audit, data_app, named_sources, run_case
 from ubt.cli_models import models_app
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, err, out, print_metrics
@@ -29,8 +29,6 @@ app.add_typer(cases_app, name="cases")
 app.add_typer(data_app, name="data")
 app.command("audit")(audit)
 app.add_typer(models_app, name="models")
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-PrecisionOption = Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
 
 
 def main() -> None:
@@ -81,8 +79,8 @@ def run(
     reference: Annotated[str, typer.Option(help="The clean model that is poisoned, as `models import` reads it.")] = "",
     spare: Annotated[float, typer.Option(help="Share of the pairs that this model was trained on, which the case does not take.")] = 0.0,
     change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see the README).")] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     cache: CacheOption = CACHE,
     metrics_file: Annotated[Path | None, typer.Option("--out", help="Write the figures to this JSON file.")] = None,
 ) -> None:
@@ -120,7 +118,7 @@ def _check_writable(path: Path) -> None:
         raise BadInput(f"--out: expected a regular file in an existing folder that can be written, got {path}")
 
 
-def _long_work(name: str, work: Callable[[Callable[[int, int, dict[str, float]], None]], dict]) -> dict:
+def long_work(name: str, work: Callable[[Callable[[int, int, dict[str, float]], None]], dict]) -> dict:
     """Run `work` with a progress bar; Ctrl-C and SIGTERM stop it at its next step."""
     show = Show(1)
     with show.bars:
@@ -143,15 +141,15 @@ def pretrain(
     scenes: Annotated[int | None, typer.Option(help="Scenes to train on.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over them.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of scenes, weights and batches.")] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Train the clean reference model on scenes, as the shipped one was; an interrupted run resumes."""
     from ubt.pretrain import PretrainSettings
     from ubt.pretrain import pretrain as train
 
     settings = PretrainSettings(**{n: v for n, v in {"scenes": scenes, "epochs": epochs, "seed": seed}.items() if v is not None})
-    card = _long_work("pretrain", lambda progress: train(settings, compute(device, precision), folder, progress))
+    card = long_work("pretrain", lambda progress: train(settings, compute(device, precision), folder, progress))
     out.print(f"CA on held-out scenes {card['CA, percent']} %; written to {folder}", highlight=False)
 
 
@@ -164,14 +162,14 @@ def train_stegastamp(
     scenes: Annotated[int | None, typer.Option(help="Scenes to train on.")] = None,
     image_weight: Annotated[float | None, typer.Option(help="Weight of the residual against the bits: more makes it fainter.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of scenes, weights, bits and batches.")] = None,
-    device: DeviceOption = "auto",
+    device: Device = "auto",
 ) -> None:
     """Train the encoder that SSBA's trigger needs, as the shipped one was; an interrupted run resumes."""
     from ubt.stegastamp import StegaStampSettings, train
 
     given = {"size": size, "bits": bits, "steps": steps, "scenes": scenes, "image_weight": image_weight, "seed": seed}
     settings = StegaStampSettings(**{n: v for n, v in given.items() if v is not None})
-    card = _long_work("stegastamp", lambda progress: train(settings, compute(device, "fp32"), folder, progress))
+    card = long_work("stegastamp", lambda progress: train(settings, compute(device, "fp32"), folder, progress))
     out.print(f"PSNR {card['PSNR, dB']} dB, {card['bit accuracy, percent']} % of the bits read on held-out scenes; written to {folder}", highlight=False)
 
 
@@ -180,8 +178,8 @@ def bench(
     steps: Annotated[int, typer.Option(help="Training steps a measurement.", min=2)] = 12,
     batch: Annotated[int, typer.Option(help="Pairs in a step.", min=2)] = 128,
     rounds: Annotated[int, typer.Option(help="Rounds, ours and the bare loop in turn.", min=1)] = 3,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     app_too: Annotated[bool, typer.Option("--app", help="Measure the app over generated cases instead, in Chromium.")] = False,
     sizes: Annotated[list[int] | None, typer.Option("--pairs", help="With --app: pairs of a generated case; may be given several times.", min=1000)] = None,
     file: Annotated[Path | None, typer.Option("--out", help="With --app: also write the figures to this JSON file.")] = None,
@@ -235,8 +233,8 @@ def make_table(
     attacks: Annotated[str, typer.Option(help="Of these attacks alone, parted by commas.")] = "",
     defenses: Annotated[str, typer.Option(help="Of these defences (or detectors, or strategies) alone, parted by commas.")] = "",
     folder: Annotated[Path | None, typer.Option("--out", help="Also write it as Markdown and CSV into this folder.")] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     cache: CacheOption = CACHE,
 ) -> None:
     """A table of the paper: reported figures beside measured ones. Cases that are there already are not run again."""
@@ -252,8 +250,8 @@ def make_figure(
     number: Annotated[str, typer.Argument(help=f"Which figure of the UBT paper: {', '.join(FIGURES)}.")],
     seed: Annotated[int, typer.Option(help="The seed of its cases.", min=0)] = 0,
     folder: Annotated[Path | None, typer.Option("--out", help="Also write it as PNG, SVG, HTML and CSV into this folder.")] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     cache: CacheOption = CACHE,
 ) -> None:
     """A figure of the paper: how clean and poisoned pairs separate, or what carries a poison. Computes what is not there yet, and only as far as
@@ -267,8 +265,8 @@ def make_sweep(
     seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1; those from 100 on are for tuning.", min=1, max=100)] = 1,
     attacks: Annotated[str, typer.Option(help="Over these attacks of Table I, parted by commas, instead of the sweep's own.")] = "",
     folder: Annotated[Path | None, typer.Option("--out", help="Also write it as Markdown, CSV and HTML into this folder.")] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     cache: CacheOption = CACHE,
 ) -> None:
     """What settings do: a case for every combination of their values. Computes what is not there yet, and only as far as it is measured."""

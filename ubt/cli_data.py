@@ -1,4 +1,4 @@
-"""The part of the command line for the analyst's own data and for audits: `python -m ubt data pairs | labels | list | export`, `python -m ubt audit`."""
+"""The part of the command line for the analyst's own data and for audits: `python -m ubt data …`, `python -m ubt audit`."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -24,6 +24,8 @@ from ubt.pipeline import Pipeline
 data_app = typer.Typer(help="Bring pairs and labelled images of your own; write a case's pairs for others to bring.", no_args_is_help=True)
 Image = Annotated[str, typer.Option(help="Column with the image's path or bytes; guessed if not named.")]
 Caption = Annotated[str, typer.Option(help="Column with the caption; guessed if not named.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
 Folder = Annotated[str, typer.Option(help="Folder that the images' paths are relative to; the file's own if not named.")]
 
 
@@ -90,6 +92,24 @@ def export(
     out.print(f"{count:,} pairs written to {file}", markup=False, highlight=False)
 
 
+@data_app.command("reference")
+def reference(
+    source: Annotated[Path, typer.Argument(help="Pairs, any source that `data pairs` reads.")],
+    labels: Annotated[Path, typer.Option(help="Labelled images to measure it on, any source that `data labels` reads.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the model and its card.")],
+    change: Annotated[list[str] | None, typer.Option("--set", help="A setting of the recipe, as name=value: size, patch, width, layers, epochs, …")] = None,
+    device: Device = "auto", precision: Precision = "auto", cache: CacheOption = CACHE,
+) -> None:  # fmt: skip
+    """Train a small clean reference on a part of your pairs, for lab cases on the other part; an interrupted run resumes."""
+    from ubt.cli import changes, long_work
+    from ubt.pretrain_own import OwnRecipe, pretrain
+
+    store, recipe = Store(cache), OwnRecipe().with_values(changes(change or []))
+    pairs, labelled = bring_pairs(store, source), bring_labelled(store, labels)
+    card = long_work("reference", lambda progress: pretrain(recipe, store, pairs, labelled, compute(device, precision), folder, progress))
+    out.print(f"CA {card['CA, percent']} % of {labels}; trained on {card['made_from']['images']:,} pairs, written to {folder}", markup=False, highlight=False)
+
+
 def run_case(settings: CaseSettings, store: Store, where: Any, cancelled: Any) -> dict[str, Any]:
     """Run a case with its stages shown; returns its figures."""
     stages = composed(settings.own).case
@@ -111,9 +131,7 @@ def audit(
     images: Annotated[str, typer.Option(help="Folder that the images' paths are relative to.")] = "",
     seed: Annotated[int, typer.Option(help="The one seed: the order of pairs, batches.")] = 0,
     change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see the README).")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")] = "auto",
-    cache: CacheOption = CACHE,
+    device: Device = "auto", precision: Precision = "auto", cache: CacheOption = CACHE,
 ) -> None:  # fmt: skip
     """Audit a model and its pairs without ground truth: split, overfit, select, judge, flag, unlearn, and say what can be said."""
     from ubt.cli import changes, stop_on_signal

@@ -46,3 +46,15 @@ def vocabulary(texts: list[str]) -> np.ndarray:
     from ubt import models
 
     return np.unique(models.tokenize(list(dict.fromkeys(word for text in texts for word in text.split())), 77))
+
+
+def shifted(images: np.ndarray, seed: list[int]) -> np.ndarray:
+    """uint8 images (n, side, side, 3), each moved by up to an eighth of its side over its mirrored edge and, every second, flipped: what a small
+    model needs to learn from few photos."""
+    random, (n, side) = np.random.default_rng(seed), images.shape[:2]
+    pad = side // 8
+    wide = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
+    columns = random.integers(0, 2 * pad + 1, n)[:, None] + np.arange(side)
+    rows = random.integers(0, 2 * pad + 1, n)[:, None] + np.arange(side)
+    columns = np.where((random.random(n) < 0.5)[:, None], columns[:, ::-1], columns)
+    return wide[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
