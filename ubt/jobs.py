@@ -263,6 +263,7 @@ _WORK: dict[str, Callable[[CaseSettings], float]] = {
     **{n: lambda s: _trained(s.abl.steps, 2 * s.abl.batch) for n in ("abl", "abl_masked")},
     "cleanclip": lambda s: _trained(s.cleanclip.epochs, (1 + (s.cleanclip.weight > 0)) * s.clean.pairs),
     "supervised": lambda s: _trained(s.supervised.epochs, s.clean.per_class * len(CLASSES)),
+    "gentle": lambda s: _trained(s.roclip.epochs, s.data.pairs),
     "roclip": lambda s: _trained(s.roclip.epochs, 1.4 * s.data.pairs),
     "poisoncam_locate": lambda s: 5e-4 * s.locate.images * (1 / s.locate.side * 2) ** 2 * (1 if s.locate.strategy == STRATEGIES[0] else 0.5),
     "poisoncam_classify": lambda s: _trained(s.classify.steps, s.classify.batch),

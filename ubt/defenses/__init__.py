@@ -30,6 +30,7 @@ DEFENSES: dict[str, Defense] = {
     "roclip": Defense("RoCLIP", roclip.STAGES, "roclip", "evaluate_roclip", trains=True),
     "poisoncam": Defense("PoisonCAM", poisoncam.STAGES, "poisoncam", "evaluate_poisoncam", trains=True),
     "control": Defense("control: no unlearning", control.STAGES, "control", "evaluate_control"),
+    "gentle": Defense("control: as gentle as RoCLIP", control.GENTLE_STAGES, "gentle", "evaluate_gentle", trains=True),
     "retrain": Defense("oracle: without the poisons", control.ORACLE_STAGES, "retrain", "evaluate_retrain", "the truth", trains=True),
 }
 """By name. What a case is made of is `ubt`; the others are run on it when they are asked for."""

@@ -1,5 +1,5 @@
-"""Two models to hold defences against: the control, trained as long as UBT but without unlearning anything, and the oracle, which is
-told the poisons and trains without them."""
+"""Models to hold defences against: the control, trained as long as UBT but without unlearning anything; one that only trains as gently as
+RoCLIP does; and the oracle, which is told the poisons and trains without them."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ubt.config import FitSettings, Run, setting
+from ubt.defenses.roclip import RoClipSettings
 from ubt.stages import D, Stage, evaluate_stage
 
 
@@ -28,6 +29,14 @@ def control(model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, 
     return training.on_pairs(model, batches, settings.steps, settings, run)
 
 
+def gentle(model, images: np.ndarray, tokens: np.ndarray, settings: RoClipSettings, run: Run) -> dict:
+    """The reference trained on D by plain InfoNCE as long and as gently as RoCLIP trains it. Returns the `model` and its `history`."""
+    from ubt import training
+
+    batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "gentle"))
+    return training.on_pairs(model, batches, settings.epochs * batches.steps_per_epoch, settings, run)
+
+
 def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, settings, run: Run) -> dict:
     """The oracle: the reference trained on D without its poisons, as M_bd was trained on all of it."""
     from ubt.stages.poison import poison
@@ -42,6 +51,13 @@ STAGES: tuple[Stage, ...] = (
         {"model": "poison.model", **D, "split": "split.split"}, ("control",), observed=True,
     ),
     evaluate_stage("evaluate_control", "control.model", "the control"),
+)  # fmt: skip
+GENTLE_STAGES: tuple[Stage, ...] = (
+    Stage(
+        "gentle", "the reference trained on D as gently as RoCLIP trains it, by InfoNCE alone", "ubt.defenses.control:gentle",
+        {"model": "reference.model", **D}, ("roclip",), observed=True,
+    ),
+    evaluate_stage("evaluate_gentle", "gentle.model", "the model trained as gently as RoCLIP's"),
 )  # fmt: skip
 ORACLE_STAGES: tuple[Stage, ...] = (
     Stage(

@@ -18,7 +18,8 @@ LOOKS = {
     "clean": (UNKNOWN, "star", "dot"), "poisoned": (POISONED, "diamond", "longdashdot"), "ubt": (MODELS["purified"], "circle", "solid"),
     "ubt_published": (MODELS["published"], "x", "dash"), "abl": ("#C2A22E", "triangle-up", "dot"), "abl_masked": ("#A0664B", "triangle-down", "dashdot"),
     "cleanclip": (CLEAN, "square", "solid"), "supervised": ("#3AA6B9", "pentagon", "dash"), "roclip": ("#C24C7E", "cross", "longdash"),
-    "poisoncam": ("#5B6BC0", "hexagon", "dashdot"), "control": ("#7A9A3A", "bowtie", "dot"), "retrain": (UNKNOWN, "circle", "dash"),
+    "poisoncam": ("#5B6BC0", "hexagon", "dashdot"), "control": ("#7A9A3A", "bowtie", "dot"), "gentle": ("#3A8A7A", "hourglass", "dash"),
+    "retrain": (UNKNOWN, "circle", "dash"),
 }  # fmt: skip
 """A method's colour, mark and dash, the same wherever it is drawn."""
 TICKS = (0, 1, 5, 10, 25, 50, 75, 100)

@@ -16,7 +16,7 @@ from ubt.config import Run, Settings, derive_seed, setting
 
 LEAST = 0.15
 """Displacement below which no group of D_topk is taken to carry a backdoor, however well the map fits."""
-TIMES = 5
+TIMES = 4
 """The same, in times the map's own scatter on clean images."""
 FITTED = 50_000
 """Most rows that a map is fitted on, and that are mapped at once."""
@@ -83,7 +83,7 @@ def least_displaced(scatter: float, floor: float = LEAST) -> float:
     """Displacement from which on a group counts as carrying a backdoor: what the map leaves of clean images, several times, or a floor.
 
     >>> least_displaced(0.01), least_displaced(0.04)
-    (0.15, 0.2)
+    (0.15, 0.16)
     """
     return max(floor, TIMES * scatter)
 

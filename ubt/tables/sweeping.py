@@ -100,7 +100,10 @@ SWEEPS: dict[str, Sweep] = {
     ),
     "roclip-rate": Sweep(
         "RoCLIP: rate of poisoning", f"RoCLIP, which trains in M_bd's place, helps less at high rates, UBT's paper holds (V-C). {_MEASURED}",
-        (Factor("attack.rate", "poisoned, % of D", (0.005, 0.01, 0.02, 0.05), shown=lambda rate: round(100 * rate, 6)),),
+        (
+            Factor("roclip.lr", "peak learning rate of RoCLIP", (1e-4, 5e-4)),
+            Factor("attack.rate", "poisoned, % of D", (0.005, 0.02, 0.05), shown=lambda rate: round(100 * rate, 6)),
+        ),
         (*_BEFORE, *_after("RoCLIP", "evaluate_roclip")),
     ),
 }  # fmt: skip
