@@ -74,7 +74,7 @@ def test_shares_of_image_and_trigger_are_those_the_judge_finds(tiny_store, tiny_
 
 def test_the_command_runs_as_far_as_the_masks_and_writes_every_file(tiny_store, tiny_case, tmp_path, monkeypatch):
     monkeypatch.setitem(FIGURES, "8", tiny_figure(True, mask__image_threshold=0.4))
-    monkeypatch.setattr(cli, "_stop_on_signal", lambda: lambda: False)
+    monkeypatch.setattr(cli, "stop_on_signal", lambda: lambda: False)
     monkeypatch.setattr("ubt.browser.chromium", lambda: None)
     arguments = ["figure", "8", "--cache", str(tiny_store.root), "--device", "cpu", "--precision", "fp32", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)

@@ -74,7 +74,7 @@ def test_nothing_judged_yet(tmp_path):
 def test_the_command_judges_what_is_missing_and_no_further(tiny_store, tiny_case, monkeypatch):
     changed = tiny(verdict__threshold=0.9)
     monkeypatch.setattr(judging, "case", lambda seed, attack="badnet", **changes: changed if changes else tiny())
-    monkeypatch.setattr(cli, "_stop_on_signal", lambda: lambda: False)
+    monkeypatch.setattr(cli, "stop_on_signal", lambda: lambda: False)
     arguments = ["table", "verdict", "--attacks", "badnet", "--seeds", "1", "--cache", str(tiny_store.root), "--device", "cpu", "--precision", "fp32"]
     result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
     assert result.exit_code == 0

@@ -75,7 +75,7 @@ def test_nothing_measured(tmp_path):
 def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_case, tmp_path, monkeypatch, caplog):
     changes = {"overfit__steps": 1, "overfit__regularise": False}
     monkeypatch.setitem(FIGURES, "4", tiny_figure(True, **changes))
-    monkeypatch.setattr(cli, "_stop_on_signal", lambda: lambda: False)
+    monkeypatch.setattr(cli, "stop_on_signal", lambda: lambda: False)
     monkeypatch.setattr("ubt.browser.chromium", lambda: None)
     arguments = ["figure", "4", "--cache", str(tiny_store.root), "--device", "cpu", "--precision", "fp32", "--out", str(tmp_path / "out")]
     before = tiny_store.record(tiny_case.name)

@@ -88,14 +88,14 @@ def test_means_spreads_marks_and_what_is_missing(tmp_path):
 
 
 def test_one_setting_before_and_after(tmp_path):
-    sweep, store = SWEEPS["roclip-rate"].narrowed(["sig"]), Store(tmp_path)
-    case = sweep.case(0, "sig", (0.05,))
+    sweep, store = SWEEPS["cleanclip-poisons"].narrowed(["sig"]), Store(tmp_path)
+    case = sweep.case(0, "sig", (0.06,))
     put(store, case, "evaluate_poisoned", {"ca": 97.0, "asr": 99.0})
-    assert sweep.measured(store, CPU, 1)["state"].tolist() == ["to do"] * 4
-    put(store, case, "evaluate_roclip", {"ca": 96.0, "asr": 40.0})
+    assert sweep.measured(store, CPU, 1)["state"].tolist() == ["to do"] * 5
+    put(store, case, "evaluate_cleanclip", {"ca": 96.0, "asr": 40.0})
     frame = sweep.measured(store, CPU, 1)
-    assert frame.iloc[-1][["poisoned, % of D", "ASR, M_bd", "ASR, RoCLIP", "state"]].tolist() == [5, 99, 40, ""]
-    assert "| 5 | 97.00 | 99.00 | 96.00 | 40.00 |" in sweep.markdown(frame)
+    assert frame.iloc[-1][["poisons, of 10,000 pairs", "ASR, M_bd", "ASR, CleanCLIP", "state"]].tolist() == [600, 99, 40, ""]
+    assert "| 600 | 97.00 | 99.00 | 96.00 | 40.00 |" in sweep.markdown(frame)
     assert "| **to do** |" not in sweep.markdown(frame)
     assert sweep.lines(frame)[1][2][-1] == "the default"
 
@@ -126,7 +126,7 @@ def test_shared_stages_are_expected_once(tmp_path):
 def run(full, monkeypatch, tmp_path):
     """Runs the command over the finished tiny case."""
     monkeypatch.setitem(SWEEPS, "susp-k", SWEEP)
-    monkeypatch.setattr(cli, "_stop_on_signal", lambda: lambda: False)
+    monkeypatch.setattr(cli, "stop_on_signal", lambda: lambda: False)
     arguments = ["sweep", "susp-k", "--cache", str(full.root), "--device", "cpu", "--precision", "fp32", "--out", str(tmp_path / "out")]
     return lambda: CliRunner().invoke(cli.app, arguments)
 
@@ -137,7 +137,7 @@ def test_interrupted_it_goes_on_where_it_was(run, full, monkeypatch):
 
     before, asked = made(), []
     with monkeypatch.context() as m:
-        m.setattr(cli, "_stop_on_signal", lambda: lambda: asked.append(1) or len(made()) > len(before) + 2)
+        m.setattr(cli, "stop_on_signal", lambda: lambda: asked.append(1) or len(made()) > len(before) + 2)
         assert isinstance(run().exception, Cancelled)
     cut = made()
     assert len(before) < len(cut)

@@ -87,7 +87,7 @@ def test_defences_beside_the_case_they_are_run_on(tmp_path):
     (settings,) = {case for case, _ in three.work(1)}
     wanted = {until for _, until in three.work(1)}
     assert wanted == {None} | {d.judged for n, d in DEFENSES.items() if "ubt" not in n} | {
-        f"kl_{n}" for n in ("poisoned", "purified", "published", "abl", "abl_masked", "cleanclip", "supervised", "roclip", "poisoncam", "control")
+        f"kl_{n}" for n in ("poisoned", "purified", "published", "abl", "abl_masked", "cleanclip", "supervised", "roclip", "gentle", "poisoncam", "control")
     }
     store = Store(tmp_path)
     finish(store, settings, 90.0)
