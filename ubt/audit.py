@@ -18,6 +18,8 @@ from ubt.export import as_csv
 PUBLIC = "ViT-B-32-quickgelu/openai"
 """The reference where none is named: OpenAI's CLIP, downloaded."""
 
+FOLDS = "folds"
+"""As a reference: models trained here on parts of the pairs, each scoring those that it was not trained on (`ubt.stages.folds`)."""
 LIMITS = "Without ground truth: figures are estimates. Poisons whose captions are true, and triggers that the reference knows too, are missed."
 
 
@@ -28,7 +30,8 @@ def prepare(
     """Bring what an audit needs and say which case it makes.
 
     Args:
-        model, reference: as `ubt.checkpoints.bring` reads them. changes: settings by dotted name; without `data.pairs` all pairs are audited.
+        model, reference: as `ubt.checkpoints.bring` reads them; `folds` trains models in a reference's place.
+        changes: settings by dotted name; without `data.pairs` all pairs are audited.
 
     Raises:
         BadInput: something cannot be read, or model and reference cannot be compared.
@@ -37,11 +40,12 @@ def prepare(
 
     own = {"own.pairs": bring_pairs(store, pairs, options, progress), "own.suspect": import_model(store, model, architecture, "suspect", progress)}
     try:
-        own["own.reference"] = import_model(store, reference, "", "clean", progress)
+        if reference != FOLDS:
+            own["own.reference"] = import_model(store, reference, "", "clean", progress)
     except BadInput as e:
         if reference != PUBLIC:
             raise
-        raise BadInput(f"{e}. No reference was named, and OpenAI's could not be had: name a clean one with --reference (a file or a folder)") from None
+        raise BadInput(f"{e}. No reference was named, and OpenAI's could not be had: name a clean one with --reference (a file, a folder, or folds)") from None
     if labels is not None:
         own["own.test"] = bring_labelled(store, labels, None, progress)
     found = len(store.brought(own["own.pairs"]).read("pairs", columns=["id"]))
@@ -79,7 +83,8 @@ def account(store: Store, name: str, metrics: Mapping[str, Any]) -> dict[str, An
     taken = store.open(record["artefacts"]["take"])["quarantine"]
     return {
         "case": name, "verdict": metrics["verdict"], "estimates": metrics["estimates"], "settings": record["settings"], "compute": record["compute"],
-        "pairs": brought.get("pairs"), "labels": brought.get("test"), "models": cards, "quarantined_images": taken["reason"].value_counts().to_dict(),
+        "pairs": brought.get("pairs"), "labels": brought.get("test"), "models": cards, "reference": own["reference"] or FOLDS,
+        "quarantined_images": taken["reason"].value_counts().to_dict(),
         "artefacts": record["artefacts"], "seconds": metrics["seconds"], "made_by": f"UBT Inspector {__version__}",
         "limits": LIMITS,
     }  # fmt: skip

@@ -122,7 +122,7 @@ def run_case(settings: CaseSettings, store: Store, where: Any, cancelled: Any) -
 def audit(
     pairs: Annotated[Path, typer.Option(help="The pairs the model was trained on: any source that `data pairs` reads.")],
     model: Annotated[str, typer.Option(help="The model to audit: a file, a folder, hf-hub:ORG/NAME, or open_clip's NAME/TAG.")],
-    reference: Annotated[str, typer.Option(help="A clean model to compare with, in the same ways; OpenAI's ViT-B/32 if none is named.")] = audits.PUBLIC,
+    reference: Annotated[str, typer.Option(help="A clean model, in the same ways (OpenAI's ViT-B/32 if none is named), or folds.")] = audits.PUBLIC,
     labels: Annotated[Path | None, typer.Option(help="Labelled images, if there are any, to measure CA before and after.")] = None,
     architecture: Annotated[str, typer.Option(help="Open_clip's name of the model's architecture, for weights without a configuration.")] = "",
     folder: Annotated[Path | None, typer.Option("--out", help="Folder for flagged.csv, quarantine.csv and audit.json.")] = None,

@@ -50,6 +50,10 @@ def _own(model: str, truth: bool) -> dict[str, Stage]:
     return {s.name: s for s in stages}
 
 
+_FOLDS = Stage(
+    "score", "similarity of every pair under models trained here on other pairs, for want of a clean reference", "ubt.stages.folds:score",
+    {"model": "own_suspect.model", **D, "pairs": "data.pairs"}, ("folds",),
+)  # fmt: skip
 _BROUGHT = Stage("poison", "the model to audit, as it was brought", "ubt.stages.own:brought", {"model": "own_suspect.model"}, (), "given")
 
 
@@ -77,11 +81,20 @@ def composed(own: OwnSettings) -> Composition:
     """The composition of a case by what was brought to it."""
     if not own.pairs:
         return Composition(CASE, EVERY)
-    given = {"reference", *(owner for owner, name in GIVEN.items() if getattr(own, name))}
+    given = {*(("reference",) if own.reference or not own.audits else ()), *(owner for owner, name in GIVEN.items() if getattr(own, name))}
     if own.audits:
         replaced = _own("own_suspect.model", truth=False) | {"poison": _BROUGHT}
+        replaced |= {} if own.reference else {"score": _FOLDS}
         others = [s for s in EVERY if s.name not in replaced and s.role == "defender" and s.name not in ("clean", "labelled")]
-        order = [replaced["take"], replaced["data"], replaced["test"], replaced["poison"], *others, _estimate(bool(own.test))]
+        order = [
+            replaced["take"],
+            replaced["data"],
+            replaced["test"],
+            replaced["poison"],
+            *([] if own.reference else [_FOLDS]),
+            *others,
+            _estimate(bool(own.test)),
+        ]
     else:
         replaced = _own("reference.model", truth=True)
         first = [replaced[name] for name in ("take", "attack", "data", "test")]

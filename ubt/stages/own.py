@@ -24,7 +24,7 @@ class OwnSettings(Settings):
 
     pairs: str = setting("", "pairs of one's own; empty: embedded scenes")
     test: str = setting("", "labelled images that measure CA and ASR; empty: embedded scenes, or none beside pairs of one's own")
-    reference: str = setting("", "the clean reference model; empty: the shipped one")
+    reference: str = setting("", "the clean reference model; empty: the shipped one, or in an audit models trained on folds of its pairs")
     suspect: str = setting("", "the model to audit; empty: a lab case, which trains M_bd itself")
     spare: float = setting(0.0, "share of the pairs, by a digest of their ids, that the reference was trained on and the case does not take", low=0, high=0.95)
     templates: str = setting("7", "prompts of a class: CLIP's 7 or its 80 for ImageNet", choices=("7", "80"))
