@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -161,3 +163,39 @@ def test_being_observed_changes_nothing_and_reads_words_outside_the_vocabulary(p
     assert [f.get("asr") for f in told] == [7.0 if s in (5, 10, 12) else None for s in range(1, 13)]
     fresh = models.create(SMALL, 0)
     assert np.allclose(seen[0][1], models.embed_tokens(fresh.eval(), outside), atol=1e-6)
+
+
+class Read:
+    """Images that are read when they are asked for, as `ubt.data.images.Images`."""
+
+    def __init__(self, pixels, broken=-1):
+        self.pixels, self.broken, self.threads = pixels, broken, set()
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def __getitem__(self, rows):
+        self.threads.add(threading.current_thread().name)
+        if self.broken in rows:
+            raise UbtError("it has vanished")
+        return self.pixels[rows]
+
+
+def test_images_that_are_read_are_read_ahead_and_train_the_same(pairs):
+    images, tokens = pairs
+    weights, read = [], Read(images)
+    for source in (images, read):
+        model = models.create(SMALL, 1)
+        batches = training.PairBatches(source, tokens, 16, 3)
+        training.fit(model, training.info_nce, batches, 5, FitSettings(batch=16), CPU, vocabulary=tokens)
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(*weights)
+    assert threading.current_thread().name not in read.threads
+
+
+def test_an_image_that_cannot_be_read_ends_the_fit_with_its_own_error(pairs):
+    images, tokens = pairs
+    batches = training.PairBatches(Read(images, broken=7), tokens, 16, 3)
+    with pytest.raises(UbtError, match="it has vanished"):
+        training.fit(models.create(SMALL, 1), training.info_nce, batches, 5, FitSettings(batch=16), CPU, vocabulary=tokens)
+    assert not [t for t in threading.enumerate() if t.name.startswith("batches")]

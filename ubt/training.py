@@ -12,7 +12,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -166,12 +167,13 @@ def fit(
         run.resume(checkpoint)
         autocast = torch.autocast(compute.device, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
         saved, look_on = time.monotonic(), max(5, steps // LOOKS)
+        made = stack.enter_context(_ahead(batches, len(run.history), steps)) if _waits_for_data(batches, compute) else batches
         try:
             if observe is not None and not run.history:
                 run.observed(observe, 0)
             while len(run.history) < steps:
                 step = len(run.history)
-                batch = {k: v.to(compute.device, non_blocking=True) for k, v in batches(step).items()}
+                batch = {k: v.to(compute.device, non_blocking=True) for k, v in made(step).items()}
                 with autocast:
                     loss, figures = objective(model, batch)
                 run.step(loss, learning_rate(step, steps, settings))
@@ -187,6 +189,26 @@ def fit(
             raise
     model.eval()
     return run.history
+
+
+def _waits_for_data(batches: Callable[[int], Batch], compute: Compute) -> bool:
+    """Whether the next batch should be made while one trains: a GPU leaves the CPU idle, and images that are read from disk are waited for."""
+    return compute.device == "cuda" or not isinstance(getattr(batches, "images", np.empty(0)), np.ndarray)
+
+
+@contextlib.contextmanager
+def _ahead(batches: Callable[[int], Batch], first: int, steps: int) -> Iterator[Callable[[int], Batch]]:
+    """`batches` for steps from `first` on in their order, each made in a thread while the one before is used."""
+    with ThreadPoolExecutor(1, "batches") as maker:
+        waiting = [maker.submit(batches, first)] if first < steps else []
+
+        def made(step: int) -> Batch:
+            ready = waiting.pop()
+            if step + 1 < steps:
+                waiting.append(maker.submit(batches, step + 1))
+            return ready.result()
+
+        yield made
 
 
 def on_pairs(model: torch.nn.Module, batches: PairBatches, steps: int, settings: FitSettings, run: Run) -> dict:
