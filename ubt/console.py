@@ -77,7 +77,7 @@ def print_metrics(m: dict) -> None:
         f"precision {show(m['select']['precision'])}, AUROC inside D_susp {show(m['select']['auroc'])}\n"
         f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} "
         f"(score {verdict['score']:.3f}, threshold {verdict['threshold']:g}; displaced "
-        f"{verdict['displaced']:.3f}, threshold {verdict['least_displaced']:g});  "
+        f"{verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f});  "
         f"computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )
