@@ -134,18 +134,19 @@ def at_once(monkeypatch):
     monkeypatch.setattr("ubt.jobs.start_view", start)
 
 
-def test_a_drawn_trigger_is_tried_on_every_model(full, tiny_case, at_once):
+def test_a_drawn_trigger_is_tried_on_every_model(full, tiny_case, at_once, monkeypatch):
+    monkeypatch.setattr("ubt.probing.suggested", lambda store, record: ["<b>banana</b>"])
     at = page("patches", case=tiny_case.name)
     assert "Run up to poisoncam" in " ".join(b.label.replace("\\", "") for b in at.button)
     next(b for b in at.get("button_group") if b.key == "try-source").set_value("drawn").run()
-    at.selectbox(key="try-target").set_value("<b>banana</b>").run()
+    assert at.selectbox(key="try-target").value == "<b>banana</b>"
     at.button(key="build-probe").click().run()
     assert not at.exception
     chart = charts(at)[-1]["data"]
     assert [t["name"] for t in chart] == ["no trigger", "control", "the suspected trigger"]
     assert all(len(t["x"]) == 4 for t in chart)
     shown = html_of(at)
-    assert "<b>banana</b>" not in shown
+    assert "<b>banana</b>" not in shown + words(at)
     assert "labelled images of other classes" in words(at)
     at.selectbox(key="try-target").set_value("banana").run()
     assert [b.label for b in at.button if b.key == "build-probe"] == ["Try it"]
