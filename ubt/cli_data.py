@@ -126,13 +126,14 @@ def audit(
     """Audit a model and its pairs without ground truth: split, overfit, select, judge, flag, unlearn, and say what can be said."""
     from ubt.cli import changes, stop_on_signal
 
+    audits.check_folders(folder, purified)
     store, where = Store(cache), compute(device, precision)
     with progress_of("bring") as progress:
         options = SourceOptions(image=image, caption=caption, folder=images)
         settings = audits.prepare(store, pairs, model, reference, labels, {"seed": seed} | changes(change or []), options, architecture, progress)
     metrics = run_case(settings, store, where, stop_on_signal())
-    print_audit(metrics)
     name = settings.name(where)
+    print_audit(metrics, len(audits.flagged(store, store.case(name)["artefacts"])))
     if folder is not None:
         out.print("written to " + ", ".join(str(p) for p in audits.write(store, name, metrics, folder)), markup=False, highlight=False)
     if purified is not None:
@@ -145,8 +146,6 @@ def _take_away(store: Store, name: str, metrics: dict[str, Any], folder: Path) -
     if not metrics["verdict"]["poisoned"]:
         err.print("the model is judged not poisoned, so there is no purified one to write", highlight=False)
         return
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"--purified: expected a folder, got the file {folder}")
     out.print(opening_line(export(store, name, "unlearn", folder)), markup=False, highlight=False)
 
 

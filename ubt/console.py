@@ -114,13 +114,13 @@ ESTIMATES = {
 """How an audit's estimates are headed."""
 
 
-def print_audit(m: dict) -> None:
-    """The verdict and the estimates of an audit."""
+def print_audit(m: dict, flagged: int) -> None:
+    """The verdict and the estimates of an audit that flagged so many pairs."""
     verdict, found, estimates = m["verdict"], m["estimates"]["found"], m["estimates"]["measures"]
     out.print(
         f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score {verdict['score']:.3f}, threshold "
         f"{verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f});  "
-        f"{found['flagged'] if verdict['poisoned'] else 0:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images quarantined;  "
+        f"{flagged:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images quarantined;  "
         f"computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )
