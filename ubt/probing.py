@@ -231,4 +231,6 @@ def meaning(measures: Mapping[str, Mapping[str, Any]], target: str, suspect: str
     else:
         said += " The control does not do that, nor does the clean reference: it works as a trigger." if reference is not None else " It works as a trigger."
     after = measures.get("purified", {}).get("asr")
-    return said if after is None else f"{said} After purification it is {after:.1f} %."
+    if after is None:
+        return said
+    return f"{said} After purification it is {after:.1f} %." if after < rate / 2 else f"{said} The purified model does so too ({after:.1f} %)."

@@ -87,8 +87,9 @@ def _trigger(view: View, source: str, height: int, width: int) -> tuple[np.ndarr
 
 
 def _cut(view: View, height: int, width: int) -> tuple[np.ndarray | None, dict[str, float]]:
-    ids, images = pairs.known(view)["id"], view.read("data", "images")
-    pair = st.text_input("Id of the pair", value=st.session_state.get("pair") or str(ids[0]), key="try-pair").strip()
+    known, images = pairs.known(view), view.read("data", "images")
+    ids, first = known["id"], int(np.argmax(known["topk"])) if "topk" in known else 0
+    pair = st.text_input("Id of the pair", value=st.session_state.get("pair") or str(ids[first]), key="try-pair").strip()
     rows = rows_of(ids, [pair])
     if not len(rows):
         st.info(f"There is no pair {plain(pair[:80])} in D.")
@@ -173,7 +174,7 @@ def _result(view: View, options: dict[str, Any], hypothesis: Hypothesis) -> None
     with side:
         rows = []
         for model, m in measures.items():
-            cells = ["undefined" if m[k] is None else f"{m[k]:.1f} [{m['intervals'][k][0]:.1f}, {m['intervals'][k][1]:.1f}]" for k in figures.RATES]
+            cells = ["undefined" if m[k] is None else f"{m[k]:.1f} [{m['intervals'][k][0]:.1f},\u00a0{m['intervals'][k][1]:.1f}]" for k in figures.RATES]
             rows.append([(figures.LABELS | labels)[model], *cells])
         html.table(["percent", *(title for title, *_ in figures.RATES.values())], rows)
         st.caption(_definition(about))
