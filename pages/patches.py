@@ -14,7 +14,7 @@ from ubt.evaluation import places
 from ubt.evaluation.detection import auroc, share
 from ubt.figures import patches as figures
 from ubt.pipeline import every_key, standing
-from ubt.ui import address, html, selection
+from ubt.ui import address, html, probing, selection
 from ubt.ui.case import compute, read, store
 from ubt.ui.guard import guard, plain, safe
 from ubt.ui.navigation import current
@@ -279,3 +279,6 @@ def _where() -> Compute:
 
 
 needs(view, CLASSIFY, "Trigger patches have not been sought yet: about two minutes on two cores.", explore)
+if view is not None and view.has("data", "poison") and not view.given:
+    st.divider()
+    probing.section(view)

@@ -1,6 +1,7 @@
 """An audit: somebody's pairs and somebody's model, no ground truth; what it finds, as files to hand over."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ PUBLIC = "ViT-B-32-quickgelu/openai"
 
 FOLDS = "folds"
 """As a reference: models trained here on parts of the pairs, each scoring those that it was not trained on (`ubt.stages.folds`)."""
+OWN = {"own.pairs", "own.suspect", "own.reference", "own.test"}
+LEAST = 16
+"""Pairs that an audit needs."""
+
 LIMITS = "Without ground truth: figures are estimates. Poisons whose captions are true, and triggers that the reference knows too, are missed."
 
 
@@ -38,6 +43,8 @@ def prepare(
     """
     from ubt.checkpoints import import_model
 
+    if own_too := sorted(OWN & set(changes or {})):
+        raise BadInput(f"--set: expected {', '.join(own_too)} to be named by an option (--pairs, --model, --reference, --labels); leave it out")
     own = {"own.pairs": bring_pairs(store, pairs, options, progress), "own.suspect": import_model(store, model, architecture, "suspect", progress)}
     try:
         if reference != FOLDS:
@@ -48,8 +55,28 @@ def prepare(
         raise BadInput(f"{e}. No reference was named, and OpenAI's could not be had: name a clean one with --reference (a file, a folder, or folds)") from None
     if labels is not None:
         own["own.test"] = bring_labelled(store, labels, None, progress)
+    compared = {option: store.brought(own[name]) for name, option in (("own.suspect", "--model"), ("own.reference", "--reference")) if name in own}
+    if len({artefact["card"]["digest"] for artefact in compared.values()}) < len(compared):
+        raise BadInput("--reference: expected a clean model to compare with, got the very model that is to be audited; name another one")
+    for option, artefact in compared.items():
+        _check_reads(artefact["model"], option)
     found = len(store.brought(own["own.pairs"]).read("pairs", columns=["id"]))
-    return CaseSettings().with_values({"data.pairs": max(16, found)} | dict(changes or {}) | own)
+    if found < LEAST:
+        raise BadInput(f"--pairs: expected at least {LEAST} pairs that can be used, got {found}; nothing can be said of fewer")
+    return CaseSettings().with_values({"data.pairs": found} | dict(changes or {}) | own)
+
+
+def _check_reads(model: Any, option: str) -> None:
+    """Raises:
+    BadInput: the model's weights are finite, but what it makes of images or captions is not, or is nothing.
+    """
+    from ubt import models
+
+    side = models.image_size(model)
+    noise = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
+    features = models.embed_images(model, noise), models.embed_tokens(model, models.tokenize(["a", "a photo of a dog"], models.context_length(model)))
+    if not all(np.isfinite(f).all() and np.abs(np.linalg.norm(f, axis=1) - 1).max() < 0.01 for f in features):
+        raise BadInput(f"{option}: expected a model that embeds images and captions, got one that makes zeros, infinity or NaN of them; its weights are no use")
 
 
 def flagged(store: Store, artefacts: Mapping[str, str]) -> pd.DataFrame:
@@ -90,6 +117,35 @@ def account(store: Store, name: str, metrics: Mapping[str, Any]) -> dict[str, An
     }  # fmt: skip
 
 
+def strict(value: Any) -> Any:
+    """Plain values that every JSON parser takes: what is not finite is None, what is of no JSON type is text.
+
+    >>> strict({"a": [float("nan"), 1.0, Path("b")]})
+    {'a': [None, 1.0, 'b']}
+    """
+    if isinstance(value, Mapping):
+        return {str(k): strict(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict(v) for v in value]
+    if isinstance(value, np.generic):
+        return strict(value.item())
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def check_folders(folder: Path | None, purified: Path | None) -> None:
+    """Raises:
+    BadInput: what an audit finds could not be written there, so that it need not begin.
+    """
+    for option, path in (("--out", folder), ("--purified", purified)):
+        there = next((p for p in (path, *path.parents) if p.exists()), None) if path is not None else None
+        if there is not None and not (there.is_dir() and os.access(there, os.W_OK)):
+            raise BadInput(f"{option}: expected a folder that can be written, got {path} ({there} is {'locked' if there.is_dir() else 'a file'})")
+    if purified is not None and (purified.exists() or purified.is_symlink()):
+        raise BadInput(f"--purified: expected a folder that is not there yet, got {purified}; name a new one")
+
+
 def write(store: Store, name: str, metrics: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write `flagged.csv`, `quarantine.csv` and `audit.json` into a folder, each in one step.
 
@@ -102,7 +158,7 @@ def write(store: Store, name: str, metrics: Mapping[str, Any], folder: Path) -> 
     contents = {
         "flagged.csv": as_csv(flagged(store, record["artefacts"])),
         "quarantine.csv": as_csv(pd.concat([catalogue.astype(object), taken.astype(object)], ignore_index=True)),
-        "audit.json": json.dumps(account(store, name, metrics), indent=1, default=str).encode(),
+        "audit.json": json.dumps(strict(account(store, name, metrics)), indent=1, allow_nan=False).encode(),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from ubt.cases import CaseSettings, Store
 from ubt.cli_cases import CACHE, CacheOption, cases_app
 from ubt.cli_data import Device, Precision, audit, data_app, named_sources, run_case
 from ubt.cli_models import models_app
+from ubt.cli_probe import probe
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, err, out, print_metrics
 from ubt.journal import Event
@@ -28,6 +29,7 @@ app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlea
 app.add_typer(cases_app, name="cases")
 app.add_typer(data_app, name="data")
 app.command("audit")(audit)
+app.command("probe")(probe)
 app.add_typer(models_app, name="models")
 
 

@@ -1,7 +1,6 @@
 """The part of the command line for the analyst's own data and for audits: `python -m ubt data …`, `python -m ubt audit`."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +13,10 @@ from ubt.bringing import bring_labelled, bring_pairs, listed, write_pairs
 from ubt.cases import CaseSettings, Store
 from ubt.cli_cases import CACHE, CacheOption
 from ubt.composition import composed
-from ubt.config import BadInput, Progress, compute
-from ubt.console import Show, err, out, print_audit
+from ubt.config import BadInput, compute
+from ubt.console import Show, err, out, print_audit, progress_of
 from ubt.data.catalogue import SourceOptions
 from ubt.data.labelled import LabelledOptions
-from ubt.journal import Event
 from ubt.pipeline import Pipeline
 
 data_app = typer.Typer(help="Bring pairs and labelled images of your own; write a case's pairs for others to bring.", no_args_is_help=True)
@@ -27,14 +25,6 @@ Caption = Annotated[str, typer.Option(help="Column with the caption; guessed if 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
 Folder = Annotated[str, typer.Option(help="Folder that the images' paths are relative to; the file's own if not named.")]
-
-
-@contextlib.contextmanager
-def _shown(name: str) -> Iterator[Progress]:
-    show = Show(1, cached=False)
-    with show.bars:
-        show(Event("starts", name))
-        yield lambda done, total, figures: show(Event("progress", name, done, total, figures=figures))
 
 
 def _say(key: str, about: dict[str, Any]) -> None:
@@ -53,7 +43,7 @@ def pairs(
 ) -> None:  # fmt: skip
     """Read pairs, set broken rows apart, and name them for cases; images stay where they are."""
     store = Store(cache)
-    with _shown("pairs") as progress:
+    with progress_of("pairs") as progress:
         key = bring_pairs(store, source, SourceOptions(image=image, caption=caption, folder=folder, limit=limit), progress)
     _say(key, store.brought(key)["about"])
 
@@ -66,7 +56,7 @@ def labels(
 ) -> None:  # fmt: skip
     """Read labelled images, by which CA and ASR are measured."""
     store = Store(cache)
-    with _shown("labels") as progress:
+    with progress_of("labels") as progress:
         key = bring_labelled(store, source, LabelledOptions(image=image, label=label, folder=folder), progress)
     _say(key, store.brought(key)["about"])
 
@@ -87,7 +77,7 @@ def export(
     cache: CacheOption = CACHE,
 ) -> None:
     """Write a case's D, triggers and all, as a zip of images and captions that says nothing of which pairs are poisoned."""
-    with _shown("export") as progress:
+    with progress_of("export") as progress:
         count = write_pairs(Store(cache), case, file, progress)
     out.print(f"{count:,} pairs written to {file}", markup=False, highlight=False)
 
@@ -136,13 +126,14 @@ def audit(
     """Audit a model and its pairs without ground truth: split, overfit, select, judge, flag, unlearn, and say what can be said."""
     from ubt.cli import changes, stop_on_signal
 
+    audits.check_folders(folder, purified)
     store, where = Store(cache), compute(device, precision)
-    with _shown("bring") as progress:
+    with progress_of("bring") as progress:
         options = SourceOptions(image=image, caption=caption, folder=images)
         settings = audits.prepare(store, pairs, model, reference, labels, {"seed": seed} | changes(change or []), options, architecture, progress)
     metrics = run_case(settings, store, where, stop_on_signal())
-    print_audit(metrics)
     name = settings.name(where)
+    print_audit(metrics, len(audits.flagged(store, store.case(name)["artefacts"])))
     if folder is not None:
         out.print("written to " + ", ".join(str(p) for p in audits.write(store, name, metrics, folder)), markup=False, highlight=False)
     if purified is not None:
@@ -155,8 +146,6 @@ def _take_away(store: Store, name: str, metrics: dict[str, Any], folder: Path) -
     if not metrics["verdict"]["poisoned"]:
         err.print("the model is judged not poisoned, so there is no purified one to write", highlight=False)
         return
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"--purified: expected a folder, got the file {folder}")
     out.print(opening_line(export(store, name, "unlearn", folder)), markup=False, highlight=False)
 
 

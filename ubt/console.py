@@ -1,10 +1,15 @@
 """How runs and their figures look on a terminal."""
 
+import contextlib
+from collections.abc import Iterator
+
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 
 from ubt.cases import CaseSettings
+from ubt.config import Progress
 from ubt.evaluation.backdoor import by_attack
 from ubt.journal import Event
 
@@ -21,7 +26,7 @@ class Show:
         self.count, self.total, self.cached = 0, total, cached
         times = TimeElapsedColumn(), TimeRemainingColumn()
         columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.fields[figures]}")
-        self.bars = Progress(*columns, console=err, disable=not err.is_terminal)
+        self.bars = Bars(*columns, console=err, disable=not err.is_terminal)
         self.tasks: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
@@ -38,6 +43,15 @@ class Show:
                 self.bars.remove_task(self.tasks.pop(event.stage))
             how = f"{event.seconds:6.1f} s" if event.kind == "done" else "  cached"
             self.bars.console.print(f"{self.count:>2}/{self.total} {event.stage:<20} {how}", highlight=False)
+
+
+@contextlib.contextmanager
+def progress_of(name: str) -> Iterator[Progress]:
+    """Progress of one piece of work, shown while it lasts."""
+    show = Show(1, cached=False)
+    with show.bars:
+        show(Event("starts", name))
+        yield lambda done, total, figures: show(Event("progress", name, done, total, figures=figures))
 
 
 MASKED = {
@@ -100,13 +114,13 @@ ESTIMATES = {
 """How an audit's estimates are headed."""
 
 
-def print_audit(m: dict) -> None:
-    """The verdict and the estimates of an audit."""
+def print_audit(m: dict, flagged: int) -> None:
+    """The verdict and the estimates of an audit that flagged so many pairs."""
     verdict, found, estimates = m["verdict"], m["estimates"]["found"], m["estimates"]["measures"]
     out.print(
         f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score {verdict['score']:.3f}, threshold "
         f"{verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f});  "
-        f"{found['flagged'] if verdict['poisoned'] else 0:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images quarantined;  "
+        f"{flagged:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images quarantined;  "
         f"computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )

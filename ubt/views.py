@@ -1,4 +1,4 @@
-"""Views: what a page computes over a case's finished stages beside them, each an artefact of its own: an index, a map.
+"""Views: what a page computes over a case's finished stages beside them, each an artefact of its own: an index, a map, a hypothesis tried.
 
 A view's name is a digest of its kind, its options and the artefacts it is made from, so that cases that share those share
 it; `Store.prune` keeps it as long as they are kept.
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ubt import neighbors, projection
+from ubt import neighbors, probing, projection
 from ubt.artefacts import Artefact
 from ubt.cases import Store
 from ubt.config import BadInput, Run, digest
@@ -18,7 +18,7 @@ from ubt.projection import MapSettings
 
 MODELS = {"reference": "score", "poisoned": "score_poisoned", "overfit": "score_overfit", "purified": "unlearn"}
 """Model to the stage that embedded D under it; the purified model's embeds when a map asks for it."""
-VERSION = {"index": 1, "map": 1}
+VERSION = {"index": 1, "map": 1, "probe": 1}
 
 
 def embedded(store: Store, record: dict[str, Any], model: str) -> bool:
@@ -58,6 +58,8 @@ def index_options(space: str, model: str, settings: IndexSettings) -> dict[str, 
 
 def _sources(record: dict[str, Any], kind: str, options: dict[str, Any]) -> list[str]:
     artefacts = record["artefacts"]
+    if kind == "probe":
+        return [artefacts[s] for s in options["over"]]
     stages = [MODELS[m] for m in options["models"]]
     also = ["data"] * ("purified" in options["models"]) + ["split"] * (kind == "map" and "split" in artefacts)
     return [artefacts[s] for s in (*stages, *also)]
@@ -77,7 +79,7 @@ def make(store: Store, record: dict[str, Any], kind: str, options: dict[str, Any
     name = key(record, kind, options)
     if (found := store.find(name)) is not None:
         return found
-    result = {"index": _index, "map": _map}[kind](store, record, options, run)
+    result = {"index": _index, "map": _map, "probe": probing.probe}[kind](store, record, options, run)
     store.set_aside(name)
     return store.write(name, result, {"stage": kind, "version": VERSION[kind], "seconds": 0.0, "made_from": _sources(record, kind, options)})
 

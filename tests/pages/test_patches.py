@@ -9,8 +9,9 @@ import pytest
 from harness import charts, html_of, page, words
 from tiny import CPU, alone, tiny
 
+from ubt import views
 from ubt.cases import Store
-from ubt.config import file_digest
+from ubt.config import Run, file_digest
 from ubt.evaluation import places
 from ubt.pipeline import Pipeline, upto
 
@@ -120,3 +121,44 @@ def test_why_the_last_attempt_failed_is_said_beside_the_button(full, tiny_case):
     assert [e.value.replace("\\", "") for e in at.error] == ["expected <b>room</b>"]
     assert "\\<b\\>" in at.error[0].value
     assert [b.label.replace("\\", "") for b in at.button if b.label.startswith("Run up to")] == ["Run up to poisoncam_classify"]
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Views computed where they are asked for, not in a process of their own."""
+
+    def start(store, name, kind, options, wait=0.0):
+        views.make(store, store.record(name), kind, options, Run(compute=CPU))
+        return True
+
+    monkeypatch.setattr("ubt.jobs.start_view", start)
+
+
+def test_a_drawn_trigger_is_tried_on_every_model(full, tiny_case, at_once, monkeypatch):
+    monkeypatch.setattr("ubt.probing.suggested", lambda store, record: ["<b>banana</b>"])
+    at = page("patches", case=tiny_case.name)
+    assert "Run up to poisoncam" in " ".join(b.label.replace("\\", "") for b in at.button)
+    next(b for b in at.get("button_group") if b.key == "try-source").set_value("drawn").run()
+    assert at.selectbox(key="try-target").value == "<b>banana</b>"
+    at.button(key="build-probe").click().run()
+    assert not at.exception
+    chart = charts(at)[-1]["data"]
+    assert [t["name"] for t in chart] == ["no trigger", "control", "the suspected trigger"]
+    assert all(len(t["x"]) == 4 for t in chart)
+    shown = html_of(at)
+    assert "<b>banana</b>" not in shown + words(at)
+    assert "labelled images of other classes" in words(at)
+    at.selectbox(key="try-target").set_value("banana").run()
+    assert [b.label for b in at.button if b.key == "build-probe"] == ["Try it"]
+
+
+def test_a_found_patch_is_offered_where_it_was_found(located, at_once):
+    at = page("patches", case=located.name)
+    candidates = located.artefacts["poisoncam_locate"]["candidates"]
+    first = candidates[candidates["rank"] == 1].iloc[0]
+    edges = {s.label: s.value for s in at.slider if s.label.startswith("Its ")}
+    assert edges == {"Its top edge, px": first["y"], "Its left edge, px": first["x"]}
+    next(b for b in at.get("button_group") if b.key == "try-source").set_value("cut").run()
+    at.text_input(key="try-pair").set_value("no such *pair*").run()
+    assert "no such \\*pair\\*" in words(at)
+    assert not at.exception

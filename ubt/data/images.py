@@ -38,13 +38,32 @@ def decode(data: bytes, size: int) -> np.ndarray:
     Raises:
         BrokenImage: with one of the reasons of `ubt.data.reasons`.
     """
+    return _decoded(data, lambda image: _fitted(image, size))
+
+
+def decode_within(data: bytes, height: int, width: int) -> np.ndarray:
+    """The same of an image in its own shape, uint8 RGB (h, w, 3), made smaller where it is larger than `height` or `width`.
+
+    Raises:
+        BrokenImage: with one of the reasons of `ubt.data.reasons`.
+    """
+
+    def fit(image: Image.Image) -> np.ndarray:
+        scale = min(1.0, height / image.height, width / image.width)
+        sides = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        return np.array(image if sides == image.size else image.resize(sides, Image.Resampling.BICUBIC))
+
+    return _decoded(data, fit)
+
+
+def _decoded(data: bytes, fit: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     if not data:
         raise BrokenImage("zero-size image")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_header(*image.size)
             with _one_at_a_time if image.width * image.height > LARGE else contextlib.nullcontext():
-                return _fitted(_as_rgb(image), size)
+                return fit(_as_rgb(image))
     except BrokenImage:
         raise
     except Image.DecompressionBombError:

@@ -60,7 +60,8 @@ def take(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> d
         pairs: id, caption, image (its place). about: where the places are, see `ubt.data.catalogue.read`. model: whose image size counts.
 
     Returns:
-        `pairs`: id, caption, image, of at most `data.pairs` pairs; `quarantine`: id, image, reason; `rest`: the pairs left for other roles.
+        `pairs`: id, caption, image, of at most `data.pairs` pairs, and `mark`, by which an image that changed is known; `quarantine`: id,
+        image, reason; `rest`: the pairs left for other roles.
 
     Raises:
         BadInput: fewer than 16 pairs are left.
@@ -83,7 +84,7 @@ def take(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> d
     if len(good) < 16:
         raise BadInput(f"own.pairs: expected at least 16 pairs with images that can be read, got {len(good)}; {len(broken)} were quarantined")
     return {
-        "pairs": pairs.iloc[good][["id", "caption", "image"]].reset_index(drop=True),
+        "pairs": pairs.iloc[good][["id", "caption", "image"]].assign(mark=images.marks[good]).reset_index(drop=True),
         "quarantine": pairs.iloc[list(broken)][["id", "image"]].assign(reason=list(broken.values())).reset_index(drop=True),
         "rest": pairs.iloc[order[at:]][["id", "caption", "image"]].reset_index(drop=True),
     }  # fmt: skip
@@ -140,11 +141,12 @@ def build(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run, tru
     from ubt.data.images import Images
 
     images = open_images(about, pairs["image"].to_numpy(object), models.image_size(model))
+    images.marks[:] = pairs["mark"]
     touched = np.flatnonzero(truth["plant"] >= 0) if truth is not None else np.empty(0, int)
     if len(touched):
         pixels = images[touched]
         poisoning.stamp(pixels, truth.iloc[touched].reset_index(drop=True), settings["attacks"])
-        images = Images(images.at, images.side, (touched, pixels))
+        images = Images(images.at, images.side, (touched, pixels), images.marks)
     captions = pairs["caption"] if truth is None else truth["caption"]
     tokens = models.tokenize(captions.tolist(), models.context_length(model))
     return {"pairs": pd.DataFrame({"id": pairs["id"], "caption": captions}), "images": _kept(images, settings["own"]), "tokens": tokens}

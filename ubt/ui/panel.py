@@ -113,8 +113,8 @@ def needs(view: View | None, stage: str, said: str, explore: Callable[[], None],
         explore()
 
 
-def build(view: View, kind: str, options: dict[str, Any], said: str, button: str) -> bool:
-    """Whether a view is there; else say what is missing, offer the button that computes it, and follow its job."""
+def build(view: View, kind: str, options: dict[str, Any], said: str, button: str, first: Callable[[], object] = lambda: None) -> bool:
+    """Whether a view is there; else say what is missing, offer the button that computes it (after `first`), and follow its job."""
     key = views.key(view.record, kind, options)
     if store().find(key) is not None:
         return True
@@ -123,6 +123,7 @@ def build(view: View, kind: str, options: dict[str, Any], said: str, button: str
         if why := jobs.failure(store(), key):
             st.error(plain(why), title="The last attempt failed")
         if st.button(button, key=f"build-{kind}", type="primary", icon=":material/play_arrow:"):
+            first()
             jobs.start_view(store(), view.name, kind, options)
             st.rerun(scope="app")
         return False
