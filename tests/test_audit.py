@@ -206,3 +206,16 @@ def test_what_no_json_parser_takes_is_written_as_null():
 
     said = strict({"a": [np.float32("nan"), np.int64(2), float("inf")], 3: {"b": np.bool_(True)}})
     assert json.dumps(said, allow_nan=False) == '{"a": [null, 2, null], "3": {"b": true}}'
+
+
+def test_an_audit_is_listed_and_shown_among_the_cases_and_can_do_without_a_reference(audit, tmp_path):
+    result = audit("--set", "folds.epochs=1", reference="folds")
+    assert result.exit_code == 0, result.output
+    account, *_ = told(tmp_path / "out")
+    assert (account["reference"], account["models"].keys()) == ("folds", {"suspect"})
+    cache = ("--cache", str(tmp_path / "cache"))
+    listed = CliRunner().invoke(app, ["cases", "list", *cache])
+    assert "judged" in listed.output
+    shown = CliRunner().invoke(app, ["cases", "show", account["case"], *cache])
+    assert shown.exit_code == 0, shown.output
+    assert "estimates, without ground truth" in shown.output

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ubt.cases import CaseSettings, Store
 from ubt.config import UbtError
-from ubt.console import out, print_metrics
+from ubt.console import out, print_audit, print_metrics
 
 cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
 CacheOption = Annotated[Path, typer.Option("--cache", envvar="UBT_CACHE", help="Folder for cases and artefacts.")]
@@ -22,7 +22,11 @@ def list_cases(cache: CacheOption = CACHE) -> None:
     for column in ("case", "state", "poisons", "CA before → ours", "ASR before → ours", "size, MB"):
         table.add_column(column)
     for name, record in Store(cache).cases().items():
-        m = record.get("metrics")
+        m = record.get("metrics") or {}
+        if "estimates" in m:
+            said = "judged poisoned" if m["verdict"]["poisoned"] else "judged not poisoned"
+            table.add_row(name, record["state"], said, "", "", f"{record['bytes'] / 1e6:.0f}")
+            continue
         change = [f"{m['poisoned'][f]:.2f} → {m['purified'][f]:.2f}" for f in ("ca", "asr")] if m else ["", ""]
         table.add_row(name, record["state"], f"{_poisons(record):,}", *change, f"{record['bytes'] / 1e6:.0f}")
     out.print(table)
@@ -33,6 +37,8 @@ def _poisons(record: dict) -> int:
         settings = CaseSettings.from_dict(record["settings"])
     except (UbtError, KeyError, TypeError):
         return 0
+    if settings.own.audits:
+        return 0
     return sum(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
 
 
@@ -41,7 +47,11 @@ def show_case(name: str, cache: CacheOption = CACHE) -> None:
     """A case's figures and artefacts."""
     store = Store(cache)
     record = store.case(name)
-    if "metrics" in record:
+    if "estimates" in record.get("metrics", {}):
+        from ubt.audit import flagged
+
+        print_audit(record["metrics"], len(flagged(store, record["artefacts"])))
+    elif "metrics" in record:
         print_metrics(record["metrics"])
         _print_label_free(store, record)
     else:
