@@ -35,17 +35,26 @@ def prepare(
     """
     from ubt.checkpoints import import_model
 
-    own = {"own.pairs": bring_pairs(store, pairs, options, progress), "own.suspect": import_model(store, model, architecture, "suspect", progress)}
+    found, suspect = bring_pairs(store, pairs, options, progress), import_model(store, model, architecture, "suspect", progress)
     try:
-        own["own.reference"] = import_model(store, reference, "", "clean", progress)
+        clean = import_model(store, reference, "", "clean", progress)
     except BadInput as e:
         if reference != PUBLIC:
             raise
         raise BadInput(f"{e}. No reference was named, and OpenAI's could not be had: name a clean one with --reference (a file or a folder)") from None
-    if labels is not None:
-        own["own.test"] = bring_labelled(store, labels, None, progress)
-    found = len(store.brought(own["own.pairs"]).read("pairs", columns=["id"]))
-    return CaseSettings().with_values({"data.pairs": max(16, found)} | dict(changes or {}) | own)
+    labelled = "" if labels is None else bring_labelled(store, labels, None, progress)
+    return settings_of(store, found, suspect, clean, labelled, changes)
+
+
+def settings_of(store: Store, pairs: str, suspect: str, reference: str, labelled: str = "", changes: Mapping[str, Any] | None = None) -> CaseSettings:
+    """The audit of what was brought already, by its names in the store; otherwise as `prepare`.
+
+    Raises:
+        BadInput: something is not there.
+    """
+    own = {"own.pairs": pairs, "own.suspect": suspect, "own.reference": reference, "own.test": labelled}
+    found = {key: store.brought(key) for key in filter(None, own.values())}
+    return CaseSettings().with_values({"data.pairs": max(16, found[pairs]["about"]["kept"])} | dict(changes or {}) | own)
 
 
 def flagged(store: Store, artefacts: Mapping[str, str]) -> pd.DataFrame:
