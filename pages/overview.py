@@ -4,11 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from ubt import jobs
-from ubt.defenses import CASE
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as judged
-from ubt.ui import html
+from ubt.ui import estimates, html
 from ubt.ui.case import label, remove, store
 from ubt.ui.form import draft
 from ubt.ui.guard import guard, plain
@@ -37,7 +36,8 @@ def delete(name: str) -> None:
 st.title("Overview")
 st.caption(
     "A case is a set of image-caption pairs and a CLIP model trained on them. In a lab case the app itself plants a backdoor in some pairs, then finds, "
-    "judges and unlearns it without looking at what it planted, and measures the model before and after."
+    "judges and unlearns it without looking at what it planted, and measures the model before and after. In an audit pairs and model are yours, and nobody "
+    "knows the truth."
 )
 
 if view is None:
@@ -45,10 +45,11 @@ if view is None:
         st.subheader("Start here")
         st.write("Press Run: 10,000 drawn pairs, 2 % of them poisoned; the first histogram comes within half a minute.")
         draft(None, "first")
+        st.page_link("pages/data.py", label="Or bring pairs and a model of your own", icon=":material/arrow_forward:")
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="center"):
-    planted = [a for a in view.settings.attacks if a.attack.poisons(view.settings.data.pairs)]
+    planted = [] if view.audits else [a for a in view.settings.attacks if a.attack.poisons(view.settings.data.pairs)]
     st.subheader(plain(label(view.name)) + (f" → {plain(', '.join(a.attack.target for a in planted))}" if planted else ""))
     if st.button("New case", key="new", icon=":material/add:"):
         new()
@@ -60,15 +61,15 @@ with st.container(horizontal=True, vertical_alignment="center"):
 
 @st.fragment(run_every=1.0 if view.status.running else None)
 def pipeline() -> None:
-    html.lanes(CASE, jobs.status(store(), view.name).steps)
+    html.lanes(view.stages, jobs.status(store(), view.name).steps)
 
 
 pipeline()
 if not view.status.running and view.status.state != "done":
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     wanted = left.selectbox(
-        "Run one stage, and what it needs", [s.name for s in CASE if not view.has(s.name)], key="stage",
-        format_func=lambda n: f"{n}: {next(s.about for s in CASE if s.name == n)}",
+        "Run one stage, and what it needs", [s.name for s in view.stages if not view.has(s.name)], key="stage",
+        format_func=lambda n: f"{n}: {next(s.about for s in view.stages if s.name == n)}",
     )  # fmt: skip
     if right.button("Run this stage", key="run-stage", width="stretch"):
         run(view.name, wanted)
@@ -98,12 +99,18 @@ if view.has("verdict"):
         shares = {"split: recall": "recall", "D_susp: AUROC": "auroc", "D_topk: precision": "precision", "flagged in D: recall": "flagged_recall"}
         evidence += [(n, "undefined" if detection[k] is None else f"{detection[k]:.3f}") for n, k in shares.items()]
     with found:
-        html.table(["evidence", ""], evidence)
+        html.table(["evidence", ""], evidence + (estimates.evidence(view) if view.audits else []))
 else:
     missing(view, "verdict", "No verdict yet.", offer=False)
 
 st.subheader("Before and after")
-if measured := view.measured():
+if view.audits:
+    if view.has("estimate"):
+        estimates.before_and_after(view)
+        estimates.files(view)
+    else:
+        missing(view, "estimate", "Nothing has been estimated yet.", offer=False)
+elif measured := view.measured():
     chart, figures = st.columns([5, 4], gap="medium")
     chart.plotly_chart(measures.bars(measured), key="measures-chart", alt="CA, ASR, RA and target recall of every model")
     frame, apart = measures.table(measured), by_attack(measured)
@@ -121,8 +128,8 @@ if view.has("diagnose"):
         checks = view.read("diagnose", "checks")
         html.table(["check", "", "found"], [[f"{c['attack']}: {c['check']}", "✓" if c["fine"] else "low", c["value"]] for c in checks])
 
-learned = st.expander("How the backdoor was learned", on_change="rerun", key="learned", expanded=view.status.current == "poison")
-if learned.open:
+learned = None if view.audits else st.expander("How the backdoor was learned", on_change="rerun", key="learned", expanded=view.status.current == "poison")
+if learned and learned.open:
     steps = view.settings.poison.epochs * max(1, view.settings.data.pairs // view.settings.poison.batch)
     with learned:
         curves(view, "poison", steps, "CA, ASR and similarity while M_bd trains")

@@ -78,6 +78,17 @@ def _brought(store: Store, kind: str, entry: str, read: Callable[[], dict[str, A
     return key
 
 
+def lab_of(store: Store, pairs: str, labelled: str, reference: str, spare: float) -> dict[str, Any]:
+    """The settings, by dotted name, that make a lab case one on what was brought, by its names in the store.
+
+    Raises:
+        BadInput: something is not there.
+    """
+    for key in (pairs, labelled, reference):
+        store.brought(key)
+    return {"own.pairs": pairs, "own.test": labelled, "own.reference": reference, "own.spare": spare}
+
+
 def first_rows(store: Store, key: str, count: int, entry: str = "pairs") -> pd.DataFrame:
     """The first rows of something brought, without reading the others."""
     import pyarrow.parquet as pq

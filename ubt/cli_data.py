@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ubt import audit as audits
-from ubt.bringing import bring_labelled, bring_pairs, listed, write_pairs
+from ubt.bringing import bring_labelled, bring_pairs, lab_of, listed, write_pairs
 from ubt.cases import CaseSettings, Store
 from ubt.cli_cases import CACHE, CacheOption
 from ubt.composition import composed
@@ -173,7 +173,4 @@ def named_sources(own: Path | None, labels: Path | None, reference: str, spare: 
         return {}
     if not all(given):
         raise BadInput("--own: expected pairs of your own together with --labels (to measure CA and ASR) and --reference (a clean model to poison)")
-    return {
-        "own.pairs": bring_pairs(store, own), "own.test": bring_labelled(store, labels), "own.reference": import_model(store, reference, "", "clean"),
-        "own.spare": spare,
-    }  # fmt: skip
+    return lab_of(store, bring_pairs(store, own), bring_labelled(store, labels), import_model(store, reference, "", "clean"), spare)

@@ -18,7 +18,7 @@ from ubt.ui.panel import clock
 if TYPE_CHECKING:
     from ubt.words import Word
 
-ROLES = {"attacker": "Attacker", "defender": "Defender", "judge": "Judge"}
+ROLES = {"given": "Given", "attacker": "Attacker", "defender": "Defender", "judge": "Judge"}
 _MARK = {"done": "✓", "running": "▶", "waiting": "…", "missing": "○"}
 _STYLE = """<style>
 .ubt-lane{display:flex;margin:.3rem 0}.ubt-lane>div:last-child{display:flex;gap:.4rem;flex-wrap:wrap;flex:1}
@@ -72,7 +72,7 @@ def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
     rows = []
     for role, title in ROLES.items():
         chips = "".join(_chip(s, steps.get(s.name, Step())) for s in stages if s.role == role)
-        rows.append(f'<div class="ubt-lane"><div class="ubt-role">{title}</div><div>{chips}</div></div>')
+        rows += [] if not chips else [f'<div class="ubt-lane"><div class="ubt-role">{title}</div><div>{chips}</div></div>']
     st.html(_STYLE + "".join(rows))
 
 
