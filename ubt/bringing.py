@@ -84,7 +84,7 @@ def lab_of(store: Store, pairs: str, labelled: str, reference: str, spare: float
     Raises:
         BadInput: something is not there.
     """
-    for key in (pairs, labelled, reference):
+    for key in filter(None, (pairs, labelled, reference)):
         store.brought(key)
     return {"own.pairs": pairs, "own.test": labelled, "own.reference": reference, "own.spare": spare}
 
@@ -100,10 +100,8 @@ def first_rows(store: Store, key: str, count: int, entry: str = "pairs") -> pd.D
 
 
 def listed(store: Store) -> dict[str, dict[str, Any]]:
-    """What was read of the pairs and labelled images in the store, by name, the newest first."""
-    paths = [p for kind in ("pairs", "labelled") for p in (store.root / "artefacts").glob(f"{kind}-*")]
-    found = {p.name: store.find(p.name) for p in sorted(paths, key=lambda p: -p.stat().st_mtime_ns)}
-    return {key: artefact["about"] for key, artefact in found.items() if artefact is not None}
+    """What was read of the pairs and then of the labelled images in the store, by name, the newest first."""
+    return {key: artefact["about"] for kind in ("pairs", "labelled") for key, artefact in store.all_brought(kind).items()}
 
 
 def write_pairs(store: Store, name: str, path: Path, progress: Progress = silent) -> int:

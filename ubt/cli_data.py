@@ -73,7 +73,7 @@ def labels(
 
 @data_app.command("list")
 def show_list(cache: CacheOption = CACHE) -> None:
-    """What was brought, newest first."""
+    """What was brought: pairs, then labelled images, newest first."""
     table = Table("name", "from", "kind", "kept", "left out")
     for key, about in listed(Store(cache)).items():
         table.add_row(key, Text(about["path"]), about["kind"], f"{about['kept']:,}", f"{sum(about['quarantined'].values()):,}")

@@ -1,7 +1,7 @@
 """The settings of a new case, before anything runs."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -23,11 +23,11 @@ OF_ATTACK = ("attack.target", "attack.rate")
 """Those of them that an audit, whose model was brought, does not have."""
 
 
-def draft(base: CaseSettings | None, key: str) -> None:
+def draft(base: CaseSettings | None, key: str, then: Callable[[], None] = st.rerun) -> None:
     """Choose settings and make a case of them.
 
     Args:
-        base: what to start from; None offers the presets.
+        base: what to start from; None offers the presets. then: called when the case is made.
     """
     given, preset = base, "demo"
     audits = given is not None and given.own.audits
@@ -56,7 +56,7 @@ def draft(base: CaseSettings | None, key: str) -> None:
     if run or keep:
         with guard():
             make(base.with_values(changes | typed), run)
-            st.rerun()
+            then()
 
 
 def _concerns(group: str, attack: str, audits: bool) -> bool:
