@@ -5,7 +5,8 @@ import streamlit as st
 from ubt import audit
 from ubt.bringing import lab_of
 from ubt.cases import CaseSettings
-from ubt.config import PRESETS, digest
+from ubt.config import PRESETS, BadInput, digest
+from ubt.data.scenes import SIZE
 from ubt.ui import bring, brought
 from ubt.ui.case import read, store
 from ubt.ui.form import PRESET_HELP, draft
@@ -14,9 +15,9 @@ from ubt.ui.navigation import current
 
 PARTS = {"pairs": "Pairs", "model": "Models", "labelled": "Labelled images", "case": "Make a case"}
 KINDS = {"audit": "Audit: your model, no ground truth", "lab": "Lab: poison your pairs, the truth is known"}
-SHIPPED = "the shipped one, of embedded scenes (32 px)"
-MOST = 10_000
-"""Pairs that a lab case starts with, if there are so many."""
+SHIPPED = f"the shipped one, of embedded scenes ({SIZE} px)"
+LEAST, MOST = 40, 10_000
+"""The fewest pairs to make a case of, and those that a lab case starts with, if there are so many."""
 
 view = current()
 st.title("Data")
@@ -54,6 +55,8 @@ def make_case() -> None:
     clean = [*(k for k in states if states[k] == "clean"), "", *(k for k in states if states[k] != "clean")]
     about = "A clean model of the same image size, for example a public CLIP: bring ViT-B-32-quickgelu/openai under Models, as clean"
     reference = right.selectbox("Clean reference", clean, key="own-reference", format_func=lambda k: brought.label(k) if k else SHIPPED, help=about)
+    if (found := read(pairs, "about")["kept"]) < LEAST:
+        raise BadInput(f"{brought.label(pairs)}: expected at least {LEAST} pairs to make a case of; bring more")
     if kind == "audit":
         suspects = sorted(states, key=lambda k: states[k] == "clean")
         suspect = left.selectbox("Model to audit", suspects, key="own-suspect", format_func=brought.label)
@@ -68,8 +71,8 @@ def make_case() -> None:
         spare = right.number_input("Spare share", 0.0, 0.95, 0.0, 0.05, key="own-spare", help=about)
         preset = st.segmented_control("Preset", list(PRESETS), default="demo", required=True, key="own-preset", help=PRESET_HELP)
         own = lab_of(store(), pairs, labelled, reference, spare)
-        found = int((1 - spare) * read(pairs, "about")["kept"])
-        base = CaseSettings.preset(preset).with_values(own | {"data.pairs": max(16, min(MOST, found)), "attack.target": read(labelled, "classes")[0]})
+        size = max(LEAST, min(MOST, int((1 - spare) * found)))
+        base = CaseSettings.preset(preset).with_values(own | {"data.pairs": size, "attack.target": read(labelled, "classes")[0]})
     draft(base, f"own-{digest(base.to_dict())}", lambda: st.switch_page("pages/overview.py"))
 
 

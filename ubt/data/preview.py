@@ -15,7 +15,7 @@ from ubt.data.catalogue import SourceOptions
 from ubt.data.images import Images
 from ubt.data.labelled import LabelledOptions
 from ubt.data.places import Locations
-from ubt.data.reasons import shown
+from ubt.data.reasons import BrokenImage, clean_text, shown
 from ubt.data.rows import Source
 
 SIDE = 96
@@ -47,12 +47,20 @@ def look(path: Path, options: SourceOptions | LabelledOptions, count: int = 8) -
     first = contextlib.closing(source.rows())
     with first as rows:
         found = list(islice(rows, count))
-    table = pd.DataFrame(
-        [(shown(r.image), shown(r.text), r.broken) for r in found], columns=["image", "text", "reason"], index=[r.number for r in found], dtype=object
-    )
+    said = [(shown(r.image), shown(r.text), r.broken or _reason(r.text)) for r in found]
+    table = pd.DataFrame(said, columns=["image", "text", "reason"], index=[r.number for r in found], dtype=object)
     images, why = some([r.image if not r.broken else None for r in found], source, SIDE)
     table["reason"] = [reason or said for reason, said in zip(table["reason"], why, strict=True)]
     return Preview(source.about, source.columns, source.names, table, images)
+
+
+def _reason(text: str | bytes | None) -> str:
+    """Why a text cannot be used, if it cannot."""
+    try:
+        clean_text(text)
+    except BrokenImage as e:
+        return e.reason
+    return ""
 
 
 def some(places: Sequence[str | None], source: Source, side: int) -> tuple[list[np.ndarray | None], list[str]]:

@@ -13,7 +13,7 @@ SHORT = {"left": "flagged,<br>still taken", "retrieval": "R@1 on<br>D_normal", "
 UNITS = {"pull": ".3f"}
 
 
-def bars(measures: Mapping[str, Mapping[str, float]], height: int = 320) -> go.Figure:
+def bars(measures: Mapping[str, Mapping[str, float]], height: int = 340) -> go.Figure:
     """Every model's estimates side by side: those in percent, and beside them the pull, which is a cosine similarity.
 
     Args:
@@ -21,7 +21,7 @@ def bars(measures: Mapping[str, Mapping[str, float]], height: int = 320) -> go.F
     """
     percents = [name for name in SHORT if any(name in row for row in measures.values())]
     pulled = any("pull" in row for row in measures.values())
-    figure = make_subplots(1, 2, column_widths=[0.78, 0.22], horizontal_spacing=0.14) if pulled else make_subplots(1, 1)
+    figure = make_subplots(1, 2, column_widths=[0.76, 0.24], horizontal_spacing=0.2) if pulled else make_subplots(1, 1)
     for model, row in measures.items():
         named = {"name": ESTIMATED[model], "legendgroup": model, "marker": fill(model)}
         figure.add_bar(x=[SHORT[n] for n in percents], y=[row.get(n) for n in percents], hovertemplate="%{y:.2f} %", row=1, col=1, **named)

@@ -41,17 +41,30 @@ def form(kind: str) -> None:
         options = _model() if kind == "model" else _rows(kind, source)
     wanted = None if options is None else Wanted(kind, source, options)
     under = {lock for lock, other in jobs.being_brought(store()).items() if other.kind == kind}
-    if wanted and jobs.bring_name(wanted) not in under and st.button(f"Bring {WHAT[kind]}", key=f"bring-{kind}", type="primary", icon=":material/download:"):
-        st.session_state[f"bringing-{kind}"] = lock = jobs.bring_name(wanted)
-        try:
-            jobs.start_bring(store(), wanted)
-        except UbtError as e:
-            if not jobs.failure(store(), lock):
-                raise e
-        st.rerun()
+    if wanted and jobs.bring_name(wanted) not in under:
+        _offer(wanted)
     for lock in sorted(under):
         follow(lock, f"reading {WHAT[kind]}")
     _ended(kind, under)
+
+
+def _offer(wanted: Wanted) -> None:
+    """The button that starts the job."""
+    lock, state = jobs.bring_name(wanted), st.session_state
+    there = bool(jobs.brought(store(), lock)) and f"bringing-{wanted.kind}" not in state
+    with st.container(horizontal=True, vertical_alignment="center"):
+        said, look = (f"Bring {WHAT[wanted.kind]} again", "secondary") if there else (f"Bring {WHAT[wanted.kind]}", "primary")
+        pressed = st.button(said, key=f"bring-{wanted.kind}", type=look, icon=":material/download:")
+        if there:
+            st.caption("It is here already, see below; bring it again if the files have changed.")
+    if pressed:
+        state[f"bringing-{wanted.kind}"] = lock
+        try:
+            jobs.start_bring(store(), wanted)
+        except UbtError:
+            if not jobs.failure(store(), lock):
+                raise
+        st.rerun()
 
 
 def _ended(kind: str, under: set[str]) -> None:

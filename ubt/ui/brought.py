@@ -95,7 +95,8 @@ def _quarantine(key: str, about: dict[str, Any]) -> None:
         return
     left, right = st.columns([2, 3], gap="large")
     with left:
-        html.table(["reason", "rows", "what it means"], [[reason, f"{n:,}", REASONS.get(reason, "")] for reason, n in counts.items()])
+        meanings = [[reason, REASONS.get(reason, "").replace("`", ""), f"{n:,}"] for reason, n in counts.items()]
+        html.table(["reason", "what it means", "rows"], meanings, labels=2)
     with right:
         chosen = st.multiselect("Only these reasons", list(counts), key=f"reasons-{key}", placeholder="all reasons")
         frame = read(key, "quarantine")
