@@ -66,6 +66,8 @@ def pipeline() -> None:
 
 def stages() -> None:
     """Every stage with its state, and the one to run next."""
+    if view.audits:
+        st.subheader("Stages")
     pipeline()
     if not view.status.running and view.status.state != "done":
         left, right = st.columns([3, 1], vertical_alignment="bottom")

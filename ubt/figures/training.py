@@ -38,7 +38,9 @@ def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
             figure.add_scatter(
                 x=part["step"], y=part[name], name=label, mode="lines", line={"color": colour, "dash": dash}, hovertemplate="%{y:.3f}", row=below, col=1
             )
-    layout(figure, height=height if below > 1 else int(0.6 * height)).update_layout(legend={"y": -0.16 if below > 1 else -0.3, "yanchor": "top"})
+    layout(figure, height=height if below > 1 else int(0.6 * height)).update_layout(
+        showlegend=True, legend={"y": -0.16 if below > 1 else -0.3, "yanchor": "top"}
+    )
     if below > 1:
         figure.update_yaxes(title={"text": "percent"}, range=[-3, 103], row=1, col=1)
     figure.update_yaxes(title={"text": "cosine similarity"}, row=below, col=1)

@@ -1,5 +1,6 @@
 """Bringing something on the page: where it is, what it is taken for, a look at its first rows, and the job that reads it."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ def form(kind: str) -> None:
         max_chars=4000, persist_state="session", help="Nothing is uploaded, and images stay where they are" if kind != "model" else None,
     )  # fmt: skip
     source = given.strip()
-    source = str(Path(source).expanduser()) if source.startswith("~") else source
+    if source.startswith("~"):
+        with contextlib.suppress(RuntimeError):  # of somebody who has no home
+            source = str(Path(source).expanduser())
     options = None
     if source:
         options = _model() if kind == "model" else _rows(kind, source)

@@ -44,7 +44,8 @@ def draft(base: CaseSettings | None, key: str, then: Callable[[], None] = st.rer
     others = {n: known[n] for n in known if n not in main and n != "attack.name" and _concerns(n.split(".")[0], attack, audits)}
     with st.form(f"{key}-form", border=False):
         changes: dict[str, Any] = {}
-        for row in filter(None, (main[:3], main[3:])):
+        half = (len(main) + 1) // 2
+        for row in (main[:half], main[half:]):
             for column, name in zip(st.columns(len(row)), row, strict=True):
                 with column:
                     changes[name] = widget(name, MAIN[name], *known[name], key=f"{key}-{name}", choices=classes(base) if name == "attack.target" else ())
