@@ -146,7 +146,7 @@ def _near(known: dict[str, Any], row: int, reveal: bool) -> None:
         return
     answer = search.nearest(view, "joint", models[-1], search.Query(row=row), NEAREST)
     flagged = int(known["flagged"][answer.rows].sum()) if "flagged" in known and len(answer.rows) else 0
-    st.caption(f"Nearest under the {search.TITLES[models[-1]]}: {flagged} of {len(answer.rows)} flagged")
+    st.caption(f"Nearest under the {view.titled(search.TITLES, models[-1])}: {flagged} of {len(answer.rows)} flagged")
     selection.cards(view, known, answer.rows, [f"{s:.2f}" for s in answer.similarity], reveal, width=6.5, clickable=False)
 
 

@@ -67,7 +67,7 @@ def one_pair() -> None:
     there = [m for m in explain.STAGES if explain.has(view, m)]
     first = [m for m in ("clean", "poisoned", "overfitted", "purified") if m in there]
     compared = st.pills(
-        "Models, side by side", there, selection_mode="multi", default=first, key=f"models-{view.name}", format_func=lambda m: explain.TITLES[m]
+        "Models, side by side", there, selection_mode="multi", default=first, key=f"models-{view.name}", format_func=lambda m: view.titled(explain.TITLES, m)
     )
     if not compared:
         st.info("Choose at least one model.")
@@ -81,7 +81,7 @@ def one_pair() -> None:
                 st.caption(f"Tokens and patches left out one at a time: {plain(said.unfit)}.")
             score = words.scores(found, said.by_token)
             kept = words.kept(score, text_threshold)
-            title = explain.TITLES[model]
+            title = view.titled(explain.TITLES, model)
             st.markdown(f"**{title[0].upper()}{title[1:]}** · similarity {said.similarity:.3f}")
             html.words(found, score, kept)
             heat = upsample(said.map[None], *image.shape[:2])

@@ -5,6 +5,7 @@ import importlib
 import os
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,10 @@ class View:
     def stages(self) -> tuple[Stage, ...]:
         """The stages it is made of."""
         return composed(self.settings.own).case
+
+    def titled(self, titles: Mapping[str, str], model: str) -> str:
+        """What a page calls one of its models; of the one in an audit nobody knows whether it is poisoned."""
+        return "model as brought" if self.audits and model == "poisoned" else titles[model]
 
     def classes(self) -> tuple[str, ...]:
         """What a target can be: the classes of its labelled images."""
