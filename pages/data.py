@@ -7,7 +7,7 @@ from ubt.bringing import lab_of
 from ubt.cases import CaseSettings
 from ubt.config import PRESETS, BadInput, digest
 from ubt.data.scenes import SIZE
-from ubt.ui import bring, brought
+from ubt.ui import address, bring, brought
 from ubt.ui.case import read, store
 from ubt.ui.form import PRESET_HELP, draft
 from ubt.ui.guard import guard
@@ -30,8 +30,7 @@ st.caption(
 @st.fragment
 @guard()
 def explore() -> None:
-    part = st.segmented_control("Part", list(PARTS), default="pairs", required=True, key="part", bind="query-params", format_func=PARTS.get,
-                                persist_state="session", label_visibility="collapsed")  # fmt: skip
+    part = _choose("Part", "part", PARTS)
     if part == "case":
         make_case()
         return
@@ -40,11 +39,23 @@ def explore() -> None:
     brought.listing(part)
 
 
+def _choose(title: str, name: str, options: dict[str, str]) -> str:
+    """One of a few, which the address holds while it is not the first. A widget bound to the address would forbid to leave for another page."""
+    if (wanted := address.asked(name)) in options:
+        st.session_state[name] = wanted
+    first = next(iter(options))
+    st.session_state.setdefault(name, first)
+    chosen = st.segmented_control(
+        title, list(options), required=True, key=name, format_func=options.get, persist_state="session", label_visibility="collapsed"
+    )  # fmt: skip
+    address.tell(name, chosen, shown=chosen != first)
+    return chosen
+
+
 def make_case() -> None:
     """Compose a case of what was brought."""
     there = {kind: brought.keys(kind) for kind in ("pairs", "model", "labelled")}
-    kind = st.segmented_control("Kind of case", list(KINDS), default="audit", required=True, key="kind", bind="query-params", format_func=KINDS.get,
-                                persist_state="session", label_visibility="collapsed")  # fmt: skip
+    kind = _choose("Kind of case", "kind", KINDS)
     needed = {"pairs": "pairs", "model": "a model to audit"} if kind == "audit" else {"pairs": "pairs", "labelled": "labelled images"}
     if missing := [what for k, what in needed.items() if not there[k]]:
         st.info(f"This needs {' and '.join(missing)}; bring {'it' if len(missing) == 1 and missing[0].startswith('a ') else 'them'} first, above.")

@@ -13,6 +13,12 @@ from ubt.config import BadInput
 from ubt.data import catalogue
 
 
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    monkeypatch.setattr(jobs.os, "nice", lambda by: by)
+    monkeypatch.setattr(jobs.signal, "signal", lambda number, handler: None)
+
+
 def run(store: Store, wanted: Wanted) -> int:
     return jobs.main(str(store.root), "--bring", json.dumps(vars(wanted)))
 

@@ -83,7 +83,9 @@ def test_a_path_that_is_no_source_is_refused_in_words(cache, kind):
         assert "<b>" not in at.error[0].value.replace("\\<b\\>", "")
 
 
-def test_a_model_that_would_run_code_is_refused_in_words_by_its_job(cache, tmp_path):
+def test_a_model_that_would_run_code_is_refused_in_words_by_its_job(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs.os, "nice", lambda by: by)
+    monkeypatch.setattr(jobs.signal, "signal", lambda number, handler: None)
     (tmp_path / "evil.pt").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR.")
     wanted = Wanted("model", str(tmp_path / "evil.pt"), {"state": "suspect"})
     assert jobs.main(str(cache), "--bring", jobs.json.dumps(vars(wanted))) == 1
@@ -104,10 +106,11 @@ def test_cases_are_made_of_what_was_brought(cache, tmp_path):
     suspect = import_model(store, str(REFERENCE), "", "suspect")
     at = at_part("model")
     assert "state, as you know it" in html_of(at)
-    at = at_part("case")
+    at = page("data", part="case")
     assert not {s.label for s in at.selectbox} & {"Attack", "Target label"}
     next(b for b in at.button if b.label == "Keep for later").click().run()
     assert not at.exception
+    assert (at.title[0].value, list(at.error)) == ("Overview", [])
     (name,) = store.names()
     settings = CaseSettings.from_dict(store.record(name)["settings"])
     assert settings.own.to_dict() | {"pairs": pairs, "suspect": suspect, "reference": "", "test": ""} == settings.own.to_dict()
