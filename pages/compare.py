@@ -27,8 +27,10 @@ st.caption(
 @st.fragment
 @guard()
 def chosen() -> None:
-    names = store().names()
-    open_case = [view.name] if view else []
+    names = [name for name in store().names() if not (store().record(name).get("settings") or {}).get("own", {}).get("suspect")]
+    if view and view.audits:
+        st.info("The case in view is an audit: nobody knows its truth, so that no defence can be measured on it. Compare lab cases.")
+    open_case = [view.name] if view and view.name in names else []
     cases = address.several("Cases", "compared", names, open_case, label, "Several are drawn side by side; the one that is open comes first")
     about = "With the oracle among them, the divergence (KL) of every other from it is measured too"
     methods = address.several("Defences", "defences", list(compare.METHODS), list(compare.METHODS), lambda m: compare.METHODS[m].title, about)

@@ -50,7 +50,12 @@ def explore() -> None:
     start = colours.index("poisoned" if "poisoned" in colours else "similarity_overfit" if "similarity_overfit" in colours else colours[0])
     colour = second.selectbox("Colour by", colours, index=start, key="colour", bind="query-params", format_func=lambda n: n.replace("_", " "))
     shown = third.pills(
-        "Models, side by side", options["models"], selection_mode="multi", default=options["models"][-2:][:1], key=f"maps-{view.name}", format_func=TITLES.get
+        "Models, side by side",
+        options["models"],
+        selection_mode="multi",
+        default=options["models"][-2:][:1],
+        key=f"maps-{view.name}",
+        format_func=lambda m: view.titled(TITLES, m),
     )
     if lab:
         selection.truth_toggle()
@@ -77,12 +82,13 @@ def _maps(known: dict[str, Any], picked: selection.Picked, space: str, models: l
     focus = rows_of(known["id"], selection.clicked())[:20]
     for column, model in zip(st.columns(len(models)), models, strict=True):
         with column:
-            st.markdown(f"**{TITLES[model][0].upper()}{TITLES[model][1:]}**")
+            title = view.titled(TITLES, model)
+            st.markdown(f"**{title[0].upper()}{title[1:]}**")
             xy = np.stack([known[f"map_{space}_{model}_{axis}"] for axis in "xy"], axis=1)
             values, height = known[f"cluster_{space}" if colour == "cluster" else colour], HEIGHT if len(models) == 1 else 460
             figure = figures.scatter(xy, values, colour, rows, picked.rows, focus, height)
             st.plotly_chart(figure, key=f"map-{model}", config={"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "toImage"]},
-                            alt=f"Map of the pairs under the {TITLES[model]}, coloured by {colour}")  # fmt: skip
+                            alt=f"Map of the pairs under the {title}, coloured by {colour}")  # fmt: skip
     if len(known["id"]) > len(rows):
         st.caption(f"{len(rows):,} of {len(known['id']):,} pairs are drawn, every flagged one among them; a lasso selects among all.")
 

@@ -18,6 +18,12 @@ EXAMPLES = 6
 ASKED = ("a pair", "a caption", "an image")
 
 view = current()
+
+
+def called(model: str) -> str:
+    return view.titled(search.TITLES, model)
+
+
 st.title("Neighbours")
 st.caption(
     "Poisons share one shortcut: under the overfitted model their images and captions lie together, whatever they show. The nearest pairs of a suspicious one, "
@@ -43,7 +49,7 @@ def explore() -> None:
         "By", neighbors.SPACES, default="joint", required=True, key="space", bind="query-params", persist_state="session",
         help="Cosine similarity of images, of captions, or the mean of both",
     )  # fmt: skip
-    model = third.selectbox("Under", models, index=len(models) - 1, key="under", bind="query-params", format_func=search.TITLES.get, persist_state="session")
+    model = third.selectbox("Under", models, index=len(models) - 1, key="under", bind="query-params", format_func=called, persist_state="session")
     k = fourth.slider("How many", 4, 100, 20, key="nearest", bind="query-params", persist_state="session")
     query = _query(known, picked, ask, space, model)
     if lab:
@@ -128,7 +134,7 @@ def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None
     counts = np.bincount(label[label >= 0]) if (label >= 0).any() else np.array([], int)
     alone = int((label < 0).sum())
     groups = "1 group" if len(counts) == 1 else f"{len(counts)} groups"
-    st.caption(f"{len(rows):,} flagged pairs by their {space} similarity under the {search.TITLES[model]}: {groups}, {alone:,} pairs alone.")
+    st.caption(f"{len(rows):,} flagged pairs by their {space} similarity under the {called(model)}: {groups}, {alone:,} pairs alone.")
     for number, count in enumerate(counts[:EXAMPLES]):
         members = rows[label == number]
         with st.container(border=True):

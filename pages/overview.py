@@ -4,11 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from ubt import jobs
-from ubt.defenses import CASE
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as judged
-from ubt.ui import html
+from ubt.ui import estimates, html
 from ubt.ui.case import label, remove, store
 from ubt.ui.form import draft
 from ubt.ui.guard import guard, plain
@@ -37,7 +36,8 @@ def delete(name: str) -> None:
 st.title("Overview")
 st.caption(
     "A case is a set of image-caption pairs and a CLIP model trained on them. In a lab case the app itself plants a backdoor in some pairs, then finds, "
-    "judges and unlearns it without looking at what it planted, and measures the model before and after."
+    "judges and unlearns it without looking at what it planted, and measures the model before and after. In an audit pairs and model are yours, and nobody "
+    "knows the truth."
 )
 
 if view is None:
@@ -45,10 +45,11 @@ if view is None:
         st.subheader("Start here")
         st.write("Press Run: 10,000 drawn pairs, 2 % of them poisoned; the first histogram comes within half a minute.")
         draft(None, "first")
+        st.page_link("pages/data.py", label="Or bring pairs and a model of your own", icon=":material/arrow_forward:")
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="center"):
-    planted = [a for a in view.settings.attacks if a.attack.poisons(view.settings.data.pairs)]
+    planted = [] if view.audits else [a for a in view.settings.attacks if a.attack.poisons(view.settings.data.pairs)]
     st.subheader(plain(label(view.name)) + (f" → {plain(', '.join(a.attack.target for a in planted))}" if planted else ""))
     if st.button("New case", key="new", icon=":material/add:"):
         new()
@@ -60,60 +61,82 @@ with st.container(horizontal=True, vertical_alignment="center"):
 
 @st.fragment(run_every=1.0 if view.status.running else None)
 def pipeline() -> None:
-    html.lanes(CASE, jobs.status(store(), view.name).steps)
+    html.lanes(view.stages, jobs.status(store(), view.name).steps)
 
 
-pipeline()
-if not view.status.running and view.status.state != "done":
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
-    wanted = left.selectbox(
-        "Run one stage, and what it needs", [s.name for s in CASE if not view.has(s.name)], key="stage",
-        format_func=lambda n: f"{n}: {next(s.about for s in CASE if s.name == n)}",
-    )  # fmt: skip
-    if right.button("Run this stage", key="run-stage", width="stretch"):
-        run(view.name, wanted)
+def stages() -> None:
+    """Every stage with its state, and the one to run next."""
+    if view.audits:
+        st.subheader("Stages")
+    pipeline()
+    if not view.status.running and view.status.state != "done":
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        wanted = left.selectbox(
+            "Run one stage, and what it needs", [s.name for s in view.stages if not view.has(s.name)], key="stage",
+            format_func=lambda n: f"{n}: {next(s.about for s in view.stages if s.name == n)}",
+        )  # fmt: skip
+        if right.button("Run this stage", key="run-stage", width="stretch"):
+            run(view.name, wanted)
 
-st.subheader("Verdict")
-if view.has("verdict"):
-    verdict = view.read("verdict", "verdict")
-    said, chart, found = st.columns([3, 4, 3], gap="medium")
-    with said:
-        if verdict["poisoned"]:
-            st.error("This model is judged **poisoned**.", icon=":material/coronavirus:")
+
+def verdict() -> None:
+    """What the model is judged to be, and by what."""
+    st.subheader("Verdict")
+    if view.has("verdict"):
+        found = view.read("verdict", "verdict")
+        said, chart, side = st.columns([3, 4, 3], gap="medium")
+        with said:
+            if found["poisoned"]:
+                st.error("This model is judged **poisoned**.", icon=":material/coronavirus:")
+            else:
+                st.success("This model is judged **not poisoned**; unlearning leaves it byte for byte as it came.", icon=":material/verified:")
+            st.caption(
+                "The score is the mean similarity of D_topk's images with each other's captions under the overfitted model: poisons share one shortcut, so "
+                "any of their captions fits any of their images; clean pairs fit their own only. A backdoor also takes its images away from where the clean "
+                "reference would put them: they are displaced."
+            )
+        figure = judged.one(found, view.other_verdicts())
+        alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
+        chart.plotly_chart(figure, config={"displayModeBar": False}, key="verdict-chart", alt=alt)
+        evidence = [(f"score, poisoned above {found['threshold']:g}", f"{found['score']:.3f}")]
+        evidence += [(f"displaced, poisoned above {found['least_displaced']:.3g}", f"{found['displaced']:.3f}")]
+        evidence += [("similarity inside D_topk, mean", f"{found['topk_similarity_mean']:.3f}"), ("least", f"{found['topk_similarity_min']:.3f}")]
+        if view.has("judge"):
+            detection = view.read("judge", "detection")
+            shares = {"split: recall": "recall", "D_susp: AUROC": "auroc", "D_topk: precision": "precision", "flagged in D: recall": "flagged_recall"}
+            evidence += [(n, "undefined" if detection[k] is None else f"{detection[k]:.3f}") for n, k in shares.items()]
+        with side:
+            html.table(["evidence", ""], evidence + (estimates.evidence(view) if view.audits else []))
+    else:
+        missing(view, "verdict", "No verdict yet.", offer=False)
+
+
+def before_and_after() -> None:
+    """What every model measures, or in an audit what can be said of it."""
+    st.subheader("Before and after")
+    if view.audits:
+        if view.has("estimate"):
+            estimates.before_and_after(view)
+            estimates.files(view)
         else:
-            st.success("This model is judged **not poisoned**; unlearning leaves it byte for byte as it came.", icon=":material/verified:")
-        st.caption(
-            "The score is the mean similarity of D_topk's images with each other's captions under the overfitted model: poisons share one shortcut, so any of "
-            "their captions fits any of their images; clean pairs fit their own only. A backdoor also takes its images away from where the clean reference "
-            "would put them: they are displaced."
-        )
-    figure = judged.one(verdict, view.other_verdicts())
-    alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
-    chart.plotly_chart(figure, config={"displayModeBar": False}, key="verdict-chart", alt=alt)
-    evidence = [(f"score, poisoned above {verdict['threshold']:g}", f"{verdict['score']:.3f}")]
-    evidence += [(f"displaced, poisoned above {verdict['least_displaced']:g}", f"{verdict['displaced']:.3f}")]
-    evidence += [("similarity inside D_topk, mean", f"{verdict['topk_similarity_mean']:.3f}"), ("least", f"{verdict['topk_similarity_min']:.3f}")]
-    if view.has("judge"):
-        detection = view.read("judge", "detection")
-        shares = {"split: recall": "recall", "D_susp: AUROC": "auroc", "D_topk: precision": "precision", "flagged in D: recall": "flagged_recall"}
-        evidence += [(n, "undefined" if detection[k] is None else f"{detection[k]:.3f}") for n, k in shares.items()]
-    with found:
-        html.table(["evidence", ""], evidence)
-else:
-    missing(view, "verdict", "No verdict yet.", offer=False)
+            missing(view, "estimate", "Nothing has been estimated yet.", offer=False)
+    elif measured := view.measured():
+        chart, figures = st.columns([5, 4], gap="medium")
+        chart.plotly_chart(measures.bars(measured), key="measures-chart", alt="CA, ASR, RA and target recall of every model")
+        frame, apart = measures.table(measured), by_attack(measured)
+        with figures:
+            html.table(list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)])
+            st.caption(
+                "The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA: triggered images still read right."
+            )
+        if apart:
+            html.table(["by attack and key", *frame["model"]], [[name, *(f"{v:.2f}" for v in values)] for name, values in apart.items()])
+    else:
+        missing(view, "evaluate_published", "Nothing has been measured yet.", offer=False)
 
-st.subheader("Before and after")
-if measured := view.measured():
-    chart, figures = st.columns([5, 4], gap="medium")
-    chart.plotly_chart(measures.bars(measured), key="measures-chart", alt="CA, ASR, RA and target recall of every model")
-    frame, apart = measures.table(measured), by_attack(measured)
-    with figures:
-        html.table(list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)])
-        st.caption("The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA: triggered images still read right.")
-    if apart:
-        html.table(["by attack and key", *frame["model"]], [[name, *(f"{v:.2f}" for v in values)] for name, values in apart.items()])
-else:
-    missing(view, "evaluate_published", "Nothing has been measured yet.", offer=False)
+
+for part in (verdict, before_and_after, stages) if view.audits and view.has("verdict") else (stages, verdict, before_and_after):
+    part()
 if view.has("diagnose"):
     for finding in view.read("diagnose", "findings"):
         st.warning(plain(f"The attack did not take well. {finding['what']}; {finding['change']}."), icon=":material/warning:")
@@ -121,8 +144,8 @@ if view.has("diagnose"):
         checks = view.read("diagnose", "checks")
         html.table(["check", "", "found"], [[f"{c['attack']}: {c['check']}", "✓" if c["fine"] else "low", c["value"]] for c in checks])
 
-learned = st.expander("How the backdoor was learned", on_change="rerun", key="learned", expanded=view.status.current == "poison")
-if learned.open:
+learned = None if view.audits else st.expander("How the backdoor was learned", on_change="rerun", key="learned", expanded=view.status.current == "poison")
+if learned and learned.open:
     steps = view.settings.poison.epochs * max(1, view.settings.data.pairs // view.settings.poison.batch)
     with learned:
         curves(view, "poison", steps, "CA, ASR and similarity while M_bd trains")

@@ -14,7 +14,7 @@ from ubt.evaluation import places
 from ubt.evaluation.detection import auroc, share
 from ubt.figures import patches as figures
 from ubt.pipeline import every_key, standing
-from ubt.ui import address, html, probing, selection
+from ubt.ui import address, html, images, probing, selection
 from ubt.ui.case import compute, read, store
 from ubt.ui.guard import guard, plain, safe
 from ubt.ui.navigation import current
@@ -117,13 +117,13 @@ def _ranked(candidates: pd.DataFrame, found: pd.DataFrame | None, order: np.ndar
         if found is not None:
             rows += _sum(places.summary(candidates, found, top), len(first), found)
         html.table(["ranked patches", ""], rows)
-    images, patches = view.read("data", "images"), view.read(LOCATE, "patches")
+    patches = view.read(LOCATE, "patches")
     where, _ = st.columns([1, 2])
     count = where.slider("Patches shown", 4, min(60, max(5, len(order))), min(12, max(5, len(order))), 4, key="patches-shown", persist_state="session")
-    shown = []
-    for n in order[:count]:
+    shown, pictures = [], images.some(view, candidates["row"].to_numpy()[order[:count]])
+    for n, picture in zip(order[:count], pictures, strict=True):
         c = candidates.iloc[n]
-        image = figures.outlined(np.asarray(images[c["row"]]), _box(c), _true(found, n))
+        image = figures.outlined(picture, _box(c), _true(found, n))
         remark = f"drop {c['drop']:.2f} · " + (f"in the first {top}" if c["rank"] <= top else "not taken")
         if found is not None and found.loc[n, "covers"] != places.NONE:
             remark += f" · IoU {found.loc[n, 'iou']:.2f}" if _true(found, n) else " · covers the whole image"
@@ -147,8 +147,8 @@ def _sum(made: dict[str, float], first: int, found: pd.DataFrame) -> list[tuple[
 
 
 def _one(known: dict[str, Any], candidates: pd.DataFrame, windows: np.ndarray, found: pd.DataFrame | None, order: np.ndarray, at: int) -> None:
-    candidate, image = candidates.iloc[at], np.asarray(view.read("data", "images")[candidates["row"].iloc[at]])
     st.subheader("One patch, closely")
+    candidate, image = candidates.iloc[at], images.some(view, [candidates["row"].iloc[at]])[0]
     _offer(known, candidates, order, at)
     box, true = _box(candidate), _true(found, at)
     left, middle, right = st.columns([3, 5, 6], gap="medium")

@@ -9,7 +9,7 @@ from ubt.columns import frame, rows_of
 from ubt.figures import decisions as figures
 from ubt.figures.attribution import enlarged
 from ubt.review import LABELS, Review, precision
-from ubt.ui import html, pairs, search, selection
+from ubt.ui import html, images, pairs, search, selection
 from ubt.ui.case import make
 from ubt.ui.guard import guard, safe
 from ubt.ui.navigation import current
@@ -100,8 +100,8 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
     keys = st.container(horizontal=True, vertical_alignment="center")
     left, middle, right = st.columns([2, 3, 4], gap="medium")
     with left:
-        if view.holds("data", "images"):
-            html.pictures([(f"{at + 1:,} of {len(ids):,} · {pair}", enlarged(np.asarray(view.read("data", "images")[row])))])
+        if (shown := images.some(view, [row])) is not None:
+            html.pictures([(f"{at + 1:,} of {len(ids):,} · {pair}", enlarged(shown[0]))])
         else:
             st.caption(f"{at + 1:,} of {len(ids):,} · this case has no images")
     with middle:
@@ -146,7 +146,7 @@ def _near(known: dict[str, Any], row: int, reveal: bool) -> None:
         return
     answer = search.nearest(view, "joint", models[-1], search.Query(row=row), NEAREST)
     flagged = int(known["flagged"][answer.rows].sum()) if "flagged" in known and len(answer.rows) else 0
-    st.caption(f"Nearest under the {search.TITLES[models[-1]]}: {flagged} of {len(answer.rows)} flagged")
+    st.caption(f"Nearest under the {view.titled(search.TITLES, models[-1])}: {flagged} of {len(answer.rows)} flagged")
     selection.cards(view, known, answer.rows, [f"{s:.2f}" for s in answer.similarity], reveal, width=6.5, clickable=False)
 
 

@@ -98,7 +98,7 @@ def _histograms(
     lines = {"similarity_reference": (result.cut, "D_susp", "left"), "similarity_overfit": (threshold, "flagged", "left" if threshold > 0.4 else "right")}
     for column, (name, (stage, title)) in zip(st.columns(3), MODELS.items(), strict=True):
         with column:
-            st.markdown(f"**{title}**")
+            st.markdown(f"**{'The model, as brought' if stage == 'score_poisoned' and view.audits else title}**")
             if name not in known:
                 missing(view, stage, "Not scored yet.", offer=name == next(n for n in MODELS if n not in known))
                 continue

@@ -9,6 +9,7 @@ from ubt.figures import attribution as figures
 from ubt.figures import masked
 from ubt.stages.mask import METHODS
 from ubt.ui import explain, html, pairs, selection
+from ubt.ui import images as pictures
 from ubt.ui.case import make
 from ubt.ui.guard import guard, plain
 from ubt.ui.navigation import current
@@ -66,21 +67,21 @@ def one_pair() -> None:
     there = [m for m in explain.STAGES if explain.has(view, m)]
     first = [m for m in ("clean", "poisoned", "overfitted", "purified") if m in there]
     compared = st.pills(
-        "Models, side by side", there, selection_mode="multi", default=first, key=f"models-{view.name}", format_func=lambda m: explain.TITLES[m]
+        "Models, side by side", there, selection_mode="multi", default=first, key=f"models-{view.name}", format_func=lambda m: view.titled(explain.TITLES, m)
     )
     if not compared:
         st.info("Choose at least one model.")
     caption = st.text_input("Caption: edit it and see the scores move", own, key=f"caption-{pair}", max_chars=2000)
-    image = np.asarray(images[row])
+    image = pictures.some(view, [row])[0]
     for column, model in zip(st.columns(max(1, len(compared))), compared, strict=False):
-        with column:
+        with column, guard():
             said = explain.explained(view, model, row, caption, method, start)
             found = words.split(caption, len(said.by_token))
             if said.unfit:
                 st.caption(f"Tokens and patches left out one at a time: {plain(said.unfit)}.")
             score = words.scores(found, said.by_token)
             kept = words.kept(score, text_threshold)
-            title = explain.TITLES[model]
+            title = view.titled(explain.TITLES, model)
             st.markdown(f"**{title[0].upper()}{title[1:]}** · similarity {said.similarity:.3f}")
             html.words(found, score, kept)
             heat = upsample(said.map[None], *image.shape[:2])
@@ -110,7 +111,7 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
             "Read by", list(forms), format_func=forms.get, default="mask", required=True, key="mask-form", persist_state="session", label_visibility="collapsed"
         )
         flagged = st.toggle(f"All {len(attributed)} flagged pairs that were looked at", False, key="all-flagged", persist_state="session")
-        reveal = selection.truth_toggle()
+        reveal = view.has("attack") and selection.truth_toggle()
     table, maps = view.read(form, "words"), view.read(form, "maps")
     among = np.ones(len(attributed), bool) if flagged else attributed["topk"].to_numpy()
     part = table[table["id"].isin(attributed["id"][among])].copy()
@@ -139,7 +140,7 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
             st.toast("The case is on record; it is the one in view now.")
             st.rerun(scope="app")
     first = chosen[: max(SHOWN, EXPORTED)]
-    shown = masked.explanations(images, attributed.iloc[first], part, maps[first], image_threshold)
+    shown = masked.explanations(pictures.some(view, attributed["row"].to_numpy()[first]), attributed.iloc[first], part, maps[first], image_threshold)
     html.attributions([(figures.overlay(e.image, e.heat, e.mask, opacity), e.words, e.scores, e.kept, e.cut) for e in shown[:SHOWN]])
     if among.sum() > SHOWN:
         st.caption(f"The first {SHOWN} of {among.sum()}.")

@@ -9,11 +9,12 @@ from ubt.attacks import ATTACKS, ssba, trigger, visibility
 from ubt.attacks.poisoning import names, poisoned_caption
 from ubt.cases import CaseSettings
 from ubt.data import scenes
+from ubt.data.scenes import CLASSES
 from ubt.data.scenes.captions import TEMPLATES
 from ubt.figures import contact
 from ubt.ui import html
 from ubt.ui.case import make
-from ubt.ui.form import CHOICES, pick_attack, widget
+from ubt.ui.form import pick_attack, widget
 from ubt.ui.guard import guard, plain
 from ubt.ui.navigation import current
 
@@ -46,7 +47,7 @@ def lab() -> None:
     name = pick_attack(first, "lab", "badnet")
     wanted = second.selectbox("Profile", list(ATTACKS[name].profiles), key=f"lab-{name}-profile", help=PROFILE_HELP)
     with third:
-        target = st.selectbox("Target label", CHOICES["attack.target"], index=CHOICES["attack.target"].index("banana"), key="lab-target")
+        target = st.selectbox("Target label", CLASSES, index=CLASSES.index("banana"), key="lab-target")
     base = CaseSettings.preset("demo", name, wanted).with_values({"attack.target": target})
     own = {n: v for n, v in base.described().items() if n.split(".")[0] == name} | {"attack.caption": base.described()["attack.caption"]}
     changes = {}
@@ -96,7 +97,8 @@ def _leave(settings, planted, rows, captions, magnified, seen) -> None:
         if st.button("Keep a case for later", icon=":material/bookmark:", key="lab-keep"):
             make(settings, run=False)
             st.switch_page("pages/overview.py")
-        if view and st.button("Add to the open case's attacks", icon=":material/add:", key="lab-also", help="A copy of the open case with this attack too"):
+        fits = view and not view.audits and planted.attack.target in view.classes()
+        if fits and st.button("Add to the open case's attacks", icon=":material/add:", key="lab-also", help="A copy of the open case with this attack too"):
             make(view.settings.with_values({"attack.also": "; ".join(filter(None, (view.settings.attack.also, _as_text(planted))))}), run=False)
             st.switch_page("pages/overview.py")
         title = f"{planted.label}: {planted.trigger.strength()}; PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}"

@@ -4,13 +4,12 @@ import streamlit as st
 
 from ubt.figures import LABELS, measures
 from ubt.purified import STAGES, opening_line, zipped
+from ubt.ui import estimates
 from ubt.ui.case import make, store
 from ubt.ui.form import edit
 from ubt.ui.live import curves
 from ubt.ui.navigation import current
 from ubt.ui.panel import missing, no_case, run
-
-MEASURED = tuple(f"evaluate_{model}" for model in LABELS)
 
 view = current()
 st.title("Unlearn")
@@ -22,13 +21,14 @@ if view is None:
     no_case()
     st.stop()
 settings, status = view.settings, view.status
+judged = ("estimate",) if view.audits else tuple(f"evaluate_{model}" for model in LABELS)
 
 with st.expander("Settings of unlearning", expanded=False):
     changes = edit({n: d for n, d in settings.described().items() if n.startswith(("unlearn.", "published.", "mask.", "retain."))}, f"unlearn-{view.name}")
     if changes and st.button("Unlearn with these, as a case of its own", key="unlearn-changed", icon=":material/play_arrow:"):
         make(settings.with_values(changes), run=True)
         st.rerun()
-finished = view.has("unlearn", "unlearn_published", *MEASURED)
+finished = view.has("unlearn", "unlearn_published", *judged)
 if not finished and not status.running and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:"):
     run(view.name)
 
@@ -36,33 +36,42 @@ if not finished and not status.running and st.button("Unlearn", key="unlearn", t
 for column, (which, stage, group) in zip(st.columns(2), (("purified", "unlearn", "unlearn"), ("published", "unlearn_published", "published")), strict=True):
     with column:
         st.subheader(LABELS[which].capitalize())
-        curves(view, stage, getattr(settings, group).steps, f"CA, ASR and similarity over steps, {LABELS[which]}")
+        curves(view, stage, getattr(settings, group).steps, f"Figures over steps, {LABELS[which]}")
 if not finished:
-    missing(view, MEASURED[-1], "Figures before and after come when every model has been measured.", offer=False)
+    missing(view, judged[-1], "Figures before and after come when every model has been measured.", offer=False)
     st.stop()
 
-st.subheader("Before and after")
-measured = view.measured()
-left, right = st.columns([3, 2], gap="large")
-left.plotly_chart(measures.bars(measured), key="unlearn-bars", alt="CA, ASR, RA and target recall of every model")
-with right:
-    for which in STAGES:
-        before, after = measured["poisoned"], measured[which]
-        st.markdown(f"**{LABELS[which].capitalize()}**")
-        with st.container(horizontal=True):
-            st.metric("ASR, %", f"{after['asr']:.2f}", f"{after['asr'] - before['asr']:+.2f}", delta_color="inverse")
-            st.metric("CA, %", f"{after['ca']:.2f}", f"{after['ca'] - before['ca']:+.2f}")
-            st.metric("target recall, %", f"{after['target_recall']:.1f}", f"{after['target_recall'] - before['target_recall']:+.1f}")
-    st.caption(f"Natural ASR of the clean reference: {measured['clean']['asr']:.2f} %. Changes are against the poisoned model, in points.")
 
-st.subheader("What each class gained or lost")
-frame = measures.recalls({m: view.read(f"evaluate_{m}", "predictions") for m in measured}, view.read("test", "classes"))
-shown = [f"{m} change" for m in STAGES]
-only = st.toggle("Only classes that changed", True, key="changed", persist_state="session")
-part = frame[frame[shown].abs().max(axis=1) > 0] if only else frame
-figure = measures.class_changes(part.sort_values("purified change"), tuple(STAGES), settings.attack.target)
-st.plotly_chart(figure, key="class-changes", alt="Change of recall of every class")
-st.caption(f"{len(part)} of {len(frame)} classes; {settings.test.per_class} test images each, so one image is {100 / settings.test.per_class:.1f} points.")
+def lab() -> None:
+    """Before and after, where the truth is known."""
+    measured = view.measured()
+    left, right = st.columns([3, 2], gap="large")
+    left.plotly_chart(measures.bars(measured), key="unlearn-bars", alt="CA, ASR, RA and target recall of every model")
+    with right:
+        for which in STAGES:
+            before, after = measured["poisoned"], measured[which]
+            st.markdown(f"**{LABELS[which].capitalize()}**")
+            with st.container(horizontal=True):
+                st.metric("ASR, %", f"{after['asr']:.2f}", f"{after['asr'] - before['asr']:+.2f}", delta_color="inverse")
+                st.metric("CA, %", f"{after['ca']:.2f}", f"{after['ca'] - before['ca']:+.2f}")
+                st.metric("target recall, %", f"{after['target_recall']:.1f}", f"{after['target_recall'] - before['target_recall']:+.1f}")
+        st.caption(f"Natural ASR of the clean reference: {measured['clean']['asr']:.2f} %. Changes are against the poisoned model, in points.")
+
+    st.subheader("What each class gained or lost")
+    frame = measures.recalls({m: view.read(f"evaluate_{m}", "predictions") for m in measured}, view.read("test", "classes"))
+    shown = [f"{m} change" for m in STAGES]
+    only = st.toggle("Only classes that changed", True, key="changed", persist_state="session")
+    part = frame[frame[shown].abs().max(axis=1) > 0] if only else frame
+    figure = measures.class_changes(part.sort_values("purified change"), tuple(STAGES), settings.attack.target)
+    st.plotly_chart(figure, key="class-changes", alt="Change of recall of every class")
+    st.caption(f"{len(part)} of {len(frame)} classes; {settings.test.per_class} test images each, so one image is {100 / settings.test.per_class:.1f} points.")
+
+
+st.subheader("Before and after")
+if view.audits:
+    estimates.before_and_after(view)
+else:
+    lab()
 
 st.subheader("Take the purified model with you")
 with st.container(horizontal=True):

@@ -5,14 +5,18 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
-import pytest
-from tiny import CPU, alone, tiny
+import shutil
 
-from ubt import models, views
+import pytest
+from tiny import CPU, TINY, alone, tiny
+
+from ubt import audit, models, views
+from ubt.bringing import write_pairs
 from ubt.cases import Store
 from ubt.config import REFERENCE, Run
 from ubt.pipeline import Pipeline
 from ubt.projection import MapSettings
+from ubt.purified import export
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +36,25 @@ def tiny_map(tiny_case, tiny_store, tmp_path_factory):
     record = store.record(tiny_case.name)
     options = views.map_options(record, "joint", MapSettings(), ["poisoned", "overfit", "purified"])
     return store, views.make(store, record, "map", options, Run(compute=CPU))
+
+
+@pytest.fixture(scope="session")
+def tiny_audit(tiny_case, tiny_store, tmp_path_factory):
+    """A store with an audit of the tiny case's M_bd and D alone, and the audit; its images stay in the zip that it was made from."""
+    folder = tmp_path_factory.mktemp("audited")
+    write_pairs(tiny_store, tiny_case.name, folder / "pairs.zip")
+    export(tiny_store, tiny_case.name, "poison", folder / "suspect")
+    store = Store(folder / "cache")
+    changes = {n: v for n, v in TINY.items() if n.split(".")[0] not in ("attack", "data", "poison", "test")} | {"own.keep": 0}
+    settings = audit.prepare(store, folder / "pairs.zip", str(folder / "suspect"), str(REFERENCE), None, changes)
+    return store, Pipeline(store, CPU).run(settings), folder / "pairs.zip"
+
+
+@pytest.fixture
+def audited(tiny_audit, tmp_path) -> Store:
+    """A cache with the audit alone, and its pairs beside it."""
+    shutil.copytree(tiny_audit[0].root, tmp_path / "cache")
+    return Store(tmp_path / "cache")
 
 
 @pytest.fixture

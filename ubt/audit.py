@@ -45,25 +45,34 @@ def prepare(
 
     if own_too := sorted(OWN & set(changes or {})):
         raise BadInput(f"--set: expected {', '.join(own_too)} to be named by an option (--pairs, --model, --reference, --labels); leave it out")
-    own = {"own.pairs": bring_pairs(store, pairs, options, progress), "own.suspect": import_model(store, model, architecture, "suspect", progress)}
+    found, suspect, clean = bring_pairs(store, pairs, options, progress), import_model(store, model, architecture, "suspect", progress), ""
     try:
         if reference != FOLDS:
-            own["own.reference"] = import_model(store, reference, "", "clean", progress)
+            clean = import_model(store, reference, "", "clean", progress)
     except BadInput as e:
         if reference != PUBLIC:
             raise
         raise BadInput(f"{e}. No reference was named, and OpenAI's could not be had: name a clean one with --reference (a file, a folder, or folds)") from None
-    if labels is not None:
-        own["own.test"] = bring_labelled(store, labels, None, progress)
-    compared = {option: store.brought(own[name]) for name, option in (("own.suspect", "--model"), ("own.reference", "--reference")) if name in own}
+    labelled = "" if labels is None else bring_labelled(store, labels, None, progress)
+    return settings_of(store, found, suspect, clean, labelled, changes)
+
+
+def settings_of(store: Store, pairs: str, suspect: str, reference: str, labelled: str = "", changes: Mapping[str, Any] | None = None) -> CaseSettings:
+    """The audit of what was brought already, by its names in the store, without a reference by folds; otherwise as `prepare`.
+
+    Raises:
+        BadInput: something is not there, a model is of no use or is its own reference, or there are too few pairs.
+    """
+    own = {"own.pairs": pairs, "own.suspect": suspect, "own.reference": reference, "own.test": labelled}
+    found = {name: store.brought(key) for name, key in own.items() if key}
+    compared = {option: found[name] for name, option in (("own.suspect", "--model"), ("own.reference", "--reference")) if name in found}
     if len({artefact["card"]["digest"] for artefact in compared.values()}) < len(compared):
         raise BadInput("--reference: expected a clean model to compare with, got the very model that is to be audited; name another one")
     for option, artefact in compared.items():
         _check_reads(artefact["model"], option)
-    found = len(store.brought(own["own.pairs"]).read("pairs", columns=["id"]))
-    if found < LEAST:
-        raise BadInput(f"--pairs: expected at least {LEAST} pairs that can be used, got {found}; nothing can be said of fewer")
-    return CaseSettings().with_values({"data.pairs": found} | dict(changes or {}) | own)
+    if (kept := found["own.pairs"]["about"]["kept"]) < LEAST:
+        raise BadInput(f"--pairs: expected at least {LEAST} pairs that can be used, got {kept}; nothing can be said of fewer")
+    return CaseSettings().with_values({"data.pairs": kept} | dict(changes or {}) | own)
 
 
 def _check_reads(model: Any, option: str) -> None:

@@ -1,4 +1,4 @@
-"""What an analyst brings, put into the store once and named by its content: pairs, labelled images (models: `ubt.checkpoints`); and a case's
+"""What an analyst brings, put into the store once and named by its content: pairs, labelled images, models (`ubt.checkpoints`); and a case's
 D written out again, for others to bring."""
 
 import hashlib
@@ -6,6 +6,7 @@ import io
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,34 @@ from ubt.config import BadInput, Progress, derive_seed, digest, replace_file, si
 from ubt.data import catalogue, labelled
 from ubt.data.catalogue import SourceOptions
 from ubt.data.labelled import LabelledOptions
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Something to bring: `kind` (pairs, labelled, model), where it is, and how it is read: the settings of `SourceOptions` or `LabelledOptions`
+    that are not at their defaults; of a model its `architecture` and `state`, see `ubt.checkpoints.bring`."""
+
+    kind: str
+    source: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def bring(store: Store, wanted: Wanted, progress: Progress = silent) -> str:
+    """Put something into the store; returns its name.
+
+    Raises:
+        BadInput: it is not what it is taken for, or of no known kind.
+    """
+    if wanted.kind == "pairs":
+        return bring_pairs(store, Path(wanted.source), SourceOptions.from_dict(wanted.options), progress)
+    if wanted.kind == "labelled":
+        return bring_labelled(store, Path(wanted.source), LabelledOptions.from_dict(wanted.options), progress)
+    if wanted.kind == "model":
+        from ubt.checkpoints import import_model
+
+        how = {"architecture": "", "state": "suspect"} | wanted.options
+        return import_model(store, wanted.source, how["architecture"], how["state"], progress)
+    raise BadInput(f"expected pairs, labelled or model, got {wanted.kind!r}")
 
 
 def bring_pairs(store: Store, path: Path, options: SourceOptions | None = None, progress: Progress = silent) -> str:
@@ -49,11 +78,30 @@ def _brought(store: Store, kind: str, entry: str, read: Callable[[], dict[str, A
     return key
 
 
+def lab_of(store: Store, pairs: str, labelled: str, reference: str, spare: float) -> dict[str, Any]:
+    """The settings, by dotted name, that make a lab case one on what was brought, by its names in the store.
+
+    Raises:
+        BadInput: something is not there.
+    """
+    for key in filter(None, (pairs, labelled, reference)):
+        store.brought(key)
+    return {"own.pairs": pairs, "own.test": labelled, "own.reference": reference, "own.spare": spare}
+
+
+def first_rows(store: Store, key: str, count: int, entry: str = "pairs") -> pd.DataFrame:
+    """The first rows of something brought, without reading the others."""
+    import pyarrow.parquet as pq
+
+    store.brought(key)
+    with pq.ParquetFile(store.root / "artefacts" / key / f"{entry}.parquet") as file:
+        batch = next(file.iter_batches(batch_size=count), None)
+        return (file.schema_arrow.empty_table() if batch is None else batch).to_pandas()
+
+
 def listed(store: Store) -> dict[str, dict[str, Any]]:
-    """What was read of the pairs and labelled images in the store, by name, the newest first."""
-    paths = [p for kind in ("pairs", "labelled") for p in (store.root / "artefacts").glob(f"{kind}-*")]
-    found = {p.name: store.find(p.name) for p in sorted(paths, key=lambda p: -p.stat().st_mtime_ns)}
-    return {key: artefact["about"] for key, artefact in found.items() if artefact is not None}
+    """What was read of the pairs and then of the labelled images in the store, by name, the newest first."""
+    return {key: artefact["about"] for kind in ("pairs", "labelled") for key, artefact in store.all_brought(kind).items()}
 
 
 def write_pairs(store: Store, name: str, path: Path, progress: Progress = silent) -> int:

@@ -194,6 +194,15 @@ class Store:
             raise BadInput(f"{key}: expected it in the cache {self.root}, where it was brought, found none; bring it again ({HOW_TO_BRING})")
         return found
 
+    def all_brought(self, kind: str) -> dict[str, Artefact]:
+        """Everything of a kind (pairs, labelled, model) that was brought, by name, the newest first; what is damaged is left out."""
+        when = {}
+        for path in (self.root / "artefacts").glob(f"{kind}-*"):
+            with contextlib.suppress(OSError):
+                when[path.name] = path.stat().st_mtime_ns
+        found = {key: self.find(key) for key in sorted(when, key=lambda key: -when[key])}
+        return {key: artefact for key, artefact in found.items() if artefact is not None}
+
     def set_aside(self, key: str) -> None:
         """Move a damaged artefact out of the way, its step being held alone; `prune` deletes it."""
         with contextlib.suppress(FileNotFoundError):

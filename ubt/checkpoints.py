@@ -112,9 +112,7 @@ def opened(store: Store, key: str) -> Artefact:
 
 def brought(store: Store) -> dict[str, dict[str, Any]]:
     """The cards of the models in the store, by artefact name, the newest first."""
-    paths = sorted((store.root / "artefacts").glob(f"{KEY}*"), key=lambda p: -p.stat().st_mtime_ns)
-    found = {p.name: store.find(p.name) for p in paths}
-    return {key: artefact["card"] for key, artefact in found.items() if artefact is not None}
+    return {key: artefact["card"] for key, artefact in store.all_brought("model").items()}
 
 
 def forget(store: Store, key: str) -> int:

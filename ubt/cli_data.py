@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ubt import audit as audits
-from ubt.bringing import bring_labelled, bring_pairs, listed, write_pairs
+from ubt.bringing import bring_labelled, bring_pairs, lab_of, listed, write_pairs
 from ubt.cases import CaseSettings, Store
 from ubt.cli_cases import CACHE, CacheOption
 from ubt.composition import composed
@@ -63,7 +63,7 @@ def labels(
 
 @data_app.command("list")
 def show_list(cache: CacheOption = CACHE) -> None:
-    """What was brought, newest first."""
+    """What was brought: pairs, then labelled images, newest first."""
     table = Table("name", "from", "kind", "kept", "left out")
     for key, about in listed(Store(cache)).items():
         table.add_row(key, Text(about["path"]), about["kind"], f"{about['kept']:,}", f"{sum(about['quarantined'].values()):,}")
@@ -162,7 +162,4 @@ def named_sources(own: Path | None, labels: Path | None, reference: str, spare: 
         return {}
     if not all(given):
         raise BadInput("--own: expected pairs of your own together with --labels (to measure CA and ASR) and --reference (a clean model to poison)")
-    return {
-        "own.pairs": bring_pairs(store, own), "own.test": bring_labelled(store, labels), "own.reference": import_model(store, reference, "", "clean"),
-        "own.spare": spare,
-    }  # fmt: skip
+    return lab_of(store, bring_pairs(store, own), bring_labelled(store, labels), import_model(store, reference, "", "clean"), spare)

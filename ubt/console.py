@@ -12,6 +12,7 @@ from ubt.cases import CaseSettings
 from ubt.config import Progress
 from ubt.evaluation.backdoor import by_attack
 from ubt.journal import Event
+from ubt.stages.audit import ESTIMATED, ESTIMATES
 
 out, err = Console(), Console(stderr=True)
 if not out.is_terminal:
@@ -107,13 +108,6 @@ def print_metrics(m: dict) -> None:
         out.print(f"[yellow]warning[/]: the attack did not take well: {finding['what']}; {finding['change']}", highlight=False)
 
 
-ESTIMATES = {
-    "pull": "similarity of flagged images with D_topk's captions", "left": "flagged images still taken for them, %",
-    "retrieval": "R@1 on D_normal, %", "agreement": "captions retrieved as before, %", "ca": "CA, %",
-}  # fmt: skip
-"""How an audit's estimates are headed."""
-
-
 def print_audit(m: dict, flagged: int) -> None:
     """The verdict and the estimates of an audit that flagged so many pairs."""
     verdict, found, estimates = m["verdict"], m["estimates"]["found"], m["estimates"]["measures"]
@@ -124,9 +118,8 @@ def print_audit(m: dict, flagged: int) -> None:
         f"computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )
-    names = {"poisoned": "as brought", "purified": "purified, ours", "published": "purified, as published"}
     shown = [key for key in ESTIMATES if any(key in row for row in estimates.values())]
     table = Table("", *(ESTIMATES[key] for key in shown), title="estimates, without ground truth")
     for model, row in estimates.items():
-        table.add_row(names[model], *(f"{row[key]:.3f}" if key == "pull" else f"{row[key]:.2f}" for key in shown))
+        table.add_row(ESTIMATED[model], *(f"{row[key]:.3f}" if key == "pull" else f"{row[key]:.2f}" for key in shown))
     out.print(table)

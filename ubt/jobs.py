@@ -2,7 +2,7 @@
 
 `start` runs `python -m ubt.jobs CACHE CASE [STAGE]` and returns; how it gets on is read from the case's record and journal
 (`status`), by any process. Whoever holds the case's lock is its one job; a job that was killed is started again and
-resumes. `start_each` runs several cases in one process, `start_view` computes a view (`ubt.views`).
+resumes. `start_each` runs several cases in one process, `start_view` computes a view (`ubt.views`), `start_bring` brings what an analyst has.
 """
 
 import contextlib
@@ -20,16 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ubt import journal, views
+from ubt import bringing, journal, views
 from ubt.cases import SCHEMA, CaseSettings, Store
 from ubt.composition import composed
-from ubt.config import BadInput, Cancelled, Compute, Run, UbtError, disk_full
-from ubt.data.scenes import CLASSES
-from ubt.defenses import EVERY
-from ubt.defenses.poisoncam import STRATEGIES
+from ubt.config import BadInput, Cancelled, Compute, Run, UbtError, digest, disk_full
+from ubt.costs import cost
 from ubt.journal import Event, Journal
 from ubt.pipeline import ACCELERATOR, Pipeline, every_key, run_each, upto
-from ubt.stages.split import suspicious_count
 
 LIVE = ("running", "waiting")
 NICE = 5
@@ -98,8 +95,35 @@ def start_view(store: Store, name: str, kind: str, options: dict[str, Any], wait
     return _process(store, key, ["--view", name, kind, json.dumps(options)], lambda: store.find(key) is not None, wait)
 
 
+def bring_name(wanted: bringing.Wanted) -> str:
+    """The lock that whoever brings something holds."""
+    return f"bring-{digest(vars(wanted))}"
+
+
+def start_bring(store: Store, wanted: bringing.Wanted, wait: float = 15.0) -> bool:
+    """Bring pairs, labelled images or a model in a process that holds `bring_name`; otherwise as `start`."""
+    lock = bring_name(wanted)
+    return _process(store, lock, ["--bring", json.dumps(vars(wanted))], lambda: bool(brought(store, lock)), wait)
+
+
+def brought(store: Store, lock: str) -> str:
+    """What the last finished process that held a `bring_name` put into the store; empty if nothing, or no longer there."""
+    key = next((e.stage for e in reversed(journal.read(_told(store, lock))) if e.kind == "done"), "")
+    return key if key and store.find(key) is not None else ""
+
+
+def being_brought(store: Store) -> dict[str, bringing.Wanted]:
+    """What is being brought now, by whatever process, by its lock."""
+    found = {}
+    for path in (store.root / "work").glob("bring-*/wanted.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            if store.held(path.parent.name):
+                found[path.parent.name] = bringing.Wanted(**json.loads(path.read_text()))
+    return found
+
+
 def view_progress(store: Store, key: str) -> Event:
-    """The latest that a view under way has told."""
+    """The latest that a view, or a bringing, under way has told."""
     return next((e for e in reversed(journal.read(_told(store, key))) if e.kind != "run"), Event("starts"))
 
 
@@ -180,7 +204,7 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
         state = "partial"
     counted = composed(settings.own).every if held and until is None else upto(until, settings.own)
     wanted = {s.name: steps.get(s.name, Step()) for s in counted if until or s.name in steps}
-    share, left = _left({name: _cost(name, settings) for name in wanted}, wanted)
+    share, left = _left({name: cost(name, settings) for name in wanted}, wanted)
     return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
 
 
@@ -194,7 +218,7 @@ def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | No
         under = status(store, name).steps if store.held(name) else {}
         for stage in upto(until, settings.own):
             if (key := names[stage.name]) not in costs:
-                costs[key], step = _cost(stage.name, settings), _step(store, key)
+                costs[key], step = cost(stage.name, settings), _step(store, key)
                 steps[key] = step if step.state == "done" else under.get(stage.name, step)
     return _left(costs, steps)[1] if costs else 0.0
 
@@ -210,10 +234,6 @@ def _this_run(store: Store, name: str) -> list[Event]:
     return events[last + 1 :]
 
 
-def _cost(stage: str, settings: CaseSettings) -> float:
-    return _WORK[stage](settings) if stage in _WORK else 0.1
-
-
 def _left(work: dict[str, float], steps: dict[str, Step]) -> tuple[float, float]:
     """Share of the work that is done, and seconds left, at the speed of the steps that are done.
 
@@ -227,56 +247,9 @@ def _left(work: dict[str, float], steps: dict[str, Step]) -> tuple[float, float]
     return finished / sum(work.values()), speed * (sum(work.values()) - finished)
 
 
-def _trained(steps: int, batch: int) -> float:
-    return 7e-4 * steps * batch
-
-
-def _measured(settings: CaseSettings) -> float:
-    return 5e-4 * (1 + sum(1 + 2 * bool(a.trigger.word) for a in settings.attacks)) * settings.test.per_class * len(CLASSES)
-
-
-def _masked(settings: CaseSettings) -> float:
-    slow = {"relevance": 2e-3, "input gradient": 6e-3, "leave one out": 8e-2}[settings.mask.method]
-    return 0.4 + slow * (settings.k + sum(a.attack.poisons(settings.data.pairs) for a in settings.attacks))
-
-
-_WORK: dict[str, Callable[[CaseSettings], float]] = {
-    "attack": lambda s: 5e-5 * s.data.pairs,
-    "data": lambda s: 6e-4 * s.data.pairs,
-    "score": lambda s: 5e-4 * s.data.pairs,
-    "poison": lambda s: _trained(s.poison.epochs, s.data.pairs),
-    "score_poisoned": lambda s: 5e-4 * s.data.pairs,
-    "test": lambda s: 3e-4 * s.test.per_class * len(CLASSES),
-    **{stage.name: _measured for stage in EVERY if stage.name.startswith(("evaluate_", "kl_"))},
-    "overfit": lambda s: _trained(s.overfit.steps, 2 * min(s.overfit.batch, suspicious_count(s.data.pairs, s.split.fraction))),
-    "score_overfit": lambda s: 5e-4 * s.data.pairs,
-    "mask": _masked,
-    "mask_published": _masked,
-    "score_inside": lambda s: 5e-4 * suspicious_count(s.data.pairs, s.split.fraction),
-    "retain": lambda s: 4e-4 * (suspicious_count(s.data.pairs, s.split.fraction) + s.retain.pool + s.retain.anchors),
-    "unlearn": lambda s: _trained(s.unlearn.steps, s.unlearn.batch + s.unlearn.keep_batch + s.unlearn.anchor_batch),
-    "unlearn_published": lambda s: _trained(s.published.steps, 2 * s.k),
-    "clean": lambda s: 3e-4 * s.clean.pairs,
-    "labelled": lambda s: 3e-4 * s.clean.per_class * len(CLASSES),
-    "abl_early": lambda s: _trained(s.isolate.steps, s.isolate.batch),
-    **{n: lambda s: 5e-4 * s.data.pairs for n in ("score_abl", "score_after_abl")},
-    **{n: lambda s: _trained(s.abl.steps, 2 * s.abl.batch) for n in ("abl", "abl_masked")},
-    "cleanclip": lambda s: _trained(s.cleanclip.epochs, (1 + (s.cleanclip.weight > 0)) * s.clean.pairs),
-    "supervised": lambda s: _trained(s.supervised.epochs, s.clean.per_class * len(CLASSES)),
-    "gentle": lambda s: _trained(s.roclip.epochs, s.data.pairs),
-    "roclip": lambda s: _trained(s.roclip.epochs, 1.4 * s.data.pairs),
-    "poisoncam_locate": lambda s: 5e-4 * s.locate.images * (1 / s.locate.side * 2) ** 2 * (1 if s.locate.strategy == STRATEGIES[0] else 0.5),
-    "poisoncam_classify": lambda s: _trained(s.classify.steps, s.classify.batch),
-    **{n: lambda s: _trained(s.poison.epochs, s.data.pairs) for n in ("poisoncam", "retrain")},
-    "control": lambda s: _trained(s.control.steps, s.control.batch),
-    "later": lambda s: 3e-4 * s.again.pairs,
-    **{stage.name: lambda s: _trained(s.again.steps, s.again.batch) for stage in EVERY if stage.name.startswith("again_")},
-}
-"""Seconds each stage takes on two cores, to be scaled by what this machine is found to do."""
-
-
 def main(root: str, name: str, *more: str) -> int:
-    """The job's own process: one case, `--each TITLE WORK` (JSON: pairs of case and stage, or null), or `--view CASE KIND OPTIONS`."""
+    """The job's own process: one case, `--each TITLE WORK` (JSON: pairs of case and stage, or null), `--view CASE KIND OPTIONS`, or
+    `--bring WANTED`."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     if hasattr(os, "nice"):
         os.nice(NICE)
@@ -286,6 +259,8 @@ def main(root: str, name: str, *more: str) -> int:
         store = Store(Path(root))
         if name == "--view":
             return _view(store, *more, stop=stop.is_set)
+        if name == "--bring":
+            return _bring(store, *more, stop=stop.is_set)
         return _each(store, *more, stop=stop.is_set) if name == "--each" else _one(store, name, *more, stop=stop.is_set)
     except Cancelled:
         return 0
@@ -333,6 +308,29 @@ def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[],
         finally:
             flag.unlink(missing_ok=True)
             shutil.rmtree(scratch, ignore_errors=True)
+    return 0
+
+
+def _bring(store: Store, chosen: str, *, stop: Callable[[], bool]) -> int:
+    wanted = bringing.Wanted(**json.loads(chosen))
+    lock = bring_name(wanted)
+    flag, started = store.cancel_flag(lock), time.monotonic()
+    with store.lock(lock, wait=1):
+        flag.unlink(missing_ok=True)
+        (store.scratch(lock) / "wanted.json").write_text(chosen)
+        tell = Journal(_told(store, lock), fresh=True)
+
+        def progress(done: int, total: int, figures: dict[str, float]) -> None:
+            tell(Event("progress", wanted.kind, done, total, time.monotonic() - started, figures))
+            if stop() or flag.exists():
+                raise Cancelled(f"{wanted.source}: cancelled")
+
+        try:
+            tell(Event("starts", wanted.kind))
+            key = bringing.bring(store, wanted, progress)
+            tell(Event("done", key, seconds=time.monotonic() - started))
+        finally:
+            flag.unlink(missing_ok=True)
     return 0
 
 

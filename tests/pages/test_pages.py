@@ -32,7 +32,7 @@ def row(at: AppTest) -> list[str]:
 def test_without_a_case_a_page_says_what_to_do(cache, name):
     at = page(name)
     said = words(at)
-    assert {"overview": "Press Run", "triggers": "What an attack plants"}.get(name, "No case is open") in said
+    assert {"overview": "Press Run", "triggers": "What an attack plants", "data": "nothing is uploaded"}.get(name, "No case is open") in said
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -45,14 +45,14 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
     said = {
         "overview": "No verdict yet", "triggers": "What an attack plants", "tokens": "No pair has been attributed", "unlearn": "Not trained yet",
         "separation": "not been scored", "neighbours": "There are no pairs", "map": "There are no pairs", "review": "not been scored",
-        "compare": "Nothing has been measured yet", "patches": "have not been sought",
+        "compare": "Nothing has been measured yet", "patches": "have not been sought", "data": "No pairs have been brought",
     }  # fmt: skip
     assert said[name] in words(at)
 
 
 def test_the_first_histogram_comes_before_any_training(cache):
     store = Store(cache)
-    Pipeline(store, CPU).run(tiny(), upto("score", CASE))
+    Pipeline(store, CPU).run(tiny(), upto("score"))
     at = page("separation")
     assert len(charts(at)) == 1
     assert [b.label for b in at.button if b.label.startswith("Run up to")] == ["Run up to score\\_poisoned"]
@@ -269,7 +269,7 @@ def test_the_trigger_lab_moves_settings_refuses_bad_ones_and_adds_to_the_open_ca
 
 def test_a_case_with_two_attacks_shows_each(cache):
     settings = tiny(attack__name="trojvqa", attack__also="sig target=car rate=0.05")
-    stages = [s for wanted in ("evaluate_poisoned", "diagnose") for s in upto(wanted, CASE)]
+    stages = [s for wanted in ("evaluate_poisoned", "diagnose") for s in upto(wanted)]
     Pipeline(Store(cache), CPU).run(settings, tuple(s for s in CASE if s in stages))
     shown = html_of(page("overview"))
     assert "trojvqa → banana: ASR, word only" in shown

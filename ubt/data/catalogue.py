@@ -90,6 +90,15 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
     return table.to_pandas(types_mapper={TEXT: pd.StringDtype("pyarrow", na_value=float("nan"))}.get, split_blocks=True, self_destruct=True)
 
 
+def find(path: Path, options: SourceOptions) -> Source:
+    """The source of pairs that a path is, none of its rows read yet.
+
+    Raises:
+        BadInput: it is none, or its columns are not there.
+    """
+    return sources.find(path, options.wanted(), "captions.csv")
+
+
 def read(path: Path, options: SourceOptions | None = None, progress: Progress = silent) -> dict[str, Any]:
     """Read pairs from whatever `path` is (see `ubt.data.sources`), streamed.
 
@@ -104,9 +113,8 @@ def read(path: Path, options: SourceOptions | None = None, progress: Progress = 
     Raises:
         BadInput: it is no source of pairs, or no pair in it can be used.
     """
-    options = options or SourceOptions()
-    path = Path(path)
-    source = sources.find(path, options.wanted(), "captions.csv")
+    options, path = options or SourceOptions(), Path(path)
+    source = find(path, options)
     kept, quarantine = Kept(row=pa.int64(), id=TEXT, caption=TEXT, image=TEXT, again=pa.bool_()), Quarantine()
     total = 0
     for row in watched(source, options.limit, progress):

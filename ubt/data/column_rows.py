@@ -52,7 +52,7 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
     size = sum(t.starts[-1] for t in tables.values())
     made = columnar.class_names(first.schema, text)
     about, held_in = f"{len(paths)} columnar file{'s' * (len(paths) > 1)}", image if held else ""
-    return Source(about, kind, folder.root if folder else root, rows, files, held_in, columns, size, lambda: done[0], made)
+    return Source(about, kind, folder.root if folder else root, rows, files, held_in, columns, size, lambda: done[0], made, list(kinds))
 
 
 def _cells(table: Any, image: str, text: str, own: str) -> Iterator[tuple[Any, Any, Any]]:

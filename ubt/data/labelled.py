@@ -37,6 +37,20 @@ class LabelledOptions(Settings):
         return Wanted("label", LABEL_COLUMNS, self.image, self.label, "", self.separator, self.folder)
 
 
+def find(path: Path, options: LabelledOptions) -> Source:
+    """The source of labelled images that a path is, none of its rows read yet.
+
+    Raises:
+        BadInput: it is none, or its columns are not there.
+    """
+    return _found(path, options)[0]
+
+
+def _found(path: Path, options: LabelledOptions) -> tuple[Source, list[str]]:
+    folders = _class_folders(path) if path.is_dir() else []
+    return (from_class_folders(path, folders) if folders else sources.find(path, options.wanted(), "labels.csv")), folders
+
+
 def read(path: Path, options: LabelledOptions | None = None, progress: Progress = silent) -> dict[str, Any]:
     """Read labelled images, streamed.
 
@@ -47,10 +61,8 @@ def read(path: Path, options: LabelledOptions | None = None, progress: Progress 
     Raises:
         BadInput: it is no such source, nothing in it can be used, there are no class names or not two classes, or most labels are no class.
     """
-    options = options or LabelledOptions()
-    path = Path(path)
-    folders = _class_folders(path) if path.is_dir() else []
-    source = from_class_folders(path, folders) if folders else sources.find(path, options.wanted(), "labels.csv")
+    options, path = options or LabelledOptions(), Path(path)
+    source, folders = _found(path, options)
     known = folders or _classes(path, source) or source.classes
     kept, quarantine, unknown = Kept(row=pa.int64(), image=TEXT, label=TEXT), Quarantine(), Counter()
     by_name = {name: i for i, name in enumerate(known)}

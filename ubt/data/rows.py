@@ -15,6 +15,14 @@ IMAGE_COLUMNS = ("image", "filepath", "image_path", "path", "file", "filename", 
 ID_COLUMNS = ("id", "key", "uid")
 
 
+class NoColumn(BadInput):
+    """A column that is needed is not there, or not to be guessed; `there` are those that are."""
+
+    def __init__(self, said: str, there: list[str]):
+        super().__init__(said)
+        self.there = there
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Which columns are meant ('' = guessed): `text` is the captions' or the labels', known as `texts`; `what` says which of them."""
@@ -40,7 +48,7 @@ class Row(NamedTuple):
 
 @dataclass
 class Source:
-    """Where images are (`kind`, `root`, `files`, `column` as of `Locations`), which columns were taken, and the rows, streamed."""
+    """Where images are (`kind`, `root`, `files`, `column` as of `Locations`), which columns were taken of those there (`names`), and the rows, streamed."""
 
     about: str
     kind: str
@@ -52,13 +60,14 @@ class Source:
     size: int = 0
     done: Callable[[], int] = lambda: 0
     classes: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
 
 def choose(there: list[str], wanted: str, known: tuple[str, ...], what: str, name: str, needed: bool = True) -> str:
     """The column that is asked for, or the first of the `known` names that is there, in any case.
 
     Raises:
-        BadInput: there is none, or it is there twice.
+        NoColumn: there is none, or it is there twice.
     """
     lower: dict[str, list[str]] = {}
     for column in there:
@@ -70,7 +79,7 @@ def choose(there: list[str], wanted: str, known: tuple[str, ...], what: str, nam
         return ""
     has = ", ".join(repr(c[:40]) for c in there[:20]) or "none"
     asked = repr(wanted) if wanted else f"one of {', '.join(known)}"
-    raise BadInput(f"{name}: expected one {what} column, {asked}; got the columns {has}; name it with the option `{what}`")
+    raise NoColumn(f"{name}: expected one {what} column, {asked}; got the columns {has}; name it with the option `{what}`", there)
 
 
 def table_columns(names: list[str], want: Wanted, name: str) -> dict[str, str]:

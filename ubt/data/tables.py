@@ -9,7 +9,7 @@ from ubt.config import BadInput
 from ubt.data import archives, delimited
 from ubt.data.places import Folder, fingerprint, relative
 from ubt.data.reasons import BrokenImage
-from ubt.data.rows import Row, Source, Wanted, beside, file_in, table_columns
+from ubt.data.rows import NoColumn, Row, Source, Wanted, beside, file_in, table_columns
 
 TABLES = (".csv", ".tsv")
 _UNZIP = (BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error)
@@ -29,8 +29,9 @@ def from_table(path: Path, want: Wanted) -> Source:
             yield from _table_rows(state[-1], separator, names, columns, lambda name: file_in(folder, name))
 
     return Source(
-        "table", "files", folder.root, rows, {path.name: fingerprint(path)}, "", columns, path.stat().st_size, lambda: state[-1].bytes if state else 0
-    )
+        "table", "files", folder.root, rows, {path.name: fingerprint(path)}, "", columns, path.stat().st_size,
+        lambda: state[-1].bytes if state else 0, names=names,
+    )  # fmt: skip
 
 
 def _table_rows(lines: delimited.Lines, separator: str, names: list[str], columns: dict[str, str], place: Callable[[str], str]) -> Iterator[Row]:
@@ -54,7 +55,7 @@ def from_zip(path: Path, want: Wanted, table: str) -> Source:
     archive = archives.open_zip(path)
     members = archives.ZipMembers(archive)
     tables = sorted((n for n in members.good if n.lower().endswith(TABLES)), key=lambda n: (Path(n).name.lower() != table, n.count("/"), n))
-    chosen, said = None, []
+    chosen, said, there = None, [], []
     for name in tables:
         info = members.good[name]
         if info.file_size > (64 << 20) and info.file_size > archives.RATIO * info.compress_size:
@@ -67,10 +68,12 @@ def from_zip(path: Path, want: Wanted, table: str) -> Source:
             break
         except BadInput as e:
             said.append(str(e))
+            there = there or getattr(e, "there", [])
         except _UNZIP as e:
             said.append(f"{name} is damaged ({e})")
     if chosen is None:
-        raise BadInput(f"{path}: expected a CSV ({table}) beside the images in the zip; got {'; '.join(said) or f'no CSV among {len(members.good)} members'}")
+        got = "; ".join(said) or f"no CSV among {len(members.good)} members"
+        raise NoColumn(f"{path}: expected a CSV ({table}) beside the images in the zip; got {got}", there)
     name, columns, names, separator = chosen
     base = f"{want.folder}/" if want.folder else f"{name.rpartition('/')[0]}/"
     state: list[delimited.Lines] = []
@@ -91,4 +94,4 @@ def from_zip(path: Path, want: Wanted, table: str) -> Source:
 
     size = members.good[name].file_size
     files = {path.name: fingerprint(path)}
-    return Source(f"zip with {name}", "zip", path.resolve(), rows, files, "", columns, size, lambda: state[-1].bytes if state else 0)
+    return Source(f"zip with {name}", "zip", path.resolve(), rows, files, "", columns, size, lambda: state[-1].bytes if state else 0, names=names)

@@ -59,17 +59,17 @@ def explanations(images: np.ndarray, attributed: pd.DataFrame, words: pd.DataFra
     """Attributed pairs as the figures need them.
 
     Args:
-        images: those of D. attributed, words: pairs and their words as `ubt.stages.mask` gives them. maps: relevance of each pair of
+        images: theirs (n, H, W, 3). attributed, words: pairs and their words as `ubt.stages.mask` gives them. maps: relevance of each pair of
             `attributed` (n, rows, columns). threshold: of the image masks.
     """
     from ubt.attribution import above, upsample
 
     by_id, heat = dict(tuple(words.groupby("id", sort=False))), upsample(maps, *images.shape[1:3])
     masks, out = above(heat, threshold), []
-    for n, (pair, row) in enumerate(zip(attributed["id"], attributed["row"], strict=True)):
+    for n, pair in enumerate(attributed["id"]):
         own = by_id.get(pair, words.head(0))
         columns = own["word"].tolist(), own["score"].to_numpy(), own["kept"].to_numpy(bool), own["cut"].to_numpy(bool)
-        out.append(Explained(np.asarray(images[row]), heat[n], masks[n], *columns))
+        out.append(Explained(np.asarray(images[n]), heat[n], masks[n], *columns))
     return out
 
 

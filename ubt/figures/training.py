@@ -18,12 +18,13 @@ SIMILARITY = {
 
 
 def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
-    """CA and ASR in percent above, similarities below, over optimiser steps.
+    """CA and ASR in percent above, if there are any, similarities below, over optimiser steps.
 
     Args:
         rows: `step` and any of the figures named here. steps: where the step axis ends.
     """
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.6, 0.4])
+    below = 1 + any(name in rows for name in PERCENT)
+    figure = make_subplots(rows=below, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.6, 0.4][-below:])
     for name, (label, colour, dash, symbol) in PERCENT.items():
         if name in rows:
             part = rows.dropna(subset=[name])
@@ -35,8 +36,12 @@ def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
         if name in rows:
             part = rows.dropna(subset=[name])
             figure.add_scatter(
-                x=part["step"], y=part[name], name=label, mode="lines", line={"color": colour, "dash": dash}, hovertemplate="%{y:.3f}", row=2, col=1
+                x=part["step"], y=part[name], name=label, mode="lines", line={"color": colour, "dash": dash}, hovertemplate="%{y:.3f}", row=below, col=1
             )
-    layout(figure, height=height).update_layout(legend={"y": -0.16, "yanchor": "top"})
-    figure.update_yaxes(title={"text": "percent"}, range=[-3, 103], row=1, col=1).update_yaxes(title={"text": "cosine similarity"}, row=2, col=1)
-    return figure.update_xaxes(range=[0, steps]).update_xaxes(title={"text": "optimiser step"}, row=2, col=1)
+    layout(figure, height=height if below > 1 else int(0.6 * height)).update_layout(
+        showlegend=True, legend={"y": -0.16 if below > 1 else -0.3, "yanchor": "top"}
+    )
+    if below > 1:
+        figure.update_yaxes(title={"text": "percent"}, range=[-3, 103], row=1, col=1)
+    figure.update_yaxes(title={"text": "cosine similarity"}, row=below, col=1)
+    return figure.update_xaxes(range=[0, steps]).update_xaxes(title={"text": "optimiser step"}, row=below, col=1)

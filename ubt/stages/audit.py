@@ -5,6 +5,13 @@ import pandas as pd
 
 from ubt.config import Run, derive_seed
 
+ESTIMATES = {
+    "pull": "similarity of flagged images with D_topk's captions", "left": "flagged images still taken for them, %",
+    "retrieval": "R@1 on D_normal, %", "agreement": "captions retrieved as before, %", "ca": "CA, %",
+}  # fmt: skip
+"""How an audit's estimates are headed."""
+ESTIMATED = {"poisoned": "as brought", "purified": "purified, ours", "published": "purified, as published"}
+"""The models they are of."""
 SAMPLE = 1000
 """Pairs of D_normal, drawn at random, that retrieval is measured on."""
 

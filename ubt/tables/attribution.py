@@ -48,7 +48,7 @@ class Masked(Figure):
         each = [judged(poisons.iloc[[n]], its[[n]], words, truth, manifest, size, how["image_threshold"], keys) for n in range(len(poisons))]
         return {
             "threshold": how["image_threshold" if self.images else "text_threshold"], "ids": poisons["id"].tolist(),
-            "shown": explanations(images, poisons, words, its, how["image_threshold"]),
+            "shown": explanations(images[poisons["row"].to_numpy()], poisons, words, its, how["image_threshold"]),
             "covered": [e["covered"] for e in each], "inside": [e["trigger_inside"] for e in each],
         }  # fmt: skip
 

@@ -5,6 +5,7 @@ import importlib
 import os
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ import streamlit as st
 from ubt import config, jobs
 from ubt.attacks import ATTACKS, parse
 from ubt.cases import CaseSettings, Store
+from ubt.composition import composed
 from ubt.config import BadInput, Compute, UbtError
+from ubt.data.scenes import CLASSES
 from ubt.figures import MODELS
 from ubt.pipeline import create
+from ubt.stages import Stage
 from ubt.ui.guard import plain
 
 
@@ -65,8 +69,8 @@ def _array(root: str, key: str, entry: str) -> Any:
 
 
 def read(key: str, entry: str) -> Any:
-    """An entry of an artefact: frames and plain values as copies, arrays as read-only maps."""
-    reader = _array if store().find(key).manifest["entries"][entry] == "array" else _value
+    """An entry of an artefact: frames and plain values as copies, arrays as read-only maps, images that stay elsewhere as such."""
+    reader = _array if store().find(key).manifest["entries"][entry] in ("array", "images") else _value
     return reader(str(store().root.resolve()), key, entry)
 
 
@@ -81,6 +85,24 @@ class View:
     @property
     def settings(self) -> CaseSettings:
         return CaseSettings.from_dict(self.record["settings"])
+
+    @property
+    def audits(self) -> bool:
+        """Whether its model was brought, so that there is no truth."""
+        return self.settings.own.audits
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages it is made of."""
+        return composed(self.settings.own).case
+
+    def titled(self, titles: Mapping[str, str], model: str) -> str:
+        """What a page calls one of its models; of the one in an audit nobody knows whether it is poisoned."""
+        return "model as brought" if self.audits and model == "poisoned" else titles[model]
+
+    def classes(self) -> tuple[str, ...]:
+        """What a target can be: the classes of its labelled images."""
+        return classes(self.settings)
 
     def has(self, *stages: str) -> bool:
         return all(s in self.status.finished for s in stages)
@@ -110,16 +132,16 @@ class View:
         return {m: self.read(f"evaluate_{m}", "measures") for m in MODELS if self.has(f"evaluate_{m}")}
 
     def other_verdicts(self) -> pd.DataFrame:
-        """The verdicts in the records of this cache's other finished cases, each once: `case`, `score`, `displaced`, whether its model is
-        `poisoned`."""
+        """The verdicts in the records of this cache's other finished lab cases, each once: `case`, `score`, `displaced`, whether its model is
+        `poisoned`; of an audit nobody knows."""
         seen, rows = {self.record.get("artefacts", {}).get("verdict")}, []
         for name in store().names():
             with contextlib.suppress(KeyError, TypeError, UbtError):
                 record = store().record(name)
                 key, judged = record["artefacts"]["verdict"], record["metrics"]["verdict"]
                 place = {name: float(judged[name]) for name in ("score", "displaced")}
-                if key not in seen:
-                    settings = CaseSettings.from_dict(record["settings"])
+                settings = CaseSettings.from_dict(record["settings"])
+                if key not in seen and not settings.own.audits:
                     poisoned = any(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
                     rows.append({"case": name, **place, "poisoned": poisoned})
                     seen.add(key)
@@ -131,8 +153,10 @@ _DEFAULT = CaseSettings().to_dict()
 
 def _changed(settings: dict[str, Any]) -> str:
     """What tells a case from the default of its attack and seed, in brief; a case may be older than a group of settings."""
-    groups = [g for g in _DEFAULT if isinstance(_DEFAULT[g], dict) and g not in ATTACKS and g not in ("attack", "published")]
+    own = settings.get("own", {})
+    groups = [g for g in _DEFAULT if isinstance(_DEFAULT[g], dict) and g not in ATTACKS and g not in ("attack", "published", "own")]
     changes = [f"{g}.{k} {_short(v)}" for g in groups for k, v in settings.get(g, {}).items() if v != _DEFAULT[g].get(k)]
+    changes = [c for c in changes if not (own.get("pairs") and c.startswith("data.pairs "))]
     return f" · {changes[0]}{', …' if changes[1:] else ''}" if changes else ""
 
 
@@ -141,14 +165,37 @@ def _short(value: Any) -> str:
     return lines[0] if len(lines) == 1 else f"({len(lines)})"
 
 
+def classes(settings: CaseSettings) -> tuple[str, ...]:
+    """The classes of a case's labelled images: those it brought, or the scenes'."""
+    return tuple(read(settings.own.test, "classes")) if settings.own.test else () if settings.own.pairs else CLASSES
+
+
+def called(key: str) -> str:
+    """What something brought is called: a model's name, the file or folder that pairs came from; its name in the store if it is gone."""
+    with contextlib.suppress(UbtError, KeyError, AttributeError):
+        return read(key, "card")["name"] if key.startswith("model-") else Path(read(key, "about")["path"]).name
+    return key
+
+
+def _of_own(settings: dict[str, Any], name: str) -> str:
+    own, rest = settings["own"], f"seed {settings['seed']} · {name[-8:-4]}{_changed(settings)}"
+    if own.get("suspect"):
+        return f"audit of {called(own['suspect'])}, {settings['data']['pairs']:,} pairs, {rest}"
+    return f"on {called(own['pairs'])}, {rest}"
+
+
 def label(name: str) -> str:
     """How the picker calls a case."""
     record = store().record(name)
     with contextlib.suppress(KeyError, TypeError, BadInput):
-        attack = record["settings"]["attack"]
+        attack, own = record["settings"]["attack"], record["settings"].get("own", {})
+        if own.get("suspect"):
+            return _of_own(record["settings"], name)
         amount = f"{attack['count']}" if attack.get("count") else f"{100 * attack['rate']:g} %"
         further = f" + {len(parse(attack['also']))}" if attack.get("also") else ""
         what = f"{attack['name']} {amount}{further}" if attack["rate"] or attack.get("count") or further else "clean"
+        if own.get("pairs"):
+            return f"{what} {_of_own(record['settings'], name)}"
         return f"{what}, seed {record['settings']['seed']} · {name[-8:-4]}{_changed(record['settings'])}"
     return f"{name} (damaged)"
 

@@ -13,7 +13,7 @@ from ubt.figures import LABELS
 from ubt.ui.case import View, store
 
 STAGES = {"clean": "", "poisoned": "poison", "overfitted": "overfit", "purified": "unlearn", "published": "unlearn_published"}
-"""Each model's stage; the clean reference has none."""
+"""Each model's stage; the clean reference has none: it is the shipped one, or was brought."""
 TITLES = LABELS | {"overfitted": "overfitted"}
 
 
@@ -53,18 +53,21 @@ def has(view: View, model: str) -> bool:
     return not STAGES[model] or view.has(STAGES[model])
 
 
+def _key(view: View, model: str) -> str:
+    return view.key(STAGES[model]) if STAGES[model] else view.settings.own.reference
+
+
 def opened(view: View, model: str) -> tuple:
     """One of the case's models, and the lock of whoever computes with it."""
-    return _model(str(store().root.resolve()), view.key(STAGES[model]) if STAGES[model] else "")
+    return _model(str(store().root.resolve()), _key(view, model))
 
 
 def explained(view: View, model: str, row: int, caption: str, method: str, start_layer: int) -> Explanation:
     """A pair's attribution under one of the case's models, with its own caption or another."""
-    key = view.key(STAGES[model]) if STAGES[model] else ""
-    return _explained(str(store().root.resolve()), key, view.key("data"), row, caption, method, start_layer, _images=view.read("data", "images"))
+    return _explained(str(store().root.resolve()), _key(view, model), view.key("data"), row, caption, method, start_layer, _images=view.read("data", "images"))
 
 
 def depth(view: View) -> int:
     """Blocks of the deeper tower."""
-    model, _ = _model(str(store().root.resolve()), "")
+    model, _ = opened(view, "clean")
     return max(len(tower.transformer.resblocks) for tower in (model.visual, model))

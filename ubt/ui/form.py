@@ -1,6 +1,7 @@
 """The settings of a new case, before anything runs."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,8 +10,7 @@ import streamlit as st
 from ubt.attacks import ATTACKS, profile
 from ubt.cases import CaseSettings
 from ubt.config import PRESETS
-from ubt.data.scenes import CLASSES
-from ubt.ui.case import make
+from ubt.ui.case import classes, make
 from ubt.ui.guard import guard
 
 PRESET_HELP = "demo: scaled to the embedded scenes, about two minutes on two cores. paper: the paper's rates and epochs, for which they are too small."
@@ -19,32 +19,36 @@ MAIN = {
     "split.fraction": "Suspicious fraction", "select.k": "k (0: the paper's choice)",
 }  # fmt: skip
 """The settings that a case is told apart by, beside its attack, and what the form calls them."""
-CHOICES: dict[str, tuple[str, ...]] = {"attack.target": CLASSES}
+OF_ATTACK = ("attack.target", "attack.rate")
+"""Those of them that an audit, whose model was brought, does not have."""
 
 
-def draft(base: CaseSettings | None, key: str) -> None:
+def draft(base: CaseSettings | None, key: str, then: Callable[[], None] = st.rerun) -> None:
     """Choose settings and make a case of them.
 
     Args:
-        base: what to start from; None offers the presets.
+        base: what to start from; None offers the presets. then: called when the case is made.
     """
     given, preset = base, "demo"
+    audits = given is not None and given.own.audits
     left, right = st.columns(2, vertical_alignment="bottom")
     if given is None:
         preset = left.segmented_control("Preset", list(PRESETS), default="demo", required=True, key=f"{key}-preset", help=PRESET_HELP)
-    attack = pick_attack(right if given is None else left, key, given.attack.name if given else "badnet")
+    attack = given.attack.name if audits else pick_attack(right if given is None else left, key, given.attack.name if given else "badnet")
     if given is None:
         base = CaseSettings.preset(preset, attack)
     elif attack != given.attack.name:
         base = given.with_values({"attack.name": attack, "attack.rate": CaseSettings().attack.rate} | profile(attack, "embedded"))
     key, known = f"{key}-{preset}-{attack}", base.described()
-    others = {n: known[n] for n in known if n not in MAIN and n != "attack.name" and (n.split(".")[0] not in ATTACKS or n.split(".")[0] == attack)}
+    main = [n for n in MAIN if not (audits and n in OF_ATTACK)]
+    others = {n: known[n] for n in known if n not in main and n != "attack.name" and _concerns(n.split(".")[0], attack, audits)}
     with st.form(f"{key}-form", border=False):
         changes: dict[str, Any] = {}
-        for row in (tuple(MAIN)[:3], tuple(MAIN)[3:]):
+        half = (len(main) + 1) // 2
+        for row in (main[:half], main[half:]):
             for column, name in zip(st.columns(len(row)), row, strict=True):
                 with column:
-                    changes[name] = widget(name, MAIN[name], *known[name], key=f"{key}-{name}")
+                    changes[name] = widget(name, MAIN[name], *known[name], key=f"{key}-{name}", choices=classes(base) if name == "attack.target" else ())
         with st.expander("All other settings"):
             typed = edit(others, key)
         with st.container(horizontal=True):
@@ -53,7 +57,12 @@ def draft(base: CaseSettings | None, key: str) -> None:
     if run or keep:
         with guard():
             make(base.with_values(changes | typed), run)
-            st.rerun()
+            then()
+
+
+def _concerns(group: str, attack: str, audits: bool) -> bool:
+    """Whether a group of settings says something of such a case; what was brought is chosen on the page Data."""
+    return group != "own" and (group not in (*ATTACKS, "attack") or (not audits and group in ("attack", attack)))
 
 
 def pick_attack(where, key: str, first: str) -> str:
@@ -73,11 +82,11 @@ def _step(f: dataclasses.Field, span: float) -> float | int:
     return f.type(1) if f.type is int or span > 20 else span / 200
 
 
-def widget(name: str, title: str, f: dataclasses.Field, value: Any, key: str, slide: bool = False) -> Any:
-    """The input that fits a setting: its choices, a number in its range (a slider if `slide` and it has two ends), or text."""
+def widget(name: str, title: str, f: dataclasses.Field, value: Any, key: str, slide: bool = False, choices: Sequence[str] = ()) -> Any:
+    """The input that fits a setting: its choices, or those given, a number in its range (a slider if `slide` and it has two ends), or text."""
     said = f.metadata["help"]
-    if choices := CHOICES.get(name) or f.metadata["choices"]:
-        return st.selectbox(title, choices, index=choices.index(value), help=said, key=key)
+    if choices := choices or f.metadata["choices"]:
+        return st.selectbox(title, choices, index=choices.index(value) if value in choices else 0, help=said, key=key)
     if f.type is str:
         return st.text_input(title, value, help=said, key=key)
     low, high = f.metadata["low"], f.metadata["high"]

@@ -18,7 +18,7 @@ from ubt.ui.panel import clock
 if TYPE_CHECKING:
     from ubt.words import Word
 
-ROLES = {"attacker": "Attacker", "defender": "Defender", "judge": "Judge"}
+ROLES = {"given": "Given", "attacker": "Attacker", "defender": "Defender", "judge": "Judge"}
 _MARK = {"done": "✓", "running": "▶", "waiting": "…", "missing": "○"}
 _STYLE = """<style>
 .ubt-lane{display:flex;margin:.3rem 0}.ubt-lane>div:last-child{display:flex;gap:.4rem;flex-wrap:wrap;flex:1}
@@ -72,7 +72,7 @@ def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
     rows = []
     for role, title in ROLES.items():
         chips = "".join(_chip(s, steps.get(s.name, Step())) for s in stages if s.role == role)
-        rows.append(f'<div class="ubt-lane"><div class="ubt-role">{title}</div><div>{chips}</div></div>')
+        rows += [] if not chips else [f'<div class="ubt-lane"><div class="ubt-role">{title}</div><div>{chips}</div></div>']
     st.html(_STYLE + "".join(rows))
 
 
@@ -86,20 +86,21 @@ def _chip(stage: Stage, step: Step) -> str:
 
 
 def grid(
-    images: np.ndarray | None, captions: Sequence[str], scores: Sequence[str], poisoned: Sequence[bool] | None, ids: Sequence[str] = (),
-    labels: Sequence[str | None] = (), faded: Sequence[bool] | None = None, width: float = 9.2,
+    images: np.ndarray | Sequence[np.ndarray | None] | None, captions: Sequence[str], scores: Sequence[str], poisoned: Sequence[bool] | None,
+    ids: Sequence[str] = (), labels: Sequence[str | None] = (), faded: Sequence[bool] | None = None, width: float = 9.2,
 ) -> None:  # fmt: skip
     """Pairs as cards: image, caption, score, what an analyst decided, and whether they are poisoned where that may be shown.
 
     Args:
-        images: uint8 (n, H, W, 3); None for a case without images. ids: make the cards answer to a click (see `ubt.ui.bridge`).
+        images: uint8 (H, W, 3) each, None for one that cannot be had; None for a case without images. ids: make the cards answer to a click (see
+            `ubt.ui.bridge`).
         faded: which are greyed, for they are not selected. width: least width of a card, in rem.
     """
     cards = []
     for i, (caption, score) in enumerate(zip(captions, scores, strict=True)):
         colour, said = _truth(poisoned, i)
         label = labels[i] if len(labels) and isinstance(labels[i], str) else ""
-        picture = '<div class="ubt-none">no image</div>' if images is None else f'<img alt="" src="{_png(images[i])}">'
+        picture = '<div class="ubt-none">no image</div>' if images is None or images[i] is None else f'<img alt="" src="{_png(images[i])}">'
         pair = _clickable(ids[i]) if len(ids) else ""
         style = f"border-top-color:{colour}" + (";opacity:.35" if faded is not None and faded[i] else "")
         cards.append(

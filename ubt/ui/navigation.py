@@ -6,6 +6,7 @@ from ubt.ui.case import View
 
 PAGES = {
     "overview": ("Overview", "The case, its stages, its verdict and its figures."),
+    "data": ("Data", "Bring pairs, labelled images and models of your own, and make an audit or a lab case of them."),
     "triggers": ("Triggers", "See what an attack does to images and captions, before anything is trained."),
     "separation": ("Separation", "Does the backdoor separate from the clean pairs?"),
     "neighbours": ("Neighbours", "What lies nearest to a suspicious pair, a caption or an image?"),

@@ -128,19 +128,26 @@ def build(view: View, kind: str, options: dict[str, Any], said: str, button: str
             st.rerun(scope="app")
         return False
 
-    @st.fragment(run_every=POLL, key=f"follow-{kind}")
-    def follow() -> None:
-        if not store().held(key):
-            st.rerun(scope="app")
-        told = jobs.view_progress(store(), key)
-        share = told.done / told.total if told.total else 0.0
-        left = f", about {clock(told.seconds * (1 - share) / share)} left" if share > 0.05 else ""
-        st.progress(min(1.0, share), text=f"{kind}: waiting for another job" if told.kind == "waits" else f"{kind}: {100 * share:.0f} %{left}")
-        if st.button("Cancel", key=f"stop-{kind}", icon=":material/stop:", disabled=store().cancel_flag(key).exists()):
-            jobs.cancel(store(), key)
-
-    follow()
+    follow(key, kind)
     return False
+
+
+def follow(lock: str, what: str) -> None:
+    """How far the process that holds a lock is, and the button that cancels it; draws the page again when it has ended."""
+
+    @st.fragment(run_every=POLL, key=f"follow-{lock}")
+    def draw() -> None:
+        if not store().held(lock):
+            st.rerun(scope="app")
+        told = jobs.view_progress(store(), lock)
+        share = told.done / told.total if told.total else 0.0
+        left = f", about {clock(told.seconds * (1 - share) / share)} left" if 0.05 < share < 1 else ""
+        rows = f", {told.figures['rows']:,.0f} rows" if "rows" in told.figures else ""
+        st.progress(min(1.0, share), text=f"{what}: waiting for another job" if told.kind == "waits" else f"{what}: {100 * share:.0f} %{rows}{left}")
+        if st.button("Cancel", key=f"stop-{lock}", icon=":material/stop:", disabled=store().cancel_flag(lock).exists()):
+            jobs.cancel(store(), lock)
+
+    draw()
 
 
 def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] | None = None) -> None:

@@ -19,7 +19,7 @@ from ubt.columns import ABOUT, SIMILARITIES, TRUTH
 from ubt.config import UbtError, digest
 from ubt.export import KINDS, packed
 from ubt.review import LABELS
-from ubt.ui import address, bridge, html, pairs
+from ubt.ui import address, bridge, html, images, pairs
 from ubt.ui.case import View
 from ubt.ui.guard import guard, plain, safe, say_failed
 
@@ -317,11 +317,10 @@ def cards(
     clickable: bool = True,
 ) -> None:  # fmt: skip
     """Pairs as cards that can be clicked, those not selected greyed."""
-    images = view.read("data", "images")[np.asarray(rows, int)] if view.holds("data", "images") else None
     some = columns.frame(known, np.asarray(rows, int), ["id", "caption", "label"])
     truth = known["poisoned"][rows] if reveal and "poisoned" in known else None
     ids, faded = some["id"] if clickable else (), None if selected is None else ~selected[rows]
-    html.grid(images, some["caption"], said, truth, ids=ids, labels=some["label"], faded=faded, width=width)
+    html.grid(images.some(view, rows), some["caption"], said, truth, ids=ids, labels=some["label"], faded=faded, width=width)
 
 
 def who() -> str:

@@ -1,0 +1,90 @@
+"""Data: bring pairs, labelled images and models of one's own, and make an audit or a lab case of them."""
+
+import streamlit as st
+
+from ubt import audit
+from ubt.bringing import lab_of
+from ubt.cases import CaseSettings
+from ubt.config import PRESETS, BadInput, digest
+from ubt.data.scenes import SIZE
+from ubt.ui import address, bring, brought
+from ubt.ui.case import read, store
+from ubt.ui.form import PRESET_HELP, draft
+from ubt.ui.guard import guard
+from ubt.ui.navigation import current
+
+PARTS = {"pairs": "Pairs", "model": "Models", "labelled": "Labelled images", "case": "Make a case"}
+KINDS = {"audit": "Audit: your model, no ground truth", "lab": "Lab: poison your pairs, the truth is known"}
+SHIPPED = f"the shipped one, of embedded scenes ({SIZE} px)"
+LEAST, MOST = 40, 10_000
+"""The fewest pairs to make a case of, and those that a lab case starts with, if there are so many."""
+
+view = current()
+st.title("Data")
+st.caption(
+    "Pairs, labelled images and models of your own, by their path on this machine: nothing is uploaded, images stay where they are and are read when they are "
+    "needed. Files are taken for hostile: what cannot be used is set apart with its reason, and nothing in them is run."
+)
+
+
+@st.fragment
+@guard()
+def explore() -> None:
+    part = _choose("Part", "part", PARTS)
+    if part == "case":
+        make_case()
+        return
+    with guard():
+        bring.form(part)
+    brought.listing(part)
+
+
+def _choose(title: str, name: str, options: dict[str, str]) -> str:
+    """One of a few, which the address holds while it is not the first. A widget bound to the address would forbid to leave for another page."""
+    if (wanted := address.asked(name)) in options:
+        st.session_state[name] = wanted
+    first = next(iter(options))
+    st.session_state.setdefault(name, first)
+    chosen = st.segmented_control(
+        title, list(options), required=True, key=name, format_func=options.get, persist_state="session", label_visibility="collapsed"
+    )  # fmt: skip
+    address.tell(name, chosen, shown=chosen != first)
+    return chosen
+
+
+def make_case() -> None:
+    """Compose a case of what was brought."""
+    there = {kind: brought.keys(kind) for kind in ("pairs", "model", "labelled")}
+    kind = _choose("Kind of case", "kind", KINDS)
+    needed = {"pairs": "pairs", "model": "a model to audit"} if kind == "audit" else {"pairs": "pairs", "labelled": "labelled images"}
+    if missing := [what for k, what in needed.items() if not there[k]]:
+        st.info(f"This needs {' and '.join(missing)}; bring {'it' if len(missing) == 1 and missing[0].startswith('a ') else 'them'} first, above.")
+        return
+    left, right = st.columns(2)
+    pairs = left.selectbox("Pairs", there["pairs"], key="own-pairs", format_func=brought.label)
+    states = {key: read(key, "card")["state"] for key in there["model"]}
+    clean = [*(k for k in states if states[k] == "clean"), "", *(k for k in states if states[k] != "clean")]
+    about = "A clean model of the same image size, for example a public CLIP: bring ViT-B-32-quickgelu/openai under Models, as clean"
+    reference = right.selectbox("Clean reference", clean, key="own-reference", format_func=lambda k: brought.label(k) if k else SHIPPED, help=about)
+    if (found := read(pairs, "about")["kept"]) < LEAST:
+        raise BadInput(f"{brought.label(pairs)}: expected at least {LEAST} pairs to make a case of; bring more")
+    if kind == "audit":
+        suspects = sorted(states, key=lambda k: states[k] == "clean")
+        suspect = left.selectbox("Model to audit", suspects, key="own-suspect", format_func=brought.label)
+        labelled = right.selectbox("Labelled images, if there are any", ["", *there["labelled"]], key="own-test", format_func=brought.label,
+                                   help="They measure CA before and after, and steer nothing")  # fmt: skip
+        base = audit.settings_of(store(), pairs, suspect, reference, labelled)
+        st.caption("Nothing is poisoned and nobody knows the truth: the verdict, the flagged pairs and estimates come instead of ASR.")
+    else:
+        labelled = left.selectbox("Labelled images", there["labelled"], key="own-labelled", format_func=brought.label,
+                                  help="They measure CA and ASR; their classes are what a target can be")  # fmt: skip
+        about = "Share of the pairs that the reference was trained on (python -m ubt data reference); the case does not take these"
+        spare = right.number_input("Spare share", 0.0, 0.95, 0.0, 0.05, key="own-spare", help=about)
+        preset = st.segmented_control("Preset", list(PRESETS), default="demo", required=True, key="own-preset", help=PRESET_HELP)
+        own = lab_of(store(), pairs, labelled, reference, spare)
+        size = max(LEAST, min(MOST, int((1 - spare) * found)))
+        base = CaseSettings.preset(preset).with_values(own | {"data.pairs": size, "attack.target": read(labelled, "classes")[0]})
+    draft(base, f"own-{digest(base.to_dict())}", lambda: st.switch_page("pages/overview.py"))
+
+
+explore()

@@ -1,0 +1,127 @@
+"""The page Data as a user meets it: empty, a look before reading, bringing as a job, hostile input in words, cases made of what was brought."""
+
+import time
+
+import pytest
+from brought import folder
+from harness import html_of, page, words
+from streamlit.testing.v1 import AppTest
+
+from ubt import jobs
+from ubt.bringing import Wanted, bring_labelled, bring_pairs
+from ubt.cases import CaseSettings, Store
+from ubt.checkpoints import import_model
+from ubt.config import REFERENCE
+
+HOSTILE = [("images/0.png", "<script>alert(1)</script> =1+1"), ("../../etc/passwd", "out"), ("images/9.png", "gone"), ("images/1.png", "")]
+
+
+def at_part(part: str, **query) -> AppTest:
+    at = page("data", **query)
+    at.get("button_group")[0].set_value(part).run()
+    assert not at.exception
+    return at
+
+
+def typed(at: AppTest, kind: str, path) -> AppTest:
+    at.text_input(key=f"path-{kind}").set_value(str(path)).run()
+    assert not at.exception
+    return at
+
+
+def test_an_empty_part_says_what_it_is_for(cache):
+    at = page("data")
+    assert "No pairs have been brought" in words(at)
+    for part, said in {"model": "No model has been", "labelled": "optional for an audit", "case": "This needs pairs and a model to audit"}.items():
+        at.get("button_group")[0].set_value(part).run()
+        assert said in words(at)
+
+
+def test_pairs_are_shown_before_they_are_read_then_brought_as_a_job(cache, tmp_path):
+    at = typed(page("data"), "pairs", folder(tmp_path / "mine", HOSTILE + [("images/2.png", "fine")]))
+    assert "recognised] table, image from *image*" in words(at)
+    shown = html_of(at)
+    assert "&lt;script&gt;alert(1)" in shown
+    assert "<script" not in shown
+    for reason in ("path leaves the root", "missing file", "empty caption"):
+        assert f"will be left out: {reason}" in shown
+    assert not Store(cache).all_brought("pairs")
+    at.button(key="bring-pairs").click().run()
+    for _ in range(200):
+        if Store(cache).all_brought("pairs") and not jobs.being_brought(Store(cache)):
+            break
+        time.sleep(0.05)
+    at.run()
+    assert not at.exception
+    assert {m.label: m.value for m in at.metric} == {"rows read": "5", "kept": "2", "left out": "3"}
+    (listed,) = (d.value for d in at.dataframe)
+    assert listed["reason"].tolist() == ["path leaves the root", "missing file", "empty caption"]
+    at.multiselect[0].set_value(["missing file"]).run()
+    assert at.dataframe[0].value["image"].tolist() == ["images/9.png"]
+    assert any(b.label.startswith("Save 1 as CSV") for b in at.get("download_button"))
+    assert "again" in at.button(key="bring-pairs").label
+
+
+def test_columns_that_are_not_recognised_are_chosen(cache, tmp_path):
+    table = folder(tmp_path / "odd", table=b"where,said\nimages/0.png,one\nimages/1.png,two\n")
+    at = typed(page("data"), "pairs", table)
+    assert "expected one image column" in words(at).replace("\\", "")
+    at.selectbox(key=f"column-image-pairs-{table}").set_value("where").run()
+    at.selectbox(key=f"column-caption-pairs-{table}").set_value("said").run()
+    assert not at.error
+    assert "image from *where*, text from *said*" in words(at)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "labelled"])
+def test_a_path_that_is_no_source_is_refused_in_words(cache, kind):
+    at = at_part(kind) if kind != "pairs" else page("data")
+    for path in ("/nosuch/<b>x</b>.csv", "/etc/passwd", "\0", "~nobody-there/x", "*", "{0..99999999}.tar", "-" * 3000):
+        typed(at, kind, path)
+        assert len(at.error) == 1
+        assert "expected" in at.error[0].value
+        assert "unexpected" not in at.error[0].value
+        assert "<b>" not in at.error[0].value.replace("\\<b\\>", "")
+
+
+def test_a_model_that_would_run_code_is_refused_in_words_by_its_job(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs.os, "nice", lambda by: by)
+    monkeypatch.setattr(jobs.signal, "signal", lambda number, handler: None)
+    (tmp_path / "evil.pt").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR.")
+    wanted = Wanted("model", str(tmp_path / "evil.pt"), {"state": "suspect"})
+    assert jobs.main(str(cache), "--bring", jobs.json.dumps(vars(wanted))) == 1
+    assert not (tmp_path / "ran").exists()
+    store = Store(cache)
+    assert jobs.brought(store, jobs.bring_name(wanted)) == ""
+    (store.root / "work" / f"{jobs.bring_name(wanted)}.log").write_text("evil.pt: expected weights, got <i>code</i>\n")
+    at = at_part("model")
+    at.session_state["bringing-model"] = jobs.bring_name(wanted)
+    at.run()
+    assert "got \\<i\\>code" in at.error[0].value
+
+
+def test_cases_are_made_of_what_was_brought(cache, tmp_path):
+    store = Store(cache)
+    pairs = bring_pairs(store, folder(tmp_path / "p", [(f"images/{i % 3}.png", f"caption {i}") for i in range(60)]))
+    labelled = bring_labelled(store, folder(tmp_path / "l", table=b"image,label\nimages/0.png,cat\nimages/1.png,owl\n"))
+    suspect = import_model(store, str(REFERENCE), "", "suspect")
+    at = at_part("model")
+    assert "state, as you know it" in html_of(at)
+    at = page("data", part="case")
+    assert not {s.label for s in at.selectbox} & {"Attack", "Target label"}
+    next(b for b in at.button if b.label == "Keep for later").click().run()
+    assert not at.exception
+    assert (at.title[0].value, list(at.error)) == ("Overview", [])
+    (name,) = store.names()
+    settings = CaseSettings.from_dict(store.record(name)["settings"])
+    assert settings.own.to_dict() | {"pairs": pairs, "suspect": suspect, "reference": "", "test": ""} == settings.own.to_dict()
+    assert settings.data.pairs == 60
+    at = at_part("case")
+    at.get("button_group")[1].set_value("lab").run()
+    target = next(s for s in at.selectbox if s.label == "Target label")
+    assert target.options == ["cat", "owl"]
+    target.set_value("owl")
+    next(b for b in at.button if b.label == "Keep for later").click().run()
+    assert not at.exception
+    (made,) = set(store.names()) - {name}
+    settings = CaseSettings.from_dict(store.record(made)["settings"])
+    assert (settings.own.pairs, settings.own.test, settings.own.audits, settings.attack.target) == (pairs, labelled, False, "owl")

@@ -1,0 +1,75 @@
+"""Bringing as a job, which others can follow, cancel and find again."""
+
+import json
+import threading
+
+import pytest
+from brought import folder
+
+from ubt import jobs
+from ubt.bringing import Wanted, bring, bring_labelled, first_rows, lab_of, listed
+from ubt.cases import Store
+from ubt.config import BadInput
+from ubt.data import catalogue
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    monkeypatch.setattr(jobs.os, "nice", lambda by: by)
+    monkeypatch.setattr(jobs.signal, "signal", lambda number, handler: None)
+
+
+def run(store: Store, wanted: Wanted) -> int:
+    return jobs.main(str(store.root), "--bring", json.dumps(vars(wanted)))
+
+
+def test_a_job_brings_what_the_library_brings_and_says_what_it_is_called(tmp_path):
+    store = Store(tmp_path / "cache")
+    wanted = Wanted("pairs", str(folder(tmp_path / "mine", [("images/0.png", "a"), ("images/9.png", "gone"), ("images/1.png", "b")])))
+    lock = jobs.bring_name(wanted)
+    assert jobs.brought(store, lock) == ""
+    assert run(store, wanted) == 0
+    assert jobs.brought(store, lock) == bring(store, wanted)
+    assert jobs.being_brought(store) == {}
+    assert first_rows(store, jobs.brought(store, lock), 1)["caption"].tolist() == ["a"]
+    assert listed(store)[jobs.brought(store, lock)]["quarantined"] == {"missing file": 1}
+    with pytest.raises(BadInput, match="expected pairs, labelled or model"):
+        bring(store, Wanted("nosuch", ""))
+
+
+def test_a_job_is_seen_by_others_and_a_cancelled_one_keeps_nothing(tmp_path, monkeypatch):
+    store, seen = Store(tmp_path / "cache"), []
+    wanted = Wanted("pairs", str(folder(tmp_path / "mine")), {"caption": "caption"})
+    lock, watched = jobs.bring_name(wanted), catalogue.watched
+
+    def slow(source, limit, progress):
+        yield from watched(source, limit, lambda *told: None)
+        other = threading.Thread(target=lambda: seen.append((jobs.being_brought(Store(store.root)), jobs.cancel(store, lock))))
+        other.start()
+        other.join()
+        progress(1, 2, {"rows": 3.0})
+
+    monkeypatch.setattr(catalogue, "watched", slow)
+    assert run(store, wanted) == 0
+    assert seen == [({lock: wanted}, True)]
+    assert jobs.view_progress(store, lock).figures == {"rows": 3.0}
+    assert jobs.brought(store, lock) == ""
+    assert not store.all_brought("pairs")
+    assert not store.cancel_flag(lock).exists()
+
+
+def test_what_cannot_be_brought_is_said_once_and_by_name(tmp_path, capsys):
+    store = Store(tmp_path / "cache")
+    assert run(store, Wanted("labelled", str(tmp_path / "nosuch.csv"))) == 1
+    assert "nosuch.csv: expected" in capsys.readouterr().err
+    assert run(store, Wanted("pairs", str(folder(tmp_path / "mine")), {"image": "nosuch"})) == 1
+    assert "'nosuch'" in capsys.readouterr().err
+
+
+def test_a_lab_case_is_made_of_what_is_there(tmp_path):
+    store = Store(tmp_path / "cache")
+    pairs = bring(store, Wanted("pairs", str(folder(tmp_path / "p"))))
+    labelled = bring_labelled(store, folder(tmp_path / "l", table=b"image,label\nimages/0.png,cat\nimages/1.png,owl\n"))
+    assert lab_of(store, pairs, labelled, "", 0.5) == {"own.pairs": pairs, "own.test": labelled, "own.reference": "", "own.spare": 0.5}
+    with pytest.raises(BadInput, match="found none"):
+        lab_of(store, pairs, labelled.replace("labelled-", "labelled-0")[:25], "", 0.0)

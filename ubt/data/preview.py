@@ -1,0 +1,86 @@
+"""A look at a source before it is read: what it is, its columns, its first rows with their images."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import UbtError
+from ubt.data import catalogue, labelled
+from ubt.data.catalogue import SourceOptions
+from ubt.data.images import Images
+from ubt.data.labelled import LabelledOptions
+from ubt.data.places import Locations
+from ubt.data.reasons import BrokenImage, clean_text, shown
+from ubt.data.rows import Source
+
+SIDE = 96
+"""Pixels a side of a previewed image."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a source is (`kind`), which columns are taken (`columns`) of those there (`names`; none where it has no columns), and its first
+    `rows`: image (its place), text, reason (empty if it can be used)."""
+
+    kind: str
+    columns: dict[str, str]
+    names: list[str]
+    rows: pd.DataFrame
+    images: list[np.ndarray | None]
+
+
+def look(path: Path, options: SourceOptions | LabelledOptions, count: int = 8) -> Preview:
+    """The first rows of a source; no more of it is read.
+
+    Args:
+        options: of pairs or of labelled images, which say which of them it is looked at as.
+
+    Raises:
+        BadInput: it is no such source. NoColumn: its columns cannot be guessed, so that they must be named.
+    """
+    source = (catalogue if isinstance(options, SourceOptions) else labelled).find(Path(path), options)
+    first = contextlib.closing(source.rows())
+    with first as rows:
+        found = list(islice(rows, count))
+    said = [(shown(r.image), shown(r.text), r.broken or _reason(r.text)) for r in found]
+    table = pd.DataFrame(said, columns=["image", "text", "reason"], index=[r.number for r in found], dtype=object)
+    images, why = some([r.image if not r.broken else None for r in found], source, SIDE)
+    table["reason"] = [reason or said for reason, said in zip(table["reason"], why, strict=True)]
+    return Preview(source.about, source.columns, source.names, table, images)
+
+
+def _reason(text: str | bytes | None) -> str:
+    """Why a text cannot be used, if it cannot."""
+    try:
+        clean_text(text)
+    except BrokenImage as e:
+        return e.reason
+    return ""
+
+
+def some(places: Sequence[str | None], source: Source, side: int) -> tuple[list[np.ndarray | None], list[str]]:
+    """The images at some places, None for those that cannot be had, and why."""
+    held = [p or "" for p in places]
+    images = Images(Locations(source.kind, str(source.root), held, source.files if source.kind != "files" else {}, source.column), side)
+    return each(images, [i if p is not None else None for i, p in enumerate(places)])
+
+
+def each(images: Images, rows: Sequence[int | None]) -> tuple[list[np.ndarray | None], list[str]]:
+    """Some of the images one by one, None for those that cannot be had, and why."""
+    found: list[np.ndarray | None] = []
+    why: list[str] = []
+    for row in rows:
+        image, said = None, ""
+        if row is not None:
+            try:
+                image = images[int(row)]
+            except UbtError as e:
+                said = getattr(e, "reason", str(e))
+        found.append(image)
+        why.append(said)
+    return found, why

@@ -1,0 +1,54 @@
+"""What an audit says of its model, on the page: estimates in place of CA and ASR, what was flagged and what was left out, files to hand over."""
+
+import json
+
+import streamlit as st
+
+from ubt import audit
+from ubt.export import as_csv
+from ubt.figures import estimates as figures
+from ubt.ui import html
+from ubt.ui.case import View, store
+from ubt.ui.guard import plain
+
+
+def before_and_after(view: View) -> None:
+    """The estimates as a chart and in figures."""
+    measures = view.read("estimate", "measures")
+    chart, said = st.columns([5, 4], gap="medium")
+    chart.plotly_chart(figures.bars(measures), key="estimates-chart", alt="Estimates of the model as brought and of both purified ones")
+    with said:
+        html.table(*figures.table(measures))
+        st.caption(
+            "Nobody knows which pairs are poisoned, so there is no ASR. The pull is what the backdoor does to flagged images; unlearning should lower it and "
+            "the share still taken for the flagged captions, and leave retrieval and agreement on D_normal where they are."
+            + ("" if any("ca" in row for row in measures.values()) else " No labelled images were brought, so CA is not measured.")
+        )
+
+
+def evidence(view: View) -> list[tuple[str, str]]:
+    """How much was flagged and how much was left out, for the table beside the verdict."""
+    own, rows = view.settings.own, []
+    if view.has("estimate"):
+        found, poisoned = view.read("estimate", "found"), view.read("verdict", "verdict")["poisoned"]
+        rows.append(("flagged, of the pairs of D", f"{found['flagged'] if poisoned else 0:,} of {found['pairs']:,}"))
+        if poisoned:
+            rows.append(("of these in D_topk", f"{found['topk_flagged']:,}"))
+    if view.has("take"):
+        rows.append(("images quarantined", f"{len(view.read('take', 'quarantine')):,}"))
+    if (catalogue := store().find(own.pairs)) is not None:
+        rows.append(("rows left out when the pairs were read", f"{sum(catalogue['about']['quarantined'].values()):,}"))
+    return rows
+
+
+def files(view: View) -> None:
+    """What an audit hands over, to download: the flagged pairs and the account of it."""
+    if "metrics" not in view.record:
+        return
+    with st.container(horizontal=True):
+        for name, mime, data in (
+            ("flagged.csv", "text/csv", lambda: as_csv(audit.flagged(store(), view.record["artefacts"]))),
+            ("audit.json", "application/json", lambda: json.dumps(audit.account(store(), view.name, view.record["metrics"]), indent=1, default=str)),
+        ):
+            st.download_button(name, data, f"{view.name}-{name}", mime, icon=":material/download:", key=f"audit-{name}", on_click="ignore")
+    st.caption(plain(audit.LIMITS))
