@@ -10,7 +10,7 @@ from ubt.figures import CLEAN, POISONED, UNKNOWN, layout
 
 KINDS = (("clean", CLEAN, "circle"), ("poisoned", POISONED, "diamond"))
 """The two kinds of models that are judged: colour and symbol."""
-X, Y = (-0.2, 1.0), (-0.05, 0.8)
+X, Y = (-0.2, 1.0), (-0.05, 1.1)
 
 
 def one(found: Mapping[str, Any], others: pd.DataFrame | None = None, height: int = 260) -> go.Figure:
