@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ubt import audit
-from ubt.bringing import lab_of
+from ubt.bringing import lab_of, trained_on
 from ubt.cases import CaseSettings
 from ubt.config import PRESETS, BadInput, digest
 from ubt.data.scenes import SIZE
@@ -15,6 +15,7 @@ from ubt.ui.navigation import current
 
 PARTS = {"pairs": "Pairs", "model": "Models", "labelled": "Labelled images", "case": "Make a case"}
 KINDS = {"audit": "Audit: your model, no ground truth", "lab": "Lab: poison your pairs, the truth is known"}
+FOLDED = "none: models trained here on parts of these pairs (a makeshift)"
 SHIPPED = f"the shipped one, of embedded scenes ({SIZE} px)"
 LEAST, MOST = 40, 10_000
 """The fewest pairs to make a case of, and those that a lab case starts with, if there are so many."""
@@ -64,8 +65,9 @@ def make_case() -> None:
     pairs = left.selectbox("Pairs", there["pairs"], key="own-pairs", format_func=brought.label)
     states = {key: read(key, "card")["state"] for key in there["model"]}
     clean = [*(k for k in states if states[k] == "clean"), "", *(k for k in states if states[k] != "clean")]
+    none = FOLDED if kind == "audit" else SHIPPED
     about = "A clean model of the same image size, for example a public CLIP: bring ViT-B-32-quickgelu/openai under Models, as clean"
-    reference = right.selectbox("Clean reference", clean, key="own-reference", format_func=lambda k: brought.label(k) if k else SHIPPED, help=about)
+    reference = right.selectbox("Clean reference", clean, key="own-reference", format_func=lambda k: brought.label(k) if k else none, help=about)
     if (found := read(pairs, "about")["kept"]) < LEAST:
         raise BadInput(f"{brought.label(pairs)}: expected at least {LEAST} pairs to make a case of; bring more")
     if kind == "audit":
@@ -79,7 +81,7 @@ def make_case() -> None:
         labelled = left.selectbox("Labelled images", there["labelled"], key="own-labelled", format_func=brought.label,
                                   help="They measure CA and ASR; their classes are what a target can be")  # fmt: skip
         about = "Share of the pairs that the reference was trained on (python -m ubt data reference); the case does not take these"
-        spare = right.number_input("Spare share", 0.0, 0.95, 0.0, 0.05, key="own-spare", help=about)
+        spare = right.number_input("Spare share", 0.0, 0.95, trained_on(store(), pairs, reference), 0.05, key="own-spare", help=about)
         preset = st.segmented_control("Preset", list(PRESETS), default="demo", required=True, key="own-preset", help=PRESET_HELP)
         own = lab_of(store(), pairs, labelled, reference, spare)
         size = max(LEAST, min(MOST, int((1 - spare) * found)))

@@ -15,8 +15,10 @@ from brought import folder as written
 from typer.testing import CliRunner
 
 from ubt import models
+from ubt.cases import CaseSettings, Store
 from ubt.cli import app
-from ubt.config import BadInput, UbtError
+from ubt.config import BadInput, Compute, UbtError
+from ubt.pipeline import Pipeline
 
 SETTINGS = {
     "overfit.steps": 2, "unlearn.steps": 2, "published.steps": 2, "retain.pool": 24, "retain.anchors": 4, "unlearn.keep_batch": 8, "unlearn.batch": 8,
@@ -160,8 +162,8 @@ REFUSED = {
     "a pickle that would run code": (_pickled, "could run code"),
     "a bare pickle": (_bare, "not opened"),
     "weights that are not finite": (lambda w, t: {"model": spoilt(w, t, float("nan"))}, "expected finite weights"),
-    "weights that make nothing of an image": (lambda w, t: {"model": spoilt(w, t, 0.0)}, "--model: expected a model that embeds"),
-    "a reference that overflows": (lambda w, t: {"reference": spoilt(w, t, 1e38)}, "--reference: expected a model that embeds"),
+    "weights that make nothing of an image": (lambda w, t: {"model": spoilt(w, t, 0.0)}, "spoilt: expected a model that embeds"),
+    "a reference that overflows": (lambda w, t: {"reference": spoilt(w, t, 1e38)}, "spoilt: expected a model that embeds"),
     "a reference equal to the suspect": (lambda w, t: {"reference": w / "suspect"}, "the very model"),
     "too few pairs": (_few, "at least 16 pairs"),
     "no caption in UTF-8": (_latin, "2 undecodable caption"),
@@ -185,18 +187,21 @@ def test_what_cannot_be_audited_is_refused_with_a_reason(audit, world, tmp_path,
     assert not (tmp_path / "out" / "audit.json").exists()
 
 
-def test_an_image_that_changed_or_vanished_between_runs_is_an_error(audit, world, tmp_path):
+def test_an_image_that_changed_or_vanished_between_runs_is_seen(audit, world, tmp_path):
+    """Brought again they are other pairs; a case that goes on with the old ones says which image has changed."""
     shutil.copytree(world / "pairs", tmp_path / "pairs")
-    images = tmp_path / "pairs" / "images"
+    images, store = tmp_path / "pairs" / "images", Store(tmp_path / "cache")
     lazily = {"pairs": tmp_path / "pairs" / "captions.csv", "set": "own.keep=0"}
     assert audit(**lazily).exception is None
+    (before,) = store.names()
     (images / "7.png").write_bytes((images / "8.png").read_bytes())
-    found = audit("--set", "overfit.steps=3", **lazily)
-    assert isinstance(found.exception, UbtError)
-    assert "images/7.png" in str(found.exception)
-    assert "has changed since" in str(found.exception)
+    settings = CaseSettings.from_dict(store.record(before)["settings"]).with_values({"overfit.steps": 3})
+    with pytest.raises(UbtError, match=r"images/7\.png.*has changed since"):
+        Pipeline(store, Compute("cpu", "fp32")).run(settings)
+    assert audit(**lazily).exception is None
+    assert len({store.record(name)["settings"]["own"]["pairs"] for name in store.names()}) == 2
     (images / "7.png").unlink()
-    assert audit("--set", "overfit.steps=4", **lazily).exception is None
+    assert audit(**lazily).exception is None
     _, _, left_out = told(tmp_path / "out")
     assert [(row["image"], row["reason"]) for row in left_out] == [("images/7.png", "missing file")]
 

@@ -73,3 +73,25 @@ def test_a_lab_case_is_made_of_what_is_there(tmp_path):
     assert lab_of(store, pairs, labelled, "", 0.5) == {"own.pairs": pairs, "own.test": labelled, "own.reference": "", "own.spare": 0.5}
     with pytest.raises(BadInput, match="found none"):
         lab_of(store, pairs, labelled.replace("labelled-", "labelled-0")[:25], "", 0.0)
+
+
+def test_a_relative_path_and_an_absolute_one_are_the_same_pairs_and_changed_images_are_others(tmp_path, monkeypatch):
+    store, source = Store(tmp_path / "cache"), folder(tmp_path / "mine", [("images/0.png", "a"), ("images/1.png", "b")])
+    monkeypatch.chdir(tmp_path)
+    relative, absolute = (bring(store, Wanted("pairs", str(path))) for path in (source.relative_to(tmp_path), source))
+    assert relative == absolute
+    image = tmp_path / "mine" / "images" / "0.png"
+    image.write_bytes((tmp_path / "mine" / "images" / "1.png").read_bytes() + b" ")
+    assert bring(store, Wanted("pairs", str(source))) != absolute
+
+
+def test_a_reference_that_was_trained_on_some_of_the_pairs_needs_them_spared(tmp_path):
+    store, key = Store(tmp_path), "0123456789abcdef"
+    names = [f"pairs-{key}", f"labelled-{key}", f"model-{key}"]
+    for name in names:
+        said = {"made_from": {"trained_on": {"pairs": names[0], "share": 0.5}}}
+        store.write(name, {"about": {}, "card": said}, {"stage": name, "brought": True, "seconds": 0.0})
+    with pytest.raises(BadInput, match="--spare: expected at least 0.5"):
+        lab_of(store, *names, spare=0.4)
+    assert lab_of(store, *names, spare=0.5)["own.spare"] == 0.5
+    assert lab_of(store, "", names[1], names[2], spare=0.0)["own.spare"] == 0.0

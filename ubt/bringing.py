@@ -1,6 +1,7 @@
 """What an analyst brings, put into the store once and named by its content: pairs, labelled images, models (`ubt.checkpoints`); and a case's
 D written out again, for others to bring."""
 
+import contextlib
 import hashlib
 import io
 import time
@@ -54,7 +55,7 @@ def bring_pairs(store: Store, path: Path, options: SourceOptions | None = None, 
     Raises:
         BadInput: it is no source of pairs, or no pair in it can be used.
     """
-    return _brought(store, "pairs", "pairs", lambda: catalogue.read(path, options, progress))
+    return _brought(store, "pairs", "pairs", lambda: catalogue.read(_absolute(path), options, progress))
 
 
 def bring_labelled(store: Store, path: Path, options: LabelledOptions | None = None, progress: Progress = silent) -> str:
@@ -63,14 +64,14 @@ def bring_labelled(store: Store, path: Path, options: LabelledOptions | None = N
     Raises:
         BadInput: it is no such source, or nothing in it can be used.
     """
-    return _brought(store, "labelled", "images", lambda: labelled.read(path, options, progress))
+    return _brought(store, "labelled", "images", lambda: labelled.read(_absolute(path), options, progress))
 
 
 def _brought(store: Store, kind: str, entry: str, read: Callable[[], dict[str, Any]]) -> str:
     started = time.monotonic()
     found = read()
     rows = pd.util.hash_pandas_object(found[entry], index=False).to_numpy()
-    key = f"{kind}-{digest([found['about'], found.get('classes', []), hashlib.sha256(rows.tobytes()).hexdigest()])}"
+    key = f"{kind}-{digest([found['about'], found.get('classes', []), hashlib.sha256(rows.tobytes()).hexdigest(), _files(found, entry)])}"
     with store.lock(key):
         if store.find(key) is None:
             store.set_aside(key)
@@ -78,15 +79,41 @@ def _brought(store: Store, kind: str, entry: str, read: Callable[[], dict[str, A
     return key
 
 
+def _absolute(path: Path) -> Path:
+    return Path.cwd() / path
+
+
+def _files(found: dict[str, Any], entry: str) -> str:
+    """The digest of sizes and times of images that are files of their own, so that other images under the same names are other pairs."""
+    at = found["about"]["images"]
+    if at["kind"] != "files":
+        return ""
+    sha, root = hashlib.sha256(), at["root"]
+    for place in found[entry]["image"]:
+        with contextlib.suppress(OSError):
+            told = Path(root, place).stat()
+            sha.update(f"{told.st_size},{told.st_mtime_ns};".encode())
+    return sha.hexdigest()
+
+
 def lab_of(store: Store, pairs: str, labelled: str, reference: str, spare: float) -> dict[str, Any]:
     """The settings, by dotted name, that make a lab case one on what was brought, by its names in the store.
 
     Raises:
-        BadInput: something is not there.
+        BadInput: something is not there, or the reference was trained on pairs that D could take.
     """
     for key in filter(None, (pairs, labelled, reference)):
         store.brought(key)
+    share = trained_on(store, pairs, reference)
+    if spare < share:
+        raise BadInput(f"--spare: expected at least {share:g}, for the reference was trained on that share of these pairs, got {spare:g}")
     return {"own.pairs": pairs, "own.test": labelled, "own.reference": reference, "own.spare": spare}
+
+
+def trained_on(store: Store, pairs: str, reference: str) -> float:
+    """The share of some pairs that a brought reference says it was trained on; 0 if it says nothing of them."""
+    said = store.brought(reference)["card"]["made_from"].get("trained_on", {}) if reference else {}
+    return float(said["share"]) if said.get("pairs") == pairs else 0.0
 
 
 def first_rows(store: Store, key: str, count: int, entry: str = "pairs") -> pd.DataFrame:

@@ -3,6 +3,7 @@
 Whatever was not told and could not be read off the weights is assumed, and the card says so.
 """
 
+import contextlib
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ubt import __version__, architecture, models, untrusted
@@ -20,6 +22,7 @@ from ubt.cases import Store
 from ubt.config import BadInput, Progress, UbtError, digest, file_digest, silent
 
 STATES = ("clean", "poisoned", "suspect", "purified")
+CARD_BYTES = 2**20
 KEY = "model-"
 """What the names of brought models' artefacts begin with."""
 _HUB, _FOLDER = "hf-hub:", "local-dir:"
@@ -68,8 +71,32 @@ def bring(
     if found.preprocess is None:
         found.said.append("OpenAI's mean and std")
     model = models.assemble(found.config, found.preprocess, _fitting(found, tensors, progress))
-    about = {"file": found.file or found.weights.name, "file_digest": file_digest(found.weights), "layout": said["layout"]}
+    _check_reads(model, source)
+    if (mode := model.preprocess_cfg.get("resize_mode", "shortest")) != "shortest":
+        found.said.append(f"images cut to their shorter side, although its configuration says {mode}")
+    about = {"file": found.file or found.weights.name, "file_digest": file_digest(found.weights), "layout": said["layout"]} | _trained_on(found.weights.parent)
     return model, card(model, found.name, source, state, found.said, about)
+
+
+def _check_reads(model: torch.nn.Module, source: str) -> None:
+    """Raises:
+    BadInput: the weights are finite, but what the model makes of images or captions is not, or is nothing.
+    """
+    side = models.image_size(model)
+    noise = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
+    features = models.embed_images(model, noise), models.embed_tokens(model, models.tokenize(["a", "a photo of a dog"], models.context_length(model)))
+    if not all(np.isfinite(f).all() and np.abs(np.linalg.norm(f, axis=1) - 1).max() < 0.01 for f in features):
+        raise BadInput(f"{source}: expected a model that embeds images and captions, got one that makes zeros, infinity or NaN of them; its weights are no use")
+
+
+def _trained_on(folder: Path) -> dict[str, Any]:
+    """What a model that `python -m ubt data reference` made says it was trained on: the name of the pairs, and their share."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError, UbtError):
+        said = json.loads(untrusted.ordinary_file(folder / models.CARD).read_bytes()[:CARD_BYTES])["made_from"]
+        pairs, share = str(said["pairs"]), float(said["share"])
+        if re.fullmatch(r"pairs-[0-9a-f]{16}", pairs) and 0 < share <= 1:
+            return {"trained_on": {"pairs": pairs, "share": share}}
+    return {}
 
 
 def card(

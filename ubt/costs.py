@@ -20,6 +20,11 @@ def _trained(steps: int, batch: int) -> float:
     return 7e-4 * steps * batch
 
 
+def _folded(settings: CaseSettings) -> float:
+    """Models trained on all parts of D but one."""
+    return _trained(settings.folds.epochs * (settings.folds.folds - 1), settings.data.pairs)
+
+
 def _measured(settings: CaseSettings) -> float:
     return 5e-4 * (1 + sum(1 + 2 * bool(a.trigger.word) for a in settings.attacks)) * settings.test.per_class * len(CLASSES)
 
@@ -33,7 +38,7 @@ WORK: dict[str, Callable[[CaseSettings], float]] = {
     "take": lambda s: 3e-4 * s.data.pairs,
     "attack": lambda s: 5e-5 * s.data.pairs,
     "data": lambda s: 6e-4 * s.data.pairs,
-    "score": lambda s: 5e-4 * s.data.pairs,
+    "score": lambda s: 5e-4 * s.data.pairs + (_folded(s) if s.own.audits and not s.own.reference else 0.0),
     "poison": lambda s: _trained(s.poison.epochs, s.data.pairs),
     "score_poisoned": lambda s: 5e-4 * s.data.pairs,
     "test": lambda s: 3e-4 * s.test.per_class * len(CLASSES),

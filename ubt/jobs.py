@@ -103,6 +103,8 @@ def bring_name(wanted: bringing.Wanted) -> str:
 def start_bring(store: Store, wanted: bringing.Wanted, wait: float = 15.0) -> bool:
     """Bring pairs, labelled images or a model in a process that holds `bring_name`; otherwise as `start`."""
     lock = bring_name(wanted)
+    if not store.held(lock):
+        _told(store, lock).unlink(missing_ok=True)
     return _process(store, lock, ["--bring", json.dumps(vars(wanted))], lambda: bool(brought(store, lock)), wait)
 
 

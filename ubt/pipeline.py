@@ -72,6 +72,7 @@ def upto(wanted: str | None, own: OwnSettings = SCENES) -> tuple[Stage, ...]:
         if name in known and name not in needed:
             needed.add(name)
             rest += [source.split(".")[0] for source in known[name].inputs.values()]
+            rest += ["test"] if known[name].observed and own.pairs else []
     return tuple(s for s in stages.every if s.name in needed)
 
 
@@ -337,7 +338,7 @@ def _observer(plan: _Plan, run: Run) -> Any:
     from ubt.stages.evaluate import Observer
 
     own = plan.settings.own
-    if own.audits:
+    if own.audits or (own.pairs and "test" not in plan.made):
         return None
     return Observer(plan.settings.attacks, run, plan.made["test"] if own.pairs else None)
 

@@ -16,7 +16,7 @@ from ubt.data import augment
 from ubt.data.catalogue import open_images
 from ubt.data.images import sift
 from ubt.evaluation import zeroshot
-from ubt.stages.own import prompts, spared
+from ubt.stages.own import kept, prompts, spared
 from ubt.training import Checkpoint, Shuffled, batch_seed, fit, info_nce
 
 
@@ -24,7 +24,7 @@ from ubt.training import Checkpoint, Shuffled, batch_seed, fit, info_nce
 class OwnRecipe(FitSettings):
     """The recipe of a small reference on own pairs."""
 
-    share: float = setting(0.5, "share of the pairs that it is trained on, by a digest of their ids", low=0.01, high=1)
+    share: float = setting(0.5, "share of the pairs that it is trained on, by a digest of their images' places", low=0.01, high=1)
     size: int = setting(48, "side of an image, pixels", low=16, high=336)
     patch: int = setting(8, "side of a patch, pixels", low=2)
     width: int = setting(192, "width of the image tower", low=32)
@@ -64,18 +64,18 @@ def pretrain(s: OwnRecipe, store: Store, pairs: str, labelled: str, compute: Com
     started, config = time.time(), s.architecture()
     found = store.brought(pairs)
     table = found["pairs"]
-    table = table[spared(table["id"], s.share)].reset_index(drop=True)
+    table = table[spared(table["image"], s.share)].reset_index(drop=True)
     images = open_images(found["about"], table["image"].to_numpy(object), s.size)
     broken = sift(images, np.arange(len(table)))
     rows = np.setdiff1d(np.arange(len(table)), list(broken))
     if len(rows) < s.batch:
         raise BadInput(f"expected at least a batch of {s.batch} images that can be read, got {len(rows)}; bring more pairs or lower batch")
-    pixels, tokens = images[rows], models.tokenize(table["caption"].iloc[rows].tolist(), config["text_cfg"]["context_length"])
+    pixels, tokens = kept(images.only(rows), 2.0), models.tokenize(table["caption"].iloc[rows].tolist(), config["text_cfg"]["context_length"])
     shuffled = Shuffled(np.arange(len(rows)), s.batch, batch_seed(s.seed, "pretrain"))
 
     def batches(step: int) -> dict[str, torch.Tensor]:
         at = shuffled.at(step)
-        return {"images": torch.from_numpy(augment.shifted(pixels[at], [s.seed, step])), "tokens": torch.from_numpy(tokens[at]).long()}
+        return {"images": torch.from_numpy(augment.shifted(np.asarray(pixels[at]), [s.seed, step])), "tokens": torch.from_numpy(tokens[at]).long()}
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

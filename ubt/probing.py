@@ -113,10 +113,13 @@ def _models(store: Store, record: Mapping[str, Any]) -> dict[str, Callable[[], A
     """The models that are there, each to be opened when its turn comes."""
     from ubt import models
 
-    own = CaseSettings.from_dict(record["settings"]).own.reference
+    brought = CaseSettings.from_dict(record["settings"]).own
+    own = brought.reference
     there = {name: store.find(record["artefacts"].get(stage, "")) for name, stage in MODELS.items()}
     found: dict[str, Callable[[], Any]] = {}
     for name, artefact in there.items():
+        if name == "clean" and brought.audits and not own:
+            continue
         if name == "clean" and artefact is not None:
             found[name] = (lambda: store.brought(own)["model"]) if own else (lambda: models.load(REFERENCE))
         elif artefact is not None:

@@ -48,7 +48,7 @@ def test_every_role_has_its_own_pairs_and_broken_images_are_quarantined(world, r
     read = world["read"]
     given = settings(data__pairs=40, own__spare=0.2, clean__pairs=10, again__pairs=10)
     taken = own.take(read["pairs"], read["about"], reference, given, RUN)
-    spare = set(read["pairs"]["id"][own.spared(read["pairs"]["id"], 0.2)])
+    spare = set(read["pairs"]["id"][own.spared(read["pairs"]["image"], 0.2)])
     clean = own.clean(taken["rest"], read["about"], reference, given, RUN)
     later = own.later(taken["rest"], read["about"], reference, given, RUN)
     roles = [spare, set(taken["pairs"]["id"]), set(clean["pairs"]["id"]), set(later["pairs"]["id"])]
@@ -139,3 +139,16 @@ def test_each_pair_is_scored_by_a_model_that_was_not_trained_on_it(reference, mo
     own_model = [out["image_features"][:, 128 * f : 128 * f + 128] * out["text_features"][:, 128 * f : 128 * f + 128] for f in (0, 1)]
     expected = np.where([i in seen[0] for i in range(24)], 2 * own_model[1].sum(1), 2 * own_model[0].sum(1))
     assert out["similarity"]["similarity"].to_numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_all_captions_of_an_image_play_the_same_role(world, reference):
+    read = world["read"]
+    twice = pd.concat([read["pairs"], read["pairs"].assign(id=read["pairs"]["id"] + "#2")], ignore_index=True)
+    given = settings(data__pairs=61, own__spare=0.2, clean__pairs=21, again__pairs=20)
+    spare = set(twice["image"][own.spared(twice["image"], 0.2)])
+    taken = own.take(twice, read["about"], reference, given, RUN)
+    shown = lambda ids: {i.removesuffix("#2") for i in ids}  # noqa: E731
+    clean, later = (f(taken["rest"], read["about"], reference, given, RUN)["pairs"]["id"] for f in (own.clean, own.later))
+    roles = [spare, set(taken["pairs"]["image"]), shown(clean), shown(later)]
+    assert sum(map(len, roles)) == len(set.union(*roles))
+    assert len(taken["pairs"]) == 61

@@ -109,8 +109,7 @@ def caption_in(data: bytes, ending: str, want: Wanted) -> str | bytes | None:
 
 
 def beside(path: Path, want: Wanted) -> Path:
-    folder = Path(want.folder) if want.folder else path.parent
-    folder = folder if folder.is_absolute() else path.parent / folder
+    folder = path.parent / want.folder
     if not folder.is_dir():
         raise BadInput(f"folder: expected the folder that the images' paths are relative to, got {folder}, which is none")
     return folder

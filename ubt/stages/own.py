@@ -15,7 +15,7 @@ from ubt.config import BadInput, Run, Settings, derive_seed, setting
 KINDS = {"pairs": "pairs", "test": "labelled", "reference": "model", "suspect": "model"}
 """What the store calls each thing that can be brought, by its setting."""
 HOW_TO_BRING = "python -m ubt data, python -m ubt models"
-CHUNK = 2048
+CHUNK = 16_384
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class OwnSettings(Settings):
     test: str = setting("", "labelled images that measure CA and ASR; empty: embedded scenes, or none beside pairs of one's own")
     reference: str = setting("", "the clean reference model; empty: the shipped one, or in an audit models trained on folds of its pairs")
     suspect: str = setting("", "the model to audit; empty: a lab case, which trains M_bd itself")
-    spare: float = setting(0.0, "share of the pairs, by a digest of their ids, that the reference was trained on and the case does not take", low=0, high=0.95)
+    spare: float = setting(0.0, "share of the pairs, by a digest of their images' places, that trained the reference and is not taken", low=0, high=0.95)
     templates: str = setting("7", "prompts of a class: CLIP's 7 or its 80 for ImageNet", choices=("7", "80"))
     keep: float = setting(2.0, "gigabytes up to which D's pixels are kept beside the case; beyond, images are read when they are needed", low=0)
 
@@ -45,11 +45,12 @@ class OwnSettings(Settings):
         return bool(self.suspect)
 
 
-def spared(ids: pd.Series, share: float) -> np.ndarray:
-    """Which pairs (n,) are set apart for a reference, by a digest of their ids alone, so that every case and seed sets the same ones apart."""
+def spared(images: pd.Series, share: float) -> np.ndarray:
+    """Which pairs (n,) are set apart for a reference, by a digest of their images' places alone, so that every case and seed sets the same
+    ones apart, and all captions of an image together."""
     if not share:
-        return np.zeros(len(ids), bool)
-    return pd.util.hash_array(ids.to_numpy(object), hash_key="ubt-reference-00").astype(np.float64) / 2.0**64 < share
+        return np.zeros(len(images), bool)
+    return pd.util.hash_array(images.to_numpy(object), hash_key="ubt-reference-00").astype(np.float64) / 2.0**64 < share
 
 
 def take(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
@@ -70,23 +71,25 @@ def take(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> d
     from ubt.data.catalogue import open_images
     from ubt.data.images import sift
 
-    wanted, free = settings["data"]["pairs"], np.flatnonzero(~spared(pairs["id"], settings["own"]["spare"]))
-    order = free[np.random.default_rng(derive_seed(run.seed, "own/pairs")).permutation(len(free))]
+    wanted, free = settings["data"]["pairs"], np.flatnonzero(~spared(pairs["image"], settings["own"]["spare"]))
+    shown, unique = pd.factorize(pairs["image"].iloc[free])
+    order = free[np.argsort(np.argsort(np.random.default_rng(derive_seed(run.seed, "own/pairs")).permutation(len(unique)))[shown], kind="stable")]
     images = open_images(about, pairs["image"].to_numpy(object), models.image_size(model))
     good, broken, at = [], {}, 0
     while at < len(order) and len(good) < wanted:
         rows = order[at : at + min(CHUNK, wanted - len(good))]
-        found = sift(images, rows)
+        found = sift(images, np.sort(rows))
         broken |= found
         good += [row for row in rows.tolist() if row not in found]
         at += len(rows)
         run.progress(min(len(good), wanted), wanted, {})
     if len(good) < 16:
         raise BadInput(f"own.pairs: expected at least 16 pairs with images that can be read, got {len(good)}; {len(broken)} were quarantined")
+    rest = pairs.iloc[order[at:]]
     return {
         "pairs": pairs.iloc[good][["id", "caption", "image"]].assign(mark=images.marks[good]).reset_index(drop=True),
         "quarantine": pairs.iloc[list(broken)][["id", "image"]].assign(reason=list(broken.values())).reset_index(drop=True),
-        "rest": pairs.iloc[order[at:]][["id", "caption", "image"]].reset_index(drop=True),
+        "rest": rest[~rest["image"].isin(pairs["image"].iloc[good])][["id", "caption", "image"]].reset_index(drop=True),
     }  # fmt: skip
 
 
@@ -127,9 +130,9 @@ def plan(pairs: pd.DataFrame, classes: list[str], model, settings: dict, run: Ru
     return {"truth": truth, "manifest": poisoning.manifest(truth, attacks, size)}
 
 
-def _kept(images, own: dict):
+def kept(images, gigabytes: float):
     """The pixels themselves where they are few enough."""
-    return images[:] if int(np.prod(images.shape)) <= own["keep"] * 1e9 else images
+    return images[:] if int(np.prod(images.shape)) <= gigabytes * 1e9 else images
 
 
 def build(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run, truth: pd.DataFrame | None = None) -> dict:
@@ -149,7 +152,7 @@ def build(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run, tru
         images = Images(images.at, images.side, (touched, pixels), images.marks)
     captions = pairs["caption"] if truth is None else truth["caption"]
     tokens = models.tokenize(captions.tolist(), models.context_length(model))
-    return {"pairs": pd.DataFrame({"id": pairs["id"], "caption": captions}), "images": _kept(images, settings["own"]), "tokens": tokens}
+    return {"pairs": pd.DataFrame({"id": pairs["id"], "caption": captions}), "images": kept(images, settings["own"]["keep"]), "tokens": tokens}
 
 
 def prompts(classes: list[str], kind: str, context: int) -> np.ndarray:
@@ -162,7 +165,7 @@ def prompts(classes: list[str], kind: str, context: int) -> np.ndarray:
     return models.tokenize([form(name) for name in classes for form in forms], context).reshape(len(classes), len(forms), context)
 
 
-def _labelled(images: pd.DataFrame, about: dict, model, seed: int, first: int, count: int, keep: dict, run: Run) -> dict:
+def _labelled(images: pd.DataFrame, about: dict, model, seed: int, first: int, count: int, keep: float, run: Run) -> dict:
     """`images` and `labels` of `count` labelled images a class from the `first` on, in an order of the seed; and the `quarantine`."""
     from ubt import models
     from ubt.data.catalogue import open_images
@@ -175,7 +178,7 @@ def _labelled(images: pd.DataFrame, about: dict, model, seed: int, first: int, c
     broken = sift(pixels, np.arange(len(part)), progress=run.progress)
     good = np.setdiff1d(np.arange(len(part)), list(broken))
     return {
-        "images": _kept(pixels.only(good), keep), "labels": part["label"].to_numpy()[good],
+        "images": kept(pixels.only(good), keep), "labels": part["label"].to_numpy()[good],
         "quarantine": part.iloc[list(broken)][["image"]].assign(reason=list(broken.values())),
     }  # fmt: skip
 
@@ -189,7 +192,7 @@ def test(images: pd.DataFrame, classes: list[str], about: dict, model, settings:
     """
     from ubt import models
 
-    found = _labelled(images, about, model, run.seed, 0, settings["test"]["per_class"], settings["own"], run)
+    found = _labelled(images, about, model, run.seed, 0, settings["test"]["per_class"], settings["own"]["keep"], run)
     return found | {"prompts": prompts(classes, settings["own"]["templates"], models.context_length(model)), "classes": classes}
 
 
@@ -201,7 +204,7 @@ def labelled_clean(images: pd.DataFrame, classes: list[str], about: dict, model,
     """
     from ubt import models
 
-    found = _labelled(images, about, model, run.seed, settings["test"]["per_class"], settings["clean"]["per_class"], settings["own"], run)
+    found = _labelled(images, about, model, run.seed, settings["test"]["per_class"], settings["clean"]["per_class"], settings["own"]["keep"], run)
     if not len(found["labels"]):
         raise BadInput("clean.per_class: expected labelled images beyond those of the test set, got none; lower test.per_class or bring more")
     return found | {"prompts": prompts(classes, settings["own"]["templates"], models.context_length(model)), "classes": classes}
@@ -217,7 +220,8 @@ def _more(rest: pd.DataFrame, about: dict, model, start: int, count: int, what: 
     from ubt.data.catalogue import open_images
     from ubt.data.images import sift
 
-    part = rest.iloc[start : start + count].reset_index(drop=True)
+    before, part = rest["image"].iloc[:start], rest.iloc[start : start + count]
+    part = part[~part["image"].isin(before)].reset_index(drop=True)
     images = open_images(about, part["image"].to_numpy(object), models.image_size(model))
     good = np.setdiff1d(np.arange(len(part)), list(sift(images, np.arange(len(part)))))
     if len(good) < 2:

@@ -18,6 +18,8 @@ LEAST = 0.15
 """Displacement below which no group of D_topk is taken to carry a backdoor, however well the map fits."""
 TIMES = 4
 """The same, in times the map's own scatter on clean images."""
+STEP = 2048
+"""Images that are held at once."""
 FITTED = 50_000
 """Most rows that a map is fitted on, and that are mapped at once."""
 TRIMMED = 0.1
@@ -133,7 +135,8 @@ def retain(
     pool = random.permutation(normal)[: settings.pool]
     known = np.unique(np.concatenate([np.flatnonzero(split["suspicious"]), rows, anchors, pool]))
     run.progress(0, len(known), {})
-    features, texts = models.embed_images(model, images[known]), models.embed_tokens(model, tokens[rows])
+    parts = [models.embed_images(model, images[known[i : i + STEP]]) for i in range(0, len(known), STEP)]
+    features, texts = np.concatenate(parts), models.embed_tokens(model, tokens[rows])
     run.progress(len(known), len(known), {})
     within = np.isin(known, pool) & np.isin(known, normal) if len(normal) else np.ones(len(known), bool)
     back, scatter = restored(np.asarray(reference_images[known]), features, np.flatnonzero(within), settings.ridge)

@@ -1,7 +1,5 @@
 """What an audit says of its model, on the page: estimates in place of CA and ASR, what was flagged and what was left out, files to hand over."""
 
-import json
-
 import streamlit as st
 
 from ubt import audit
@@ -48,7 +46,7 @@ def files(view: View) -> None:
     with st.container(horizontal=True):
         for name, mime, data in (
             ("flagged.csv", "text/csv", lambda: as_csv(audit.flagged(store(), view.record["artefacts"]))),
-            ("audit.json", "application/json", lambda: json.dumps(audit.account(store(), view.name, view.record["metrics"]), indent=1, default=str)),
+            ("audit.json", "application/json", lambda: audit.as_json(audit.account(store(), view.name, view.record["metrics"]))),
         ):
             st.download_button(name, data, f"{view.name}-{name}", mime, icon=":material/download:", key=f"audit-{name}", on_click="ignore")
     st.caption(plain(audit.LIMITS))

@@ -50,7 +50,8 @@ def _explained(root: str, key: str, data: str, row: int, caption: str, method: s
 
 def has(view: View, model: str) -> bool:
     """Whether the case has this model."""
-    return not STAGES[model] or view.has(STAGES[model])
+    own = view.settings.own
+    return view.has(STAGES[model]) if STAGES[model] else bool(own.reference) or not own.audits
 
 
 def _key(view: View, model: str) -> str:
@@ -69,5 +70,8 @@ def explained(view: View, model: str, row: int, caption: str, method: str, start
 
 def depth(view: View) -> int:
     """Blocks of the deeper tower."""
-    model, _ = opened(view, "clean")
-    return max(len(tower.transformer.resblocks) for tower in (model.visual, model))
+    from ubt.models import text_tower
+
+    model, _ = opened(view, next(name for name in STAGES if has(view, name)))
+    towers = (getattr(tower, "transformer", None) for tower in (model.visual, text_tower(model)))
+    return max((len(t.resblocks) for t in towers if t is not None), default=1)
