@@ -93,13 +93,14 @@ def verdict() -> None:
             st.caption(
                 "The score is the mean similarity of D_topk's images with each other's captions under the overfitted model: poisons share one shortcut, so "
                 "any of their captions fits any of their images; clean pairs fit their own only. A backdoor also takes its images away from where the clean "
-                "reference would put them: they are displaced."
+                "reference would put them (displaced), all alike (apart: as many are pulled far as half-way), where what a model learned by heart thins out."
             )
         figure = judged.one(found, view.other_verdicts())
         alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
         chart.plotly_chart(figure, config={"displayModeBar": False}, key="verdict-chart", alt=alt)
         evidence = [(f"score, poisoned above {found['threshold']:g}", f"{found['score']:.3f}")]
         evidence += [(f"displaced, poisoned above {found['least_displaced']:.3g}", f"{found['displaced']:.3f}")]
+        evidence += [(f"apart, poisoned above {found['least_apart']:g}", f"{found['apart']:.2f}")] if "apart" in found else []
         evidence += [("similarity inside D_topk, mean", f"{found['topk_similarity_mean']:.3f}"), ("least", f"{found['topk_similarity_min']:.3f}")]
         if view.has("judge"):
             detection = view.read("judge", "detection")

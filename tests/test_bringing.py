@@ -91,7 +91,7 @@ def test_a_reference_that_was_trained_on_some_of_the_pairs_needs_them_spared(tmp
     for name in names:
         said = {"made_from": {"trained_on": {"pairs": names[0], "share": 0.5}}}
         store.write(name, {"about": {}, "card": said}, {"stage": name, "brought": True, "seconds": 0.0})
-    with pytest.raises(BadInput, match="--spare: expected at least 0.5"):
+    with pytest.raises(BadInput, match=r"--spare: expected at least 0\.5"):
         lab_of(store, *names, spare=0.4)
     assert lab_of(store, *names, spare=0.5)["own.spare"] == 0.5
     assert lab_of(store, "", names[1], names[2], spare=0.0)["own.spare"] == 0.0

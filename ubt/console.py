@@ -92,7 +92,7 @@ def print_metrics(m: dict) -> None:
         f"precision {show(m['select']['precision'])}, AUROC inside D_susp {show(m['select']['auroc'])}\n"
         f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} "
         f"(score {verdict['score']:.3f}, threshold {verdict['threshold']:g}; displaced "
-        f"{verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f});  "
+        f"{verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f}; apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g});  "
         f"computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )
@@ -113,7 +113,8 @@ def print_audit(m: dict, flagged: int) -> None:
     verdict, found, estimates = m["verdict"], m["estimates"]["found"], m["estimates"]["measures"]
     out.print(
         f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score {verdict['score']:.3f}, threshold "
-        f"{verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f});  "
+        f"{verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f}; "
+        f"apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g});  "
         f"{flagged:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images quarantined;  "
         f"computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,

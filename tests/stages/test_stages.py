@@ -180,16 +180,16 @@ def test_concentration_is_the_mean_off_the_diagonal():
 def test_verdict_asks_for_one_shared_caption_and_for_displaced_images():
     topk, scored = pd.DataFrame({"id": list("abcdef"), "row": range(6), "similarity": 0.9, "group": 0}), pd.DataFrame({"row": range(6)})
 
-    def judged(images, texts, displaced, topk=topk, scatter=0.01):
-        groups = pd.DataFrame({"group": range(len(displaced)), "displaced": displaced, "scatter": scatter})
+    def judged(images, texts, displaced, topk=topk, scatter=0.01, apart=3.0):
+        groups = pd.DataFrame({"group": range(len(displaced)), "displaced": displaced, "scatter": scatter, "apart": apart})
         return verdict(topk, scored, images, texts, groups, VerdictSettings(), RUN)["verdict"]
 
     shared, apart = np.tile(unit(1, 8), (6, 1)), (unit(6, 64, seed=1), unit(6, 64, seed=2))
     one = judged(shared, shared, [0.4])
     assert (one["poisoned"], one["groups"], one["score"]) == (True, [0], pytest.approx(1, abs=1e-5))
     assert not judged(*apart, [0.4])["poisoned"]
-    assert not judged(shared, shared, [0.05])["poisoned"]
-    assert not judged(shared, shared, [0.4], scatter=0.1)["poisoned"]
+    for away, changes in ((0.05, {}), (0.4, {"scatter": 0.11}), (0.4, {"apart": 0.5})):
+        assert not judged(shared, shared, [away], **changes)["poisoned"]
     halves = topk.assign(group=[0, 0, 0, 1, 1, 1])
     mixed = [np.concatenate([a[:3], s[:3]]) for a, s in zip((unit(6, 8, seed=1), unit(6, 8, seed=2)), (shared, shared), strict=True)]
     deciding = judged(*mixed, [0.6, 0.4], halves)
@@ -391,7 +391,7 @@ def test_two_backdoors_are_grouped_before_the_product():
     topk = select(similarity, split_, image, text, settings, RUN)["topk"]
     assert [(topk["row"][topk["group"] == g] // 10).unique().tolist() for g in (0, 1)] == [[0], [1]]
     assert topk.groupby("group").size().tolist() == [k, k]
-    groups = pd.DataFrame({"group": [0, 1], "displaced": 0.4, "scatter": 0.01})
+    groups = pd.DataFrame({"group": [0, 1], "displaced": 0.4, "scatter": 0.01, "apart": 2.0})
     assert verdict(topk, similarity, image, text, groups, VerdictSettings(), RUN)["verdict"]["groups"] == [0, 1]
     plain = select(similarity, split_, image, text, {"select": {"k": k, "pool": 0}, "verdict": {}}, RUN)["topk"]
     assert (plain["row"] < 10).all()

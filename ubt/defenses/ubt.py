@@ -36,16 +36,16 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "retain", "what looks poisoned by its images, what is kept, and where the reference would put each", "ubt.stages.retain:retain",
         {"model": "poison.model", **D, "topk": "select.topk", "split": "split.split", "reference_images": "score.image_features",
-         "reference_texts": "score.text_features"}, ("retain",), version=4,
+         "reference_texts": "score.text_features"}, ("retain",), version=5,
     ),
     Stage(
         "verdict", "is the model poisoned at all? A clean one leaves byte for byte as it came (V-E)", "ubt.stages.verdict:verdict",
-        {"topk": "select.topk", **_INSIDE, "groups": "retain.groups"}, ("verdict",), version=4,
+        {"topk": "select.topk", **_INSIDE, "groups": "retain.groups"}, ("verdict",), version=5,
     ),
     Stage(
         "flag", "which pairs of all of D look poisoned by their images", "ubt.stages.retain:flag",
         {"topk": "select.topk", "split": "split.split", "image_features": "score_poisoned.image_features",
-         "text_features": "score_poisoned.text_features", "reference_images": "score.image_features"}, ("retain",), version=2,
+         "text_features": "score_poisoned.text_features", "reference_images": "score.image_features"}, ("retain",), version=3,
     ),
     Stage(
         "mask", "the words of D_topk's captions and the parts of its images that carry the backdoor, as the overfitted model reads them (Eq. 5, ours)",

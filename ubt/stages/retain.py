@@ -18,6 +18,10 @@ LEAST = 0.15
 """Displacement below which no group of D_topk is taken to carry a backdoor, however well the map fits."""
 TIMES = 4
 """The same, in times the map's own scatter on clean images."""
+APART = 0.7
+"""Pairs of D_susp pulled as far as a group's, to one pulled half as far, from which on the group counts as a crowd of its own."""
+FAR, HALF = 0.7, 0.3
+"""How far these are, as shares of the group's own growth."""
 STEP = 2048
 """Images that are held at once."""
 FITTED = 50_000
@@ -90,25 +94,38 @@ def least_displaced(scatter: float, floor: float = LEAST) -> float:
     return max(floor, TIMES * scatter)
 
 
+def crowd(growth: np.ndarray, own: float) -> float:
+    """How many images are pulled as far as a group's own, for each that is pulled about half as far: a backdoor pulls all that carry its
+    trigger alike, while what a model has learned by heart thins out.
+
+    >>> crowd(np.array([0.1, 0.5, 0.5, 0.9, 1.0, 1.1, 1.0]), 1.0)
+    2.0
+    """
+    far, half = growth > FAR * own, growth > HALF * own
+    return float(far.sum() / max(1, (half & ~far).sum()))
+
+
 def _growth(
-    features: np.ndarray, back: np.ndarray, captions: list[np.ndarray], own: list[np.ndarray], share: float, scatter: float
+    features: np.ndarray, back: np.ndarray, captions: list[np.ndarray], own: list[np.ndarray], suspicious: np.ndarray, share: float, scatter: float
 ) -> tuple[dict, pd.DataFrame]:  # fmt: skip
     """How far each image's pull towards each group's captions grew, of the group it grew most towards by that group's own growth; and the groups, as
-    `retain` returns them. Beside groups that are displaced, those that are not claim no image.
+    `retain` returns them. Beside groups that are displaced and apart, others claim no image.
 
     Args:
         features, back: under M_bd, and restored, (n, embedding). captions: features of each group's. own: rows of each group's images.
+        suspicious: which images are of D_susp, (n,).
     """
     away, grown = 1 - (features * back).sum(1), np.array([pull(features, c) - pull(back, c) for c in captions])
     medians = [float(np.median(g[rows])) for g, rows in zip(grown, own, strict=True)]
     displaced = np.array([float(away[rows].mean()) for rows in own])
     shares = np.array([g / max(LEAST, m) for g, m in zip(grown, medians, strict=True)])
-    if (far := displaced >= least_displaced(scatter)).any():
+    apart = np.array([crowd(g[suspicious], m) for g, m in zip(grown, medians, strict=True)])
+    if (far := (displaced >= least_displaced(scatter)) & (apart >= APART)).any():
         shares[~far] = -np.inf
     nearest = shares.argmax(0)
     poisoned = shares.max(0) > share
     found = {"growth": grown[nearest, np.arange(len(nearest))], "poisoned": poisoned, "group": np.where(poisoned, nearest, -1)}
-    return found, pd.DataFrame({"group": range(len(own)), "growth": medians, "displaced": displaced, "scatter": scatter})
+    return found, pd.DataFrame({"group": range(len(own)), "growth": medians, "displaced": displaced, "scatter": scatter, "apart": apart})
 
 
 def retain(
@@ -121,7 +138,8 @@ def retain(
         `retain`, of the pairs looked at: id, row, `growth` of the pull (of the group it grew most towards, by that group's own growth),
         whether the pair looks `poisoned`, the `group` it then belongs to (else -1), whether it is `kept` for unlearning to hold on to,
         and whether it is an `anchor` among them; `groups`: of each, the median `growth` of its own images, how far they are `displaced`,
-        the mean of 1 - cosine of their features with the restored ones, and the map's `scatter`; `features`, `restored`: M_bd's image features and the restored
+        the mean of 1 - cosine of their features with the restored ones, the map's `scatter`, and how far the group is `apart` (see `crowd`);
+        `features`, `restored`: M_bd's image features and the restored
         ones, normalised fp32 (pairs looked at, embedding).
     """
     from ubt import models
@@ -141,7 +159,8 @@ def retain(
     within = np.isin(known, pool) & np.isin(known, normal) if len(normal) else np.ones(len(known), bool)
     back, scatter = restored(np.asarray(reference_images[known]), features, np.flatnonzero(within), settings.ridge)
     own = [np.searchsorted(known, rows[group == g]) for g in groups]
-    growth, told = _growth(features, back, [texts[group == g] for g in groups], own, settings.share, scatter)
+    suspicious = split["suspicious"].to_numpy()[known]
+    growth, told = _growth(features, back, [texts[group == g] for g in groups], own, suspicious, settings.share, scatter)
     found = pd.DataFrame({"id": split["id"].to_numpy()[known], "row": known} | growth)
     kept = ~found["poisoned"] & np.isin(known, normal) & ~np.isin(known, rows)
     return {
@@ -167,5 +186,5 @@ def flag(
     features, normal = np.asarray(image_features), np.flatnonzero(~split["suspicious"])
     back, scatter = restored(np.asarray(reference_images), features, normal if len(normal) else np.arange(len(features)), settings.ridge)
     own = [rows[group == g] for g in range(group.max() + 1)]
-    found, _ = _growth(features, back, [np.asarray(text_features[r]) for r in own], own, settings.share, scatter)
+    found, _ = _growth(features, back, [np.asarray(text_features[r]) for r in own], own, split["suspicious"].to_numpy(), settings.share, scatter)
     return {"flagged": pd.DataFrame({"id": split["id"], **found})}

@@ -6,9 +6,10 @@ shortcut, so any of their captions fits any of their images, while the best-fitt
 other. It is high only if the similarities are high and the pairs concentrated on one thing.
 
 Among the many pairs of a clean D a few may share a general word and score as high. What they lack is a displacement: a
-backdoor takes images away from where the clean reference would put them (`ubt.stages.retain`). A group carries a
-backdoor if it is both concentrated and displaced; a model is poisoned if any group of D_topk is, and its score is that of the
-most displaced.
+backdoor takes images away from where the clean reference would put them (`ubt.stages.retain`). A model that learned false captions by
+heart has displaced those images too, each by as much as it was learned; a backdoor displaces all that carry its trigger alike, so that they are a
+crowd apart. A group carries a backdoor if it is concentrated, displaced and apart; a model is poisoned if any group of D_topk does, and its
+score is that of the most displaced.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class VerdictSettings(Settings):
     displaced: float = setting(
         0.15, "mean 1 - cosine of its images under M_bd with their restored features above which a group is displaced, or 4 times the scatter of clean "
         "images where that is more (what is flagged goes by 0.15)", low=-1, high=2,
+    )  # fmt: skip
+    apart: float = setting(
+        0.7, "pairs of D_susp pulled towards its captions as far as its own images, to one pulled about half as far, above which a group is a crowd of its own",
+        low=-1, later=True,
     )  # fmt: skip
 
 
@@ -49,8 +54,8 @@ def verdict(
             `ubt.stages.retain.retain`.
 
     Returns:
-        `verdict`: `poisoned`, `score`, `threshold`; `displaced` and `least_displaced`, its threshold (both of the most displaced group
-        that carries a backdoor, or of all); the `groups` that carry one; and as evidence the
+        `verdict`: `poisoned`, `score`, `threshold`; `displaced` and `least_displaced`, its threshold, `apart` and `least_apart` (of the most displaced
+        group that carries a backdoor, or of all); the `groups` that carry one; and as evidence the
         mean and the least similarity inside D_topk.
     """
     images, texts, away = np.asarray(image_features), np.asarray(text_features), groups.set_index("group")["displaced"]
@@ -59,11 +64,13 @@ def verdict(
         at = np.searchsorted(similarity["row"], part["row"])
         found.append((float(away[group]), concentration(images[at], texts[at]), int(group)))
     own, least = topk["similarity"], least_displaced(float(groups["scatter"].iloc[0]), settings.displaced)
-    carrying = [(away, c, group) for away, c, group in found if c > settings.threshold and away > least]
-    displaced, score, _ = max(carrying or found)
+    apart = groups.set_index("group")["apart"]
+    carrying = [(away, c, group) for away, c, group in found if c > settings.threshold and away > least and apart[group] > settings.apart]
+    displaced, score, deciding = max(carrying or found)
     return {
         "verdict": {
             "poisoned": bool(carrying), "score": score, "threshold": settings.threshold, "displaced": displaced, "least_displaced": least,
+            "apart": float(apart[deciding]), "least_apart": settings.apart,
             "groups": [group for _, _, group in carrying],
             "topk_similarity_mean": float(own.mean()), "topk_similarity_min": float(own.min()),
         }

@@ -13,7 +13,7 @@ from ubt.tables.defending import ATTACKS, case
 from ubt.tables.table import Sheet, cell, check, lacking, seeds_of
 
 CLEAN = "nothing poisoned"
-COLUMNS = ["model", "poisons", "seed", "case", "state", "score", "threshold", "displaced", "least displaced", "judged poisoned", "right"]
+COLUMNS = ["model", "poisons", "seed", "case", "state", "score", "threshold", "displaced", "least displaced", "apart", "judged poisoned", "right"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Verdicts(Sheet):
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
         """A row a model and seed: how many `poisons` it was trained on, its `case` and `state`; if that is done, the verdict's `score` and
-        `threshold`, how far D_topk is `displaced` and the `least displaced` that counts, whether it was `judged poisoned`, and whether that is `right`.
+        `threshold`, how far D_topk is `displaced` and the `least displaced` that counts, how far it is `apart`,
+        whether it was `judged poisoned`, and whether that is `right`.
 
         Raises:
             DamagedArtefact: a result on disk is not what was written.
@@ -55,14 +56,26 @@ class Verdicts(Sheet):
             if state == "done":
                 found = store.open(every_key(settings, where)["verdict"])["verdict"]
                 line |= {"score": found["score"], "threshold": found["threshold"], "displaced": found["displaced"]}
-                line |= {"least displaced": found["least_displaced"], "judged poisoned": found["poisoned"]}
+                line |= {"least displaced": found["least_displaced"], "apart": found["apart"], "judged poisoned": found["poisoned"]}
                 line["right"] = found["poisoned"] == (poisons > 0)
             table.append(line)
         return pd.DataFrame(table).reindex(columns=COLUMNS)
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         """Heads and cells as text, a row a model and one for all poisoned ones; errors are false alarms of clean models, misses of others."""
-        heads = ["model", "score", "least to most", "displaced", "least to most", "judged poisoned", "errors", "error rate, 95 % interval", "seeds"]
+        heads = [
+            "model",
+            "score",
+            "least to most",
+            "displaced",
+            "least to most",
+            "apart",
+            "least to most",
+            "judged poisoned",
+            "errors",
+            "error rate, 95 % interval",
+            "seeds",
+        ]
         parts = list(frame.groupby("model", sort=False))
         if len(self.attacks) > 1:
             parts.append(("all poisoned", frame[frame["poisons"] > 0]))
@@ -78,7 +91,7 @@ class Verdicts(Sheet):
 def _cells(part: pd.DataFrame) -> list[str]:
     done = part[part["state"] == "done"]
     poisoned, wrong, figures = done["judged poisoned"].astype(bool), ~done["right"].astype(bool), []
-    for values in (done["score"], done["displaced"]):
+    for values in (done["score"], done["displaced"], done["apart"]):
         spread = values.std() if len(done) > 1 else None
         figures += [cell(values.mean(), spread, 3), f"{values.min():.3f} to {values.max():.3f}" if len(done) else "-"]
     counts = [f"{poisoned.sum()} of {len(done)}", f"{wrong.sum()} of {len(done)}"] if len(done) else ["-", "-"]
@@ -90,6 +103,7 @@ TABLE = Verdicts(
     "Verdict: whether a model is poisoned at all",
     "Errors: clean models judged poisoned (false alarms), poisoned ones judged clean (misses); rate in percent with Wilson's interval. Score: mean "
     "similarity of D_topk's images with each other's captions under the overfitted model, above 0.5; displaced: mean of 1 - cosine of its images under M_bd "
-    "with where the reference would put them, above 0.15. Mean ± standard deviation over seeds. The embedded default.",
+    "with where the reference would put them, above 0.15 and 4 times the scatter of clean "
+    "images; apart: pairs of D_susp pulled as far to one pulled half as far, above 0.7. Mean ± standard deviation over seeds. The embedded default.",
     (*ATTACKS, "wanet"),
 )  # fmt: skip
