@@ -71,7 +71,7 @@ def _brought(store: Store, kind: str, entry: str, read: Callable[[], dict[str, A
     started = time.monotonic()
     found = read()
     rows = pd.util.hash_pandas_object(found[entry], index=False).to_numpy()
-    key = f"{kind}-{digest([found['about'], found.get('classes', []), hashlib.sha256(rows.tobytes()).hexdigest(), _files(found, entry)])}"
+    key = f"{kind}-{digest([found['about'], found.get('classes', []), hashlib.sha256(rows.tobytes()).hexdigest(), *filter(None, [_files(found, entry)])])}"
     with store.lock(key):
         if store.find(key) is None:
             store.set_aside(key)

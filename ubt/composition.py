@@ -34,9 +34,7 @@ def _own(model: str, truth: bool) -> dict[str, Stage]:
     rest = {"rest": "take.rest", "about": "own_pairs.about", **sized}
     at = "ubt.stages.own"
     stages = [
-        Stage(
-            "take", "the pairs of D among those that were brought, each image decoded once", f"{at}:take", _PAIRS | sized, ("data", "own"), "given", version=2
-        ),
+        Stage("take", "the pairs of D among those that were brought, each image decoded once", f"{at}:take", _PAIRS | sized, ("data", "own"), "given"),
         Stage("data", "D as a defender finds it: ids, captions, images", f"{at}:build", taken, ("data", "own"), "given"),
         Stage("test", "labelled images that measure, and nothing else", f"{at}:test", _LABELLED | sized, ("test", "own"), "judge"),
     ]

@@ -22,7 +22,14 @@ def put(store: Store, settings, score: float, displaced: float) -> None:
     for s in upto("verdict"):
         key = every_key(settings, CPU)[s.name]
         if store.find(key) is None:
-            found = {"score": score, "threshold": 0.5, "displaced": displaced, "least_displaced": 0.15, "poisoned": score > 0.5 and displaced > 0.15}
+            found = {
+                "score": score,
+                "threshold": 0.5,
+                "displaced": displaced,
+                "least_displaced": 0.15,
+                "apart": 2.0,
+                "poisoned": score > 0.5 and displaced > 0.15,
+            }
             result = {"verdict": found} if s.name == "verdict" else {"empty": {}}
             store.write(key, result, {"stage": s.name, "seconds": 1.0})
 
@@ -49,8 +56,8 @@ def test_false_alarms_misses_and_what_is_not_judged_yet(tmp_path):
     assert frame.loc[~frame["right"].fillna(True).astype(bool), ["model", "seed"]].values.tolist() == [[CLEAN, 1], ["sig", 0]]
     said = part.markdown(frame)
     low, high = interval(~frame["right"].iloc[2:5].astype(bool).to_numpy())
-    assert f"| {CLEAN} | 0.425 ± 0.247 | 0.250 to 0.600 | 0.125 ± 0.106 | 0.050 to 0.200 | 1 of 2 | 1 of 2 | 50.0" in said
-    assert "| sig | 0.600 | 0.600 to 0.600 | 0.125 | 0.125 to 0.125 | 0 of 1 | 1 of 1 | 100.0 [20.7, 100.0] | 1 (1 to do) |" in said
+    assert f"| {CLEAN} | 0.425 ± 0.247 | 0.250 to 0.600 | 0.125 ± 0.106 | 0.050 to 0.200 | 2.000 ± 0.000 | 2.000 to 2.000 | 1 of 2 | 1 of 2 | 50.0" in said
+    assert "| sig | 0.600 | 0.600 to 0.600 | 0.125 | 0.125 to 0.125 | 2.000 | 2.000 to 2.000 | 0 of 1 | 1 of 1 | 100.0 [20.7, 100.0] | 1 (1 to do) |" in said
     assert f"| 2 of 3 | 1 of 3 | 33.3 [{low:.1f}, {high:.1f}] | 3 (1 to do) |" in said
     figure = verdict.many(frame)
     points = {t.name: list(zip(t.x, t.y, strict=True)) for t in figure.data}
@@ -67,7 +74,7 @@ def test_false_alarms_misses_and_what_is_not_judged_yet(tmp_path):
 
 def test_nothing_judged_yet(tmp_path):
     frame = TABLE.measured(Store(tmp_path), CPU, 1)
-    assert f"| {CLEAN} | - | - | - | - | - | - | - | 0 (1 to do) |" in TABLE.markdown(frame)
+    assert f"| {CLEAN} | - | - | - | - | - | - | - | - | - | 0 (1 to do) |" in TABLE.markdown(frame)
     assert any(a.text == "nothing judged yet" for a in verdict.many(frame).layout.annotations)
 
 
