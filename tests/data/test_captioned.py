@@ -45,7 +45,7 @@ def test_an_image_that_comes_again_in_a_table_has_one_more_caption(tmp_path):
 
 def test_what_is_wrong_names_the_file(tmp_path, monkeypatch):
     monkeypatch.delenv("UBT_DATA", raising=False)
-    assert "UBT_DATA or --root" in absent("coco")
+    assert "UBT_DATA or downstream.root" in absent("coco")
     assert f"{tmp_path}/flickr30k/dataset_flickr30k.json" in absent("flickr30k", str(tmp_path))
     with pytest.raises(BadInput, match="no such file or folder"):
         read(str(tmp_path / "captions.csv"), 8)

@@ -104,7 +104,7 @@ def test_imagenet_needs_its_thousand_folders(tmp_path):
 
 def test_what_is_absent_says_what_to_put_where(tmp_path, monkeypatch):
     monkeypatch.delenv(downstream.DATA, raising=False)
-    assert "UBT_DATA or --root" in absent("dtd")
+    assert "UBT_DATA or downstream.root" in absent("dtd")
     monkeypatch.setenv(downstream.DATA, str(tmp_path))
     said = absent("pets")
     assert f"{tmp_path}/oxford-iiit-pet/annotations/test.txt" in said

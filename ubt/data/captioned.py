@@ -35,7 +35,7 @@ def _found(name: str, root: str) -> tuple[Path, str]:
     title, file = SETS[name]
     put = f"Karpathy's {file} with the images beside it (or captions.csv: image, caption)"
     if folder is None:
-        return Path(file), f"{title}: expected a folder of data; name one with {DATA} or --root, and put into {name}/ in it: {put}"
+        return Path(file), f"{title}: expected a folder of data; name one with {DATA} or downstream.root, and put into {name}/ in it: {put}"
     there = [p for p in (folder / name / file, folder / name / "captions.csv") if p.is_file()]
     return (there[0], "") if there else (folder / name, f"{title}: expected {folder / name / file}, got no such file; put there: {put}")
 

@@ -145,10 +145,10 @@ def absent(name: str, root: str = "") -> str:
     if known is None:
         if "/" in name or "." in name:
             return f"{name}: expected labelled images, got no such file or folder"
-        where = f"{folder}/{name}.zip or the folder {folder}/{name}" if folder else f"a folder of data ({DATA} or --root)"
+        where = f"{folder}/{name}.zip or the folder {folder}/{name}" if folder else f"a folder of data ({DATA} or downstream.root)"
         return f"{name!r}: expected a data set of: {', '.join(('scenes', *SETS))}; or labelled images at a path, or as {where}; got none"
     if folder is None:
-        return f"{known.title}: expected a folder of data; name one with {DATA} or --root, and put {known.put} at {known.looked_for[0]} in it"
+        return f"{known.title}: expected a folder of data; name one with {DATA} or downstream.root, and put {known.put} at {known.looked_for[0]} in it"
     if lacking := [str(folder / part) for part in known.looked_for if not (folder / part).exists()]:
         return f"{known.title}: expected {' and '.join(lacking)}, got no such file or folder; put there: {known.put}"
     return ""
