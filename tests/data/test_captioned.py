@@ -29,6 +29,13 @@ def test_karpathys_test_split(tmp_path):
     assert [abs(int(p[0, 0, 0]) - shade) < 4 for p, shade in zip(images[:], (40, 120), strict=True)] == [True, True]
 
 
+def test_the_folder_of_images_may_be_a_link(tmp_path):
+    karpathy(tmp_path / "coco")
+    (tmp_path / "coco/val2014").rename(tmp_path / "photos")
+    (tmp_path / "coco/val2014").symlink_to(tmp_path / "photos")
+    assert len(read("coco", 8, str(tmp_path))[0][:]) == 2
+
+
 def test_flickrs_images_lie_in_a_folder_that_its_file_does_not_name(tmp_path):
     karpathy(tmp_path / "flickr30k", "dataset_flickr30k.json", "flickr30k-images", {"filepath": None})
     assert len(read("flickr30k", 8, str(tmp_path))[0][:]) == 2

@@ -61,6 +61,23 @@ def test_torchvisions_layouts_are_read_with_names_that_a_caption_would_use(tmp_p
     assert all("{}" in t for t in found.templates)
 
 
+def test_a_folder_of_images_may_be_a_link_and_none_of_them_leads_out(tmp_path):
+    dtd(tmp_path)
+    (tmp_path / "dtd/dtd/images").rename(tmp_path / "elsewhere")
+    (tmp_path / "dtd/dtd/images").symlink_to(tmp_path / "elsewhere")
+    assert read("dtd", 8, str(tmp_path)).images[:].shape == (47, 8, 8, 3)
+    picture(tmp_path / "secret.jpg")
+    listed = tmp_path / "dtd/dtd/labels/test1.txt"
+    listed.write_text(listed.read_text() + "../secret.jpg\n")
+    with pytest.raises(BadInput, match="48"):
+        read("dtd", 8, str(tmp_path))
+    (tmp_path / "dtd/dtd/images").unlink()
+    (tmp_path / "food-101/meta").mkdir(parents=True)
+    (tmp_path / "food-101/images").mkdir()
+    (tmp_path / "food-101/meta/test.json").write_text(json.dumps({f"d{i}": ["../../secret"] for i in range(101)}))
+    assert read("food101", 8, str(tmp_path)).images.reasons([0]) == {0: "path leaves the root"}
+
+
 def test_caltech_has_no_background_and_better_names(tmp_path):
     caltech(tmp_path)
     found = read("caltech101", 8, str(tmp_path))

@@ -101,6 +101,16 @@ def test_captions_of_ones_own_and_what_lacks_the_target(folder, reference):
     assert len(downstream.captions(reference, DownstreamSettings(captions=of.captions, images=4), RUN)["images"]) == 4
 
 
+def test_a_large_set_is_read_when_it_is_needed_to_the_same_result(folder, reference, monkeypatch):
+    of = DownstreamSettings(set=str(folder), captions=str(folder / "captions.csv"))
+    kept = [downstream.labelled(reference, of, RUN)["images"], downstream.captions(reference, of, RUN)["images"]]
+    monkeypatch.setattr(downstream, "KEPT", 0)
+    lazy = [downstream.labelled(reference, of, RUN)["images"], downstream.captions(reference, of, RUN)["images"]]
+    assert all(isinstance(images, np.ndarray) for images in kept)
+    assert not any(isinstance(images, np.ndarray) for images in lazy)
+    assert all((a == b[:]).all() for a, b in zip(kept, lazy, strict=True))
+
+
 def test_images_go_by_blocks_as_they_would_at_once(monkeypatch):
     images = scenes.draw_many(0, range(150), scenes.SIZE)
     planted = CaseSettings.preset("demo", "blended").attacks[0]

@@ -93,9 +93,11 @@ def _usable(texts: list) -> list[str]:
 
 
 def _beside(path: Path, names: list[str]) -> tuple[list[str], Path]:
-    """The places of images in the folder that holds the first of them."""
+    """The places of images, and the folder, or what it is a link to, that they are relative to: the one that holds the first of them."""
     for folder in FOLDERS:
         if (path.parent / folder / names[0]).is_file():
-            return [f"{folder}/{n}" if folder else n for n in names], path.parent
+            heads = {name.rpartition("/")[0] for name in names}
+            inside = next(iter(heads)) if len(heads) == 1 else ""
+            return [name.removeprefix(f"{inside}/") for name in names], (path.parent / folder / inside).resolve()
     looked = ", ".join(str(path.parent / folder / names[0]) for folder in FOLDERS)
     raise BadInput(f"{path}: expected its images beside it, got none of: {looked}; put them there")

@@ -44,8 +44,8 @@ class LabelledSet:
 
 @dataclass(frozen=True)
 class Known:
-    """A data set by name: its title, what is looked for under the folder of data, how many classes it must have, and what reads it: the folder
-    of data in, places of images (or pixels), labels and the names of classes out."""
+    """A data set by name: its title, what is looked for under the folder of data (what holds its images last), how many classes it must have, and what
+    reads it: the folder of data in, places of images (or pixels), labels and the names of classes out."""
 
     title: str
     looked_for: tuple[str, ...]
@@ -198,8 +198,8 @@ def read(name: str, size: int, root: str = "") -> LabelledSet:
     if not len(labels):
         raise BadInput(f"{where}: expected images of {known.title}, got none; put there: {known.put}")
     if not isinstance(images, np.ndarray):
-        top = f"{folder}/"
-        images = Images(Locations("files", str(folder), [p.removeprefix(top) for p in images]), size)
+        top = folder / known.looked_for[-1]
+        images = Images(Locations("files", str(top.resolve()), [p.removeprefix(f"{top}/") for p in images]), size)
     return LabelledSet(images, np.asarray(labels, np.int64), names, known.templates)
 
 

@@ -13,6 +13,8 @@ from ubt.stages.data import LabelledSettings
 EMBEDDED = "scenes"
 SCENES = 1000
 """Scenes of the retrieval set, if all are asked for."""
+KEPT = 2_000_000_000
+"""Bytes up to which a set's pixels are kept, for every model decodes them anew; beyond, its images are read when they are needed."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,17 @@ def labelled(model, settings: DownstreamSettings, run: Run) -> dict:
         broken = sift(images, np.arange(len(rows)), progress=run.progress)
         quarantine = pd.DataFrame({"image": [images.at[i] for i in broken], "reason": list(broken.values())}, dtype=str)
         good = np.setdiff1d(np.arange(len(rows)), list(broken))
-        images, rows = images.only(good), rows[good]
+        images, rows = _kept(images.only(good)), rows[good]
     else:
         images = found.images[rows]
     if not len(rows):
         raise BadInput(f"downstream.set={settings.set}: expected images that can be read, got none; {len(quarantine)} were quarantined")
     prompts = _prompts(found.classes, own, settings, context)
     return {"images": images, "labels": found.labels[rows], "prompts": prompts, "classes": found.classes, "quarantine": quarantine}
+
+
+def _kept(images) -> np.ndarray:
+    return images[:] if len(images) and int(np.prod(images.shape)) <= KEPT else images
 
 
 def _prompts(classes: list[str], own: list[list[str]] | None, settings: DownstreamSettings, context: int) -> np.ndarray:
@@ -143,7 +149,7 @@ def captions(model, settings: DownstreamSettings, run: Run) -> dict:
         good = np.setdiff1d(np.arange(count), list(broken))
         number = np.full(len(images), -1)
         number[good] = np.arange(len(good))
-        images, frame = images.only(good), frame.assign(image=number[frame["image"]])
+        images, frame = _kept(images.only(good)), frame.assign(image=number[frame["image"]])
         frame = frame[frame["image"] >= 0].reset_index(drop=True)
     if len(images) < 2:
         raise BadInput(f"downstream.captions={settings.captions}: expected at least two images that can be read, got {len(images)}")

@@ -55,7 +55,7 @@ TABLES = {
         ("pairs, paper", "pairs", "method"), ("measured",), _sizes(lambda size: partial(case, data__pairs=size, attack__rate=POISONS / size)),
     ),
     "10-rate": Table(
-        "Table X: size of D, the rate of poisoning fixed",
+        "Table X, fixed rate: size of D",
         f"{_SOURCE} The paper's caption fixes 1,500 poisons, its prose and Fig. 6 the rate; here 2 % of D at every size, the cases of Fig. 6 "
         "(of a fixed number: `10`).",
         ("pairs, paper", "pairs", "method"), ("measured",), _sizes(lambda size: partial(case, data__pairs=size)),
