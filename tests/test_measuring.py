@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from ubt.cli import app
 from ubt.config import BadInput
-from ubt.measuring import measure, named, plan
+from ubt.measuring import lacking, measure, named, plan
 
 SMALL = {"downstream.per_class": 1, "downstream.images": 150}
 
@@ -17,7 +17,9 @@ def test_models_are_measured_and_the_case_stays_as_it_is(full, tiny_case):
     before = full.record(tiny_case.name)
     trained = {p.name for p in (full.root / "artefacts").iterdir()}
     settings, stages = plan(full, tiny_case.name, SMALL, ["clean", "poisoned"], ["zeroshot", "retrieval"])
+    assert lacking(full, settings, stages, CPU)[0] == "downstream"
     found = measure(full, settings, stages, CPU)
+    assert lacking(full, settings, stages, CPU) == []
     assert {kind: set(models) for kind, models in found.items()} == {"zeroshot": {"clean", "poisoned"}, "retrieval": {"clean", "poisoned"}}
     new = {p.name.rsplit("-", 1)[0] for p in (full.root / "artefacts").iterdir() if p.name not in trained}
     assert new == {"downstream", "captions", "zeroshot_clean", "zeroshot_poisoned", "retrieval_clean", "retrieval_poisoned"}

@@ -12,14 +12,14 @@ from ubt.cases import Store
 from ubt.cli_cases import CACHE, CacheOption
 from ubt.config import BadInput, Compute, replace_file
 from ubt.console import Show, out
-from ubt.measuring import KINDS, MODELS, named, plan
+from ubt.measuring import KINDS, MODELS, lacking, named, plan
 from ubt.measuring import measure as run
 
 SHOWN = {
     "zeroshot": {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"},
     "retrieval": {
-        "ca": "CA (R@1)", "asr": "ASR@k", "untriggered": "untriggered", "ra": "RA", "i2t_5": "R@5", "i2t_10": "R@10", "t2i_1": "text to image R@1",
-        "t2i_5": "R@5", "t2i_10": "R@10",
+        "ca": "CA (R@1)", "asr": "ASR@k", "untriggered": "untriggered", "ra": "RA", "i2t_5": "R@5", "i2t_10": "R@10", "t2i_1": "to image: R@1",
+        "t2i_5": "to image: R@5", "t2i_10": "to image: R@10",
     },
 }  # fmt: skip
 
@@ -44,9 +44,10 @@ def measure(
         raise BadInput(f"--out: expected a file in an existing folder, got {file}")
     store, wanted = Store(cache), [m.strip() for m in models.split(",") if m.strip()]
     settings, stages = plan(store, case, values, wanted, kinds)
-    show = Show(len(stages), cached=False)
+    where = Compute(**store.case(case)["compute"])
+    show = Show(len(lacking(store, settings, stages, where)), cached=False)
     with show.bars:
-        found = run(store, settings, stages, Compute(**store.case(case)["compute"]), show, stop_on_signal())
+        found = run(store, settings, stages, where, show, stop_on_signal())
     for kind, by_model in found.items():
         _print(kind, by_model, settings.downstream.titles[list(KINDS).index(kind)], settings.attacks[0].label)
     if file is not None:
@@ -61,6 +62,7 @@ def _print(kind: str, by_model: dict[str, dict[str, Any]], where: str, attack: s
     for column in ("", *heads.values()):
         table.add_column(column, justify="left" if not column else "right")
     for model, m in by_model.items():
-        cells = [f"{m[key]:.2f} [{m['intervals'][key][0]:.1f}, {m['intervals'][key][1]:.1f}]" for key in heads]
+        bounds = {key: " [{:.1f}, {:.1f}]".format(*m["intervals"][key]) for key in heads if kind == "zeroshot" or key in ("ca", "asr")}
+        cells = [f"{m[key]:.2f}{bounds.get(key, '')}" for key in heads]
         table.add_row(f"{model} (ASR: natural)" if model == "clean" else model, *cells)
     out.print(table)

@@ -8,7 +8,7 @@ from ubt.cases import CaseSettings, Store
 from ubt.composition import composed
 from ubt.config import BadInput, Compute
 from ubt.journal import Event
-from ubt.pipeline import Pipeline, upto
+from ubt.pipeline import Pipeline, every_key, upto
 from ubt.stages import elsewhere_name
 from ubt.stages.downstream import absent
 
@@ -49,6 +49,13 @@ def plan(
         if said := absent(settings.downstream, kind):
             raise BadInput(said)
     return settings, stages
+
+
+def lacking(store: Store, settings: CaseSettings, stages: Collection[str], where: Compute) -> list[str]:
+    """The stages that are still to be run for these, in order."""
+    names = every_key(settings, where)
+    wanted = {s.name for stage in stages for s in upto(stage, settings.own)}
+    return [s.name for s in composed(settings.own).every if s.name in wanted and store.find(names[s.name]) is None]
 
 
 def measure(

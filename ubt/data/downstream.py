@@ -115,18 +115,19 @@ def _imagenet(root: Path) -> tuple:
     return [f for f, _ in files], [i for _, i in files], IMAGENET_CLASSNAMES
 
 
-_SPLIT = "its archive unpacked as torchvision does"
 SETS: dict[str, Known] = {
     "imagenet": Known("ImageNet-1K", ("imagenet/val",), 1000, _imagenet, put="the validation images in a folder for each wnid, n01440764 to n15075141"),
     "cifar10": Known("CIFAR-10", ("cifar-10-batches-py/test_batch", "cifar-10-batches-py/batches.meta"), 10, _cifar("CIFAR10"),
                      put="cifar-10-python.tar.gz unpacked, whole"),
     "cifar100": Known("CIFAR-100", ("cifar-100-python/test", "cifar-100-python/meta"), 100, _cifar("CIFAR100"),
                       put="cifar-100-python.tar.gz unpacked, whole"),
-    "caltech101": Known("Caltech101", ("caltech101/101_ObjectCategories",), 101, _caltech, put="101_ObjectCategories.tar.gz unpacked"),
-    "dtd": Known("DTD", ("dtd/dtd/labels/test1.txt", "dtd/dtd/images"), 47, _dtd, ("a photo of a {} texture", "a surface that looks {}"), _SPLIT),
+    "caltech101": Known("Caltech101", ("caltech101/101_ObjectCategories",), 101, _caltech, put="101_ObjectCategories.tar.gz unpacked in caltech101/"),
+    "dtd": Known("DTD", ("dtd/dtd/labels/test1.txt", "dtd/dtd/images"), 47, _dtd, ("a photo of a {} texture", "a surface that looks {}"),
+                 "dtd-r1.0.1.tar.gz unpacked in dtd/"),
     "pets": Known("Oxford-IIIT Pet", ("oxford-iiit-pet/annotations/test.txt", "oxford-iiit-pet/images"), 37, _pets,
-                  ("a photo of a {}, a kind of pet",), _SPLIT),
-    "food101": Known("Food101", ("food-101/meta/test.json", "food-101/images"), 101, _food, ("a photo of {}, a kind of food",), _SPLIT),
+                  ("a photo of a {}, a kind of pet",), "images.tar.gz and annotations.tar.gz unpacked in oxford-iiit-pet/"),
+    "food101": Known("Food101", ("food-101/meta/test.json", "food-101/images"), 101, _food, ("a photo of {}, a kind of food",),
+                     "food-101.tar.gz unpacked"),
 }  # fmt: skip
 """By name."""
 
@@ -148,7 +149,8 @@ def absent(name: str, root: str = "") -> str:
         where = f"{folder}/{name}.zip or the folder {folder}/{name}" if folder else f"a folder of data ({DATA} or downstream.root)"
         return f"{name!r}: expected a data set of: {', '.join(('scenes', *SETS))}; or labelled images at a path, or as {where}; got none"
     if folder is None:
-        return f"{known.title}: expected a folder of data; name one with {DATA} or downstream.root, and put {known.put} at {known.looked_for[0]} in it"
+        there = f"put into it {known.put}, so that {known.looked_for[0]} is there"
+        return f"{known.title}: expected a folder of data; name one with {DATA} or downstream.root, and {there}"
     if lacking := [str(folder / part) for part in known.looked_for if not (folder / part).exists()]:
         return f"{known.title}: expected {' and '.join(lacking)}, got no such file or folder; put there: {known.put}"
     return ""

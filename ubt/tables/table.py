@@ -17,6 +17,8 @@ from ubt.stages.downstream import absent
 
 MEASURES = {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"}
 """What is measured, in percent, and how it is headed."""
+LONG = 60
+"""Characters from which on a state is not said again in the row below."""
 KL, SECONDS = {"kl": "KL"}, {"training": "training, s", "defence": "defence, s", "total": "total, s"}
 ELSEWHERE = ("zeroshot", "retrieval")
 JUDGED = {d.judged: name for name, d in DEFENSES.items()} | {elsewhere_name(kind, d.judged): name for name, d in DEFENSES.items() for kind in ELSEWHERE}
@@ -161,11 +163,13 @@ class Table(Sheet):
         groups = [g for g in ("reported", *self.groups) if any(c.startswith(f"{g} ") for c in frame)]
         columns = [(g, m) for g in groups for m in self.measures.values() if f"{g} {m}" in frame]
         heads = [*self.heads, *self.counts, *(f"{g}: {m}" for g, m in columns), "seeds"]
-        cells = []
+        cells, above = [], ""
         for _, row in frame.iterrows():
             values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread"), digits=3 if m in KL.values() else 2) for g, m in columns]
             counts = [cell(row[head], digits=1) for head in self.counts]
-            cells.append([*(str(row[h]) for h in self.heads), *counts, *values, seeds_of(row)])
+            again = {"state": "as above"} if row["state"] == above and len(above) > LONG else {}
+            cells.append([*(str(row[h]) for h in self.heads), *counts, *values, seeds_of(dict(row) | again)])
+            above = row["state"]
         return heads, cells
 
 
