@@ -75,10 +75,25 @@ def test_retrieval_stands_beside_what_is_reported(tmp_path):
 
 
 def test_settings_of_every_case_of_a_table():
-    changed = TABLES["9"].varied({"data.pairs": "20000", "seed": "7"})
-    assert {(c.data.pairs, c.seed) for c, _ in changed.work(1)} == {(20_000, 7)}
-    with pytest.raises(BadInput, match=r"unknown setting 'nothing\.here'"):
-        TABLES["9"].varied({"nothing.here": "1"})
+    changed = TABLES["9"].varied({"data.pairs": "20000"})
+    assert {c.data.pairs for c, _ in changed.work(1)} == {20_000}
+    assert {c.published.masked for c, _ in TABLES["4"].varied({"test.per_class": "3"}).work(1)} == {"text", "none", "image", "image and text"}
+    for wrong in ("nothing.here", "seed"):
+        with pytest.raises(BadInput, match=f"other than seed .* got '{wrong}'"):
+            TABLES["9"].varied({wrong: "1"})
     with pytest.raises(BadInput, match="this one's cases are fixed"):
         TABLES["verdict"].varied({"data.pairs": "100"})
     assert TABLES["verdict"].varied({}) is TABLES["verdict"]
+
+
+def test_pairs_of_ones_own_may_have_targets_that_scenes_have_not(tmp_path):
+    """What the set lacks is then said, and no longer that no scene is one."""
+    key = "0123456789abcdef"
+    changed = TABLES["6"].varied({"own.pairs": f"pairs-{key}", "own.test": f"labelled-{key}", "downstream.root": str(tmp_path)})
+    row = next(r for r in changed.rows if r.labels[0] == "DTD")
+    assert row.case(0).attack.target == "honeycombed"
+    assert f"{tmp_path}/dtd/dtd/labels/test1.txt" in row.lacks
+    (tmp_path / "dtd/dtd/labels").mkdir(parents=True)
+    (tmp_path / "dtd/dtd/images").mkdir()
+    (tmp_path / "dtd/dtd/labels/test1.txt").write_text("")
+    assert not row.lacks

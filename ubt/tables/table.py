@@ -1,9 +1,11 @@
 """A table as data: its rows with what the paper reports, and which case and model measure them here; and what all sheets of figures share."""
 
+import inspect
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -114,11 +116,11 @@ class Table(Sheet):
         """The rows of cases with other settings, also where a row sets them itself; the title and the paper's figures stay.
 
         Raises:
-            BadInput: there is no such setting.
+            BadInput: there is no such setting, or it is the seed.
         """
-        if unknown := [name for name in changes if name not in CaseSettings().described()]:
-            raise BadInput(f"--set: unknown setting {unknown[0]!r}; see python -m ubt settings")
-        return replace(self, rows=tuple(replace(row, case=_Varied(row.case, dict(changes))) for row in self.rows)) if changes else self
+        if unknown := [name for name in changes if name not in CaseSettings().described() or name == "seed"]:
+            raise BadInput(f"--set: expected a setting (python -m ubt settings) other than seed (--seeds), got {unknown[0]!r}")
+        return replace(self, rows=tuple(replace(row, case=_varied(row.case, changes)) for row in self.rows)) if changes else self
 
     def work(self, seeds: int) -> list[Work]:
         """What its cells need, seeds 0 to `seeds` - 1, each once: whole cases, and beyond them a defence's stages. Rows that lack something
@@ -182,6 +184,13 @@ class _Varied:
 
     def __call__(self, seed: int) -> CaseSettings:
         return self.case(seed).with_values(self.changes)
+
+
+def _varied(case: Callable[[int], CaseSettings], changes: Mapping[str, str]) -> Callable[[int], CaseSettings]:
+    """A case made with other settings: with its own at once where it takes changes, for some go together with others alone."""
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(case).parameters.values()):
+        return partial(case, **{name.replace(".", "__"): value for name, value in changes.items()})
+    return _Varied(case, dict(changes))
 
 
 def check(option: str, asked: Collection[str], known: Collection[str]) -> None:
