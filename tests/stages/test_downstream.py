@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from tiny import CPU, tiny
 
+from ubt import models
 from ubt.cases import CaseSettings
 from ubt.config import BadInput, Run
 from ubt.data import scenes
@@ -74,9 +75,26 @@ def test_a_labelled_set_of_ones_own(folder, reference):
     found = downstream.zeroshot(reference, **parts, settings=given(downstream__set=str(folder)), run=RUN)["measures"]
     assert found["images"] == {"ca": 11, "asr": 5, "asr_all": 11, "ra": 5, "target_recall": 6}
     assert found["ca"] > 90
-    with pytest.raises(BadInput, match="expected the target 'cup' among its 2 classes"):
+    with pytest.raises(BadInput, match=f"{folder}: expected the target 'cup' among its 2 classes"):
         downstream.zeroshot(reference, **parts, settings=given(attack__target="cup", downstream__set=str(folder)), run=RUN)
+    with pytest.raises(BadInput, match=r"/data/dtd/dtd/labels/test1\.txt: expected the target"):
+        downstream.zeroshot(reference, **parts, settings=given(attack__target="cup", downstream__set="dtd", downstream__root="/data"), run=RUN)
+    one = {**parts, "images": parts["images"][:1], "labels": parts["labels"][:1]}
+    with pytest.raises(BadInput, match=r"images of the target 'Banana' and of other classes, got 1 of 1"):
+        downstream.zeroshot(reference, **one, settings=given(), run=RUN)
     assert len(downstream.labelled(reference, DownstreamSettings(set=str(folder), per_class=2), RUN)["labels"]) >= 3
+
+
+def test_prompts_are_the_sets_own_those_of_imagenet_or_clips():
+    def shapes(**changes) -> tuple:
+        return downstream._prompts(["a", "b"], None, DownstreamSettings(**changes), 24).shape
+
+    assert shapes(set="imagenet") == (2, 80, 24)
+    assert shapes(set="imagenet", templates="7") == shapes(set="cifar10") == (2, 7, 24)
+    own = [["a photo of a", "one a"], ["a photo of b", "one b"]]
+    made = downstream._prompts(["a", "b"], own, DownstreamSettings(set="dtd"), 24)
+    assert made.shape == (2, 2, 24)
+    assert (made[1, 0] == models.tokenize(["a photo of b"], 24)[0]).all()
 
 
 def test_images_of_another_size_are_fitted_before_the_trigger(folder, reference):
@@ -98,6 +116,8 @@ def test_captions_of_ones_own_and_what_lacks_the_target(folder, reference):
     assert (found["captions"], found["distinct"], found["images"]["asr"]) == (22, 12, 5)
     with pytest.raises(BadInput, match=r"expected captions that name the target 'cup' .* got 0 such captions"):
         downstream.retrieval(reference, **parts, settings=given(attack__target="cup"), run=RUN)
+    with pytest.raises(BadInput, match="/data/coco: expected captions that name the target 'cup'"):
+        downstream.retrieval(reference, **parts, settings=given(attack__target="cup", downstream__captions="coco", downstream__root="/data"), run=RUN)
     assert len(downstream.captions(reference, DownstreamSettings(captions=of.captions, images=4), RUN)["images"]) == 4
 
 

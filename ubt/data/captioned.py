@@ -28,6 +28,11 @@ def absent(name: str, root: str = "") -> str:
     return _found(name, root)[1]
 
 
+def place(name: str, root: str = "") -> str:
+    """The file or folder that a named set, or a path, is read from, as an error says it."""
+    return str(_found(name, root)[0]) if name in SETS else name
+
+
 def _found(name: str, root: str) -> tuple[Path, str]:
     folder = folder_of_data(root)
     if name not in SETS:

@@ -156,6 +156,12 @@ def absent(name: str, root: str = "") -> str:
     return ""
 
 
+def place(name: str, root: str = "") -> str:
+    """The file or folder that a named set, or a path, is read from, as an error says it."""
+    known, folder = SETS.get(name), folder_of_data(root)
+    return str(_elsewhere(name, folder) or (folder / known.looked_for[0] if known and folder else name))
+
+
 def _elsewhere(name: str, folder: Path | None) -> Path | None:
     """The labelled source, a path or one in the folder of data, that a name is; none if the set is there as torchvision has it."""
     known = SETS.get(name)
@@ -219,15 +225,18 @@ def plain(name: str) -> str:
     return " ".join(name.replace("_", " ").split()).lower()
 
 
-def with_target(classes: Sequence[str], target: str, name: str) -> int:
+def with_target(classes: Sequence[str], target: str, where: str) -> int:
     """The index of the class that is the target, whatever its capitals.
+
+    Args:
+        where: what the classes are of, for the error.
 
     Raises:
         BadInput: there is none.
     """
     found = [i for i, c in enumerate(classes) if c.casefold() == target.casefold()]
     if not found:
-        raise BadInput(f"{name}: expected the target {target!r} among its {len(classes)} classes ({', '.join(classes[:8])}, …), got none; name one of them")
+        raise BadInput(f"{where}: expected the target {target!r} among its {len(classes)} classes ({', '.join(classes[:8])}, …), got none; name one of them")
     return found[0]
 
 

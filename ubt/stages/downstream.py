@@ -114,7 +114,7 @@ def zeroshot(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray,
     from ubt.data.images import refitted
     from ubt.stages.evaluate import evaluate
 
-    named, name = list(classes), settings["downstream"]["set"]
+    named, name = list(classes), downstream.place(settings["downstream"]["set"], settings["downstream"]["root"])
     labels = np.asarray(labels)
     for planted in settings["attacks"]:
         at = downstream.with_target(classes, planted.attack.target, name)
@@ -170,10 +170,11 @@ def retrieval(model, images: np.ndarray, captions: pd.DataFrame, tokens: np.ndar
         BadInput: no caption names the target, or all images do.
     """
     from ubt import models
+    from ubt.data import captioned
     from ubt.evaluation.retrieval import distinct, measure, naming
     from ubt.stages.evaluate import blocks
 
-    name, attacks = settings["downstream"]["captions"], settings["attacks"]
+    name, attacks = captioned.place(settings["downstream"]["captions"], settings["downstream"]["root"]), settings["attacks"]
     texts, rows = distinct(captions["caption"])
     pairs = np.stack([captions["image"].to_numpy(), rows], 1)
     named = [naming(texts, p.attack.target) for p in attacks]
