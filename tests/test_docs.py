@@ -9,7 +9,9 @@ import typer
 from ubt.attacks import ATTACKS
 from ubt.cli import app, settings_table
 from ubt.config import PRESETS
+from ubt.data.captioned import SETS as CAPTIONED
 from ubt.data.catalogue import CAPTION_COLUMNS
+from ubt.data.downstream import SETS
 from ubt.data.labelled import LABEL_COLUMNS
 from ubt.data.reasons import REASONS
 from ubt.data.rows import ID_COLUMNS, IMAGE_COLUMNS
@@ -117,6 +119,16 @@ def test_every_reason_to_leave_out_a_row_and_every_guessed_column_is_in_the_read
         assert f"| {reason} | {meaning} |" in README, reason
     for column in (*IMAGE_COLUMNS, *CAPTION_COLUMNS, *LABEL_COLUMNS, *ID_COLUMNS):
         assert f"`{column}`" in README.split("## Own data", 1)[1].split("\n## ", 1)[0], column
+
+
+def test_every_data_set_and_where_it_is_looked_for_is_in_the_readme():
+    part = README.split("## Downstream", 1)[1].split("\n## ", 1)[0]
+    for name, known in SETS.items():
+        assert f"| `{name}` |" in part
+        assert all(place in part for place in known.looked_for), name
+    for name, (_, file) in CAPTIONED.items():
+        assert f"`{name}`" in part
+        assert f"{name}/{file}" in part
 
 
 def test_no_placeholder_is_left_in_the_readme():

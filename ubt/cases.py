@@ -38,6 +38,7 @@ from ubt.defenses.supervised import SupervisedSettings
 from ubt.detectors.base import DetectSettings
 from ubt.stages.again import AgainSettings
 from ubt.stages.data import CleanSettings, DataSettings, LabelledSettings
+from ubt.stages.downstream import DownstreamSettings
 from ubt.stages.folds import FoldSettings
 from ubt.stages.mask import MaskSettings
 from ubt.stages.overfit import OverfitSettings
@@ -98,6 +99,7 @@ class CaseSettings(Settings):
     again: AgainSettings = field(default_factory=AgainSettings, metadata=LATER)
     own: OwnSettings = field(default_factory=OwnSettings, metadata=LATER)
     folds: FoldSettings = field(default_factory=FoldSettings, metadata=LATER)
+    downstream: DownstreamSettings = field(default_factory=DownstreamSettings, metadata=LATER)
 
     def __post_init__(self) -> None:
         super().__post_init__()

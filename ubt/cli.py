@@ -1,4 +1,4 @@
-"""The command line: `python -m ubt run | table | figure | sweep | cases | models | picture | pretrain | train-stegastamp | bench | settings`."""
+"""The command line: `python -m ubt run | measure | table | figure | sweep | cases | models | picture | pretrain | train-stegastamp | bench | settings`."""
 
 import contextlib
 import logging
@@ -17,6 +17,7 @@ from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
 from ubt.cli_cases import CACHE, CacheOption, cases_app
 from ubt.cli_data import Device, Precision, audit, data_app, named_sources, run_case
+from ubt.cli_measure import measure
 from ubt.cli_models import models_app
 from ubt.cli_probe import probe
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
@@ -29,6 +30,7 @@ app = typer.Typer(help="UBT Inspector: backdoor separation and token-level unlea
 app.add_typer(cases_app, name="cases")
 app.add_typer(data_app, name="data")
 app.command("audit")(audit)
+app.command("measure")(measure)
 app.command("probe")(probe)
 app.add_typer(models_app, name="models")
 
@@ -234,13 +236,14 @@ def make_table(
     seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1; those from 100 on are for tuning.", min=1, max=100)] = 3,
     attacks: Annotated[str, typer.Option(help="Of these attacks alone, parted by commas.")] = "",
     defenses: Annotated[str, typer.Option(help="Of these defences (or detectors, or strategies) alone, parted by commas.")] = "",
+    change: Annotated[list[str] | None, typer.Option("--set", help="A setting of every case in it, as group.name=value (see the README).")] = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Also write it as Markdown and CSV into this folder.")] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     cache: CacheOption = CACHE,
 ) -> None:
     """A table of the paper: reported figures beside measured ones. Cases that are there already are not run again."""
-    _reproduce("table", TABLES, number, seeds, folder, Store(cache), compute(device, precision), [_names(attacks), _names(defenses)])
+    _reproduce("table", TABLES, number, seeds, folder, Store(cache), compute(device, precision), [_names(attacks), _names(defenses)], changes(change or []))
 
 
 def _names(text: str) -> list[str]:
@@ -276,7 +279,8 @@ def make_sweep(
 
 
 def _reproduce(
-    kind: str, known: Mapping[str, Any], number: str, seeds: int, folder: Path | None, store: Store, where: Compute, part: Sequence[Sequence[str]] = ()
+    kind: str, known: Mapping[str, Any], number: str, seeds: int, folder: Path | None, store: Store, where: Compute, part: Sequence[Sequence[str]] = (),
+    varied: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Run what a table, a figure or a sweep lacks, then print and write it; `seeds`: how many, or for a figure which one; `part`: which attacks
     and methods."""
@@ -287,8 +291,9 @@ def _reproduce(
     if folder is not None and folder.exists() and not folder.is_dir():
         raise BadInput(f"--out: expected a folder, got {folder}")
     paper = known[number].narrowed(*part) if part else known[number]
+    paper = paper.varied(varied) if varied else paper
     wanted = [(case, where, until) for case, until in paper.work(seeds) if standing(store, case, where, until=until)[0] != "done"]
-    lacking = {key for case, _, until in wanted for s in upto(until) if store.find(key := every_key(case, where)[s.name]) is None}
+    lacking = {key for case, _, until in wanted for s in upto(until, case.own) if store.find(key := every_key(case, where)[s.name]) is None}
     if lacking:
         minutes = max(1, round(remaining(store, [(case, where, until) for case, until in paper.work(seeds)]) / 60))
         err.print(f"{len(lacking)} stages to compute, about {minutes} min; interrupted, the same command goes on from there", highlight=False, soft_wrap=True)

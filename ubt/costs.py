@@ -29,6 +29,11 @@ def _measured(settings: CaseSettings) -> float:
     return 5e-4 * (1 + sum(1 + 2 * bool(a.trigger.word) for a in settings.attacks)) * settings.test.per_class * len(CLASSES)
 
 
+def _shown(settings: CaseSettings) -> int:
+    """Images of the labelled set downstream, as many as scenes have where nothing says how many."""
+    return (settings.downstream.per_class or settings.test.per_class) * len(CLASSES)
+
+
 def _masked(settings: CaseSettings) -> float:
     slow = {"relevance": 2e-3, "input gradient": 6e-3, "leave one out": 8e-2}[settings.mask.method]
     return 0.4 + slow * (settings.k + sum(a.attack.poisons(settings.data.pairs) for a in settings.attacks))
@@ -65,6 +70,10 @@ WORK: dict[str, Callable[[CaseSettings], float]] = {
     **{n: lambda s: _trained(s.poison.epochs, s.data.pairs) for n in ("poisoncam", "retrain")},
     "control": lambda s: _trained(s.control.steps, s.control.batch),
     "estimate": lambda s: 1e-3 * min(s.data.pairs, 2000),
+    "downstream": lambda s: 3e-4 * _shown(s),
+    **{stage.name: lambda s: 1e-3 * _shown(s) for stage in EVERY if stage.name.startswith("zeroshot_")},
+    "captions": lambda s: 6e-4 * (s.downstream.images or 1000),
+    **{stage.name: lambda s: 3e-3 * (s.downstream.images or 1000) for stage in EVERY if stage.name.startswith("retrieval_")},
     "later": lambda s: 3e-4 * s.again.pairs,
     **{stage.name: lambda s: _trained(s.again.steps, s.again.batch) for stage in EVERY if stage.name.startswith("again_")},
 }

@@ -143,6 +143,6 @@ def ubt(*arguments):
 
 
 def test_what_the_command_refuses(tmp_path):
-    assert ubt("table", "9").returncode == 2
+    assert ubt("table", "11").returncode == 2
     (tmp_path / "file").write_text("")
     assert "expected a folder" in ubt("table", "4", "--out", str(tmp_path / "file")).stderr

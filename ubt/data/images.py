@@ -262,6 +262,24 @@ class Images:
         return cls(Locations(places=table["place"], **about), size, (rows, pixels), table["mark"].to_numpy())
 
 
+class _Refitted:
+    """Images of one size as those of another, a part at a time."""
+
+    def __init__(self, images: np.ndarray, size: int):
+        self.images, self.shape = images, (len(images), size, size, 3)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return np.stack([_fitted(Image.fromarray(np.asarray(pixels)), self.shape[1]) for pixels in self.images[rows]])
+
+
+def refitted(images: Any, size: int) -> Any:
+    """Images (n, h, w, 3) as they are if they are `size` a side, else fitted to it as image files are, when they are asked for by a slice or rows."""
+    return images if images.shape[1:3] == (size, size) else _Refitted(images, size)
+
+
 def _each(work: Callable[[np.ndarray], None], rows: np.ndarray, workers: int, pool: ThreadPoolExecutor) -> None:
     """`work` on parts of `rows` in the pool's threads; the first error, once all have ended."""
     parts = [p for p in np.array_split(rows, max(1, min(len(rows) // 4, 4 * workers))) if len(p)]

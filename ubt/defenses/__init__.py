@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ubt.defenses import abl, cleanclip, control, poisoncam, roclip, supervised, ubt
 from ubt.detectors import DETECTORS
-from ubt.stages import AFTERWARDS, LAB, Stage, again_stages, divergence_stage
+from ubt.stages import AFTERWARDS, ELSEWHERE, LAB, Stage, again_stages, divergence_stage, elsewhere_stages
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def _every() -> tuple[Stage, ...]:
     found = {s.name: s for s in (*CASE, *(s for d in DEFENSES.values() for s in d.stages), *DETECTORS.values())}
     judged = [s for s in found.values() if s.name.startswith("evaluate_")]
     apart = [divergence_stage(s) for s in judged if s.name not in ("evaluate_clean", "evaluate_retrain")]
-    return (*found.values(), *apart, AFTERWARDS, *(again for s in judged for again in again_stages(s)))
+    again = (more for s in judged for more in again_stages(s))
+    return (*found.values(), *apart, AFTERWARDS, *again, *ELSEWHERE, *(there for s in judged for there in elsewhere_stages(s)))
 
 
 EVERY: tuple[Stage, ...] = _every()

@@ -102,6 +102,37 @@ def again_stages(judged: Stage) -> tuple[Stage, ...]:
     return tuple(found)
 
 
+ELSEWHERE = (
+    Stage("downstream", "other labelled images than the test set's", "ubt.stages.downstream:labelled", {"model": "reference.model"}, ("downstream",), "judge"),
+    Stage("captions", "images with several captions each, in no other role", "ubt.stages.downstream:captions", {"model": "reference.model"},
+          ("downstream",), "judge"),
+)  # fmt: skip
+"""What models are measured on downstream: zero-shot on the first, retrieval on the second."""
+
+
+def elsewhere_name(kind: str, judged: str) -> str:
+    """The stage that measures a model downstream, by `zeroshot` or `retrieval` and the stage that measures it on the test set.
+
+    >>> elsewhere_name("retrieval", "evaluate_purified")
+    'retrieval_purified'
+    """
+    return f"{kind}_{judged.removeprefix('evaluate_')}"
+
+
+def elsewhere_stages(judged: Stage) -> tuple[Stage, ...]:
+    """What the model that another stage measures does downstream."""
+    inputs = {
+        "zeroshot": {k: f"{ELSEWHERE[0].name}.{k}" for k in ("images", "labels", "prompts", "classes")},
+        "retrieval": {k: f"{ELSEWHERE[1].name}.{k}" for k in ("images", "captions", "tokens")},
+    }
+    about = {"zeroshot": "CA, ASR, RA and target recall, on other labelled images, of", "retrieval": "recall in retrieval, and ASR, of"}
+    return tuple(
+        Stage(elsewhere_name(kind, judged.name), f"{about[kind]} {_whose(judged)}", f"ubt.stages.downstream:{kind}",
+              {"model": judged.inputs["model"], **of}, ("downstream", "attacks"), "judge")
+        for kind, of in inputs.items()
+    )  # fmt: skip
+
+
 LAB: tuple[Stage, ...] = (
     Stage("attack", "which pairs are poisoned (the ground truth)", "ubt.stages.data:plan", {}, ("data", "attacks"), "attacker", version=2),
     Stage(

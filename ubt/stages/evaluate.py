@@ -4,7 +4,7 @@ why an attack did not take."""
 import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,9 @@ import pandas as pd
 from ubt.attacks import Planted, ssba, trigger, visibility
 from ubt.config import Run, replace_file, silent
 from ubt.evaluation import backdoor
+
+BLOCK = 1 << 28
+"""Bytes of images in memory at a time."""
 
 
 def evaluate(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], settings: dict, run: Run) -> dict:
@@ -25,16 +28,15 @@ def evaluate(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray,
         `label`, and where it has two keys its ASR with one of them, `asr_image_only` and `asr_text_only`. `predictions`:
         label, and prediction on the clean and on the triggered image (of attack i from the second on: `triggered_i`).
     """
-    images, labels, attacks = np.asarray(images), np.asarray(labels), settings["attacks"]
+    labels, attacks = np.asarray(labels), settings["attacks"]
     read = _Reader(model.to(run.compute.device), prompts)
     clean, seen, each = read(images), {}, []
     for i, planted in enumerate(attacks):
         run.progress(i + 1, len(attacks) + 1, {})
         word, target = planted.trigger.word, classes.index(planted.attack.target)
-        triggered = _triggered(images, planted)
-        predicted = read(triggered, word)
+        predicted = read(images, word, planted)
         seen[f"triggered_{i}" if i else "triggered"] = predicted
-        keys = {"asr_image_only": read(triggered), "asr_text_only": read(images, word)} if word else {}
+        keys = {"asr_image_only": read(images, planted=planted), "asr_text_only": read(images, word)} if word else {}
         other = labels != target
         partial = {name: 100 * float((p[other] == target).mean()) for name, p in keys.items()}
         each.append(backdoor.measure(clean, predicted, labels, target) | partial | {"label": planted.label})
@@ -66,13 +68,22 @@ class _Reader:
     def __init__(self, model, prompts: np.ndarray):
         self.model, self.prompts, self.weights = model, prompts, {}
 
-    def __call__(self, images: np.ndarray, word: str = "") -> np.ndarray:
+    def __call__(self, images: np.ndarray, word: str = "", planted: Planted | None = None) -> np.ndarray:
+        """Of images, or of copies with a trigger; one of `blocks` is in memory at a time."""
         from ubt import models
         from ubt.evaluation import zeroshot
 
         if word not in self.weights:
             self.weights[word] = zeroshot.class_weights(self.model, models.prepend(word, self.prompts) if word else self.prompts)
-        return zeroshot.classify(self.model, images, self.weights[word])
+        return np.concatenate([zeroshot.classify(self.model, block, self.weights[word]) for block in blocks(images, planted)])
+
+
+def blocks(images: np.ndarray, planted: Planted | None = None) -> Iterator[np.ndarray]:
+    """Images, or copies with a trigger, by as many as fit in `BLOCK` bytes, in whole batches of 64."""
+    step = max(1, BLOCK // (64 * int(np.prod(images.shape[1:])))) * 64
+    for at in range(0, len(images), step):
+        block = np.asarray(images[at : at + step])
+        yield block if planted is None else trigger(block, np.arange(at, at + len(block)), planted.attack.name, planted.trigger)
 
 
 class Observer:

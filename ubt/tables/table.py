@@ -1,9 +1,11 @@
 """A table as data: its rows with what the paper reports, and which case and model measure them here; and what all sheets of figures share."""
 
+import inspect
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +14,16 @@ from ubt.cases import CaseSettings, Store
 from ubt.config import BadInput, Compute, replace_file
 from ubt.defenses import CASE, DEFENSES
 from ubt.pipeline import Work, every_key, standing, upto
-from ubt.stages import divergence_name
+from ubt.stages import divergence_name, elsewhere_name
+from ubt.stages.downstream import absent
 
 MEASURES = {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"}
 """What is measured, in percent, and how it is headed."""
+LONG = 60
+"""Characters from which on a state is not said again in the row below."""
 KL, SECONDS = {"kl": "KL"}, {"training": "training, s", "defence": "defence, s", "total": "total, s"}
-JUDGED = {d.judged: name for name, d in DEFENSES.items()}
+ELSEWHERE = ("zeroshot", "retrieval")
+JUDGED = {d.judged: name for name, d in DEFENSES.items()} | {elsewhere_name(kind, d.judged): name for name, d in DEFENSES.items() for kind in ELSEWHERE}
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,16 @@ class Row:
     case: Callable[[int], CaseSettings]
     models: dict[str, str]
 
+    @property
+    def lacks(self) -> str:
+        """Why it has no case here: a data set is absent, or settings do not go together; empty if it has one."""
+        try:
+            settings = self.case(0).downstream
+            kinds = {stage.partition("_")[0] for stage in self.models.values()}
+            return next((said for kind in ELSEWHERE if kind in kinds and (said := absent(settings, kind))), "")
+        except BadInput as e:
+            return str(e)
+
 
 @dataclass(frozen=True)
 class Sheet(ABC):
@@ -41,6 +57,16 @@ class Sheet(ABC):
     @abstractmethod
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         """Heads and cells as text."""
+
+    def varied(self, changes: Mapping[str, str]) -> "Sheet":
+        """The same of cases with other settings, by dotted name.
+
+        Raises:
+            BadInput: it has no cases that could be changed.
+        """
+        if changes:
+            raise BadInput("--set: expected a table of models' CA and ASR; this one's cases are fixed")
+        return self
 
     def files(self, frame: pd.DataFrame) -> dict[str, str]:
         """Ending and text of each file it is written as."""
@@ -86,10 +112,21 @@ class Table(Sheet):
         ]  # fmt: skip
         return replace(self, rows=tuple(rows))
 
+    def varied(self, changes: Mapping[str, str]) -> "Table":
+        """The rows of cases with other settings, also where a row sets them itself; the title and the paper's figures stay.
+
+        Raises:
+            BadInput: there is no such setting, or it is the seed.
+        """
+        if unknown := [name for name in changes if name not in CaseSettings().described() or name == "seed"]:
+            raise BadInput(f"--set: expected a setting (python -m ubt settings) other than seed (--seeds), got {unknown[0]!r}")
+        return replace(self, rows=tuple(replace(row, case=_varied(row.case, changes)) for row in self.rows)) if changes else self
+
     def work(self, seeds: int) -> list[Work]:
-        """What its cells need, seeds 0 to `seeds` - 1, each once: whole cases, and beyond them a defence's stages."""
-        own = {stage.name for stage in CASE}
-        wanted = ((row.case(seed), None if stage in own else stage) for seed in range(seeds) for row in self.rows for stage in self._stages(row))
+        """What its cells need, seeds 0 to `seeds` - 1, each once: whole cases, and beyond them a defence's stages. Rows that lack something
+        need nothing."""
+        own, rows = {stage.name for stage in CASE}, [row for row in self.rows if not row.lacks]
+        wanted = ((row.case(seed), None if stage in own else stage) for seed in range(seeds) for row in rows for stage in self._stages(row))
         return list(dict.fromkeys(w for case, until in wanted for w in ((case, None), (case, until))))
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
@@ -99,7 +136,8 @@ class Table(Sheet):
         """
         table = []
         for row in self.rows:
-            cases = [row.case(seed) for seed in range(seeds)]
+            lacks = row.lacks
+            cases = [] if lacks else [row.case(seed) for seed in range(seeds)]
             states = [self._state(store, case, where, row) for case in cases]
             done = [case for case, state in zip(cases, states, strict=True) if state == "done"]
             line = dict(zip(self.heads, row.labels, strict=True)) | {f"reported {self.measures[k]}": v for k, v in row.reported.items()}
@@ -109,7 +147,7 @@ class Table(Sheet):
                 found = [measures(store, case, where, stage) for case in done]
                 for key, label in self.measures.items():
                     line |= over_seeds(f"{group} {label}", [m[key] for m in found if key in m])
-            table.append(line | {"seeds": len(done), "state": lacking(states)})
+            table.append(line | {"seeds": len(done), "state": lacks or lacking(states)})
         first = [*self.heads, *(f"reported {label}" for label in self.measures.values())]
         frame = pd.DataFrame(table)
         return frame[[*(c for c in first if c in frame), *(c for c in frame if c not in first)]]
@@ -127,12 +165,32 @@ class Table(Sheet):
         groups = [g for g in ("reported", *self.groups) if any(c.startswith(f"{g} ") for c in frame)]
         columns = [(g, m) for g in groups for m in self.measures.values() if f"{g} {m}" in frame]
         heads = [*self.heads, *self.counts, *(f"{g}: {m}" for g, m in columns), "seeds"]
-        cells = []
+        cells, above = [], ""
         for _, row in frame.iterrows():
             values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread"), digits=3 if m in KL.values() else 2) for g, m in columns]
             counts = [cell(row[head], digits=1) for head in self.counts]
-            cells.append([*(str(row[h]) for h in self.heads), *counts, *values, seeds_of(row)])
+            again = {"state": "as above"} if row["state"] == above and len(above) > LONG else {}
+            cells.append([*(str(row[h]) for h in self.heads), *counts, *values, seeds_of(dict(row) | again)])
+            above = row["state"]
         return heads, cells
+
+
+@dataclass(frozen=True)
+class _Varied:
+    """A row's case with settings changed."""
+
+    case: Callable[[int], CaseSettings]
+    changes: dict[str, str]
+
+    def __call__(self, seed: int) -> CaseSettings:
+        return self.case(seed).with_values(self.changes)
+
+
+def _varied(case: Callable[[int], CaseSettings], changes: Mapping[str, str]) -> Callable[[int], CaseSettings]:
+    """A case made with other settings: with its own at once where it takes changes, for some go together with others alone."""
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(case).parameters.values()):
+        return partial(case, **{name.replace(".", "__"): value for name, value in changes.items()})
+    return _Varied(case, dict(changes))
 
 
 def check(option: str, asked: Collection[str], known: Collection[str]) -> None:

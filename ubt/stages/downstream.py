@@ -1,0 +1,199 @@
+"""Downstream: what a case's models do on other labelled sets (zero-shot) and in retrieval. The judge's stages; nothing that defends reads them."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ubt.config import BadInput, Run, Settings, derive_seed, setting
+from ubt.data import scenes
+from ubt.stages.data import LabelledSettings
+
+EMBEDDED = "scenes"
+SCENES = 1000
+"""Scenes of the retrieval set, if all are asked for."""
+KEPT = 2_000_000_000
+"""Bytes up to which a set's pixels are kept, for every model decodes them anew; beyond, its images are read when they are needed."""
+
+
+@dataclass(frozen=True)
+class DownstreamSettings(Settings):
+    """Which sets models are measured on beside a case's own test set."""
+
+    set: str = setting(EMBEDDED, "labelled images: scenes, a data set by name (see *Downstream*), or a path")
+    captions: str = setting(EMBEDDED, "images with several captions each, for retrieval: scenes, flickr30k, coco, or a path")
+    root: str = setting("", "folder under which data sets are looked for; empty: UBT_DATA")
+    per_class: int = setting(0, "labelled images a class, drawn by the seed; 0: all of a data set, of scenes as many as a test set has", low=0)
+    templates: str = setting("own", "prompts of a class: the set's own, CLIP's 7, or its 80 for ImageNet", choices=("own", "7", "80"))
+    images: int = setting(0, "images of the retrieval set, the first; 0: all, of scenes 1000", low=0)
+    k: int = setting(5, "captions among which one that names the target counts for retrieval's ASR", low=1)
+
+    @property
+    def titles(self) -> tuple[str, str]:
+        """What the labelled set and the captions are called."""
+        from ubt.data import captioned, downstream
+
+        named = {**{n: s.title for n, s in downstream.SETS.items()}, **{n: t for n, (t, _) in captioned.SETS.items()}}
+        return named.get(self.set, self.set), named.get(self.captions, self.captions)
+
+
+def absent(settings: DownstreamSettings, kind: str) -> str:
+    """Why a set cannot be read, and what to put where; empty if it is there, or always.
+
+    Args:
+        kind: `zeroshot` or `retrieval`.
+    """
+    from ubt.data import captioned, downstream
+
+    name, where = (settings.set, downstream) if kind == "zeroshot" else (settings.captions, captioned)
+    return "" if name == EMBEDDED else where.absent(name, settings.root)
+
+
+def labelled(model, settings: DownstreamSettings, run: Run) -> dict:
+    """The labelled set: `images`, `labels`, `prompts` (classes, templates, context), `classes`, and the `quarantine` of those that cannot be read.
+
+    Args:
+        model: whose image size and context count.
+
+    Raises:
+        BadInput: the set is absent, or is not what it is taken for.
+    """
+    from ubt import models
+    from ubt.data import downstream
+    from ubt.data.images import Images, sift
+
+    size, context = models.image_size(model), models.context_length(model)
+    if settings.set == EMBEDDED:
+        per_class = settings.per_class or LabelledSettings().per_class
+        images, labels = scenes.load_labelled(run.seed, "test", per_class, size, os.cpu_count() or 1)
+        found, own = downstream.LabelledSet(images, labels, list(scenes.CLASSES)), scenes.prompts()
+    else:
+        found = downstream.read(settings.set, size, settings.root)
+        own = [[t.format(c) for t in found.templates] for c in found.classes] if found.templates else None
+    rows = downstream.some(found.labels, settings.per_class, derive_seed(run.seed, "downstream"))
+    quarantine = pd.DataFrame({"image": [], "reason": []}, dtype=str)
+    if isinstance(found.images, Images):
+        images = found.images.only(rows)
+        broken = sift(images, np.arange(len(rows)), progress=run.progress)
+        quarantine = pd.DataFrame({"image": [images.at[i] for i in broken], "reason": list(broken.values())}, dtype=str)
+        good = np.setdiff1d(np.arange(len(rows)), list(broken))
+        images, rows = _kept(images.only(good)), rows[good]
+    else:
+        images = found.images[rows]
+    if not len(rows):
+        raise BadInput(f"downstream.set={settings.set}: expected images that can be read, got none; {len(quarantine)} were quarantined")
+    prompts = _prompts(found.classes, own, settings, context)
+    return {"images": images, "labels": found.labels[rows], "prompts": prompts, "classes": found.classes, "quarantine": quarantine}
+
+
+def _kept(images) -> np.ndarray:
+    return images[:] if len(images) and int(np.prod(images.shape)) <= KEPT else images
+
+
+def _prompts(classes: list[str], own: list[list[str]] | None, settings: DownstreamSettings, context: int) -> np.ndarray:
+    from ubt import models
+    from ubt.stages.own import prompts
+
+    kind = settings.templates
+    if kind == "own" and own is None:
+        kind = "80" if settings.set == "imagenet" else "7"
+    if kind != "own":
+        return prompts(classes, kind, context)
+    return models.tokenize([p for several in own for p in several], context).reshape(len(classes), len(own[0]), context)
+
+
+def zeroshot(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], settings: dict, run: Run) -> dict:
+    """CA, ASR, RA and target recall of a model on the labelled set, as `ubt.stages.evaluate.evaluate`, with whatever set has the target.
+
+    Raises:
+        BadInput: the target of an attack is none of the set's classes.
+    """
+    from ubt import models
+    from ubt.data import downstream
+    from ubt.data.images import refitted
+    from ubt.stages.evaluate import evaluate
+
+    named, name = list(classes), downstream.place(settings["downstream"]["set"], settings["downstream"]["root"])
+    labels = np.asarray(labels)
+    for planted in settings["attacks"]:
+        at = downstream.with_target(classes, planted.attack.target, name)
+        if not (labels == at).any() or (labels == at).all():
+            raise BadInput(f"{name}: expected images of the target {classes[at]!r} and of other classes, got {(labels == at).sum()} of {len(labels)}")
+        named[at] = planted.attack.target
+    sized = refitted(images, models.image_size(model))
+    return evaluate(model, sized, labels, prompts, named, {"attacks": settings["attacks"]}, run)
+
+
+def captions(model, settings: DownstreamSettings, run: Run) -> dict:
+    """The retrieval set: `images`, `captions` (image, the row, and caption), `tokens` of the distinct captions in order, and the `quarantine` of
+    the images that cannot be read. Of scenes it is drawn from a range of their own.
+
+    Raises:
+        BadInput: the set is absent, or is not what it is taken for, or fewer than two of its images can be read.
+    """
+    from ubt import models
+    from ubt.data import captioned
+    from ubt.data.images import sift
+    from ubt.evaluation.retrieval import distinct
+
+    size, quarantine = models.image_size(model), pd.DataFrame({"image": [], "reason": []}, dtype=str)
+    if settings.captions == EMBEDDED:
+        _, images, texts = scenes.load_retrieval(run.seed, settings.images or SCENES, size)
+        frame = pd.DataFrame([(row, text) for row, several in enumerate(texts) for text in several], columns=["image", "caption"])
+    else:
+        images, frame = captioned.read(settings.captions, size, settings.root)
+        count = min(settings.images or len(images), len(images))
+        broken = sift(images, np.arange(count), progress=run.progress)
+        quarantine = pd.DataFrame({"image": [images.at[i] for i in broken], "reason": list(broken.values())}, dtype=str)
+        good = np.setdiff1d(np.arange(count), list(broken))
+        number = np.full(len(images), -1)
+        number[good] = np.arange(len(good))
+        images, frame = _kept(images.only(good)), frame.assign(image=number[frame["image"]])
+        frame = frame[frame["image"] >= 0].reset_index(drop=True)
+    if len(images) < 2:
+        raise BadInput(f"downstream.captions={settings.captions}: expected at least two images that can be read, got {len(images)}")
+    tokens = models.tokenize(distinct(frame["caption"])[0], models.context_length(model))
+    return {"images": images, "captions": frame, "tokens": tokens, "quarantine": quarantine}
+
+
+def retrieval(model, images: np.ndarray, captions: pd.DataFrame, tokens: np.ndarray, settings: dict, run: Run) -> dict:
+    """Recall of a model in retrieval, and how often a triggered image retrieves a caption that names the target.
+
+    An attack with a word has it before every caption when its ASR is measured, as in `ubt.stages.evaluate.evaluate`.
+
+    Returns:
+        `measures`: see `ubt.evaluation.retrieval.measure`, of the case's first attack; `attacks` holds those of each, with its `label`;
+        `captions` and `distinct`: how many there are, and how many differ.
+
+    Raises:
+        BadInput: no caption names the target, or all images do.
+    """
+    from ubt import models
+    from ubt.data import captioned
+    from ubt.evaluation.retrieval import distinct, measure, naming
+    from ubt.stages.evaluate import blocks
+
+    name, attacks = captioned.place(settings["downstream"]["captions"], settings["downstream"]["root"]), settings["attacks"]
+    texts, rows = distinct(captions["caption"])
+    pairs = np.stack([captions["image"].to_numpy(), rows], 1)
+    named = [naming(texts, p.attack.target) for p in attacks]
+    for planted, there in zip(attacks, named, strict=True):
+        images_named = np.unique(pairs[there[pairs[:, 1]], 0])
+        if not there.any() or len(images_named) == len(images):
+            raise BadInput(
+                f"{name}: expected captions that name the target {planted.attack.target!r} and images of other things, got {int(there.sum())} such captions "
+                f"of {len(images_named)} of {len(images)} images; choose another attack.target, or more of downstream.images"
+            )
+    model = model.to(run.compute.device)
+
+    def embedded(planted=None) -> np.ndarray:
+        return np.concatenate([models.embed_images(model, block) for block in blocks(images, planted)])
+
+    clean, known, each = embedded(), models.embed_tokens(model, np.asarray(tokens)), []
+    for i, (planted, there) in enumerate(zip(attacks, named, strict=True)):
+        run.progress(i + 1, len(attacks) + 1, {})
+        word = planted.trigger.word
+        worded = models.embed_tokens(model, models.prepend(word, np.asarray(tokens))) if word else None
+        each.append(measure(clean, embedded(planted), known, pairs, there, settings["downstream"]["k"], worded) | {"label": planted.label})
+    return {"measures": each[0] | {"attacks": each, "captions": len(captions), "distinct": len(texts)}}

@@ -1,0 +1,67 @@
+"""Tables VI and VII of the UBT paper: downstream zero-shot sets, each with a target of its own, and retrieval. Reported of ViT-B/32 fine-tuned on
+CC3M (500K pairs); measured of the case that is asked for, the embedded default if none is."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from ubt.data import captioned, downstream
+from ubt.stages import elsewhere_name
+from ubt.tables.defending import CLEAN, NO_DEFENCE, case, judged, title
+from ubt.tables.table import MEASURES, Row, Table
+
+SCENES = "scenes"
+TARGETS = {
+    SCENES: "car", "cifar10": "airplane", "cifar100": "apple", "caltech101": "umbrella", "dtd": "honeycombed", "pets": "beagle", "food101": "pizza",
+}  # fmt: skip
+"""Our choice: the paper says that each set has another target, and not which."""
+_VI = {
+    "cifar10": {NO_DEFENCE: (90.27, 99.87), "cleanclip": (85.74, 50.27), "ubt": (87.99, 0.01)},
+    "cifar100": {NO_DEFENCE: (65.5, 99.74), "cleanclip": (62.15, 91.01), "ubt": (65.05, 0.00)},
+    "caltech101": {NO_DEFENCE: (78.3, 68.58), "cleanclip": (77.10, 8.40), "ubt": (77.97, 0.02)},
+    "dtd": {NO_DEFENCE: (43.03, 77.77), "cleanclip": (39.84, 24.84), "ubt": (43.19, 0.00)},
+    "pets": {NO_DEFENCE: (79.34, 63.58), "cleanclip": (78.50, 12.68), "ubt": (79.20, 0.00)},
+    "food101": {NO_DEFENCE: (78.98, 41.25), "cleanclip": (75.06, 11.21), "ubt": (79.67, 0.01)},
+}  # fmt: skip
+_VII = {
+    "flickr30k": {NO_DEFENCE: (77.50, 80.80), "cleanclip": (75.00, 26.2), "roclip": (76.50, 33.7), "ubt": (76.90, 0.1)},
+    "coco": {NO_DEFENCE: (50.36, 67.76), "cleanclip": (46.98, 14.92), "roclip": (48.44, 9.08), "ubt": (49.36, 0.06)},
+}  # fmt: skip
+_SOURCE = "Percent. Reported: 500K pairs of CC3M. Measured: the embedded default (another case with --set), mean ± standard deviation over seeds."
+
+
+def _reported(figures: dict[str, tuple[float, float]], name: str) -> dict[str, float]:
+    return dict(zip(("ca", "asr"), figures.get("ubt" if name == "ubt_published" else name, ()), strict=False))
+
+
+def _zeroshot(methods: tuple[str, ...]) -> Iterator[Row]:
+    for name, target in TARGETS.items():
+        said = downstream.SETS[name].title if name in downstream.SETS else name
+        of = partial(case, attack__target=target, downstream__set=name)
+        for method in methods:
+            stage = elsewhere_name("zeroshot", judged(method))
+            yield Row((said, target, title(method)), _reported(_VI.get(name, {}), method), of, {"measured": stage})
+
+
+def _retrieval(methods: tuple[str, ...]) -> Iterator[Row]:
+    for name in (SCENES, *captioned.SETS):
+        said = captioned.SETS[name][0] if name in captioned.SETS else name
+        for method in methods:
+            stage = elsewhere_name("retrieval", judged(method))
+            yield Row((said, title(method)), _reported(_VII.get(name, {}), method), partial(case, downstream__captions=name), {"measured": stage})
+
+
+TABLES = {
+    "6": Table(
+        "Table VI: downstream sets, zero-shot", f"{_SOURCE} A target of its own for every set; which, the paper does not say: these are ours.",
+        ("data set", "target", "method"), ("measured",), tuple(_zeroshot((CLEAN, NO_DEFENCE, "cleanclip", "ubt_published", "ubt"))), MEASURES,
+    ),
+    "7": Table(
+        "Table VII: retrieval",
+        f"{_SOURCE} CA: R@1 from image to text. ASR@k: triggered images of other things that retrieve a caption which names the target in the top k, 5 "
+        "(`downstream.k`); untriggered: the same images without the trigger. The paper defines neither.",
+        ("data set", "method"), ("measured",), tuple(_retrieval((CLEAN, NO_DEFENCE, "cleanclip", "roclip", "ubt_published", "ubt"))),
+        {"ca": "CA", "asr": "ASR@k", "untriggered": "untriggered", "ra": "RA", "i2t_5": "R@5", "i2t_10": "R@10", "t2i_1": "text to image R@1",
+         "t2i_5": "text to image R@5", "t2i_10": "text to image R@10"},
+    ),
+}  # fmt: skip
+"""By the paper's number."""
