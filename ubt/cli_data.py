@@ -155,11 +155,11 @@ def named_sources(own: Path | None, labels: Path | None, reference: str, spare: 
     Raises:
         BadInput: only some of what it needs is named.
     """
-    from ubt.checkpoints import import_model
-
     given: Sequence[Any] = (own, labels, reference)
     if not any(given):
         return {}
     if not all(given):
         raise BadInput("--own: expected pairs of your own together with --labels (to measure CA and ASR) and --reference (a clean model to poison)")
+    from ubt.checkpoints import import_model
+
     return lab_of(store, bring_pairs(store, own), bring_labelled(store, labels), import_model(store, reference, "", "clean"), spare)

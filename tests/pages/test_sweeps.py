@@ -25,13 +25,13 @@ def test_a_sweep_without_its_cases_is_empty_heat_maps_and_says_how_long_it_takes
 
 
 def test_another_sweep_and_other_attacks(at):
-    at.selectbox(key="sweep").set_value("roclip-rate").run()
+    at.selectbox(key="sweep").set_value("cleanclip-poisons").run()
     at.get("button_group")[0].set_value(["badnet", "sig"]).run()
     assert not at.exception
     (chart,) = charts(at)
     assert {t["type"] for t in chart["data"]} == {"scatter"}
     assert len({t["yaxis"] for t in chart["data"]}) == 4
-    assert "0 of 16 results" in words(at)
+    assert "0 of 20 results" in words(at)
 
 
 def test_what_is_missing_is_one_job(at, cache, monkeypatch):
