@@ -83,14 +83,15 @@ def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str
 
 
 def settle(tab, quiet: float = 1.0, limit: float = 30.0) -> None:
-    """Wait until nothing on the page has changed for `quiet` seconds."""
+    """Wait until nothing on the page has changed for `quiet` seconds and nothing is spinning."""
     tab.evaluate(
         """([quiet, limit]) => new Promise(done => {
           let last = performance.now(); const start = last;
           const seen = new MutationObserver(() => { last = performance.now(); });
           seen.observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
           const ask = () => { const now = performance.now();
-            if (now - last > quiet || now - start > limit) { seen.disconnect(); done(); } else setTimeout(ask, 50); };
+            const still = now - last > quiet && !document.querySelector('[data-testid=stSpinner]');
+            if (still || now - start > limit) { seen.disconnect(); done(); } else setTimeout(ask, 50); };
           ask(); })""",
         [1000 * quiet, 1000 * limit],
     )
