@@ -317,9 +317,12 @@ def test_image_masks_are_bilinear_and_spread_over_the_whole_scale(reference):
     expected = F.interpolate(torch.from_numpy(maps)[None], (48, 48), mode="bilinear")[0]
     assert np.allclose(up, (expected - expected.min()) / (expected.max() - expected.min()), atol=1e-6)
     image = np.full((1, 48, 48, 3), 7, np.uint8)
-    painted = attribution.masked_images(image, maps, 0.3)
+    painted = attribution.masked_images(reference, image, maps, 0.3)
     assert (painted[0, 44:, 44:] == 7).all()
     assert (painted[0, :2, :2] == 7).all()
     assert abs(float(models.preprocess(reference, painted)[0, :, 24, 24].abs().max())) < 0.01
+    other = torch.nn.Linear(1, 1)
+    other.preprocess_cfg = {"mean": [1.0, 0.0, 0.5]}
+    assert attribution.masked_images(other, image, maps, 0.3)[0, 24, 24].tolist() == [255, 0, 128]
     assert attribution.image_masks(maps, 48, 48, 1.0).sum() > 0
     assert attribution.image_masks(np.zeros((1, 6, 6)), 48, 48, 0.3).all()

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import open_clip
 import torch
 import torch.nn.functional as F
 
@@ -172,10 +171,10 @@ def above(heat: np.ndarray, threshold: float) -> np.ndarray:
     return (heat > threshold) | ((heat.max((1, 2), keepdims=True, initial=0) <= threshold) & (heat >= heat.max((1, 2), keepdims=True, initial=0)))
 
 
-def masked_images(images: np.ndarray, maps: np.ndarray, threshold: float) -> np.ndarray:
-    """uint8 images (n, H, W, 3) with what does not carry the similarity painted over in the mean colour, which preprocessing takes
-    to zero."""
-    colour = np.rint(255 * np.array(open_clip.OPENAI_DATASET_MEAN)).astype(np.uint8)
+def masked_images(model: torch.nn.Module, images: np.ndarray, maps: np.ndarray, threshold: float) -> np.ndarray:
+    """uint8 images (n, H, W, 3) with what does not carry the similarity painted over in the model's mean colour, which its preprocessing
+    takes to zero."""
+    colour = np.rint(255 * np.array(models.normalisation(model)["mean"])).astype(np.uint8)
     return np.where(image_masks(maps, *images.shape[1:3], threshold)[..., None], images, colour)
 
 

@@ -184,10 +184,15 @@ def context_length(model: torch.nn.Module) -> int:
     return model.context_length
 
 
+def normalisation(model: torch.nn.Module) -> dict:
+    """How a model's input is prepared: `mean` and `std` by channel (of 0 to 1), `interpolation`; OpenAI's where the model does not say."""
+    return getattr(model, "preprocess_cfg", architecture.OPENAI)
+
+
 def preprocess(model: torch.nn.Module, images: np.ndarray | torch.Tensor) -> torch.Tensor:
     """uint8 RGB images (batch, H, W, 3) to the model's normalised input (batch, 3, H, W), on its device. Images of another size than the
     model's are resized as open_clip does, shortest side first (antialiased), then cropped at the centre."""
-    device, own = next(model.parameters()).device, getattr(model, "preprocess_cfg", architecture.OPENAI)
+    device, own = next(model.parameters()).device, normalisation(model)
     x = torch.from_numpy(np.array(images)) if isinstance(images, np.ndarray) else images
     x, sides = x.to(device), _sides(model)
     mean, std = (torch.tensor(own[k], device=device) * 255 for k in ("mean", "std"))

@@ -58,7 +58,7 @@ class _Product:
 
 
 def _product(
-    images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, row: np.ndarray, group: np.ndarray, masked: str, masked_tokens: np.ndarray,
+    model, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, row: np.ndarray, group: np.ndarray, masked: str, masked_tokens: np.ndarray,
     attributed: pd.DataFrame, maps: np.ndarray, how: dict,
 ) -> _Product:  # fmt: skip
     """Of each group, the images `row` with D_topk's captions, and as many pairs again of what `masked` says: the same with masked captions, with
@@ -71,7 +71,7 @@ def _product(
         captions, wanted = np.concatenate([captions, masked_tokens]), np.hstack([own, own])
     if "image" in masked:
         mine = pd.Index(attributed["row"]).get_indexer(row)
-        pixels = np.concatenate([pixels, attribution.masked_images(pixels, maps[mine], how["image_threshold"])])
+        pixels = np.concatenate([pixels, attribution.masked_images(model, pixels, maps[mine], how["image_threshold"])])
         row, wanted = np.concatenate([row, row]), np.vstack([own, own])
     if masked == "image and text":
         nothing = np.zeros_like(own)
@@ -98,7 +98,7 @@ def unlearn(
     chosen = _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
     product = _product(
-        images, tokens, chosen, chosen["row"].to_numpy(), chosen["group"].to_numpy(), settings.masked, masked_tokens[held], attributed, maps, how
+        model, images, tokens, chosen, chosen["row"].to_numpy(), chosen["group"].to_numpy(), settings.masked, masked_tokens[held], attributed, maps, how
     )
     pairs = training.Shuffled(np.flatnonzero(product.wanted), settings.batch * chosen["group"].nunique(), training.batch_seed(run.seed, "unlearn"))
     fixed = {"images": torch.from_numpy(product.images), "tokens": torch.from_numpy(product.captions).long()}
@@ -141,7 +141,7 @@ def restore(
     model, chosen = model.to(run.compute.device), _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
     row, group = _widened(chosen, retain, settings.widen)
-    product = _product(images, tokens, chosen, row, group, settings.masked, masked_tokens[held], attributed, maps, how)
+    product = _product(model, images, tokens, chosen, row, group, settings.masked, masked_tokens[held], attributed, maps, how)
     texts = models.embed_tokens(model, product.captions)
     known, back = retain["row"].to_numpy(), np.asarray(restored)
     target = back[np.searchsorted(known, product.row)]
