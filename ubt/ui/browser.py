@@ -83,14 +83,14 @@ def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str
 
 
 def settle(tab, quiet: float = 1.0, limit: float = 30.0) -> None:
-    """Wait until nothing on the page has changed for `quiet` seconds and nothing is spinning."""
+    """Wait until nothing on the page has changed for `quiet` seconds and nothing spins or is still to be drawn."""
     tab.evaluate(
         """([quiet, limit]) => new Promise(done => {
           let last = performance.now(); const start = last;
           const seen = new MutationObserver(() => { last = performance.now(); });
           seen.observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
           const ask = () => { const now = performance.now();
-            const still = now - last > quiet && !document.querySelector('[data-testid=stSpinner]');
+            const still = now - last > quiet && !document.querySelector('[data-testid=stSpinner], [data-testid=stSkeleton]');
             if (still || now - start > limit) { seen.disconnect(); done(); } else setTimeout(ask, 50); };
           ask(); })""",
         [1000 * quiet, 1000 * limit],
