@@ -7,7 +7,7 @@ from ubt import jobs
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as judged
-from ubt.ui import estimates, html
+from ubt.ui import charts, estimates, html
 from ubt.ui.case import label, remove, store
 from ubt.ui.form import draft
 from ubt.ui.guard import guard, plain
@@ -97,7 +97,7 @@ def verdict() -> None:
             )
         figure = judged.one(found, view.other_verdicts())
         alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
-        chart.plotly_chart(figure, config={"displayModeBar": False}, key="verdict-chart", alt=alt)
+        charts.draw(figure, "verdict-chart", alt, chart)
         evidence = [(f"score, poisoned above {found['threshold']:g}", f"{found['score']:.3f}")]
         evidence += [(f"displaced, poisoned above {found['least_displaced']:.3g}", f"{found['displaced']:.3f}")]
         evidence += [(f"apart, poisoned above {found['least_apart']:g}", f"{found['apart']:.2f}")] if "apart" in found else []
@@ -123,7 +123,7 @@ def before_and_after() -> None:
             missing(view, "estimate", "Nothing has been estimated yet.", offer=False)
     elif measured := view.measured():
         chart, figures = st.columns([5, 4], gap="medium")
-        chart.plotly_chart(measures.bars(measured), key="measures-chart", alt="CA, ASR, RA and target recall of every model")
+        charts.draw(measures.bars(measured), "measures-chart", "CA, ASR, RA and target recall of every model", chart)
         frame, apart = measures.table(measured), by_attack(measured)
         with figures:
             html.table(list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)])

@@ -18,7 +18,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ubt.figures import UNKNOWN
 from ubt.figures.attribution import WORD, enlarged, overlay
 from ubt.figures.files import page
 
@@ -75,7 +74,7 @@ def explanations(images: np.ndarray, attributed: pd.DataFrame, words: pd.DataFra
 
 def words_figure(blocks: Sequence[Block], threshold: float) -> Figure:
     """Captions with the words coloured by score, and what the mask keeps of each (as Fig. 5); words beyond the context are left out."""
-    width, bold, pale = _Width(), {"weight": "bold"}, {"color": UNKNOWN}
+    width, bold, pale = _Width(), {"weight": "bold"}, {"color": "#5B6672"}
     lines: list[tuple[float, list[tuple[float, str, dict]]]]
     lines = [(1.2, [(LEFT[0], "Word importance", bold), (RIGHT[0], f"Token mask (kept above {threshold:g})", bold)])]
     for block in blocks:

@@ -5,7 +5,7 @@ import streamlit as st
 from ubt import audit
 from ubt.export import as_csv
 from ubt.figures import estimates as figures
-from ubt.ui import html
+from ubt.ui import charts, html
 from ubt.ui.case import View, store
 from ubt.ui.guard import plain
 
@@ -14,7 +14,7 @@ def before_and_after(view: View) -> None:
     """The estimates as a chart and in figures."""
     measures = view.read("estimate", "measures")
     chart, said = st.columns([5, 4], gap="medium")
-    chart.plotly_chart(figures.bars(measures), key="estimates-chart", alt="Estimates of the model as brought and of both purified ones")
+    charts.draw(figures.bars(measures), "estimates-chart", "Estimates of the model as brought and of both purified ones", chart)
     with said:
         html.table(*figures.table(measures))
         st.caption(

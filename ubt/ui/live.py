@@ -5,6 +5,7 @@ import streamlit as st
 
 from ubt import jobs, journal
 from ubt.figures import training
+from ubt.ui import charts
 from ubt.ui.case import View, store
 from ubt.ui.guard import guard
 from ubt.ui.panel import POLL
@@ -30,7 +31,7 @@ def curves(view: View, stage: str, steps: int, about: str) -> None:
         with guard():
             frame = rows(view, stage)
             if len(frame):
-                st.plotly_chart(training.curves(frame, steps), key=f"curve-{stage}", alt=about)
+                charts.draw(training.curves(frame, steps), f"curve-{stage}", about)
             elif view.has(stage):
                 st.info("Nothing was unlearned: the model was judged not poisoned.")
             else:
