@@ -58,7 +58,7 @@ def looks(figure: go.Figure) -> dict[str, tuple]:
     found = {}
     for t in figure.data:
         if t.showlegend is not False and t.name:
-            pattern = t.marker.pattern.shape if t.type == "bar" else t.type == "scatter" and t.fillpattern.shape or None
+            pattern = t.marker.pattern.shape if t.type == "bar" else (t.type == "scatter" and t.fillpattern.shape) or None
             dash = t.line.dash if "lines" in (getattr(t, "mode", "") or "") else None
             width = None if t.type != "bar" or t.width is None or np.ndim(t.width) else t.width
             found[t.name] = (None if t.type == "bar" else t.marker.symbol, dash, pattern, width)
