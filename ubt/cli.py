@@ -1,4 +1,4 @@
-"""The command line: `python -m ubt run | measure | table | figure | sweep | cases | models | picture | pretrain | train-stegastamp | bench | settings`."""
+"""The command line: `python -m ubt run | audit | report | measure | table | figure | sweep | cases | data | models | picture | bench | …`."""
 
 import contextlib
 import logging
@@ -20,6 +20,7 @@ from ubt.cli_data import Device, Precision, audit, data_app, named_sources, run_
 from ubt.cli_measure import measure
 from ubt.cli_models import models_app
 from ubt.cli_probe import probe
+from ubt.cli_report import report
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, err, out, print_metrics
 from ubt.journal import Event
@@ -32,6 +33,7 @@ app.add_typer(data_app, name="data")
 app.command("audit")(audit)
 app.command("measure")(measure)
 app.command("probe")(probe)
+app.command("report")(report)
 app.add_typer(models_app, name="models")
 
 

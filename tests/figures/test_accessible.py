@@ -45,10 +45,11 @@ def test_text_and_marks_stand_out_from_every_background(name):
     faintest = min(float(v) for v in re.findall(r"opacity:(0?\.\d+)", html._STYLE))
     hot = 0.01 * html.HOT * rgb("#1C9A78") + (1 - 0.01 * html.HOT) * backgrounds[0]
     assert contrast(text, hot) >= 4.5
+    assert contrast(rgb("#FFFFFF"), rgb(theme["primaryColor"])) >= 4.5
     for background in backgrounds:
         for share in (1.0, FADED, faintest):
             assert contrast(share * text + (1 - share) * background, background) >= 4.5, share
-        for colour in {CLEAN, POISONED, UNKNOWN, *MODELS.values(), *PALETTE, *(c for c, *_ in LOOKS.values())}:
+        for colour in {theme["primaryColor"], CLEAN, POISONED, UNKNOWN, *MODELS.values(), *PALETTE, *(c for c, *_ in LOOKS.values())}:
             assert contrast(rgb(colour), background) >= 3, colour
     assert all(contrast(rgb(INK), rgb(c)) >= 4.5 for c in (CLEAN, UNKNOWN))
 

@@ -152,14 +152,16 @@ def times(frame: pd.DataFrame) -> go.Figure:
         figure.add_bar(
             x=[line["seconds"]], y=[line["defence"]], orientation="h", name="training of the model" if part == "training" else "defence", legendgroup=part,
             showlegend=part not in keyed, text=line["stage"], textposition="inside", insidetextanchor="middle", textangle=0,
-            hovertemplate=f"{html.escape(line['stage'])}: %{{x:.1f}} s<extra></extra>",
+            hovertemplate=f"{html.escape(line['stage'])}: %{{x:.1f}} s<extra></extra>", meta=f"{line['defence']}, {line['stage']} {line['seconds']:.1f} s",
             textfont={"color": INK, "size": 11},
             marker={"color": shades[part][nth % len(shades[part])], "line": {"width": 0.6, "color": "white"},
                     "pattern": {"shape": "/" if part == "training" else "", "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.35)", "solidity": 0.2}},
         )  # fmt: skip
         keyed.add(part)
     for name, whole in frame.groupby("defence", sort=False)["seconds"].sum().items():
-        figure.add_annotation(x=whole, y=name, text=f" {whole:.0f} s", showarrow=False, xanchor="left", font={"size": 11})
+        figure.add_annotation(
+            x=whole, y=name, text=f" {whole:.0f} s", hovertext=f"{name} {whole:.0f} s together", showarrow=False, xanchor="left", font={"size": 11}
+        )
     layout(figure, height=110 + 30 * max(2, len(rows)), x="seconds")
     figure.update_xaxes(range=[0, 1.08 * _longest(frame)])
     return figure.update_yaxes(categoryorder="array", categoryarray=rows).update_layout(

@@ -24,21 +24,6 @@ def before_and_after(view: View) -> None:
         )
 
 
-def evidence(view: View) -> list[tuple[str, str]]:
-    """How much was flagged and how much was left out, for the table beside the verdict."""
-    own, rows = view.settings.own, []
-    if view.has("estimate"):
-        found, poisoned = view.read("estimate", "found"), view.read("verdict", "verdict")["poisoned"]
-        rows.append(("flagged, of the pairs of D", f"{found['flagged'] if poisoned else 0:,} of {found['pairs']:,}"))
-        if poisoned:
-            rows.append(("of these in D_topk", f"{found['topk_flagged']:,}"))
-    if view.has("take"):
-        rows.append(("images quarantined", f"{len(view.read('take', 'quarantine')):,}"))
-    if (catalogue := store().find(own.pairs)) is not None:
-        rows.append(("rows left out when the pairs were read", f"{sum(catalogue['about']['quarantined'].values()):,}"))
-    return rows
-
-
 def files(view: View) -> None:
     """What an audit hands over, to download: the flagged pairs and the account of it."""
     if "metrics" not in view.record:

@@ -69,6 +69,11 @@ def icon() -> Image.Image:
     return image
 
 
+def readable() -> None:
+    """What Streamlit colours as it colours buttons is text on the page here, which has to be read."""
+    st.html("<style>[data-testid=stSliderThumbValue]{color:inherit}</style>")
+
+
 def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
     """The pipeline: a lane a role, a chip a stage with its state and its time."""
     rows = []
@@ -103,7 +108,7 @@ def grid(
         colour, said = _truth(poisoned, i)
         label = labels[i] if len(labels) and isinstance(labels[i], str) else ""
         picture = '<div class="ubt-none">no image</div>' if images is None or images[i] is None else f'<img alt="" src="{_png(images[i])}">'
-        pair = _clickable(ids[i]) if len(ids) else ""
+        pair = _clickable(ids[i], f"{caption}, {score}") if len(ids) else ""
         style = f"border-top-color:{colour}" + (";opacity:.65;filter:grayscale(1)" if faded is not None and faded[i] else "")
         cards.append(
             f'<div class="ubt-card"{pair} style="{style}">{picture}{escape(str(caption))}<br>'
@@ -125,7 +130,7 @@ def patches(shown: Sequence[tuple[str, np.ndarray, np.ndarray, str, str]], poiso
         colour, said = _truth(poisoned, i)
         pictures = f'<div class="ubt-duo"><img alt="the patch" src="{_png(patch)}"><img alt="where it was found" src="{_png(image)}"></div>'
         cards.append(
-            f'<div class="ubt-card{" chosen" if pair == chosen else ""}" style="border-top-color:{colour}"{_clickable(pair)}>{pictures}'
+            f'<div class="ubt-card{" chosen" if pair == chosen else ""}" style="border-top-color:{colour}"{_clickable(pair, f"{title}, {remark}")}>{pictures}'
             f"<b>{escape(title)}</b>{said}<br><small>{escape(remark)}</small></div>"
         )
     st.html(f'{_STYLE}<div class="ubt-grid" style="grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))">{"".join(cards)}</div>')
@@ -139,8 +144,8 @@ def _truth(poisoned: Sequence[bool] | None, i: int) -> tuple[str, str]:
     return colour, f' <small style="opacity:1;font-weight:600"><span style="color:{colour}">{sign}</span> {said}</small>'
 
 
-def _clickable(pair: str) -> str:
-    return f' data-pair="{escape(str(pair))}" role="button" tabindex="0" aria-label="select this pair"'
+def _clickable(pair: str, said: str) -> str:
+    return f' data-pair="{escape(str(pair))}" role="button" tabindex="0" aria-label="select this pair: {escape(said)}"'
 
 
 def trios(images: np.ndarray, triggered: np.ndarray, residuals: np.ndarray, below: Sequence[tuple[str, str, str]], magnified: int) -> None:

@@ -14,11 +14,7 @@ from ubt.ui.panel import POLL
 def rows(view: View, stage: str) -> pd.DataFrame:
     """Figures over steps, a row a step; empty if there are none yet."""
     if view.has(stage):
-        history = view.read(stage, "history")
-        if not view.holds(stage, "observed"):
-            return history
-        observed = view.read(stage, "observed")
-        return history.merge(observed, on="step", how="outer").sort_values("step")
+        return training.rows(view.read(stage, "history"), view.read(stage, "observed") if view.holds(stage, "observed") else None)
     told = [e for e in journal.read(store().journal(view.name)) if e.kind == "progress" and e.stage == stage]
     return pd.DataFrame({e.done: {"step": e.done} | e.figures for e in told}.values())
 
