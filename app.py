@@ -5,12 +5,13 @@ import streamlit as st
 from ubt.ui.bridge import fetch_ahead
 from ubt.ui.case import pick, say_if_gone, warm
 from ubt.ui.guard import guard
-from ubt.ui.html import icon
+from ubt.ui.html import icon, readable
 from ubt.ui.navigation import navigation
 from ubt.ui.panel import panel
 
 st.set_page_config(page_title="UBT Inspector", page_icon=icon(), layout="wide")
 page = navigation()
+readable()
 with guard():
     with st.sidebar:
         view = pick()

@@ -6,7 +6,7 @@ import streamlit as st
 from ubt.figures import tradeoff
 from ubt.tables import compare
 from ubt.tables.table import KL, SECONDS
-from ubt.ui import address, papers
+from ubt.ui import address, charts, papers
 from ubt.ui.case import compute, label, show, store
 from ubt.ui.guard import guard, plain
 from ubt.ui.navigation import current
@@ -59,9 +59,9 @@ def _scatter(frame: pd.DataFrame) -> None:
     stretched = st.toggle(
         "Stretch low ASR", True, key="stretched", persist_state="session", help="A square-root scale, on which an ASR of 1 % and one of 3 % differ"
     )
-    picked = st.plotly_chart(
-        tradeoff.scatter(frame, titles, stretched), key="tradeoff", on_select="rerun", selection_mode="points", config={"displaylogo": False},
-        alt="CA against ASR, a mark a defence, with the Pareto front",
+    picked = charts.draw(
+        tradeoff.scatter(frame, titles, stretched), "tradeoff", "CA against ASR, a mark a defence, with the Pareto front", on_select="rerun",
+        selection_mode="points", config={"displaylogo": False},
     )  # fmt: skip
     st.caption(
         "Up and left is better. The line is the Pareto front of what a defender can have; hollow marks, the clean reference and what knows the truth, are "
@@ -119,13 +119,13 @@ def _one_case(subjects: list[compare.Subject], methods: list[str]) -> None:
         st.info("Nothing of this case has been measured yet.")
         return
     if len(seen):
-        st.plotly_chart(tradeoff.curves(seen), key="compare-curves", config={"displayModeBar": False}, alt="CA and ASR over the steps of each defence")
+        charts.draw(tradeoff.curves(seen), "compare-curves", "CA and ASR over the steps of each defence")
         st.caption(
             "On a small sample of the judge's test images; what trains never sees them. Most start from M_bd; M_bd itself, and what trains in its place, start "
             "from the clean reference."
         )
     if len(took):
-        st.plotly_chart(tradeoff.times(took), key="compare-times", config={"displayModeBar": False}, alt="Seconds of every stage, by defence")
+        charts.draw(tradeoff.times(took), "compare-times", "Seconds of every stage, by defence")
         st.caption("As in Table VIII: training of M_bd, or of the model in its place, and the defence. A stage that several share counts for each.")
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 from ubt import neighbors
 from ubt.columns import SIMILARITIES, rows_of
 from ubt.figures import projection as figures
-from ubt.ui import pairs, selection
+from ubt.ui import charts, pairs, selection
 from ubt.ui.guard import guard
 from ubt.ui.navigation import current
 from ubt.ui.panel import build, clock, missing, needs
@@ -87,8 +87,8 @@ def _maps(known: dict[str, Any], picked: selection.Picked, space: str, models: l
             xy = np.stack([known[f"map_{space}_{model}_{axis}"] for axis in "xy"], axis=1)
             values, height = known[f"cluster_{space}" if colour == "cluster" else colour], HEIGHT if len(models) == 1 else 460
             figure = figures.scatter(xy, values, colour, rows, picked.rows, focus, height)
-            st.plotly_chart(figure, key=f"map-{model}", config={"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "toImage"]},
-                            alt=f"Map of the pairs under the {title}, coloured by {colour}")  # fmt: skip
+            tools = {"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "toImage"]}
+            charts.draw(figure, f"map-{model}", f"Map of the pairs under the {title}, coloured by {colour}", config=tools)
     if len(known["id"]) > len(rows):
         st.caption(f"{len(rows):,} of {len(known['id']):,} pairs are drawn, every flagged one among them; a lasso selects among all.")
 

@@ -8,7 +8,7 @@ import streamlit as st
 from ubt import neighbors, rules
 from ubt.columns import frame, rows_of
 from ubt.figures import neighbours as figures
-from ubt.ui import html, pairs, search, selection
+from ubt.ui import charts, html, pairs, search, selection
 from ubt.ui.guard import guard, plain, safe
 from ubt.ui.navigation import current
 from ubt.ui.panel import build, missing, needs
@@ -110,7 +110,7 @@ def _found(known: dict[str, Any], query: search.Query, space: str, model: str, k
     how = "exact" if index is None else f"approximate, recall@10 {search.recall(view, space, model):.3f} on pairs of D held out"
     st.markdown(f"{said}. :gray[{how}, {1000 * answer.seconds:.0f} ms]")
     figure = figures.nearest(similarity, flagged, known["poisoned"][rows] if reveal else None)
-    st.plotly_chart(figure, key="nearest-chart", config={"displayModeBar": False}, alt="Similarity of the nearest pairs, flagged or not")
+    charts.draw(figure, "nearest-chart", "Similarity of the nearest pairs, flagged or not")
     told = [f"{n}. similarity {s:.3f}" + (" · flagged" if f else "") for n, (s, f) in enumerate(zip(similarity, flagged, strict=True), 1)]
     selection.cards(view, known, rows, told, reveal, picked.rows)
     ids = list(frame(known, rows, ["id"])["id"])

@@ -7,7 +7,8 @@ from ubt import jobs
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as judged
-from ubt.ui import estimates, html
+from ubt.report.case import evidence
+from ubt.ui import charts, estimates, handing, html
 from ubt.ui.case import label, remove, store
 from ubt.ui.form import draft
 from ubt.ui.guard import guard, plain
@@ -33,6 +34,11 @@ def delete(name: str) -> None:
             st.rerun()
 
 
+@st.dialog("Report")
+def report(name: str) -> None:
+    handing.over(name)
+
+
 st.title("Overview")
 st.caption(
     "A case is a set of image-caption pairs and a CLIP model trained on them. In a lab case the app itself plants a backdoor in some pairs, then finds, "
@@ -55,8 +61,11 @@ with st.container(horizontal=True, vertical_alignment="center"):
         new()
     if st.button("Duplicate…", key="duplicate", icon=":material/content_copy:", help="A new case with some of these settings changed"):
         new(view.settings)
+    handed = st.button("Report…", key="report", icon=":material/description:", help="What was found, as one file for somebody who will never open the app")
     if st.button("Delete…", key="delete", icon=":material/delete:", disabled=view.status.running):
         delete(view.name)
+    if handed:
+        report(view.name)
 
 
 @st.fragment(run_every=1.0 if view.status.running else None)
@@ -97,17 +106,9 @@ def verdict() -> None:
             )
         figure = judged.one(found, view.other_verdicts())
         alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
-        chart.plotly_chart(figure, config={"displayModeBar": False}, key="verdict-chart", alt=alt)
-        evidence = [(f"score, poisoned above {found['threshold']:g}", f"{found['score']:.3f}")]
-        evidence += [(f"displaced, poisoned above {found['least_displaced']:.3g}", f"{found['displaced']:.3f}")]
-        evidence += [(f"apart, poisoned above {found['least_apart']:g}", f"{found['apart']:.2f}")] if "apart" in found else []
-        evidence += [("similarity inside D_topk, mean", f"{found['topk_similarity_mean']:.3f}"), ("least", f"{found['topk_similarity_min']:.3f}")]
-        if view.has("judge"):
-            detection = view.read("judge", "detection")
-            shares = {"split: recall": "recall", "D_susp: AUROC": "auroc", "D_topk: precision": "precision", "flagged in D: recall": "flagged_recall"}
-            evidence += [(n, "undefined" if detection[k] is None else f"{detection[k]:.3f}") for n, k in shares.items()]
+        charts.draw(figure, "verdict-chart", alt, chart)
         with side:
-            html.table(["evidence", ""], evidence + (estimates.evidence(view) if view.audits else []))
+            html.table(["evidence", ""], evidence(view, store()))
     else:
         missing(view, "verdict", "No verdict yet.", offer=False)
 
@@ -123,7 +124,7 @@ def before_and_after() -> None:
             missing(view, "estimate", "Nothing has been estimated yet.", offer=False)
     elif measured := view.measured():
         chart, figures = st.columns([5, 4], gap="medium")
-        chart.plotly_chart(measures.bars(measured), key="measures-chart", alt="CA, ASR, RA and target recall of every model")
+        charts.draw(measures.bars(measured), "measures-chart", "CA, ASR, RA and target recall of every model", chart)
         frame, apart = measures.table(measured), by_attack(measured)
         with figures:
             html.table(list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)])

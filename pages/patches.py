@@ -14,7 +14,7 @@ from ubt.evaluation import places
 from ubt.evaluation.detection import auroc, share
 from ubt.figures import patches as figures
 from ubt.pipeline import every_key, standing
-from ubt.ui import address, html, images, probing, selection
+from ubt.ui import address, charts, html, images, probing, selection
 from ubt.ui.case import compute, read, store
 from ubt.ui.guard import guard, plain, safe
 from ubt.ui.navigation import current
@@ -107,7 +107,7 @@ def _ranked(candidates: pd.DataFrame, found: pd.DataFrame | None, order: np.ndar
     top, poisoned = view.settings.locate.top, None if found is None else found["poisoned"].to_numpy(bool)
     chart, side = st.columns([3, 2], gap="large")
     figure = figures.ranked(candidates, top, poisoned, candidates["id"].iloc[at])
-    chart.plotly_chart(figure, key="flips", config={"displayModeBar": False}, alt="Share of images that a patch takes to its cluster, by rank")
+    charts.draw(figure, "flips", "Share of images that a patch takes to its cluster, by rank", chart)
     with side:
         first = candidates.iloc[order[:top]]
         rows = [
@@ -157,7 +157,7 @@ def _one(known: dict[str, Any], candidates: pd.DataFrame, windows: np.ndarray, f
         html.pictures([("the patch", figures.enlarged(view.read(LOCATE, "patches")[at]))])
     heat = figures.spread(view.read(LOCATE, "maps")[at], windows, candidate["side"], image.shape[:2])
     middle.markdown("**Activation map**")
-    middle.plotly_chart(figures.activation(image, heat, box, true), key="activation", config={"displayModeBar": False}, alt="Where masking costs similarity")
+    charts.draw(figures.activation(image, heat, box, true), "activation", "Where masking costs similarity", middle)
     with right:
         own = frame(known, np.array([candidate["row"]]), ["id", "caption"]).iloc[0]
         rows = [
@@ -195,7 +195,7 @@ def _decisions(known: dict[str, Any], candidates: pd.DataFrame, picked: selectio
     truth = known["poisoned"] if reveal else None
     chart, side = st.columns([3, 2], gap="large")
     figure = figures.decisions(score, truth, threshold, f"left out from {threshold:.2g}")
-    chart.plotly_chart(figure, key="decisions", config={"displayModeBar": False}, alt="Histogram of the classifier's probabilities over D")
+    charts.draw(figure, "decisions", "Histogram of the classifier's probabilities over D", chart)
     with side:
         rows = [
             ("pairs left out of training", f"{len(out):,} of {len(score):,} ({html.percent(len(out) / len(score))})"),
@@ -244,7 +244,7 @@ def _strategies(known: dict[str, Any], reveal: bool) -> None:
     rows = [[name, *(_line(known, keys[name], runs[name], reveal) if name in runs else [])] for name in keys]
     html.table(columns, [row + ["-"] * (len(columns) - len(row)) for row in rows])
     chart, side = st.columns([3, 2], gap="large")
-    chart.plotly_chart(figures.compared(runs, top), key="compared", config={"displayModeBar": False}, alt="Flips by rank under each masking strategy")
+    charts.draw(figures.compared(runs, top), "compared", "Flips by rank under each masking strategy", chart)
     with side:
         st.caption("The same images, clusters and pasting; only the windows differ. Over seeds and attacks: python -m ubt table poisoncam.")
         work = [(view.settings.with_values({"locate.strategy": name}), LOCATE) for name in keys if name not in runs]

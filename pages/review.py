@@ -9,7 +9,7 @@ from ubt.columns import frame, rows_of
 from ubt.figures import decisions as figures
 from ubt.figures.attribution import enlarged
 from ubt.review import LABELS, Review, precision
-from ubt.ui import html, images, pairs, search, selection
+from ubt.ui import charts, html, images, pairs, search, selection
 from ubt.ui.case import make
 from ubt.ui.guard import guard, safe
 from ubt.ui.navigation import current
@@ -173,8 +173,7 @@ def _so_far(known: dict[str, Any], queue: np.ndarray, reveal: bool) -> None:
             rows.append(("decisions that agree with the ground truth", f"{right_ones:,} of {len(true):,}"))
         html.table(["decision", "pairs"], rows)
     with right:
-        st.plotly_chart(figures.along(frame(known, queue, ["id", "label"])["label"]), key="decided-chart", config={"displayModeBar": False},
-                        alt="Decisions along the queue, most suspicious first")  # fmt: skip
+        charts.draw(figures.along(frame(known, queue, ["id", "label"])["label"]), "decided-chart", "Decisions along the queue, most suspicious first")
     confirmed = labels.loc[labels["label"] == "backdoor", "id"].tolist()
     with st.container(horizontal=True, vertical_alignment="center"):
         if reveal:

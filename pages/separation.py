@@ -10,7 +10,7 @@ from ubt.evaluation.detection import Caught, auroc, caught, curves, otsu
 from ubt.figures import curves as drawn
 from ubt.figures import similarity
 from ubt.stages.split import suspicious_count
-from ubt.ui import address, html, pairs, selection
+from ubt.ui import address, charts, html, pairs, selection
 from ubt.ui.case import make
 from ubt.ui.guard import guard
 from ubt.ui.navigation import current
@@ -105,7 +105,7 @@ def _histograms(
             figure = similarity.histogram(
                 ready[f"bins_{name}"], known["poisoned"] if reveal else None, lines.get(name), among=among, selected=picked.rows
             )  # fmt: skip
-            st.plotly_chart(figure, key=f"chart-{name}", config={"displayModeBar": False}, alt=f"Similarity histogram, {title}")
+            charts.draw(figure, f"chart-{name}", f"Similarity histogram, {title}")
             if unscored := int((ready[f"bins_{name}"] == 255).sum()):
                 st.caption(f"{unscored:,} pairs have no score and are not shown.")
     selection.listen({f"chart-{name}": name for name in MODELS if name in known}, known)
@@ -190,7 +190,7 @@ def _curves(known: dict[str, Any], result: Caught, threshold: float) -> None:
         if found.get(name):
             at = {"pr": {name: (hit / held, hit / max(1, flagged.sum()))}, "roc": {name: ((flagged.sum() - hit) / (pool.sum() - held), hit / held)}}
         for column, kind, title in zip(st.columns(2), ("roc", "pr"), ("ROC", "Precision-recall"), strict=True):
-            column.plotly_chart(drawn.curve(kind, found, at.get(kind)), key=f"curve-{kind}", config={"displayModeBar": False}, alt=title)
+            charts.draw(drawn.curve(kind, found, at.get(kind)), f"curve-{kind}", title, column)
         areas = "; ".join(f"{n} {value:.4f}" for n, value in area.items() if value is not None)
         st.caption(f"AUROC: {areas}. Low reference similarity is suspicious.")
 

@@ -8,7 +8,7 @@ from ubt.columns import rows_of
 from ubt.figures import attribution as figures
 from ubt.figures import masked
 from ubt.stages.mask import METHODS
-from ubt.ui import explain, html, pairs, selection
+from ubt.ui import charts, explain, html, pairs, selection
 from ubt.ui import images as pictures
 from ubt.ui.case import make
 from ubt.ui.guard import guard, plain
@@ -120,8 +120,7 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
     covered = [image_masks(maps[some], *images.shape[1:3], image_threshold).mean((1, 2)) for some in np.split(chosen, range(256, len(chosen), 256))]
     targets = {w for p in settings.attacks for w in p.attack.target.lower().split()} if reveal else ()
     chart, side = st.columns([3, 2], gap="large")
-    alt = "Bar chart: how many captions keep each word"
-    chart.plotly_chart(figures.survivors(part, targets), key="survivors", config={"displayModeBar": False}, alt=alt)
+    charts.draw(figures.survivors(part, targets), "survivors", "How many captions say and keep each word", chart)
     with side:
         rows = [
             ("pairs", f"{among.sum()}"),

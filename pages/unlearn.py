@@ -4,7 +4,7 @@ import streamlit as st
 
 from ubt.figures import LABELS, measures
 from ubt.purified import STAGES, opening_line, zipped
-from ubt.ui import estimates
+from ubt.ui import charts, estimates
 from ubt.ui.case import make, store
 from ubt.ui.form import edit
 from ubt.ui.live import curves
@@ -46,7 +46,7 @@ def lab() -> None:
     """Before and after, where the truth is known."""
     measured = view.measured()
     left, right = st.columns([3, 2], gap="large")
-    left.plotly_chart(measures.bars(measured), key="unlearn-bars", alt="CA, ASR, RA and target recall of every model")
+    charts.draw(measures.bars(measured), "unlearn-bars", "CA, ASR, RA and target recall of every model", left)
     with right:
         for which in STAGES:
             before, after = measured["poisoned"], measured[which]
@@ -63,7 +63,7 @@ def lab() -> None:
     only = st.toggle("Only classes that changed", True, key="changed", persist_state="session")
     part = frame[frame[shown].abs().max(axis=1) > 0] if only else frame
     figure = measures.class_changes(part.sort_values("purified change"), tuple(STAGES), settings.attack.target)
-    st.plotly_chart(figure, key="class-changes", alt="Change of recall of every class")
+    charts.draw(figure, "class-changes", "Change of recall of every class")
     st.caption(f"{len(part)} of {len(frame)} classes; {settings.test.per_class} test images each, so one image is {100 / settings.test.per_class:.1f} points.")
 
 

@@ -23,6 +23,8 @@ from ubt.ui.navigation import PAGES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / ".github" / "REFERENCE.md").read_text()
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / ".github").glob("*.md"))]
 
 
 def commands(group, prefix=""):
@@ -37,50 +39,51 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_and_option_is_in_the_readme(command):
-    assert f"python -m ubt {command}" in README
+def test_every_command_and_option_is_in_the_reference(command):
+    assert f"python -m ubt {command}" in REFERENCE
     for option in COMMANDS[command]:
-        assert f"`{option}`" in README, option
+        assert f"`{option}`" in REFERENCE, option
 
 
 def test_the_table_of_settings_is_the_codes():
-    assert "\n".join(settings_table()) in README
+    assert "\n".join(settings_table()) in REFERENCE
 
 
-def test_attacks_presets_and_stages_are_in_the_readme():
+def test_attacks_presets_and_stages_are_in_the_reference():
     for name in (*ATTACKS, *PRESETS):
-        assert f"`{name}`" in README, name
+        assert f"`{name}`" in REFERENCE, name
     for s in CASE:
-        assert f"| `{s.name}` | {s.role} | {s.about} |" in README, s.name
+        assert f"| `{s.name}` | {s.role} | {s.about} |" in REFERENCE, s.name
 
 
-def test_what_is_trained_on_again_is_in_the_readme():
+def test_what_is_trained_on_again_is_in_the_reference():
     """A row a family: there is one of each for every model."""
-    assert f"| `{AFTERWARDS.name}` | {AFTERWARDS.role} | {AFTERWARDS.about} |" in README
+    assert f"| `{AFTERWARDS.name}` | {AFTERWARDS.role} | {AFTERWARDS.about} |" in REFERENCE
     for kind, (on, _) in AGAIN.items():
         measured, said = again_name(kind, "evaluate_X"), f"the model trained on again on {on}, and what it then does"
-        assert f"| `{measured.removeprefix('evaluate_')}`, `{measured}` | {AFTERWARDS.role} | {said} |" in README
+        assert f"| `{measured.removeprefix('evaluate_')}`, `{measured}` | {AFTERWARDS.role} | {said} |" in REFERENCE
 
 
-def test_every_defence_detector_table_and_figure_is_in_the_readme():
+def test_every_defence_detector_table_and_figure_is_in_the_reference():
     for name, d in DEFENSES.items():
-        assert f"| `{name}` | {d.title} | {d.needs or '-'} |" in README, name
+        assert f"| `{name}` | {d.title} | {d.needs or '-'} |" in REFERENCE, name
     for name, stage in DETECTORS.items():
-        assert f"| `{name}` | {stage.about} |" in README, name
+        assert f"| `{name}` | {stage.about} |" in REFERENCE, name
     for kind, known in (("table", TABLES), ("figure", FIGURES)):
         for number in known:
-            assert f"`{number}`" in README.split(f"`python -m ubt {kind}`", 1)[1].splitlines()[0], number
+            assert f"`{number}`" in REFERENCE.split(f"`python -m ubt {kind}`", 1)[1].splitlines()[0], number
 
 
-def test_every_sweep_and_its_settings_are_in_the_readme():
+def test_every_sweep_and_its_settings_are_in_the_reference():
     for name, sweep in SWEEPS.items():
-        assert f"| `{name}` | {' x '.join(f'`{f.setting}`' for f in sweep.factors)} |" in README, name
+        assert f"| `{name}` | {' x '.join(f'`{f.setting}`' for f in sweep.factors)} |" in REFERENCE, name
 
 
-def test_every_page_is_in_the_readme_and_on_disk():
+def test_every_page_is_in_the_reference_and_on_disk():
     assert {p.stem for p in (ROOT / "pages").glob("*.py")} == set(PAGES)
     for title, _ in PAGES.values():
         assert f"| *{title}* |" in README
+        assert f"| *{title}* |" in REFERENCE
 
 
 def test_the_first_command_opens_the_app_and_its_picture_is_there():
@@ -114,15 +117,15 @@ def test_the_library_never_imports_streamlit_outside_ui():
             assert not re.search(r"^\s*(import|from) streamlit", path.read_text(), re.M), path
 
 
-def test_every_reason_to_leave_out_a_row_and_every_guessed_column_is_in_the_readme():
+def test_every_reason_to_leave_out_a_row_and_every_guessed_column_is_in_the_reference():
     for reason, meaning in REASONS.items():
-        assert f"| {reason} | {meaning} |" in README, reason
+        assert f"| {reason} | {meaning} |" in REFERENCE, reason
     for column in (*IMAGE_COLUMNS, *CAPTION_COLUMNS, *LABEL_COLUMNS, *ID_COLUMNS):
-        assert f"`{column}`" in README.split("## Own data", 1)[1].split("\n## ", 1)[0], column
+        assert f"`{column}`" in REFERENCE.split("## Own data", 1)[1].split("\n## ", 1)[0], column
 
 
-def test_every_data_set_and_where_it_is_looked_for_is_in_the_readme():
-    part = README.split("## Downstream", 1)[1].split("\n## ", 1)[0]
+def test_every_data_set_and_where_it_is_looked_for_is_in_the_reference():
+    part = REFERENCE.split("## Downstream", 1)[1].split("\n## ", 1)[0]
     for name, known in SETS.items():
         assert f"| `{name}` |" in part
         assert all(place in part for place in known.looked_for), name
@@ -131,5 +134,23 @@ def test_every_data_set_and_where_it_is_looked_for_is_in_the_readme():
         assert f"{name}/{file}" in part
 
 
-def test_no_placeholder_is_left_in_the_readme():
-    assert not re.search(r"^(RESULTS|SETTINGS|VERDICT|BENCH)|\b(VERDICT|BENCH)\.", README, re.M)
+def test_every_link_between_the_documents_leads_somewhere():
+    """Headings as GitHub names them: small letters, blanks to hyphens, other signs left out."""
+    for document in DOCUMENTS:
+        for target in re.findall(r"]\((?!http)([^)]*)\)", document.read_text()):
+            name, _, part = target.partition("#")
+            file = document.parent / name if name else document
+            assert file.is_file(), (document.name, target)
+            headings = [re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)", file.read_text(errors="replace"), re.M)]
+            assert not part or part in headings, (document.name, target)
+
+
+def test_the_readme_stays_an_entrance():
+    """What is complete stands in the reference, what was measured in its own file."""
+    assert len(README.splitlines()) <= 250
+    assert all((ROOT / picture).stat().st_size < 200_000 for picture in re.findall(r"!\[[^]]*]\(([^)]*)\)", README))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
+def test_no_placeholder_is_left(document):
+    assert not re.search(r"^(RESULTS|SETTINGS|VERDICT|BENCH)|\b(VERDICT|BENCH)\.", document.read_text(), re.M)

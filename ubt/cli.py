@@ -1,4 +1,4 @@
-"""The command line: `python -m ubt run | measure | table | figure | sweep | cases | models | picture | pretrain | train-stegastamp | bench | settings`."""
+"""The command line: `python -m ubt run | audit | report | measure | table | figure | sweep | cases | data | models | picture | bench | …`."""
 
 import contextlib
 import logging
@@ -20,6 +20,7 @@ from ubt.cli_data import Device, Precision, audit, data_app, named_sources, run_
 from ubt.cli_measure import measure
 from ubt.cli_models import models_app
 from ubt.cli_probe import probe
+from ubt.cli_report import report
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, err, out, print_metrics
 from ubt.journal import Event
@@ -32,6 +33,7 @@ app.add_typer(data_app, name="data")
 app.command("audit")(audit)
 app.command("measure")(measure)
 app.command("probe")(probe)
+app.command("report")(report)
 app.add_typer(models_app, name="models")
 
 
@@ -69,7 +71,7 @@ def stop_on_signal() -> Callable[[], bool]:
 @app.command()
 def run(
     attack: Annotated[str, typer.Option(help=f"Trigger: {', '.join(ATTACKS)}.")] = "badnet",
-    profile: Annotated[str, typer.Option(help="Named variant of the trigger (see the README); the preset's if none is named.")] = "",
+    profile: Annotated[str, typer.Option(help="Named variant of the trigger (see .github/REFERENCE.md); the preset's if none is named.")] = "",
     also: Annotated[list[str] | None, typer.Option(help='A further attack in the same data, as "NAME target=LABEL rate=SHARE setting=value".')] = None,
     rate: Annotated[float | None, typer.Option(help="Share of D that is poisoned; 0 poisons nothing.")] = None,
     seed: Annotated[int, typer.Option(help="The one seed: data, poison, batches.")] = 0,
@@ -82,7 +84,7 @@ def run(
     labels: Annotated[Path | None, typer.Option(help="Labelled images beside them, any source that `data labels` reads.")] = None,
     reference: Annotated[str, typer.Option(help="The clean model that is poisoned, as `models import` reads it.")] = "",
     spare: Annotated[float, typer.Option(help="Share of the pairs that this model was trained on, which the case does not take.")] = 0.0,
-    change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see the README).")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see .github/REFERENCE.md).")] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     cache: CacheOption = CACHE,
@@ -236,7 +238,7 @@ def make_table(
     seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1; those from 100 on are for tuning.", min=1, max=100)] = 3,
     attacks: Annotated[str, typer.Option(help="Of these attacks alone, parted by commas.")] = "",
     defenses: Annotated[str, typer.Option(help="Of these defences (or detectors, or strategies) alone, parted by commas.")] = "",
-    change: Annotated[list[str] | None, typer.Option("--set", help="A setting of every case in it, as group.name=value (see the README).")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="A setting of every case in it, as group.name=value (see .github/REFERENCE.md).")] = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Also write it as Markdown and CSV into this folder.")] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -310,7 +312,7 @@ def _reproduce(
 
 @app.command()
 def settings() -> None:
-    """Every setting with its default and meaning, as a Markdown table (the README's)."""
+    """Every setting with its default and meaning, as a Markdown table (that of .github/REFERENCE.md)."""
     print("\n".join(settings_table()))
 
 

@@ -120,7 +120,7 @@ def audit(
     image: Image = "", caption: Caption = "",
     images: Annotated[str, typer.Option(help="Folder that the images' paths are relative to.")] = "",
     seed: Annotated[int, typer.Option(help="The one seed: the order of pairs, batches.")] = 0,
-    change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see the README).")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see .github/REFERENCE.md).")] = None,
     device: Device = "auto", precision: Precision = "auto", cache: CacheOption = CACHE,
 ) -> None:  # fmt: skip
     """Audit a model and its pairs without ground truth: split, overfit, select, judge, flag, unlearn, and say what can be said."""

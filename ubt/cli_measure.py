@@ -26,7 +26,7 @@ SHOWN = {
 
 def measure(
     case: Annotated[str, typer.Argument(help="A lab case, whose trigger is known.")],
-    on: Annotated[str, typer.Option(help="Labelled images: scenes, a data set by name, or a path (see the README).")] = "",
+    on: Annotated[str, typer.Option(help="Labelled images: scenes, a data set by name, or a path (see .github/REFERENCE.md).")] = "",
     captions: Annotated[str, typer.Option(help="Images with several captions each, for retrieval: scenes, flickr30k, coco, or a path.")] = "",
     models: Annotated[str, typer.Option(help="Which of its models, or those of further defences, parted by commas.")] = ",".join(MODELS),
     root: Annotated[str, typer.Option(help="Folder under which data sets are looked for; also UBT_DATA.")] = "",

@@ -81,6 +81,27 @@ def frame(columns: dict[str, Any], rows: np.ndarray, names: list[str] | None = N
     return pd.DataFrame({n: v.take(take).to_pandas() if isinstance(v, pa.Array) else v[rows] for n, v in columns.items() if names is None or n in names})
 
 
+def suspicion(known: dict[str, Any]) -> np.ndarray:
+    """By what pairs are put in order, most suspicious first: D_topk, other flagged ones, then D_susp, each by overfitted similarity, then
+    the rest by reference similarity, lowest first; (n,) higher = earlier."""
+    score = -known["similarity_reference"] if "similarity_reference" in known else np.zeros(len(known["id"]), np.float32)
+    if "similarity_overfit" in known and "suspicious" in known:
+        score = np.where(known["suspicious"], 4 + known["similarity_overfit"], score)
+    if "flagged" in known:
+        score = score + 8 * known["flagged"] + 8 * known["topk"]
+    return np.nan_to_num(score, nan=-99)
+
+
+def first(known: dict[str, Any], mask: np.ndarray, most: int) -> np.ndarray:
+    """The most suspicious rows among those of a mask (n,), at most so many, the most suspicious first."""
+    rows = np.flatnonzero(mask)
+    score = suspicion(known)[rows]
+    if len(rows) > most:
+        keep = np.argpartition(-score, most)[:most]
+        rows, score = rows[keep], score[keep]
+    return rows[np.argsort(-score, kind="stable")]
+
+
 def _text(series: pd.Series) -> pa.Array:
     values = pa.array(series, pa.large_string())
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

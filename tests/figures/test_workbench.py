@@ -122,17 +122,16 @@ def test_a_map_of_clusters_and_of_labels_loses_nobody():
 
 def test_the_nearest_by_rank_with_flagged_and_truth_told_apart():
     values, flagged, poisoned = np.array([0.9, 0.8, 0.7, 0.2]), np.array([True, False, True, False]), np.array([True, True, False, False])
-    for known in (poisoned, None):
-        figure = neighbours.nearest(values, flagged, known)
-        bars, marked, others = figure.data
-        assert (marked.name, others.name) == ("flagged (2)", "not flagged (2)")
-        assert (list(marked.x), list(others.x)) == ([1, 3], [2, 4])
-        assert list(marked.y) == [0.9, 0.7]
-        assert marked.marker.symbol != others.marker.symbol
-        truth = flagged if known is None else known
-        assert list(bars.marker.color) == [POISONED if t else CLEAN for t in truth]
-        assert list(marked.customdata) == (["", ""] if known is None else ["poisoned", "clean"])
-        assert figure.layout.yaxis.range[0] < 0.2
+    bars, marked, others = neighbours.nearest(values, flagged, None).data
+    assert (marked.name, others.name) == ("flagged (2)", "not flagged (2)")
+    assert (list(marked.x), list(others.x), list(marked.y)) == ([1, 3], [2, 4], [0.9, 0.7])
+    figure = neighbours.nearest(values, flagged, poisoned)
+    bars, *marks = figure.data
+    assert list(bars.marker.color) == [POISONED if t else CLEAN for t in poisoned]
+    assert [m.name for m in marks] == ["flagged, poisoned (1)", "flagged, clean (1)", "not flagged, poisoned (1)", "not flagged, clean (1)"]
+    assert [list(m.x) for m in marks] == [[1], [3], [2], [4]]
+    assert len({m.marker.symbol for m in marks}) == 4
+    assert figure.layout.yaxis.range[0] < 0.2
     empty = neighbours.nearest(np.array([]), np.array([], bool), None)
     assert [t.name for t in empty.data[1:]] == ["flagged (0)", "not flagged (0)"]
 

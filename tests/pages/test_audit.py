@@ -25,7 +25,7 @@ def test_every_page_shows_an_audit_without_the_truth(audited, tiny_audit):
         assert SAID.get(name, "") in words(at), name
         assert not {t.key for t in at.toggle} & {"reveal", "told"}, name
         shown = html_of(at)
-        assert "● poisoned" not in shown, name
+        assert "</span> poisoned" not in shown, name
         assert "recall of all poisons" not in shown, name
 
 

@@ -10,13 +10,13 @@ import io
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageDraw, ImageFile
 
 from ubt.config import Progress, UbtError, silent
 from ubt.data.places import Locations
@@ -310,3 +310,27 @@ def sift(images: Images, rows: np.ndarray, workers: int = 0, progress: Progress 
 
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def placeholder(side: int) -> np.ndarray:
+    """What stands for an image that cannot be had: grey, crossed out; uint8 (side, side, 3)."""
+    image = Image.new("RGB", (side, side), (128, 128, 128))
+    draw, width = ImageDraw.Draw(image), max(1, side // 24)
+    draw.line((0, 0, side, side), (90, 90, 90), width)
+    draw.line((0, side, side, 0), (90, 90, 90), width)
+    return np.asarray(image)
+
+
+def tried(images: "np.ndarray | Images", rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Some rows of images, uint8 (rows, H, W, 3), those that cannot be had as placeholders; and of each such why."""
+    rows = np.asarray(rows, int)
+    try:
+        return np.asarray(images[rows]), []
+    except UbtError:
+        found, why = np.repeat(placeholder(images.shape[1])[None], len(rows), axis=0), []
+        for i, row in enumerate(rows.tolist()):
+            try:
+                found[i] = images[row]
+            except UbtError as e:
+                why.append(str(e))
+        return found, why

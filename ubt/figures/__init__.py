@@ -4,21 +4,29 @@ what differs in hue differs in pattern, dash or place too."""
 import plotly.graph_objects as go
 
 CLEAN, POISONED, UNKNOWN = "#2E86C1", "#DB6B1E", "#7F8C9A"
+INK = "#111111"
+"""Text on a filled shape, which stands out from each of these."""
 MODELS = {"clean": "#7F8C9A", "poisoned": "#DB6B1E", "purified": "#1C9A78", "published": "#9069C2"}
 """The four models of a case, by the names its figures carry."""
-PATTERNS = {"clean": "", "poisoned": "/", "purified": "", "published": "x"}
+PATTERNS = {"clean": "", "poisoned": "/", "purified": "-", "published": "x"}
 LABELS = {"clean": "clean reference", "poisoned": "poisoned (M_bd)", "purified": "purified, ours", "published": "purified, published"}
 
 
 def fill(model: str) -> dict:
     """How a model's bars are filled."""
-    return {"color": MODELS[model], "pattern": {"shape": PATTERNS[model], "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.75)", "solidity": 0.35}}
+    return {"color": MODELS[model], "pattern": hatch(PATTERNS[model])}
 
 
-def mark(figure: go.Figure, x: float, text: str, side: str = "left", colour: str = UNKNOWN, **where: int) -> None:
-    """A dashed line at `x` that says what it is, on one side of its top."""
+def hatch(shape: str) -> dict:
+    """White lines over a bar."""
+    return {"shape": shape, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.75)", "solidity": 0.35}
+
+
+def mark(figure: go.Figure, x: float, text: str, side: str = "left", colour: str = UNKNOWN, said: str = "", **where: int) -> None:
+    """A dashed line at `x` that says what it is, on one side of its top; `said`: the same in full, where `x` alone is not what it means."""
     line = {"width": 1.5, "dash": "dash", "color": colour}
-    figure.add_vline(x=x, line=line, annotation={"text": f" {text} ", "font": {"size": 11}}, annotation_position=f"top {side}", **where)
+    remark = {"text": f" {text} ", "font": {"size": 11}, "hovertext": said or None}
+    figure.add_vline(x=x, line=line, annotation=remark, annotation_position=f"top {side}", **where)
 
 
 def layout(figure: go.Figure, *, height: int, x: str = "", y: str = "") -> go.Figure:

@@ -18,7 +18,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ubt.figures import UNKNOWN
 from ubt.figures.attribution import WORD, enlarged, overlay
 from ubt.figures.files import page
 
@@ -75,7 +74,7 @@ def explanations(images: np.ndarray, attributed: pd.DataFrame, words: pd.DataFra
 
 def words_figure(blocks: Sequence[Block], threshold: float) -> Figure:
     """Captions with the words coloured by score, and what the mask keeps of each (as Fig. 5); words beyond the context are left out."""
-    width, bold, pale = _Width(), {"weight": "bold"}, {"color": UNKNOWN}
+    width, bold, pale = _Width(), {"weight": "bold"}, {"color": "#5B6672"}
     lines: list[tuple[float, list[tuple[float, str, dict]]]]
     lines = [(1.2, [(LEFT[0], "Word importance", bold), (RIGHT[0], f"Token mask (kept above {threshold:g})", bold)])]
     for block in blocks:
@@ -151,6 +150,13 @@ _QUIET = threading.Lock()
 """Whoever changes matplotlib's or Python's global settings for a moment, one at a time."""
 _ILLEGAL = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML cannot hold."""
+
+
+def legal(text: str) -> str:
+    """Text with U+FFFD for every sign that XML cannot hold."""
+    return _ILLEGAL.sub("\ufffd", text)
+
+
 _DEFAULT = "DejaVu Sans"
 _ODD = ("Last Resort", "STIXNonUnicode", "STIXSize", "cm")
 """Fonts of matplotlib's own that draw other signs than those asked for."""
@@ -184,7 +190,7 @@ def _font_with(sign: str) -> str:
 
 
 def _write(figure: Figure, x: float, y: float, text: str, **style) -> Text:
-    text = _ILLEGAL.sub("\ufffd", text)
+    text = legal(text)
     family = [_DEFAULT, *sorted({_font_with(sign) for sign in text} - {_DEFAULT, ""})]
     return figure.text(x, y, text, **{"va": "center", "parse_math": False, "size": FONT, "family": family} | style)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ubt.figures import UNKNOWN, layout
+from ubt.figures import layout
 from ubt.figures.similarity import histogram
 
 
@@ -33,7 +33,7 @@ def panels(frame: pd.DataFrame, columns: int, height: int = 265) -> go.Figure:
         at = {"row": n // columns + 1, "col": n % columns + 1}
         if line["state"]:
             why = "" if line["state"] == "to do" else f"<br>({line['state']})"
-            figure.add_annotation(x=(low + 1) / 2, y=0.5, yref="y domain", text=f"not computed yet{why}", showarrow=False, font={"color": UNKNOWN}, **at)
+            figure.add_annotation(x=(low + 1) / 2, y=0.5, yref="y domain", text=f"not computed yet{why}", showarrow=False, **at)
             continue
         for trace in histogram(line["similarity"], line["poisoned"]).data:
             kind = trace.name.split()[0]

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from PIL import Image, ImageDraw
 from plotly.colors import sequential
 
-from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout, mark
+from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, hatch, layout, mark
 from ubt.figures.attribution import enlarged
 
 TRUE = "#2BD4FF"
@@ -78,14 +78,14 @@ def activation(image: np.ndarray, heat: np.ndarray, box: Sequence[int], true: Se
     """
     figure = go.Figure(go.Image(z=image, hoverinfo="skip"))
     figure.add_heatmap(
-        z=heat, colorscale=HEAT, opacity=0.62, zmin=min(0.0, float(np.nanmin(heat))), zmax=max(0.05, float(np.nanmax(heat))),
+        z=heat, name="mean drop of similarity", colorscale=HEAT, opacity=0.62, zmin=min(0.0, float(np.nanmin(heat))), zmax=max(0.05, float(np.nanmax(heat))),
         colorbar={"title": {"text": "drop of similarity, mean", "side": "top"}, "orientation": "h", "thickness": 12, "y": 1.02, "yanchor": "bottom"},
         hovertemplate="windows over row %{y}, column %{x}: mean drop %{z:.3f}<extra></extra>",
     )  # fmt: skip
-    frames = [(box, "#FFFFFF", "solid", 3)] + ([(true, TRUE, "dot", 2.5)] if true is not None else [])
-    for (top, left, tall, wide), colour, dash, width in frames:
+    frames = [(box, "#FFFFFF", "solid", 3, "the located patch")] + ([(true, TRUE, "dot", 2.5, "the true place")] if true is not None else [])
+    for (top, left, tall, wide), colour, dash, width, said in frames:
         figure.add_shape(
-            type="rect", x0=left - 0.5, y0=top - 0.5, x1=left + wide - 0.5, y1=top + tall - 0.5, line={"color": colour, "dash": dash, "width": width}
+            type="rect", name=said, x0=left - 0.5, y0=top - 0.5, x1=left + wide - 0.5, y1=top + tall - 0.5, line={"color": colour, "dash": dash, "width": width}
         )
     layout(figure, height=height, x="column (px)", y="row (px)").update_layout(hovermode="closest", margin={"t": 10})
     figure.update_xaxes(range=[-0.5, image.shape[1] - 0.5], constrain="domain", showgrid=False, zeroline=False)
@@ -144,22 +144,24 @@ def decisions(score: np.ndarray, poisoned: np.ndarray | None, threshold: float, 
     Args:
         score: probabilities (n,). poisoned: (n,), None if nobody knows. threshold: from which one a pair is left out, and what is `said` of it.
     """
-    parts = [("pairs", np.ones(len(score), bool), UNKNOWN, BIN)]
+    parts = [("pairs", np.ones(len(score), bool), UNKNOWN, BIN, "")]
     if poisoned is not None:
-        parts = [("clean", ~poisoned, CLEAN, BIN), ("poisoned", poisoned, POISONED, 0.4 * BIN)]
+        parts = [("clean", ~poisoned, CLEAN, BIN, ""), ("poisoned", poisoned, POISONED, 0.4 * BIN, "/")]
     at, cut = log_odds(score), float(log_odds(threshold))
     places = np.floor((at - cut) / BIN).astype(int)
     figure, highest = go.Figure(), 1
-    for name, among, colour, width in parts:
+    for name, among, colour, width, shape in parts:
         bins, counts = np.unique(places[among], return_counts=True)
         highest = max(highest, counts.max(initial=0))
         low, high = (1 / (1 + np.exp(-(cut + BIN * (bins + step)))) for step in (0, 1))
         figure.add_bar(
-            x=cut + BIN * (bins + 0.5), y=counts, width=width, name=f"{name} ({among.sum():,})", marker={"color": colour, "line": {"width": 0}},
+            x=cut + BIN * (bins + 0.5), y=counts, width=width, name=f"{name} ({among.sum():,})",
+            marker={"color": colour, "line": {"width": 0}, "pattern": hatch(shape)},
+            meta=f"{(score[among] >= threshold).sum():,} from the threshold on",
             customdata=[f"{a:.2g} to {b:.2g}" for a, b in zip(low, high, strict=True)], hovertemplate="%{y:,} pairs of probability %{customdata}",
         )  # fmt: skip
     low, high = min(at.min(), cut), max(at.max(), cut)
-    mark(figure, cut, said, "left" if 2 * cut > low + high else "right")
+    mark(figure, cut, said, "left" if 2 * cut > low + high else "right", said=f"{said} from a probability of {threshold:g} on")
     layout(figure, height=height, x="probability that a trigger was pasted (axis in log-odds)", y="pairs (log)")
     figure.update_xaxes(tickvals=[float(log_odds(p)) for p in ODDS], ticktext=[f"{p:g}" for p in ODDS], range=[low - 1, high + 1])
     figure.update_yaxes(type="log", range=[np.log10(0.7), np.log10(3 * highest)], tickvals=[10**n for n in range(8)])

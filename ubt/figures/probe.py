@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from ubt.figures import CLEAN, LABELS, POISONED, UNKNOWN, layout
+from ubt.figures import CLEAN, LABELS, POISONED, UNKNOWN, hatch, layout
 
 RATES = {"natural": ("no trigger", UNKNOWN, ""), "control": ("control", CLEAN, "."), "asr": ("the suspected trigger", POISONED, "/")}
 
@@ -21,7 +21,7 @@ def rates(measures: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str] |
         there = {names[model]: (m[rate], *m["intervals"][rate], m["images"][rate]) for model, m in measures.items() if m[rate] is not None}
         figure.add_bar(
             x=list(there), y=[v for v, *_ in there.values()], name=title, customdata=[rest for _, *rest in there.values()],
-            marker={"color": colour, "pattern": {"shape": shape, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.75)", "solidity": 0.35}},
+            marker={"color": colour, "pattern": hatch(shape)},
             error_y={"type": "data", "symmetric": False, "array": [high - v for v, _, high, _ in there.values()],
                      "arrayminus": [v - low for v, low, *_ in there.values()], "thickness": 1.4, "width": 4, "color": UNKNOWN},
             hovertemplate="%{y:.2f} % [%{customdata[0]:.1f}, %{customdata[1]:.1f}] of %{customdata[2]:,}",

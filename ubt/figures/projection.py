@@ -8,14 +8,14 @@ import pyarrow as pa
 
 from ubt.figures import CLEAN, POISONED, UNKNOWN, layout
 
-PALETTE = ("#2E86C1", "#DB6B1E", "#1C9A78", "#9069C2", "#C2A22E", "#C24C7E", "#5B6BC0", "#7A9A3A", "#3AA6B9", "#A0664B")
+PALETTE = ("#2E86C1", "#DB6B1E", "#1C9A78", "#9069C2", "#A5881C", "#C24C7E", "#5B6BC0", "#74933A", "#2F95A8", "#A0664B")
 SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "x", "triangle-down", "star", "hexagon", "pentagon")
 NAMED = {
     "poisoned": {True: ("poisoned", POISONED, "diamond"), False: ("clean", CLEAN, "circle")},
     "flagged": {True: ("flagged", POISONED, "diamond"), False: ("not flagged", CLEAN, "circle")},
     "suspicious": {True: ("suspicious", POISONED, "diamond"), False: ("not suspicious", CLEAN, "circle")},
     "label": {"backdoor": ("backdoor", POISONED, "diamond"), "clean": ("clean", CLEAN, "circle"), "unsure": ("unsure", "#9069C2", "square"),
-              None: ("undecided", UNKNOWN, "circle")},
+              None: ("undecided", UNKNOWN, "circle-open")},
 }  # fmt: skip
 SIZE, GREY = 4, "rgba(127,140,154,0.35)"
 

@@ -8,11 +8,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout, mark
+from ubt.figures import CLEAN, INK, MODELS, POISONED, UNKNOWN, layout, mark
 
 SCALE = [[0, "#F9D9B0"], [0.5, "#B3C6D0"], [1, "#4C97CC"]]
 """Worse to better: lighter to darker and orange to blue; each stands out from light and dark pages, and dark text from each."""
-INK = "#111111"
 LEAST = {"percent": 5.0, "cosine": 0.05}
 """What a scale or an axis spans at least, so that noise does not look like a cliff, by unit."""
 DASHES = {"default": "solid", "paper": "dot"}
@@ -43,7 +42,7 @@ def heat(frame: pd.DataFrame, y: str, x: str, measures: Mapping[str, bool], mark
         figure.add_trace(_cells(cells, y, x, measure, measures[measure], places, frame[measure]), **at)
         for _, line in cells[cells[measure].isna()].iterrows():
             centre = {"x": places[x][line[x]], "y": places[y][line[y]]}
-            figure.add_annotation(**centre, text=_why(line["state"]).replace(", ", ",<br>"), showarrow=False, font={"size": 10, "color": UNKNOWN}, **at)
+            figure.add_annotation(**centre, text=_why(line["state"]).replace(", ", ",<br>"), showarrow=False, font={"size": 10}, **at)
         for name, said in marks.items():
             for _, line in cells[cells[name]].iterrows():
                 _frame(figure, places[x][line[x]], places[y][line[y]], name, said, at)
@@ -129,7 +128,7 @@ def lines(
                 customdata=cells["seeds"], hovertemplate="%{y:.3f}, seeds: %{customdata}", **at,
             )  # fmt: skip
         for _, line in cells[cells["seeds"] == 0].iterrows():
-            said = {"text": _why(line["state"]), "textangle": -90, "showarrow": False, "font": {"size": 10, "color": UNKNOWN}}
+            said = {"text": _why(line["state"]), "textangle": -90, "showarrow": False, "font": {"size": 10}}
             figure.add_annotation(x=places[line[x]], xshift=9, y=0.03, yref="y domain", yanchor="bottom", **said, **at)
         for value, said in _marked(cells, x, marks).items():
             mark(figure, places[value], said, "right", **at)

@@ -10,15 +10,15 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout
+from ubt.figures import CLEAN, INK, MODELS, POISONED, UNKNOWN, layout
 from ubt.figures.projection import PALETTE, SYMBOLS
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 LOOKS = {
     "clean": (UNKNOWN, "star", "dot"), "poisoned": (POISONED, "diamond", "longdashdot"), "ubt": (MODELS["purified"], "circle", "solid"),
-    "ubt_published": (MODELS["published"], "x", "dash"), "abl": ("#C2A22E", "triangle-up", "dot"), "abl_masked": ("#A0664B", "triangle-down", "dashdot"),
-    "cleanclip": (CLEAN, "square", "solid"), "supervised": ("#3AA6B9", "pentagon", "dash"), "roclip": ("#C24C7E", "cross", "longdash"),
-    "poisoncam": ("#5B6BC0", "hexagon", "dashdot"), "control": ("#7A9A3A", "bowtie", "dot"), "gentle": ("#3A8A7A", "hourglass", "dash"),
+    "ubt_published": (MODELS["published"], "x", "dash"), "abl": ("#A5881C", "triangle-up", "dot"), "abl_masked": ("#A0664B", "triangle-down", "dashdot"),
+    "cleanclip": (CLEAN, "square", "solid"), "supervised": ("#2F95A8", "pentagon", "dash"), "roclip": ("#C24C7E", "cross", "longdash"),
+    "poisoncam": ("#5B6BC0", "hexagon", "dashdot"), "control": ("#74933A", "bowtie", "dot"), "gentle": ("#3A8A7A", "hourglass", "dash"),
     "retrain": (UNKNOWN, "circle", "dash"),
 }  # fmt: skip
 """A method's colour, mark and dash, the same wherever it is drawn."""
@@ -66,7 +66,7 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
         at, part = {"row": n // columns + 1, "col": n % columns + 1}, measured[measured["case"] == case]
         natural = part["natural ASR"].iloc[0]
         if pd.notna(natural):
-            said = {"text": f" natural {natural:.2f} % ", "font": {"size": 11, "color": UNKNOWN}}
+            said = {"text": f" natural {natural:.2f} % ", "hovertext": f"natural ASR {natural:.2f} %", "font": {"size": 11}}
             figure.add_vline(
                 x=float(x(natural)),
                 line={"width": 1.3, "dash": "dot", "color": UNKNOWN},
@@ -80,7 +80,7 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
         if len(best):
             line = {"shape": "hv", "color": UNKNOWN, "width": 1.6}
             stairs = (np.append(x(best["ASR"].to_numpy()), ends[1]), np.append(best["CA"], best["CA"].iloc[-1]))
-            figure.add_scatter(x=stairs[0], y=stairs[1], mode="lines", line=line, name="Pareto front", legendgroup="front",
+            figure.add_scatter(x=stairs[0], y=stairs[1], mode="lines", line=line, name="Pareto front", legendgroup="front", meta=", ".join(best["defence"]),
                                showlegend="front" not in keyed, hoverinfo="skip", **at)  # fmt: skip
             keyed.add("front")
         for _, cell in part.iterrows():
@@ -107,7 +107,7 @@ def _mark(cell: pd.Series, case: str, x: float) -> go.Scatter:
     told += f"<br>KL {cell['KL']:.3f}" if pd.notna(cell["KL"]) else ""
     note = f"<br><i>{html.escape(cell['state'])}</i>" if cell["state"] else ""
     return go.Scatter(
-        x=[x], y=[cell["CA"]], mode="markers", name=cell["defence"], legendgroup=cell["method"], cliponaxis=False,
+        x=[x], y=[cell["CA"]], mode="markers", name=cell["defence"], legendgroup=cell["method"], cliponaxis=False, meta=told.replace("<br>", ", "),
         customdata=[[cell["case"], cell["method"]]],
         hovertemplate=f"<b>{html.escape(cell['defence'])}</b><br>{html.escape(case)}<br>{told}{note}<extra></extra>",
         marker={"symbol": f"{symbol}-open" if hollow else symbol, "color": colour, "size": 12, "line": {"width": 2 if hollow else 0, "color": colour}},
@@ -142,7 +142,7 @@ def times(frame: pd.DataFrame) -> go.Figure:
     Args:
         frame: `ubt.tables.compare.stages`.
     """
-    figure, shades = go.Figure(), {"training": (UNKNOWN,), "defence": (CLEAN, "#5FA5D3")}
+    figure, shades = go.Figure(), {"training": (UNKNOWN,), "defence": (CLEAN, "#4791C6")}
     rows = list(frame["defence"].unique())[::-1]
     place: dict[tuple[str, str], int] = {}
     keyed: set[str] = set()
@@ -152,14 +152,16 @@ def times(frame: pd.DataFrame) -> go.Figure:
         figure.add_bar(
             x=[line["seconds"]], y=[line["defence"]], orientation="h", name="training of the model" if part == "training" else "defence", legendgroup=part,
             showlegend=part not in keyed, text=line["stage"], textposition="inside", insidetextanchor="middle", textangle=0,
-            hovertemplate=f"{html.escape(line['stage'])}: %{{x:.1f}} s<extra></extra>",
-            textfont={"color": "white", "size": 11},
+            hovertemplate=f"{html.escape(line['stage'])}: %{{x:.1f}} s<extra></extra>", meta=f"{line['defence']}, {line['stage']} {line['seconds']:.1f} s",
+            textfont={"color": INK, "size": 11},
             marker={"color": shades[part][nth % len(shades[part])], "line": {"width": 0.6, "color": "white"},
                     "pattern": {"shape": "/" if part == "training" else "", "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.35)", "solidity": 0.2}},
         )  # fmt: skip
         keyed.add(part)
     for name, whole in frame.groupby("defence", sort=False)["seconds"].sum().items():
-        figure.add_annotation(x=whole, y=name, text=f" {whole:.0f} s", showarrow=False, xanchor="left", font={"size": 11})
+        figure.add_annotation(
+            x=whole, y=name, text=f" {whole:.0f} s", hovertext=f"{name} {whole:.0f} s together", showarrow=False, xanchor="left", font={"size": 11}
+        )
     layout(figure, height=110 + 30 * max(2, len(rows)), x="seconds")
     figure.update_xaxes(range=[0, 1.08 * _longest(frame)])
     return figure.update_yaxes(categoryorder="array", categoryarray=rows).update_layout(

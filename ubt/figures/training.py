@@ -17,6 +17,11 @@ SIMILARITY = {
 }  # fmt: skip
 
 
+def rows(history: pd.DataFrame, observed: pd.DataFrame | None) -> pd.DataFrame:
+    """What a finished stage's training told, a row a step: its `history`, and beside it what was `observed` on the way."""
+    return history if observed is None else history.merge(observed, on="step", how="outer").sort_values("step")
+
+
 def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
     """CA and ASR in percent above, if there are any, similarities below, over optimiser steps.
 

@@ -58,7 +58,7 @@ def many(frame: pd.DataFrame, height: int = 460) -> go.Figure:
         cross = {"size": 17, "symbol": "x-thin", "line": {"width": 2, "color": UNKNOWN}}
         figure.add_scatter(x=wrong["score"], y=wrong["displaced"], mode="markers", name=f"misjudged ({len(wrong)})", marker=cross, hoverinfo="skip")
     if not len(done):
-        figure.add_annotation(x=0.2, y=0.4, text="nothing judged yet", showarrow=False, font={"color": UNKNOWN})
+        figure.add_annotation(x=0.2, y=0.4, text="nothing judged yet", showarrow=False)
     return figure
 
 
@@ -69,8 +69,9 @@ def _plane(threshold: float, least: float, height: int) -> go.Figure:
     figure.add_shape(type="rect", x0=threshold, x1=X[1], y0=least, y1=Y[1], fillcolor=POISONED, opacity=0.16, line_width=0, layer="below")
     figure.add_shape(type="line", x0=threshold, x1=threshold, y0=least, y1=Y[1], line=line)
     figure.add_shape(type="line", x0=threshold, x1=X[1], y0=least, y1=least, line=line)
+    counts = f"score above {threshold:g} and displaced above {least:.3g} count as poisoned"
     corners = ((X[0], Y[0], "not poisoned", "left", "bottom"), (X[1], Y[1], "poisoned", "right", "top"))
     for x, y, text, side, end in corners:
-        figure.add_annotation(x=x, y=y, text=text, showarrow=False, xanchor=side, yanchor=end, font={"size": 11})
+        figure.add_annotation(x=x, y=y, text=text, hovertext=counts, showarrow=False, xanchor=side, yanchor=end, font={"size": 11})
     layout(figure, height=height, x="score (cosine)", y="displaced: 1 - cosine")
     return figure.update_xaxes(range=X).update_yaxes(range=Y).update_layout(hovermode="closest")

@@ -1,7 +1,7 @@
 """Where no clean reference can be had: small models trained here on parts of D, each scoring the pairs that it was not trained on.
 
 They are no clean reference: each has seen the poisons of its own part, and learns the backdoor as it learns anything else, only from scratch and
-from fewer exposures. Stopped early they know more of the classes than of the trigger, which is all that this rests on; see the README for what it finds.
+from fewer exposures. Stopped early they know more of the classes than of the trigger, all that this rests on; see .github/MEASURED.md for what it finds.
 """
 
 from dataclasses import dataclass

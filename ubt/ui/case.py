@@ -21,6 +21,7 @@ from ubt.config import BadInput, Compute, UbtError
 from ubt.data.scenes import CLASSES
 from ubt.figures import MODELS
 from ubt.pipeline import create
+from ubt.report.case import other_verdicts
 from ubt.stages import Stage
 from ubt.ui.guard import plain
 
@@ -132,20 +133,8 @@ class View:
         return {m: self.read(f"evaluate_{m}", "measures") for m in MODELS if self.has(f"evaluate_{m}")}
 
     def other_verdicts(self) -> pd.DataFrame:
-        """The verdicts in the records of this cache's other finished lab cases, each once: `case`, `score`, `displaced`, whether its model is
-        `poisoned`; of an audit nobody knows."""
-        seen, rows = {self.record.get("artefacts", {}).get("verdict")}, []
-        for name in store().names():
-            with contextlib.suppress(KeyError, TypeError, UbtError):
-                record = store().record(name)
-                key, judged = record["artefacts"]["verdict"], record["metrics"]["verdict"]
-                place = {name: float(judged[name]) for name in ("score", "displaced")}
-                settings = CaseSettings.from_dict(record["settings"])
-                if key not in seen and not settings.own.audits:
-                    poisoned = any(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
-                    rows.append({"case": name, **place, "poisoned": poisoned})
-                    seen.add(key)
-        return pd.DataFrame(rows, columns=["case", "score", "displaced", "poisoned"])
+        """The verdicts of this cache's other cases, see `ubt.report.case.other_verdicts`."""
+        return other_verdicts(store(), self.record)
 
 
 _DEFAULT = CaseSettings().to_dict()

@@ -5,7 +5,7 @@ import streamlit as st
 from ubt import audit
 from ubt.export import as_csv
 from ubt.figures import estimates as figures
-from ubt.ui import html
+from ubt.ui import charts, html
 from ubt.ui.case import View, store
 from ubt.ui.guard import plain
 
@@ -14,7 +14,7 @@ def before_and_after(view: View) -> None:
     """The estimates as a chart and in figures."""
     measures = view.read("estimate", "measures")
     chart, said = st.columns([5, 4], gap="medium")
-    chart.plotly_chart(figures.bars(measures), key="estimates-chart", alt="Estimates of the model as brought and of both purified ones")
+    charts.draw(figures.bars(measures), "estimates-chart", "Estimates of the model as brought and of both purified ones", chart)
     with said:
         html.table(*figures.table(measures))
         st.caption(
@@ -22,21 +22,6 @@ def before_and_after(view: View) -> None:
             "the share still taken for the flagged captions, and leave retrieval and agreement on D_normal where they are."
             + ("" if any("ca" in row for row in measures.values()) else " No labelled images were brought, so CA is not measured.")
         )
-
-
-def evidence(view: View) -> list[tuple[str, str]]:
-    """How much was flagged and how much was left out, for the table beside the verdict."""
-    own, rows = view.settings.own, []
-    if view.has("estimate"):
-        found, poisoned = view.read("estimate", "found"), view.read("verdict", "verdict")["poisoned"]
-        rows.append(("flagged, of the pairs of D", f"{found['flagged'] if poisoned else 0:,} of {found['pairs']:,}"))
-        if poisoned:
-            rows.append(("of these in D_topk", f"{found['topk_flagged']:,}"))
-    if view.has("take"):
-        rows.append(("images quarantined", f"{len(view.read('take', 'quarantine')):,}"))
-    if (catalogue := store().find(own.pairs)) is not None:
-        rows.append(("rows left out when the pairs were read", f"{sum(catalogue['about']['quarantined'].values()):,}"))
-    return rows
 
 
 def files(view: View) -> None:

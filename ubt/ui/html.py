@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ubt.words import Word
 
 ROLES = {"given": "Given", "attacker": "Attacker", "defender": "Defender", "judge": "Judge"}
+HOT = 60
+"""Percent of green behind the hottest word, on which text is still read in both themes."""
 _MARK = {"done": "✓", "running": "▶", "waiting": "…", "missing": "○"}
 _STYLE = """<style>
 .ubt-lane{display:flex;margin:.3rem 0}.ubt-lane>div:last-child{display:flex;gap:.4rem;flex-wrap:wrap;flex:1}
@@ -35,7 +37,7 @@ _STYLE = """<style>
 .ubt-card img{width:100%;image-rendering:pixelated;border-radius:.25rem;display:block;margin-bottom:.3rem}
 .ubt-card small{opacity:.75}.ubt-card[data-pair]{cursor:pointer}.ubt-card[data-pair]:hover,.ubt-card[data-pair]:focus-visible{outline:2px solid #2E86C1}
 .ubt-duo{display:grid;grid-template-columns:2fr 3fr;gap:.4rem;align-items:center}.ubt-card.chosen{outline:3px solid #2E86C1}
-.ubt-none{aspect-ratio:1;display:grid;place-items:center;background:color-mix(in srgb,currentColor 7%,transparent);opacity:.6;margin-bottom:.3rem}
+.ubt-none{aspect-ratio:1;display:grid;place-items:center;background:color-mix(in srgb,currentColor 7%,transparent);margin-bottom:.3rem}
 .ubt-trio{display:grid;grid-template-columns:repeat(auto-fill,minmax(21rem,1fr));gap:.8rem}
 .ubt-trio figure{margin:0;border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-radius:.4rem;padding:.5rem;font-size:.8rem;
   overflow-wrap:anywhere}
@@ -44,7 +46,7 @@ _STYLE = """<style>
 .ubt-words{overflow-wrap:anywhere;margin:.1rem 0}
 .ubt-words span{display:inline-block;max-width:100%;line-height:1.35;margin:0 .15rem .15rem 0;border-radius:.25rem;
   padding:.1rem .25rem;border:1px solid transparent}
-.ubt-words span.kept{border-color:#1C9A78;font-weight:600}.ubt-words span.cut{text-decoration:line-through;opacity:.55}
+.ubt-words span.kept{border-color:#1C9A78;font-weight:600}.ubt-words span.cut{text-decoration:line-through;opacity:.65}
 .ubt-words sub{font-size:.62rem;opacity:.9;font-weight:400;margin-left:.15rem}
 .ubt-pictures{display:grid;grid-template-columns:repeat(2,minmax(0,14rem));gap:.5rem;font-size:.75rem}.ubt-pictures img{width:100%;border-radius:.25rem;
   display:block;image-rendering:pixelated}
@@ -65,6 +67,11 @@ def icon() -> Image.Image:
     draw.rounded_rectangle((1, 10, 15, 40), 7, fill=CLEAN)
     draw.rounded_rectangle((20, 2, 30, 40), 5, fill=POISONED)
     return image
+
+
+def readable() -> None:
+    """What Streamlit colours as it colours buttons is text on the page here, which has to be read."""
+    st.html("<style>[data-testid=stSliderThumbValue]{color:inherit}</style>")
 
 
 def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
@@ -101,8 +108,8 @@ def grid(
         colour, said = _truth(poisoned, i)
         label = labels[i] if len(labels) and isinstance(labels[i], str) else ""
         picture = '<div class="ubt-none">no image</div>' if images is None or images[i] is None else f'<img alt="" src="{_png(images[i])}">'
-        pair = _clickable(ids[i]) if len(ids) else ""
-        style = f"border-top-color:{colour}" + (";opacity:.35" if faded is not None and faded[i] else "")
+        pair = _clickable(ids[i], f"{caption}, {score}") if len(ids) else ""
+        style = f"border-top-color:{colour}" + (";opacity:.65;filter:grayscale(1)" if faded is not None and faded[i] else "")
         cards.append(
             f'<div class="ubt-card"{pair} style="{style}">{picture}{escape(str(caption))}<br>'
             f"<small>{escape(score)}</small>{said}"
@@ -123,7 +130,7 @@ def patches(shown: Sequence[tuple[str, np.ndarray, np.ndarray, str, str]], poiso
         colour, said = _truth(poisoned, i)
         pictures = f'<div class="ubt-duo"><img alt="the patch" src="{_png(patch)}"><img alt="where it was found" src="{_png(image)}"></div>'
         cards.append(
-            f'<div class="ubt-card{" chosen" if pair == chosen else ""}" style="border-top-color:{colour}"{_clickable(pair)}>{pictures}'
+            f'<div class="ubt-card{" chosen" if pair == chosen else ""}" style="border-top-color:{colour}"{_clickable(pair, f"{title}, {remark}")}>{pictures}'
             f"<b>{escape(title)}</b>{said}<br><small>{escape(remark)}</small></div>"
         )
     st.html(f'{_STYLE}<div class="ubt-grid" style="grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))">{"".join(cards)}</div>')
@@ -133,12 +140,12 @@ def _truth(poisoned: Sequence[bool] | None, i: int) -> tuple[str, str]:
     """A card's colour, and what it says of the truth, where that may be shown."""
     if poisoned is None:
         return UNKNOWN, ""
-    colour, said = (POISONED, "● poisoned") if poisoned[i] else (CLEAN, "○ clean")
-    return colour, f' <small style="color:{colour};opacity:1;font-weight:600">{said}</small>'
+    colour, sign, said = (POISONED, "◆", "poisoned") if poisoned[i] else (CLEAN, "○", "clean")
+    return colour, f' <small style="opacity:1;font-weight:600"><span style="color:{colour}">{sign}</span> {said}</small>'
 
 
-def _clickable(pair: str) -> str:
-    return f' data-pair="{escape(str(pair))}" role="button" tabindex="0" aria-label="select this pair"'
+def _clickable(pair: str, said: str) -> str:
+    return f' data-pair="{escape(str(pair))}" role="button" tabindex="0" aria-label="select this pair: {escape(said)}"'
 
 
 def trios(images: np.ndarray, triggered: np.ndarray, residuals: np.ndarray, below: Sequence[tuple[str, str, str]], magnified: int) -> None:
@@ -151,14 +158,14 @@ def trios(images: np.ndarray, triggered: np.ndarray, residuals: np.ndarray, belo
     for *three, (before, after, remark) in zip(images, triggered, residuals, below, strict=True):
         titles = "original", "triggered", f"residual x {magnified}"
         shown = "".join(f'<div><img alt="{title}" src="{_png(image)}"><small>{title}</small></div>' for title, image in zip(titles, three, strict=True))
-        changed = f'<br><span style="color:{POISONED};font-weight:600">● {escape(after)}</span>' if after != before else "<br><small>caption kept</small>"
+        changed = f'<br><b><span style="color:{POISONED}">◆</span> {escape(after)}</b>' if after != before else "<br><small>caption kept</small>"
         cards.append(f"<figure><div>{shown}</div>{escape(before)}{changed}<br><small>{escape(remark)}</small></figure>")
     st.html(f'{_STYLE}<div class="ubt-trio">{"".join(cards)}</div>')
 
 
 def _heated(text: str, score: float, kept: bool, cut: bool = False) -> str:
     classes = " ".join(name for name, on in (("kept", kept), ("cut", cut)) if on)
-    share = round(100 * min(1.0, max(0.0, float(score))))
+    share = round(HOT * min(1.0, max(0.0, float(score))))
     number = f"<sub>{float(score):.2f}</sub>" if score >= 0.005 else ""
     return f'<span class="{classes}" style="background:color-mix(in srgb,#1C9A78 {share}%,transparent)">{escape(text)}{number}</span>'
 

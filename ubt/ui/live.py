@@ -5,6 +5,7 @@ import streamlit as st
 
 from ubt import jobs, journal
 from ubt.figures import training
+from ubt.ui import charts
 from ubt.ui.case import View, store
 from ubt.ui.guard import guard
 from ubt.ui.panel import POLL
@@ -13,11 +14,7 @@ from ubt.ui.panel import POLL
 def rows(view: View, stage: str) -> pd.DataFrame:
     """Figures over steps, a row a step; empty if there are none yet."""
     if view.has(stage):
-        history = view.read(stage, "history")
-        if not view.holds(stage, "observed"):
-            return history
-        observed = view.read(stage, "observed")
-        return history.merge(observed, on="step", how="outer").sort_values("step")
+        return training.rows(view.read(stage, "history"), view.read(stage, "observed") if view.holds(stage, "observed") else None)
     told = [e for e in journal.read(store().journal(view.name)) if e.kind == "progress" and e.stage == stage]
     return pd.DataFrame({e.done: {"step": e.done} | e.figures for e in told}.values())
 
@@ -30,7 +27,7 @@ def curves(view: View, stage: str, steps: int, about: str) -> None:
         with guard():
             frame = rows(view, stage)
             if len(frame):
-                st.plotly_chart(training.curves(frame, steps), key=f"curve-{stage}", alt=about)
+                charts.draw(training.curves(frame, steps), f"curve-{stage}", about)
             elif view.has(stage):
                 st.info("Nothing was unlearned: the model was judged not poisoned.")
             else:

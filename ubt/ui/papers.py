@@ -14,7 +14,7 @@ from ubt.pipeline import Work, every_key, standing
 from ubt.tables import FIGURES, TABLES
 from ubt.tables.figure import KINDS, Figure
 from ubt.tables.table import MEASURES
-from ubt.ui import html
+from ubt.ui import charts, html
 from ubt.ui.case import compute, store
 from ubt.ui.guard import guard, plain
 from ubt.ui.panel import each
@@ -55,7 +55,7 @@ def _figure(names: Sequence[str]) -> None:
     made_of = tuple((every_key(case, where)[until], standing(store(), case, where, until=until)[0]) for case, until in work)
     frame = _measured(str(store().root.resolve()), name, seed, made_of, where)
     if figure.chart:
-        st.plotly_chart(figure.drawn(frame), key=f"paper-chart-{name}", config={"displayModeBar": False}, alt=figure.title)
+        charts.draw(figure.drawn(frame), f"paper-chart-{name}", figure.title)
     else:
         st.image(_png(str(store().root.resolve()), name, seed, made_of, frame), width=760)
     each(f"figure-{name}-{seed}", work, "cases of this figure")
@@ -131,7 +131,7 @@ def table_4() -> None:
     frame = four.measured(store(), compute(), seeds)
     measure = right.segmented_control("Measure", MEASURES.values(), default="ASR", required=True, key="table-measure", persist_state="session")
     figure = attribution.strategies(frame, four.groups, measure)
-    st.plotly_chart(figure, key="table-4", config={"displayModeBar": False}, alt=f"{measure} by strategy of unlearning")
+    charts.draw(figure, "table-4", f"{measure} by strategy of unlearning")
     _source(four, "4", four.work(seeds))
     with st.expander("The table in numbers"):
         _numbers(four.lines(frame), frame.to_csv(index=False), "table-4", len(four.heads))

@@ -10,7 +10,7 @@ from ubt.columns import rows_of
 from ubt.evaluation.probe import LONGEST, Hypothesis, stamped
 from ubt.figures import probe as figures
 from ubt.figures.patches import enlarged, outlined
-from ubt.ui import html, pairs
+from ubt.ui import charts, html, pairs
 from ubt.ui.case import View, read, store
 from ubt.ui.guard import guard, plain
 from ubt.ui.panel import build
@@ -170,7 +170,7 @@ def _result(view: View, options: dict[str, Any], hypothesis: Hypothesis) -> None
     chart, side = st.columns([3, 2], gap="large")
     labels = BROUGHT if audit else {}
     figure = figures.rates(measures, labels)
-    chart.plotly_chart(figure, key="tried", config={"displayModeBar": False}, alt="Share of images that each model takes for the target")
+    charts.draw(figure, "tried", "Share of images that each model takes for the target", chart)
     with side:
         rows = []
         for model, m in measures.items():

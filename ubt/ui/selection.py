@@ -15,7 +15,7 @@ import streamlit as st
 
 from ubt import __version__, columns, rules
 from ubt.attacks import ATTACKS
-from ubt.columns import ABOUT, SIMILARITIES, TRUTH
+from ubt.columns import ABOUT, SIMILARITIES, TRUTH, first
 from ubt.config import UbtError, digest
 from ubt.export import KINDS, packed
 from ubt.review import LABELS
@@ -250,27 +250,6 @@ def _export(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> 
 
             name = f"pairs-{view.name}-{kind.lower()}.zip"
             st.download_button(kind, data, name, "application/zip", key=f"export-{kind}", icon=":material/download:", on_click="ignore", width="stretch")
-
-
-def suspicion(known: dict[str, Any]) -> np.ndarray:
-    """By what pairs are put in order, most suspicious first: D_topk, other flagged ones, then D_susp, each by overfitted similarity, then
-    the rest by reference similarity, lowest first; (n,) higher = earlier."""
-    score = -known["similarity_reference"] if "similarity_reference" in known else np.zeros(len(known["id"]), np.float32)
-    if "similarity_overfit" in known and "suspicious" in known:
-        score = np.where(known["suspicious"], 4 + known["similarity_overfit"], score)
-    if "flagged" in known:
-        score = score + 8 * known["flagged"] + 8 * known["topk"]
-    return np.nan_to_num(score, nan=-99)
-
-
-def first(known: dict[str, Any], mask: np.ndarray, most: int) -> np.ndarray:
-    """The most suspicious rows among some."""
-    rows = np.flatnonzero(mask)
-    score = suspicion(known)[rows]
-    if len(rows) > most:
-        keep = np.argpartition(-score, most)[:most]
-        rows, score = rows[keep], score[keep]
-    return rows[np.argsort(-score, kind="stable")]
 
 
 def listing(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> None:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from ubt.tables import SWEEPS
 from ubt.tables.defending import ATTACKS
-from ubt.ui import html
+from ubt.ui import charts, html
 from ubt.ui.case import compute, store
 from ubt.ui.guard import guard, plain
 from ubt.ui.panel import each
@@ -22,7 +22,7 @@ def sweeps() -> None:
     command = f"python -m ubt sweep {name} --seeds {seeds} --attacks {','.join(sweep.attacks)}"
     st.caption(f"{plain(sweep.source)} The same as {command}.")
     frame = sweep.measured(store(), compute(), seeds)
-    st.plotly_chart(sweep.figure(frame), key=f"sweep-chart-{name}", config={"displayModeBar": False}, alt=sweep.title)
+    charts.draw(sweep.figure(frame), f"sweep-chart-{name}", sweep.title)
     each(f"sweep-{name}", sweep.work(seeds), "results of this sweep")
     with st.expander("The sweep in numbers"):
         html.table(*sweep.lines(frame))
