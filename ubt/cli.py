@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from ubt import ranks
 from ubt.attacks import ATTACKS
 from ubt.cases import CaseSettings, Store
 from ubt.cli_cases import CACHE, CacheOption, cases_app
@@ -41,7 +42,8 @@ def main() -> None:
     """Run the command line; errors a user can mend leave as one message, exit code 2 for wrong arguments and paths, else 1."""
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     try:
-        app()
+        ranks.join(sys.argv[1] if len(sys.argv) > 1 else "")
+        app() if ranks.is_first() else ranks.serve()
     except BadInput as e:
         err.print(f"error: {e}", markup=False, soft_wrap=True)
         sys.exit(2)
@@ -52,6 +54,8 @@ def main() -> None:
         advice = "; free some space (python -m ubt cases prune) or choose another --cache" if isinstance(e, OSError) and disk_full(e) else ""
         err.print(f"error: {e}{advice}", markup=False, soft_wrap=True)
         sys.exit(1)
+    finally:
+        ranks.leave()
 
 
 def stop_on_signal() -> Callable[[], bool]:
@@ -61,7 +65,8 @@ def stop_on_signal() -> Callable[[], bool]:
 
     def ask(number: int, frame: object) -> None:
         stop.set()
-        signal.signal(number, signal.SIG_DFL)
+        if ranks.count() == 1:  # torchrun passes on what the terminal has sent already
+            signal.signal(number, signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)

@@ -15,10 +15,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ubt import ranks
 from ubt.artefacts import Artefact, DamagedArtefact
 from ubt.cases import HANDOVER, SCHEMA, CaseSettings, Store
 from ubt.composition import GIVEN, composed
-from ubt.config import REFERENCE, BadInput, Cancelled, Compute, Run, UbtError, digest, file_digest, replace_file
+from ubt.config import REFERENCE, BadInput, Cancelled, Compute, Run, UbtError, digest, file_digest, replace_file, silent
 from ubt.journal import Event, Journal
 from ubt.stages import Stage
 from ubt.stages.own import OwnSettings
@@ -142,6 +143,7 @@ class Pipeline:
     ):  # fmt: skip
         self.store, self.compute, self.watch, self.cancelled = store, compute, watch, cancelled
         self.reference = reference or REFERENCE
+        ranks.fits(compute)
         self._journal: Callable[[Event], None] = lambda event: None
         self._cancel = store.cancel_flag("")
 
@@ -246,28 +248,37 @@ class Pipeline:
                 self._tell(Event("progress", stage.name, done, total, time.monotonic() - started, figures))
                 self._ask(f"in {stage.name} after {done} of {total}")
 
-            if stage.settings:
-                arguments["settings"] = _settings(stage, plan.settings)
+            settings = {"settings": _settings(stage, plan.settings)} if stage.settings else {}
             run = Run(plan.settings.seed, self.compute, progress, self.store.scratch(key))
             observer = _observer(plan, run) if stage.observed else None
-            result = stage.load()(**arguments, run=replace(run, observe=observer))
+            inputs = {a: self._reader(source, plan) for a, source in stage.inputs.items()}
+            with ranks.offered(ranks.Work(stage.load, inputs, settings, replace(run, progress=silent))):
+                result = stage.load()(**arguments, **settings, run=replace(run, observe=observer))
+                shared = {"ranks": ranks.size()} if ranks.size() > 1 else {}
             if observer:
                 result["observed"] = observer.frame()
             seconds = time.monotonic() - started - (observer.seconds if observer else 0.0)
         about = {"stage": stage.name, "version": stage.version, "seconds": round(seconds, 3), "made": time.strftime("%Y-%m-%dT%H:%M:%S")}
-        artefact = self.store.write(key, result, about)
+        artefact = self.store.write(key, result, about | shared)
         self._tell(Event("done", stage.name, seconds=seconds))
         return artefact
 
-    def _input(self, source: str, plan: _Plan) -> Any:
+    def _reader(self, source: str, plan: _Plan) -> Callable[[], Any]:
+        """What reads a source, on any rank."""
         owner, entry = source.split(".")
-        if owner in GIVEN and getattr(plan.settings.own, GIVEN[owner]):
-            return self.store.brought(getattr(plan.settings.own, GIVEN[owner]))[entry]
+        if owner in GIVEN:
+            return functools.partial(self.store.brought(getattr(plan.settings.own, GIVEN[owner])).read, entry)
         if owner == "reference":
             from ubt import models
 
             own = plan.settings.own.reference
-            return self.store.brought(own)["model"] if own else models.load(self.reference)
+            return functools.partial(self.store.brought(own).read, "model") if own else functools.partial(models.load, self.reference)
+        return functools.partial(plan.made[owner].read, entry)
+
+    def _input(self, source: str, plan: _Plan) -> Any:
+        owner, entry = source.split(".")
+        if owner not in plan.stages:
+            return self._reader(source, plan)()
         with contextlib.suppress(DamagedArtefact):
             return plan.made[owner][entry]
         stage, key = plan.stages[owner], plan.names[owner]
@@ -305,7 +316,7 @@ def run_each(
             time.sleep(0.5)
         try:
             Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings, stages[settings.own, until])
-        except Cancelled:
+        except (Cancelled, ranks.RankLost):
             raise
         except Exception as e:
             log.warning("%s failed: %s", name, e)

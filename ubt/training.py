@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ubt import models
+from ubt import models, ranks
 from ubt.config import BadInput, Compute, FitSettings, Observe, Progress, Run, UbtError, derive_seed, disk_full, replace_file, silent
 
 log = logging.getLogger("ubt")
@@ -51,8 +51,17 @@ def contrastive_loss(image_features: torch.Tensor, text_features: torch.Tensor, 
 
 def clip_features(model: torch.nn.Module, images: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Normalised fp32 features of uint8 images (batch, H, W, 3) and token ids (batch, context)."""
-    image = models.encode_image(model, models.preprocess(model, images))
-    return image.float(), models.encode_text(model, tokens).float()
+    return image_features(model, images), text_features(model, tokens)
+
+
+def image_features(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Normalised fp32 features of uint8 images (batch, H, W, 3); of several ranks each encodes its share."""
+    return ranks.spread(lambda own: models.encode_image(model, models.preprocess(model, own)).float(), images)
+
+
+def text_features(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Normalised fp32 features of token ids (batch, context); of several ranks each encodes its share."""
+    return ranks.spread(lambda own: models.encode_text(model, own).float(), tokens)
 
 
 def info_nce(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -98,7 +107,7 @@ class PairBatches(Shuffled):
 
     def __call__(self, step: int) -> Batch:
         rows = self.at(step)
-        return {"images": torch.from_numpy(self.images[rows]), "tokens": torch.from_numpy(self.tokens[rows]).long()}
+        return {"images": torch.from_numpy(ranks.read(self.images, rows)), "tokens": torch.from_numpy(self.tokens[rows]).long()}
 
 
 def learning_rate(step: int, steps: int, s: FitSettings) -> float:
@@ -155,16 +164,20 @@ def fit(
         observe: looks on `LOOKS` times; what it sees goes to `progress` alone.
 
     Raises:
-        UbtError: the loss is no longer finite.
+        UbtError: the loss is no longer finite, or several ranks train a model with batch normalisation.
         Cancelled: `progress` asked to stop; the checkpoint is written first.
     """
+    ranks.begin()
+    if ranks.size() > 1 and any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise UbtError("expected a model without batch normalisation, whose statistics are a whole batch's, to train on several ranks; run it without torchrun")
     model.to(compute.device).train()
     with contextlib.ExitStack() as stack:
         stack.enter_context(models.fast_attention(model))
         if vocabulary is not None:
             stack.enter_context(models.narrow_vocabulary(model, vocabulary))
         run = _Run(model, settings, frozen)
-        run.resume(checkpoint)
+        run.resume(ranks.from_first(lambda: run.read(checkpoint)))
+        checkpoint = checkpoint if ranks.is_first() else None
         autocast = torch.autocast(compute.device, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
         saved, look_on = time.monotonic(), max(5, steps // LOOKS)
         made = stack.enter_context(_ahead(batches, len(run.history), steps)) if _waits_for_data(batches, compute) else batches
@@ -238,11 +251,12 @@ class _Run:
     def step(self, loss: torch.Tensor, lr: float) -> None:
         if not torch.isfinite(loss):
             raise UbtError(f"expected a finite loss, got {loss.item()} at step {len(self.history)}; lower the learning rate")
-        self.whole = False
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        ranks.average(p.grad for p in self.parameters.values())
+        self.whole = False
         if self.settings.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
         self.optimizer.step()
@@ -256,7 +270,8 @@ class _Run:
 
     def observed(self, observe: Observe, step: int) -> dict[str, float]:
         self.model.eval()
-        seen = observe(step, self.model)
+        with ranks.alone():
+            seen = observe(step, self.model)
         self.model.train()
         return seen
 
@@ -274,10 +289,10 @@ class _Run:
                 raise
             log.warning("%s: no room for a checkpoint; training goes on, but could not be resumed from here", checkpoint.path)
 
-    @torch.no_grad()
-    def resume(self, checkpoint: Checkpoint | None) -> None:
+    def read(self, checkpoint: Checkpoint | None) -> tuple[dict[str, torch.Tensor], list[dict]] | None:
+        """A checkpoint's tensors and history, if there is a whole one of this model."""
         if checkpoint is None or not checkpoint.path.exists():
-            return
+            return None
         try:
             with safe_open(checkpoint.path, "pt") as f:
                 tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
@@ -290,14 +305,20 @@ class _Run:
         except (SafetensorError, KeyError, ValueError, TypeError, OSError) as e:
             log.warning("%s: expected a checkpoint to resume from, got a damaged file (%s); this stage starts over", checkpoint.path, e)
             checkpoint.path.unlink()
+            return None
+        return tensors, history
+
+    @torch.no_grad()
+    def resume(self, found: tuple[dict[str, torch.Tensor], list[dict]] | None) -> None:
+        if found is None:
             return
+        tensors, self.history = found
         for n, t in self.state.items():
             t.copy_(tensors[f"weight/{n}"])
         for n, p in self.parameters.items():
             state = {k: tensors[f"{k}/{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}/{n}" in tensors}
             if state:
                 self.optimizer.state[p] = {k: v if k == "step" and p.device.type == "cpu" else v.to(p.device) for k, v in state.items()}
-        self.history = history
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

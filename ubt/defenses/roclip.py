@@ -60,8 +60,8 @@ def roclip(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, s
         if "bank" not in batch:
             return training.contrastive_loss(image, text, scale), {"matched": image.new_zeros(())}
         with torch.no_grad():
-            found = nearest(image, models.encode_text(model, batch["bank"]).float())
-        text = models.encode_text(model, batch["bank"][found]).float()
+            found = nearest(image, training.text_features(model, batch["bank"]))
+        text = training.text_features(model, batch["bank"][found])
         return training.contrastive_loss(image, text, scale), {"matched": image.new_ones(())}
 
     history = training.fit(

@@ -28,7 +28,7 @@ def supervised(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarra
     import torch
     import torch.nn.functional as F
 
-    from ubt import models, training
+    from ubt import training
     from ubt.evaluation.zeroshot import class_weights
 
     model = model.to(run.compute.device)
@@ -41,7 +41,7 @@ def supervised(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarra
         return {"images": torch.from_numpy(np.asarray(images[rows])), "labels": torch.from_numpy(labels[rows]).long()}
 
     def objective(model, batch):
-        image = models.encode_image(model, models.preprocess(model, batch["images"])).float()
+        image = training.image_features(model, batch["images"])
         logits = model.logit_scale.exp() * image @ weights.T
         return F.cross_entropy(logits, batch["labels"]), {"accuracy": (logits.argmax(1) == batch["labels"]).float().mean()}
 

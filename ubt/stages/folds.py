@@ -55,7 +55,7 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, se
 
         told = training.fit(trained, training.info_nce, batches, steps, settings, run.compute, vocabulary=tokens, progress=progress, checkpoint=checkpoint)
         history.append(pd.DataFrame(told).assign(fold=left_out))
-        own_images = np.concatenate([models.embed_images(trained, images[i : i + 2048]) for i in range(0, n, 2048)])
+        own_images = models.embed_images(trained, images)
         own_texts = models.embed_tokens(trained, np.asarray(tokens))
         rows = fold == left_out
         similarity[rows] = np.einsum("ij,ij->i", own_images[rows], own_texts[rows])

@@ -20,11 +20,7 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, ru
     from ubt import models
 
     model = model.to(run.compute.device)
-    parts, step = [], 2048
-    for i in range(0, len(images), step):
-        parts.append(models.embed_images(model, images[i : i + step]))
-        run.progress(min(i + step, len(images)), len(images), {})
-    image, text = np.concatenate(parts), models.embed_tokens(model, tokens)
+    image, text = models.embed_images(model, images, progress=run.progress), models.embed_tokens(model, tokens)
     return {
         "similarity": pd.DataFrame({"id": pairs["id"], "similarity": np.einsum("ij,ij->i", image, text)}),
         "image_features": image, "text_features": text,

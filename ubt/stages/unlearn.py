@@ -159,7 +159,7 @@ def restore(
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in given.items()} | {"texts": torch.from_numpy(texts)}
 
     def objective(model, batch):
-        image = models.encode_image(model, models.preprocess(model, batch["images"])).float()
+        image = training.image_features(model, batch["images"])
         n = len(batch["level"])
         near, wanted = (image * batch["target"]).sum(1), batch["wanted"]
         similarity = image[:n] @ batch["texts"].T
