@@ -48,6 +48,9 @@ def main() -> None:
         err.print(f"error: {e}", markup=False, soft_wrap=True)
         sys.exit(2)
     except (Cancelled, KeyboardInterrupt) as e:
+        if gone := ranks.lost():
+            err.print(f"error: {ranks.farewell(gone)}", markup=False, soft_wrap=True)
+            sys.exit(1)
         err.print(f"{e or 'interrupted'}; the same command goes on from here", markup=False, soft_wrap=True)
         sys.exit(130)
     except (UbtError, OSError) as e:

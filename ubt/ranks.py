@@ -336,12 +336,13 @@ def _reaching() -> Iterator[None]:
         yield
     except RuntimeError as e:
         _state.broken = True
-        raise RankLost(_farewell(lost(2.0), str(e))) from None
+        raise RankLost(farewell(lost(2.0), str(e))) from None
 
 
-def _farewell(gone: list[int], why: str) -> str:
-    who = ", ".join(f"{rank} (process {_state.places[rank][1]} on {_state.places[rank][0]})" for rank in gone)
-    ended = f"rank {who} of {_state.size} has ended" if gone else f"one of the {_state.size} ranks can no longer be reached ({why.splitlines()[0][:200]})"
+def farewell(gone: list[int], why: str = "") -> str:
+    """What to say when ranks have ended, or else of one on another machine that no longer answers, with the reason there is."""
+    who = ", ".join(f"rank {rank} of {_state.size} (process {_state.places[rank][1]} on {_state.places[rank][0]})" for rank in gone)
+    ended = f"{who} has ended" if gone else f"one of the {_state.size} ranks, on another machine, can no longer be reached ({why.splitlines()[0][:200]})"
     return f"{ended}; finished stages and the last checkpoint are kept: the same command goes on from there"
 
 

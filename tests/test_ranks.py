@@ -1,0 +1,124 @@
+"""Two ranks on gloo do what one process does; one that is killed ends the run, which then goes on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from tiny import CPU, TINY, tiny
+
+from ubt import journal, ranks
+from ubt.cases import Store
+from ubt.config import BadInput, Compute
+from ubt.pipeline import Pipeline
+
+ODD = {"unlearn.keep_batch": 31}
+"""So that a batch does not divide by two."""
+AGAIN = ("score", "overfit", "score_overfit", "unlearn", "unlearn_published", "evaluate_purified")
+"""What two ranks make: scores, Eq. 3 with InfoNCE, both forms of unlearning, measures."""
+NUMBERS, WEIGHTS = 1e-5, 1e-4
+"""How far two ranks may be off in scores, features and losses, and in weights (the vocabulary table is stored in fp16)."""
+
+
+def torchrun(root: Path, **environment: str) -> subprocess.Popen:
+    """The tiny case's command in two processes, which share the one thread that they are given."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "ubt", "run", "--device=cpu", "--precision=fp32"]
+    given = [f"--cache={root}", *(f"--set={name}={value}" for name, value in (TINY | ODD).items())]
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"} | environment
+    return subprocess.Popen(command + given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=alone)
+
+
+def process_of(rank: int, launcher: int) -> int:
+    """The process that a launcher runs as a rank."""
+    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+        if f"\0RANK={rank}\0".encode() in Path(f"/proc/{child}/environ").read_bytes():
+            return int(child)
+    raise AssertionError(f"no rank {rank}")
+
+
+def far(one, two, entry: str) -> float:
+    """How far two results differ at most."""
+    kind = one.manifest["entries"][entry]
+    if kind == "model":
+        a, b = (load_file(x.path / entry / "open_clip_model.safetensors") for x in (one, two))
+        return max(np.abs(a[name].astype(float) - b[name]).max() for name in a)
+    a, b = (one[entry], two[entry]) if kind == "array" else (x[entry].select_dtypes("number").to_numpy(float) for x in (one, two))
+    return float(np.abs(a - b).max())
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds its processes in /proc")
+def test_two_ranks_agree_with_one_though_one_was_killed_on_the_way(full, tmp_path):
+    one = Pipeline(full, CPU).run(tiny(**ODD))
+    store = Store(shutil.copytree(full.root, tmp_path / "two"))
+    for stage in AGAIN:
+        shutil.rmtree(store.root / "artefacts" / one.artefacts[stage].path.name)
+    overfit = one.artefacts["overfit"].path.name
+
+    first = torchrun(store.root, UBT_CHECKPOINT_SECONDS="0")
+    while not (checkpoint := store.root / "work" / overfit / "checkpoint.safetensors").exists():
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.01)
+    os.kill(killed := process_of(1, first.pid), signal.SIGKILL)
+    said = first.communicate(timeout=60)[0]
+    assert first.returncode
+    assert f"error: rank 1 of 2 (process {killed} on " in said
+    assert "the same command goes on from there" in said
+    assert checkpoint.exists()
+    assert not store.find(overfit)
+    record = store.record(one.name)
+    assert record["state"] == "failed"
+    assert "rank 1 of 2" in record["error"]
+
+    second = torchrun(store.root)
+    said = second.communicate(timeout=120)[0]
+    assert second.returncode == 0, said
+    assert said.count("case badnet-0") == 1, "one rank speaks"
+    steps = [e.done for e in journal.read(store.journal(one.name))[::-1] if e.stage == "overfit" and e.kind == "progress"]
+    assert steps[: steps.index(min(steps[: TINY["overfit.steps"]])) + 1][-1] > 1, "it went on from the checkpoint"
+    for stage in AGAIN:
+        mine, theirs = one.artefacts[stage], store.find(one.artefacts[stage].path.name)
+        assert theirs.manifest["ranks"] == 2
+        assert mine.manifest["entries"] == theirs.manifest["entries"]
+        for entry, kind in mine.manifest["entries"].items():
+            if kind == "json":
+                assert mine[entry] == theirs[entry]
+            else:
+                assert far(mine, theirs, entry) <= (WEIGHTS if kind == "model" else NUMBERS), (stage, entry)
+    assert json.loads(json.dumps(store.record(one.name)["metrics"]["purified"])) == one.metrics["purified"]
+
+
+def test_ranks_that_cannot_work_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(BadInput, match=r"found no .*MASTER_ADDR.*torchrun"):
+        ranks.join("run")
+    for name in ranks.NEEDED:
+        monkeypatch.setenv(name, "2")
+    with pytest.raises(BadInput, match="pretrain; run it without torchrun"):
+        ranks.join("pretrain")
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(BadInput, match="WORLD_SIZE: expected a whole number"):
+        ranks.join("run")
+    monkeypatch.setattr(ranks, "_state", ranks._State(rank=1, size=3))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    ranks.fits(Compute("cpu", "fp32"))
+    with pytest.raises(BadInput, match="a GPU for each of its 3 ranks, found 2; lower --nproc-per-node"):
+        ranks.fits(Compute("cuda", "bf16"))
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 9])
+def test_shares_are_as_long_as_each_other_and_hold_every_row(monkeypatch, n):
+    shares, parts = [], []
+    for rank in range(3):
+        monkeypatch.setattr(ranks, "_state", ranks._State(rank=rank, size=3, shared=True))
+        shares.append(ranks._share(n))
+        parts += ranks.part(range(n))
+    assert len({len(s) for s in shares}) == 1
+    assert np.concatenate(shares)[:n].tolist() == parts == list(range(n))
