@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from safetensors.numpy import load_file
 from tiny import CPU, TINY, tiny
 
@@ -18,6 +20,8 @@ from ubt import journal, ranks
 from ubt.cases import Store
 from ubt.config import BadInput, Compute
 from ubt.pipeline import Pipeline
+from ubt.stages.overfit import alignment
+from ubt.training import contrastive_loss
 
 ODD = {"unlearn.keep_batch": 31}
 """So that a batch does not divide by two."""
@@ -134,3 +138,29 @@ def test_shares_are_as_long_as_each_other_and_hold_every_row(monkeypatch, n):
         parts += ranks.part(range(n))
     assert len({len(s) for s in shares}) == 1
     assert np.concatenate(shares)[:n].tolist() == parts == list(range(n))
+
+
+def test_gradients_are_those_of_the_whole_batch(monkeypatch):
+    """Three ranks in turn, each given the others' features; 7 pairs, which do not divide by three."""
+    torch.manual_seed(0)
+    pairs, towers, scale = torch.randn(2, 7, 5), torch.nn.ModuleList([torch.nn.Linear(5, 4), torch.nn.Linear(5, 4)]), torch.nn.Parameter(torch.tensor(1.0))
+
+    def gradients() -> list[torch.Tensor]:
+        image, text = (F.normalize(ranks.spread(tower, own), dim=-1) for tower, own in zip(towers, pairs, strict=True))
+        loss = contrastive_loss(image, text, scale.exp()) + alignment((image * text).sum(-1))
+        return list(torch.autograd.grad(loss, [*towers.parameters(), scale]))
+
+    def gathered(parts: list[torch.Tensor], own: torch.Tensor, group: None) -> None:
+        every = [tower(some)[[0, 1, 2, 3, 4, 5, 6, 6, 6]].detach().split(3) for tower, some in zip(towers, pairs, strict=True)]
+        whose = next(features for features in every if torch.allclose(features[ranks._state.rank], own, atol=1e-5))
+        for part, theirs in zip(parts, whose, strict=True):
+            part.copy_(theirs)
+
+    whole, each = gradients(), []
+    monkeypatch.setattr(ranks, "_agree", lambda: None)
+    monkeypatch.setattr("torch.distributed.all_gather", gathered)
+    for rank in range(3):
+        monkeypatch.setattr(ranks, "_state", ranks._State(rank=rank, size=3, shared=True))
+        each.append(gradients())
+    for expected, *got in zip(whole, *each, strict=True):
+        torch.testing.assert_close(sum(got) / 3, expected, rtol=1e-4, atol=1e-6)
