@@ -85,7 +85,7 @@ def make_case() -> None:
         preset = st.segmented_control("Preset", list(PRESETS), default="demo", required=True, key="own-preset", help=PRESET_HELP)
         own = lab_of(store(), pairs, labelled, reference, spare)
         size = max(LEAST, min(MOST, int((1 - spare) * found)))
-        base = CaseSettings.preset(preset).with_values(own | {"data.pairs": size, "attack.target": read(labelled, "classes")[0]})
+        base = CaseSettings.preset(preset, pairs=size).with_values(own | {"attack.target": read(labelled, "classes")[0]})
     draft(base, f"own-{digest(base.to_dict())}", lambda: st.switch_page("pages/overview.py"))
 
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ubt.cases import Store
+from ubt.cases import CaseSettings, Store
 from ubt.config import BadInput, Progress, derive_seed, digest, replace_file, silent
-from ubt.data import catalogue, labelled
-from ubt.data.catalogue import SourceOptions
+from ubt.data import catalogue, downstream, labelled
+from ubt.data.catalogue import Quarantine, SourceOptions
 from ubt.data.labelled import LabelledOptions
 
 
@@ -61,10 +61,34 @@ def bring_pairs(store: Store, path: Path, options: SourceOptions | None = None, 
 def bring_labelled(store: Store, path: Path, options: LabelledOptions | None = None, progress: Progress = silent) -> str:
     """Read labelled images and put their catalogue (`images`, `classes`, `quarantine`, `about`) into the store; returns its name.
 
+    Args:
+        path: or the name of a data set in the folder of data (`ubt.data.downstream.SETS`), where there is no such file or folder.
+
     Raises:
         BadInput: it is no such source, or nothing in it can be used.
     """
+    if str(path) in downstream.SETS and not Path(path).exists():
+        return _brought(store, "labelled", "images", lambda: _of_set(store, str(path), progress))
     return _brought(store, "labelled", "images", lambda: labelled.read(_absolute(path), options, progress))
+
+
+def _of_set(store: Store, name: str, progress: Progress) -> dict[str, Any]:
+    """A data set's catalogue. CIFAR's images, which are in no files, are written as PNG into `sets/NAME.zip` of the store."""
+    found = downstream.read(name, 1)
+    if isinstance(found.images, np.ndarray):
+        (packed := store.root / "sets" / f"{name}.zip").parent.mkdir(exist_ok=True)
+        names, text = [f"images/{i:06d}.png" for i in range(len(found.labels))], pd.Series(found.classes)[found.labels].to_numpy()
+        if not packed.exists():
+            table = pd.DataFrame({"image": names, "label": text}).to_csv(index=False)
+            replace_file(packed, lambda file: _pack(file, names, found.images, {"labels.csv": table, "classes.txt": "\n".join(found.classes)}))
+        return labelled.read(packed.resolve(), None, progress)
+    where = found.images.at
+    about = {
+        "kind": downstream.SETS[name].title, "path": downstream.place(name), "columns": {}, "options": {}, "files": where.files, "images": where.about(),
+        "read": len(found.labels), "kept": len(found.labels), "quarantined": {},
+    }  # fmt: skip
+    images = pd.DataFrame({"image": where.places.to_pylist(), "label": found.labels}).astype({"label": "int64"})
+    return {"images": images, "classes": found.classes, "quarantine": Quarantine().frame(), "about": about}
 
 
 def _brought(store: Store, kind: str, entry: str, read: Callable[[], dict[str, Any]]) -> str:
@@ -110,6 +134,16 @@ def lab_of(store: Store, pairs: str, labelled: str, reference: str, spare: float
     return {"own.pairs": pairs, "own.test": labelled, "own.reference": reference, "own.spare": spare}
 
 
+def check_targets(store: Store, settings: CaseSettings) -> None:
+    """Raises:
+    BadInput: the labelled images that were brought to a lab case lack the target of one of its attacks.
+    """
+    if settings.own.test and not settings.own.audits:
+        found = store.brought(settings.own.test)
+        for planted in settings.attacks:
+            planted.check_target(tuple(found["classes"]), f" of {found['about']['path']}")
+
+
 def trained_on(store: Store, pairs: str, reference: str) -> float:
     """The share of some pairs that a brought reference says it was trained on; 0 if it says nothing of them."""
     said = store.brought(reference)["card"]["made_from"].get("trained_on", {}) if reference else {}
@@ -138,8 +172,6 @@ def write_pairs(store: Store, name: str, path: Path, progress: Progress = silent
     Raises:
         BadInput: there is no such case, its D is not made yet, or the file cannot be written.
     """
-    from PIL import Image
-
     key = store.case(name)["artefacts"].get("data", "")
     data = store.open(key) if key else None
     if data is None:
@@ -148,17 +180,23 @@ def write_pairs(store: Store, name: str, path: Path, progress: Progress = silent
     order = np.random.default_rng(derive_seed(0, key)).permutation(len(pairs))
     table = pd.DataFrame({"image": [f"images/{i:07d}.png" for i in range(len(order))], "caption": pairs["caption"].to_numpy()[order]})
 
-    def write(temporary: Path) -> None:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for i, row in enumerate(order):
-                held = io.BytesIO()
-                Image.fromarray(np.asarray(images[int(row)])).save(held, "PNG")
-                archive.writestr(table["image"][i], held.getvalue())
-                if i % 500 == 0:
-                    progress(i, len(order), {})
-            archive.writestr("captions.csv", table.to_csv(index=False), zipfile.ZIP_DEFLATED)
-
     if path.suffix.lower() != ".zip" or not path.parent.is_dir():
         raise BadInput(f"--out: expected a file NAME.zip in an existing folder, got {path}")
-    replace_file(path, write)
+    shown = (images[int(row)] for row in order)
+    replace_file(path, lambda file: _pack(file, table["image"], shown, {"captions.csv": table.to_csv(index=False)}, progress))
     return len(order)
+
+
+def _pack(path: Path, names: Sequence[str], images: Iterable[np.ndarray], texts: dict[str, str], progress: Progress = silent) -> None:
+    """Write a zip of PNG images and of texts."""
+    from PIL import Image
+
+    with zipfile.ZipFile(path, "w") as archive:
+        for i, (name, pixels) in enumerate(zip(names, images, strict=True)):
+            held = io.BytesIO()
+            Image.fromarray(np.asarray(pixels)).save(held, "PNG")
+            archive.writestr(name, held.getvalue())
+            if i % 500 == 0:
+                progress(i, len(names), {})
+        for name, text in texts.items():
+            archive.writestr(name, text, zipfile.ZIP_DEFLATED)

@@ -27,7 +27,7 @@ from ubt.attacks.sig import SigSettings
 from ubt.attacks.ssba import SsbaSettings
 from ubt.attacks.trojvqa import TrojVqaSettings
 from ubt.attacks.wanet import WaNetSettings
-from ubt.config import PRESETS, BadInput, Compute, Settings, UbtError, digest, disk_full, file_digest, replace_file, setting
+from ubt.config import PRESETS, BadInput, Compute, Settings, UbtError, digest, disk_full, file_digest, papers, replace_file, setting
 from ubt.data.scenes import CLASSES, SIZE
 from ubt.defenses.abl import AblSettings, IsolateSettings
 from ubt.defenses.cleanclip import CleanClipSettings
@@ -113,11 +113,13 @@ class CaseSettings(Settings):
         return resolve_k(self.select, self.data.pairs, suspicious_count(self.data.pairs, self.split.fraction))
 
     @classmethod
-    def preset(cls, name: str, attack: str = "badnet", wanted: str = "") -> "CaseSettings":
-        """The defaults with a preset's changes, and an attack in a profile: the one asked for, or the preset's own."""
+    def preset(cls, name: str, attack: str = "badnet", wanted: str = "", pairs: int = 0) -> "CaseSettings":
+        """The defaults with a preset's changes, and an attack in a profile: the one asked for, or the preset's own. `pairs`: the size of D that
+        the preset's steps are to be counted for; 0: its own."""
         if name not in PRESETS:
             raise BadInput(f"unknown preset {name!r}; expected one of: {', '.join(PRESETS)}")
-        return cls().with_values(PRESETS[name] | {"attack.name": attack} | profile(attack, wanted or PROFILE_OF[name]))
+        changes = papers(pairs) if pairs and name == "paper" else PRESETS[name] | ({"data.pairs": pairs} if pairs else {})
+        return cls().with_values(changes | {"attack.name": attack} | profile(attack, wanted or PROFILE_OF[name]))
 
     @property
     def attacks(self) -> tuple[Planted, ...]:

@@ -25,8 +25,13 @@ def _folded(settings: CaseSettings) -> float:
     return _trained(settings.folds.epochs * (settings.folds.folds - 1), settings.data.pairs)
 
 
+def _classes(settings: CaseSettings) -> int:
+    """Classes of the test set: as many as ImageNet has where its 80 templates are asked for."""
+    return 1000 if settings.own.test and settings.own.templates == "80" else len(CLASSES)
+
+
 def _measured(settings: CaseSettings) -> float:
-    return 5e-4 * (1 + sum(1 + 2 * bool(a.trigger.word) for a in settings.attacks)) * settings.test.per_class * len(CLASSES)
+    return 5e-4 * (1 + sum(1 + 2 * bool(a.trigger.word) for a in settings.attacks)) * settings.test.per_class * _classes(settings)
 
 
 def _shown(settings: CaseSettings) -> int:
@@ -46,7 +51,7 @@ WORK: dict[str, Callable[[CaseSettings], float]] = {
     "score": lambda s: 5e-4 * s.data.pairs + (_folded(s) if s.own.audits and not s.own.reference else 0.0),
     "poison": lambda s: _trained(s.poison.epochs, s.data.pairs),
     "score_poisoned": lambda s: 5e-4 * s.data.pairs,
-    "test": lambda s: 3e-4 * s.test.per_class * len(CLASSES),
+    "test": lambda s: 3e-4 * s.test.per_class * _classes(s),
     **{stage.name: _measured for stage in EVERY if stage.name.startswith(("evaluate_", "kl_"))},
     "overfit": lambda s: _trained(s.overfit.steps, 2 * min(s.overfit.batch, suspicious_count(s.data.pairs, s.split.fraction))),
     "score_overfit": lambda s: 5e-4 * s.data.pairs,
@@ -57,12 +62,12 @@ WORK: dict[str, Callable[[CaseSettings], float]] = {
     "unlearn": lambda s: _trained(s.unlearn.steps, s.unlearn.batch + s.unlearn.keep_batch + s.unlearn.anchor_batch),
     "unlearn_published": lambda s: _trained(s.published.steps, 2 * s.k),
     "clean": lambda s: 3e-4 * s.clean.pairs,
-    "labelled": lambda s: 3e-4 * s.clean.per_class * len(CLASSES),
+    "labelled": lambda s: 3e-4 * s.clean.per_class * _classes(s),
     "abl_early": lambda s: _trained(s.isolate.steps, s.isolate.batch),
     **{n: lambda s: 5e-4 * s.data.pairs for n in ("score_abl", "score_after_abl")},
     **{n: lambda s: _trained(s.abl.steps, 2 * s.abl.batch) for n in ("abl", "abl_masked")},
     "cleanclip": lambda s: _trained(s.cleanclip.epochs, (1 + (s.cleanclip.weight > 0)) * s.clean.pairs),
-    "supervised": lambda s: _trained(s.supervised.epochs, s.clean.per_class * len(CLASSES)),
+    "supervised": lambda s: _trained(s.supervised.epochs, s.clean.per_class * _classes(s)),
     "gentle": lambda s: _trained(s.roclip.epochs, s.data.pairs),
     "roclip": lambda s: _trained(s.roclip.epochs, 1.4 * s.data.pairs),
     "poisoncam_locate": lambda s: 5e-4 * s.locate.images * (1 / s.locate.side * 2) ** 2 * (1 if s.locate.strategy == STRATEGIES[0] else 0.5),

@@ -10,7 +10,7 @@ from ubt.config import BadInput, Compute
 from ubt.journal import Event
 from ubt.pipeline import Pipeline, every_key, upto
 from ubt.stages import elsewhere_name
-from ubt.stages.downstream import absent
+from ubt.stages.downstream import unfit
 
 KINDS = {"zeroshot": "downstream.set", "retrieval": "downstream.captions"}
 """What is measured, and the setting that names on what."""
@@ -32,7 +32,8 @@ def plan(
         changes: settings of the group `downstream` by dotted name; others would be another case.
 
     Raises:
-        BadInput: there is no such case or model, it is an audit (which has no trigger to measure), a change is of another group, or a set is absent.
+        BadInput: there is no such case or model, it is an audit (which has no trigger to measure), a change is of another group, or a set is
+            absent or lacks a target.
     """
     settings = CaseSettings.from_dict(store.case(case)["settings"])
     if settings.own.audits:
@@ -46,7 +47,7 @@ def plan(
         there = [name.removeprefix("zeroshot_") for name in sorted(known) if name.startswith("zeroshot_") and "again" not in name]
         raise BadInput(f"--models: expected some of: {', '.join(there)}; got {unknown[0]!r}")
     for kind in kinds:
-        if said := absent(settings.downstream, kind):
+        if said := unfit(settings.downstream, kind, [p.attack.target for p in settings.attacks]):
             raise BadInput(said)
     return settings, stages
 

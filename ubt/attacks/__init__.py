@@ -93,12 +93,18 @@ class Planted:
         """All that decides what it does, as plain values."""
         return {"attack": self.attack.to_dict(), "trigger": self.trigger.to_dict(), "identity": self.trigger.identity()}
 
+    def check_target(self, classes: tuple[str, ...], where: str = "") -> None:
+        """Raises:
+        BadInput: the target is none of the classes; `where`: of what they are.
+        """
+        if self.attack.target not in classes:
+            raise BadInput(f"target of {self.attack.name}: expected one of the classes{where} ({', '.join(classes[:6])}, …), got {self.attack.target!r}")
+
     def check(self, pairs: int, size: int, classes: tuple[str, ...]) -> None:
         """Raises:
         BadInput: the target is no class, the rate asks for less than one pair, or the trigger does not fit the images.
         """
-        if self.attack.target not in classes:
-            raise BadInput(f"target of {self.attack.name}: expected one of the classes ({', '.join(classes[:6])}, …), got {self.attack.target!r}")
+        self.check_target(classes)
         if self.attack.rate > 0 and self.attack.poisons(pairs) == 0:
             raise BadInput(f"rate of {self.attack.name}: expected 0 or at least 1 / {pairs} (one pair of D), got {self.attack.rate}")
         self.trigger.check(size, size)

@@ -1,9 +1,10 @@
 """Labelled images of the analyst's own, for CA and ASR: read from the same sources as pairs, a label in the place of the caption.
 
 Classes are named by `classes.txt`, a name a line, beside the file or in the zip; else by a Hugging Face ClassLabel; else by the labels, sorted.
-A folder of class folders names them by the folders.
+A folder of class folders names them by the folders; ImageNet's wnids are read as open_clip's names.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,23 @@ def read(path: Path, options: LabelledOptions | None = None, progress: Progress 
         frame["label"] = [by_name[name] for name in frame["label"]]
     if len(known) < 2:
         raise BadInput(f"{path}: expected at least two classes, got {', '.join(known)}")
-    return {"images": frame.astype({"label": "int64"}), "classes": list(known), "quarantine": quarantine.frame(), "about": about}
+    return {"images": frame.astype({"label": "int64"}), "classes": _spelled(list(known)), "quarantine": quarantine.frame(), "about": about}
+
+
+def _spelled(classes: list[str]) -> list[str]:
+    """Class names as captions would say them: ImageNet's wnids, if all are, become open_clip's names.
+
+    >>> _spelled(["n01440764", "n07753592"]), _spelled(["banana", "n07753592"])
+    (['tench', 'banana'], ['banana', 'n07753592'])
+    """
+    if not all(re.fullmatch(r"n\d{8}", name) for name in classes):
+        return classes
+    from open_clip import IMAGENET_CLASSNAMES
+
+    from ubt.data.downstream import wnids
+
+    names = dict(zip(wnids(), IMAGENET_CLASSNAMES, strict=True))
+    return [names.get(name, name) for name in classes]
 
 
 def _index(label: str, by_name: dict[str, int], source: Source) -> tuple[str, str]:

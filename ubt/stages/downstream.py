@@ -1,7 +1,10 @@
 """Downstream: what a case's models do on other labelled sets (zero-shot) and in retrieval. The judge's stages; nothing that defends reads them."""
 
+import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -48,6 +51,80 @@ def absent(settings: DownstreamSettings, kind: str) -> str:
 
     name, where = (settings.set, downstream) if kind == "zeroshot" else (settings.captions, captioned)
     return "" if name == EMBEDDED else where.absent(name, settings.root)
+
+
+def unfit(settings: DownstreamSettings, kind: str, targets: Sequence[str]) -> str:
+    """Why a set cannot measure attacks on some targets: it is absent, is not what it is taken for, or lacks one; empty if it can. No image is read.
+
+    Args:
+        kind: `zeroshot` or `retrieval`.
+    """
+    from ubt.data import captioned, downstream
+
+    if said := absent(settings, kind):
+        return said
+    zeroshot = kind == "zeroshot"
+    name = settings.set if zeroshot else settings.captions
+    if name == EMBEDDED:
+        return ""
+    where = (downstream if zeroshot else captioned).place(name, settings.root)
+    changed = Path(where).stat().st_mtime_ns if Path(where).exists() else 0
+    try:
+        found = _classes_of(name, settings.root, changed) if zeroshot else _captions_of(name, settings.root, settings.images, changed)
+        for target in targets:
+            _class_of(target, *found, where) if zeroshot else _naming(target, found, where)
+    except BadInput as e:
+        return str(e)
+    return ""
+
+
+@functools.lru_cache(maxsize=16)
+def _classes_of(name: str, root: str, changed: int) -> tuple[list[str], np.ndarray]:
+    from ubt.data import downstream
+
+    found = downstream.read(name, 1, root)
+    return found.classes, np.asarray(found.labels)
+
+
+@functools.lru_cache(maxsize=4)
+def _captions_of(name: str, root: str, images: int, changed: int) -> pd.DataFrame:
+    from ubt.data import captioned
+
+    frame = captioned.read(name, 1, root)[1]
+    return frame[frame["image"] < images] if images else frame
+
+
+def _class_of(target: str, classes: Sequence[str], labels: np.ndarray, where: str) -> int:
+    """The index of the target's class, of which there are images, as of others.
+
+    Raises:
+        BadInput: there are not.
+    """
+    from ubt.data import downstream
+
+    at = downstream.with_target(classes, target, where)
+    if not (labels == at).any() or (labels == at).all():
+        raise BadInput(f"{where}: expected images of the target {classes[at]!r} and of other classes, got {(labels == at).sum()} of {len(labels)}")
+    return at
+
+
+def _naming(target: str, captions: pd.DataFrame, where: str) -> np.ndarray:
+    """Which of the captions, each counted once, name the target.
+
+    Raises:
+        BadInput: none does, or one of each image.
+    """
+    from ubt.evaluation.retrieval import distinct, naming
+
+    texts, rows = distinct(captions["caption"])
+    there = naming(texts, target)
+    named, every = captions["image"][there[rows]].nunique(), captions["image"].nunique()
+    if not named or named == every:
+        raise BadInput(
+            f"{where}: expected captions that name the target {target!r} and images of other things, got {int(there.sum())} such captions "
+            f"of {named} of {every} images; choose another attack.target, or more of downstream.images"
+        )
+    return there
 
 
 def labelled(model, settings: DownstreamSettings, run: Run) -> dict:
@@ -117,10 +194,7 @@ def zeroshot(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray,
     named, name = list(classes), downstream.place(settings["downstream"]["set"], settings["downstream"]["root"])
     labels = np.asarray(labels)
     for planted in settings["attacks"]:
-        at = downstream.with_target(classes, planted.attack.target, name)
-        if not (labels == at).any() or (labels == at).all():
-            raise BadInput(f"{name}: expected images of the target {classes[at]!r} and of other classes, got {(labels == at).sum()} of {len(labels)}")
-        named[at] = planted.attack.target
+        named[_class_of(planted.attack.target, classes, labels, name)] = planted.attack.target
     sized = refitted(images, models.image_size(model))
     return evaluate(model, sized, labels, prompts, named, {"attacks": settings["attacks"]}, run)
 
@@ -171,20 +245,13 @@ def retrieval(model, images: np.ndarray, captions: pd.DataFrame, tokens: np.ndar
     """
     from ubt import models
     from ubt.data import captioned
-    from ubt.evaluation.retrieval import distinct, measure, naming
+    from ubt.evaluation.retrieval import distinct, measure
     from ubt.stages.evaluate import blocks
 
     name, attacks = captioned.place(settings["downstream"]["captions"], settings["downstream"]["root"]), settings["attacks"]
     texts, rows = distinct(captions["caption"])
     pairs = np.stack([captions["image"].to_numpy(), rows], 1)
-    named = [naming(texts, p.attack.target) for p in attacks]
-    for planted, there in zip(attacks, named, strict=True):
-        images_named = np.unique(pairs[there[pairs[:, 1]], 0])
-        if not there.any() or len(images_named) == len(images):
-            raise BadInput(
-                f"{name}: expected captions that name the target {planted.attack.target!r} and images of other things, got {int(there.sum())} such captions "
-                f"of {len(images_named)} of {len(images)} images; choose another attack.target, or more of downstream.images"
-            )
+    named = [_naming(p.attack.target, captions, name) for p in attacks]
     model = model.to(run.compute.device)
 
     def embedded(planted=None) -> np.ndarray:

@@ -86,12 +86,13 @@ def _solved(a: np.ndarray, b: np.ndarray, rows: np.ndarray, ridge: float) -> tup
 
 
 def least_displaced(scatter: float, floor: float = LEAST) -> float:
-    """Displacement from which on a group counts as carrying a backdoor: what the map leaves of clean images, several times, or a floor.
+    """Displacement from which on a group counts as carrying a backdoor: what the map leaves of clean images, several times, or a floor. A floor
+    below 0 lets every group count.
 
-    >>> least_displaced(0.01), least_displaced(0.04)
-    (0.15, 0.16)
+    >>> least_displaced(0.01), least_displaced(0.04), least_displaced(0.04, -1)
+    (0.15, 0.16, -1)
     """
-    return max(floor, TIMES * scatter)
+    return max(floor, TIMES * scatter) if floor >= 0 else floor
 
 
 def crowd(growth: np.ndarray, own: float) -> float:

@@ -28,7 +28,7 @@ class VerdictSettings(Settings):
     threshold: float = setting(0.5, "score above which a group of D_topk is concentrated", low=-1, high=1)
     displaced: float = setting(
         0.15, "mean 1 - cosine of its images under M_bd with their restored features above which a group is displaced, or 4 times the scatter of clean "
-        "images where that is more (what is flagged goes by 0.15)", low=-1, high=2,
+        "images where that is more (what is flagged goes by 0.15); below 0 every group is", low=-1, high=2,
     )  # fmt: skip
     apart: float = setting(
         0.7, "pairs of D_susp pulled towards its captions as far as its own images, to one pulled about half as far, above which a group is a crowd of its own",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 
 from ubt.cases import CaseSettings
 from ubt.defenses import DEFENSES
@@ -28,9 +29,11 @@ _SOURCE = "Percent. Reported: 500K pairs of CC3M. Measured: the embedded default
 _MEASURED = ("measured",)
 
 
-def case(seed: int, attack: str = "badnet", **changes: float) -> CaseSettings:
-    """The embedded default of an attack, with some settings changed, dots written as double underscores."""
-    return CaseSettings.preset("demo", attack).with_values({"seed": seed} | {name.replace("__", "."): value for name, value in changes.items()})
+def case(seed: int, attack: str = "badnet", preset: str = "demo", **changes: Any) -> CaseSettings:
+    """The embedded default of an attack, or another preset's, with some settings changed, dots written as double underscores."""
+    given = {name.replace("__", "."): value for name, value in changes.items()}
+    size = CaseSettings().with_values({"data.pairs": given["data.pairs"]}).data.pairs if preset == "paper" and "data.pairs" in given else 0
+    return CaseSettings.preset(preset, attack, pairs=size).with_values({"seed": seed} | given)
 
 
 def judged(name: str) -> str:

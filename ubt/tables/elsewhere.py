@@ -39,7 +39,7 @@ def _zeroshot(methods: tuple[str, ...]) -> Iterator[Row]:
         of = partial(case, attack__target=target, downstream__set=name)
         for method in methods:
             stage = elsewhere_name("zeroshot", judged(method))
-            yield Row((said, target, title(method)), _reported(_VI.get(name, {}), method), of, {"measured": stage})
+            yield Row((said, target, title(method)), _reported(_VI.get(name, {}), method), of, {"measured": stage}, None if name == SCENES else {})
 
 
 def _retrieval(methods: tuple[str, ...]) -> Iterator[Row]:
@@ -47,7 +47,8 @@ def _retrieval(methods: tuple[str, ...]) -> Iterator[Row]:
         said = captioned.SETS[name][0] if name in captioned.SETS else name
         for method in methods:
             stage = elsewhere_name("retrieval", judged(method))
-            yield Row((said, title(method)), _reported(_VII.get(name, {}), method), partial(case, downstream__captions=name), {"measured": stage})
+            yield Row((said, title(method)), _reported(_VII.get(name, {}), method), partial(case, downstream__captions=name), {"measured": stage},
+                      None if name == SCENES else {})  # fmt: skip
 
 
 TABLES = {

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any
 
 from ubt.cases import CaseSettings
+from ubt.config import CC3M
+from ubt.config import POISONS as PAPERS
 from ubt.tables.defending import CLEAN, NO_DEFENCE, case, judged, title
 from ubt.tables.separation import COUNTS, PAIRS, SIZES
 from ubt.tables.table import Row, Table
@@ -23,19 +26,28 @@ _X = {
 """The paper's size of D to the same."""
 _SOURCE = "Percent. Reported: CC3M, CLIP ViT-B/32, BadNet, zero-shot on ImageNet. Measured: scenes, mean ± standard deviation over seeds."
 
-Line = tuple[tuple[str, str], tuple[tuple[float, float], tuple[float, float]], Callable[[int], CaseSettings]]
-"""The paper's value and ours, the paper's figures, and our case."""
+Line = tuple[tuple[str, str], tuple[tuple[float, float], tuple[float, float]], Callable[[int], CaseSettings], dict[str, Any]]
+"""The paper's value and ours, the paper's figures, our case, and what of it is otherwise at the paper's scale."""
+_CLEAN_PAIRS = {"250K": 250_000, "500K": CC3M, "750K": 750_000, "1M": 1_000_000}
+
+
+def _counted(clean: int, poisons: int) -> dict[str, Any]:
+    """So many poisons beside so many clean pairs."""
+    return {"data__pairs": clean + poisons, "attack__rate": poisons / (clean + poisons)}
 
 
 def _rows(lines: Iterable[Line]) -> Iterator[Row]:
-    for labels, (before, after), of in lines:
+    for labels, (before, after), of, paper in lines:
         for method in METHODS:
             figures = {NO_DEFENCE: before, CLEAN: ()}.get(method, after)
-            yield Row((*labels, title(method)), dict(zip(("ca", "asr"), figures, strict=False)), of, {"measured": judged(method)})
+            yield Row((*labels, title(method)), dict(zip(("ca", "asr"), figures, strict=False)), of, {"measured": judged(method)}, paper)
 
 
-def _sizes(of: Callable[[int], Callable[[int], CaseSettings]]) -> tuple[Row, ...]:
-    return tuple(_rows(((theirs, f"{ours:,}"), figures, of(ours)) for (theirs, figures), ours in zip(_X.items(), SIZES, strict=True)))
+def _sizes(of: Callable[[int], Callable[[int], CaseSettings]], poisons: Callable[[int], int]) -> tuple[Row, ...]:
+    return tuple(_rows(
+        ((theirs, f"{ours:,}"), figures, of(ours), _counted(clean := _CLEAN_PAIRS[theirs], poisons(clean)))
+        for (theirs, figures), ours in zip(_X.items(), SIZES, strict=True)
+    ))  # fmt: skip
 
 
 TABLES = {
@@ -45,20 +57,21 @@ TABLES = {
         "there and here.",
         ("poisons, paper", "poisons", "method"), ("measured",),
         tuple(_rows(
-            ((f"{theirs:,}", f"{ours:,}"), figures, partial(case, attack__rate=ours / PAIRS))
+            ((f"{theirs:,}", f"{ours:,}"), figures, partial(case, attack__rate=ours / PAIRS), _counted(CC3M, theirs))
             for (theirs, figures), ours in zip(_IX.items(), COUNTS, strict=True)
         )),
     ),
     "10": Table(
         "Table X: size of D, the number of poisons fixed",
         f"{_SOURCE} The paper's caption fixes 1,500 poisons, its prose and Fig. 6 the rate; here {POISONS} poisons at every size (of a fixed rate: `10-rate`).",
-        ("pairs, paper", "pairs", "method"), ("measured",), _sizes(lambda size: partial(case, data__pairs=size, attack__rate=POISONS / size)),
+        ("pairs, paper", "pairs", "method"), ("measured",), _sizes(lambda size: partial(case, data__pairs=size, attack__rate=POISONS / size),
+                                                        lambda clean: PAPERS),
     ),
     "10-rate": Table(
         "Table X, fixed rate: size of D",
         f"{_SOURCE} The paper's caption fixes 1,500 poisons, its prose and Fig. 6 the rate; here 2 % of D at every size, the cases of Fig. 6 "
         "(of a fixed number: `10`).",
-        ("pairs, paper", "pairs", "method"), ("measured",), _sizes(lambda size: partial(case, data__pairs=size)),
+        ("pairs, paper", "pairs", "method"), ("measured",), _sizes(lambda size: partial(case, data__pairs=size), lambda clean: clean * PAPERS // CC3M),
     ),
 }  # fmt: skip
 """By the paper's number."""

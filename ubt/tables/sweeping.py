@@ -2,13 +2,13 @@
 
 import math
 
-from ubt.config import PRESETS
+from ubt.config import papers
 from ubt.stages.unlearn import PublishedSettings, UnlearnSettings
 from ubt.tables.sweep import Factor, Measure, Sweep
 
 PAIRS = 10_000
 """Size of D in every cell: the embedded default."""
-_PAPER = PRESETS["paper"]
+_PAPER = papers(PAIRS)
 _MEASURED = "Measured: the embedded default, mean ± standard deviation over seeds; CA, ASR and recall in percent."
 _BEFORE = (Measure("CA", "M_bd", "evaluate_poisoned", "ca"), Measure("ASR", "M_bd", "evaluate_poisoned", "asr", rising=False))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ from ubt.config import BadInput, Compute, replace_file
 from ubt.defenses import CASE, DEFENSES
 from ubt.pipeline import Work, every_key, standing, upto
 from ubt.stages import divergence_name, elsewhere_name
-from ubt.stages.downstream import absent
+from ubt.stages.downstream import unfit
 
 MEASURES = {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"}
 """What is measured, in percent, and how it is headed."""
@@ -28,21 +29,22 @@ JUDGED = {d.judged: name for name, d in DEFENSES.items()} | {elsewhere_name(kind
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its labels, one a head of the table; what the paper reports, by measure, in percent; its case, by seed; and the stage that
-    measures its model, by column group."""
+    """A row: its labels, one a head of the table; what the paper reports, by measure, in percent; its case, by seed; the stage that
+    measures its model, by column group; and what its case changes at the paper's own scale, None: it is no row there."""
 
     labels: tuple[str, ...]
     reported: dict[str, float]
     case: Callable[[int], CaseSettings]
     models: dict[str, str]
+    paper: dict[str, Any] | None = field(default_factory=dict)
 
     @property
     def lacks(self) -> str:
-        """Why it has no case here: a data set is absent, or settings do not go together; empty if it has one."""
+        """Why it has no case here: a data set is absent or lacks the target, or settings do not go together; empty if it has one."""
         try:
-            settings = self.case(0).downstream
-            kinds = {stage.partition("_")[0] for stage in self.models.values()}
-            return next((said for kind in ELSEWHERE if kind in kinds and (said := absent(settings, kind))), "")
+            settings = self.case(0)
+            kinds, targets = {stage.partition("_")[0] for stage in self.models.values()}, [p.attack.target for p in settings.attacks]
+            return next((said for kind in ELSEWHERE if kind in kinds and (said := unfit(settings.downstream, kind, targets))), "")
         except BadInput as e:
             return str(e)
 
@@ -67,6 +69,14 @@ class Sheet(ABC):
         if changes:
             raise BadInput("--set: expected a table of models' CA and ASR; this one's cases are fixed")
         return self
+
+    def at_papers_scale(self) -> "Sheet":
+        """The same of cases of the preset `paper`.
+
+        Raises:
+            BadInput: it has no cases that could be.
+        """
+        raise BadInput("--preset: expected one of the paper's tables 1 to 10; this one's cases are fixed")
 
     def files(self, frame: pd.DataFrame) -> dict[str, str]:
         """Ending and text of each file it is written as."""
@@ -121,6 +131,18 @@ class Table(Sheet):
         if unknown := [name for name in changes if name not in CaseSettings().described() or name == "seed"]:
             raise BadInput(f"--set: expected a setting (python -m ubt settings) other than seed (--seeds), got {unknown[0]!r}")
         return replace(self, rows=tuple(replace(row, case=_varied(row.case, changes)) for row in self.rows)) if changes else self
+
+    def at_papers_scale(self) -> "Table":
+        """The rows of the same cases in the preset `paper`, with the paper's own numbers of pairs and poisons.
+
+        Raises:
+            BadInput: its cases are fixed.
+        """
+        rows = [row for row in self.rows if row.paper is not None]
+        if not all(_takes_changes(row.case) for row in rows):
+            return super().at_papers_scale()
+        said = self.source.replace("the embedded default", "preset paper").replace("Measured: scenes", "Measured: preset paper")
+        return replace(self, source=said, rows=tuple(replace(row, case=partial(row.case, preset="paper", **row.paper)) for row in rows))
 
     def work(self, seeds: int) -> list[Work]:
         """What its cells need, seeds 0 to `seeds` - 1, each once: whole cases, and beyond them a defence's stages. Rows that lack something
@@ -186,9 +208,13 @@ class _Varied:
         return self.case(seed).with_values(self.changes)
 
 
+def _takes_changes(case: Callable[[int], CaseSettings]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(case).parameters.values())
+
+
 def _varied(case: Callable[[int], CaseSettings], changes: Mapping[str, str]) -> Callable[[int], CaseSettings]:
     """A case made with other settings: with its own at once where it takes changes, for some go together with others alone."""
-    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(case).parameters.values()):
+    if _takes_changes(case):
         return partial(case, **{name.replace(".", "__"): value for name, value in changes.items()})
     return _Varied(case, dict(changes))
 

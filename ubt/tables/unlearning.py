@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from ubt.cases import CaseSettings
-from ubt.tables.defending import CLEAN, NO_DEFENCE
+from ubt.tables.defending import CLEAN, NO_DEFENCE, case
 from ubt.tables.table import Row, Table
 
 STRATEGIES = {"GA": "none", "image mask + GA": "image", "image mask + text mask + GA": "image and text", "UBT (text mask + GA)": "text"}
@@ -22,17 +21,13 @@ REPORTED = {
 PUBLISHED, OURS = "as published", "ours"
 
 
-def case(attack: str, strategy: str, seed: int) -> CaseSettings:
-    """The case that measures a strategy, in both forms of unlearning, with equal steps for every strategy."""
-    return CaseSettings.preset("demo", attack).with_values({"seed": seed, "unlearn.masked": strategy, "published.masked": strategy})
-
-
 def _rows(attack: str):
     for name in (CLEAN, NO_DEFENCE, *STRATEGIES):
         reported = dict(zip(("ca", "asr"), REPORTED[attack].get(name, ()), strict=False))
         whole = {CLEAN: "evaluate_clean", NO_DEFENCE: "evaluate_poisoned"}.get(name)
         models = {PUBLISHED: whole or "evaluate_published", OURS: whole or "evaluate_purified"}
-        yield Row((attack, name), reported, partial(case, attack, STRATEGIES.get(name, "text")), models)
+        masked = STRATEGIES.get(name, "text")
+        yield Row((attack, name), reported, partial(case, attack=attack, unlearn__masked=masked, published__masked=masked), models)
 
 
 TABLE = Table(

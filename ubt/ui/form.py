@@ -36,7 +36,7 @@ def draft(base: CaseSettings | None, key: str, then: Callable[[], None] = st.rer
         preset = left.segmented_control("Preset", list(PRESETS), default="demo", required=True, key=f"{key}-preset", help=PRESET_HELP)
     attack = given.attack.name if audits else pick_attack(right if given is None else left, key, given.attack.name if given else "badnet")
     if given is None:
-        base = CaseSettings.preset(preset, attack)
+        base = CaseSettings.preset(preset, attack, pairs=CaseSettings().data.pairs)
     elif attack != given.attack.name:
         base = given.with_values({"attack.name": attack, "attack.rate": CaseSettings().attack.rate} | profile(attack, "embedded"))
     key, known = f"{key}-{preset}-{attack}", base.described()
