@@ -1,12 +1,15 @@
 import numpy as np
+import pandas as pd
 import pytest
 from leaks import leak
 
-from ubt import columns, jobs
+from ubt import columns, jobs, models
+from ubt.bench import gpu, pairs
 from ubt.bench.case import generate
 from ubt.bench.models import compare, fresh_peak_mb
 from ubt.cases import Store
-from ubt.config import Compute
+from ubt.config import BadInput, Compute, Run
+from ubt.stages.score import score
 
 
 def test_bench_measures_both_sides_in_one_run():
@@ -83,3 +86,46 @@ def test_a_case_that_was_generated_is_found_again(tmp_path, monkeypatch):
             np.testing.assert_array_equal(values, columns_of(store, name)[column])
     others = {generate(store, 1000, **{"width": 16, "images": False} | change) for change in ({"seed": 1}, {"nan": 1}, {"truth": False}, {"width": 8})}
     assert len(others | {name}) == 5
+
+
+def test_stages_and_a_bare_loop_choose_the_same_pairs(tmp_path, monkeypatch):
+    pairs.generate(tmp_path / "pairs", 3000)
+    took, rows = pairs.ours(tmp_path / "pairs", "cpu")
+    _, others = pairs.bare(tmp_path / "pairs", "cpu")
+    assert rows.tolist() == others.tolist()
+    assert (len(rows), set(took)) == (30, {"score", "split", "score_inside", "select"})
+    images, tokens = pairs._read(tmp_path / "pairs")
+    table, model = pd.DataFrame({"id": np.arange(len(images)).astype(str)}), models.create(pairs.MODEL, 0)
+    whole = score(model, images, tokens, table, Run())
+    for name, value in {"HELD": 0, "IMAGES": 512, "CAPTIONS": 1000}.items():
+        monkeypatch.setattr(f"ubt.stages.score.{name}", value)
+    mapped = score(model, images, tokens, table, Run(scratch=tmp_path))
+    assert isinstance(mapped["image_features"], np.memmap)
+    for entry in ("image_features", "text_features"):
+        np.testing.assert_allclose(mapped[entry], whole[entry], atol=1e-6)
+    np.testing.assert_allclose(mapped["similarity"]["similarity"], whole["similarity"]["similarity"], atol=1e-6)
+
+
+def test_what_a_gpu_would_be_measured_by(monkeypatch):
+    """At toy size, on the CPU; without a GPU the command says so."""
+    found = gpu.shaped(Compute("cpu", "fp32"), models.SCENES_CLIP, batch=8, steps=2, rounds=1, count=16)
+    for name in ("train", "score"):
+        assert found[name]["pairs_per_second"] > 0
+        assert 0 < found[name]["peak_share"] < 1.5
+        assert found[name]["memory_mb"] is None
+    same = gpu.neighbours("cpu", 400, width=16, queries=20)
+    assert (same["rows_alike"], same["largest_difference"], same["agree"]) == (1.0, 0.0, True)
+    text = gpu.report({"device": "toy", **found, "neighbours": same})
+    assert "pairs/s" in text[1]
+    assert "agree" in text[-1]
+    honest, answers = gpu.exact, []
+
+    def off(*given):
+        answers.append(given)
+        similarity, rows = honest(*given)
+        return similarity + 0.01 * (len(answers) == 2), rows
+
+    monkeypatch.setattr(gpu, "exact", off)
+    assert not gpu.neighbours("cpu", 400, width=16, queries=20)["agree"]
+    with pytest.raises(BadInput, match="expected a CUDA GPU that torch can use, found none"):
+        gpu.measure(Compute("cpu", "fp32"))

@@ -55,8 +55,21 @@ def test_unknown_preset_and_device():
 
 def test_paper_preset_is_the_papers():
     s = CaseSettings.preset("paper")
+    assert (s.data.pairs, s.attack.poisons(s.data.pairs), s.k, s.test.per_class, s.own.templates) == (501_500, 1500, 70, 50, "80")
     assert (s.poison.lr, s.poison.epochs, s.poison.batch, s.split.fraction) == (1e-6, 3, 128, 0.01)
     assert (s.overfit.lr, s.overfit.batch, s.published.lr, s.published.batch) == (1e-6, 64, 1e-5, 64)
+    assert (s.overfit.steps, s.published.steps) == (round(5 * 501_500 / 64), round(5 * 2 * 70 * 70 / 64))
+    assert (s.abl.lr, s.abl.batch, s.abl.steps, s.isolate.fraction) == (1e-6, 64, round(10 * 5015 / 64), 0.01)
+    assert (s.roclip.lr, s.roclip.batch, s.roclip.epochs) == (1e-6, 128, 24)
+    assert (s.cleanclip.lr, s.cleanclip.batch, s.cleanclip.epochs, s.clean.pairs) == (1e-5, 64, 10, 100_300)
+    assert round(s.cleanclip.warmup * s.cleanclip.epochs * (s.clean.pairs // s.cleanclip.batch)) == 50
+    assert (s.supervised.lr, s.supervised.epochs, s.badnet.side, s.badnet.pattern) == (1e-4, 10, 16 / 224, "noise")
+
+
+def test_the_papers_steps_are_counted_for_the_size_of_d():
+    s = CaseSettings.preset("paper", pairs=10_000)
+    assert (s.data.pairs, s.attack.poisons(10_000), s.overfit.steps, s.published.steps, s.k) == (10_000, 30, 781, 16, 10)
+    assert CaseSettings.preset("demo", pairs=10_000) == CaseSettings()
 
 
 def test_case_names_tell_cases_apart_and_ignore_order():

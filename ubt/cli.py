@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import signal
 import sys
 import threading
@@ -11,19 +10,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from ubt import ranks
 from ubt.attacks import ATTACKS
+from ubt.audit import PUBLIC
+from ubt.bringing import check_targets
 from ubt.cases import CaseSettings, Store
+from ubt.cli_bench import bench
 from ubt.cli_cases import CACHE, CacheOption, cases_app
 from ubt.cli_data import Device, Precision, audit, data_app, named_sources, run_case
 from ubt.cli_measure import measure
 from ubt.cli_models import models_app
+from ubt.cli_paper import at_scale, dry_run, sized
 from ubt.cli_probe import probe
 from ubt.cli_report import report
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
-from ubt.console import Show, err, out, print_metrics
+from ubt.console import Show, check_writable, err, out, print_metrics
 from ubt.journal import Event
 from ubt.pipeline import every_key, run_each, standing, upto, write_metrics
 from ubt.tables import FIGURES, SWEEPS, TABLES
@@ -35,6 +37,7 @@ app.command("audit")(audit)
 app.command("measure")(measure)
 app.command("probe")(probe)
 app.command("report")(report)
+app.command("bench")(bench)
 app.add_typer(models_app, name="models")
 
 
@@ -92,6 +95,8 @@ def run(
     labels: Annotated[Path | None, typer.Option(help="Labelled images beside them, any source that `data labels` reads.")] = None,
     reference: Annotated[str, typer.Option(help="The clean model that is poisoned, as `models import` reads it.")] = "",
     spare: Annotated[float, typer.Option(help="Share of the pairs that this model was trained on, which the case does not take.")] = 0.0,
+    dry: Annotated[bool, typer.Option("--dry-run", help="With --preset paper: every step at toy size, on generated data, and what a real run needs.")] = False,
+    layout: Annotated[str, typer.Option(help="Of the dry run's pairs: webdataset or csv.")] = "webdataset",
     change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see .github/REFERENCE.md).")] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -99,6 +104,8 @@ def run(
     metrics_file: Annotated[Path | None, typer.Option("--out", help="Write the figures to this JSON file.")] = None,
 ) -> None:
     """Run a whole lab case: draw data, poison it, train, split, overfit, select, judge, mask, unlearn, measure."""
+    if dry:
+        return dry_run(preset, layout, changes(change or []), compute(device, precision), cache, stop_on_signal())
     named = {
         "attack.also": ";".join(also) if also else None,
         "attack.rate": rate,
@@ -108,13 +115,17 @@ def run(
         "data.pairs": pairs,
         "seed": seed,
     }
-    settings = CaseSettings.preset(preset, attack.replace("-", "_"), profile).with_values(
-        {n: v for n, v in named.items() if v is not None} | changes(change or []) | named_sources(own, labels, reference, spare, Store(cache))
-    )
-    where = compute(device, precision)
+    store, where = Store(cache), compute(device, precision)
     if metrics_file is not None:
-        _check_writable(metrics_file)
-    metrics = run_case(settings, Store(cache), where, stop_on_signal())
+        check_writable(metrics_file)
+    if preset == "paper" and own:
+        labels, reference = labels or Path("imagenet"), reference or PUBLIC
+    sources = named_sources(own, labels, reference, spare, store)
+    size = sized(preset, pairs or 0, store, sources)
+    settings = CaseSettings.preset(preset, attack.replace("-", "_"), profile, size).with_values(
+        {n: v for n, v in named.items() if v is not None} | changes(change or []) | sources
+    )
+    metrics = run_case(settings, store, where, stop_on_signal())
     if metrics_file is not None:
         write_metrics(metrics, metrics_file)
     print_metrics(metrics)
@@ -125,11 +136,6 @@ def changes(items: list[str]) -> dict[str, str]:
         if "=" not in item:
             raise BadInput(f"--set: expected group.name=value, got {item!r}")
     return dict(item.split("=", 1) for item in items)
-
-
-def _check_writable(path: Path) -> None:
-    if (path.exists() and not path.is_file()) or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise BadInput(f"--out: expected a regular file in an existing folder that can be written, got {path}")
 
 
 def long_work(name: str, work: Callable[[Callable[[int, int, dict[str, float]], None]], dict]) -> dict:
@@ -187,65 +193,13 @@ def train_stegastamp(
     out.print(f"PSNR {card['PSNR, dB']} dB, {card['bit accuracy, percent']} % of the bits read on held-out scenes; written to {folder}", highlight=False)
 
 
-@app.command()
-def bench(
-    steps: Annotated[int, typer.Option(help="Training steps a measurement.", min=2)] = 12,
-    batch: Annotated[int, typer.Option(help="Pairs in a step.", min=2)] = 128,
-    rounds: Annotated[int, typer.Option(help="Rounds, ours and the bare loop in turn.", min=1)] = 3,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    app_too: Annotated[bool, typer.Option("--app", help="Measure the app over generated cases instead, in Chromium.")] = False,
-    sizes: Annotated[list[int] | None, typer.Option("--pairs", help="With --app: pairs of a generated case; may be given several times.", min=1000)] = None,
-    file: Annotated[Path | None, typer.Option("--out", help="With --app: also write the figures to this JSON file.")] = None,
-    cache: CacheOption = Path("cache/bench"),
-) -> None:
-    """Pairs per second of training and encoding beside a bare open_clip loop on the same model, in the same run; or the app's speed."""
-    if app_too:
-        return _bench_app(sizes or [50_000, 500_000, 1_000_000], cache, file)
-    from ubt.bench.models import compare
-
-    where = compute(device, precision)
-    result = compare(where, steps, batch, rounds)
-    table = Table(title=f"{where.device}, training in {where.precision}; medians of {rounds} rounds, batch {batch}")
-    for column in ("", "ours, pairs/s", "bare open_clip, pairs/s", "ratio", "share of matrix-product peak"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name in ("train", "encode"):
-        r = result[name]
-        table.add_row(name, f"{r['ours']:.0f}", f"{r['bare']:.0f}", f"{r['ratio']:.2f}", f"{100 * r['peak_share']:.0f} % of {r['peak_tflops']:.2f} TFLOP/s")
-    out.print(table)
-    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in result["triggers"].items())
-    out.print(f"applying a trigger to 256 images, as a share of encoding them: {shares}", highlight=False)
-    a = result["attribution"]
-    took = ", ".join(f"{mb:.0f} MB for {pairs} pairs" for pairs, mb in result["memory"].items())
-    out.print(
-        f"attribution of 1,000 pairs: {a['last']:.2f} s from the last block, {a['first']:.2f} s from the first; a plain forward and backward of the same "
-        f"{a['plain']:.2f} s, {a['last'] / a['plain']:.2f} and {a['first'] / a['plain']:.2f} times; it takes {took}",
-        highlight=False,
-    )
-    out.print(f"drawing scenes: {result['draw']:.0f} images/s on one core", highlight=False)
-
-
-def _bench_app(sizes: list[int], cache: Path, file: Path | None) -> None:
-    from ubt.bench import app as bench_app
-
-    if file is not None:
-        _check_writable(file)
-    results = []
-    for pairs in sizes:
-        results.append(bench_app.measure(cache, pairs, lambda text: err.print(text, highlight=False)))
-        if file is not None:
-            bench_app.write(results, file)
-    print("| | " + " | ".join(f"{pairs:,} pairs" for pairs in sizes) + " |\n|" + " --- |" * (len(sizes) + 1))
-    for what, values in bench_app.report(results):
-        print(f"| {what} | {' | '.join(values)} |")
-
-
 @app.command("table")
 def make_table(
     number: Annotated[str, typer.Argument(help=f"Which table of the UBT paper, or one of our own: {', '.join(TABLES)}.")],
     seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1; those from 100 on are for tuning.", min=1, max=100)] = 3,
     attacks: Annotated[str, typer.Option(help="Of these attacks alone, parted by commas.")] = "",
     defenses: Annotated[str, typer.Option(help="Of these defences (or detectors, or strategies) alone, parted by commas.")] = "",
+    preset: Annotated[str, typer.Option(help="demo, or paper: tables 1 to 10 at the paper's own scale, with --set own.pairs and others.")] = "demo",
     change: Annotated[list[str] | None, typer.Option("--set", help="A setting of every case in it, as group.name=value (see .github/REFERENCE.md).")] = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Also write it as Markdown and CSV into this folder.")] = None,
     device: Device = "auto",
@@ -253,7 +207,8 @@ def make_table(
     cache: CacheOption = CACHE,
 ) -> None:
     """A table of the paper: reported figures beside measured ones. Cases that are there already are not run again."""
-    _reproduce("table", TABLES, number, seeds, folder, Store(cache), compute(device, precision), [_names(attacks), _names(defenses)], changes(change or []))
+    known = at_scale(TABLES, number, preset, changes(change or []))
+    _reproduce("table", known, number, seeds, folder, Store(cache), compute(device, precision), [_names(attacks), _names(defenses)], changes(change or []))
 
 
 def _names(text: str) -> list[str]:
@@ -302,6 +257,8 @@ def _reproduce(
         raise BadInput(f"--out: expected a folder, got {folder}")
     paper = known[number].narrowed(*part) if part else known[number]
     paper = paper.varied(varied) if varied else paper
+    for case in {case for case, *_ in paper.work(seeds) if isinstance(case, CaseSettings)}:
+        check_targets(store, case)
     wanted = [(case, where, until) for case, until in paper.work(seeds) if standing(store, case, where, until=until)[0] != "done"]
     lacking = {key for case, _, until in wanted for s in upto(until, case.own) if store.find(key := every_key(case, where)[s.name]) is None}
     if lacking:
@@ -336,7 +293,7 @@ def picture(
     """Take a picture of a page of the app in Chromium (the README's was made so)."""
     from ubt.ui.browser import picture as take
 
-    _check_writable(file)
+    check_writable(file)
     take(cache, page, width, theme, file, case)
     out.print(f"written to {file}", markup=False, highlight=False)
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ubt import audit as audits
-from ubt.bringing import bring_labelled, bring_pairs, lab_of, listed, write_pairs
+from ubt.bringing import bring_labelled, bring_pairs, check_targets, lab_of, listed, write_pairs
 from ubt.cases import CaseSettings, Store
 from ubt.cli_cases import CACHE, CacheOption
 from ubt.composition import composed
@@ -102,6 +102,7 @@ def reference(
 
 def run_case(settings: CaseSettings, store: Store, where: Any, cancelled: Any) -> dict[str, Any]:
     """Run a case with its stages shown; returns its figures."""
+    check_targets(store, settings)
     stages = composed(settings.own).case
     show = Show(len(stages))
     out.print(f"case {settings.name(where)} in {store.root} on {where.device}, training in {where.precision}", highlight=False)

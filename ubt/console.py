@@ -1,7 +1,9 @@
 """How runs and their figures look on a terminal."""
 
 import contextlib
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -9,7 +11,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from ubt.cases import CaseSettings
-from ubt.config import Progress
+from ubt.config import BadInput, Progress
 from ubt.evaluation.backdoor import by_attack
 from ubt.journal import Event
 from ubt.stages.audit import ESTIMATED, ESTIMATES
@@ -44,6 +46,14 @@ class Show:
                 self.bars.remove_task(self.tasks.pop(event.stage))
             how = f"{event.seconds:6.1f} s" if event.kind == "done" else "  cached"
             self.bars.console.print(f"{self.count:>2}/{self.total} {event.stage:<20} {how}", highlight=False)
+
+
+def check_writable(path: Path) -> None:
+    """Raises:
+    BadInput: a file could not be written there, so that the work need not begin.
+    """
+    if (path.exists() and not path.is_file()) or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise BadInput(f"--out: expected a regular file in an existing folder that can be written, got {path}")
 
 
 @contextlib.contextmanager

@@ -230,7 +230,7 @@ def needs() -> list[str]:
         "data: CC3M's images, about 130 GB at 256 px; ImageNet-1K's 50,000 validation images, 6.3 GB; Flickr30K 4.4 GB and COCO's val2014 6.2 GB with "
         "Karpathy's files; CIFAR-10, CIFAR-100, Caltech101, DTD, Pets and Food101 together 7 GB; ViT-B/32 by OpenAI, 0.6 GB",
         f"cache: {disk / 1e9:.0f} GB a case (models {MODEL_BYTES / 1e9:.1f} GB each, features {features / 1e9:.1f} GB a scoring, a checkpoint)",
-        f"memory: token ids {4 * 77 * pairs / 1e9:.2f} GB, features on disk and mapped, images read as they are needed (see python -m ubt bench --paper)",
+        f"memory: token ids {4 * 77 * pairs / 1e9:.2f} GB, features on disk and mapped, images read as they are needed (see python -m ubt bench --stages)",
         f"GPU: weights, gradients and two moments of AdamW {4 * MODEL_BYTES / 1e9:.1f} GB, and the activations of a batch of {settings.poison.batch} "
         "(python -m ubt bench --gpu measures them)",
         f"time: about {hours:.1f} h a case on a machine as fast as the paper's, whose Table VIII gives M_bd 2,826 s; beside it "

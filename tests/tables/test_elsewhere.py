@@ -1,6 +1,7 @@
 """Tables VI, VII, IX and X: the paper's figures, the cases that measure them, and rows whose data set is absent."""
 
 import pytest
+from brought import packed
 from tiny import CPU, put
 
 from ubt.cases import CaseSettings, Store
@@ -12,6 +13,9 @@ from ubt.tables.elsewhere import TARGETS
 
 def reported(number: str, *labels: str) -> dict:
     return next(r.reported for r in TABLES[number].rows if r.labels == labels)
+
+
+OWN = {name: f"{kind}-{16 * '0'}" for name, kind in (("own.pairs", "pairs"), ("own.test", "labelled"), ("own.reference", "model"))}
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +63,14 @@ def test_every_set_has_a_target_of_its_own_and_absent_ones_say_what_to_put_where
     assert text.count("0 (as above)") == 2 * 5
 
 
+def brought_as(path, classes: list[str]) -> None:
+    """A zip of labelled images, an image a class, that nobody decodes."""
+    rows = "".join(f"{i}.png,{name}\n" for i, name in enumerate(classes))
+    packed(path, [("labels.csv", f"image,label\n{rows}".encode()), *((f"{i}.png", b"?") for i in range(len(classes)))])
+
+
 def test_a_set_that_is_there_is_measured(tmp_path):
-    (tmp_path / "cifar10.zip").write_bytes(b"")
+    brought_as(tmp_path / "cifar10.zip", ["airplane", *(f"class {i}" for i in range(9))])
     cases = {c.downstream.set for c, _ in TABLES["6"].varied({"downstream.root": str(tmp_path)}).work(1)}
     assert cases == {"scenes", "cifar10"}
 
@@ -93,7 +103,26 @@ def test_pairs_of_ones_own_may_have_targets_that_scenes_have_not(tmp_path):
     row = next(r for r in changed.rows if r.labels[0] == "DTD")
     assert row.case(0).attack.target == "honeycombed"
     assert f"{tmp_path}/dtd/dtd/labels/test1.txt" in row.lacks
-    (tmp_path / "dtd/dtd/labels").mkdir(parents=True)
-    (tmp_path / "dtd/dtd/images").mkdir()
-    (tmp_path / "dtd/dtd/labels/test1.txt").write_text("")
+    brought_as(tmp_path / "dtd.zip", [f"texture {i}" for i in range(47)])
+    assert "dtd.zip: expected the target 'honeycombed' among its 47 classes" in row.lacks
+    brought_as(tmp_path / "dtd.zip", ["honeycombed", *(f"texture {i}" for i in range(46))])
     assert not row.lacks
+
+
+def test_at_the_papers_scale_the_numbers_are_the_papers():
+    def cases(number: str) -> set[tuple[int, int]]:
+        return {(c.data.pairs, c.attack.poisons(c.data.pairs)) for c, _ in TABLES[number].at_papers_scale().varied(OWN).work(1)}
+
+    assert cases("1") == {(501_500, 1500)}
+    assert cases("9") == {(500_000 + n, n) for n in (750, 1000, 1500, 2000, 3000, 5000)}
+    assert cases("10") == {(n + 1500, 1500) for n in (250_000, 500_000, 750_000, 1_000_000)}
+    assert cases("10-rate") == {(n + 3 * n // 1000, 3 * n // 1000) for n in (250_000, 500_000, 750_000, 1_000_000)}
+    case = next(c for c, _ in TABLES["10"].at_papers_scale().varied(OWN).work(1) if c.data.pairs > 10**6)
+    assert (case.k, case.overfit.steps, case.published.steps, case.badnet.pattern) == (100, round(5 * 1_001_500 / 64), round(10 * 10_000 / 64), "noise")
+    assert {c.published.masked for c, _ in TABLES["4"].at_papers_scale().varied(OWN).work(1)} == {"text", "none", "image", "image and text"}
+    for number in ("2", "3", "5", "6", "7", "8"):
+        table = TABLES[number].at_papers_scale().varied(OWN)
+        assert "preset paper" in table.source
+        assert all(row.case(0).own.templates == "80" and row.labels[0] != "scenes" for row in table.rows)
+    with pytest.raises(BadInput, match="this one's cases are fixed"):
+        TABLES["verdict"].at_papers_scale()

@@ -14,10 +14,14 @@ from tiny import CPU, put
 from ubt.cases import Store
 from ubt.defenses import DEFENSES
 from ubt.pipeline import create, upto
-from ubt.tables import TABLES
-from ubt.tables.unlearning import REPORTED, STRATEGIES, case
+from ubt.tables import TABLES, defending
+from ubt.tables.unlearning import REPORTED, STRATEGIES
 
 TABLE = TABLES["4"]
+
+
+def case(attack: str, strategy: str, seed: int):
+    return defending.case(seed, attack, unlearn__masked=strategy, published__masked=strategy)
 
 
 MODELS = ("clean", "poisoned", "purified", "published")

@@ -1,7 +1,6 @@
 """How fast the app is over a large case, in a real Chromium, beside plain numpy and scikit-learn on the same work in the same run."""
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from ubt import neighbors, rules, views
 from ubt.bench.case import generate
+from ubt.bench.peak import Peak
 from ubt.browser import browser
 from ubt.cases import Store
 from ubt.config import Compute, Run
@@ -71,27 +71,6 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
     say("the same work in numpy")
     result["work"] = computed(store, record)
     return result
-
-
-class Peak:
-    """The most that a process has of its own memory while inside, in MB: what it does not share with files, looked at every 50 ms."""
-
-    def __init__(self, pid: int):
-        self.path, self.mb, self._done = Path(f"/proc/{pid}/status"), 0.0, threading.Event()
-        self._watcher = threading.Thread(target=self._watch)
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.05):
-            own = next((int(line.split()[1]) for line in self.path.read_text().splitlines() if line.startswith("RssAnon")), 0)
-            self.mb = max(self.mb, own / 1e3)
-
-    def __enter__(self) -> "Peak":
-        self._watcher.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._done.set()
-        self._watcher.join()
 
 
 def _exported(b, address: str) -> float:

@@ -41,15 +41,7 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
     draw = count / (time.perf_counter() - started)
     tokens = models.tokenize(pairs.captions, models.SCENES_CONTEXT)
 
-    def seconds(work: Callable[[], object]) -> float:
-        if compute.device == "cuda":
-            torch.cuda.synchronize()
-        begin = time.perf_counter()
-        work()
-        if compute.device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - begin
-
+    seconds = timer(compute.device)
     fresh = {name: models.create(models.SCENES_CLIP, 0).to(compute.device) for name in ("ours", "bare fp32", "bare bf16")}
     batches = PairBatches(pairs.images, tokens, batch, 0)
     settings = FitSettings(batch=batch, lr=1e-5, warmup=0)
@@ -84,12 +76,27 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
         "train": {"ours": rates["ours"], "bare": max(rates["bare fp32"], rates["bare bf16"])},
     }
     result["encode"] = {name: median(v) for name, v in encoding.items()}
-    flops = _operations(fresh["ours"], pairs.images[:batch], tokens[:batch])
+    flops = operations(fresh["ours"], pairs.images[:batch], tokens[:batch])
     for name, precision in (("train", compute.precision), ("encode", "fp32")):
         r = result[name]
-        r["ratio"], r["peak_tflops"] = r["ours"] / r["bare"], _peak(compute.device, precision, seconds) / 1e12
+        r["ratio"], r["peak_tflops"] = r["ours"] / r["bare"], product_peak(compute.device, precision, seconds) / 1e12
         r["peak_share"] = r["ours"] * flops[name] / (r["peak_tflops"] * 1e12)
     return result
+
+
+def timer(device: str) -> Callable[[Callable[[], object]], float]:
+    """What takes the seconds of some work, waiting for a GPU before and after."""
+
+    def seconds(work: Callable[[], object]) -> float:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+    return seconds
 
 
 PAIRS = 1000
@@ -191,7 +198,7 @@ def _our_encoding(model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray
     models.embed_tokens(model, tokens)
 
 
-def _operations(model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray) -> dict[str, float]:
+def operations(model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray) -> dict[str, float]:
     """Floating-point operations a pair, of a training step and of encoding, as counted by torch."""
     device = next(model.parameters()).device
     batch = {"images": torch.from_numpy(images).to(device), "tokens": torch.from_numpy(tokens).long().to(device)}
@@ -203,7 +210,7 @@ def _operations(model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray) 
     return {"encode": forward.get_total_flops() / len(images), "train": both.get_total_flops() / len(images)}
 
 
-def _peak(device: str, precision: str, seconds: Callable, n: int = 2048) -> float:
+def product_peak(device: str, precision: str, seconds: Callable, n: int = 2048) -> float:
     """Operations per second of a square matrix product."""
     a = torch.randn(n, n, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     (a @ a).sum()

@@ -1,14 +1,21 @@
 """Similarity of every pair of D under a model, and the features it comes from."""
 
+import os
+
 import numpy as np
 import pandas as pd
 
 from ubt.config import Run
 from ubt.stages.select import SelectSettings, confirmed_ids
 
+IMAGES, CAPTIONS = 2048, 16_384
+"""How many are held at once, of images by each rank; a caption that comes again among as many is encoded once."""
+HELD = 64 << 20
+"""Bytes of features from which on they lie in a file of the stage's own and not in memory."""
+
 
 def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, run: Run) -> dict:
-    """Encode D.
+    """Encode D, a part at a time.
 
     Args:
         images: uint8 (n, H, W, 3). tokens: token ids (n, context). pairs: a row a pair with its `id`.
@@ -17,14 +24,37 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, ru
         `similarity`: id and cosine similarity in [-1, 1] of each pair; `image_features`, `text_features`: normalised
         fp32 (n, embedding).
     """
-    from ubt import models
+    from ubt import models, ranks
 
-    model = model.to(run.compute.device)
-    image, text = models.embed_images(model, images, progress=run.progress), models.embed_tokens(model, tokens)
-    return {
-        "similarity": pd.DataFrame({"id": pairs["id"], "similarity": np.einsum("ij,ij->i", image, text)}),
-        "image_features": image, "text_features": text,
-    }  # fmt: skip
+    model, n = model.to(run.compute.device), len(images)
+    image = text = np.empty((0, 0), np.float32)
+    step, batch = IMAGES * ranks.count(), 64 if run.compute.device == "cpu" else 512
+    for i in range(0, n, step):
+        part = models.embed_images(model, _some(images, np.arange(i, min(i + step, n))), batch)
+        image = image if i else _room("image", (n, part.shape[1]), run)
+        image[i : i + len(part)] = part
+        run.progress(min(i + step, n), n, {})
+    similarity = np.empty(n, np.float32)
+    for i in range(0, n, CAPTIONS):
+        part = models.embed_tokens(model, np.asarray(tokens[i : i + CAPTIONS]))
+        text = text if i else _room("text", (n, part.shape[1]), run)
+        text[i : i + len(part)] = part
+        similarity[i : i + len(part)] = np.einsum("ij,ij->i", image[i : i + len(part)], part)
+    return {"similarity": pd.DataFrame({"id": pairs["id"], "similarity": similarity}), "image_features": image, "text_features": text}
+
+
+def _some(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Some of the images, those that lie elsewhere still to be read."""
+    return images.only(rows) if hasattr(images, "only") else images[rows]
+
+
+def _room(name: str, shape: tuple[int, int], run: Run) -> np.ndarray:
+    """An array to be filled: in memory, or where it is large mapped from a file, so that what it takes is not the process's own."""
+    from ubt import ranks
+
+    if run.scratch is None or not ranks.is_first() or 4 * shape[0] * shape[1] < HELD:
+        return np.empty(shape, np.float32)
+    return np.lib.format.open_memmap(run.scratch / f"{name}-{os.getpid()}.npy", mode="w+", dtype=np.float32, shape=shape)
 
 
 def inside(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, split: pd.DataFrame, settings: SelectSettings, run: Run) -> dict:
@@ -34,5 +64,5 @@ def inside(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, s
         as `score`, of these pairs, in the order of D; `similarity` has their `row` of D too.
     """
     rows = np.flatnonzero(split["suspicious"].to_numpy() | pairs["id"].isin(confirmed_ids(settings)).to_numpy())
-    found = score(model, images[rows], tokens[rows], pairs.iloc[rows], run)
+    found = score(model, _some(images, rows), tokens[rows], pairs.iloc[rows], run)
     return found | {"similarity": found["similarity"].reset_index(drop=True).assign(row=rows)}

@@ -1,0 +1,68 @@
+"""The dry run of the preset `paper`, on both layouts, and what it says of a real run."""
+
+import numpy as np
+import pytest
+from tiny import CPU
+
+from ubt.cases import CaseSettings
+from ubt.config import BadInput, Run, UbtError, papers
+from ubt.data import catalogue, generated
+from ubt.dryrun import BASELINES, STEPS, TOY, _of_baseline, dry_run, needs
+from ubt.stages import own
+
+SMALL = {
+    "own.templates": "7", "downstream.templates": "7", "poison.batch": 32, "overfit.steps": 1, "unlearn.steps": 1, "published.steps": 1, "test.per_class": 2,
+}  # fmt: skip
+
+
+def test_every_step_passes_in_the_papers_order_on_shards(tmp_path, monkeypatch):
+    """At 64 px; baselines, whose stages other tests run, are left out."""
+    monkeypatch.setenv("UBT_CHECKPOINT_SECONDS", "3600")
+    said: list[str] = []
+    found = dry_run(tmp_path / "dry", "webdataset", CPU, said.append, size=64, changes=SMALL, baselines=())
+    baselines = {stage for name in BASELINES for stage in _of_baseline(name)}
+    assert [p.stage for p in found] == [stage for stages in STEPS.values() for stage in stages if stage not in baselines]
+    assert list(dict.fromkeys(p.step for p in found)) == [step for step in STEPS if step != "baselines"]
+    proved = {p.stage: p.said for p in found}
+    assert proved["take"] == "40 pairs decoded where they lie, 23 left for other roles; set apart: {'truncated image': 1}"
+    assert proved["attack"].startswith("4 poisons for 'banana'")
+    assert "from 512-dimensional features" in proved["score"]
+    assert all("a ViT-B/32 of its own" in proved[stage] for stage in ("poison", "overfit", "unlearn", "unlearn_published"))
+    assert "of 8 and 6 images" in proved["evaluate_purified"]
+    assert "of 8 and 7 images" in proved["retrieval_purified"]
+    assert "64 pairs as tar shards" in said[0]
+    assert not (tmp_path / "dry").exists()
+
+
+def test_both_layouts_give_the_same_pairs(tmp_path, reference):
+    taken = []
+    for layout, kind in (("webdataset", "tar shards"), ("csv", "csv")):
+        found = catalogue.read(generated.pairs(tmp_path / layout, layout, 30, 48))
+        assert kind in found["about"]["kind"].lower()
+        settings = {name: value.to_dict() for name, value in vars(CaseSettings().with_values({"data.pairs": 20})).items() if name in ("data", "own")}
+        pairs = own.take(found["pairs"], found["about"], reference, settings, Run(compute=CPU))["pairs"]
+        taken.append((pairs["caption"].tolist(), np.asarray(own.build(pairs, found["about"], reference, settings, Run(compute=CPU))["images"])))
+    assert taken[0][0] == taken[1][0]
+    assert (taken[0][1] == taken[1][1]).all()
+    with pytest.raises(BadInput, match="expected one of webdataset, csv"):
+        dry_run(tmp_path / "dry", "parquet", CPU)
+
+
+def test_a_step_that_leaves_what_it_must_not_ends_the_dry_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("ubt.dryrun.suspicious_count", lambda pairs, fraction: 9)
+    monkeypatch.setattr("ubt.dryrun.ARCHITECTURE", "small")
+    monkeypatch.setattr("ubt.architecture.named", lambda name: {
+        "embed_dim": 32, "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+    })  # fmt: skip
+    with pytest.raises(UbtError, match="dry run: expected the 9 lowest, got 8"):
+        dry_run(tmp_path / "dry", "csv", CPU, size=32, changes=SMALL, baselines=(), steps=tuple(STEPS)[:5])
+
+
+def test_what_a_real_run_needs_is_counted_from_its_settings():
+    said = "\n".join(needs())
+    assert "cache: 11 GB a case" in said
+    assert "about 4.6 h a case on a machine as fast as the paper's" in said
+    assert "2.4 GB" in said
+    assert set(TOY) <= set(CaseSettings().described())
+    assert papers(20_000)["overfit.steps"] == 1562
