@@ -39,7 +39,11 @@ def test_both_layouts_give_the_same_pairs(tmp_path, reference):
     for layout, kind in (("webdataset", "tar shards"), ("csv", "csv")):
         found = catalogue.read(generated.pairs(tmp_path / layout, layout, 30, 48))
         assert kind in found["about"]["kind"].lower()
-        settings = {name: value.to_dict() for name, value in vars(CaseSettings().with_values({"data.pairs": 20})).items() if name in ("data", "own")}
+        settings = {
+            name: value.to_dict()
+            for name, value in vars(CaseSettings().with_values({"data.pairs": 20, "split.fraction": 0.2, "attack.rate": 0.1})).items()
+            if name in ("data", "own")
+        }
         pairs = own.take(found["pairs"], found["about"], reference, settings, Run(compute=CPU))["pairs"]
         taken.append((pairs["caption"].tolist(), np.asarray(own.build(pairs, found["about"], reference, settings, Run(compute=CPU))["images"])))
     assert taken[0][0] == taken[1][0]
