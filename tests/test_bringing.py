@@ -2,15 +2,19 @@
 
 import json
 import threading
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from brought import folder
+from brought import pixels as brought_pixels
 
 from ubt import jobs
-from ubt.bringing import Wanted, bring, bring_labelled, first_rows, lab_of, listed
-from ubt.cases import Store
+from ubt.bringing import Wanted, bring, bring_labelled, check_targets, first_rows, lab_of, listed
+from ubt.cases import CaseSettings, Store
 from ubt.config import BadInput
-from ubt.data import catalogue
+from ubt.data import catalogue, downstream, generated
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +99,35 @@ def test_a_reference_that_was_trained_on_some_of_the_pairs_needs_them_spared(tmp
         lab_of(store, *names, spare=0.4)
     assert lab_of(store, *names, spare=0.5)["own.spare"] == 0.5
     assert lab_of(store, "", names[1], names[2], spare=0.0)["own.spare"] == 0.0
+
+
+def test_a_data_set_is_brought_by_its_name(tmp_path, monkeypatch):
+    """One whose images are files stays where it is; CIFAR's pixels become PNG files, whose pixels are the same."""
+    store, at = Store(tmp_path / "cache"), generated.labelled(tmp_path / "data/imagenet/val", 2, 24)
+    monkeypatch.setenv("UBT_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("ubt.data.downstream.wnids", lambda: sorted(generated.WNIDS.values()))
+    names = [next(name for name, wnid in generated.WNIDS.items() if wnid == folder) for folder in sorted(generated.WNIDS.values())]
+    monkeypatch.setattr("open_clip.IMAGENET_CLASSNAMES", names)
+    monkeypatch.setitem(downstream.SETS, "imagenet", replace(downstream.SETS["imagenet"], classes=4))
+    by_name, by_path = (store.brought(bring_labelled(store, Path(source))) for source in ("imagenet", str(at)))
+    assert by_name["classes"] == by_path["classes"] == names
+    opened = [catalogue.open_images(a["about"], a["images"]["image"].to_numpy(object), 24)[:] for a in (by_name, by_path)]
+    assert (opened[0] == opened[1]).all()
+    assert by_name["images"]["label"].tolist() == by_path["images"]["label"].tolist()
+
+    pixels, labels = np.stack([brought_pixels(i, 32, 32) for i in range(20)]), np.arange(20) % 10
+    found = downstream.LabelledSet(pixels, labels, [f"class {9 - i}" for i in range(10)])
+    monkeypatch.setattr("ubt.data.downstream.read", lambda name, size, root="": found)
+    cifar = store.brought(bring_labelled(store, Path("cifar10")))
+    assert cifar["classes"] == found.classes
+    assert cifar["images"]["label"].tolist() == labels.tolist()
+    assert (catalogue.open_images(cifar["about"], cifar["images"]["image"].to_numpy(object), 32)[:] == pixels).all()
+
+
+def test_labelled_images_without_the_target_are_refused_first(tmp_path):
+    store = Store(tmp_path / "cache")
+    labels = bring_labelled(store, generated.labelled(tmp_path / "val", 1, 24))
+    keys = {"own.pairs": f"pairs-{16 * '0'}", "own.test": labels, "own.reference": f"model-{16 * '0'}"}
+    check_targets(store, CaseSettings().with_values(keys))
+    with pytest.raises(BadInput, match=r"target of badnet: expected one of the classes of .*/val \(.*banana.*\), got 'honeycombed'"):
+        check_targets(store, CaseSettings().with_values(keys | {"attack.target": "honeycombed"}))

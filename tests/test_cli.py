@@ -43,6 +43,7 @@ def ubt(*arguments, **kwargs):
         (["--nosuch"], "No such option"),
         (["--out", "/nosuch/folder/m.json"], "existing folder"),
         (["--seed", "-1"], "between 0 and"),
+        (["--dry-run"], "expected --preset paper"),
     ],
 )
 def test_wrong_arguments_leave_with_2_and_a_reason(arguments, says, tmp_path):

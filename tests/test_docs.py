@@ -1,6 +1,7 @@
 """The documentation holds every command, option and setting, and CI runs what it says."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,34 @@ def test_every_link_between_the_documents_leads_somewhere():
             assert file.is_file(), (document.name, target)
             headings = [re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)", file.read_text(errors="replace"), re.M)]
             assert not part or part in headings, (document.name, target)
+
+
+def shell_commands(part: str) -> list[list[str]]:
+    """The arguments of every `python -m ubt` in the shell blocks of a part of the README, variables replaced by what they were set to."""
+    text = "\n".join(re.findall(r"```sh\n(.*?)```", part, re.S)).replace("\\\n", " ")
+    values = {"set": "dtd", "name": "DTD", "n": "1", **{name: key for name, key in re.findall(r"^(\w+)=\$\((?:.*?)\| tail -n 1\)()$", text, re.M)}}
+    values |= {name: re.sub(r"\$(\w+)", lambda m: values[m[1]] or m[1].lower(), value) for name, value in re.findall(r'^(\w+)="(.*)"$', text, re.M)}
+    found = re.findall(r"python -m ubt ((?:\$\([^)]*\)|[^\n|;)])*)", re.sub(r"\$(\w+)", lambda m: values[m[1]] or m[1].lower(), text))
+    inner = re.findall(r"\$\(python -m ubt ([^|)]*)", text)
+    return [shlex.split(re.sub(r"\$\([^)]*\)", "key", command)) for command in (*found, *inner)]
+
+
+def test_every_command_at_the_papers_scale_can_be_parsed():
+    """By the command line itself, without running it; and each of the paper's tables is made."""
+    part = README.split("## At the paper's scale", 1)[1].split("\n## ", 1)[0]
+    given = shell_commands(part)
+    assert len(given) >= 8
+    for arguments in given:
+        group = typer.main.get_command(app)
+        while hasattr(group, "commands"):
+            assert arguments[0] in group.commands, arguments
+            group, arguments = group.commands[arguments[0]], arguments[1:]
+        group.make_context("ubt", list(arguments))
+    made = set(re.search(r"for n in ([\w -]+);", part)[1].split()) | {"6"}
+    assert made == {*map(str, range(1, 11)), "10-rate"}
+    assert {line.split(" ", 1)[0] for line in part.split("<<'SETS'\n")[1].split("\nSETS")[0].splitlines()} == set(SETS) - {"imagenet"}
+    titles = {line.split(" ", 1)[1] for line in part.split("<<'SETS'\n")[1].split("\nSETS")[0].splitlines()}
+    assert titles == {row.labels[0] for row in TABLES["6"].rows} - {"scenes"}
 
 
 def test_the_readme_stays_an_entrance():

@@ -36,7 +36,7 @@ def test_every_step_passes_in_the_papers_order_on_shards(tmp_path, monkeypatch):
 
 def test_both_layouts_give_the_same_pairs(tmp_path, reference):
     taken = []
-    for layout, kind in (("webdataset", "tar shards"), ("csv", "csv")):
+    for layout, kind in (("webdataset", "tar shards"), ("csv", "table")):
         found = catalogue.read(generated.pairs(tmp_path / layout, layout, 30, 48))
         assert kind in found["about"]["kind"].lower()
         settings = {

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from ubt.cli import app
 from ubt.config import BadInput
+from ubt.data import generated
 from ubt.measuring import lacking, measure, named, plan
 
 SMALL = {"downstream.per_class": 1, "downstream.images": 150}
@@ -48,6 +49,23 @@ def test_the_command_says_and_writes_the_figures(full, tiny_case, tmp_path):
 def test_what_cannot_be_measured_is_said_first(tiny_store, tiny_case, changes, models, said):
     with pytest.raises(BadInput, match=said):
         plan(tiny_store, tiny_case.name, changes, models, ["zeroshot"])
+
+
+def test_a_set_without_the_target_is_refused_before_anything_is_read(tiny_store, tiny_case, tmp_path):
+    labelled = generated.labelled(tmp_path / "labels", 1, 24)
+    captioned = generated.captions(tmp_path / "data", 4, 24)
+    for kind, changes in (("zeroshot", {"downstream.set": str(labelled)}), ("retrieval", {"downstream.captions": "flickr30k"})):
+        root = {"downstream.root": str(captioned)}
+        assert plan(tiny_store, tiny_case.name, changes | root, ["cleanclip"], [kind])
+    (labelled / generated.WNIDS["banana"]).rename(labelled / "n02802426")
+    text = (path := captioned / "flickr30k/dataset_flickr30k.json").read_text()
+    path.write_text(text.replace("banana", "parsnip"))
+    for kind, changes, said in (
+        ("zeroshot", {"downstream.set": str(labelled)}, "labels: expected the target 'banana' among its 4 classes"),
+        ("retrieval", {"downstream.captions": "flickr30k"}, "dataset_flickr30k.json: expected captions that name the target 'banana'"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            plan(tiny_store, tiny_case.name, changes | root, ["cleanclip"], [kind])
 
 
 def test_an_audit_has_no_trigger_to_measure(tiny_audit):

@@ -42,7 +42,9 @@ def generate(folder: Path, pairs: int, seed: int = 0) -> None:
     np.save(folder / "tokens.npy", tokens)
 
 
-def _models(device: str):
+def _models(device: str) -> list:
+    import sklearn.cluster  # noqa: F401 (loading libraries is no part of what is timed)
+
     from ubt import models
 
     return [models.create(MODEL, seed).to(device).eval() for seed in (0, 1)]
