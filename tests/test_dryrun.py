@@ -5,7 +5,7 @@ import pytest
 from tiny import CPU
 
 from ubt.cases import CaseSettings
-from ubt.config import BadInput, Run, UbtError, papers
+from ubt.config import BadInput, Run, UbtError, compute, papers
 from ubt.data import catalogue, generated
 from ubt.dryrun import BASELINES, STEPS, TOY, _of_baseline, dry_run, needs
 from ubt.stages import own
@@ -19,7 +19,7 @@ def test_every_step_passes_in_the_papers_order_on_shards(tmp_path, monkeypatch):
     """At 64 px; baselines, whose stages other tests run, are left out."""
     monkeypatch.setenv("UBT_CHECKPOINT_SECONDS", "3600")
     said: list[str] = []
-    found = dry_run(tmp_path / "dry", "webdataset", CPU, said.append, size=64, changes=SMALL, baselines=())
+    found = dry_run(tmp_path / "dry", "webdataset", compute("cpu"), said.append, size=64, changes=SMALL, baselines=())
     baselines = {stage for name in BASELINES for stage in _of_baseline(name)}
     assert [p.stage for p in found] == [stage for stages in STEPS.values() for stage in stages if stage not in baselines]
     assert list(dict.fromkeys(p.step for p in found)) == [step for step in STEPS if step != "baselines"]

@@ -114,7 +114,7 @@ def _measured(work, folder: Path, device: str) -> tuple[dict[str, float], np.nda
 
 
 def compare(folder: Path, pairs: int, rounds: int = 1, device: str = "cpu") -> dict:
-    """Seconds and memory of both, each in a process of its own, in turn.
+    """Seconds and memory of both, each in a process of its own, side by side, so that whatever else the machine does slows both.
 
     Returns:
         `ours`, `bare`: seconds, medians over `rounds`; their `ratio`, and `cpu_ratio`, that of the processor's seconds, which a busy machine does not
@@ -123,12 +123,13 @@ def compare(folder: Path, pairs: int, rounds: int = 1, device: str = "cpu") -> d
     """
     generate(folder, pairs)
     took: dict[str, list] = {"ours": [], "bare": []}
-    for turn in range(rounds):
-        for name, work in (("bare", bare), ("ours", ours))[:: 1 if turn % 2 else -1]:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-                took[name].append(fresh.submit(_measured, work, folder, device).result())
-            for left in (*folder.glob("image-*.npy"), *folder.glob("text-*.npy")):
-                left.unlink()
+    for _ in range(rounds):
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn"), max_tasks_per_child=1) as fresh:
+            begun = {name: fresh.submit(_measured, work, folder, device) for name, work in (("ours", ours), ("bare", bare))}
+            for name, running in begun.items():
+                took[name].append(running.result())
+        for left in (*folder.glob("image-*.npy"), *folder.glob("text-*.npy")):
+            left.unlink()
     totals = {name: median(sum(t.values()) for t, *_ in found) for name, found in took.items()}
     cpu, memory = ({name: of([found[i] for found in founds]) for name, founds in took.items()} for i, of in ((3, median), (2, max)))
     k = CaseSettings.preset("paper", pairs=pairs).k
