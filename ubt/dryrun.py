@@ -46,6 +46,8 @@ STEPS: dict[str, tuple[str, ...]] = {
 BASELINES = ("cleanclip", "roclip", "abl")
 WIDTH, MODEL_BYTES = 512, 605e6
 """Of ViT-B/32: values of a feature; bytes of its weights in fp32."""
+PAIR_BYTES = 30e3
+"""Of a photo whose shorter side is 256 px, as JPEG; an estimate."""
 PAPERS_PACE = 2826 / (3 * 501_500)
 """Seconds a pair in training, by the paper's Table VIII."""
 
@@ -227,7 +229,7 @@ def needs() -> list[str]:
     disk = len(trained) * MODEL_BYTES + MODEL_BYTES + scores * features + 3 * MODEL_BYTES
     also = {name: pace * cost(stage, settings) / 3600 for name, stage in (("CleanCLIP", "cleanclip"), ("RoCLIP", "roclip"), ("ABL", "abl"))}
     return [
-        "data: CC3M's images, about 130 GB at 256 px; ImageNet-1K's 50,000 validation images, 6.3 GB; Flickr30K 4.4 GB and COCO's val2014 6.2 GB with "
+        f"data: {pairs + settings.clean.pairs:,} pairs of CC3M, about {(pairs + settings.clean.pairs) * PAIR_BYTES / 1e9:.0f} GB at 256 px; ImageNet-1K's 50,000 validation images, 6.3 GB; Flickr30K 4.4 GB and COCO's val2014 6.2 GB with "
         "Karpathy's files; CIFAR-10, CIFAR-100, Caltech101, DTD, Pets and Food101 together 7 GB; ViT-B/32 by OpenAI, 0.6 GB",
         f"cache: {disk / 1e9:.0f} GB a case (models {MODEL_BYTES / 1e9:.1f} GB each, features {features / 1e9:.1f} GB a scoring, a checkpoint)",
         f"memory: token ids {4 * 77 * pairs / 1e9:.2f} GB, features on disk and mapped, images read as they are needed (see python -m ubt bench --stages)",
