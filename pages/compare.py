@@ -8,6 +8,7 @@ from ubt.tables import compare
 from ubt.tables.table import KL, SECONDS
 from ubt.ui import address, charts, papers
 from ubt.ui.case import compute, label, show, store
+from ubt.ui.case import names as offered
 from ubt.ui.guard import guard, plain
 from ubt.ui.navigation import current
 from ubt.ui.panel import each, no_case
@@ -27,7 +28,7 @@ st.caption(
 @st.fragment
 @guard()
 def chosen() -> None:
-    names = [name for name in store().names() if not (store().record(name).get("settings") or {}).get("own", {}).get("suspect")]
+    names = [name for name in offered() if not (store().record(name).get("settings") or {}).get("own", {}).get("suspect")]
     if view and view.audits:
         st.info("The case in view is an audit: nobody knows its truth, so that no defence can be measured on it. Compare lab cases.")
     open_case = [view.name] if view and view.name in names else []
@@ -129,7 +130,7 @@ def _one_case(subjects: list[compare.Subject], methods: list[str]) -> None:
         st.caption("As in Table VIII: training of M_bd, or of the model in its place, and the defence. A stage that several share counts for each.")
 
 
-if store().names():
+if offered():
     chosen()
 else:
     no_case()

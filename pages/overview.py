@@ -62,7 +62,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
     if st.button("Duplicate…", key="duplicate", icon=":material/content_copy:", help="A new case with some of these settings changed"):
         new(view.settings)
     handed = st.button("Report…", key="report", icon=":material/description:", help="What was found, as one file for somebody who will never open the app")
-    if st.button("Delete…", key="delete", icon=":material/delete:", disabled=view.status.running):
+    if st.button("Delete…", key="delete", icon=":material/delete:", disabled=view.status.running or bool(view.ready)):
         delete(view.name)
     if handed:
         report(view.name)
@@ -78,7 +78,7 @@ def stages() -> None:
     if view.audits:
         st.subheader("Stages")
     pipeline()
-    if not view.status.running and view.status.state != "done":
+    if not view.status.running and view.status.state != "done" and not view.given:
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         wanted = left.selectbox(
             "Run one stage, and what it needs", [s.name for s in view.stages if not view.has(s.name)], key="stage",

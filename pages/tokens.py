@@ -91,7 +91,7 @@ def one_pair() -> None:
                 (f"above {image_threshold:g}: {html.percent(mask.mean())}", figures.overlay(image, heat[0], mask, opacity)),
             ])  # fmt: skip
     notes = []
-    if any(w.cut for w in words.split(caption, view.read("data", "tokens").shape[1])):
+    if any(w.cut for w in words.split(caption, view.read("mask", "tokens").shape[1])):
         notes.append("Words struck through lie beyond the model's context and are not read.")
     if caption != own:
         notes.append("The caption was edited; the pair in D keeps its own.")

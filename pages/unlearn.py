@@ -29,7 +29,7 @@ with st.expander("Settings of unlearning", expanded=False):
         make(settings.with_values(changes), run=True)
         st.rerun()
 finished = view.has("unlearn", "unlearn_published", *judged)
-if not finished and not status.running and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:"):
+if not finished and not status.running and not view.given and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:"):
     run(view.name)
 
 
@@ -74,6 +74,9 @@ else:
     lab()
 
 st.subheader("Take the purified model with you")
+if not view.holds("unlearn", "model"):
+    missing(view, "unlearn", "The purified model is not at hand.")
+    st.stop()
 with st.container(horizontal=True):
     for which in STAGES:
         st.download_button(

@@ -1,7 +1,7 @@
 """A finished step on disk: a folder with a manifest of sizes and digests, read only after it was checked.
 
 Frames are parquet, arrays npy, plain values json, models folders that open_clip opens, images that stay
-elsewhere a folder of where they are; nothing is unpickled.
+elsewhere a folder of where they are, scenes what they are drawn from, unit vectors in few bits npz; nothing is unpickled.
 """
 
 import json
@@ -92,7 +92,22 @@ def _read_images(path: Path, entry: str):
     return Images.load(path / entry)
 
 
-_READ = {"array": _read_array, "model": _read_model, "images": _read_images, "json": lambda path, entry: json.loads((path / f"{entry}.json").read_text())}
+def _read_drawn(path: Path, entry: str):
+    from ubt.data.drawn import Drawn
+
+    return Drawn.load(path / entry)
+
+
+def _read_coded(path: Path, entry: str):
+    from ubt.coded import Coded
+
+    return Coded.load(path / f"{entry}.npz").decoded()
+
+
+_READ = {
+    "array": _read_array, "model": _read_model, "images": _read_images, "drawn": _read_drawn, "coded": _read_coded,
+    "json": lambda path, entry: json.loads((path / f"{entry}.json").read_text()),
+}  # fmt: skip
 
 
 def write_entry(path: Path, entry: str, value: Any) -> str:
@@ -111,8 +126,8 @@ def write_entry(path: Path, entry: str, value: Any) -> str:
 
         models.save(value, path / entry)
         return "model"
-    if hasattr(value, "marks"):
+    if hasattr(value, "save"):
         value.save(path / entry)
-        return "images"
+        return value.kind
     (path / f"{entry}.json").write_text(json.dumps(value, indent=1))
     return "json"

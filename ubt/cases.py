@@ -27,7 +27,7 @@ from ubt.attacks.sig import SigSettings
 from ubt.attacks.ssba import SsbaSettings
 from ubt.attacks.trojvqa import TrojVqaSettings
 from ubt.attacks.wanet import WaNetSettings
-from ubt.config import PRESETS, BadInput, Compute, Settings, UbtError, digest, disk_full, file_digest, papers, replace_file, setting
+from ubt.config import PRESETS, READY, BadInput, Compute, Settings, UbtError, digest, disk_full, file_digest, papers, replace_file, setting
 from ubt.data.scenes import CLASSES, SIZE
 from ubt.defenses.abl import AblSettings, IsolateSettings
 from ubt.defenses.cleanclip import CleanClipSettings
@@ -165,13 +165,18 @@ class Store:
         except OSError as e:
             raise BadInput(f"cache: expected a folder that can be written, got {self.root} ({e.strerror}); choose another with --cache") from None
 
+    def _place(self, *parts: str) -> Path:
+        """Where something of the cache lies; what it does not hold may be shipped, under names that no run gives."""
+        own = self.root.joinpath(*parts)
+        return own if own.exists() else READY.joinpath(*parts)
+
     def open(self, key: str) -> Artefact | None:
         """The finished artefact `key`, or None if there is none.
 
         Raises:
             DamagedArtefact: it is not what its manifest says.
         """
-        path = self.root / "artefacts" / key
+        path = self._place("artefacts", key)
         if not path.is_dir():
             return None
         try:
@@ -292,7 +297,7 @@ class Store:
     def record(self, name: str) -> dict[str, Any]:
         """A case's record as it was last written; empty if there is none, or none that can be read."""
         with contextlib.suppress(OSError, ValueError):
-            record = json.loads((self.root / "cases" / name / "case.json").read_text())
+            record = json.loads(self._place("cases", name, "case.json").read_text())
             return record if isinstance(record, dict) else {}
         return {}
 

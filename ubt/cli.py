@@ -23,6 +23,7 @@ from ubt.cli_measure import measure
 from ubt.cli_models import models_app
 from ubt.cli_paper import at_scale, dry_run, sized
 from ubt.cli_probe import probe
+from ubt.cli_ready import ready
 from ubt.cli_report import report
 from ubt.config import PRESETS, BadInput, Cancelled, Compute, UbtError, compute, disk_full
 from ubt.console import Show, check_writable, err, out, print_metrics
@@ -36,6 +37,7 @@ app.add_typer(data_app, name="data")
 app.command("audit")(audit)
 app.command("measure")(measure)
 app.command("probe")(probe)
+app.command("ready")(ready)
 app.command("report")(report)
 app.command("bench")(bench)
 app.add_typer(models_app, name="models")

@@ -16,6 +16,8 @@ from typing import Any, Self
 
 REFERENCE = Path(__file__).parent / "weights" / "scenes-clip"
 """The shipped clean reference model."""
+READY = Path(__file__).parent / "ready"
+"""The shipped ready-made cases, laid out as a cache folder."""
 
 
 class UbtError(Exception):

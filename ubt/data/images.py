@@ -112,6 +112,7 @@ class Images:
         marks: uint64 (n,), digests of the bytes at first reading, 0 where not yet read.
     """
 
+    kind = "images"
     dtype = np.dtype(np.uint8)
     ndim = 4
 

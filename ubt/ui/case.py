@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from ubt import config, jobs
+from ubt import config, jobs, ready
 from ubt.attacks import ATTACKS, parse
 from ubt.cases import CaseSettings, Store
 from ubt.composition import composed
@@ -71,7 +71,7 @@ def _array(root: str, key: str, entry: str) -> Any:
 
 def read(key: str, entry: str) -> Any:
     """An entry of an artefact: frames and plain values as copies, arrays as read-only maps, images that stay elsewhere as such."""
-    reader = _array if store().find(key).manifest["entries"][entry] in ("array", "images") else _value
+    reader = _array if store().find(key).manifest["entries"][entry] in ("array", "images", "drawn", "coded") else _value
     return reader(str(store().root.resolve()), key, entry)
 
 
@@ -112,6 +112,11 @@ class View:
     def given(self) -> bool:
         """Whether its artefacts were brought and not made, so that nothing can be run."""
         return bool(self.record.get("given"))
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        """Of a ready-made case, what made it: `title`, `command`, the day it was `made`, `version`; else empty."""
+        return self.record.get("ready", {})
 
     def key(self, stage: str) -> str:
         return self.record["artefacts"][stage]
@@ -173,9 +178,25 @@ def _of_own(settings: dict[str, Any], name: str) -> str:
     return f"on {called(own['pairs'])}, {rest}"
 
 
+def opened(name: str) -> View:
+    """A case of this cache, or a ready-made one."""
+    return View(name, store().record(name), jobs.status(store(), name))
+
+
+def names() -> list[str]:
+    """The cases to choose from: those of this cache, newest first, then the ready-made one until this machine has made the same."""
+    own = store().names()
+    if ready.MAIN not in ready.names():
+        return own
+    live = CaseSettings.from_dict(store().record(ready.MAIN)["settings"]).name(compute())
+    return own if store().record(live).get("state") == "done" else [*own, ready.MAIN]
+
+
 def label(name: str) -> str:
     """How the picker calls a case."""
     record = store().record(name)
+    if "ready" in record:
+        return f"ready-made: {record['ready']['title']}"
     with contextlib.suppress(KeyError, TypeError, BadInput):
         attack, own = record["settings"]["attack"], record["settings"].get("own", {})
         if own.get("suspect"):
@@ -197,7 +218,7 @@ def show(name: str | None) -> None:
 def remove(name: str) -> int:
     """Delete a case and bring the newest of the others into view; returns the bytes freed."""
     freed = store().delete(name)
-    show(next(iter(store().names()), None))
+    show(next(iter(names()), None))
     return freed
 
 
@@ -229,22 +250,24 @@ def _forget_case() -> None:
 
 def pick() -> View | None:
     """The picker, and the case it shows; None if there is none. The address bar holds its name."""
-    names, state = store().names(), st.session_state
-    asked = st.query_params.get("case")
+    state, asked = st.session_state, st.query_params.get("case")
+    offered = names()
+    if asked in ready.names() and asked not in offered:
+        offered.append(asked)
     if "next_case" in state:
         state["case"] = state.pop("next_case")
     elif "case" not in state:
-        state["case"] = asked or next(iter(names), None)
-    if state["case"] not in names and state["case"] is not None:
+        state["case"] = asked or next(iter(offered), None)
+    if state["case"] not in offered and state["case"] is not None:
         state["gone"], state["case"] = state["case"], None
-    labels = {name: label(name) for name in names}
+    labels = {name: label(name) for name in offered}
     st.selectbox(
         "Case",
-        names,
+        offered,
         index=None,
         key="case",
         format_func=lambda name: labels.get(name, name),
-        placeholder="choose a case" if names else "none yet",
+        placeholder="choose a case" if offered else "none yet",
         persist_state="session",
     )
     if state["case"] is None:
@@ -258,7 +281,7 @@ def pick() -> View | None:
     if state.get("case_before", state["case"]) != state["case"]:
         _forget_case()
     state["case_before"] = state["case"]
-    view = View(state["case"], store().record(state["case"]), jobs.status(store(), state["case"]))
+    view = opened(state["case"])
     return view if view.status.state != "damaged" else _offer_to_delete(view)
 
 

@@ -51,7 +51,7 @@ def _explained(root: str, key: str, data: str, row: int, caption: str, method: s
 def has(view: View, model: str) -> bool:
     """Whether the case has this model."""
     own = view.settings.own
-    return view.has(STAGES[model]) if STAGES[model] else bool(own.reference) or not own.audits
+    return view.holds(STAGES[model], "model") if STAGES[model] else bool(own.reference) or not own.audits
 
 
 def _key(view: View, model: str) -> str:

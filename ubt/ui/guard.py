@@ -68,7 +68,7 @@ def _offer_to_mend(e: DamagedArtefact) -> None:
 
     st.error(plain(e), title="A result on disk is damaged", icon=":material/broken_image:")
     name = st.session_state.get("case")
-    if name and st.button("Set it aside and make it again", key=f"mend-{e.key}", type="primary"):
+    if name in store().names() and st.button("Set it aside and make it again", key=f"mend-{e.key}", type="primary"):
         with store().lock(e.key, wait=1):
             store().set_aside(e.key)
         jobs.start(store(), name)

@@ -29,7 +29,10 @@ FOLLOWED = ("poisoned", "overfit", "purified")
 
 def review(view: View) -> Review:
     """What analysts decided about the case."""
-    return Review(store().root / "cases" / view.name / "review.sqlite")
+    kept = store().root / "cases" / view.name / "review.sqlite"
+    if view.ready:
+        kept.parent.mkdir(exist_ok=True)
+    return Review(kept)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the pairs…")
@@ -116,7 +119,7 @@ def _mixture(keys: tuple, _scores: np.ndarray) -> Mixture | None:
 def mixture(view: View, found: dict[str, Any]) -> Mixture | None:
     """The populations of D_susp's overfitted similarities, found without labels; None where there are none, or the model was not
     judged poisoned."""
-    judged = view.given or (view.has("verdict") and view.read("verdict", "verdict")["poisoned"])
+    judged = view.read("verdict", "verdict")["poisoned"] if view.has("verdict") else view.given
     if not judged or "similarity_overfit" not in found or "suspicious" not in found:
         return None
     return _mixture(_keys(view), found["similarity_overfit"][found["suspicious"]])

@@ -8,7 +8,7 @@ import streamlit as st
 from ubt import jobs, views
 from ubt.config import Compute
 from ubt.pipeline import Work, create, standing
-from ubt.ui.case import View, compute, store
+from ubt.ui.case import View, compute, make, store
 from ubt.ui.guard import guard, plain
 
 POLL, IDLE = 1.0, 4.0
@@ -35,6 +35,9 @@ def clock(seconds: float) -> str:
 
 def panel(view: View) -> None:
     """State, progress, time left, and the button that fits; follows the job and redraws the page when a stage is done."""
+    if view.ready:
+        ready_made(view)
+        return
     _follow(view.name, (view.status.state, view.status.finished), POLL if view.status.running else IDLE)
 
 
@@ -70,6 +73,21 @@ def _draw(name: str, status: jobs.Status) -> None:
             run(name)
 
 
+def ready_made(view: View) -> None:
+    """What a ready-made case is, and the button that makes the same on this machine."""
+    made = view.ready
+    st.markdown(":violet-badge[:material/inventory_2: ready-made]")
+    st.caption(f"Made by `{made['command']}` on {made['made']}, version {made['version']}; read-only.")
+    live(view, "live")
+
+
+def live(view: View, key: str) -> None:
+    """The button that runs a ready-made case's settings on this machine, in its place."""
+    if st.button("Run it live", key=key, icon=":material/play_arrow:", help="The same settings on this machine: a case of its own that takes this one's place"):
+        make(view.settings, run=True)
+        st.rerun(scope="app")
+
+
 def run(name: str, until: str | None = None) -> None:
     """Start a case's job, or join the one that is running, and draw the page again."""
     if not jobs.start(store(), name, until):
@@ -82,6 +100,11 @@ def missing(view: View, stage: str, said: str, offer: bool = True) -> None:
     status = view.status
     if status.running:
         st.info(f"{said} The case is being run, and this page draws itself as soon as it can.")
+        return
+    if view.ready:
+        st.info(f"{said} The ready-made case is shipped without it, for want of room.")
+        if offer:
+            live(view, f"live-{stage}")
         return
     if view.given:
         st.info(f"{said} This case was brought as it is, without it, and without the models that could make it.")
@@ -118,6 +141,9 @@ def build(view: View, kind: str, options: dict[str, Any], said: str, button: str
     key = views.key(view.record, kind, options)
     if store().find(key) is not None:
         return True
+    if view.ready:
+        missing(view, kind, said)
+        return False
     if not store().held(key):
         st.info(said)
         if why := jobs.failure(store(), key):

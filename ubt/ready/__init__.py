@@ -1,0 +1,19 @@
+"""The ready-made cases: finished on another machine, shipped small, read-only, so that every page has something to show before anything is run.
+
+They lie in this folder as in a cache, under names and keys that no run gives. `python -m ubt ready` makes them (`ubt.ready.making`).
+"""
+
+from pathlib import Path
+
+from ubt.config import READY
+
+MAIN = "ready-badnet"
+"""The one that the app opens on where there is no other case."""
+GRID = READY / "whatif.parquet"
+"""What *What if* shows, see `ubt.ready.making.grid`."""
+
+
+def names(folder: Path | None = None) -> list[str]:
+    """The ready-made cases that are there, the main one first."""
+    found = sorted(path.parent.name for path in ((folder or READY) / "cases").glob("*/case.json"))
+    return sorted(found, key=lambda name: name != MAIN)
