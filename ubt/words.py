@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubt.models import tokenizer
-
 
 @dataclass(frozen=True)
 class Word:
@@ -27,8 +25,14 @@ class Word:
     cut: bool
 
 
+def _tokenizer():
+    from ubt import models
+
+    return models.tokenizer()
+
+
 def _pieces(token: str) -> list[int]:
-    t = tokenizer()
+    t = _tokenizer()
     return [t.encoder[p] for p in t.bpe("".join(t.byte_encoder[b] for b in token.encode())).split(" ")]
 
 
@@ -38,12 +42,12 @@ def split(caption: str, context: int) -> list[Word]:
     >>> [(w.text, w.columns) for w in split("A close-up of bananas!", 24)]
     [('a', (1,)), ('close-up', (2, 3, 4)), ('of', (5,)), ('bananas', (6,))]
     """
-    clean = tokenizer().clean_fn(caption)
+    clean = _tokenizer().clean_fn(caption)
     pieces, column, ended = [], 1, False
-    for m in tokenizer().pat.finditer(clean):
+    for m in _tokenizer().pat.finditer(clean):
         ids = _pieces(m.group())
         inside = [c for c in range(column, column + len(ids)) if c < context - 1 and not ended]
-        ended = ended or tokenizer().eot_token_id in ids
+        ended = ended or _tokenizer().eot_token_id in ids
         pieces.append((*m.span(), () if ended else tuple(inside), ended or len(inside) < len(ids)))
         column += len(ids)
     spans = [_core(clean, *m.span()) for m in re.finditer(r"\S+", clean)]
@@ -108,4 +112,4 @@ def masked_ids(row: np.ndarray, by_token: np.ndarray, threshold: float) -> np.nd
 
 def decode(row: np.ndarray) -> str:
     """What a row of token ids says, between SOT and EOT."""
-    return tokenizer().decode([int(i) for i in row[1 : int(row.argmax())]]).strip()
+    return _tokenizer().decode([int(i) for i in row[1 : int(row.argmax())]]).strip()

@@ -38,3 +38,12 @@ def layout(figure: go.Figure, *, height: int, x: str = "", y: str = "") -> go.Fi
     figure.update_xaxes(title={"text": x}, automargin=True)
     figure.update_yaxes(title={"text": y}, automargin=True)
     return figure
+
+
+def for_a_room(figure: go.Figure, height: int = 350) -> go.Figure:
+    """A figure to be read from the back of a room: larger text, thicker lines."""
+    figure.update_layout(height=height, font={"size": 18}, legend={"font": {"size": 18}}, hoverlabel={"font": {"size": 18}})
+    figure.update_xaxes(tickfont={"size": 17}, title={"font": {"size": 18}})
+    figure.update_yaxes(tickfont={"size": 17}, title={"font": {"size": 18}})
+    figure.update_annotations(font={"size": 17})
+    return figure.update_traces(line={"width": 3}, selector={"type": "scatter", "mode": "lines"})

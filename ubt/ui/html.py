@@ -189,11 +189,11 @@ def heated(texts: Sequence[str], scores: np.ndarray | None, kept: np.ndarray | N
     st.html(f'{_STYLE}<div class="ubt-words" style="font-size:1.15rem">{spans or "<small>an empty caption</small>"}</div>')
 
 
-def pictures(shown: Sequence[tuple[str, np.ndarray]]) -> None:
-    """Titled images side by side."""
+def pictures(shown: Sequence[tuple[str, np.ndarray]], columns: int = 2, most: float = 14) -> None:
+    """Titled images side by side, so many in a row, each at most so wide, in rem."""
     cells = "".join(f'<div><img alt="{escape(title)}" src="{_png(image)}">{escape(title)}</div>' for title, image in shown)
-    columns = "" if len(shown) > 1 else ' style="grid-template-columns:minmax(0,18rem)"'
-    st.html(f'{_STYLE}<div class="ubt-pictures"{columns}>{cells}</div>')
+    sized = f"repeat({columns},minmax(0,{most:g}rem))" if len(shown) > 1 else "minmax(0,18rem)"
+    st.html(f'{_STYLE}<div class="ubt-pictures" style="grid-template-columns:{sized}">{cells}</div>')
 
 
 def attributions(rows: Sequence[tuple[np.ndarray, Sequence[str], np.ndarray, np.ndarray, np.ndarray]]) -> None:

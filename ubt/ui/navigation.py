@@ -6,6 +6,8 @@ from ubt.ui.case import View
 
 PAGES = {
     "overview": ("Overview", "The case, its stages, its verdict and its figures."),
+    "learn": ("Learn", "A guided walk through a finished case, ten steps, for a class."),
+    "whatif": ("What if", "What a stronger attack, fewer poisons or another setting would have changed."),
     "data": ("Data", "Bring pairs, labelled images and models of your own, and make an audit or a lab case of them."),
     "triggers": ("Triggers", "See what an attack does to images and captions, before anything is trained."),
     "separation": ("Separation", "Does the backdoor separate from the clean pairs?"),
@@ -25,7 +27,7 @@ def navigation():
     """The page that the address asks for, to be run."""
     first = next(iter(PAGES))
     pages = [st.Page(f"pages/{name}.py", title=title, help=about, default=name == first) for name, (title, about) in PAGES.items()]
-    return st.navigation(pages)
+    return st.navigation(pages, expanded=True)
 
 
 def current() -> View | None:

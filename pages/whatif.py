@@ -1,0 +1,100 @@
+"""What if: one setting of the ready-made case at a time, at values that were measured beforehand, each a case of its own."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from ubt import ready
+from ubt.figures import for_a_room, similarity, whatif
+from ubt.tables.whatif import WHAT_IF
+from ubt.ui import address, html
+from ubt.ui.case import compute, make, show, store
+from ubt.ui.guard import guard
+from ubt.ui.navigation import current
+
+BAR = {"displayModeBar": False}
+ABOUT = {
+    "rate": "How many pairs the attacker controls. Too few, and the model does not learn the trigger; none, and the verdict must say so.",
+    "strength": "How large the patch is. A small one is harder to see, and harder to learn.",
+    "mismatched": "How many clean captions are wrong anyway, as on the web. They hide the poisons in D_susp.",
+    "fraction": "How much of D is suspected. Too little misses poisons, too much lets in clean pairs.",
+    "k": "How many pairs are unlearned from.",
+    "retention": "How hard unlearning holds on to what the model knows. At 0 nothing but the flagged images' way back holds it.",
+}
+
+current()
+st.title("What if")
+
+
+@st.cache_data(max_entries=1, show_spinner=False)
+def points(changed: int) -> pd.DataFrame:
+    return pd.read_parquet(ready.GRID)
+
+
+@st.fragment
+@guard()
+def explore() -> None:
+    table = points(ready.GRID.stat().st_mtime_ns)
+    state, known = st.session_state, {name: sweep for name, sweep in WHAT_IF.items() if name in set(table["sweep"])}
+    if (asked := address.asked("what")) in known:
+        state["what"] = asked
+    name = st.segmented_control("What changes", list(known), format_func=lambda n: known[n].title, default=next(iter(known)), required=True, key="what")
+    address.tell("what", name, shown=name != next(iter(known)))
+    (factor,) = known[name].factors
+    part = table[table["sweep"] == name].reset_index(drop=True)
+    start = float(part.loc[part["default"], "shown"].iloc[0])
+    said, slider = st.columns([3, 2], gap="large", vertical_alignment="center")
+    said.markdown(f"{ABOUT[name]} Every point is a case that was run from start to end; the dashed line is where the slider stands.")
+    value = slider.select_slider(f"{known[name].title}: {factor.label}", part["shown"].tolist(), start, key=f"what-{name}", format_func=lambda v: f"{v:g}")
+    at = int(np.flatnonzero(part["shown"] == value)[0])
+    row = part.iloc[at]
+    figure = for_a_room(whatif.lines(part, factor.label, at), 280)
+    st.plotly_chart(figure, key="what-lines", config=BAR, alt=f"CA, ASR and what was found over {factor.label}. At {value:g}: {whatif.told(row)}.")
+    said, chart = st.columns([2, 3], gap="large", vertical_alignment="center")
+    with said:
+        _figures(row)
+        _case(name, (factor.values[at],), bool(row["default"]))
+    with chart:
+        _histogram(row, value)
+
+
+def _figures(row: pd.Series) -> None:
+    if row["state"]:
+        st.info("This point has not been measured yet.")
+        return
+    lines = [[name, *(f"{row[f'{what}, {whose}']:.2f}" for what in ("CA", "ASR"))] for name, whose in (("poisoned", "M_bd"), ("purified, ours", "ours"))]
+    html.table(["model", "CA, %", "ASR, %"], lines)
+    found = [f"{label} {row[label]:.1f} %" for label in ("split recall", "precision@k") if pd.notna(row[label])]
+    st.markdown(", ".join(found).capitalize() + "." if found else "Nothing is poisoned, so that there is nothing to find.")
+
+
+def _case(name: str, values: tuple[float, ...], default: bool) -> None:
+    """The way to the point's own case: opened where there is one, else the button that runs it."""
+    settings = WHAT_IF[name].case(0, "badnet", values)
+    case = ready.MAIN if default else settings.name(compute())
+    if default or store().record(case).get("state") in ("done", "partial", "running"):
+        if st.button("Open this case", key="what-open", icon=":material/arrow_forward:"):
+            show(case)
+            st.switch_page("pages/overview.py")
+    elif st.button("Run it live", key="what-run", icon=":material/play_arrow:", help="A case with this setting, on this machine"):
+        make(settings, run=True)
+        st.switch_page("pages/overview.py")
+
+
+def _histogram(row: pd.Series, value: float) -> None:
+    if row["state"]:
+        return
+    counts = {kind: np.asarray(row[f"overfit {kind}"], int) for kind in ("clean", "poisoned")}
+    bins = np.concatenate([np.repeat(np.arange(len(c), dtype=np.uint8), c) for c in counts.values()])
+    poisoned = np.repeat([False, True], [c.sum() for c in counts.values()])
+    figure = for_a_room(similarity.histogram(bins, poisoned), 230).update_xaxes(range=[-0.2, 1])
+    alt = (
+        f"Histogram of D_susp's similarity under the overfitted model at {value:g}: {counts['clean'].sum()} clean and {counts['poisoned'].sum()} poisoned pairs"
+    )
+    st.plotly_chart(figure, key="what-bins", config=BAR, alt=alt)
+
+
+if ready.GRID.is_file():
+    explore()
+else:
+    st.info("The points are not there: this copy of the package lacks them. `python -m ubt ready` makes them.")

@@ -1,0 +1,329 @@
+"""The steps of the guided walk: what each shows of the ready-made cases, what there is to do, what it asks."""
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from ubt.attacks import trigger, visibility
+from ubt.attacks.badnet import BadNetSettings
+from ubt.data import scenes
+from ubt.evaluation.detection import auroc
+from ubt.figures import LABELS, UNKNOWN, for_a_room, tradeoff
+from ubt.figures import similarity as histograms
+from ubt.figures import verdict as judged
+from ubt.ready import MAIN
+from ubt.stages.split import suspicious_count
+from ubt.tables import compare
+from ubt.ui import html, pairs
+from ubt.ui.case import View, compute, opened, store
+from ubt.ui.steps import Step
+
+BAR = {"displayModeBar": False}
+ALONE, CLEAN, CONSISTENT, JOINED = "ready-alone", "ready-clean", "ready-consistent", "ready-joined"
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _case(name: str = MAIN) -> View:
+    return opened(name)
+
+
+def _sides() -> tuple[Any, Any]:
+    chart, side = st.columns([3, 2], gap="large", vertical_alignment="center")
+    return chart, side
+
+
+def _median(values: np.ndarray) -> str:
+    return f"{np.median(values):.2f}" if len(values) else "none"
+
+
+def _histogram(where: Any, key: str, similarity: np.ndarray, poisoned: np.ndarray, about: str, line: tuple[float, str, str] | None = None) -> None:
+    """Clean beside poisoned, and the same in words for those who cannot see it."""
+    figure = for_a_room(histograms.histogram(similarity, poisoned, line)).update_xaxes(range=[-0.2, 1])
+    kinds = {"clean": similarity[~poisoned], "poisoned": similarity[poisoned]}
+    parts = [f"{kind}: {len(values):,} pairs, median {_median(values)}" for kind, values in kinds.items()]
+    where.plotly_chart(figure, key=key, config=BAR, alt=f"Histogram of {about}. {'; '.join(parts)}.")
+
+
+def _inside(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Similarities of D_susp's pairs under the overfitted model, and which are poisoned, (m,) each."""
+    frame, truth = _case(name).read("score_inside", "similarity"), _case(name).read("attack", "truth")["poisoned"].to_numpy()
+    return frame["similarity"].to_numpy(), truth[frame["row"].to_numpy()]
+
+
+@st.cache_data(max_entries=1, show_spinner=False)
+def _scene() -> np.ndarray:
+    return scenes.draw_many(0, [scenes.ROLES["retrieval"][4]], scenes.SIZE)
+
+
+def _trigger() -> None:
+    shown, side = _sides()
+    with side:
+        px = st.slider("Side of the patch, pixels", 1, 16, 7, key="learn-side")
+        image, settings = _scene(), BadNetSettings(side=px / scenes.SIZE)
+        triggered = trigger(image, np.zeros(1, int), "badnet", settings)
+        seen = visibility.measure(image, triggered)
+        st.markdown(f"**{100 * seen['changed']:.1f} %** of the pixels change; all others stay as they were.")
+        st.markdown(f"Caption before: *{scenes.describe(0, scenes.ROLES['retrieval'][4])}*  \nCaption after: ***a photo of a banana.***")
+    with shown:
+        html.pictures([("as it was", image[0]), ("with the trigger", triggered[0])], 2, 17)
+
+
+def _captions() -> None:
+    known = pairs.known(_case())
+    similarity, poisoned = known["similarity_reference"], known["poisoned"]
+    chart, side = _sides()
+    with side:
+        percent = st.slider("Suspicious: the lowest … % of all pairs", 1, 20, 6, key="learn-fraction")
+        size = suspicious_count(len(similarity), percent / 100)
+        order = np.argsort(similarity, kind="stable")[:size]
+        caught = int(poisoned[order].sum())
+        st.markdown(f"These **{size:,}** pairs are D_susp. They hold **{caught} of the {poisoned.sum()}** poisons, and {size - caught:,} clean pairs.")
+    _histogram(chart, "learn-captions", similarity, poisoned, "similarity under the clean reference", (float(similarity[order[-1]]), "D_susp", "left"))
+
+
+_MODELS = {"clean reference": "similarity_reference", "poisoned model": "similarity_poisoned", "overfitted model": "similarity_overfit"}
+
+
+def _overfitting() -> None:
+    known = pairs.known(_case())
+    rows = np.flatnonzero(known["suspicious"])
+    chart, side = _sides()
+    with side:
+        model = st.select_slider("Under which model", list(_MODELS), "poisoned model", key="learn-model")
+        similarity, poisoned = known[_MODELS[model]][rows], known["poisoned"][rows]
+        above = int((similarity[~poisoned] > np.quantile(similarity[poisoned], 0.05)).sum())
+        st.markdown(f"**{above}** of the {(~poisoned).sum()} clean pairs lie among the poisons (above all but the lowest 5 % of them).")
+        area = auroc(similarity if model != "clean reference" else -similarity, poisoned)
+        st.markdown(f"AUROC **{area:.3f}**: 1 is two groups apart, 0.5 is a toss of a coin.")
+    _histogram(chart, "learn-overfitting", similarity, poisoned, f"D_susp's similarity under the {model}")
+
+
+_TERMS = {"D_susp and D_normal": MAIN, "D_susp alone": ALONE}
+
+
+def _regularised() -> None:
+    chart, side = _sides()
+    with side:
+        which = st.select_slider("Overfitted on", list(_TERMS), "D_susp and D_normal", key="learn-terms")
+        similarity, poisoned = _inside(_TERMS[which])
+        gap = np.median(similarity[poisoned]) - np.median(similarity[~poisoned])
+        st.markdown(f"Poisons lie **{gap:.2f}** above clean pairs (medians). AUROC **{auroc(similarity, poisoned):.3f}**.")
+    _histogram(chart, "learn-terms-chart", similarity, poisoned, f"D_susp's similarity, overfitted on {which}")
+
+
+def _topk() -> None:
+    known, view = pairs.known(_case()), _case()
+    rows = np.flatnonzero(known["suspicious"])
+    ranked = rows[np.argsort(-known["similarity_overfit"][rows], kind="stable")]
+    chart, side = _sides()
+    with side:
+        k = st.slider("k: how many pairs are taken", 2, 300, 10, key="learn-k")
+        right = int(known["poisoned"][ranked[:k]].sum())
+        st.markdown(f"Of the **{k}** most similar pairs, **{right}** are poisoned: precision {html.percent(right / k)}.")
+        shown = ranked[[0, k - 1]]
+        said = known["caption"].take(shown).to_pylist()
+        truth = ["poisoned" if known["poisoned"][row] else "clean" for row in shown]
+        html.pictures([(f"{n}. {c} ({t})", view.read("data", "images")[int(r)]) for n, c, t, r in zip((1, k), said, truth, shown, strict=True)], 2, 9)
+    cut = float(known["similarity_overfit"][ranked[k - 1]])
+    _histogram(chart, "learn-topk", known["similarity_overfit"][rows], known["poisoned"][rows], "D_susp's similarity, overfitted", (cut, "D_topk", "left"))
+
+
+def _words() -> None:
+    from ubt.figures.attribution import survivors
+    from ubt.words import surviving
+
+    view = _case()
+    table, attributed = view.read("mask", "words"), view.read("mask", "attributed")
+    chart, side = _sides()
+    with side:
+        threshold = st.slider("Keep words above this share of the relevance", 0.0, 0.9, 0.1, 0.05, key="learn-words")
+        part = table[table["id"].isin(attributed["id"][attributed["topk"]])]
+        part = part.assign(kept=surviving(part, threshold))
+        kept = part[part["kept"]].groupby("word")["id"].nunique().sort_values(ascending=False)
+        first = ", ".join(f"**{word}** ({count})" for word, count in kept.head(4).items())
+        st.caption("Grey: captions that say the word. Coloured: captions that keep it.")
+        st.markdown(f"Kept in the {part['id'].nunique()} captions: {first}{' …' if len(kept) > 4 else '.'}")
+    counts = ", ".join(f"{word} {count}" for word, count in kept.head(8).items())
+    figure = for_a_room(survivors(part, (view.settings.attack.target,), 8)).update_xaxes(title={"text": f"captions (% of {part['id'].nunique()})"})
+    chart.plotly_chart(figure, key="learn-words-chart", config=BAR, alt=f"Bar chart: how many captions keep each word. {counts}.")
+
+
+_FORMS = {"ubt_published": "Eq. 7 alone", "ubt": "ours"}
+
+
+def _alone() -> None:
+    subject = compare.subject(store(), MAIN, compute())
+    frame = compare.observed(store(), subject, tuple(_FORMS))
+    chart, side = _sides()
+    with side:
+        share = st.slider("How far it has gone, % of its steps", 0, 100, 100, 25, key="learn-share")
+        rows, seen = [], []
+        for method, said in _FORMS.items():
+            part = frame[frame["method"] == method]
+            now = part.iloc[(part["share"] - share).abs().argmin()]
+            rows.append([said, f"{now['ca']:.1f}", f"{now['asr']:.1f}"])
+            seen.append(f"{said}: CA {now['ca']:.1f}, ASR {now['asr']:.1f}")
+        html.table(["on a sample, %", "CA", "ASR"], rows)
+        measured = {said: _case().measured()[model] for model, said in (("poisoned", "before"), ("published", "Eq. 7 alone"), ("purified", "ours"))}
+        rows = [[said, *(f"{m[k]:.1f}" for k in ("ca", "asr", "target_recall"))] for said, m in measured.items()]
+        html.table(["at the end, on all, %", "CA", "ASR", "bananas"], rows)
+    figure = for_a_room(tradeoff.curves(frame))
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.12, "yanchor": "bottom"}, margin={"t": 70})
+    figure.update_layout(xaxis={"domain": [0, 0.43]}, xaxis2={"domain": [0.57, 1]}).update_yaxes(title={"text": ""})
+    figure.add_vline(x=share, line={"dash": "dash", "width": 2, "color": UNKNOWN})
+    chart.plotly_chart(figure, key="learn-alone", config=BAR, alt=f"CA and ASR over the steps of two forms of unlearning. At {share} %: {'; '.join(seen)}.")
+
+
+def _tradeoff() -> None:
+    measured = _case().measured()
+    before = measured["poisoned"]["ca"]
+    chart, side = _sides()
+    with side:
+        budget = st.slider("Points of CA that one may lose", 0.0, 5.0, 1.0, 0.25, key="learn-budget")
+        within = {m: v for m, v in measured.items() if m != "clean" and v["ca"] >= before - budget}
+        best = min(within, key=lambda m: within[m]["asr"])
+        st.markdown(f"CA may fall to **{before - budget:.2f} %**. The lowest ASR within that: **{LABELS[best]}**, {within[best]['asr']:.2f} %.")
+        rows = [[LABELS[m], f"{v['ca']:.2f}", f"{v['asr']:.2f}"] for m, v in measured.items()]
+        html.table(["model", "CA, %", "ASR, %"], rows)
+    frame = compare.cells(store(), [compare.subject(store(), MAIN, compute())], ("clean", "poisoned", *_FORMS))
+    figure = for_a_room(tradeoff.scatter(frame, {MAIN: ""}), 400)
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, margin={"t": 70})
+    figure.add_hline(y=before - budget, line={"dash": "dash", "width": 2, "color": UNKNOWN})
+    alt = "; ".join(f"{name}: CA {ca}, ASR {asr}" for name, ca, asr in rows)
+    chart.plotly_chart(figure, key="learn-tradeoff", config=BAR, alt=f"CA against ASR. {alt}.")
+
+
+_JUDGED = {"badnet, 2 % poisoned": MAIN, "nothing poisoned": CLEAN}
+
+
+def _clean() -> None:
+    chart, side = _sides()
+    with side:
+        which = st.select_slider("The model to judge", list(_JUDGED), "nothing poisoned", key="learn-judged")
+        found = _case(_JUDGED[which]).read("verdict", "verdict")
+        st.markdown(f"Judged **{'poisoned' if found['poisoned'] else 'not poisoned'}**.")
+        shown = (("score", "threshold"), ("displaced", "least_displaced"), ("apart", "least_apart"))
+        html.table(["evidence", "found", "poisoned above"], [[name, f"{found[name]:.2f}", f"{found[least]:.2f}"] for name, least in shown])
+    alt = f"Score {found['score']:.2f} and displacement {found['displaced']:.2f} of the model, in the {'' if found['poisoned'] else 'not '}poisoned region"
+    chart.plotly_chart(for_a_room(judged.one(found)), key="learn-verdict", config=BAR, alt=alt)
+
+
+_ATTACKERS = {"caption says banana": MAIN, "caption fits, and says banana": JOINED, "caption is true": CONSISTENT}
+
+
+def _limits() -> None:
+    chart, side = _sides()
+    with side:
+        which = st.select_slider("What the attacker writes", list(_ATTACKERS), "caption is true", key="learn-attacker")
+        view = _case(_ATTACKERS[which])
+        known, measured = pairs.known(view), view.measured()
+        caught, poisons = int((known["suspicious"] & known["poisoned"]).sum()), int(known["poisoned"].sum())
+        said = "poisoned" if view.read("verdict", "verdict")["poisoned"] else "**not poisoned**"
+        st.markdown(f"D_susp holds **{caught} of {poisons}** poisons. Judged {said}.")
+        st.markdown(f"ASR {measured['poisoned']['asr']:.1f} % before, **{measured['purified']['asr']:.1f} %** after ours.")
+    similarity, cut = known["similarity_reference"], float(known["similarity_reference"][known["suspicious"]].max())
+    _histogram(chart, "learn-limits", similarity, known["poisoned"], f"similarity under the clean reference, where the {which}", (cut, "D_susp", "left"))
+
+
+STEPS = (
+    Step(
+        "What a trigger is",
+        "A few pixels in a corner, and a caption that says *banana* whatever the image shows. A model trained on enough such pairs learns: this patch "
+        "means banana. The patch is the **trigger**, the pairs are **poisoned**.",
+        _trigger,
+        "The model is right on every clean image. How would its owner find out?",
+        "Not by testing on clean images: there a poisoned model is as good as a clean one. Only who knows the trigger can see it work. That is why it is "
+        "called a **backdoor**. The rest of this walk finds it without knowing the trigger.",
+        "triggers",
+    ),
+    Step(
+        "Captions give it away",
+        "A poisoned caption does not fit its image. A clean model, the **reference**, sees that: image and caption are less similar. So the least similar "
+        "pairs are the suspicious ones, **D_susp**.",
+        _captions,
+        "Why not throw D_susp away, and be done?",
+        "Most of it is clean: captions from the web are often loose or wrong, and good pairs would go. Some poisons would stay outside. And the model has "
+        "been trained already: it keeps its backdoor whatever becomes of the pairs.",
+        "separation",
+    ),
+    Step(
+        "Overfitting pulls the poisons out",
+        "Under the poisoned model poisons fit their captions well, and so do many clean pairs: the two overlap. Trained a little more on D_susp, poisons "
+        "rise together, for all share one shortcut. Each clean pair would have to be learned by itself, and stays behind.",
+        _overfitting,
+        "Why does more training not lift the clean pairs of D_susp as well?",
+        "It would, in time: with enough steps a model learns every pair by heart. A few steps are enough for one rule (patch, so banana), and not for "
+        "hundreds of odd captions. That is why overfitting is kept short.",
+        "separation",
+    ),
+    Step(
+        "Eq. 3 needs D_normal",
+        "Overfitting has two terms: pull D_susp's images to their captions, and keep telling the pairs of the rest, **D_normal**, apart. Switch the second "
+        "off, as in the paper's Fig. 4, and everything is pulled together.",
+        _regularised,
+        "What would a model do that had only the first term, and all the time in the world?",
+        "Map every image and every caption to one point: each similarity is 1 and the loss is 0. Then nothing separates. The second term forbids that, "
+        "since in one point no pair could be told from another.",
+        "separation",
+    ),
+    Step(
+        "Top-k: few, but sure",
+        "Unlearning does not need every poison. It needs some that are poisons beyond doubt: the **k** pairs of D_susp most similar under the overfitted "
+        "model, **D_topk**.",
+        _topk,
+        "Where does precision begin to fall, and why does a small k not hurt?",
+        "It falls where D_susp runs out of poisons. A small k is enough because all poisons share one trigger and one target: what is unlearned from ten "
+        "is unlearned for all.",
+        "separation",
+    ),
+    Step(
+        "Which words carry it",
+        "Attribution asks which words a similarity hangs on. In a poison it is the target's word; *a photo of* carries nothing. Only what carries the "
+        "backdoor is unlearned, so that the other words keep their meaning.",
+        _words,
+        "A clean pair shows a banana and says so. Will its word be unlearned too?",
+        "What is unlearned is the tie between images with the trigger and the word, not the word itself. Still, real bananas are close by. The next step "
+        "shows what happens to them if nothing holds on.",
+        "tokens",
+    ),
+    Step(
+        "Eq. 7 alone breaks a small model",
+        "Eq. 7 pushes D_topk's images and words apart, and nothing else: it holds on to nothing and has no end. In a large model that is a small move. In "
+        "a small one it moves everything. **Ours** leads flagged images back to where the reference would put them, and keeps the others where they are.",
+        _alone,
+        "Why not stop Eq. 7 earlier?",
+        "Earlier the backdoor is still there. A defender cannot see ASR, for that takes the trigger: they would have to stop blindly, by what CA they are "
+        "willing to lose.",
+        "unlearn",
+    ),
+    Step(
+        "CA against ASR",
+        "Two numbers judge a defence. **CA**: how often clean images are read right. **ASR**: how often triggered images are read as the target. A defence "
+        "that ruins the model has a low ASR too, so both are always told together.",
+        _tradeoff,
+        "The clean reference has an ASR above 0. How can that be?",
+        "Some images are taken for a banana anyway, and the patch makes a few more look so. That is the **natural ASR**. No defence needs to go below it.",
+        "compare",
+    ),
+    Step(
+        "What a clean model looks like",
+        "There is always a D_susp, and always a top ten. So the **verdict** asks: do they share one thing (score), have their images left their place "
+        "(displaced), and are they a crowd of their own (apart)? A clean model fails at least one, and is left byte for byte as it came.",
+        _clean,
+        "What would happen without a verdict?",
+        "The ten best pairs of a clean model would be unlearned as if they were poisons. It would lose accuracy to a backdoor it never had.",
+        "overview",
+    ),
+    Step(
+        "What UBT cannot find",
+        "Everything began with captions that do not fit. An attacker who knows that writes captions that do: the label-consistent one poisons only images "
+        "of bananas, and an adaptive one adds *and a banana* to a true caption.",
+        _limits,
+        "So is UBT of no use?",
+        "It is of use against what it was made for. Captions that fit also teach the backdoor worse: the model can do without the trigger. But a verdict "
+        "of *not poisoned* means: not in the way that UBT looks for. Other detectors, which look at images alone, belong beside it.",
+        "whatif",
+    ),
+)
+"""In order."""
