@@ -24,31 +24,35 @@ ABOUT = {
 
 current()
 st.title("What if")
+grid = ready.grid()
 
 
 @st.cache_data(max_entries=1, show_spinner=False)
-def points(changed: int) -> pd.DataFrame:
-    return pd.read_parquet(ready.GRID)
+def points(path: str, changed: int) -> pd.DataFrame:
+    return pd.read_parquet(path)
 
 
 @st.fragment
 @guard()
 def explore() -> None:
-    table = points(ready.GRID.stat().st_mtime_ns)
+    table = points(str(grid), grid.stat().st_mtime_ns)
     state, known = st.session_state, {name: sweep for name, sweep in WHAT_IF.items() if name in set(table["sweep"])}
     if (asked := address.asked("what")) in known:
         state["what"] = asked
-    name = st.segmented_control("What changes", list(known), format_func=lambda n: known[n].title, default=next(iter(known)), required=True, key="what")
+    name = st.segmented_control(
+        "What changes", list(known), format_func=lambda n: known[n].title, default=next(iter(known)), required=True, key="what",
+        label_visibility="collapsed",
+    )  # fmt: skip
     address.tell("what", name, shown=name != next(iter(known)))
     (factor,) = known[name].factors
     part = table[table["sweep"] == name].reset_index(drop=True)
     start = float(part.loc[part["default"], "shown"].iloc[0])
     said, slider = st.columns([3, 2], gap="large", vertical_alignment="center")
-    said.markdown(f"{ABOUT[name]} Every point is a case that was run from start to end; the dashed line is where the slider stands.")
+    said.markdown(f"{ABOUT[name]} Each point is a case that was run from start to end.")
     value = slider.select_slider(f"{known[name].title}: {factor.label}", part["shown"].tolist(), start, key=f"what-{name}", format_func=lambda v: f"{v:g}")
     at = int(np.flatnonzero(part["shown"] == value)[0])
     row = part.iloc[at]
-    figure = for_a_room(whatif.lines(part, factor.label, at), 280)
+    figure = for_a_room(whatif.lines(part, factor.label, at), 250)
     st.plotly_chart(figure, key="what-lines", config=BAR, alt=f"CA, ASR and what was found over {factor.label}. At {value:g}: {whatif.told(row)}.")
     said, chart = st.columns([2, 3], gap="large", vertical_alignment="center")
     with said:
@@ -60,7 +64,7 @@ def explore() -> None:
 
 def _figures(row: pd.Series) -> None:
     if row["state"]:
-        st.info("This point has not been measured yet.")
+        st.info("This point has not been measured.")
         return
     lines = [[name, *(f"{row[f'{what}, {whose}']:.2f}" for what in ("CA", "ASR"))] for name, whose in (("poisoned", "M_bd"), ("purified, ours", "ours"))]
     html.table(["model", "CA, %", "ASR, %"], lines)
@@ -87,14 +91,14 @@ def _histogram(row: pd.Series, value: float) -> None:
     counts = {kind: np.asarray(row[f"overfit {kind}"], int) for kind in ("clean", "poisoned")}
     bins = np.concatenate([np.repeat(np.arange(len(c), dtype=np.uint8), c) for c in counts.values()])
     poisoned = np.repeat([False, True], [c.sum() for c in counts.values()])
-    figure = for_a_room(similarity.histogram(bins, poisoned), 230).update_xaxes(range=[-0.2, 1])
+    figure = for_a_room(similarity.histogram(bins, poisoned), 210).update_xaxes(range=[-0.2, 1])
     alt = (
         f"Histogram of D_susp's similarity under the overfitted model at {value:g}: {counts['clean'].sum()} clean and {counts['poisoned'].sum()} poisoned pairs"
     )
     st.plotly_chart(figure, key="what-bins", config=BAR, alt=alt)
 
 
-if ready.GRID.is_file():
-    explore()
-else:
+if grid is None:
     st.info("The points are not there: this copy of the package lacks them. `python -m ubt ready` makes them.")
+else:
+    explore()

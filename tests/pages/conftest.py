@@ -4,11 +4,15 @@ import pytest
 from harness import ROOT
 from streamlit.runtime.pages_manager import PagesManager
 
+from ubt import cases, ready
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("UBT_CACHE", str(tmp_path / "cache"))
+    for module in (cases, ready):
+        monkeypatch.setattr(module, "READY", tmp_path / "nothing-shipped")
     made = PagesManager.__init__
 
     def remembers(self, *args, **kwargs):

@@ -9,11 +9,16 @@ from ubt.config import READY
 
 MAIN = "ready-badnet"
 """The one that the app opens on where there is no other case."""
-GRID = READY / "whatif.parquet"
-"""What *What if* shows, see `ubt.ready.making.grid`."""
+GRID = "whatif.parquet"
+"""The file that *What if* shows, see `ubt.ready.making.grid`."""
 
 
-def names(folder: Path | None = None) -> list[str]:
+def names() -> list[str]:
     """The ready-made cases that are there, the main one first."""
-    found = sorted(path.parent.name for path in ((folder or READY) / "cases").glob("*/case.json"))
+    found = sorted(path.parent.name for path in (READY / "cases").glob("*/case.json"))
     return sorted(found, key=lambda name: name != MAIN)
+
+
+def grid() -> Path | None:
+    """Where the points of *What if* are, if they are there."""
+    return READY / GRID if (READY / GRID).is_file() else None

@@ -14,6 +14,7 @@ from ubt import __version__, views
 from ubt.artefacts import Artefact
 from ubt.cases import CaseSettings, Store
 from ubt.coded import Coded
+from ubt.composition import composed
 from ubt.config import Compute, Run, UbtError, replace_file
 from ubt.data.drawn import Drawn
 from ubt.figures.similarity import binned, counted
@@ -90,7 +91,7 @@ def _case(store: Store, where: Compute, name: str, ready: Ready, made: Store) ->
     """Keep one case of `store` in `made`."""
     settings, record = ready.settings, store.record(ready.settings.name(where))
     names = every_key(settings, where)
-    stages = ready.kept or tuple(s for s in record["artefacts"] if s in {*LOOK, *store.record(CASES[MAIN].settings.name(where))["artefacts"]})
+    stages = ready.kept or tuple(stage.name for stage in composed(settings.own).case)
     truth, kept = store.open(names["attack"])["truth"], {}
     for stage in stages:
         artefact = store.open(names[stage])
@@ -162,5 +163,5 @@ def make(store: Store, where: Compute, folder: Path) -> int:
         for part in ("cases", "artefacts"):
             shutil.rmtree(folder / part, ignore_errors=True)
             shutil.copytree(made.root / part, folder / part)
-        replace_file(folder / GRID.name, lambda path: table.to_parquet(path, index=False, compression="zstd"))
-    return sum(p.stat().st_size for p in (*(folder / "cases").rglob("*"), *(folder / "artefacts").rglob("*"), folder / GRID.name) if p.is_file())
+        replace_file(folder / GRID, lambda path: table.to_parquet(path, index=False, compression="zstd"))
+    return sum(p.stat().st_size for p in (*(folder / "cases").rglob("*"), *(folder / "artefacts").rglob("*"), folder / GRID) if p.is_file())

@@ -24,8 +24,12 @@ ALONE, CLEAN, CONSISTENT, JOINED = "ready-alone", "ready-clean", "ready-consiste
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _case(name: str = MAIN) -> View:
+def _opened(name: str, made: str) -> View:
     return opened(name)
+
+
+def _case(name: str = MAIN) -> View:
+    return _opened(name, str(store().record(name)))
 
 
 def _sides() -> tuple[Any, Any]:
@@ -289,8 +293,8 @@ STEPS = (
     ),
     Step(
         "Eq. 7 alone breaks a small model",
-        "Eq. 7 pushes D_topk's images and words apart, and nothing else: it holds on to nothing and has no end. In a large model that is a small move. In "
-        "a small one it moves everything. **Ours** leads flagged images back to where the reference would put them, and keeps the others where they are.",
+        "Eq. 7 pushes D_topk's images and words apart, and nothing else: it holds on to nothing and has no end. A small model moves as a whole. **Ours** "
+        "leads flagged images back to where the reference would put them, and keeps the others where they are.",
         _alone,
         "Why not stop Eq. 7 earlier?",
         "Earlier the backdoor is still there. A defender cannot see ASR, for that takes the trigger: they would have to stop blindly, by what CA they are "

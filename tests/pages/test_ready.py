@@ -1,0 +1,103 @@
+"""The app on a ready-made case: every page shows what is shipped and says what is not; Run it live; the guided walk; What if."""
+
+import pandas as pd
+import pytest
+from harness import charts, html_of, page, words
+from tiny import CPU, tiny
+
+from ubt import cases, config, jobs, ready
+from ubt.cases import Store
+from ubt.ready import making
+from ubt.tables.whatif import WHAT_IF
+from ubt.ui.lessons import STEPS
+from ubt.ui.navigation import PAGES
+
+
+@pytest.fixture(scope="module")
+def shipped(tiny_case, tiny_store, tmp_path_factory):
+    """The tiny case as it would be shipped."""
+    folder = tmp_path_factory.mktemp("shipped")
+    making._case(tiny_store, CPU, ready.MAIN, making.Ready("tiny", tiny()), Store(folder))
+    return folder
+
+
+@pytest.fixture
+def with_tiny(shipped, monkeypatch, cache):
+    for module in (cases, ready):
+        monkeypatch.setattr(module, "READY", shipped)
+    return Store(cache)
+
+
+@pytest.fixture
+def with_own(monkeypatch, cache):
+    """What this package ships."""
+    for module in (cases, ready):
+        monkeypatch.setattr(module, "READY", config.READY)
+    return Store(cache)
+
+
+@pytest.mark.parametrize("name", [n for n in PAGES if n not in ("learn", "whatif")])
+def test_an_empty_cache_opens_on_the_ready_made_case(with_tiny, name):
+    at = page(name)
+    assert at.session_state["case"] == ready.MAIN
+    assert "unexpected" not in words(at)
+    assert "ready-made" in words(at)
+    assert making.COMMAND in words(at)
+    shown = {"overview": 2, "separation": 3, "tokens": 1, "unlearn": 4, "compare": 3, "neighbours": 1}
+    assert len(charts(at)) >= shown.get(name, 0)
+    if name in ("unlearn", "patches", "map"):
+        assert "shipped without it" in words(at)
+    assert with_tiny.names() == []
+
+
+def test_run_it_live_takes_its_place(with_tiny, monkeypatch, tiny_case):
+    asked = []
+    monkeypatch.setattr(jobs, "start", lambda store, name, until=None: asked.append(name) or True)
+    at = page("overview")
+    at.button(key="live").click().run()
+    (live,) = asked
+    assert live == tiny().name(config.compute())
+    assert at.session_state["case"] == live
+    assert at.selectbox(key="case").options[-1] == "ready-made: tiny"
+    with_tiny.save_case(live, with_tiny.record(live) | {"state": "done"})
+    at.run()
+    assert "ready-made: tiny" not in at.selectbox(key="case").options
+
+
+@pytest.mark.parametrize("number", range(1, len(STEPS) + 1))
+def test_every_step_has_a_figure_something_to_do_and_a_question(with_own, number):
+    at = page("learn", step=str(number))
+    step = STEPS[number - 1]
+    assert at.title[0].value == f"{number}. {step.title}"
+    assert not at.error
+    assert len(charts(at)) == (number > 1)
+    assert all(c.proto.alt for c in at.get("plotly_chart"))
+    assert [e.label for e in at.expander] == [f"**Question.** {step.question}"]
+    before = words(at) + html_of(at)
+    if at.slider:
+        at.slider[0].set_value(at.slider[0].max if at.slider[0].value == at.slider[0].min else at.slider[0].min).run()
+    else:
+        at.select_slider[0].set_value(next(v for v in at.select_slider[0].options if v != at.select_slider[0].value)).run()
+    assert not at.error
+    assert words(at) + html_of(at) != before
+    for key, turned in (("step-next", min(number + 1, len(STEPS))), ("step-before", max(number - 1, 1))):
+        other = page("learn", step=str(number))
+        if not other.button(key=key).disabled:
+            other.button(key=key).click().run()
+            assert other.title[0].value.startswith(f"{turned}. ")
+            break
+
+
+@pytest.mark.parametrize("name", WHAT_IF)
+def test_every_point_of_what_if_shows_its_figures_and_leads_to_its_case(with_own, name):
+    table = pd.read_parquet(ready.grid())
+    part = table[table["sweep"] == name]
+    at = page("whatif", what=name)
+    slider = at.select_slider(key=f"what-{name}")
+    for row, value in zip(part.to_dict("records"), part["shown"], strict=True):
+        slider.set_value(value).run()
+        assert not at.error
+        if not row["state"]:
+            assert f"{row['CA, ours']:.2f}" in html_of(at)
+            assert len(charts(at)) == 2
+        assert {b.key for b in at.button} & ({"what-open"} if row["default"] else {"what-run"})
