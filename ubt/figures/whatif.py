@@ -31,7 +31,7 @@ def lines(frame: pd.DataFrame, axis: str, at: int, height: int = 330) -> go.Figu
             colour, dash, symbol = LOOKS[name]
             sizes = [17 if place == at else 9 for place in places]
             figure.add_scatter(
-                x=places, y=frame[measure].astype(float), name=name, legendgroup=name, showlegend=col != 2, mode="lines+markers", connectgaps=True,
+                x=places, y=frame[measure].astype(float), name=name, legendgroup=name, showlegend=col != 2, mode="lines+markers",
                 line={"color": colour, "dash": dash, "width": 2}, marker={"symbol": symbol, "size": sizes, "color": colour},
                 hovertemplate="%{y:.2f} %", row=1, col=col,
             )  # fmt: skip

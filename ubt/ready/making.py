@@ -29,6 +29,9 @@ SMALL = 200_000
 """Bytes up to which an array is kept as it is."""
 EMBEDDED = "score_overfit"
 """The stage whose embedding of D is kept, coded: what *Neighbours* searches and the map was laid out from."""
+OVERFITTED = ("attack", "data", "score", "split", "score_inside")
+LONG = 150
+"""Steps of overfitting at which it shows what the term on D_normal is for."""
 LOOK = ("attack", "data", "score", "split", "score_inside", "select", "verdict", "evaluate_clean", "evaluate_poisoned", "evaluate_purified", "judge")
 
 
@@ -45,7 +48,10 @@ class Ready:
 _MEASURED = ("evaluate_purified", "evaluate_poisoned", "evaluate_clean", "judge")
 CASES: dict[str, Ready] = {
     MAIN: Ready("badnet 2 %, seed 0", case(0)),
-    "ready-alone": Ready("badnet 2 %, overfitted on D_susp alone", case(0, overfit__regularise=False), LOOK[:5], ("score_inside",)),
+    "ready-long": Ready("badnet 2 %, overfitted for long", case(0, overfit__steps=LONG), OVERFITTED, ("score_inside",)),
+    "ready-alone": Ready(
+        "badnet 2 %, overfitted for long on D_susp alone", case(0, overfit__steps=LONG, overfit__regularise=False), OVERFITTED, ("score_inside",)
+    ),
     "ready-clean": Ready("clean, seed 0", case(0, attack__rate=0.0), LOOK, _MEASURED),
     "ready-consistent": Ready("label_consistent 2 %, seed 0", case(0, "label_consistent"), LOOK, _MEASURED),
     "ready-joined": Ready("badnet 2 %, captions joined, seed 0", case(0, attack__caption="joined"), LOOK, _MEASURED),

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from ubt.attacks import trigger, visibility
@@ -20,7 +21,7 @@ from ubt.ui.case import View, compute, opened, store
 from ubt.ui.steps import Step
 
 BAR = {"displayModeBar": False}
-ALONE, CLEAN, CONSISTENT, JOINED = "ready-alone", "ready-clean", "ready-consistent", "ready-joined"
+ALONE, LONG, CLEAN, CONSISTENT, JOINED = "ready-alone", "ready-long", "ready-clean", "ready-consistent", "ready-joined"
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -103,7 +104,7 @@ def _overfitting() -> None:
     _histogram(chart, "learn-overfitting", similarity, poisoned, f"D_susp's similarity under the {model}")
 
 
-_TERMS = {"D_susp and D_normal": MAIN, "D_susp alone": ALONE}
+_TERMS = {"D_susp and D_normal": LONG, "D_susp alone": ALONE}
 
 
 def _regularised() -> None:
@@ -111,8 +112,9 @@ def _regularised() -> None:
     with side:
         which = st.select_slider("Overfitted on", list(_TERMS), "D_susp and D_normal", key="learn-terms")
         similarity, poisoned = _inside(_TERMS[which])
-        gap = np.median(similarity[poisoned]) - np.median(similarity[~poisoned])
-        st.markdown(f"Poisons lie **{gap:.2f}** above clean pairs (medians). AUROC **{auroc(similarity, poisoned):.3f}**.")
+        st.markdown(f"Median of the poisons **{_median(similarity[poisoned])}**, of the clean pairs **{_median(similarity[~poisoned])}**.")
+        st.markdown(f"AUROC **{auroc(similarity, poisoned):.3f}**.")
+        st.caption(f"Here after {_case(LONG).settings.overfit.steps} steps; the case takes {_case().settings.overfit.steps}, too few for much of a difference.")
     _histogram(chart, "learn-terms-chart", similarity, poisoned, f"D_susp's similarity, overfitted on {which}")
 
 
@@ -156,9 +158,15 @@ def _words() -> None:
 _FORMS = {"ubt_published": "Eq. 7 alone", "ubt": "ours"}
 
 
-def _alone() -> None:
+@st.cache_data(max_entries=2, show_spinner=False)
+def _forms(made: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What was seen of both forms while they unlearned, and what they, M_bd and the reference measure in the end."""
     subject = compare.subject(store(), MAIN, compute())
-    frame = compare.observed(store(), subject, tuple(_FORMS))
+    return compare.observed(store(), subject, tuple(_FORMS)), compare.cells(store(), [subject], ("clean", "poisoned", *_FORMS))
+
+
+def _alone() -> None:
+    frame, _ = _forms(str(_case().record["artefacts"]))
     chart, side = _sides()
     with side:
         share = st.slider("How far it has gone, % of its steps", 0, 100, 100, 25, key="learn-share")
@@ -190,7 +198,7 @@ def _tradeoff() -> None:
         st.markdown(f"CA may fall to **{before - budget:.2f} %**. The lowest ASR within that: **{LABELS[best]}**, {within[best]['asr']:.2f} %.")
         rows = [[LABELS[m], f"{v['ca']:.2f}", f"{v['asr']:.2f}"] for m, v in measured.items()]
         html.table(["model", "CA, %", "ASR, %"], rows)
-    frame = compare.cells(store(), [compare.subject(store(), MAIN, compute())], ("clean", "poisoned", *_FORMS))
+    _, frame = _forms(str(_case().record["artefacts"]))
     figure = for_a_room(tradeoff.scatter(frame, {MAIN: ""}), 400)
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, margin={"t": 70})
     figure.add_hline(y=before - budget, line={"dash": "dash", "width": 2, "color": UNKNOWN})

@@ -75,6 +75,6 @@ def walk(steps: Sequence[Step]) -> None:
             from ubt.ui.navigation import PAGES
 
             query = {"case": MAIN}
-            st.page_link(f"pages/{step.further}.py", label=f"The same on {PAGES[step.further][0]}", icon=":material/arrow_forward:", query_params=query)
+            st.page_link(f"pages/{step.further}.py", label=f"See more on {PAGES[step.further][0]}", icon=":material/arrow_forward:", query_params=query)
     address.tell("step", str(at), shown=at > 1)
     st.components.v2.component("ubt_steps", js=_KEYS)(key="steps", height=0)
