@@ -9,10 +9,10 @@ from ubt.figures import for_a_room, similarity, whatif
 from ubt.tables.whatif import WHAT_IF
 from ubt.ui import address, html
 from ubt.ui.case import compute, make, show, store
+from ubt.ui.charts import draw
 from ubt.ui.guard import guard
 from ubt.ui.navigation import current
 
-BAR = {"displayModeBar": False}
 ABOUT = {
     "rate": "How many pairs the attacker controls. Too few, and the model does not learn the trigger; none, and the verdict must say so.",
     "strength": "How large the patch is. A small one is harder to see, and harder to learn.",
@@ -53,7 +53,7 @@ def explore() -> None:
     at = int(np.flatnonzero(part["shown"] == value)[0])
     row = part.iloc[at]
     figure = for_a_room(whatif.lines(part, factor.label, at), 250)
-    st.plotly_chart(figure, key="what-lines", config=BAR, alt=f"CA, ASR and what was found over {factor.label}. At {value:g}: {whatif.told(row)}.")
+    draw(figure, "what-lines", f"CA, ASR and what was found over {factor.label}; the line is at {value:g}")
     said, chart = st.columns([2, 3], gap="large", vertical_alignment="center")
     with said:
         _figures(row)
@@ -92,10 +92,7 @@ def _histogram(row: pd.Series, value: float) -> None:
     bins = np.concatenate([np.repeat(np.arange(len(c), dtype=np.uint8), c) for c in counts.values()])
     poisoned = np.repeat([False, True], [c.sum() for c in counts.values()])
     figure = for_a_room(similarity.histogram(bins, poisoned), 210).update_xaxes(range=[-0.2, 1])
-    alt = (
-        f"Histogram of D_susp's similarity under the overfitted model at {value:g}: {counts['clean'].sum()} clean and {counts['poisoned'].sum()} poisoned pairs"
-    )
-    st.plotly_chart(figure, key="what-bins", config=BAR, alt=alt)
+    draw(figure, "what-bins", f"D_susp's similarity under the overfitted model at {value:g}")
 
 
 if grid is None:

@@ -346,12 +346,14 @@ class Store:
         return 0
 
     def case(self, name: str) -> dict[str, Any]:
-        """One record.
+        """One record, of a shipped case too.
 
         Raises:
             BadInput: there is no such case.
         """
         cases = self.cases()
+        if name not in cases and (shipped := self.record(name)):
+            return shipped
         if name not in cases:
             raise BadInput(f"unknown case {name!r}; expected one of: {', '.join(cases) or 'none yet (python -m ubt run makes one)'}")
         return cases[name]
@@ -362,7 +364,8 @@ class Store:
         Raises:
             UbtError: the case is being run.
         """
-        self.case(name)
+        if self.case(name).get("ready"):
+            raise UbtError(f"{name}: expected a case of the cache {self.root}, got one that is shipped, which cannot be deleted")
         with self.lock(name, wait=HANDOVER):
             shutil.rmtree(self.root / "cases" / name)
         with contextlib.suppress(UbtError):  # another case's damaged record: what it uses is not known, so nothing more is deleted

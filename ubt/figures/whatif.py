@@ -1,7 +1,5 @@
 """One setting's points and what is measured at each, the one in view marked."""
 
-from collections.abc import Mapping
-
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -45,9 +43,3 @@ def lines(frame: pd.DataFrame, axis: str, at: int, height: int = 330) -> go.Figu
 def _range(frame: pd.DataFrame) -> tuple[float, float]:
     low = frame[list(PANELS["CA (%)"].values())].astype(float).min().min()
     return (min(90.0, low - 1) if pd.notna(low) else 0.0), 100.5
-
-
-def told(row: Mapping) -> str:
-    """A point's figures in words."""
-    known = [f"{m} {row[m]:.1f} %" for measures in PANELS.values() for m in measures.values() if pd.notna(row[m])]
-    return ", ".join(known) or "not measured"

@@ -18,9 +18,9 @@ from ubt.stages.split import suspicious_count
 from ubt.tables import compare
 from ubt.ui import html, pairs
 from ubt.ui.case import View, compute, opened, store
+from ubt.ui.charts import draw
 from ubt.ui.steps import Step
 
-BAR = {"displayModeBar": False}
 ALONE, LONG, CLEAN, CONSISTENT, JOINED = "ready-alone", "ready-long", "ready-clean", "ready-consistent", "ready-joined"
 
 
@@ -43,11 +43,9 @@ def _median(values: np.ndarray) -> str:
 
 
 def _histogram(where: Any, key: str, similarity: np.ndarray, poisoned: np.ndarray, about: str, line: tuple[float, str, str] | None = None) -> None:
-    """Clean beside poisoned, and the same in words for those who cannot see it."""
+    """Clean beside poisoned."""
     figure = for_a_room(histograms.histogram(similarity, poisoned, line)).update_xaxes(range=[-0.2, 1])
-    kinds = {"clean": similarity[~poisoned], "poisoned": similarity[poisoned]}
-    parts = [f"{kind}: {len(values):,} pairs, median {_median(values)}" for kind, values in kinds.items()]
-    where.plotly_chart(figure, key=key, config=BAR, alt=f"Histogram of {about}. {'; '.join(parts)}.")
+    draw(figure, key, about, where)
 
 
 def _inside(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +82,7 @@ def _captions() -> None:
         order = np.argsort(similarity, kind="stable")[:size]
         caught = int(poisoned[order].sum())
         st.markdown(f"These **{size:,}** pairs are D_susp. They hold **{caught} of the {poisoned.sum()}** poisons, and {size - caught:,} clean pairs.")
-    _histogram(chart, "learn-captions", similarity, poisoned, "similarity under the clean reference", (float(similarity[order[-1]]), "D_susp", "left"))
+    _histogram(chart, "learn-captions", similarity, poisoned, "Similarity under the clean reference", (float(similarity[order[-1]]), "D_susp", "left"))
 
 
 _MODELS = {"clean reference": "similarity_reference", "poisoned model": "similarity_poisoned", "overfitted model": "similarity_overfit"}
@@ -150,9 +148,8 @@ def _words() -> None:
         first = ", ".join(f"**{word}** ({count})" for word, count in kept.head(4).items())
         st.caption("Grey: captions that say the word. Coloured: captions that keep it.")
         st.markdown(f"Kept in the {part['id'].nunique()} captions: {first}{' …' if len(kept) > 4 else '.'}")
-    counts = ", ".join(f"{word} {count}" for word, count in kept.head(8).items())
     figure = for_a_room(survivors(part, (view.settings.attack.target,), 8)).update_xaxes(title={"text": f"captions (% of {part['id'].nunique()})"})
-    chart.plotly_chart(figure, key="learn-words-chart", config=BAR, alt=f"Bar chart: how many captions keep each word. {counts}.")
+    draw(figure, "learn-words-chart", "How many captions say and keep each word", chart)
 
 
 _FORMS = {"ubt_published": "Eq. 7 alone", "ubt": "ours"}
@@ -170,12 +167,11 @@ def _alone() -> None:
     chart, side = _sides()
     with side:
         share = st.slider("How far it has gone, % of its steps", 0, 100, 100, 25, key="learn-share")
-        rows, seen = [], []
+        rows = []
         for method, said in _FORMS.items():
             part = frame[frame["method"] == method]
             now = part.iloc[(part["share"] - share).abs().argmin()]
             rows.append([said, f"{now['ca']:.1f}", f"{now['asr']:.1f}"])
-            seen.append(f"{said}: CA {now['ca']:.1f}, ASR {now['asr']:.1f}")
         html.table(["on a sample, %", "CA", "ASR"], rows)
         measured = {said: _case().measured()[model] for model, said in (("poisoned", "before"), ("published", "Eq. 7 alone"), ("purified", "ours"))}
         rows = [[said, *(f"{m[k]:.1f}" for k in ("ca", "asr", "target_recall"))] for said, m in measured.items()]
@@ -184,7 +180,7 @@ def _alone() -> None:
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.12, "yanchor": "bottom"}, margin={"t": 70})
     figure.update_layout(xaxis={"domain": [0, 0.43]}, xaxis2={"domain": [0.57, 1]}).update_yaxes(title={"text": ""})
     figure.add_vline(x=share, line={"dash": "dash", "width": 2, "color": UNKNOWN})
-    chart.plotly_chart(figure, key="learn-alone", config=BAR, alt=f"CA and ASR over the steps of two forms of unlearning. At {share} %: {'; '.join(seen)}.")
+    draw(figure, "learn-alone", f"CA and ASR over the steps of two forms of unlearning; the line is at {share} %", chart)
 
 
 def _tradeoff() -> None:
@@ -202,8 +198,7 @@ def _tradeoff() -> None:
     figure = for_a_room(tradeoff.scatter(frame, {MAIN: ""}), 400)
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, margin={"t": 70})
     figure.add_hline(y=before - budget, line={"dash": "dash", "width": 2, "color": UNKNOWN})
-    alt = "; ".join(f"{name}: CA {ca}, ASR {asr}" for name, ca, asr in rows)
-    chart.plotly_chart(figure, key="learn-tradeoff", config=BAR, alt=f"CA against ASR. {alt}.")
+    draw(figure, "learn-tradeoff", "CA against ASR, a mark a model", chart)
 
 
 _JUDGED = {"badnet, 2 % poisoned": MAIN, "nothing poisoned": CLEAN}
@@ -217,8 +212,7 @@ def _clean() -> None:
         st.markdown(f"Judged **{'poisoned' if found['poisoned'] else 'not poisoned'}**.")
         shown = (("score", "threshold"), ("displaced", "least_displaced"), ("apart", "least_apart"))
         html.table(["evidence", "found", "poisoned above"], [[name, f"{found[name]:.2f}", f"{found[least]:.2f}"] for name, least in shown])
-    alt = f"Score {found['score']:.2f} and displacement {found['displaced']:.2f} of the model, in the {'' if found['poisoned'] else 'not '}poisoned region"
-    chart.plotly_chart(for_a_room(judged.one(found)), key="learn-verdict", config=BAR, alt=alt)
+    draw(for_a_room(judged.one(found)), "learn-verdict", "The model among what counts as poisoned and what does not", chart)
 
 
 _ATTACKERS = {"caption says banana": MAIN, "caption fits, and says banana": JOINED, "caption is true": CONSISTENT}
@@ -235,7 +229,7 @@ def _limits() -> None:
         st.markdown(f"D_susp holds **{caught} of {poisons}** poisons. Judged {said}.")
         st.markdown(f"ASR {measured['poisoned']['asr']:.1f} % before, **{measured['purified']['asr']:.1f} %** after ours.")
     similarity, cut = known["similarity_reference"], float(known["similarity_reference"][known["suspicious"]].max())
-    _histogram(chart, "learn-limits", similarity, known["poisoned"], f"similarity under the clean reference, where the {which}", (cut, "D_susp", "left"))
+    _histogram(chart, "learn-limits", similarity, known["poisoned"], f"Similarity under the clean reference, where the {which}", (cut, "D_susp", "left"))
 
 
 STEPS = (
