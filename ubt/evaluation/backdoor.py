@@ -1,7 +1,6 @@
 """What a backdoor does to zero-shot predictions: CA, ASR, RA, target recall, in percent, with 95 % intervals."""
 
 import numpy as np
-from scipy.stats import binomtest
 
 
 def interval(hits: np.ndarray) -> list[float]:
@@ -10,6 +9,8 @@ def interval(hits: np.ndarray) -> list[float]:
     >>> [round(v, 1) for v in interval(np.array([True] * 5 + [False] * 95))]
     [2.2, 11.2]
     """
+    from scipy.stats import binomtest
+
     ci = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
     return [100 * float(ci.low), 100 * float(ci.high)]
 
