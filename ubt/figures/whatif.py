@@ -23,21 +23,25 @@ def lines(frame: pd.DataFrame, axis: str, at: int, height: int = 330) -> go.Figu
         frame: the rows of one setting, see `ubt.ready.making.grid`. axis: what its axis is called. at: the row in view.
     """
     figure = make_subplots(1, len(PANELS), subplot_titles=[f"<b>{title}</b>" for title in PANELS], horizontal_spacing=0.07)
-    places = list(range(len(frame)))
+    places, traces = list(range(len(frame))), []
+    sizes = [17 if place == at else 9 for place in places]
     for col, measures in enumerate(PANELS.values(), 1):
         for name, measure in measures.items():
             colour, dash, symbol = LOOKS[name]
-            sizes = [17 if place == at else 9 for place in places]
-            figure.add_scatter(
-                x=places, y=frame[measure].astype(float), name=name, legendgroup=name, showlegend=col != 2, mode="lines+markers",
-                line={"color": colour, "dash": dash, "width": 2}, marker={"symbol": symbol, "size": sizes, "color": colour},
-                hovertemplate="%{y:.2f} %", row=1, col=col,
-            )  # fmt: skip
-        figure.add_vline(x=at, line={"width": 1.5, "dash": "dash", "color": UNKNOWN}, row=1, col=col)
-    layout(figure, height=height)
-    figure.update_yaxes(range=[-4, 104]).update_yaxes(range=_range(frame), col=1)
-    figure.update_xaxes(tickvals=places, ticktext=[f"{v:g}" for v in frame["shown"]], range=[-0.4, len(places) - 0.6]).update_xaxes(title={"text": axis}, col=2)
-    return figure.update_layout(margin={"t": 75}, legend={"y": 1, "yref": "container", "yanchor": "top"})
+            traces.append({
+                "type": "scatter", "x": places, "y": frame[measure].astype(float), "name": name, "legendgroup": name,
+                "showlegend": col != 2, "mode": "lines+markers", "line": {"color": colour, "dash": dash, "width": 2},
+                "marker": {"symbol": symbol, "size": sizes, "color": colour}, "hovertemplate": "%{y:.2f} %", "xaxis": f"x{col}", "yaxis": f"y{col}",
+            })  # fmt: skip
+    line = {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "line": {"width": 1.5, "dash": "dash", "color": UNKNOWN}}
+    figure.add_traces(traces)
+    axes = ["", *range(2, len(PANELS) + 1)]
+    layout(figure, height=height).update_layout(shapes=[line | {"xref": f"x{n}", "yref": f"y{n} domain"} for n in axes])
+    figure.update_xaxes(tickvals=places, ticktext=[f"{v:g}" for v in frame["shown"]], range=[-0.4, len(places) - 0.6])
+    return figure.update_layout(
+        margin={"t": 75}, legend={"y": 1, "yref": "container", "yanchor": "top"}, yaxis={"range": _range(frame)}, yaxis2={"range": [-4, 104]},
+        yaxis3={"range": [-4, 104]}, xaxis2={"title": {"text": axis}},
+    )  # fmt: skip
 
 
 def _range(frame: pd.DataFrame) -> tuple[float, float]:
