@@ -11,7 +11,7 @@ MEASURES = (
     Measure("split recall", "", "judge", "recall", entry="detection", scale=100),
     Measure("precision@k", "", "judge", "precision", entry="detection", scale=100),
 )
-"""In percent. Where nothing is poisoned, recall and precision have no value."""
+"""In percent. Where nothing is poisoned, the split has no recall."""
 
 
 def _percent(share: float) -> float:
@@ -23,8 +23,8 @@ def _sweep(title: str, factor: Factor) -> Sweep:
 
 
 WHAT_IF: dict[str, Sweep] = {
-    "rate": _sweep("Poisoning rate", Factor("attack.rate", "poisoned, % of D", (0.0, 0.005, 0.01), shown=_percent)),
-    "strength": _sweep("Attack strength", Factor("badnet.side", "side of the patch, px of 48", (4 / 48,), shown=lambda side: round(48 * side))),
+    "rate": _sweep("Poisoning rate", Factor("attack.rate", "poisoned, % of D", (0.0, 0.002, 0.005, 0.01), shown=_percent)),
+    "strength": _sweep("Attack strength", Factor("badnet.side", "side of the patch, px of 48", (2 / 48, 4 / 48), shown=lambda side: round(48 * side))),
     "mismatched": _sweep("Mismatched captions", Factor("data.mismatched", "mismatched, % of the clean captions", (0.0, 0.1), shown=_percent)),
     "fraction": _sweep("Suspicious fraction", Factor("split.fraction", "D_susp, % of D", (0.02, 0.04, 0.1), shown=_percent)),
     "k": _sweep("k", Factor("select.k", "k", (5, 20, 40), shown=lambda k: k or 10)),
