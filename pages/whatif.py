@@ -12,6 +12,7 @@ from ubt.ui.case import compute, make, show, store
 from ubt.ui.charts import draw
 from ubt.ui.guard import guard
 from ubt.ui.navigation import current
+from ubt.ui.steps import large
 
 ABOUT = {
     "rate": "How many pairs the attacker controls. Too few, and the model does not learn the trigger; none, and the verdict must say so.",
@@ -23,7 +24,7 @@ ABOUT = {
 }
 
 current()
-st.title("What if")
+st.title("What if", help="The ready-made case with one setting changed; each point is a case that was run from start to end")
 grid = ready.grid()
 
 
@@ -48,7 +49,7 @@ def explore() -> None:
     part = table[table["sweep"] == name].reset_index(drop=True)
     start = float(part.loc[part["default"], "shown"].iloc[0])
     said, slider = st.columns([3, 2], gap="large", vertical_alignment="center")
-    said.markdown(f"{ABOUT[name]} Each point is a case that was run from start to end.")
+    said.markdown(ABOUT[name])
     value = slider.select_slider(f"{known[name].title}: {factor.label}", part["shown"].tolist(), start, key=f"what-{name}", format_func=lambda v: f"{v:g}")
     at = int(np.flatnonzero(part["shown"] == value)[0])
     row = part.iloc[at]
@@ -98,4 +99,5 @@ def _histogram(row: pd.Series, value: float) -> None:
 if grid is None:
     st.info("The points are not there: this copy of the package lacks them. `python -m ubt ready` makes them.")
 else:
-    explore()
+    with large():
+        explore()

@@ -23,10 +23,10 @@ def _sweep(title: str, factor: Factor) -> Sweep:
 
 
 WHAT_IF: dict[str, Sweep] = {
-    "rate": _sweep("Poisoning rate", Factor("attack.rate", "poisoned, % of D", (0.0, 0.002, 0.005, 0.01), shown=_percent)),
-    "strength": _sweep("Attack strength", Factor("badnet.side", "side of the patch, px of 48", (2 / 48, 4 / 48), shown=lambda side: round(48 * side))),
-    "mismatched": _sweep("Mismatched captions", Factor("data.mismatched", "mismatched, % of the clean captions", (0.0, 0.1), shown=_percent)),
-    "fraction": _sweep("Suspicious fraction", Factor("split.fraction", "D_susp, % of D", (0.02, 0.04, 0.1), shown=_percent)),
+    "rate": _sweep("Rate", Factor("attack.rate", "poisoned, % of D", (0.0, 0.002, 0.005, 0.01), shown=_percent)),
+    "strength": _sweep("Strength", Factor("badnet.side", "side of the patch, px of 48", (2 / 48, 4 / 48), shown=lambda side: round(48 * side))),
+    "mismatched": _sweep("Mismatched", Factor("data.mismatched", "mismatched, % of the clean captions", (0.0, 0.1), shown=_percent)),
+    "fraction": _sweep("Fraction", Factor("split.fraction", "D_susp, % of D", (0.02, 0.04, 0.1), shown=_percent)),
     "k": _sweep("k", Factor("select.k", "k", (5, 20, 40), shown=lambda k: k or 10)),
     "retention": _sweep("Retention", Factor("unlearn.keep", "weight of retention", (0.0, 1.0, 16.0))),
 }  # fmt: skip

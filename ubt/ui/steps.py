@@ -1,6 +1,7 @@
 """A walk of several steps on one page: where it stands, by key and in the address bar, in type that the back of a room can read."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -9,10 +10,10 @@ from ubt.ui import address
 
 _STYLE = """<style>
 .stApp h1{font-size:1.9rem;padding:.1rem 0 .2rem}
-.st-key-walk [data-testid=stMarkdownContainer] p,.st-key-walk [data-testid=stMarkdownContainer] li{font-size:1.3rem;line-height:1.45}
+.st-key-walk [data-testid=stMarkdownContainer] p,.st-key-walk [data-testid=stMarkdownContainer] li{font-size:clamp(1.3rem,1.35vw,2rem);line-height:1.45}
 .st-key-walk [data-testid=stCaptionContainer] p{font-size:1.05rem}
-.st-key-walk [data-testid=stWidgetLabel] p,.st-key-walk summary p,.st-key-walk button p{font-size:1.15rem}
-.st-key-walk .ubt-pictures,.st-key-walk .ubt-card{font-size:1.05rem}.st-key-walk .ubt-table{font-size:1.15rem}
+.st-key-walk [data-testid=stWidgetLabel] p,.st-key-walk summary p,.st-key-walk button p{font-size:clamp(1.15rem,1.2vw,1.8rem)}
+.st-key-walk .ubt-pictures,.st-key-walk .ubt-card{font-size:1.05rem}.st-key-walk .ubt-table{font-size:clamp(1.15rem,1.2vw,1.8rem)}
 .st-key-walk [data-testid=stMetricValue]{font-size:2.1rem}.st-key-walk [data-testid=stSlider] *{font-size:1.1rem}
 </style>"""
 
@@ -47,6 +48,14 @@ class Step:
     further: str
 
 
+@contextlib.contextmanager
+def large() -> Iterator[None]:
+    """What is drawn inside is in large type."""
+    st.html(_STYLE)
+    with st.container(key="walk"):
+        yield
+
+
 def walk(steps: Sequence[Step]) -> None:
     """The step in view; arrow keys, or PageUp and PageDown while a slider is in hand, go to the others."""
     state, count = st.session_state, len(steps)
@@ -57,9 +66,8 @@ def walk(steps: Sequence[Step]) -> None:
     def turn(by: int) -> None:
         state["step"] = min(max(state["step"] + by, 1), count)
 
-    st.html(_STYLE)
     step = steps[at - 1]
-    with st.container(key="walk"):
+    with large():
         title, way = st.columns([3, 2], vertical_alignment="center")
         title.title(f"{at}. {step.title}", anchor=False)
         with way.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
