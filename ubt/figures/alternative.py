@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from ubt.visible import visible
+
 LISTED = 8
 """Values up to which a trace is told value by value; of longer ones the ends and the extremes are."""
 
@@ -38,7 +40,7 @@ def plain(text: Any) -> str:
     >>> plain("<b>a</b><br>R&amp;D")
     'a R&D'
     """
-    return " ".join(html.unescape(re.sub(r"<[^<>]*>", " ", str(text or ""))).split())
+    return " ".join(visible(html.unescape(re.sub(r"</?[a-z][^<>]*>", " ", str(text or "")))).split())
 
 
 def number(value: Any) -> str:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout
+from ubt.visible import visible
 
 SHOWN = 192
 """Pixels that a small image is drawn at, at least."""
@@ -45,7 +46,7 @@ def survivors(words: pd.DataFrame, target: Sequence[str] = (), most: int = 12) -
     total = words["id"].nunique()
     counts = pd.DataFrame({"said": words.groupby("word")["id"].nunique(), "kept": words[words["kept"].astype(bool)].groupby("word")["id"].nunique()})
     counts = counts.fillna(0).astype(int).sort_values(["kept", "said"], ascending=False, kind="stable").head(most)[::-1]
-    names = [escape(w if len(w) <= 24 else f"{w[:23]}…") for w in counts.index]
+    names = [escape(visible(w if len(w) <= 24 else f"{w[:23]}…")) for w in counts.index]
     colours = [POISONED if w in target else CLEAN for w in counts.index]
     hatch, shapes = {"fgcolor": "rgba(255,255,255,0.7)", "fillmode": "overlay"}, ["/" if w in target else "" for w in counts.index]
     figure = go.Figure()

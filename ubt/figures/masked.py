@@ -152,11 +152,6 @@ _ILLEGAL = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML cannot hold."""
 
 
-def legal(text: str) -> str:
-    """Text with U+FFFD for every sign that XML cannot hold."""
-    return _ILLEGAL.sub("\ufffd", text)
-
-
 _DEFAULT = "DejaVu Sans"
 _ODD = ("Last Resort", "STIXNonUnicode", "STIXSize", "cm")
 """Fonts of matplotlib's own that draw other signs than those asked for."""
@@ -190,7 +185,7 @@ def _font_with(sign: str) -> str:
 
 
 def _write(figure: Figure, x: float, y: float, text: str, **style) -> Text:
-    text = legal(text)
+    text = _ILLEGAL.sub("\ufffd", text)
     family = [_DEFAULT, *sorted({_font_with(sign) for sign in text} - {_DEFAULT, ""})]
     return figure.text(x, y, text, **{"va": "center", "parse_math": False, "size": FONT, "family": family} | style)
 

@@ -19,7 +19,8 @@ from matplotlib.patches import Patch, Rectangle
 
 from ubt.config import UbtError
 from ubt.figures.alternative import described
-from ubt.figures.masked import legal, saved
+from ubt.figures.masked import saved
+from ubt.visible import visible
 
 INK, FAINT = "#010203", "#040506"
 """What text and grid are drawn in, to become the page's own colour."""
@@ -51,7 +52,7 @@ def svg(figure: go.Figure, width: int = 640, name: str = "figure") -> str:
     text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
     text = text.replace(INK, "currentColor").replace(FAINT, "currentColor")
-    said = html.escape(legal(described(figure)))
+    said = html.escape(described(figure))
     box = re.search(r'viewBox="[^"]+"', text).group()
     root = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box} role="img" aria-label="{said}" '
     return root + f'style="max-width:{width}px;stroke-linejoin:round">' + text[text.index(">") + 1 :].strip()
@@ -254,7 +255,8 @@ class _Drawn:
 def _text(some: Any) -> str:
     """A title or name without plotly's markup, its breaks as such."""
     broken = re.sub(r"<br\s*/?>", "\n", str(some if some is not None else ""))
-    return legal(html.unescape(re.sub(r"</?(?:b|i|sub|sup|span)\b[^<>]*>", "", broken))).strip()
+    unmarked = html.unescape(re.sub(r"</?(?:b|i|sub|sup|span)\b[^<>]*>", "", broken))
+    return "\n".join(visible(line) for line in unmarked.split("\n")).strip()
 
 
 def _each(some: Any, count: int) -> list:

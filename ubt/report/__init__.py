@@ -2,34 +2,14 @@
 (`ubt.report.page`) or as Markdown (`ubt.report.markdown`).
 
 A report is a list of sections, and a section a list of the blocks below. Captions, notes, names and paths in them may hold anything; whoever
-writes a block out shows them with `visible` and escapes them for what it writes.
+writes a block out shows them with `ubt.visible` and escapes them for what it writes.
 """
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import plotly.graph_objects as go
-
-MOST = 400
-"""Characters of a text that a report shows."""
-_ODD = re.compile("[\ud800-\udfff]|[^\t\n\r -\ud7ff\ue000-\U0010ffff]")
-
-
-def visible(text: object, most: int = MOST) -> str:
-    """A text as a report shows it: on one line, signs that steer a page or reorder the text around them as their codes, cut where it is long.
-
-    >>> visible("a\u202eb\\nc"), visible("x" * 500, 10)
-    ('a\\\\u202eb c', 'xxxxxxxxxx… (500 characters)')
-    """
-    whole = str(text)
-    cut = whole if len(whole) <= most else whole[:most]
-    said = "".join(
-        f"\\u{ord(c):04x}" if _ODD.match(c) or unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") else c for c in re.sub(r"\s", " ", cut)
-    )
-    return said if len(whole) <= most else f"{said}… ({len(whole):,} characters)"
 
 
 @dataclass(frozen=True)

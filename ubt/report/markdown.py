@@ -8,8 +8,9 @@ from itertools import count
 
 from ubt.figures.alternative import described
 from ubt.figures.static import svg
-from ubt.report import Block, Card, Cards, Chart, Folded, Report, Said, Table, visible
+from ubt.report import Block, Card, Cards, Chart, Folded, Report, Said, Table
 from ubt.report.page import MIDDLE, WIDE, picture
+from ubt.visible import visible
 
 _COLUMNS = 4
 _PAPER = 'style="background:#FFFFFF;color:#0B1420;'

@@ -11,7 +11,8 @@ from PIL import Image
 
 from ubt.figures import CLEAN, POISONED
 from ubt.figures.static import svg
-from ubt.report import Block, Card, Cards, Chart, Folded, Report, Said, Table, visible
+from ubt.report import Block, Card, Cards, Chart, Folded, Report, Said, Table
+from ubt.visible import visible
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 SHARP, SIDE = 64, 192

@@ -1,0 +1,22 @@
+"""Text that may hold anything, as a page, a chart or a report shows it."""
+
+import re
+import unicodedata
+
+MOST = 400
+"""Characters of a text that are shown, unless it is said otherwise."""
+_ODD = re.compile("[\ud800-\udfff]|[^\t\n\r -\ud7ff\ue000-\U0010ffff]")
+
+
+def visible(text: object, most: int = MOST) -> str:
+    """A text on one line: signs that steer a page or reorder the text around them as their codes, cut where it is long.
+
+    >>> visible("a\u202eb\\nc"), visible("x" * 500, 10)
+    ('a\\\\u202eb c', 'xxxxxxxxxx… (500 characters)')
+    """
+    whole = str(text)
+    cut = whole if len(whole) <= most else whole[:most]
+    said = "".join(
+        f"\\u{ord(c):04x}" if _ODD.match(c) or unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") else c for c in re.sub(r"\s", " ", cut)
+    )
+    return said if len(whole) <= most else f"{said}… ({len(whole):,} characters)"
