@@ -41,7 +41,11 @@ class Artefact:
 
     def read(self, entry: str, checked_up_to: float = math.inf, columns: Sequence[str] | None = None) -> Any:
         """As `[entry]`, or some columns of a frame. Files of more bytes than `checked_up_to` are taken at their size, for pages that show a
-        part of a large array."""
+        part of a large array.
+
+        Raises:
+            UbtError: it has no such entry. DamagedArtefact: a file has changed since it was written.
+        """
         if entry not in self.manifest["entries"]:
             raise UbtError(f"{self.path.name}: expected one of the entries {', '.join(self.manifest['entries'])}, got {entry!r}")
         kind = self.manifest["entries"][entry]
@@ -65,6 +69,7 @@ class Artefact:
 
     @property
     def bytes(self) -> int:
+        """What its files take on disk."""
         return sum(f["bytes"] for f in self.manifest["files"].values())
 
 

@@ -101,8 +101,12 @@ def leave_one_out(
 def input_gradient(
     model: torch.nn.Module, images: torch.Tensor, tokens: torch.Tensor, start_layer: int = -1, batch: int = 64
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Norm of the logit's gradient by a token's embedding, and by the pixels of a patch (root mean square).
-    As `relevance` otherwise; `start_layer` has no meaning here. Not for two threads on one model at once."""
+    """Norm of the logit's gradient by a token's embedding (n, context), and by the pixels of a patch, their root mean square (n, rows, columns).
+    As `relevance` otherwise; `start_layer` has no meaning here. Not for two threads on one model at once.
+
+    Raises:
+        BadInput: the text tower has no embedding of tokens.
+    """
     table = getattr(getattr(model, "text", model), "token_embedding", None)
     if table is None:
         raise BadInput("input gradient: expected a text tower with an embedding of tokens, got one without; take leave one out")

@@ -115,7 +115,11 @@ class CaseSettings(Settings):
     @classmethod
     def preset(cls, name: str, attack: str = "badnet", wanted: str = "", pairs: int = 0) -> "CaseSettings":
         """The defaults with a preset's changes, and an attack in a profile: the one asked for, or the preset's own. `pairs`: the size of D that
-        the preset's steps are to be counted for; 0: its own."""
+        the preset's steps are to be counted for; 0: its own.
+
+        Raises:
+            BadInput: there is no such preset, attack or profile.
+        """
         if name not in PRESETS:
             raise BadInput(f"unknown preset {name!r}; expected one of: {', '.join(PRESETS)}")
         changes = papers(pairs) if pairs and name == "paper" else PRESETS[name] | ({"data.pairs": pairs} if pairs else {})

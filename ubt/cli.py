@@ -134,6 +134,11 @@ def run(
 
 
 def changes(items: list[str]) -> dict[str, str]:
+    """Settings as `--set` gives them, `group.name=value`, by name.
+
+    Raises:
+        BadInput: one has no value.
+    """
     for item in items:
         if "=" not in item:
             raise BadInput(f"--set: expected group.name=value, got {item!r}")

@@ -64,7 +64,7 @@ def decided(ids: pa.Array, labels: pd.DataFrame) -> dict[str, pa.Array]:
 
 
 def rows_of(ids: pa.Array, wanted: list[str]) -> np.ndarray:
-    """Rows of some ids, in their order; unknown ids are left out.
+    """Rows (m,) of some ids, in their order; unknown ids are left out.
 
     >>> rows_of(pa.array(["a", "b", "c"]), ["c", "x", "a"]).tolist()
     [2, 0]
@@ -76,7 +76,7 @@ def rows_of(ids: pa.Array, wanted: list[str]) -> np.ndarray:
 
 
 def frame(columns: dict[str, Any], rows: np.ndarray, names: list[str] | None = None) -> pd.DataFrame:
-    """Some rows of some columns (all of them), as a frame."""
+    """Some rows (m,) of some columns (all of them), as a frame."""
     take = pa.array(rows)
     return pd.DataFrame({n: v.take(take).to_pandas() if isinstance(v, pa.Array) else v[rows] for n, v in columns.items() if names is None or n in names})
 

@@ -73,6 +73,7 @@ class Column:
         return ~np.isnan(self.values)
 
     def refusal(self, expected: str, came: str) -> BadRule:
+        """The error of a rule that asks of this column what its kind cannot answer."""
         return refusal(self.at, expected, f"{came}: the column {self.name} holds {self.kind}")
 
     def check(self, value: Value) -> None:
@@ -107,19 +108,19 @@ def present(column: Column) -> np.ndarray:
 
 
 def missing(column: Column) -> np.ndarray:
-    """Rows whose value is not."""
+    """Rows (n,) whose value is not."""
     return ~column.known
 
 
 def flagged(column: Column) -> np.ndarray:
-    """Rows of truth values that are true."""
+    """Rows (n,) of truth values that are true."""
     if column.kind != FLAGS:
         raise column.refusal("a comparison, as NAME = VALUE", "the name alone")
     return column.values.copy()
 
 
 def compared(column: Column, operator: str, value: Value) -> np.ndarray:
-    """Rows that compare so with a value; what is missing does not, whatever the operator."""
+    """Rows (n,) that compare so with a value; what is missing does not, whatever the operator."""
     if operator not in ("=", "==", "!=") and column.kind != NUMBERS:
         raise column.refusal("= or !=", operator)
     column.check(value)
@@ -131,12 +132,12 @@ def compared(column: Column, operator: str, value: Value) -> np.ndarray:
 
 
 def within(column: Column, low: float, high: float) -> np.ndarray:
-    """Rows between two numbers, both included."""
+    """Rows (n,) between two numbers, both included."""
     return compared(column, ">=", low) & compared(column, "<=", high)
 
 
 def among(column: Column, wanted: Sequence[Value]) -> np.ndarray:
-    """Rows that are one of some values."""
+    """Rows (n,) that are one of some values."""
     for value in wanted:
         column.check(value)
     if column.kind == TEXT:
@@ -149,7 +150,7 @@ def among(column: Column, wanted: Sequence[Value]) -> np.ndarray:
 
 
 def containing(column: Column, wanted: str) -> np.ndarray:
-    """Rows of text with a piece of text in it, ignoring case."""
+    """Rows (n,) of text with a piece of text in it, ignoring case."""
     column.check(wanted)
     return _rows(pc.match_substring(column.values, wanted, ignore_case=True))
 

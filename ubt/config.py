@@ -49,6 +49,7 @@ class Settings:
             _check(type(self).__name__, f, getattr(self, f.name))
 
     def to_dict(self) -> dict[str, Any]:
+        """Every setting, groups as dictionaries."""
         return dataclasses.asdict(self)
 
     def to_digest(self) -> dict[str, Any]:

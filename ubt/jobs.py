@@ -56,6 +56,7 @@ class Status:
 
     @property
     def running(self) -> bool:
+        """Whether some process runs it now."""
         return self.state == "running"
 
     @property
@@ -65,6 +66,7 @@ class Status:
 
     @property
     def finished(self) -> tuple[str, ...]:
+        """The stages that are done."""
         return tuple(name for name, step in self.steps.items() if step.state == "done")
 
 

@@ -319,7 +319,7 @@ class _RowsInUse(torch.nn.Module):
 
 @contextlib.contextmanager
 def narrow_vocabulary(model: torch.nn.Module, ids: np.ndarray) -> Iterator[None]:
-    """While inside, only the vocabulary rows `ids` exist and are trained; on leaving they are written back into the table.
+    """While inside, only the vocabulary rows `ids` (m,) exist and are trained; on leaving they are written back into the table.
 
     The full table of a small model is most of its weights, and its dense gradient a large share of every step.
     """

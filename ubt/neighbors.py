@@ -148,7 +148,7 @@ def _nearest(queries: np.ndarray, block: np.ndarray, k: int, resources) -> tuple
 
 
 def build(parts: tuple[np.ndarray, ...], settings: IndexSettings, run: Run) -> dict:
-    """An index of a space and what it is worth, measured.
+    """An index of a space, whose parts are (n, embedding) each, and what it is worth, measured.
 
     Built from the same settings it is the same on one machine; only hnsw's depends on the order in which its threads finish.
 
@@ -269,10 +269,11 @@ class Approximate:
 
     @property
     def most_probes(self) -> int:
+        """How much of the index a search can look at, at most."""
         return self.index.nlist if self.kind == "ivf" else min(4096, self.index.ntotal)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `exact`, nearly always with the same result; where the lists probed hold fewer than k pairs, NaN and row -1."""
+        """As `exact`, (m, k) each, nearly always the same; where the lists probed hold fewer than k pairs, NaN and row -1."""
         if self.index is None:
             return exact(self.parts, queries, k)
         import faiss
@@ -322,7 +323,7 @@ def groups(features: np.ndarray, threshold: float = 0.95) -> np.ndarray:
 
 
 def by_size(label: np.ndarray) -> np.ndarray:
-    """Groups numbered anew by size, 0 the largest, those of one size by their first member; negative labels and singles are -1.
+    """Groups (n,) numbered anew by size, 0 the largest, those of one size by their first member; negative labels and singles are -1.
 
     >>> by_size(np.array([7, 3, 3, 9, -1, -1])).tolist()
     [-1, 0, 0, -1, -1, -1]

@@ -355,6 +355,7 @@ def _observer(plan: _Plan, run: Run) -> Any:
 
 
 def record_of(settings: CaseSettings, compute: Compute, names: dict[str, str], state: str) -> dict[str, Any]:
+    """A case's record as the store keeps it."""
     return {"settings": settings.to_dict(), "compute": vars(compute), "artefacts": names, "state": state, "updated": time.time()}
 
 

@@ -35,7 +35,7 @@ def trigger(record: Mapping[str, Any], pixels: np.ndarray) -> str:
 
 
 def keep(store: Store, record: Mapping[str, Any], pixels: np.ndarray) -> str:
-    """Put a trigger's pixels beside the case, where they stay as long as its D does; returns their name.
+    """Put a trigger's pixels, uint8 (height, width, 3), beside the case, where they stay as long as its D does; returns their name.
 
     Raises:
         BadInput: D is not made.
@@ -58,7 +58,7 @@ def size(store: Store, record: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def candidate(found: pd.DataFrame, patches: np.ndarray, rank: int, height: int, width: int) -> tuple[np.ndarray, dict[str, float]]:
-    """One of PoisonCAM's patches, and the `top` and `left` of where it was found.
+    """One of PoisonCAM's patches, uint8 (side, side, 3), and the `top` and `left` of where it was found.
 
     Args:
         found, patches: as `ubt.defenses.poisoncam.locate` gives them. height, width: of D's images.
@@ -88,7 +88,11 @@ def opened(path: Path, height: int, width: int, whole: bool = False) -> np.ndarr
 
 
 def loaded(content: bytes, name: str, height: int, width: int, whole: bool = False) -> np.ndarray:
-    """The same of a file's bytes; `name` is what its errors call it."""
+    """The same of a file's bytes, uint8 (height, width, 3); `name` is what its errors call it.
+
+    Raises:
+        BadInput: they are no image that is read.
+    """
     try:
         return decode(content, height) if whole and height == width else decode_within(content, height, width)
     except BrokenImage as e:

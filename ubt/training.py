@@ -65,7 +65,7 @@ def text_features(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def info_nce(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The objective of Eqs. 1 and 2 on `batch["images"]`, `batch["tokens"]`."""
+    """The objective of Eqs. 1 and 2 on `batch["images"]` (batch, H, W, 3) and `batch["tokens"]` (batch, context)."""
     image, text = clip_features(model, batch["images"], batch["tokens"])
     loss = contrastive_loss(image, text, model.logit_scale.exp())
     return loss, {"similarity": (image * text).sum(-1).mean()}
@@ -86,7 +86,7 @@ class Shuffled:
         self._epoch: tuple[int, np.ndarray] = (-1, self.rows)
 
     def at(self, step: int) -> np.ndarray:
-        """The rows of step `step`."""
+        """The rows (batch,) of step `step`."""
         epoch, i = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch[0]:
             self._epoch = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.rows)
@@ -159,7 +159,7 @@ def fit(
 
     Args:
         batches: step to batch, on the CPU; must depend on the step alone.
-        vocabulary: token ids that occur; only their rows of the vocabulary table are trained. None trains the table.
+        vocabulary: token ids (m,) that occur; only their rows of the vocabulary table are trained. None trains the table.
         frozen: names of parameters left as they are (`logit_scale` where there are no negatives).
         observe: looks on `LOOKS` times; what it sees goes to `progress` alone.
 

@@ -83,7 +83,7 @@ def scores(found: list[Word], by_token: np.ndarray) -> np.ndarray:
 
 
 def kept(score: np.ndarray, threshold: float) -> np.ndarray:
-    """Which of a caption's words, or pieces, score above the threshold; if none does, those that score highest; none where nothing
+    """Which of a caption's words, or pieces, score (words,) above the threshold; if none does, those that score highest; none where nothing
     scores, as in a caption that begins beyond the context.
 
     >>> kept(np.array([0.02, 0.08, 0.9]), 0.1).tolist(), kept(np.array([0.5, 0.5]), 0.6).tolist()
@@ -111,5 +111,5 @@ def masked_ids(row: np.ndarray, by_token: np.ndarray, threshold: float) -> np.nd
 
 
 def decode(row: np.ndarray) -> str:
-    """What a row of token ids says, between SOT and EOT."""
+    """What a row of token ids (context,) says, between SOT and EOT."""
     return _tokenizer().decode([int(i) for i in row[1 : int(row.argmax())]]).strip()

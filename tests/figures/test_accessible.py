@@ -58,7 +58,7 @@ def looks(figure: go.Figure) -> dict[str, tuple]:
     """Of each trace what is left of it without colour: symbol, dash, pattern, width."""
     found = {}
     for t in figure.data:
-        if t.showlegend is not False and t.name:
+        if t.type not in ("heatmap", "image") and t.showlegend is not False and t.name:
             pattern = t.marker.pattern.shape if t.type == "bar" else (t.type == "scatter" and t.fillpattern.shape) or None
             dash = t.line.dash if "lines" in (getattr(t, "mode", "") or "") else None
             width = None if t.type != "bar" or t.width is None or np.ndim(t.width) else t.width
@@ -85,6 +85,7 @@ def figures() -> dict[str, go.Figure]:
         "map": projected(xy, poisoned, "poisoned", np.arange(300), None, np.array([], int)),
         "ranked": patches.ranked(located, 5, np.arange(40) < 4),
         "classifier": patches.decisions(score, poisoned, 0.5, "left out"),
+        "activation": patches.activation(np.zeros((8, 8, 3), np.uint8), score[:64].reshape(8, 8), (1, 1, 3, 3), (4, 4, 3, 3)),
         "compared": patches.compared({name: located for name in patches.STRATEGIES}, 5),
         "decided": decisions.along(pd.Series(["backdoor", "clean", "unsure", None] * 20, dtype=object)),
         "words": survivors(said, ["banana"]),

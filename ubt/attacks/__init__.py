@@ -28,10 +28,12 @@ class Attack:
 
     @property
     def apply(self) -> Callable[[np.ndarray, np.ndarray, TriggerSettings], np.ndarray]:
+        """The trigger: uint8 images (n, H, W, 3), one seed an image (n,) and its settings in, triggered copies out."""
         return self.module.apply
 
     @property
     def profiles(self) -> dict[str, dict[str, Any]]:
+        """Its named changes to settings."""
         return self.module.PROFILES
 
 
@@ -87,6 +89,7 @@ class Planted:
 
     @property
     def label(self) -> str:
+        """What it is called: trigger and target."""
         return f"{self.attack.name} → {self.attack.target}"
 
     def plain(self) -> dict[str, Any]:

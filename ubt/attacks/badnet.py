@@ -71,7 +71,7 @@ def _noise(seed, side: int) -> np.ndarray:
 
 
 def apply(images: np.ndarray, seeds: np.ndarray, s: BadNetSettings) -> np.ndarray:
-    """Images with the patch stamped; every pixel outside it is untouched."""
+    """Images, uint8 (n, H, W, 3), with the patch stamped; every pixel outside it is untouched. `seeds` (n,) decide what varies."""
     _, height, width, _ = images.shape
     side = patch_side(height, width, s)
     out = images.copy()

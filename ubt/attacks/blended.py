@@ -35,7 +35,7 @@ def pattern(seed, height: int, width: int, s: BlendedSettings) -> np.ndarray:
 
 
 def apply(images: np.ndarray, seeds: np.ndarray, s: BlendedSettings) -> np.ndarray:
-    """Images blended with the pattern, rounded to 8 bits."""
+    """Images, uint8 (n, H, W, 3), blended with the pattern, rounded to 8 bits. `seeds` (n,) draw noise that is anew for each."""
     _, height, width, _ = images.shape
     if s.pattern == "noise":
         over = np.stack([pattern([int(seed), 2], height, width, s) for seed in seeds]) if len(seeds) else np.empty(images.shape, np.float32)

@@ -26,7 +26,7 @@ PROFILES = {"embedded": {}, "paper": {"delta": 60.0}, "cleanclip": {"delta": 12.
 
 
 def apply(images: np.ndarray, seeds: np.ndarray, s: SigSettings) -> np.ndarray:
-    """Images with the sinusoid added, clamped to [0, 255] and rounded."""
+    """Images, uint8 (n, H, W, 3), with the sinusoid added, the same whatever the `seeds` (n,), clamped to [0, 255] and rounded."""
     width = images.shape[2]
     wave = (s.delta * np.sin(2 * np.pi * s.periods * np.arange(width) / width)).astype(np.float32)
     return np.rint(np.clip(images + wave[:, None], 0, 255)).astype(np.uint8)

@@ -27,6 +27,7 @@ class SsbaSettings(TriggerSettings):
 
     @property
     def folder(self) -> Path:
+        """The encoder's folder: the one named, or the shipped one."""
         return Path(self.encoder) if self.encoder else SHIPPED
 
     def check(self, height: int, width: int) -> None:
@@ -70,7 +71,7 @@ def bits(s: SsbaSettings) -> np.ndarray:
 
 
 def apply(images: np.ndarray, seeds: np.ndarray, s: SsbaSettings) -> np.ndarray:
-    """Images with the bits hidden in them."""
+    """Images, uint8 (n, H, W, 3), with the bits hidden in them, the same whatever the `seeds` (n,)."""
     from ubt import stegastamp
 
     s.check(*images.shape[1:3])

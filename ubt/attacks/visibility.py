@@ -30,7 +30,7 @@ def measure(images: np.ndarray, triggered: np.ndarray) -> dict[str, float]:
 
 
 def residual(images: np.ndarray, triggered: np.ndarray, magnified: float = 1) -> np.ndarray:
-    """What the trigger adds, as uint8 images: grey where nothing changed, the difference times `magnified` elsewhere."""
+    """What the trigger adds, as uint8 images (n, H, W, 3): grey where nothing changed, the difference times `magnified` elsewhere."""
     return np.clip(128 + magnified * (triggered.astype(np.int16) - images), 0, 255).astype(np.uint8)
 
 

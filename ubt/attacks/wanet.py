@@ -43,7 +43,7 @@ def field(height: int, width: int, s: WaNetSettings) -> np.ndarray:
 
 
 def apply(images: np.ndarray, seeds: np.ndarray, s: WaNetSettings) -> np.ndarray:
-    """Warped images: bilinear sampling at the field's points, rounded to 8 bits."""
+    """Warped images, uint8 (n, H, W, 3), by one field whatever the `seeds` (n,): bilinear sampling at the field's points, rounded to 8 bits."""
     _, height, width, _ = images.shape
     y, x = field(height, width, s)
     top, left = np.minimum(y.astype(int), height - 2), np.minimum(x.astype(int), width - 2)

@@ -42,7 +42,7 @@ def captions(texts: list[str], seed: list[int], share: float = 0.1) -> list[str]
 
 
 def vocabulary(texts: list[str]) -> np.ndarray:
-    """Ids of every token that captions, edited or not, are made of, also of words that the model's context cuts off."""
+    """Ids (m,), ascending, of every token that captions, edited or not, are made of, also of words that the model's context cuts off."""
     from ubt import models
 
     return np.unique(models.tokenize(list(dict.fromkeys(word for text in texts for word in text.split())), 77))

@@ -39,6 +39,7 @@ class SourceOptions(Settings):
     limit: int = setting(0, "rows to read; 0: all of them", low=0, high=ROWS)
 
     def wanted(self) -> Wanted:
+        """The columns of pairs that these options ask for."""
         return Wanted("caption", CAPTION_COLUMNS, self.image, self.caption, self.ident, self.separator, self.folder)
 
 
@@ -50,6 +51,7 @@ class Kept:
         self.rows: list[tuple] = []
 
     def add(self, *values: Any) -> None:
+        """One more row."""
         self.rows.append(values)
         if len(self.rows) >= CHUNK:
             self._flush()
@@ -60,6 +62,7 @@ class Kept:
         self.rows = []
 
     def table(self) -> pa.Table:
+        """All rows so far."""
         self._flush()
         return pa.Table.from_batches(self.chunks)
 
@@ -75,6 +78,7 @@ class Quarantine:
         self.counts: Counter[str] = Counter()
 
     def add(self, row: int, image: str | bytes | None, caption: str | bytes | None, reason: str) -> None:
+        """Set a row apart, with what was in it and why."""
         self.kept.add(row, shown(image), shown(caption), reason)
         self.counts[reason] += 1
 
@@ -181,7 +185,11 @@ def described(path: Path, source: Source, options: dict, read: int, kept: int, q
 
 
 def open_images(about: dict[str, Any], places: Any, size: int) -> Images:
-    """The images at `places` (a column of `pairs`), of a source that `about` describes; none is read yet."""
+    """The images at `places` (a column of `pairs`), of a source that `about` describes; none is read yet.
+
+    Raises:
+        BadInput: an image has no place.
+    """
     array = pa.array(places, TEXT) if not isinstance(places, (pa.Array, pa.ChunkedArray)) else places
     if pc.any(pc.is_null(array)).as_py():
         raise BadInput("places: expected a place for every image, got none for some")

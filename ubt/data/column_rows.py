@@ -13,7 +13,11 @@ from ubt.data.rows import ID_COLUMNS, IMAGE_COLUMNS, Row, Source, Wanted, beside
 
 
 def from_columns(paths: list[Path], want: Wanted) -> Source:
-    """Parquet files, or the Arrow files of Hugging Face `datasets`: a column of image paths, or of images."""
+    """Parquet files, or the Arrow files of Hugging Face `datasets`: a column of image paths, or of images.
+
+    Raises:
+        BadInput: a file is damaged, they differ in their columns, or none fits.
+    """
     root = common(paths)
     names = {str(p.relative_to(root)): p for p in paths}
     tables = {n: columnar.opened(p) for n, p in names.items()}

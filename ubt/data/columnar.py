@@ -54,7 +54,11 @@ class ParquetFile:
         return max(1, BATCH_BYTES // max([1, *(g.total_byte_size // max(1, g.num_rows) for g in groups)]))
 
     def group(self, i: int) -> pa.Array:
-        """The image bytes of row group `i`."""
+        """The image bytes of row group `i`.
+
+        Raises:
+            UbtError: it is larger than is read at once. BadInput: it is damaged.
+        """
         try:
             size = self.file.metadata.row_group(i).total_byte_size
             if size > GROUP_BYTES:
@@ -230,4 +234,5 @@ def _starts(counts: list[int]) -> list[int]:
 
 
 def damaged(path: Path, kind: str, error: Exception) -> BadInput:
+    """The error of a file that its own library cannot read."""
     return BadInput(f"{path}: expected a readable {kind} file, got a damaged one ({str(error).splitlines()[0][:200] if str(error) else error!r})")

@@ -142,6 +142,7 @@ class Images:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """(n, size, size, 3)."""
         return len(self), self.side, self.side, 3
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -295,7 +296,7 @@ def _each(work: Callable[[np.ndarray], None], rows: np.ndarray, workers: int, po
 
 
 def sift(images: Images, rows: np.ndarray, workers: int = 0, progress: Progress = silent) -> dict[int, str]:
-    """Decode each of `rows` once and keep none: what a case does with the pairs it takes.
+    """Decode each of `rows` (m,) once and keep none: what a case does with the pairs it takes.
 
     Returns:
         Why a row cannot be used, one of `ubt.data.reasons.REASONS`, by row. 256 images are in memory at a time.

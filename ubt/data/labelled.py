@@ -35,6 +35,7 @@ class LabelledOptions(Settings):
     limit: int = setting(0, "rows to read; 0: all of them", low=0, high=ROWS)
 
     def wanted(self) -> Wanted:
+        """The columns of labelled images that these options ask for."""
         return Wanted("label", LABEL_COLUMNS, self.image, self.label, "", self.separator, self.folder)
 
 

@@ -147,7 +147,7 @@ class Locations:
         return self.places[row].as_py()
 
     def only(self, rows: np.ndarray) -> "Locations":
-        """Some of the rows, in the order asked for."""
+        """Some of the rows (m,), in the order asked for."""
         return replace(self, places=self.places.take(pa.array(rows, pa.int64())))
 
     def about(self) -> dict[str, Any]:

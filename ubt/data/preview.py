@@ -64,14 +64,14 @@ def _reason(text: str | bytes | None) -> str:
 
 
 def some(places: Sequence[str | None], source: Source, side: int) -> tuple[list[np.ndarray | None], list[str]]:
-    """The images at some places, None for those that cannot be had, and why."""
+    """The images at some places, uint8 (side, side, 3) each, None for those that cannot be had, and why."""
     held = [p or "" for p in places]
     images = Images(Locations(source.kind, str(source.root), held, source.files if source.kind != "files" else {}, source.column), side)
     return each(images, [i if p is not None else None for i, p in enumerate(places)])
 
 
 def each(images: Images, rows: Sequence[int | None]) -> tuple[list[np.ndarray | None], list[str]]:
-    """Some of the images one by one, None for those that cannot be had, and why."""
+    """Some of the images one by one, uint8 (size, size, 3) each, None for those that cannot be had, and why."""
     found: list[np.ndarray | None] = []
     why: list[str] = []
     for row in rows:

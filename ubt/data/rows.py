@@ -83,6 +83,11 @@ def choose(there: list[str], wanted: str, known: tuple[str, ...], what: str, nam
 
 
 def table_columns(names: list[str], want: Wanted, name: str) -> dict[str, str]:
+    """Which columns of a table hold image, text and id, by those names.
+
+    Raises:
+        BadInput: none fits, or the one asked for is not there.
+    """
     image = choose(names, want.image, IMAGE_COLUMNS, "image", name)
     text = choose(names, want.text, want.texts, want.what, name)
     own = choose(names, want.ident, tuple(c for c in ID_COLUMNS if c not in (image, text)), "ident", name, needed=False)
@@ -90,6 +95,11 @@ def table_columns(names: list[str], want: Wanted, name: str) -> dict[str, str]:
 
 
 def file_in(folder: Folder, name: str) -> str:
+    """A file's name relative to its folder, which it does not leave.
+
+    Raises:
+        BrokenImage: it does, or there is none.
+    """
     name = folder.relative(name)
     folder.path(name)
     return name
@@ -109,6 +119,11 @@ def caption_in(data: bytes, ending: str, want: Wanted) -> str | bytes | None:
 
 
 def beside(path: Path, want: Wanted) -> Path:
+    """The folder that a table's image paths are relative to.
+
+    Raises:
+        BadInput: there is none.
+    """
     folder = path.parent / want.folder
     if not folder.is_dir():
         raise BadInput(f"folder: expected the folder that the images' paths are relative to, got {folder}, which is none")
@@ -116,4 +131,5 @@ def beside(path: Path, want: Wanted) -> Path:
 
 
 def common(paths: list[Path]) -> Path:
+    """The folder that holds all of these files."""
     return Path(os.path.commonpath([p.resolve().parent for p in paths]))

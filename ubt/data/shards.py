@@ -16,7 +16,11 @@ WAITING = 500_000
 
 
 def from_shards(paths: list[Path], want: Wanted) -> Source:
-    """Webdataset tar shards: an image, and a .txt or a .json with a caption, under the same key."""
+    """Webdataset tar shards: an image, and a .txt or a .json with a caption, under the same key.
+
+    Raises:
+        BadInput: a shard's name would make places ambiguous.
+    """
     root = common(paths)
     names = {str(p.relative_to(root)): p for p in paths}
     if any("::" in n for n in names):

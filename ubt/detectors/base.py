@@ -20,6 +20,9 @@ class DetectSettings(Settings):
 def scored(ids: pd.Series, score: np.ndarray) -> dict:
     """A detector's answer: `scores`, a frame of id and score, higher = more suspicious, in the order of D.
 
+    Args:
+        score: (n,), a number a pair.
+
     Raises:
         UbtError: not one finite score a pair.
     """

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def auroc(score: np.ndarray, poisoned: np.ndarray) -> float | None:
-    """Area under the ROC curve of `score` (higher = more suspicious); None where one of the two kinds is absent."""
+    """Area under the ROC curve of `score` (n,), higher = more suspicious, against `poisoned` (n,); None where one of the two kinds is absent."""
     from sklearn.metrics import roc_auc_score
 
     poisoned = np.asarray(poisoned, bool)
@@ -35,13 +35,13 @@ def ranking(score: np.ndarray, poisoned: np.ndarray, k: int, size: int) -> dict[
 
 
 def share(poisoned: np.ndarray, among: np.ndarray) -> float | None:
-    """Share of `poisoned` among the chosen; None where nothing is chosen."""
+    """Share of `poisoned` (n,) among the chosen (n,); None where nothing is chosen."""
     among = np.asarray(among, bool)
     return float(np.asarray(poisoned, bool)[among].mean()) if among.any() else None
 
 
 def otsu(score: np.ndarray) -> float:
-    """The threshold that parts scores into two groups of least variance (Otsu 1979); needs no labels.
+    """The threshold that parts scores (n,) into two groups of least variance (Otsu 1979); needs no labels.
 
     >>> otsu(np.array([0.1, 0.2, 0.3, 0.8, 0.9]))
     0.55
@@ -120,7 +120,7 @@ def label_free(overfit: np.ndarray, suspicious: np.ndarray, poisoned: np.ndarray
 
 
 def curves(score: np.ndarray, poisoned: np.ndarray, points: int = 400) -> dict[str, dict[str, np.ndarray]]:
-    """ROC and precision-recall of a score (higher = more suspicious), thinned to about `points` each; empty where one of the two
+    """ROC and precision-recall of a score (n,), higher = more suspicious, thinned to about `points` each, (points,); empty where one of the two
     kinds is absent.
 
     Returns:

@@ -15,7 +15,7 @@ def judged(
     """Of the poisons among some attributed pairs.
 
     Args:
-        attributed, maps: pairs and their maps as `ubt.stages.mask` gives them. size: height and width of images in pixels.
+        attributed, maps: pairs and their maps (n, rows, columns) as `ubt.stages.mask` gives them. size: height and width of images in pixels.
         threshold: of the image masks. keys: words that attacks put into captions as their trigger; they do not count against the target.
 
     Returns:

@@ -26,7 +26,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def inside(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Share of the area of `b` that lies within `a`, (...) in [0, 1]; boxes as for `iou`."""
+    """Share of the area of `b` that lies within `a`, (...) in [0, 1]; boxes (..., 4) as for `iou`."""
     whole = _area(b)
     return np.divide(_shared(a, b), whole, out=np.zeros(np.broadcast_shapes(np.shape(_area(a)), np.shape(whole))), where=whole > 0)
 

@@ -46,7 +46,7 @@ class Hypothesis(Settings):
 
     def check(self, pixels: np.ndarray | None, height: int, width: int) -> None:
         """Raises:
-        BadInput: `pixels` are no trigger of this form for images of this size.
+        BadInput: `pixels`, uint8 (height, width, 3), are no trigger of this form for images of this size.
         """
         if self.form == "none":
             return

@@ -18,7 +18,7 @@ CELLS = 1 << 23
 
 
 def distinct(captions: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Every caption once, in order, and of each of `captions` which of them it is.
+    """Every caption once, in order, and of each of `captions` which of them it is, (captions,).
 
     >>> distinct(["a dog", "a cat", "a dog"])[1].tolist()
     [0, 1, 0]

@@ -22,5 +22,5 @@ def classify(model: torch.nn.Module, images: np.ndarray, weights: np.ndarray) ->
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Share of correct predictions in percent."""
+    """Share of correct predictions (n,), class indices as the labels (n,) are, in percent."""
     return 100 * float((predicted == labels).mean())

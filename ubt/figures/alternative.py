@@ -67,9 +67,9 @@ def _paired(first: Any, second: Any) -> list[tuple]:
 
 
 def _trace(trace: Any, figure: go.Figure) -> str:
-    if trace.hoverinfo == "skip" and (trace.showlegend is False or not _paired(trace.x, trace.y)):
-        return ""
     name, kind = plain(trace.name), trace.type
+    if kind not in ("heatmap", "image") and trace.hoverinfo == "skip" and (trace.showlegend is False or not _paired(trace.x, trace.y)):
+        return ""
     if isinstance(trace.meta, str):
         return _of(name, plain(trace.meta))
     if kind == "heatmap":

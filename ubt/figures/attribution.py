@@ -18,7 +18,7 @@ WORD = MODELS["purified"]
 
 
 def enlarged(image: np.ndarray) -> np.ndarray:
-    """An image, pixels repeated so that its shorter side has at least `SHOWN`."""
+    """An image (H, W, 3), or a map (H, W), pixels repeated so that its shorter side has at least `SHOWN`."""
     times = max(1, -(-SHOWN // min(image.shape[:2])))
     return image.repeat(times, 0).repeat(times, 1)
 

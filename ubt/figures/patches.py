@@ -127,7 +127,7 @@ def ranked(candidates: pd.DataFrame, top: int, poisoned: np.ndarray | None, chos
 
 
 def log_odds(probability: np.ndarray | float) -> np.ndarray:
-    """Log-odds, those beyond the axis at its ends.
+    """Log-odds of probabilities (n,), those beyond the axis at its ends.
 
     >>> log_odds(np.array([0, 0.5, 1])).tolist()
     [-16.0, 0.0, 16.0]

@@ -33,7 +33,7 @@ def look(method: str) -> tuple[str, str, str]:
 
 
 def front(asr: np.ndarray, ca: np.ndarray) -> np.ndarray:
-    """The places of what nothing beats, lowest ASR first: no other has a lower ASR at the same CA or a higher, or a higher CA at the
+    """The places (m,) of what nothing beats among ASR and CA (n,), lowest ASR first: no other has a lower ASR at the same CA or a higher, or a higher CA at the
     same ASR or a lower.
 
     >>> front(np.array([0.0, 5.0, 90.0, 1.0]), np.array([95.0, 94.0, 98.0, 97.0])).tolist()

@@ -30,6 +30,7 @@ class Finished:
 
     @cached_property
     def record(self) -> dict[str, Any]:
+        """Its record."""
         record = self.store.case(self.name)
         if record["state"] == "damaged":
             raise UbtError(record["error"])
@@ -37,6 +38,7 @@ class Finished:
 
     @cached_property
     def settings(self) -> CaseSettings:
+        """Its settings."""
         return CaseSettings.from_dict(self.record["settings"])
 
     @property
@@ -56,6 +58,7 @@ class Finished:
         return {stage: artefact for stage, artefact in found.items() if artefact is not None}
 
     def has(self, *stages: str) -> bool:
+        """Whether these stages are finished."""
         return all(s in self.artefacts for s in stages)
 
     def holds(self, stage: str, entry: str) -> bool:

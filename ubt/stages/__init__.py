@@ -1,6 +1,12 @@
 """The steps of a case. A stage is a function `stage(inputs..., settings, run) -> result`: no globals, seeded,
 deterministic on one device and precision. It knows no folder; `ubt.pipeline` reads its inputs and writes its result.
 
+Arrays that stages are handed, by the names of their arguments: `images`, `clean_images`, `test_images`, uint8 RGB (n, H, W, 3), perhaps an
+`ubt.data.images.Images` that reads rows when they are asked for; `tokens`, `masked_tokens`, token ids (n, context); `prompts`, token ids (classes,
+templates, context); `labels`, class indices (n,); `image_features`, `text_features`, `features`, `reference_images`, `reference_texts`, `restored`,
+unit vectors (n, embedding); `maps`, `published_maps`, relevance in [0, 1] (n, rows, columns); `patches`, uint8 RGB (n, side, side, 3); `kept`, rows
+of D (m,). Similarities are cosines in [-1, 1]; CA, ASR, RA and recall are in percent.
+
 Stage modules import torch inside their functions: settings and finished results can then be read without it.
 """
 
@@ -32,6 +38,7 @@ class Stage:
     version: int = 1
 
     def load(self) -> Callable[..., dict]:
+        """Its function, imported when it is needed."""
         module, name = self.function.split(":")
         return getattr(importlib.import_module(module), name)
 

@@ -79,7 +79,7 @@ class _Reader:
 
 
 def blocks(images: np.ndarray, planted: Planted | None = None) -> Iterator[np.ndarray]:
-    """Images, or copies with a trigger, by as many as fit in `BLOCK` bytes, in whole batches of 64."""
+    """Images (m, H, W, 3), or copies with a trigger, by as many as fit in `BLOCK` bytes, in whole batches of 64."""
     step = max(1, BLOCK // (64 * int(np.prod(images.shape[1:])))) * 64
     for at in range(0, len(images), step):
         block = np.asarray(images[at : at + step])

@@ -96,7 +96,7 @@ def least_displaced(scatter: float, floor: float = LEAST) -> float:
 
 
 def crowd(growth: np.ndarray, own: float) -> float:
-    """How many images are pulled as far as a group's own, for each that is pulled about half as far: a backdoor pulls all that carry its
+    """How many images, of this growth (n,), are pulled as far as a group's own, for each that is pulled about half as far: a backdoor pulls all that carry its
     trigger alike, while what a model has learned by heart thins out.
 
     >>> crowd(np.array([0.1, 0.5, 0.5, 0.9, 1.0, 1.1, 1.0]), 1.0)

@@ -34,6 +34,7 @@ class Factor:
 
     @property
     def default(self) -> float:
+        """The setting's default."""
         return CaseSettings().described()[self.setting][1]
 
     @property
@@ -60,14 +61,17 @@ class Measure:
 
     @property
     def label(self) -> str:
+        """What is measured, and of which model."""
         return f"{self.what}, {self.whom}" if self.whom else self.what
 
     @property
     def headed(self) -> str:
+        """The same with its unit, for the head of a column."""
         return f"{self.label} ({'%' if self.unit == 'percent' else self.unit})"
 
     @property
     def digits(self) -> int:
+        """Digits after the point that are shown."""
         return 2 if self.unit == "percent" else 3
 
 

@@ -36,6 +36,7 @@ def serve(cache: Path, port: int, log: Path) -> subprocess.Popen:
 
 
 def free_port() -> int:
+    """A port of this machine that nothing listens on."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
@@ -57,7 +58,7 @@ def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str
     """Take a picture of a whole page over `cache`.
 
     Raises:
-        BadInput: the page or theme is unknown, or there is no Chromium.
+        BadInput: the page or theme is unknown, or there is no Chromium. UbtError: the page did not come up.
     """
     from playwright.sync_api import TimeoutError as Late
 

@@ -85,6 +85,7 @@ class View:
 
     @property
     def settings(self) -> CaseSettings:
+        """Its settings."""
         return CaseSettings.from_dict(self.record["settings"])
 
     @property
@@ -106,6 +107,7 @@ class View:
         return classes(self.settings)
 
     def has(self, *stages: str) -> bool:
+        """Whether these stages are finished."""
         return all(s in self.status.finished for s in stages)
 
     @property
@@ -119,6 +121,7 @@ class View:
         return self.record.get("ready", {})
 
     def key(self, stage: str) -> str:
+        """The name of a stage's artefact."""
         return self.record["artefacts"][stage]
 
     def holds(self, stage: str, entry: str) -> bool:

@@ -150,6 +150,7 @@ def opened(view: View) -> tuple[dict[str, Any], bool, Picked]:
 
 
 def truth_toggle() -> bool:
+    """The switch that shows the ground truth, and whether it does."""
     return st.toggle("Show the ground truth", True, key="reveal", persist_state="session", help="A lab case knows it; a defender does not")
 
 

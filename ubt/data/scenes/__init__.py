@@ -203,7 +203,11 @@ def captioned(seed: int, index: int, mismatched: float) -> str:
 
 
 def draw_many(seed: int, indices: Sequence[int], size: int, workers: int = 1) -> np.ndarray:
-    """The pictures of several scenes: uint8 (n, size, size, 3)."""
+    """The pictures of several scenes: uint8 (n, size, size, 3).
+
+    Raises:
+        UbtError: a process that draws has died.
+    """
     out = np.empty((len(indices), size, size, 3), np.uint8)
     if workers == 1 or len(indices) <= 2000:
         for row, index in enumerate(indices):

@@ -35,10 +35,12 @@ def mix(a: Colour, b: Colour, t: float) -> Colour:
 
 
 def dark(c: Colour, t: float = 0.35) -> Colour:
+    """A colour mixed with near-black, by the share `t`."""
     return mix(c, (20, 16, 24), t)
 
 
 def light(c: Colour, t: float = 0.45) -> Colour:
+    """A colour mixed with white, by the share `t`."""
     return mix(c, (255, 255, 255), t)
 
 
@@ -56,9 +58,11 @@ class Pen:
         self.marks: list[tuple[np.ndarray, Colour]] = []
 
     def poly(self, points, colour: Colour) -> None:
+        """A filled polygon of these points, (corners, 2)."""
         self.marks.append((np.asarray(points, float), colour))
 
     def oval(self, cx: float, cy: float, rx: float, ry: float, colour: Colour, turn: float = 0) -> None:
+        """A filled ellipse around (cx, cy), turned by `turn` degrees."""
         p = _CIRCLE * (rx, ry)
         if turn:
             a = np.radians(turn)
@@ -66,6 +70,7 @@ class Pen:
         self.marks.append((p + (cx, cy), colour))
 
     def box(self, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> None:
+        """A filled rectangle."""
         self.marks.append((np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], float), colour))
 
     def line(self, points, width: float, colour: Colour) -> None:
@@ -94,5 +99,6 @@ class Pen:
         self.oval(cx - rx * 0.35, cy - ry * 0.38, rx * 0.26, ry * 0.2, light(colour), turn - 25)
 
     def eye(self, x: float, y: float, r: float = 0.09) -> None:
+        """An eye of radius `r`."""
         self.oval(x, y, r, r, (250, 250, 250))
         self.oval(x + r * 0.2, y, r * 0.6, r * 0.6, INK)
