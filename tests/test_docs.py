@@ -39,11 +39,21 @@ def commands(group, prefix=""):
 COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
+def documented(command: str, option: str) -> bool:
+    """Whether a row of the table of options names an option and, as it is or by its group, the command."""
+    for row in REFERENCE.split("| option | of | meaning |")[1].split("\n\n")[0].strip().splitlines():
+        options, of = row.split("|")[1:3]
+        named = {name.removesuffix(" too").strip() for name in re.split(r"[,()]|\bof\b|\bsee\b", re.sub(r"`[^`]*`|\band\b", "", of))}
+        if f"`{option}`" in options and named & {command, command.split(" ")[0]}:
+            return True
+    return False
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_option_is_in_the_reference(command):
     assert f"python -m ubt {command}" in REFERENCE
     for option in COMMANDS[command]:
-        assert f"`{option}`" in REFERENCE, option
+        assert documented(command, option), f"{option} of {command}: a row of the table of options names both"
 
 
 def test_the_table_of_settings_is_the_codes():
@@ -85,6 +95,8 @@ def test_every_page_is_in_the_reference_and_on_disk():
     for title, _ in PAGES.values():
         assert f"| *{title}* |" in README
         assert f"| *{title}* |" in REFERENCE
+    (row,) = (line for line in REFERENCE.splitlines() if line.startswith("| `--page`"))
+    assert all(f"`{name}`" in row for name in PAGES)
 
 
 def test_the_first_command_opens_the_app_and_its_picture_is_there():

@@ -290,9 +290,7 @@ def settings() -> None:
 
 @app.command()
 def picture(
-    page: Annotated[
-        str, typer.Option(help="overview, learn, whatif, triggers, separation, neighbours, map, review, tokens, patches, unlearn or compare.")
-    ] = "separation",
+    page: Annotated[str, typer.Option(help="A page by its name in the address: overview, data, triggers, separation, …")] = "separation",
     case: Annotated[str, typer.Option(help="The case to show; the newest if none is named.")] = "",
     width: Annotated[int, typer.Option(help="Width in pixels.", min=320)] = 1280,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
