@@ -61,11 +61,8 @@ with st.container(horizontal=True, vertical_alignment="center"):
         new()
     if st.button("Duplicate…", key="duplicate", icon=":material/content_copy:", help="A new case with some of these settings changed"):
         new(view.settings)
-    handed = st.button("Report…", key="report", icon=":material/description:", help="What was found, as one file for somebody who will never open the app")
     if st.button("Delete…", key="delete", icon=":material/delete:", disabled=view.status.running or bool(view.ready)):
         delete(view.name)
-    if handed:
-        report(view.name)
 
 
 @st.fragment(run_every=1.0 if view.status.running else None)
@@ -90,7 +87,10 @@ def stages() -> None:
 
 def verdict() -> None:
     """What the model is judged to be, and by what."""
-    st.subheader("Verdict")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Verdict")
+        if st.button("Report…", key="report", icon=":material/description:", help="What was found, as one file for somebody who will never open the app"):
+            report(view.name)
     if view.has("verdict"):
         found = view.read("verdict", "verdict")
         said, chart, side = st.columns([3, 4, 3], gap="medium")

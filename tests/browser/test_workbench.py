@@ -63,6 +63,11 @@ def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(mapped, 
         tab.goto(f"{address}/separation?case={tiny_case.name}")
         tab.locator(".st-key-chart-similarity_overfit .nsewdrag").wait_for()
         settle(tab)
+        told = [chart.get_attribute("aria-label") for chart in tab.locator("[data-testid=stPlotlyChart]").all()]
+        assert len(told) == 3
+        assert all("clean (570): from" in text and "poisoned (30): from" in text for text in told)
+        fills = "[...new Set([...document.querySelectorAll('.js-plotly-plot text')].map(e => getComputedStyle(e).fill))]"
+        assert tab.evaluate(fills) == [tab.locator("h1").evaluate("e => getComputedStyle(e).color")]
         drag(tab, "chart-similarity_overfit", [(0.8, 0.3), (0.9, 0.6), (1.0, 0.7)])
         tab.get_by_text("selected;").wait_for()
         low, _, high = rule_of(tab).removeprefix("similarity_overfit between ").partition(" and ")

@@ -1,6 +1,7 @@
 """The app in a real browser: served over a cache, opened in Chromium. For the README's picture and the browser tests."""
 
 import contextlib
+import io
 import os
 import socket
 import subprocess
@@ -9,6 +10,8 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from PIL import Image
 
 from ubt.browser import browser
 from ubt.config import BadInput, UbtError
@@ -55,7 +58,7 @@ def served(cache: Path, log: Path) -> Iterator[str]:
 
 
 def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str = "") -> None:
-    """Take a picture of a whole page over `cache`.
+    """Take a picture of a whole page over `cache`, of 256 colours, which a third of the bytes suffice for.
 
     Raises:
         BadInput: the page or theme is unknown, or there is no Chromium. UbtError: the page did not come up.
@@ -80,7 +83,8 @@ def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str
         height = tab.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")
         tab.set_viewport_size({"width": width, "height": max(700, int(height))})
         settle(tab)
-        tab.screenshot(path=str(out))
+        shot = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+        shot.quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
 
 
 def settle(tab, quiet: float = 1.0, limit: float = 30.0) -> None:

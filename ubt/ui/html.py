@@ -70,8 +70,9 @@ def icon() -> Image.Image:
 
 
 def readable() -> None:
-    """What Streamlit colours as it colours buttons is text on the page here, which has to be read."""
-    st.html("<style>[data-testid=stSliderThumbValue]{color:inherit}</style>")
+    """Sliders' values and the text of charts in the page's own colour: Streamlit's are too faint to be read by all."""
+    text = ".js-plotly-plot :is([class$=tick] text,[class$=title],.annotation-text,.legendtext,.textpoint text,.cbaxis text)"
+    st.html(f"<style>[data-testid=stSliderThumbValue]{{color:inherit}}{text}{{fill:currentColor!important}}</style>")
 
 
 def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
