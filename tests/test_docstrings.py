@@ -1,6 +1,6 @@
 """Public docstrings say what somebody needs who has no time for the code: what it is, shapes of arrays, errors.
 
-Shapes stand in parentheses with their commas, as (n, H, W, 3) or (n,). Arguments whose names `ubt.stages` gives shapes for need no other.
+Shapes stand in parentheses with their commas, as (n, H, W, 3) or (n,), or are any shape. Arguments whose names `ubt.stages` gives shapes for need no other.
 """
 
 import ast
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "ubt").glob("**/*.py"))
 DRAWINGS = {"animals.py", "backgrounds.py", "food.py", "outdoors.py", "things.py"}
 """Their functions are named after what they draw."""
-SHAPE = re.compile(r"\([\w.*+-]+(?:, [\w.*+ -]+|,)+\)")
+SHAPE = re.compile(r"\([\w.*+-]+(?:, [\w.*+ -]+|,)+\)|\bany shape\b")
 ARRAY = re.compile(r"\b(?<!dict\[str, torch\.)(ndarray|Tensor)\b")
 """An annotation with an array; weights by their names have no one shape."""
 ERRORS = {"BadInput", "UbtError"}

@@ -235,7 +235,7 @@ def read(images: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def spread(encode: Callable[["torch.Tensor"], "torch.Tensor"], batch: "torch.Tensor") -> "torch.Tensor":
-    """`encode(batch)`, rows to rows, each rank encoding its share. Gradients reach this rank's own rows alone, times the number of ranks, so
+    """`encode(batch)`, rows (n, ...) to rows (n, ...), each rank encoding its share. Gradients reach this rank's own rows alone, times the number of ranks, so
     that `average` makes them those of the whole batch. A share that is short is filled with the last row."""
     if size() == 1:
         return encode(batch)
@@ -260,7 +260,7 @@ def _share(n: int) -> np.ndarray:
 
 
 def average(tensors: Iterable["torch.Tensor | None"]) -> None:
-    """Replace each by its mean over the ranks, in place."""
+    """Replace each, of any shape, by its mean over the ranks, in place."""
     if size() == 1:
         return
     import torch
@@ -281,7 +281,7 @@ def part(items: Sequence[Any]) -> Sequence[Any]:
 
 
 def total(array: np.ndarray) -> np.ndarray:
-    """The sum over the ranks of arrays fp32 that are zero but for each rank's own part, in place."""
+    """The sum over the ranks of arrays, fp32 of any shape, that are zero but for each rank's own part, in place."""
     if size() == 1:
         return array
     import torch
