@@ -70,9 +70,11 @@ def icon() -> Image.Image:
 
 
 def readable() -> None:
-    """Sliders' values and the text of charts in the page's own colour: Streamlit's are too faint to be read by all."""
+    """Sliders' values, chosen segments and the text of charts in the page's own colour: Streamlit's are too faint to be read by all."""
     text = ".js-plotly-plot :is([class$=tick] text,[class$=title],.annotation-text,.legendtext,.textpoint text,.cbaxis text)"
-    st.html(f"<style>[data-testid=stSliderThumbValue]{{color:inherit}}{text}{{fill:currentColor!important}}</style>")
+    st.html(
+        f"<style>[data-testid=stSliderThumbValue]{{color:inherit}}button[data-selected=true]{{color:inherit!important}}{text}{{fill:currentColor!important}}</style>"
+    )
 
 
 def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
