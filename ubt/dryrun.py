@@ -155,7 +155,11 @@ SAYS: dict[str, Callable[[Artefact, CaseSettings, Callable[[str], Artefact]], st
 
 
 def prepare(root: Path, layout: str, size: int) -> tuple[Store, CaseSettings]:
-    """Generate the data and the clean start under `root`, bring them in as a real run would, and say which case that makes."""
+    """Generate the data and the clean start under `root`, bring them in as a real run would, and say which case that makes.
+
+    Raises:
+        BadInput: there is no such layout.
+    """
     from ubt import architecture, models
     from ubt.checkpoints import import_model
 

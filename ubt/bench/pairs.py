@@ -55,7 +55,7 @@ def _read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
-    """The stages' own code: D scored by one model, split, D_susp scored by the other, selected. Returns seconds by stage, and the rows of D_susp
+    """The stages' own code: D scored by one model, split, D_susp scored by the other, selected. Returns seconds by stage, and the rows (m,) of D_susp
     from the most similar on."""
     from ubt.stages.score import inside, score
     from ubt.stages.select import select
@@ -81,7 +81,8 @@ def ours(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
 
 
 def bare(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
-    """A loop over batches that encodes with the same towers in batches as large, keeps the features, and sorts; no ids, no frames, no groups."""
+    """A loop over batches that encodes with the same towers in batches as large, keeps the features, and sorts; no ids, no frames, no groups.
+    Returns as `ours`, rows (m,)."""
     import torch
 
     from ubt import models
