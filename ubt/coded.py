@@ -37,5 +37,6 @@ class Coded:
 
     @classmethod
     def load(cls, path: Path) -> "Coded":
+        """What was written to a file."""
         with np.load(path, allow_pickle=False) as held:
             return cls(held["codes"])

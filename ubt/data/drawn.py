@@ -34,6 +34,7 @@ class Drawn:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """(n, side, side, 3)."""
         return len(self), scenes.SIZE, scenes.SIZE, 3
 
     def __getitem__(self, key: Any) -> np.ndarray:
