@@ -185,12 +185,12 @@ def test_cases_are_listed_shown_and_pruned(tiny_case, tiny_store):
 
 
 def test_the_app_is_measured_with_and_without_a_file(tmp_path, monkeypatch, capsys):
-    from ubt import cli
+    from ubt import cli_bench
     from ubt.bench import app
 
     monkeypatch.setattr(app, "measure", lambda cache, pairs, say: {"pairs": pairs})
     monkeypatch.setattr(app, "report", lambda results: [("pairs", [str(r["pairs"]) for r in results])])
     for file in (None, tmp_path / "app.json"):
-        cli._bench_app([1000, 2000], tmp_path, file)
+        cli_bench._bench_app([1000, 2000], tmp_path, file)
         assert "| pairs | 1000 | 2000 |" in capsys.readouterr().out
     assert (tmp_path / "app.json").is_file()
