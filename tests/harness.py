@@ -44,5 +44,9 @@ def counts(tab) -> str:
     return tab.locator(".ubt-table").first.inner_text()
 
 
+def finished(tab) -> None:
+    tab.locator(".stMarkdownBadge", has_text="finished").wait_for()
+
+
 def no_traceback(tab) -> None:
     assert "Traceback" not in tab.locator("body").inner_text()

@@ -79,24 +79,28 @@ def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str
             tab.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
         except Late:
             raise UbtError(f"expected the page {page}, but it did not come up; the app's log is {log}") from None
-        settle(tab)
+        settle(tab, 1.0)
         height = tab.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")
         tab.set_viewport_size({"width": width, "height": max(700, int(height))})
-        settle(tab)
+        settle(tab, 1.0)
         shot = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
         shot.quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
 
 
-def settle(tab, quiet: float = 1.0, limit: float = 30.0) -> None:
-    """Wait until nothing on the page has changed for `quiet` seconds and nothing spins or is still to be drawn."""
+BUSY = "[data-testid=stSpinner], [data-testid=stSkeleton], [data-test-script-state=running]"
+"""What a page has that is not all there yet."""
+
+
+def settle(tab, quiet: float = 0.4, limit: float = 30.0) -> None:
+    """Wait until nothing on the page has changed for `quiet` seconds, nothing spins or is still to be drawn, and the app is not at work on it."""
     tab.evaluate(
-        """([quiet, limit]) => new Promise(done => {
+        """([quiet, limit, busy]) => new Promise(done => {
           let last = performance.now(); const start = last;
           const seen = new MutationObserver(() => { last = performance.now(); });
           seen.observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
           const ask = () => { const now = performance.now();
-            const still = now - last > quiet && !document.querySelector('[data-testid=stSpinner], [data-testid=stSkeleton]');
+            const still = now - last > quiet && !document.querySelector(busy);
             if (still || now - start > limit) { seen.disconnect(); done(); } else setTimeout(ask, 50); };
           ask(); })""",
-        [1000 * quiet, 1000 * limit],
+        [1000 * quiet, 1000 * limit, BUSY],
     )
