@@ -75,11 +75,16 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
     row, pair = int(queue[at]), str(ids[at])
     mine = frame(known, np.array([row])).iloc[0]
 
+    state = st.session_state
+    undone = state.setdefault("undone", 0)
+
     @safe
     def decide(label: str | None) -> None:
-        if pairs.labels(view).set_index("id")["label"].get(pair) != label:  # a key may be heard twice
+        if state["undone"] != undone:  # a key may be heard twice, the second time after what it did was taken back
+            return
+        if pairs.labels(view).set_index("id")["label"].get(pair) != label:
             kept.label([pair], label, selection.who())
-        st.session_state["reviewed"] = _next(ids, decided, at)
+        state["reviewed"] = _next(ids, decided, at)
 
     @safe
     def write() -> None:
@@ -89,7 +94,8 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
     @safe
     def undo() -> None:
         if back := kept.undo(selection.who()):
-            st.session_state["reviewed"] = back[0]
+            state["undone"] += 1
+            state["reviewed"] = back[0]
             st.toast(f"Taken back: {len(back)} decision{'s' if len(back) > 1 else ''}.")
         else:
             st.toast("There is nothing of yours to take back.")
