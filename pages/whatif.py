@@ -69,7 +69,7 @@ def _figures(row: pd.Series) -> None:
         return
     lines = [[name, *(f"{row[f'{what}, {whose}']:.2f}" for what in ("CA", "ASR"))] for name, whose in (("poisoned", "M_bd"), ("purified, ours", "ours"))]
     html.table(["model", "CA, %", "ASR, %"], lines)
-    found = [f"{label} {row[label]:.1f} %" for label in ("split recall", "precision@k") if pd.notna(row[label])]
+    found = [f"{label} {row[label]:.1f} %" for label in ("split recall", "precision@k") if pd.notna(row["split recall"])]
     st.markdown(", ".join(found).capitalize() + "." if found else "Nothing is poisoned, so that there is nothing to find.")
 
 
