@@ -253,6 +253,17 @@ def test_a_clean_case_leaves_the_model_byte_identical(tmp_path):
     assert m["purified"]["ca"] == m["poisoned"]["ca"]
 
 
+@pytest.mark.parametrize("name", ["../foreign", "..", "a/../../foreign", "/etc"])
+def test_a_name_never_leads_out_of_the_cache(tmp_path, name):
+    store = Store(tmp_path / "cache")
+    for folder in (tmp_path / "foreign", tmp_path / "cache" / "foreign", tmp_path / "cache" / "cases"):
+        folder.mkdir(exist_ok=True)
+        (folder / "case.json").write_text('{"state": "done", "settings": {}, "artefacts": {}}')
+    for read in (store.case, store.record, store.open):
+        with pytest.raises(BadInput, match="which is no path"):
+            read(name)
+
+
 def test_deleting_and_pruning(tiny_store, tiny_case, tmp_path):
     root = tmp_path / "cache"
     shutil.copytree(tiny_store.root, root)

@@ -56,8 +56,6 @@ SCHEMA = 4
 """Raised when records or artefacts change so that older ones can no longer be shown."""
 HANDOVER = 1.0
 """Seconds to wait for a case's lock, so that a look at whether it is held is not taken for a run."""
-
-
 LATER = {"later": True}
 """Of a group of settings that is no part of a case's identity while it is at its defaults."""
 
@@ -171,6 +169,8 @@ class Store:
 
     def _place(self, *parts: str) -> Path:
         """Where something of the cache lies; what it does not hold may be shipped, under names that no run gives."""
+        if bad := [part for part in parts if part == ".." or Path(part).name != part]:
+            raise BadInput(f"expected the name of a case or of an artefact, which is no path, got {bad[0]!r}; see python -m ubt cases")
         own = self.root.joinpath(*parts)
         return own if own.exists() else READY.joinpath(*parts)
 

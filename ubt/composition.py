@@ -4,7 +4,9 @@ data), or pairs and a model (an audit, which has no truth)."""
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from ubt.cases import CaseSettings
 from ubt.defenses import CASE, EVERY
 from ubt.stages import D, Stage
 from ubt.stages.own import KINDS, OwnSettings
@@ -102,3 +104,24 @@ def composed(own: OwnSettings) -> Composition:
     every = _possible(order, given)
     names = {s.name for s in CASE} | {"take", "estimate"} | ({"test"} if own.test else set())
     return Composition(tuple(s for s in every if s.name in names), every)
+
+
+class Recorded:
+    """What the record of a case says of it."""
+
+    record: dict[str, Any]
+
+    @functools.cached_property
+    def settings(self) -> CaseSettings:
+        """Its settings."""
+        return CaseSettings.from_dict(self.record["settings"])
+
+    @property
+    def audits(self) -> bool:
+        """Whether its model was brought, so that there is no truth."""
+        return self.settings.own.audits
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages it is made of."""
+        return composed(self.settings.own).case

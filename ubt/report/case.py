@@ -11,14 +11,13 @@ import pandas as pd
 from ubt import columns
 from ubt.artefacts import Artefact
 from ubt.cases import CaseSettings, Store
-from ubt.composition import composed
+from ubt.composition import Recorded
 from ubt.config import UbtError
 from ubt.review import Review
-from ubt.stages import Stage
 
 
 @dataclass(frozen=True)
-class Finished:
+class Finished(Recorded):
     """What a case's finished stages made.
 
     Raises:
@@ -35,21 +34,6 @@ class Finished:
         if record["state"] == "damaged":
             raise UbtError(record["error"])
         return record
-
-    @cached_property
-    def settings(self) -> CaseSettings:
-        """Its settings."""
-        return CaseSettings.from_dict(self.record["settings"])
-
-    @property
-    def audits(self) -> bool:
-        """Whether its model was brought, so that there is no truth."""
-        return self.settings.own.audits
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The stages it is made of."""
-        return composed(self.settings.own).case
 
     @cached_property
     def artefacts(self) -> dict[str, Artefact]:

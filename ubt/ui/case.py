@@ -16,13 +16,12 @@ import streamlit as st
 from ubt import config, jobs, ready
 from ubt.attacks import ATTACKS, parse
 from ubt.cases import CaseSettings, Store
-from ubt.composition import composed
+from ubt.composition import Recorded
 from ubt.config import BadInput, Compute, UbtError
 from ubt.data.scenes import CLASSES
 from ubt.figures import MODELS
 from ubt.pipeline import create
 from ubt.report.case import other_verdicts
-from ubt.stages import Stage
 from ubt.ui.guard import plain
 
 
@@ -76,27 +75,12 @@ def read(key: str, entry: str) -> Any:
 
 
 @dataclass(frozen=True)
-class View:
+class View(Recorded):
     """A case as a page sees it."""
 
     name: str
     record: dict[str, Any]
     status: jobs.Status
-
-    @property
-    def settings(self) -> CaseSettings:
-        """Its settings."""
-        return CaseSettings.from_dict(self.record["settings"])
-
-    @property
-    def audits(self) -> bool:
-        """Whether its model was brought, so that there is no truth."""
-        return self.settings.own.audits
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The stages it is made of."""
-        return composed(self.settings.own).case
 
     def titled(self, titles: Mapping[str, str], model: str) -> str:
         """What a page calls one of its models; of the one in an audit nobody knows whether it is poisoned."""
