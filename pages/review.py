@@ -88,8 +88,11 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
 
     @safe
     def write() -> None:
-        now = pairs.labels(view).set_index("id")["label"].get(pair)
-        kept.label([pair], now if isinstance(now, str) else None, selection.who(), st.session_state[f"note-{pair}"].strip())
+        own = pairs.labels(view).set_index("id").reindex([pair]).iloc[0]
+        label, before = (some if isinstance(some, str) else None for some in (own["label"], own["note"]))
+        note = state[f"note-{pair}"].strip()
+        if note != (before or ""):  # the browser may tell a field that nobody touched, and an undo would then take nothing back
+            kept.label([pair], label, selection.who(), note)
 
     @safe
     def undo() -> None:

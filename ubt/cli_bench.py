@@ -19,6 +19,7 @@ def bench(
     device: Device = "auto",
     precision: Precision = "auto",
     app_too: Annotated[bool, typer.Option("--app", help="Measure the app over generated cases instead, in Chromium.")] = False,
+    walk_too: Annotated[bool, typer.Option("--walk", help="Measure the sliders of Learn and What if instead, in Chromium.")] = False,
     stages_too: Annotated[bool, typer.Option("--stages", help="Measure score, split and select over generated pairs instead.")] = False,
     gpu: Annotated[bool, typer.Option("--gpu", help="Measure one run of the paper's shape on a GPU instead: ViT-B/32, 224 px; and FAISS there.")] = False,
     sizes: Annotated[
@@ -30,6 +31,8 @@ def bench(
     """Pairs per second of training and encoding beside a bare open_clip loop on the same model, in the same run; or the app's speed."""
     if app_too:
         return _bench_app(sizes or [50_000, 500_000, 1_000_000], cache, file)
+    if walk_too:
+        return _bench_walk(cache)
     if stages_too:
         return _bench_stages(sizes or [500_000], cache, rounds)
     if gpu:
@@ -70,6 +73,14 @@ def _bench_app(sizes: list[int], cache: Path, file: Path | None) -> None:
     print("| | " + " | ".join(f"{pairs:,} pairs" for pairs in sizes) + " |\n|" + " --- |" * (len(sizes) + 1))
     for what, values in bench_app.report(results):
         print(f"| {what} | {' | '.join(values)} |")
+
+
+def _bench_walk(cache: Path) -> None:
+    from ubt.bench.walk import measure
+
+    print("| slider | median, ms | 95 %, ms |\n| --- | --- | --- |")
+    for title, took in measure(cache, lambda text: err.print(text, highlight=False)).items():
+        print(f"| {title} | {took['median']:.0f} | {took['p95']:.0f} |")
 
 
 def _bench_stages(sizes: list[int], cache: Path, rounds: int) -> None:

@@ -52,6 +52,18 @@ def test_a_rule_typed_in_is_applied_and_kept_on_the_next_page(full, tiny_case):
     assert f"{selected(tiny_case).sum()} of 600" in words(at)
 
 
+def test_a_note_that_says_nothing_new_is_no_action_that_undo_would_take_back(full, tiny_case):
+    at = page("review")
+    pair = next(b for b in at.button if b.label == "Backdoor").key.split("-", 2)[2].rsplit("-", 1)[0]
+    decide(at, "Backdoor").run()
+    at.button(key="before").click().run()
+    at.text_input(key=f"note-{pair}").set_value(" ").run()
+    at.button(key="undo").click().run()
+    assert review(full, tiny_case.name).labels().empty
+    at.text_input(key=f"note-{pair}").set_value("odd").run()
+    assert review(full, tiny_case.name).labels()["note"].tolist() == ["odd"]
+
+
 @pytest.mark.parametrize("rule", ["similarity_overfit >", "nosuch > 1", "__import__('os')", "caption > 3", "(" * 200, "poisoned and \x00"])
 def test_a_broken_rule_is_said_and_the_page_stays_usable(full, rule):
     at = page("separation", select=rule)

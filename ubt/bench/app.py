@@ -116,13 +116,13 @@ _WATCH = """([state, ready]) => {
     requestAnimationFrame(look);
   };
   const released = () => { if (since === null) since = performance.now(); };
-  for (const kind of ['pointerup', 'mouseup']) window.addEventListener(kind, released, {capture: true, once: true});
+  for (const kind of ['pointerup', 'mouseup', 'keydown']) window.addEventListener(kind, released, {capture: true, once: true});
   requestAnimationFrame(look);
 }"""
 
 
-def _between(tab, state: list[str], ready: str, act: Callable[[], None]) -> float:
-    """Milliseconds from the release of the mouse in `act` until all that `state` reads has changed and `ready` holds."""
+def between(tab, state: list[str], ready: str, act: Callable[[], None]) -> float:
+    """Milliseconds from the release of the mouse, or the key, in `act` until all that `state` reads has changed and `ready` holds."""
     tab.evaluate(_WATCH, [state, ready])
     act()
     tab.wait_for_function("window.ubtTook !== null", timeout=60_000)
@@ -131,7 +131,8 @@ def _between(tab, state: list[str], ready: str, act: Callable[[], None]) -> floa
     return took
 
 
-def _quantiles(took: list[float]) -> dict[str, float]:
+def quantiles(took: list[float]) -> dict[str, float]:
+    """The median, the 95th percentile and the most of some milliseconds."""
     return {"median": median(took), "p95": float(np.percentile(took, 95)), "most": max(took)}
 
 
@@ -156,9 +157,9 @@ def _slid(b, address: str) -> dict[str, float]:
             tab.mouse.move(end, y, steps=3)
             tab.mouse.up()
 
-        took.append(_between(tab, state, ready, drag))
+        took.append(between(tab, state, ready, drag))
     tab.close()
-    return _quantiles(took[2:])
+    return quantiles(took[2:])
 
 
 def _lassoed(b, address: str) -> dict[str, float]:
@@ -189,9 +190,9 @@ def _lassoed(b, address: str) -> dict[str, float]:
                 tab.mouse.move(*corner, steps=2)
             tab.mouse.up()
 
-        took.append(_between(tab, state, ready, draw))
+        took.append(between(tab, state, ready, draw))
     tab.close()
-    return _quantiles(took[1:])
+    return quantiles(took[1:])
 
 
 def searched(store: Store, record: dict[str, Any]) -> dict[str, Any]:

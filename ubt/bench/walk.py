@@ -1,0 +1,48 @@
+"""How fast the sliders of *Learn* and *What if* answer, in a real Chromium."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ubt.bench.app import between, quantiles
+from ubt.browser import browser
+from ubt.cases import Store
+from ubt.tables.whatif import WHAT_IF
+from ubt.ui.browser import served, settle
+from ubt.ui.lessons import STEPS
+
+PRESSES = 20
+HOME, SIZE = ".st-key-walk", {"width": 1280, "height": 720}
+SEEN = f"""(() => {{ const home = document.querySelector('{HOME}');
+  const plots = [...home.querySelectorAll('.js-plotly-plot')].map(g => [g.layout.shapes, g.data]);
+  return JSON.stringify([plots, [...home.querySelectorAll('img')].map(i => i.src)]); }})()"""
+SAID = f"document.querySelector('{HOME}').innerText"
+READY = f"""[...document.querySelectorAll('{HOME} .js-plotly-plot')].every(g => g.querySelector('.cartesianlayer .plot *')) &&
+  [...document.querySelectorAll('{HOME} img')].every(i => i.complete)"""
+
+
+def measure(cache: Path, say: Callable[[str], None] = lambda text: None) -> dict[str, dict[str, float]]:
+    """Every slider, moved by key to and fro.
+
+    Returns:
+        The slider to milliseconds (`median`, `p95`, `most`) from the key to where chart or pictures, and text, are drawn anew.
+    """
+    log = Store(cache).root / "work" / "bench.log"
+    pages = {f"Learn {n}. {step.title}": f"learn?step={n}" for n, step in enumerate(STEPS, 1)}
+    pages |= {f"What if: {sweep.title}": f"whatif?what={name}" for name, sweep in WHAT_IF.items()}
+    found = {}
+    with served(cache, log) as address, browser() as b:
+        for title, page in pages.items():
+            say(title)
+            tab = b.new_page(viewport=SIZE)
+            tab.goto(f"{address}/{page}")
+            tab.locator(f"{HOME} .js-plotly-plot .cartesianlayer, {HOME} img").first.wait_for(state="attached", timeout=60_000)
+            settle(tab)
+            slider, way, took = tab.locator(f"{HOME} input[type=range]").first, "ArrowRight", []
+            slider.focus()
+            for _ in range(PRESSES + 2):
+                least, at, most = slider.evaluate("e => [e.min, e.value, e.max].map(Number)")
+                way = "ArrowRight" if at <= least else "ArrowLeft" if at >= most else way
+                took.append(between(tab, [SEEN, SAID], READY, lambda press=tab.keyboard.press, way=way: press(way)))
+            tab.close()
+            found[title] = quantiles(took[2:])
+    return found
