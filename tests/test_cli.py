@@ -15,6 +15,7 @@ from ubt import models
 from ubt.cases import Store
 from ubt.cli import main
 from ubt.pipeline import Pipeline, upto
+from ubt.pretrain import PretrainSettings, pretrain
 
 SET = [x for k, v in TINY.items() for x in ("--set", f"{k}={v}")]
 ON_CPU = ["--device", "cpu", "--precision", "fp32"]
@@ -113,13 +114,12 @@ def test_a_damaged_input_is_mended_on_the_way(tiny_store, tiny_case, tmp_path):
 
 
 def test_pretraining_twice_into_one_folder_gives_the_second_model(tmp_path):
-    small = ["--scenes", "1000", "--epochs", "1", "--out", tmp_path / "model", *ON_CPU]
-    cards = []
-    for seed in ("1", "2"):
-        p = ubt("pretrain", "--seed", seed, *small)
-        assert p.returncode == 0, p.stderr
-        models.load(tmp_path / "model")
-        cards.append(json.loads((tmp_path / "model" / models.CARD).read_text()))
+    p = ubt("pretrain", "--seed", "1", "--scenes", "1000", "--epochs", "1", "--out", tmp_path / "model", *ON_CPU)
+    assert p.returncode == 0, p.stderr
+    cards = [json.loads((tmp_path / "model" / models.CARD).read_text())]
+    cards.append(pretrain(PretrainSettings(seed=2, scenes=1000, epochs=1), CPU, tmp_path / "model"))
+    assert json.loads((tmp_path / "model" / models.CARD).read_text()) == cards[1]
+    models.load(tmp_path / "model")
     assert [c["recipe"]["seed"] for c in cards] == [1, 2]
     assert cards[0]["digest"] != cards[1]["digest"]
     assert {p.name for p in (tmp_path / "model").iterdir()} == {models.CARD, models.CONFIG, models.WEIGHTS}

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from tiny import CPU
 
+from ubt import architecture
 from ubt.cases import CaseSettings
 from ubt.config import BadInput, Run, UbtError, compute, papers
 from ubt.data import catalogue, generated
-from ubt.dryrun import BASELINES, STEPS, TOY, _of_baseline, dry_run, needs
+from ubt.dryrun import ARCHITECTURE, BASELINES, STEPS, TOY, _of_baseline, dry_run, needs
 from ubt.stages import own
 
 SMALL = {
@@ -16,7 +17,9 @@ SMALL = {
 
 
 def test_every_step_passes_in_the_papers_order_on_shards(tmp_path, monkeypatch):
-    """At 64 px; baselines, whose stages other tests run, are left out."""
+    """At 64 px and two layers a tower; baselines, whose stages other tests run, are left out."""
+    config = architecture.named(ARCHITECTURE)
+    monkeypatch.setattr(architecture, "named", lambda name: config | {t: config[t] | {"layers": 2} for t in ("vision_cfg", "text_cfg")})
     monkeypatch.setenv("UBT_CHECKPOINT_SECONDS", "3600")
     said: list[str] = []
     found = dry_run(tmp_path / "dry", "webdataset", compute("cpu"), said.append, size=64, changes=SMALL, baselines=())

@@ -137,11 +137,6 @@ def test_what_a_setting_reaches():
     assert differ(seed=1) == set(base)
 
 
-def test_two_stores_hold_the_same_bytes(tiny_case, tmp_path):
-    again = Pipeline(Store(tmp_path), CPU).run(tiny())
-    assert fingerprints(again) == fingerprints(tiny_case)
-
-
 def test_cancelled_anywhere_it_goes_on_to_the_same_result(tiny_case, tmp_path):
     store, stopped = Store(tmp_path), []
     for stage, at in (("poison", 9), ("overfit", 3), ("unlearn", 4)):
@@ -348,7 +343,9 @@ def test_a_disk_too_full_for_checkpoints_does_not_stop_training(tiny_case, tmp_p
 
     monkeypatch.setattr(training, "save_file", full)
     monkeypatch.setattr(training.Checkpoint, "under", classmethod(lambda cls, folder: cls(folder / "c", seconds=0)))
-    assert fingerprints(Pipeline(Store(tmp_path), CPU).run(tiny())) == fingerprints(tiny_case)
+    made, expected = fingerprints(Pipeline(Store(tmp_path), CPU).run(tiny(), upto("poison"))), fingerprints(tiny_case)
+    assert made == {stage: expected[stage] for stage in made}
+    assert "poison" in made
     assert "no room for a checkpoint" in caplog.text
 
 

@@ -30,8 +30,6 @@ def test_run_look_move_unlearn_reload(store, tab, tmp_path, tiny_case):
         tab.locator(".js-plotly-plot").first.wait_for()
         assert "D_susp: lowest 12 %" in counts(tab)
         tab.get_by_text("partly run").wait_for()
-        press(tab, "Run up to score_poisoned")
-        tab.locator(".js-plotly-plot").nth(1).wait_for()
         press(tab, "Run up to score_overfit")
         tab.locator(".ubt-card").first.wait_for()
         assert tab.locator(".ubt-card").count() == 4
@@ -231,7 +229,7 @@ def test_app_and_job_killed_it_resumes_to_the_same_result(store, tab, tmp_path, 
     try:
         tab.goto(f"http://127.0.0.1:{port}")
         press(tab, "Run")
-        for moment in ("data", "poison", "unlearn"):
+        for moment in ("poison", "unlearn"):
             deadline = time.monotonic() + 120
             while jobs.status(store, name).steps[moment].state == "missing" and time.monotonic() < deadline:
                 time.sleep(0.02)

@@ -23,11 +23,14 @@ from ubt.data import scenes
 from ubt.training import PairBatches, fit, info_nce
 
 
-def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
+def compare(compute: Compute, steps: int, batch: int, rounds: int, attributed: int = 1000) -> dict:
     """Medians over `rounds` of pairs per second, ours and a bare loop in turn.
 
     The bare loop is what open_clip's users write: the stock model, all context columns, the whole vocabulary table, AdamW,
     `ClipLoss`; in fp32 and under bf16 autocast, the faster of the two counting.
+
+    Args:
+        attributed: pairs that attribution is timed on; its memory is measured on them and on four times as many.
 
     Returns:
         `train`, `encode`: `ours` and `bare` in pairs/s, their `ratio`, `peak_tflops` measured by a square product in the
@@ -68,9 +71,9 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int) -> dict:
         stamps[name] = min(seconds(lambda n=name, s=planted: trigger(some, seeds, n, s)) for _ in range(rounds + 1)) / alone
 
     rates = {name: median(v) for name, v in training.items()}
-    result = {"attribution": attribution_cost(fresh["bare fp32"], pairs.images, tokens, rounds, seconds)}
+    result = {"attribution": attribution_cost(fresh["bare fp32"], pairs.images, tokens, attributed, rounds, seconds)}
     result |= {
-        "memory": attribution_memory(compute.device),
+        "memory": attribution_memory(compute.device, attributed),
         "draw": draw,
         "triggers": stamps,
         "train": {"ours": rates["ours"], "bare": max(rates["bare fp32"], rates["bare bf16"])},
@@ -99,22 +102,21 @@ def timer(device: str) -> Callable[[Callable[[], object]], float]:
     return seconds
 
 
-PAIRS = 1000
-
-
-def attribution_cost(model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray, rounds: int, seconds: Callable[[Callable[[], object]], float]) -> dict:
-    """Seconds that 1,000 pairs, of images (n, H, W, 3) and token ids (n, context), take, medians over `rounds`, in turn: a plain forward and
+def attribution_cost(
+    model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray, count: int, rounds: int, seconds: Callable[[Callable[[], object]], float]
+) -> dict[str, float]:
+    """Seconds that `count` pairs, of images (n, H, W, 3) and token ids (n, context), take, medians over `rounds`, in turn: a plain forward and
     backward of stock open_clip, and relevance from the last block and from the first.
 
     Returns:
         `plain`, `last`, `first`: seconds.
     """
-    rows = np.arange(PAIRS) % len(images)
+    rows = np.arange(count) % len(images)
     images, tokens = images[rows], tokens[rows]
     device = next(model.parameters()).device
 
     def plain() -> None:
-        for i in range(0, PAIRS, 64):
+        for i in range(0, count, 64):
             image = model.encode_image(models.preprocess(model, images[i : i + 64]), normalize=True)
             text = model.encode_text(torch.from_numpy(tokens[i : i + 64]).long().to(device), normalize=True)
             (model.logit_scale.exp() * (image * text).sum()).backward()
@@ -129,10 +131,10 @@ def attribution_cost(model: torch.nn.Module, images: np.ndarray, tokens: np.ndar
     return {name: median(v) for name, v in took.items()}
 
 
-def attribution_memory(device: str) -> dict[str, float]:
-    """MB that attributing 1,000 and 4,000 pairs takes at most, on top of what a process has that has attributed 64: on a GPU by torch's own
+def attribution_memory(device: str, count: int) -> dict[str, float]:
+    """MB that attributing `count` pairs, and four times as many, takes at most, on top of what a process has that has attributed 64: on a GPU by torch's own
     count, else by what the system gives a fresh process, looked at every few milliseconds."""
-    return {f"{pairs:,}": fresh_peak_mb(device, pairs) for pairs in (PAIRS, 4 * PAIRS)}
+    return {f"{pairs:,}": fresh_peak_mb(device, pairs) for pairs in (count, 4 * count)}
 
 
 def fresh_peak_mb(device: str, pairs: int, work: Callable = attribute) -> float:
