@@ -30,6 +30,8 @@ def test_run_look_move_unlearn_reload(store, tab, tmp_path, tiny_case):
         tab.locator(".js-plotly-plot").first.wait_for()
         assert "D_susp: lowest 12 %" in counts(tab)
         tab.get_by_text("partly run").wait_for()
+        press(tab, "Run up to score_poisoned")
+        tab.locator(".js-plotly-plot").nth(1).wait_for()
         press(tab, "Run up to score_overfit")
         tab.locator(".ubt-card").first.wait_for()
         assert tab.locator(".ubt-card").count() == 4
