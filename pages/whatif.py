@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from ubt import ready
@@ -9,7 +10,7 @@ from ubt.figures import for_a_room, similarity, whatif
 from ubt.tables.whatif import WHAT_IF
 from ubt.ui import address, html
 from ubt.ui.case import compute, make, show, store
-from ubt.ui.charts import draw
+from ubt.ui.charts import again, draw
 from ubt.ui.guard import guard
 from ubt.ui.navigation import current
 from ubt.ui.steps import large
@@ -26,6 +27,7 @@ ABOUT = {
 current()
 st.title("What if", help="The ready-made case with one setting changed; each point is a case that was run from start to end")
 grid = ready.grid()
+GRID = (str(grid), grid.stat().st_mtime_ns) if grid else ()
 
 
 @st.cache_data(max_entries=1, show_spinner=False)
@@ -36,7 +38,7 @@ def points(path: str, changed: int) -> pd.DataFrame:
 @st.fragment
 @guard()
 def explore() -> None:
-    table = points(str(grid), grid.stat().st_mtime_ns)
+    table = points(*GRID)
     state, known = st.session_state, {name: sweep for name, sweep in WHAT_IF.items() if name in set(table["sweep"])}
     if (asked := address.asked("what")) in known:
         state["what"] = asked
@@ -53,14 +55,14 @@ def explore() -> None:
     value = slider.select_slider(f"{known[name].title}: {factor.label}", part["shown"].tolist(), start, key=f"what-{name}", format_func=lambda v: f"{v:g}")
     at = int(np.flatnonzero(part["shown"] == value)[0])
     row = part.iloc[at]
-    figure = for_a_room(whatif.lines(part, factor.label, at), 250)
+    figure = again(("what-lines", *GRID, name, at), lambda: for_a_room(whatif.lines(part, factor.label, at), 250))
     draw(figure, "what-lines", f"CA, ASR and what was found over {factor.label}; the line is at {value:g}")
     said, chart = st.columns([2, 3], gap="large", vertical_alignment="center")
     with said:
         _figures(row)
         _case(name, (factor.values[at],), bool(row["default"]))
     with chart:
-        _histogram(row, value)
+        _histogram(name, row, value)
 
 
 def _figures(row: pd.Series) -> None:
@@ -86,13 +88,17 @@ def _case(name: str, values: tuple[float, ...], default: bool) -> None:
         st.switch_page("pages/overview.py")
 
 
-def _histogram(row: pd.Series, value: float) -> None:
+def _histogram(name: str, row: pd.Series, value: float) -> None:
     if row["state"]:
         return
-    counts = {kind: np.asarray(row[f"overfit {kind}"], int) for kind in ("clean", "poisoned")}
-    bins = np.concatenate([np.repeat(np.arange(len(c), dtype=np.uint8), c) for c in counts.values()])
-    poisoned = np.repeat([False, True], [c.sum() for c in counts.values()])
-    figure = for_a_room(similarity.histogram(bins, poisoned), 210).update_xaxes(range=[-0.2, 1])
+
+    def made() -> go.Figure:
+        counts = {kind: np.asarray(row[f"overfit {kind}"], int) for kind in ("clean", "poisoned")}
+        bins = np.concatenate([np.repeat(np.arange(len(c), dtype=np.uint8), c) for c in counts.values()])
+        poisoned = np.repeat([False, True], [c.sum() for c in counts.values()])
+        return for_a_room(similarity.histogram(bins, poisoned), 210).update_xaxes(range=[-0.2, 1])
+
+    figure = again(("what-bins", *GRID, name, value), made)
     draw(figure, "what-bins", f"D_susp's similarity under the overfitted model at {value:g}")
 
 

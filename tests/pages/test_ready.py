@@ -1,5 +1,6 @@
 """The app on a ready-made case: every page shows what is shipped and says what is not; Run it live; the guided walk; What if."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from harness import charts, html_of, page, words
@@ -7,8 +8,11 @@ from tiny import CPU, tiny
 
 from ubt import cases, config, jobs, ready
 from ubt.cases import Store
+from ubt.figures import mark, similarity
+from ubt.figures.alternative import described
 from ubt.ready import making
 from ubt.tables.whatif import WHAT_IF
+from ubt.ui.charts import again
 from ubt.ui.lessons import STEPS
 from ubt.ui.navigation import PAGES
 
@@ -62,6 +66,22 @@ def test_run_it_live_takes_its_place(with_tiny, monkeypatch, tiny_case):
     with_tiny.save_case(live, with_tiny.record(live) | {"state": "done"})
     at.run()
     assert "ready-made: tiny" not in at.selectbox(key="case").options
+
+
+def test_a_figure_made_once_is_copied_and_stays_as_it_was():
+    made = []
+
+    def make():
+        made.append(1)
+        return similarity.histogram(np.linspace(0, 1, 50), np.arange(50) > 40)
+
+    first = again(("test", 1), make)
+    said = described(first)
+    mark(first, 0.5, "here")
+    first.data[0].update(name="another")
+    second = again(("test", 1), make)
+    assert (len(made), len(second.layout.shapes), second.data[0].name) == (1, 0, "clean (41)")
+    assert described(second) == said == described(make())
 
 
 @pytest.mark.parametrize("number", range(1, len(STEPS) + 1))

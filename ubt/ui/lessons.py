@@ -4,13 +4,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
+from ubt import ready
 from ubt.attacks import trigger, visibility
 from ubt.attacks.badnet import BadNetSettings
 from ubt.data import scenes
 from ubt.evaluation.detection import auroc
-from ubt.figures import LABELS, UNKNOWN, for_a_room, tradeoff
+from ubt.figures import LABELS, UNKNOWN, for_a_room, mark, tradeoff
 from ubt.figures import similarity as histograms
 from ubt.figures import verdict as judged
 from ubt.ready import MAIN
@@ -18,19 +20,33 @@ from ubt.stages.split import suspicious_count
 from ubt.tables import compare
 from ubt.ui import html, pairs
 from ubt.ui.case import View, compute, opened, store
-from ubt.ui.charts import draw
+from ubt.ui.charts import again, draw
 from ubt.ui.steps import Step
 
 ALONE, LONG, CLEAN, CONSISTENT, JOINED = "ready-alone", "ready-long", "ready-clean", "ready-consistent", "ready-joined"
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _opened(name: str, made: str) -> View:
-    return opened(name)
+def _opened(name: str, changed: int) -> tuple[View, dict[str, Any], dict[str, dict]]:
+    view = opened(name)
+    return view, pairs.known(view), view.measured()
+
+
+def _of(name: str) -> tuple[str, int]:
+    """A shipped case and when it was made."""
+    return name, (ready.READY / "cases" / name / "case.json").stat().st_mtime_ns
 
 
 def _case(name: str = MAIN) -> View:
-    return _opened(name, str(store().record(name)))
+    return _opened(*_of(name))[0]
+
+
+def _known(name: str = MAIN) -> dict[str, Any]:
+    return _opened(*_of(name))[1]
+
+
+def _measured(name: str = MAIN) -> dict[str, dict]:
+    return _opened(*_of(name))[2]
 
 
 def _sides() -> tuple[Any, Any]:
@@ -42,9 +58,14 @@ def _median(values: np.ndarray) -> str:
     return f"{np.median(values):.2f}" if len(values) else "none"
 
 
-def _histogram(where: Any, key: str, similarity: np.ndarray, poisoned: np.ndarray, about: str, line: tuple[float, str, str] | None = None) -> None:
-    """Clean beside poisoned."""
-    figure = for_a_room(histograms.histogram(similarity, poisoned, line)).update_xaxes(range=[-0.2, 1])
+def _histogram(
+    where: Any, key: str, of: tuple, similarity: np.ndarray, poisoned: np.ndarray, about: str, line: tuple[float, str, str] | None = None
+) -> None:  # fmt: skip
+    """Clean beside poisoned; `of`: what the similarities are of."""
+    figure = again((key, *of), lambda: for_a_room(histograms.histogram(similarity, poisoned)).update_xaxes(range=[-0.2, 1]))
+    if line:
+        mark(figure, *line)
+        figure.update_annotations(font={"size": 17})
     draw(figure, key, about, where)
 
 
@@ -73,23 +94,25 @@ def _trigger() -> None:
 
 
 def _captions() -> None:
-    known = pairs.known(_case())
+    known = _known()
     similarity, poisoned = known["similarity_reference"], known["poisoned"]
     chart, side = _sides()
     with side:
         percent = st.slider("Suspicious: the lowest … % of all pairs", 1, 20, 6, key="learn-fraction")
         size = suspicious_count(len(similarity), percent / 100)
-        order = np.argsort(similarity, kind="stable")[:size]
+        order = pairs.prepared(_case(), known)["similarity_reference"][:size]
         caught = int(poisoned[order].sum())
         st.markdown(f"These **{size:,}** pairs are D_susp. They hold **{caught} of the {poisoned.sum()}** poisons, and {size - caught:,} clean pairs.")
-    _histogram(chart, "learn-captions", similarity, poisoned, "Similarity under the clean reference", (float(similarity[order[-1]]), "D_susp", "left"))
+    _histogram(
+        chart, "learn-captions", _of(MAIN), similarity, poisoned, "Similarity under the clean reference", (float(similarity[order[-1]]), "D_susp", "left")
+    )
 
 
 _MODELS = {"clean reference": "similarity_reference", "poisoned model": "similarity_poisoned", "overfitted model": "similarity_overfit"}
 
 
 def _overfitting() -> None:
-    known = pairs.known(_case())
+    known = _known()
     rows = np.flatnonzero(known["suspicious"])
     chart, side = _sides()
     with side:
@@ -99,7 +122,7 @@ def _overfitting() -> None:
         st.markdown(f"**{above}** of the {(~poisoned).sum()} clean pairs lie among the poisons (above all but the lowest 5 % of them).")
         area = auroc(similarity if model != "clean reference" else -similarity, poisoned)
         st.markdown(f"AUROC **{area:.3f}**: 1 is two groups apart, 0.5 is a toss of a coin.")
-    _histogram(chart, "learn-overfitting", similarity, poisoned, f"D_susp's similarity under the {model}")
+    _histogram(chart, "learn-overfitting", (*_of(MAIN), model), similarity, poisoned, f"D_susp's similarity under the {model}")
 
 
 _TERMS = {"D_susp and D_normal": LONG, "D_susp alone": ALONE}
@@ -113,11 +136,11 @@ def _regularised() -> None:
         st.markdown(f"Median of the poisons **{_median(similarity[poisoned])}**, of the clean pairs **{_median(similarity[~poisoned])}**.")
         st.markdown(f"AUROC **{auroc(similarity, poisoned):.3f}**.")
         st.caption(f"Here after {_case(LONG).settings.overfit.steps} steps; the case takes {_case().settings.overfit.steps}, too few for much of a difference.")
-    _histogram(chart, "learn-terms-chart", similarity, poisoned, f"D_susp's similarity, overfitted on {which}")
+    _histogram(chart, "learn-terms-chart", _of(_TERMS[which]), similarity, poisoned, f"D_susp's similarity, overfitted on {which}")
 
 
 def _topk() -> None:
-    known, view = pairs.known(_case()), _case()
+    known, view = _known(), _case()
     rows = np.flatnonzero(known["suspicious"])
     ranked = rows[np.argsort(-known["similarity_overfit"][rows], kind="stable")]
     chart, side = _sides()
@@ -130,7 +153,9 @@ def _topk() -> None:
         truth = ["poisoned" if known["poisoned"][row] else "clean" for row in shown]
         html.pictures([(f"{n}. {c} ({t})", view.read("data", "images")[int(r)]) for n, c, t, r in zip((1, k), said, truth, shown, strict=True)], 2, 9)
     cut = float(known["similarity_overfit"][ranked[k - 1]])
-    _histogram(chart, "learn-topk", known["similarity_overfit"][rows], known["poisoned"][rows], "D_susp's similarity, overfitted", (cut, "D_topk", "left"))
+    _histogram(
+        chart, "learn-topk", _of(MAIN), known["similarity_overfit"][rows], known["poisoned"][rows], "D_susp's similarity, overfitted", (cut, "D_topk", "left")
+    )
 
 
 def _words() -> None:
@@ -148,7 +173,8 @@ def _words() -> None:
         first = ", ".join(f"**{word}** ({count})" for word, count in kept.head(4).items())
         st.caption("Grey: captions that say the word. Coloured: captions that keep it.")
         st.markdown(f"Kept in the {part['id'].nunique()} captions: {first}{' …' if len(kept) > 4 else '.'}")
-    figure = for_a_room(survivors(part, (view.settings.attack.target,), 8)).update_xaxes(title={"text": f"captions (% of {part['id'].nunique()})"})
+    title = {"text": f"captions (% of {part['id'].nunique()})"}
+    figure = again(("learn-words", *_of(MAIN), threshold), lambda: for_a_room(survivors(part, (view.settings.attack.target,), 8)).update_xaxes(title=title))
     draw(figure, "learn-words-chart", "How many captions say and keep each word", chart)
 
 
@@ -156,14 +182,20 @@ _FORMS = {"ubt_published": "Eq. 7 alone", "ubt": "ours"}
 
 
 @st.cache_data(max_entries=2, show_spinner=False)
-def _forms(made: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _forms(name: str, changed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What was seen of both forms while they unlearned, and what they, M_bd and the reference measure in the end."""
-    subject = compare.subject(store(), MAIN, compute())
+    subject = compare.subject(store(), name, compute())
     return compare.observed(store(), subject, tuple(_FORMS)), compare.cells(store(), [subject], ("clean", "poisoned", *_FORMS))
 
 
+def _two_panels(frame: pd.DataFrame) -> go.Figure:
+    figure = for_a_room(tradeoff.curves(frame))
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.12, "yanchor": "bottom"}, margin={"t": 70})
+    return figure.update_layout(xaxis={"domain": [0, 0.43]}, xaxis2={"domain": [0.57, 1]}).update_yaxes(title={"text": ""})
+
+
 def _alone() -> None:
-    frame, _ = _forms(str(_case().record["artefacts"]))
+    frame, _ = _forms(*_of(MAIN))
     chart, side = _sides()
     with side:
         share = st.slider("How far it has gone, % of its steps", 0, 100, 100, 25, key="learn-share")
@@ -173,18 +205,16 @@ def _alone() -> None:
             now = part.iloc[(part["share"] - share).abs().argmin()]
             rows.append([said, f"{now['ca']:.1f}", f"{now['asr']:.1f}"])
         html.table(["on a sample, %", "CA", "ASR"], rows)
-        measured = {said: _case().measured()[model] for model, said in (("poisoned", "before"), ("published", "Eq. 7 alone"), ("purified", "ours"))}
+        measured = {said: _measured()[model] for model, said in (("poisoned", "before"), ("published", "Eq. 7 alone"), ("purified", "ours"))}
         rows = [[said, *(f"{m[k]:.1f}" for k in ("ca", "asr", "target_recall"))] for said, m in measured.items()]
         html.table(["at the end, on all, %", "CA", "ASR", "bananas"], rows)
-    figure = for_a_room(tradeoff.curves(frame))
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.12, "yanchor": "bottom"}, margin={"t": 70})
-    figure.update_layout(xaxis={"domain": [0, 0.43]}, xaxis2={"domain": [0.57, 1]}).update_yaxes(title={"text": ""})
+    figure = again(("learn-alone", *_of(MAIN)), lambda: _two_panels(frame))
     figure.add_vline(x=share, line={"dash": "dash", "width": 2, "color": UNKNOWN})
     draw(figure, "learn-alone", f"CA and ASR over the steps of two forms of unlearning; the line is at {share} %", chart)
 
 
 def _tradeoff() -> None:
-    measured = _case().measured()
+    measured = _measured()
     before = measured["poisoned"]["ca"]
     chart, side = _sides()
     with side:
@@ -194,9 +224,9 @@ def _tradeoff() -> None:
         st.markdown(f"CA may fall to **{before - budget:.2f} %**. The lowest ASR within that: **{LABELS[best]}**, {within[best]['asr']:.2f} %.")
         rows = [[LABELS[m], f"{v['ca']:.2f}", f"{v['asr']:.2f}"] for m, v in measured.items()]
         html.table(["model", "CA, %", "ASR, %"], rows)
-    _, frame = _forms(str(_case().record["artefacts"]))
-    figure = for_a_room(tradeoff.scatter(frame, {MAIN: ""}), 400)
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, margin={"t": 70})
+    _, frame = _forms(*_of(MAIN))
+    above = {"legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, "margin": {"t": 70}}
+    figure = again(("learn-tradeoff", *_of(MAIN)), lambda: for_a_room(tradeoff.scatter(frame, {MAIN: ""}), 400).update_layout(above))
     figure.add_hline(y=before - budget, line={"dash": "dash", "width": 2, "color": UNKNOWN})
     draw(figure, "learn-tradeoff", "CA against ASR, a mark a model", chart)
 
@@ -212,7 +242,12 @@ def _clean() -> None:
         st.markdown(f"Judged **{'poisoned' if found['poisoned'] else 'not poisoned'}**.")
         shown = (("score", "threshold"), ("displaced", "least_displaced"), ("apart", "least_apart"))
         html.table(["evidence", "found", "poisoned above"], [[name, f"{found[name]:.2f}", f"{found[least]:.2f}"] for name, least in shown])
-    draw(for_a_room(judged.one(found)), "learn-verdict", "The model among what counts as poisoned and what does not", chart)
+    draw(
+        again(("learn-verdict", *_of(_JUDGED[which])), lambda: for_a_room(judged.one(found))),
+        "learn-verdict",
+        "The model among what counts as poisoned and what does not",
+        chart,
+    )
 
 
 _ATTACKERS = {"caption says banana": MAIN, "caption fits, and says banana": JOINED, "caption is true": CONSISTENT}
@@ -223,13 +258,21 @@ def _limits() -> None:
     with side:
         which = st.select_slider("What the attacker writes", list(_ATTACKERS), "caption is true", key="learn-attacker")
         view = _case(_ATTACKERS[which])
-        known, measured = pairs.known(view), view.measured()
+        known, measured = _known(view.name), _measured(view.name)
         caught, poisons = int((known["suspicious"] & known["poisoned"]).sum()), int(known["poisoned"].sum())
         said = "poisoned" if view.read("verdict", "verdict")["poisoned"] else "**not poisoned**"
         st.markdown(f"D_susp holds **{caught} of {poisons}** poisons. Judged {said}.")
         st.markdown(f"ASR {measured['poisoned']['asr']:.1f} % before, **{measured['purified']['asr']:.1f} %** after ours.")
     similarity, cut = known["similarity_reference"], float(known["similarity_reference"][known["suspicious"]].max())
-    _histogram(chart, "learn-limits", similarity, known["poisoned"], f"Similarity under the clean reference, where the {which}", (cut, "D_susp", "left"))
+    _histogram(
+        chart,
+        "learn-limits",
+        _of(view.name),
+        similarity,
+        known["poisoned"],
+        f"Similarity under the clean reference, where the {which}",
+        (cut, "D_susp", "left"),
+    )
 
 
 STEPS = (
