@@ -52,7 +52,8 @@ def explore() -> None:
     start = float(part.loc[part["default"], "shown"].iloc[0])
     said, slider = st.columns([3, 2], gap="large", vertical_alignment="center")
     said.markdown(ABOUT[name])
-    value = slider.select_slider(f"{known[name].title}: {factor.label}", part["shown"].tolist(), start, key=f"what-{name}", format_func=lambda v: f"{v:g}")
+    called = factor.label if factor.label == known[name].title else f"{known[name].title}: {factor.label}"
+    value = slider.select_slider(called, part["shown"].tolist(), start, key=f"what-{name}", format_func=lambda v: f"{v:g}")
     at = int(np.flatnonzero(part["shown"] == value)[0])
     row = part.iloc[at]
     figure = again(("what-lines", *GRID, name, at), lambda: for_a_room(whatif.lines(part, factor.label, at), 250))

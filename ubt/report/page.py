@@ -35,7 +35,7 @@ figure{margin:.6rem 0}figcaption{font-weight:600;margin-bottom:.2rem}
 svg{width:100%;height:auto;display:block}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;min-width:50%;margin:.6rem 0}
 th,td{padding:.25rem .5rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;min-width:4.5rem}
-td{overflow-wrap:anywhere}
+td{overflow-wrap:anywhere}td:first-child{overflow-wrap:break-word}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:.7rem;margin:.6rem 0}
 .card{border:1px solid var(--line);border-top:4px solid #7F8C9A;border-radius:.4rem;padding:.4rem;font-size:.82rem;overflow-wrap:anywhere;break-inside:avoid}
 .card.poisoned{border-top-color:#DB6B1E;border-top-style:double}.card.clean{border-top-color:#2E86C1}

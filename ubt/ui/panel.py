@@ -77,7 +77,7 @@ def ready_made(view: View) -> None:
     """What a ready-made case is, and the button that makes the same on this machine."""
     made = view.ready
     st.markdown(":violet-badge[:material/inventory_2: ready-made]")
-    st.caption(f"Made by `{made['command']}` on {made['made']}, version {made['version']}; read-only.")
+    st.caption(f"Made by {made['command']} on {made['made']}, version {made['version']}; read-only.")
     live(view, "live")
 
 
