@@ -69,6 +69,8 @@ def one_pair() -> None:
     compared = st.pills(
         "Models, side by side", there, selection_mode="multi", default=first, key=f"models-{view.name}", format_func=lambda m: view.titled(explain.TITLES, m)
     )
+    if view.ready:
+        st.caption("Its other models were not shipped with this case. Run it live to compare them.")
     if not compared:
         st.info("Choose at least one model.")
     caption = st.text_input("Caption: edit it and see the scores move", own, key=f"caption-{pair}", max_chars=2000)

@@ -51,6 +51,8 @@ def test_an_empty_cache_opens_on_the_ready_made_case(with_tiny, name):
     assert len(charts(at)) >= shown.get(name, 0)
     if name in ("unlearn", "patches", "map"):
         assert "shipped without it" in words(at)
+    if name == "tokens":
+        assert "other models were not shipped" in words(at)
     assert with_tiny.names() == []
 
 
