@@ -9,6 +9,7 @@ from ubt.columns import frame
 from ubt.evaluation.detection import Caught, auroc, caught, curves, otsu
 from ubt.figures import curves as drawn
 from ubt.figures import similarity
+from ubt.mixture import estimated
 from ubt.stages.split import suspicious_count
 from ubt.ui import address, charts, html, pairs, selection
 from ubt.ui.case import make
@@ -127,8 +128,7 @@ def _counts(known: dict[str, Any], result: Caught, found: Any, chosen: dict[str,
     if found:
         columns.append("estimated precision, without labels")
         for row, mask in zip(rows, result.chosen.values(), strict=True):
-            beyond = (mask & ~known["suspicious"]).any()
-            row.append("not estimated" if beyond else html.percent(found.precision(known["similarity_overfit"][mask])))
+            row.append(estimated(found, known, mask))
     if reveal:
         columns += ["poisoned", "precision", "recall of all poisons"]
         for row, c in zip(rows, result.counts(known["poisoned"]).values(), strict=True):

@@ -16,16 +16,16 @@ from ubt.ui.navigation import current
 from ubt.ui.steps import large
 
 ABOUT = {
-    "rate": "How many pairs the attacker controls. Too few, and the model does not learn the trigger; none, and the verdict must say so.",
+    "rate": "How many pairs the attacker controls. Too few, and the model does not learn the trigger; none, and there is nothing to find.",
     "strength": "How large the patch is. A small one is harder to see, and harder to learn.",
     "mismatched": "How many clean captions are wrong anyway, as on the web. They hide the poisons in D_susp.",
     "fraction": "How much of D is suspected. Too little misses poisons, too much lets in clean pairs.",
-    "k": "How many pairs are unlearned from.",
+    "k": "How many pairs are taken for sure; by them ours flags the others.",
     "retention": "How hard unlearning holds on to what the model knows. At 0 nothing but the flagged images' way back holds it.",
 }
 
 current()
-st.title("What if", help="The ready-made case with one setting changed; each point is a case that was run from start to end")
+st.title("What if", help="The ready-made case with one setting changed; each point is a case that was run")
 grid = ready.grid()
 GRID = (str(grid), grid.stat().st_mtime_ns) if grid else ()
 

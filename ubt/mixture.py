@@ -8,9 +8,13 @@ probability of being poisoned is its posterior, and the precision of a set is th
 supposes that the model *is* poisoned: the verdict (V-E) comes first.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from ubt.visible import percent
 
 KINDS, FEWEST, MOST = 3, 30, 20_000
 RARE = (0.5, 0.9, 0.98, 0.995)
@@ -43,6 +47,13 @@ class Mixture:
     def precision(self, similarity: np.ndarray) -> float | None:
         """The precision to be expected of flagging these pairs; None of none."""
         return float(self.probability(similarity).mean()) if len(similarity) else None
+
+
+def estimated(found: Mixture, known: Mapping[str, Any], mask: np.ndarray) -> str:
+    """The precision to be expected of some pairs (n,) of a case, in words; beyond D_susp, on which the populations were found, there is none."""
+    if (mask & ~known["suspicious"]).any():
+        return "not estimated"
+    return percent(found.precision(known["similarity_overfit"][mask]))
 
 
 def fit(similarity: np.ndarray) -> Mixture | None:

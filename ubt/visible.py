@@ -20,3 +20,11 @@ def visible(text: object, most: int = MOST) -> str:
         f"\\u{ord(c):04x}" if _ODD.match(c) or unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") else c for c in re.sub(r"\s", " ", cut)
     )
     return said if len(whole) <= most else f"{said}… ({len(whole):,} characters)"
+
+
+def percent(share: float | None) -> str:
+    """
+    >>> percent(0.9712), percent(None)
+    ('97.1 %', 'undefined')
+    """
+    return "undefined" if share is None else f"{100 * share:.1f} %"

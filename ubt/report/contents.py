@@ -15,13 +15,14 @@ from ubt.evaluation.detection import Caught, caught, otsu
 from ubt.figures import decisions, estimates, measures, similarity, training
 from ubt.figures import verdict as judged
 from ubt.figures.attribution import overlay, survivors
-from ubt.mixture import Mixture, fit
+from ubt.mixture import Mixture, estimated, fit
 from ubt.purified import STAGES
 from ubt.report import Block, Card, Cards, Chart, Folded, Report, Said, Section, Table
 from ubt.report.case import Finished, evidence, other_verdicts
 from ubt.report.origin import limits, origin, settings
 from ubt.review import LABELS, precision
 from ubt.stages.split import suspicious_count
+from ubt.visible import percent
 
 PAIRS, EXPLAINED, LISTED, NOTES = 24, 12, 1000, 300
 """Flagged pairs shown with their images, pairs shown with their heat, flagged pairs listed, decisions listed."""
@@ -56,14 +57,6 @@ def titled(case: Finished) -> str:
     planted = [a for a in s.attacks if a.attack.poisons(s.data.pairs)]
     what = ", ".join(f"{a.label} ({a.attack.poisons(s.data.pairs):,} poisons)" for a in planted) or "nothing poisoned"
     return f"{what} in {pairs}, seed {s.seed}"
-
-
-def percent(share: float | None) -> str:
-    """
-    >>> percent(0.9712), percent(None)
-    ('97.1 %', 'undefined')
-    """
-    return "undefined" if share is None else f"{100 * share:.1f} %"
 
 
 def _verdict(case: Finished) -> Section:
@@ -123,7 +116,7 @@ def _separation(case: Finished) -> Section | None:
     if found:
         columns.append("estimated precision, without labels")
         for row, mask in zip(rows, result.chosen.values(), strict=True):
-            row.append(percent(found.precision(known["similarity_overfit"][mask])))
+            row.append(estimated(found, known, mask))
     if case.poisoned is not None:
         columns += ["poisoned", "precision", "recall of all poisons"]
         for row, c in zip(rows, result.counts(case.poisoned).values(), strict=True):
@@ -251,7 +244,7 @@ def _decisions(case: Finished) -> Section | None:
         blocks.append(Chart("Decisions along the flagged pairs", decisions.along(queue)))
     told = labels.sort_values("at", ascending=False).head(NOTES)
     listed = [[_cell(line[c]) for c in ("id", "label", "note", "at")] for _, line in told.iterrows()]
-    said = f"All {len(labels):,} decisions" if len(labels) <= NOTES else f"The latest {NOTES} of {len(labels):,} decisions"
+    said = f"All {len(labels):,} decisions and notes" if len(labels) <= NOTES else f"The latest {NOTES} of {len(labels):,} decisions and notes"
     return Section("What analysts decided", [Table(["decision", "pairs"], rows), *blocks, Folded(said, [Table(["id", "label", "note", "at (UTC)"], listed)])])
 
 

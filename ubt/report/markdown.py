@@ -5,6 +5,7 @@ import base64
 import re
 from collections.abc import Iterator, Sequence
 from itertools import count
+from urllib.parse import quote
 
 from ubt.figures.alternative import described
 from ubt.figures.static import svg
@@ -55,7 +56,7 @@ def _block(block: Block, numbers: Iterator[int], folder: str, files: dict[str, b
     if isinstance(block, Chart):
         name = f"{folder}/chart-{next(numbers)}.svg"
         files[name] = svg(block.figure, WIDE if block.wide else MIDDLE).replace('style="', _PAPER, 1).encode()
-        return [f"**{plain(block.title)}**", f"![{plain(described(block.figure))}]({name})"]
+        return [f"**{plain(block.title)}**", f"![{plain(described(block.figure))}]({quote(name)})"]
     if isinstance(block, Cards):
         cells = [_card(card, numbers, folder, files) for card in block.cards]
         rows = [[*cells[n : n + _COLUMNS], *[""] * (_COLUMNS - len(cells[n : n + _COLUMNS]))] for n in range(0, len(cells), _COLUMNS)]
@@ -76,6 +77,6 @@ def _card(card: Card, numbers: Iterator[int], folder: str, files: dict[str, byte
         ending, uri = picture(card.image)
         name = f"{folder}/pair-{next(numbers)}.{ending}"
         files[name] = base64.b64decode(uri.split(",", 1)[1])
-        shown.insert(0, f"![{plain(' '.join(w for w, *_ in card.words), 400)}]({name})")
+        shown.insert(0, f"![{plain(' '.join(w for w, *_ in card.words), 400)}]({quote(name)})")
     truth = [] if card.poisoned is None else ["◆ **poisoned** (ground truth)" if card.poisoned else "○ **clean** (ground truth)"]
     return "<br>".join([*shown, *truth, *(plain(r, 400) for r in card.remarks)])

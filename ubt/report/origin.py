@@ -41,6 +41,8 @@ def origin(case: Finished) -> Section:
     """Versions, where it was computed, and the digests of what was made."""
     where = case.record.get("compute", {})
     about = [["UBT Inspector", __version__], ["case", case.name], ["computed on", f"{where.get('device', '?')}, training in {where.get('precision', '?')}"]]
+    if made := case.record.get("ready"):
+        about.append(["ready-made", f"by {made['command']} on {made['made']}, version {made['version']}; the digests are of what is shipped"])
     about += [[f"{p} (of the machine that wrote this report)", v] for p in ("Python", *PACKAGES) if (v := _version(p))]
     for kind, key in (("pairs", case.settings.own.pairs), ("labelled images", case.settings.own.test)):
         if key:

@@ -14,6 +14,7 @@ from ubt.figures import CLEAN, POISONED, UNKNOWN
 from ubt.jobs import Step
 from ubt.stages import Stage
 from ubt.ui.panel import clock
+from ubt.visible import percent as percent
 
 if TYPE_CHECKING:
     from ubt.words import Word
@@ -222,11 +223,3 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], labels: int = 1
     head = "".join(f"<th{style}>{escape(c)}</th>" for c, style in zip(columns, styles, strict=True))
     body = "".join("<tr>" + "".join(f"<td{style}>{escape(str(c))}</td>" for c, style in zip(row, styles, strict=True)) + "</tr>" for row in rows)
     st.html(f'{_STYLE}<table class="ubt-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
-
-
-def percent(share: float | None) -> str:
-    """
-    >>> percent(0.9712), percent(None)
-    ('97.1 %', 'undefined')
-    """
-    return "undefined" if share is None else f"{100 * share:.1f} %"

@@ -118,9 +118,10 @@ def _overfitting() -> None:
     with side:
         model = st.select_slider("Under which model", list(_MODELS), "poisoned model", key="learn-model")
         similarity, poisoned = known[_MODELS[model]][rows], known["poisoned"][rows]
-        above = int((similarity[~poisoned] > np.quantile(similarity[poisoned], 0.05)).sum())
-        st.markdown(f"**{above}** of the {(~poisoned).sum()} clean pairs lie among the poisons (above all but the lowest 5 % of them).")
-        area = auroc(similarity if model != "clean reference" else -similarity, poisoned)
+        side_of, less = ("below all but the highest", -1) if model == "clean reference" else ("above all but the lowest", 1)
+        among = int((less * similarity[~poisoned] > np.quantile(less * similarity[poisoned], 0.05)).sum())
+        st.markdown(f"**{among}** of the {(~poisoned).sum()} clean pairs lie among the poisons ({side_of} 5 % of them).")
+        area = auroc(less * similarity, poisoned)
         st.markdown(f"AUROC **{area:.3f}**: 1 is two groups apart, 0.5 is a toss of a coin.")
     _histogram(chart, "learn-overfitting", (*_of(MAIN), model), similarity, poisoned, f"D_susp's similarity under the {model}")
 
@@ -206,10 +207,11 @@ def _alone() -> None:
             rows.append([said, f"{now['ca']:.1f}", f"{now['asr']:.1f}"])
         html.table(["on a sample, %", "CA", "ASR"], rows)
         measured = {said: _measured()[model] for model, said in (("poisoned", "before"), ("published", "Eq. 7 alone"), ("purified", "ours"))}
-        rows = [[said, *(f"{m[k]:.1f}" for k in ("ca", "asr", "target_recall"))] for said, m in measured.items()]
-        html.table(["at the end, on all, %", "CA", "ASR", "bananas"], rows)
+        rows = [[said, *(f"{m[k]:.1f}" for k in ("ca", "asr", "ra", "target_recall"))] for said, m in measured.items()]
+        html.table(["at the end, on all, %", "CA", "ASR", "RA", "bananas"], rows)
     figure = again(("learn-alone", *_of(MAIN)), lambda: _two_panels(frame))
-    figure.add_vline(x=share, line={"dash": "dash", "width": 2, "color": UNKNOWN})
+    line = {"type": "line", "x0": share, "x1": share, "y0": 0, "y1": 1, "line": {"dash": "dash", "width": 2, "color": UNKNOWN}}
+    figure.update_layout(shapes=[line | {"xref": f"x{n}", "yref": f"y{n} domain"} for n in ("", "2")])
     draw(figure, "learn-alone", f"CA and ASR over the steps of two forms of unlearning; the line is at {share} %", chart)
 
 
@@ -218,7 +220,7 @@ def _tradeoff() -> None:
     before = measured["poisoned"]["ca"]
     chart, side = _sides()
     with side:
-        budget = st.slider("Points of CA that one may lose", 0.0, 5.0, 1.0, 0.25, key="learn-budget")
+        budget = st.slider("Points of CA that one may lose", 0.0, 3.0, 1.0, 0.25, key="learn-budget")
         within = {m: v for m, v in measured.items() if m != "clean" and v["ca"] >= before - budget}
         best = min(within, key=lambda m: within[m]["asr"])
         st.markdown(f"CA may fall to **{before - budget:.2f} %**. The lowest ASR within that: **{LABELS[best]}**, {within[best]['asr']:.2f} %.")
@@ -322,8 +324,8 @@ STEPS = (
         "model, **D_topk**.",
         _topk,
         "Where does precision begin to fall, and why does a small k not hurt?",
-        "It falls where D_susp runs out of poisons. A small k is enough because all poisons share one trigger and one target: what is unlearned from ten "
-        "is unlearned for all.",
+        "It falls where D_susp runs out of poisons. A small k is enough because all poisons share one trigger and one target: the sure ones show "
+        "what the others look like to the model, and ours flags those too.",
         "separation",
     ),
     Step(
@@ -338,8 +340,8 @@ STEPS = (
     ),
     Step(
         "Eq. 7 alone breaks a small model",
-        "Eq. 7 pushes D_topk's images and words apart, and nothing else: it holds on to nothing and has no end. A small model moves as a whole. **Ours** "
-        "leads flagged images back to where the reference would put them, and keeps the others where they are.",
+        "Eq. 7 pushes D_topk's images and words apart, and nothing else: it holds on to nothing and has no end. A small model moves as a whole, and what "
+        "carries the trigger is not read right again (**RA**). **Ours** leads flagged images back to where the reference would put them, and keeps the others.",
         _alone,
         "Why not stop Eq. 7 earlier?",
         "Earlier the backdoor is still there. A defender cannot see ASR, for that takes the trigger: they would have to stop blindly, by what CA they are "
@@ -366,8 +368,8 @@ STEPS = (
     ),
     Step(
         "What UBT cannot find",
-        "Everything began with captions that do not fit. An attacker who knows that writes captions that do: the label-consistent one poisons only images "
-        "of bananas, and an adaptive one adds *and a banana* to a true caption.",
+        "Everything began with captions that do not fit. An attacker who knows that writes captions that do. One adds *and a banana* to a true caption: "
+        "half of its poisons stay out of D_susp, yet it is found. The label-consistent one poisons only images of bananas, and passes.",
         _limits,
         "So is UBT of no use?",
         "It is of use against what it was made for. Captions that fit also teach the backdoor worse: the model can do without the trigger. But a verdict "
