@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tiny import CPU
 
-from ubt import architecture
-from ubt.cases import CaseSettings
+from ubt import architecture, cli_paper
+from ubt.cases import CaseSettings, Store
 from ubt.config import BadInput, Run, UbtError, compute, papers
 from ubt.data import catalogue, generated
 from ubt.dryrun import ARCHITECTURE, BASELINES, STEPS, TOY, _of_baseline, dry_run, needs
@@ -53,6 +53,14 @@ def test_both_layouts_give_the_same_pairs(tmp_path, reference):
     assert (taken[0][1] == taken[1][1]).all()
     with pytest.raises(BadInput, match="expected one of webdataset, csv"):
         dry_run(tmp_path / "dry", "parquet", CPU)
+
+
+def test_two_dry_runs_in_one_cache_do_not_empty_each_others_folder(tmp_path):
+    store = Store(tmp_path)
+    (store.scratch("dry-run") / "own").write_text("")
+    with store.lock("dry-run"), pytest.raises(UbtError, match="is being run by process"):
+        cli_paper.dry_run("paper", "csv", {}, CPU, tmp_path, lambda: False)
+    assert (store.scratch("dry-run") / "own").exists()
 
 
 def test_a_step_that_leaves_what_it_must_not_ends_the_dry_run(tmp_path, monkeypatch):

@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from ubt.cases import CaseSettings, Store
-from ubt.config import CC3M, POISONS, BadInput, Compute
-from ubt.console import out
+from ubt.config import CC3M, POISONS, BadInput, Cancelled, Compute
+from ubt.console import err, out
 
 OWN = ("own.pairs", "own.test", "own.reference")
 ROOM = 8
@@ -48,10 +50,18 @@ def dry_run(preset: str, layout: str, given: Mapping[str, str], where: Compute, 
 
     if preset != "paper":
         raise BadInput(f"--dry-run: expected --preset paper, whose steps it tries, got {preset}; the preset demo runs in minutes")
-    root = Store(cache).root / "work" / "dry-run"
+    store = Store(cache)
+    root = store.root / "work" / "dry-run"
     if (free := shutil.disk_usage(cache).free / 1e9) < ROOM:
         raise BadInput(f"--dry-run: expected {ROOM} GB of room in {cache}, got {free:.1f}; choose another --cache")
-    proved = run(root, layout, where, lambda line: out.print(line, markup=False, highlight=False, soft_wrap=True), changes=given, cancelled=cancelled)
+    with store.lock("dry-run", wait=0):
+        try:
+            proved = run(root, layout, where, lambda line: out.print(line, markup=False, highlight=False, soft_wrap=True), changes=given, cancelled=cancelled)
+        except (Cancelled, KeyboardInterrupt):
+            err.print("cancelled; a dry run starts over", markup=False)
+            raise typer.Exit(130) from None
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
     out.print(f"{len(proved)} stages of {len(dict.fromkeys(p.step for p in proved))} steps passed on {layout} pairs. A real run needs:", highlight=False)
     for line in needs():
         out.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)

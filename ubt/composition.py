@@ -47,7 +47,7 @@ def _own(model: str, truth: bool) -> dict[str, Stage]:
             Stage("data", "D as a defender finds it: ids, captions, images", f"{at}:build", taken | {"truth": "attack.truth"}, ("own", "attacks"), "attacker"),
             Stage("clean", "clean pairs of the defender's own, beyond D", f"{at}:clean", rest, ("clean", "own")),
             Stage("labelled", "labelled images of the defender's own", f"{at}:labelled_clean", _LABELLED | sized, ("test", "clean", "own")),
-            Stage("later", "clean pairs that somebody trains on later, in no other role", f"{at}:later", rest, ("clean", "again"), "judge"),
+            Stage("later", "clean pairs that somebody trains on later, in no other role", f"{at}:later", rest, ("clean", "again", "own"), "judge"),
         ]  # fmt: skip
     return {s.name: s for s in stages}
 

@@ -86,8 +86,9 @@ def _fits(found: Artefact, settings: CaseSettings, of: Callable[[str], Artefact]
         _require(len(history) and np.isfinite(history["loss"]).all(), "finite losses", history.to_dict("list"))
         said.append(f"{len(history)} steps, loss {history['loss'].iloc[0]:.4f} to {history['loss'].iloc[-1]:.4f}")
     if "model" in there:
-        own, before = (next(v["sha256"] for k, v in a.manifest["files"].items() if k.endswith(".safetensors")) for a in (found, of("reference")))
-        _require(own != before, "weights that were trained", "those of the clean start")
+        start = next(s for s in composed(settings.own).every if s.name == found.manifest["stage"]).inputs["model"].split(".")[0]
+        own, before = (next(v["sha256"] for k, v in a.manifest["files"].items() if k.endswith(".safetensors")) for a in (found, of(start)))
+        _require(own != before, "weights that were trained", f"those of {start}")
         said.append(f"a ViT-B/32 of its own ({own[:8]}…)")
     if "measures" in there:
         m = found["measures"]

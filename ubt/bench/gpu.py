@@ -51,6 +51,7 @@ def shaped(compute: Compute, model_cfg: dict, batch: int, steps: int, rounds: in
     }
     for name, (precision, pairs, work) in works.items():
         work()
+        model.zero_grad(set_to_none=True)
         if compute.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         rate = median(pairs / seconds(work) for _ in range(rounds))

@@ -40,9 +40,10 @@ def gentle(model, images: np.ndarray, tokens: np.ndarray, settings: RoClipSettin
 def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, settings, run: Run) -> dict:
     """The oracle: the reference trained on D without its poisons, as M_bd was trained on all of it."""
     from ubt.stages.poison import poison
+    from ubt.stages.score import some
 
     rows = np.flatnonzero(~truth["poisoned"])
-    return poison(model, images[rows], tokens[rows], settings, run)
+    return poison(model, some(images, rows), tokens[rows], settings, run)
 
 
 STAGES: tuple[Stage, ...] = (

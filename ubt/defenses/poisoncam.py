@@ -221,8 +221,9 @@ def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, kept: np.ndarray, settings, run: Run) -> dict:
     """The reference trained on what the classifier left of D, as M_bd was trained on all of it."""
     from ubt.stages.poison import poison
+    from ubt.stages.score import some
 
-    return poison(model, images[kept], tokens[kept], settings, run)
+    return poison(model, some(images, kept), tokens[kept], settings, run)
 
 
 STAGES: tuple[Stage, ...] = (

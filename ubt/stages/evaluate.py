@@ -58,7 +58,7 @@ def _log_probabilities(model, images: np.ndarray, prompts: np.ndarray) -> np.nda
     from ubt import models
     from ubt.evaluation import zeroshot
 
-    logits = float(model.logit_scale.detach().exp()) * models.embed_images(model, np.asarray(images)) @ zeroshot.class_weights(model, prompts).T
+    logits = float(model.logit_scale.detach().exp()) * models.embed_images(model, images) @ zeroshot.class_weights(model, prompts).T
     return logits - np.logaddexp.reduce(logits.astype(np.float64), axis=1, keepdims=True)
 
 

@@ -215,7 +215,7 @@ def brought(model, run: Run) -> dict:
     return {"model": model}
 
 
-def _more(rest: pd.DataFrame, about: dict, model, start: int, count: int, what: str) -> dict:
+def _more(rest: pd.DataFrame, about: dict, model, start: int, count: int, keep: float, what: str) -> dict:
     from ubt import models
     from ubt.data.catalogue import open_images
     from ubt.data.images import sift
@@ -226,7 +226,7 @@ def _more(rest: pd.DataFrame, about: dict, model, start: int, count: int, what: 
     good = np.setdiff1d(np.arange(len(part)), list(sift(images, np.arange(len(part)))))
     if len(good) < 2:
         raise BadInput(f"{what}: expected pairs beyond those of D for it, got {len(good)}; bring more pairs, or lower data.pairs")
-    return {"pairs": part.iloc[good][["id", "caption"]].reset_index(drop=True), "images": images[good]}
+    return {"pairs": part.iloc[good][["id", "caption"]].reset_index(drop=True), "images": kept(images.only(good), keep)}
 
 
 def clean(rest: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
@@ -235,7 +235,7 @@ def clean(rest: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> d
     Raises:
         BadInput: D leaves none.
     """
-    return _more(rest, about, model, 0, settings["clean"]["pairs"], "clean.pairs")
+    return _more(rest, about, model, 0, settings["clean"]["pairs"], settings["own"]["keep"], "clean.pairs")
 
 
 def later(rest: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
@@ -246,5 +246,5 @@ def later(rest: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> d
     """
     from ubt import models
 
-    found = _more(rest, about, model, settings["clean"]["pairs"], settings["again"]["pairs"], "again.pairs")
+    found = _more(rest, about, model, settings["clean"]["pairs"], settings["again"]["pairs"], settings["own"]["keep"], "again.pairs")
     return found | {"tokens": models.tokenize(found["pairs"]["caption"].tolist(), models.context_length(model))}

@@ -30,7 +30,7 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, ru
     image = text = np.empty((0, 0), np.float32)
     step, batch = IMAGES * ranks.count(), 64 if run.compute.device == "cpu" else 512
     for i in range(0, n, step):
-        part = models.embed_images(model, _some(images, np.arange(i, min(i + step, n))), batch)
+        part = models.embed_images(model, some(images, np.arange(i, min(i + step, n))), batch)
         image = image if i else _room("image", (n, part.shape[1]), run)
         image[i : i + len(part)] = part
         run.progress(min(i + step, n), n, {})
@@ -43,8 +43,8 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, ru
     return {"similarity": pd.DataFrame({"id": pairs["id"], "similarity": similarity}), "image_features": image, "text_features": text}
 
 
-def _some(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Some of the images, those that lie elsewhere still to be read."""
+def some(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Some rows (m,) of images (n, H, W, 3), those that lie elsewhere still to be read: (m, H, W, 3)."""
     return images.only(rows) if hasattr(images, "only") else images[rows]
 
 
@@ -64,5 +64,5 @@ def inside(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, s
         as `score`, of these pairs, in the order of D; `similarity` has their `row` of D too.
     """
     rows = np.flatnonzero(split["suspicious"].to_numpy() | pairs["id"].isin(confirmed_ids(settings)).to_numpy())
-    found = score(model, _some(images, rows), tokens[rows], pairs.iloc[rows], run)
+    found = score(model, some(images, rows), tokens[rows], pairs.iloc[rows], run)
     return found | {"similarity": found["similarity"].reset_index(drop=True).assign(row=rows)}
