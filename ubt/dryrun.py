@@ -233,13 +233,15 @@ def needs() -> list[str]:
     scores = sum(name in ("score", "score_poisoned", "score_overfit") for name in stages)
     disk = len(trained) * MODEL_BYTES + MODEL_BYTES + scores * features + 3 * MODEL_BYTES
     taken = pairs + settings.clean.pairs
-    also = {name: pace * cost(stage, settings) / 3600 for name, stage in (("CleanCLIP", "cleanclip"), ("RoCLIP", "roclip"), ("ABL", "abl"))}
+    baselines = {"CleanCLIP": ("cleanclip",), "RoCLIP": ("roclip",), "ABL": ("abl_early", "score_abl", "abl")}
+    also = {name: pace * sum(cost(stage, settings) for stage in own) / 3600 for name, own in baselines.items()}
     return [
         f"data: {taken:,} pairs of CC3M, about {taken * PAIR_BYTES / 1e9:.0f} GB at 256 px; ImageNet-1K's 50,000 validation images, 6.3 GB; "
         "Flickr30K 4.4 GB and COCO's val2014 6.2 GB with "
         "Karpathy's files; CIFAR-10, CIFAR-100, Caltech101, DTD, Pets and Food101 together 7 GB; ViT-B/32 by OpenAI, 0.6 GB",
         f"cache: {disk / 1e9:.0f} GB a case (models {MODEL_BYTES / 1e9:.1f} GB each, features {features / 1e9:.1f} GB a scoring, a checkpoint)",
-        f"memory: token ids {4 * 77 * pairs / 1e9:.2f} GB, features on disk and mapped, images read as they are needed (see python -m ubt bench --stages)",
+        f"memory: token ids {4 * 77 * pairs / 1e9:.2f} GB, features on disk and mapped, of which retain and flag hold about {features / 1e9:.0f} GB at a time, "
+        "images read as they are needed (see python -m ubt bench --stages)",
         f"GPU: weights, gradients and two moments of AdamW {4 * MODEL_BYTES / 1e9:.1f} GB, and the activations of a batch of {settings.poison.batch} "
         "(python -m ubt bench --gpu measures them)",
         f"time: about {hours:.1f} h a case on a machine as fast as the paper's, whose Table VIII gives M_bd 2,826 s; beside it "

@@ -130,7 +130,7 @@ def _seconds(text: str) -> float:
 @dataclass
 class Checkpoint:
     """Where a running fit keeps what it needs to resume, and every how many seconds it writes it
-    (`UBT_CHECKPOINT_SECONDS`, 10 by default)."""
+    (`UBT_CHECKPOINT_SECONDS`, 10 by default; more rarely where writing it takes long, so that it is a twentieth of the time at most)."""
 
     path: Path
     seconds: float = field(default_factory=lambda: _seconds(os.environ.get("UBT_CHECKPOINT_SECONDS", "10")))
@@ -179,7 +179,7 @@ def fit(
         run.resume(ranks.from_first(lambda: run.read(checkpoint)))
         checkpoint = checkpoint if ranks.is_first() else None
         autocast = torch.autocast(compute.device, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
-        saved, look_on = time.monotonic(), max(5, steps // LOOKS)
+        saved, took, look_on = time.monotonic(), 0.0, max(5, steps // LOOKS)
         made = stack.enter_context(_ahead(batches, len(run.history), steps)) if _waits_for_data(batches, compute) else batches
         try:
             if observe is not None and not run.history:
@@ -193,9 +193,10 @@ def fit(
                 run.record(step, loss, figures)
                 seen = run.observed(observe, step + 1) if observe is not None and ((step + 1) % look_on == 0 or step + 1 == steps) else {}
                 progress(step + 1, steps, run.history[-1] | seen)
-                if checkpoint is not None and time.monotonic() - saved > checkpoint.seconds:
+                if checkpoint is not None and (now := time.monotonic()) - saved > max(checkpoint.seconds, 20 * took):
                     run.save(checkpoint)
                     saved = time.monotonic()
+                    took = saved - now
         except BaseException:
             if checkpoint is not None and run.whole:
                 run.save(checkpoint)
