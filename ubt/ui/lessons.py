@@ -179,7 +179,7 @@ def _words() -> None:
     draw(figure, "learn-words-chart", "How many captions say and keep each word", chart)
 
 
-_FORMS = {"ubt_published": "Eq. 7 alone", "ubt": "ours"}
+_FORMS = {"ubt_published": "Eq. 7", "ubt": "ours"}
 
 
 @st.cache_data(max_entries=2, show_spinner=False)
@@ -206,9 +206,9 @@ def _alone() -> None:
             now = part.iloc[(part["share"] - share).abs().argmin()]
             rows.append([said, f"{now['ca']:.1f}", f"{now['asr']:.1f}"])
         html.table(["on a sample, %", "CA", "ASR"], rows)
-        measured = {said: _measured()[model] for model, said in (("poisoned", "before"), ("published", "Eq. 7 alone"), ("purified", "ours"))}
+        measured = {said: _measured()[model] for model, said in (("poisoned", "before"), ("published", "Eq. 7"), ("purified", "ours"))}
         rows = [[said, *(f"{m[k]:.1f}" for k in ("ca", "asr", "ra", "target_recall"))] for said, m in measured.items()]
-        html.table(["at the end, on all, %", "CA", "ASR", "RA", "bananas"], rows)
+        html.table(["at the end, %", "CA", "ASR", "RA", "bananas"], rows)
     figure = again(("learn-alone", *_of(MAIN)), lambda: _two_panels(frame))
     line = {"type": "line", "x0": share, "x1": share, "y0": 0, "y1": 1, "line": {"dash": "dash", "width": 2, "color": UNKNOWN}}
     figure.update_layout(shapes=[line | {"xref": f"x{n}", "yref": f"y{n} domain"} for n in ("", "2")])
@@ -252,13 +252,13 @@ def _clean() -> None:
     )
 
 
-_ATTACKERS = {"caption says banana": MAIN, "caption fits, and says banana": JOINED, "caption is true": CONSISTENT}
+_ATTACKERS = {"says banana": MAIN, "is true, and says banana": JOINED, "is true": CONSISTENT}
 
 
 def _limits() -> None:
     chart, side = _sides()
     with side:
-        which = st.select_slider("What the attacker writes", list(_ATTACKERS), "caption is true", key="learn-attacker")
+        which = st.select_slider("The attacker's caption", list(_ATTACKERS), "is true", key="learn-attacker")
         view = _case(_ATTACKERS[which])
         known, measured = _known(view.name), _measured(view.name)
         caught, poisons = int((known["suspicious"] & known["poisoned"]).sum()), int(known["poisoned"].sum())
@@ -272,7 +272,7 @@ def _limits() -> None:
         _of(view.name),
         similarity,
         known["poisoned"],
-        f"Similarity under the clean reference, where the {which}",
+        f"Similarity under the clean reference, where the caption {which}",
         (cut, "D_susp", "left"),
     )
 
@@ -340,8 +340,8 @@ STEPS = (
     ),
     Step(
         "Eq. 7 alone breaks a small model",
-        "Eq. 7 pushes D_topk's images and words apart, and nothing else: it holds on to nothing and has no end. A small model moves as a whole, and what "
-        "carries the trigger is not read right again (**RA**). **Ours** leads flagged images back to where the reference would put them, and keeps the others.",
+        "Eq. 7 pushes D_topk's images and words apart and holds on to nothing. A small model moves as a whole; what carries the trigger is not read right "
+        "again (**RA**). **Ours** leads flagged images back to where the reference would put them, and keeps the others.",
         _alone,
         "Why not stop Eq. 7 earlier?",
         "Earlier the backdoor is still there. A defender cannot see ASR, for that takes the trigger: they would have to stop blindly, by what CA they are "
