@@ -126,10 +126,10 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
         for label in LABELS:
             chosen = mine["label"] == label
             st.button(
-                label.capitalize(), key=f"decide-{label}-{pair}-{undone}", icon=ICONS[label], shortcut=KEYS[label], type="primary" if chosen else "secondary",
+                label.capitalize(), key=f"decide-{label}-{pair}", icon=ICONS[label], shortcut=KEYS[label], type="primary" if chosen else "secondary",
                 on_click=decide, args=(label,),
             )  # fmt: skip
-        st.button("No decision", key=f"decide-none-{pair}-{undone}", disabled=not isinstance(mine["label"], str), on_click=decide, args=(None,))
+        st.button("No decision", key=f"decide-none-{pair}", disabled=not isinstance(mine["label"], str), on_click=decide, args=(None,))
         st.button("Undo", key="undo", icon=":material/undo:", shortcut="z", on_click=undo)
         st.button("Previous", key="before", icon=":material/arrow_back:", shortcut="k", on_click=move, args=(-1,))
         st.button("Next", key="after", icon=":material/arrow_forward:", shortcut="j", on_click=move, args=(1,))
