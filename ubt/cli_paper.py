@@ -60,8 +60,6 @@ def dry_run(preset: str, layout: str, given: Mapping[str, str], where: Compute, 
         except (Cancelled, KeyboardInterrupt):
             err.print("cancelled; a dry run starts over", markup=False)
             raise typer.Exit(130) from None
-        finally:
-            shutil.rmtree(root, ignore_errors=True)
     out.print(f"{len(proved)} stages of {len(dict.fromkeys(p.step for p in proved))} steps passed on {layout} pairs. A real run needs:", highlight=False)
     for line in needs():
         out.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)

@@ -187,34 +187,36 @@ def dry_run(
     """Run the steps, in order, and check what each leaves.
 
     Args:
-        root: a folder of its own, emptied first. layout: one of `ubt.data.generated.LAYOUTS`. size: pixels a side. changes: settings by dotted
-            name. baselines: which of `BASELINES`. steps: which of `STEPS`, from the first on.
+        root: a folder of its own, emptied first and deleted afterwards. layout: one of `ubt.data.generated.LAYOUTS`. size: pixels a side.
+        changes: settings by dotted name. baselines: which of `BASELINES`. steps: which of `STEPS`, from the first on.
 
     Raises:
         UbtError: a step left what it must not.
     """
-    began = time.monotonic()
-    store, settings = prepare(root, layout, size)
-    settings = settings.with_values(dict(changes or {}))
-    about = store.brought(settings.own.pairs)["about"]
-    say(f"generated and read: {about['kept']} pairs as {about['kind']}, ViT-B/32 of random weights at {size} px ({time.monotonic() - began:.1f} s)")
-    left_out = {name for baseline in BASELINES if baseline not in baselines for name in _of_baseline(baseline)}
-    step_of = {stage: step for step in steps for stage in STEPS[step] if stage not in left_out}
-    known, names = {s.name: s for s in composed(settings.own).every}, every_key(settings, where)
-    found: list[Proved] = []
+    try:
+        began = time.monotonic()
+        store, settings = prepare(root, layout, size)
+        settings = settings.with_values(dict(changes or {}))
+        about = store.brought(settings.own.pairs)["about"]
+        say(f"generated and read: {about['kept']} pairs as {about['kind']}, ViT-B/32 of random weights at {size} px ({time.monotonic() - began:.1f} s)")
+        left_out = {name for baseline in BASELINES if baseline not in baselines for name in _of_baseline(baseline)}
+        step_of = {stage: step for step in steps for stage in STEPS[step] if stage not in left_out}
+        known, names = {s.name: s for s in composed(settings.own).every}, every_key(settings, where)
+        found: list[Proved] = []
 
-    def of(stage: str) -> Artefact:
-        return store.brought(settings.own.reference) if stage == "reference" else store.open(names[stage])
+        def of(stage: str) -> Artefact:
+            return store.brought(settings.own.reference) if stage == "reference" else store.open(names[stage])
 
-    def watch(event: Event) -> None:
-        if event.kind in ("done", "cached"):
-            proved = Proved(step_of[event.stage], event.stage, "; ".join(_fits(of(event.stage), settings, of)) or "done", event.seconds)
-            say(f"{list(STEPS).index(proved.step) + 1:>2} {proved.step:<13}{proved.stage:<20}{proved.seconds:6.1f} s  {proved.said}")
-            found.append(proved)
+        def watch(event: Event) -> None:
+            if event.kind in ("done", "cached"):
+                proved = Proved(step_of[event.stage], event.stage, "; ".join(_fits(of(event.stage), settings, of)) or "done", event.seconds)
+                say(f"{list(STEPS).index(proved.step) + 1:>2} {proved.step:<13}{proved.stage:<20}{proved.seconds:6.1f} s  {proved.said}")
+                found.append(proved)
 
-    Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings, tuple(known[name] for name in step_of))
-    shutil.rmtree(root)
-    return found
+        Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings, tuple(known[name] for name in step_of))
+        return found
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _of_baseline(name: str) -> tuple[str, ...]:

@@ -244,12 +244,8 @@ def _clean() -> None:
         st.markdown(f"Judged **{'poisoned' if found['poisoned'] else 'not poisoned'}**.")
         shown = (("score", "threshold"), ("displaced", "least_displaced"), ("apart", "least_apart"))
         html.table(["evidence", "found", "poisoned above"], [[name, f"{found[name]:.2f}", f"{found[least]:.2f}"] for name, least in shown])
-    draw(
-        again(("learn-verdict", *_of(_JUDGED[which])), lambda: for_a_room(judged.one(found))),
-        "learn-verdict",
-        "The model among what counts as poisoned and what does not",
-        chart,
-    )
+    figure = again(("learn-verdict", *_of(_JUDGED[which])), lambda: for_a_room(judged.one(found)))
+    draw(figure, "learn-verdict", "The model among what counts as poisoned and what does not", chart)
 
 
 _ATTACKERS = {"says banana": MAIN, "is true, and says banana": JOINED, "is true": CONSISTENT}
@@ -266,15 +262,8 @@ def _limits() -> None:
         st.markdown(f"D_susp holds **{caught} of {poisons}** poisons. Judged {said}.")
         st.markdown(f"ASR {measured['poisoned']['asr']:.1f} % before, **{measured['purified']['asr']:.1f} %** after ours.")
     similarity, cut = known["similarity_reference"], float(known["similarity_reference"][known["suspicious"]].max())
-    _histogram(
-        chart,
-        "learn-limits",
-        _of(view.name),
-        similarity,
-        known["poisoned"],
-        f"Similarity under the clean reference, where the caption {which}",
-        (cut, "D_susp", "left"),
-    )
+    about = f"Similarity under the clean reference, where the caption {which}"
+    _histogram(chart, "learn-limits", _of(view.name), similarity, known["poisoned"], about, (cut, "D_susp", "left"))
 
 
 STEPS = (
