@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,21 @@ def test_the_first_histogram_comes_before_any_training(cache):
     assert [b.label for b in at.button if b.label.startswith("Run up to")] == ["Run up to score\\_poisoned"]
     assert at.slider[1].disabled
     assert not at.slider[0].disabled
+
+
+def test_a_cancel_pressed_as_a_stage_ends_is_heard(cache, monkeypatch):
+    store = Store(cache)
+    name = create(store, tiny(), CPU)
+    store.save_case(name, store.record(name) | {"state": "running"})
+    with store.lock(name):
+        at = page("overview")
+        first = jobs.status(store, name)
+        later = replace(first, steps=first.steps | {"attack": jobs.Step("done")})
+        told = iter([first, later])
+        monkeypatch.setattr(jobs, "status", lambda *a: next(told, later))
+        at.button(key="cancel").click().run()
+        assert not at.exception
+        assert store.cancel_flag(name).exists()
 
 
 def test_separation_counts_follow_the_sliders(full, tiny_case):

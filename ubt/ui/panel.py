@@ -46,9 +46,9 @@ def _follow(name: str, seen: tuple, every: float) -> None:
     def follow() -> None:
         with guard():
             status = jobs.status(store(), name)
+            _draw(name, status)
             if (status.state, status.finished) != seen:
                 st.rerun()
-            _draw(name, status)
 
     follow()
 
@@ -213,13 +213,13 @@ def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] 
 
     @st.fragment(run_every=POLL, key=f"follow-{title}")
     def follow() -> None:
-        if now() != (held, states):
-            st.rerun(scope="app")
         under, until = next(((name, u) for name, (_, u), state in zip(names, work, states, strict=True) if state == "running"), (None, None))
         share = jobs.status(store(), under, until).share if under else 0.0
         st.progress(min(1.0, (done + share) / max(1, len(names))), text=f"{said}" + (f"; {plain(under)} under way" if under else "") + f", {left()} left")
         if st.button("Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()):
             jobs.cancel(store(), title)
             st.toast("Stopping at the next step; what is finished is kept.")
+        if now() != (held, states):
+            st.rerun(scope="app")
 
     follow()
