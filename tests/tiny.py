@@ -10,7 +10,7 @@ from ubt.pipeline import keys, upto
 
 TINY = {
     "data.pairs": 600, "attack.rate": 0.05, "split.fraction": 0.12, "select.k": 4, "test.per_class": 1, "verdict.threshold": -1.0,
-    "poison.epochs": 3, "poison.batch": 64, "overfit.steps": 6, "unlearn.steps": 6, "unlearn.keep_batch": 32, "verdict.displaced": -1.0, "verdict.apart": -1.0,
+    "poison.epochs": 2, "poison.batch": 64, "overfit.steps": 6, "unlearn.steps": 6, "unlearn.keep_batch": 32, "verdict.displaced": -1.0, "verdict.apart": -1.0,
     "published.steps": 3, "retain.anchors": 8, "retain.pool": 200,
 }  # fmt: skip
 CPU = Compute("cpu", "fp32")

@@ -351,7 +351,7 @@ def _observer(plan: _Plan, run: Run) -> Any:
     own = plan.settings.own
     if own.audits or (own.pairs and "test" not in plan.made):
         return None
-    return Observer(plan.settings.attacks, run, plan.made["test"] if own.pairs else None)
+    return Observer(plan.settings.attacks, run, plan.settings.test.per_class, plan.made["test"] if own.pairs else None)
 
 
 def record_of(settings: CaseSettings, compute: Compute, names: dict[str, str], state: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_curves_are_of_what_was_seen():
 def test_what_was_observed_is_kept_and_nobody_reads_it(tiny_case):
     seen = tiny_case.artefacts["poison"]["observed"]
     assert seen["step"].tolist()[0] == 0
-    assert seen["step"].tolist()[-1] == 27
+    assert seen["step"].tolist()[-1] == 18
     assert seen["asr"].between(0, 100).all()
     assert not [s.name for s in CASE for source in s.inputs.values() if source.endswith(".observed")]
 

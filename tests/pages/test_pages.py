@@ -317,7 +317,8 @@ def test_tokens_follow_the_sliders_and_the_caption(full, tiny_case):
         kept = (part["score"] > threshold) | (part.groupby("id")["score"].transform("max").le(threshold) & part["score"].eq(
             part.groupby("id")["score"].transform("max")))  # fmt: skip
         assert survivors(at)["words kept, mean share of a caption"] == f"{100 * kept.groupby(part['id']).mean().mean():.1f} %"
-    assert survivors(at)["poisoned pairs among them"] == "4"
+    truth = tiny_case.artefacts["attack"]["truth"].set_index("id")["poisoned"]
+    assert survivors(at)["poisoned pairs among them"] == str(truth[topk].sum())
     bars = next(c for c in charts(at) if "grey say the word" in c["layout"]["xaxis"]["title"]["text"])
     assert "banana" in bars["layout"]["yaxis"]["ticktext"]
     at.toggle(key="reveal").set_value(False).run()

@@ -89,12 +89,14 @@ def blocks(images: np.ndarray, planted: Planted | None = None) -> Iterator[np.nd
 class Observer:
     """CA and ASR on a small part of the test set while a model trains, so that a lab case can show the backdoor being learned
     and forgotten. Its figures decide nothing and reach no defender; they are kept in `run.scratch` until the stage is done.
-    `seconds`: what looking took, which is not the stage's own time. `test`: the test set of pairs of one's own, as `ubt.stages.own.test`."""
+    `seconds`: what looking took, which is not the stage's own time. `per_class`: images a class of the test set. `test`: the test set of
+    pairs of one's own, as `ubt.stages.own.test`."""
 
     PER_CLASS = 3
 
-    def __init__(self, attacks: Sequence[Planted], run: Run, test: Mapping | None = None):
+    def __init__(self, attacks: Sequence[Planted], run: Run, per_class: int, test: Mapping | None = None):
         self.attacks, self.run, self.test, self.set, self.seconds = attacks, run, test, None, 0.0
+        self.per_class = min(self.PER_CLASS, per_class)
         self.path = None if run.scratch is None else run.scratch / "observed.json"
         self.rows: dict[str, dict[str, float]] = {}
         with contextlib.suppress(OSError, ValueError):
@@ -117,9 +119,9 @@ class Observer:
         if self.test is None:
             from ubt.stages.data import labelled
 
-            return labelled("test", self.PER_CLASS, self.run.seed)
+            return labelled("test", self.per_class, self.run.seed)
         labels = np.asarray(self.test["labels"])
-        rows = np.flatnonzero(pd.Series(labels).groupby(labels).cumcount() < self.PER_CLASS)
+        rows = np.flatnonzero(pd.Series(labels).groupby(labels).cumcount() < self.per_class)
         return {"images": self.test["images"][rows], "labels": labels[rows], "prompts": self.test["prompts"], "classes": self.test["classes"]}
 
     def frame(self) -> pd.DataFrame:
