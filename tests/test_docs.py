@@ -161,7 +161,7 @@ def test_every_link_between_the_documents_leads_somewhere():
 def shell_commands(part: str) -> list[list[str]]:
     """The arguments of every `python -m ubt` in the shell blocks of a part of the README, variables replaced by what they were set to."""
     text = "\n".join(re.findall(r"```sh\n(.*?)```", part, re.S)).replace("\\\n", " ")
-    values = {"set": "dtd", "name": "DTD", "n": "1", **{name: key for name, key in re.findall(r"^(\w+)=\$\((?:.*?)\| tail -n 1\)()$", text, re.M)}}
+    values = {"set": "dtd", "n": "1", **{name: key for name, key in re.findall(r"^(\w+)=\$\((?:.*?)\| tail -n 1\)()$", text, re.M)}}
     values |= {name: re.sub(r"\$(\w+)", lambda m: values[m[1]] or m[1].lower(), value) for name, value in re.findall(r'^(\w+)="(.*)"$', text, re.M)}
     found = re.findall(r"python -m ubt ((?:\$\([^)]*\)|[^\n|;)])*)", re.sub(r"\$(\w+)", lambda m: values[m[1]] or m[1].lower(), text))
     inner = re.findall(r"\$\(python -m ubt ([^|)]*)", text)
@@ -181,9 +181,12 @@ def test_every_command_at_the_papers_scale_can_be_parsed():
         group.make_context("ubt", list(arguments))
     made = set(re.search(r"for n in ([\w -]+);", part)[1].split()) | {"6"}
     assert made == {*map(str, range(1, 11)), "10-rate"}
-    assert {line.split(" ", 1)[0] for line in part.split("<<'SETS'\n")[1].split("\nSETS")[0].splitlines()} == set(SETS) - {"imagenet"}
-    titles = {line.split(" ", 1)[1] for line in part.split("<<'SETS'\n")[1].split("\nSETS")[0].splitlines()}
-    assert titles == {row.labels[0] for row in TABLES["6"].rows} - {"scenes"}
+    sets = re.search(r"for set in ([\w ]+);", part)[1].split()
+    assert set(sets) == set(SETS) - {"imagenet"}
+    six = next(arguments for arguments in given if arguments[:2] == ["table", "6"])
+    assert "--set downstream.set=dtd" in " ".join(six)
+    assert not {"--attacks", "--defenses"} & set(six)
+    assert {TABLES["6"].varied({"downstream.set": name}).rows[0].labels[0] for name in sets} == {row.labels[0] for row in TABLES["6"].rows} - {"scenes"}
 
 
 def test_the_readme_stays_an_entrance():

@@ -75,6 +75,22 @@ def test_a_set_that_is_there_is_measured(tmp_path):
     assert cases == {"scenes", "cifar10"}
 
 
+def test_a_set_that_is_named_has_the_table_to_itself(tmp_path):
+    brought_as(tmp_path / "own.zip", ["banana", "tree frog"])
+    changes = {"own.pairs": OWN["own.pairs"], "own.test": OWN["own.test"], "downstream.set": str(tmp_path / "own.zip"), "attack.target": "tree frog"}
+    own = TABLES["6"].varied(changes)
+    assert {row.labels[:2] for row in own.rows} == {("own.zip", "tree frog")}
+    assert len(own.rows) == 5
+    assert not any(row.reported or row.lacks for row in own.rows)
+    assert {c.attack.target for c, _ in own.work(1)} == {"tree frog"}
+    paper = TABLES["6"].at_papers_scale().varied(OWN | {"downstream.set": "dtd"})
+    assert {row.labels[:2] for row in paper.rows} == {("DTD", "honeycombed")}
+    assert {row.case(0).attack.target for row in paper.rows} == {"honeycombed"}
+    assert paper.rows[1].reported == {"ca": 43.03, "asr": 77.77}
+    assert {row.labels[0] for row in TABLES["7"].varied({"downstream.captions": "coco"}).rows} == {"COCO"}
+    assert {row.labels[0] for row in TABLES["6"].varied({"downstream.set": "scenes"}).rows} == {"scenes"}
+
+
 def test_retrieval_stands_beside_what_is_reported(tmp_path):
     seven, store = TABLES["7"].narrowed([], ["cleanclip"]), Store(tmp_path)
     assert {r.labels[1] for r in seven.rows} == {"clean reference (natural ASR)", "no defence", "CleanCLIP"}

@@ -1,8 +1,10 @@
 """Tables VI and VII of the UBT paper: downstream zero-shot sets, each with a target of its own, and retrieval. Reported of ViT-B/32 fine-tuned on
 CC3M (500K pairs); measured of the case that is asked for, the embedded default if none is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from ubt.data import captioned, downstream
 from ubt.stages import elsewhere_name
@@ -29,6 +31,28 @@ _VII = {
 _SOURCE = "Percent. Reported: 500K pairs of CC3M. Measured: the embedded default (another case with --set), mean ± standard deviation over seeds."
 
 
+@dataclass(frozen=True)
+class Elsewhere(Table):
+    """A table over other sets than the case's own, the first of them the embedded one. `setting`: the setting that names a row's set; `titles`: of
+    the sets that have one, by that name."""
+
+    setting: str = ""
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+    def varied(self, changes: Mapping[str, str]) -> Table:
+        """As of any table; with a set named it has the rows of that set alone, the paper's or any other, and no figures of the paper for the latter."""
+        rows, heads = list(self.rows), list(self.heads)
+        if named := changes.get(self.setting):
+            said = self.titles.get(named, named if named == SCENES else Path(named).name)
+            first = self.rows[0].labels[0]
+            rows = [row for row in rows if row.labels[0] == said] or [
+                replace(row, labels=(said, *row.labels[1:]), reported={}) for row in rows if row.labels[0] == first
+            ]  # fmt: skip
+        if "target" in heads and (target := changes.get("attack.target")):
+            rows = [replace(row, labels=tuple(target if head == "target" else label for head, label in zip(heads, row.labels, strict=True))) for row in rows]
+        return super(Elsewhere, replace(self, rows=tuple(rows))).varied(changes)
+
+
 def _reported(figures: dict[str, tuple[float, float]], name: str) -> dict[str, float]:
     return dict(zip(("ca", "asr"), figures.get("ubt" if name == "ubt_published" else name, ()), strict=False))
 
@@ -52,17 +76,19 @@ def _retrieval(methods: tuple[str, ...]) -> Iterator[Row]:
 
 
 TABLES = {
-    "6": Table(
+    "6": Elsewhere(
         "Table VI: downstream sets, zero-shot", f"{_SOURCE} A target of its own for every set; which, the paper does not say: these are ours.",
         ("data set", "target", "method"), ("measured",), tuple(_zeroshot((CLEAN, NO_DEFENCE, "cleanclip", "ubt_published", "ubt"))), MEASURES,
+        setting="downstream.set", titles={name: known.title for name, known in downstream.SETS.items()},
     ),
-    "7": Table(
+    "7": Elsewhere(
         "Table VII: retrieval",
         f"{_SOURCE} CA: R@1 from image to text. ASR@k: triggered images of other things that retrieve a caption which names the target in the top k, 5 "
         "(`downstream.k`); untriggered: the same images without the trigger. The paper defines neither.",
         ("data set", "method"), ("measured",), tuple(_retrieval((CLEAN, NO_DEFENCE, "cleanclip", "roclip", "ubt_published", "ubt"))),
         {"ca": "CA", "asr": "ASR@k", "untriggered": "untriggered", "ra": "RA", "i2t_5": "R@5", "i2t_10": "R@10", "t2i_1": "text to image R@1",
          "t2i_5": "text to image R@5", "t2i_10": "text to image R@10"},
+        setting="downstream.captions", titles={name: title for name, (title, _) in captioned.SETS.items()},
     ),
 }  # fmt: skip
 """By the paper's number."""
