@@ -17,7 +17,7 @@ SMALL = {
 
 
 def test_every_step_passes_in_the_papers_order_on_shards(tmp_path, monkeypatch):
-    """At 64 px and two layers a tower; baselines, whose stages other tests run, are left out."""
+    """At 64 px and two layers a tower; baselines, which the test on a CSV runs, are left out."""
     config = architecture.named(ARCHITECTURE)
     monkeypatch.setattr(architecture, "named", lambda name: config | {t: config[t] | {"layers": 2} for t in ("vision_cfg", "text_cfg")})
     monkeypatch.setenv("UBT_CHECKPOINT_SECONDS", "3600")
@@ -63,13 +63,24 @@ def test_two_dry_runs_in_one_cache_do_not_empty_each_others_folder(tmp_path):
     assert (store.scratch("dry-run") / "own").exists()
 
 
-def test_a_step_that_leaves_what_it_must_not_ends_the_dry_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("ubt.dryrun.suspicious_count", lambda pairs, fraction: 9)
+@pytest.fixture
+def least(monkeypatch):
+    """An architecture that costs nothing in place of the paper's."""
     monkeypatch.setattr("ubt.dryrun.ARCHITECTURE", "small")
     monkeypatch.setattr("ubt.architecture.named", lambda name: {
         "embed_dim": 32, "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
         "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
     })  # fmt: skip
+
+
+def test_every_step_and_baseline_passes_on_a_csv(least, tmp_path):
+    found = dry_run(tmp_path / "dry", "csv", CPU, size=32, changes=SMALL)
+    assert [p.stage for p in found] == [stage for stages in STEPS.values() for stage in stages]
+    assert found[0].said == "40 pairs decoded where they lie, 23 left for other roles; set apart: {'truncated image': 1}"
+
+
+def test_a_step_that_leaves_what_it_must_not_ends_the_dry_run(least, tmp_path, monkeypatch):
+    monkeypatch.setattr("ubt.dryrun.suspicious_count", lambda pairs, fraction: 9)
     with pytest.raises(UbtError, match="dry run: expected the 9 lowest, got 8"):
         dry_run(tmp_path / "dry", "csv", CPU, size=32, changes=SMALL, baselines=(), steps=tuple(STEPS)[:5])
 

@@ -98,7 +98,7 @@ def locate(model, images: np.ndarray, features: np.ndarray, pairs: pd.DataFrame,
         similarity with the image's own cluster, the share of `flips` of images that it was pasted on, and its `rank` from 1; `maps`: the
         drop at each window of each image (images, windows); `windows`: corners (windows, 2); `patches`: uint8 (images, side, side, 3).
     """
-    from ubt import models
+    from ubt import models, ranks
 
     model = model.to(run.compute.device)
     n, height, width = images.shape[:3]
@@ -117,6 +117,7 @@ def locate(model, images: np.ndarray, features: np.ndarray, pairs: pd.DataFrame,
         maps.append(drop)
         patches.append(image[y : y + side, x : x + side])
         run.progress(done, 2 * len(rows), {})
+    found, patches = ranks.from_first(lambda: (found, patches))
     candidates = pd.DataFrame(found, columns=["id", "row", "y", "x", "side", "changes", "drop"])
     onto = np.asarray(images[np.sort(random.permutation(n)[: settings.pasted])])
     flips, before = np.zeros(len(rows)), (models.embed_images(model, onto) @ centres.T).argmax(1)

@@ -53,7 +53,7 @@ def estimate(
             towards, others = features @ own.T, texts[rivals]
             row |= {"pull": float(towards.mean()), "left": 100 * float((towards.max(1) > (features @ others.T).max(1)).mean())}
         if prompts is not None:
-            row["ca"] = zeroshot.accuracy(zeroshot.classify(candidate, np.asarray(test_images), zeroshot.class_weights(candidate, prompts)), np.asarray(labels))
+            row["ca"] = zeroshot.accuracy(zeroshot.classify(candidate, test_images, zeroshot.class_weights(candidate, prompts)), np.asarray(labels))
         found[name] = row
     run.progress(3, 3, {})
     return {"measures": found, "found": {"flagged": int(poisoned.sum()), "pairs": len(flagged), "topk_flagged": int(poisoned[said].sum())}}
