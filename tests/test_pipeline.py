@@ -235,19 +235,6 @@ def test_the_defences_view_holds_no_truth(tiny_case):
         assert any(from_template(template, name) in clean for name in CLASSES)
 
 
-def test_a_clean_case_leaves_the_model_byte_identical(tmp_path):
-    case = Pipeline(Store(tmp_path), CPU).run(tiny(attack__rate=0, verdict__threshold=0.99))
-    weights = "model/open_clip_model.safetensors"
-    before = case.artefacts["poison"].manifest["files"][weights]["sha256"]
-    assert case.artefacts["unlearn"].manifest["files"][weights]["sha256"] == before
-    assert case.artefacts["unlearn_published"].manifest["files"][weights]["sha256"] == before
-    m = Store(tmp_path).case(case.name)["metrics"]
-    assert m["verdict"]["poisoned"] is False
-    assert m["split"]["recall"] is None
-    assert m["select"]["auroc"] is None
-    assert m["purified"]["ca"] == m["poisoned"]["ca"]
-
-
 @pytest.mark.parametrize("name", ["../foreign", "..", "a/../../foreign", "/etc"])
 def test_a_name_never_leads_out_of_the_cache(tmp_path, name):
     store = Store(tmp_path / "cache")

@@ -232,19 +232,18 @@ def test_app_and_job_killed_it_resumes_to_the_same_result(store, tab, tmp_path, 
     try:
         tab.goto(f"http://127.0.0.1:{port}")
         press(tab, "Run")
-        for moment in ("poison", "unlearn"):
-            deadline = time.monotonic() + 120
-            while jobs.status(store, name).steps[moment].state == "missing" and time.monotonic() < deadline:
-                time.sleep(0.02)
-            app.kill()
-            app.wait()
-            assert jobs.status(store, name).running, "the job outlives its app"
-            os.kill(int(re.search(r"process (\d+)", (store.root / "work" / f"{name}.owner").read_text())[1]), signal.SIGKILL)
-            app = serve(store.root, port, tmp_path / "log")
-            tab.goto(f"http://127.0.0.1:{port}/?case={name}")
-            tab.get_by_text("interrupted").wait_for()
-            press(tab, "Resume")
-            tab.get_by_text("running").wait_for()
+        deadline = time.monotonic() + 120
+        while jobs.status(store, name).steps["poison"].state == "missing" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        app.kill()
+        app.wait()
+        assert jobs.status(store, name).running, "the job outlives its app"
+        os.kill(int(re.search(r"process (\d+)", (store.root / "work" / f"{name}.owner").read_text())[1]), signal.SIGKILL)
+        app = serve(store.root, port, tmp_path / "log")
+        tab.goto(f"http://127.0.0.1:{port}/?case={name}")
+        tab.get_by_text("interrupted").wait_for()
+        press(tab, "Resume")
+        tab.get_by_text("running").wait_for()
         finished(tab)
         no_traceback(tab)
     finally:

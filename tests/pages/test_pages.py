@@ -147,8 +147,14 @@ def test_unlearn_shows_both_forms_and_what_classes_lost(full, tiny_case):
     assert [b.label for b in at.get("download_button")] == ["Purified, ours (zip)", "Purified, published (zip)"]
 
 
-def test_a_clean_model_is_left_alone_and_said_so(cache):
-    Pipeline(Store(cache), CPU).run(tiny(attack__rate=0, verdict__threshold=0.99))
+def test_a_clean_model_is_left_byte_identical_and_said_to_be(cache):
+    case = Pipeline(Store(cache), CPU).run(tiny(attack__rate=0, verdict__threshold=0.99))
+    m, weights = Store(cache).case(case.name)["metrics"], "model/open_clip_model.safetensors"
+    assert len({case.artefacts[stage].manifest["files"][weights]["sha256"] for stage in ("poison", "unlearn", "unlearn_published")}) == 1
+    assert m["verdict"]["poisoned"] is False
+    assert m["split"]["recall"] is None
+    assert m["select"]["auroc"] is None
+    assert m["purified"]["ca"] == m["poisoned"]["ca"]
     assert "not poisoned" in words(page("overview"))
     assert "Nothing was unlearned" in words(page("unlearn"))
     assert len(charts(page("separation"))) == 3
