@@ -21,8 +21,6 @@ from ubt.evaluation.probe import Hypothesis
 
 MODELS = {"clean": "score", "poisoned": "poison", "purified": "unlearn", "published": "unlearn_published"}
 """The models a hypothesis is tried on, to the stage without which they are not; the clean reference is brought or shipped, and `score` reads D with it."""
-BEGIN = ("data", "poison")
-"""What a case must have."""
 OVER = tuple(dict.fromkeys((*MODELS.values(), "data", "test", "split", "flag")))
 """The stages that a hypothesis is tried over, as far as they are done."""
 SHOWN = 8
