@@ -22,21 +22,24 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, ru
 
     Returns:
         `similarity`: id and cosine similarity in [-1, 1] of each pair; `image_features`, `text_features`: normalised
-        fp32 (n, embedding).
+        fp32 (n, embedding). Nothing of them on ranks other than the first, which do no more than encode their share.
     """
     from ubt import models, ranks
 
-    model, n = model.to(run.compute.device), len(images)
+    model, n, keeps = model.to(run.compute.device), len(images), ranks.is_first()
     image = text = np.empty((0, 0), np.float32)
     step, batch = IMAGES * ranks.count(), 64 if run.compute.device == "cpu" else 512
     for i in range(0, n, step):
         part = models.embed_images(model, some(images, np.arange(i, min(i + step, n))), batch)
-        image = image if i else _room("image", (n, part.shape[1]), run)
-        image[i : i + len(part)] = part
+        if keeps:
+            image = image if i else _room("image", (n, part.shape[1]), run)
+            image[i : i + len(part)] = part
         run.progress(min(i + step, n), n, {})
-    similarity = np.empty(n, np.float32)
+    similarity = np.zeros(n, np.float32)
     for i in range(0, n, CAPTIONS):
         part = models.embed_tokens(model, np.asarray(tokens[i : i + CAPTIONS]))
+        if not keeps:
+            continue
         text = text if i else _room("text", (n, part.shape[1]), run)
         text[i : i + len(part)] = part
         similarity[i : i + len(part)] = np.einsum("ij,ij->i", image[i : i + len(part)], part)
@@ -50,9 +53,7 @@ def some(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _room(name: str, shape: tuple[int, int], run: Run) -> np.ndarray:
     """An array to be filled: in memory, or where it is large mapped from a file, so that what it takes is not the process's own."""
-    from ubt import ranks
-
-    if run.scratch is None or not ranks.is_first() or 4 * shape[0] * shape[1] < HELD:
+    if run.scratch is None or 4 * shape[0] * shape[1] < HELD:
         return np.empty(shape, np.float32)
     return np.lib.format.open_memmap(run.scratch / f"{name}-{os.getpid()}.npy", mode="w+", dtype=np.float32, shape=shape)
 
