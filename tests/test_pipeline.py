@@ -113,6 +113,33 @@ def test_what_is_run_beyond_a_finished_case_leaves_it_finished(full, monkeypatch
     assert {"detect_k_distance", "detect_forest", "detect_slof"} <= set(full.record(name)["artefacts"])
 
 
+def test_a_failed_cell_stays_failed_and_no_other_is_said_to_have(full, monkeypatch):
+    """Also of a case that was never run to its end, whose own state the next run overwrites."""
+    name, cells = tiny().name(CPU), ("detect_slof", "detect_forest", "detect_dao")
+    full.save_case(name, {k: v for k, v in full.record(name).items() if k != "metrics"} | {"state": "partial"})
+
+    def states() -> list[str]:
+        return [standing(full, tiny(), CPU, until=until)[0] for until in cells]
+
+    def fails(*given, **named):
+        raise UbtError("no room for neighbours")
+
+    with monkeypatch.context() as m:
+        m.setattr("ubt.detectors.density.slof", fails)
+        run_each(full, [(tiny(), CPU, "detect_slof")])
+    assert (states(), full.record(name)["state"]) == (["failed", "partial", "partial"], "failed")
+    run_each(full, [(tiny(), CPU, "detect_forest")])
+    assert states() == ["failed", "done", "partial"]
+    assert full.record(name)["errors"]["detect_slof"]["error"] == "no room for neighbours"
+    Pipeline(full, CPU).run(tiny(), upto("detect_slof"))
+    assert (states(), full.record(name)["errors"]) == (["done", "done", "partial"], {})
+    full.set_aside(full.record(name)["artefacts"]["score_poisoned"])
+    with monkeypatch.context() as m:
+        m.setattr("ubt.stages.score.score", fails)
+        run_each(full, [(tiny(), CPU, "score_poisoned")])
+    assert states() == ["failed"] * 3
+
+
 def test_another_k_retrains_nothing_and_going_back_is_free(tiny_store, tiny_case):
     done = computed(tiny_store, tiny(select__k=5))
     assert "select" in done

@@ -171,7 +171,7 @@ class Pipeline:
             record["errors"].pop(last := stages[-1].name, None)
             self.store.save_case(name, record)
             self._journal = Journal(self.store.journal(name), fresh=before.get("state") not in ("running", "cancelled", "failed"))
-            case = Case(name, plan.made, {})
+            case, stage = Case(name, plan.made, {}), stages[0]
             try:
                 for stage in stages:
                     plan.made[stage.name] = self._obtain(stage, plan)
@@ -179,14 +179,13 @@ class Pipeline:
                     case.metrics.update(metrics(settings, case, lambda source: self._input(source, plan)))
                     record["metrics"] = case.metrics
                 record["state"] = "done" if "metrics" in record else "partial"
+                record["errors"] = {n: e for n, e in record["errors"].items() if n not in plan.made}
             except BaseException as e:
                 said = str(e) if isinstance(e, UbtError) else repr(e)
-                state = "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed"
-                if "metrics" in record and last not in of_case.names():
-                    record["errors"][last] = {"state": state, "error": said}
-                    record |= {"state": "done", "updated": time.time()}
-                else:
-                    record |= {"state": state, "error": said, "updated": time.time()}
+                ended = {"state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", "error": said}
+                record["errors"][last] = ended
+                beyond = "metrics" in record and last not in of_case.names()
+                record |= ({"state": "done"} if beyond else ended | {"at": stage.name}) | {"updated": time.time()}
                 with contextlib.suppress(OSError):
                     self.store.save_case(name, record)
                 raise
@@ -329,7 +328,7 @@ def standing(
 ) -> tuple[str, dict[str, Any]]:  # fmt: skip
     """How a case stands, `to do` if it is not on record, `outdated` if an earlier version of some stage made it; and its record.
     With `until`, it is `done` once the results of that stage and of those that lead to it are there, whatever its record says; `failed` or
-    `cancelled` if its last run up to there ended so."""
+    `cancelled` if its last run up to there ended so, or the case's last run in a stage that leads there."""
     name = settings.name(where)
     record, names = store.record(name), every_key(settings, where, reference or REFERENCE)
     if until is not None and all(store.find(names[stage.name]) for stage in upto(until, settings.own)):
@@ -340,8 +339,9 @@ def standing(
     if record.get("schema") != SCHEMA or any(had.get(name) != names[name] for name in composed(settings.own).names()):
         return "outdated", {}
     state = record["state"]
-    if until is not None and state == "done":
-        return record.get("errors", {}).get(until, {}).get("state", "partial"), record
+    if until is not None and state != "running":
+        led = state in ("failed", "cancelled") and record.get("at") in {None, *(stage.name for stage in upto(until, settings.own))}
+        return record.get("errors", {}).get(until, {"state": state if led or state == "new" else "partial"})["state"], record
     return ("interrupted" if state == "running" and not store.held(name) else state), record
 
 
