@@ -30,6 +30,19 @@ def test_progress_is_throttled_but_new_figures_and_the_last_step_are_not(tmp_pat
     assert len(steps) < 10
 
 
+def test_what_earlier_runs_spent_counts_where_one_goes_on_and_not_where_it_starts_over(tmp_path):
+    path = tmp_path / "events.jsonl"
+    for done, seconds in ((3, 30.0), (5, 55.0)):
+        tell = Journal(path, fresh=False)
+        for stage in ("poison", "overfit"):
+            tell(Event("progress", stage, done, 9, seconds, {str(done): 0.0}))
+        tell(Event("done", "poison", seconds=99.0))
+    again = Journal(path, fresh=False)
+    again(Event("progress", "poison", 7, 9, 70.0))
+    assert [again.spent("poison", done) for done in (6, 5, 4, 3, 1)] == [55, 30, 30, 0, 0]
+    assert Journal(path, fresh=True).spent("poison", 9) == 0
+
+
 def test_no_file_no_room_and_rubbish_mean_no_events(tmp_path):
     assert journal.read(tmp_path / "none") == []
     Journal(tmp_path / "no" / "folder", fresh=True)(Event("starts", "data"))

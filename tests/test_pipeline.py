@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from tiny import CPU, fingerprints, tiny
 
-from ubt import jobs, pipeline
+from ubt import jobs, journal, pipeline
 from ubt.attacks import ATTACKS
 from ubt.cases import Store
 from ubt.config import REFERENCE, BadInput, Cancelled, UbtError
@@ -174,9 +174,13 @@ def test_cancelled_anywhere_it_goes_on_to_the_same_result(tiny_case, tmp_path):
         stopped.append(events[-1].stage)
         assert store.cases()[tiny().name(CPU)]["state"] == "cancelled"
     assert stopped == ["poison", "overfit", "unlearn"]
+    took = max(e.seconds for e in journal.read(store.journal(tiny().name(CPU))) if e.stage == "unlearn")
     events = []
     resumed = Pipeline(store, CPU, watch=events.append).run(tiny())
-    assert min(e.done for e in events if e.stage == "unlearn" and e.kind == "progress") == 5
+    first = next(e for e in events if e.stage == "unlearn" and e.kind == "progress")
+    assert first.done == 5
+    assert first.seconds > took, "what was spent before the cancel counts"
+    assert resumed.artefacts["unlearn"].manifest["seconds"] > first.seconds
     assert fingerprints(resumed) == fingerprints(tiny_case)
 
 

@@ -31,6 +31,7 @@ class Journal:
         self.path, self._said, self._figures = path, 0.0, set()
         if fresh:
             path.unlink(missing_ok=True)
+        self._earlier = read(path)
         self(Event("run"))
 
     def __call__(self, event: Event) -> None:
@@ -41,6 +42,10 @@ class Journal:
         self._figures = set(event.figures)
         with contextlib.suppress(OSError), self.path.open("a") as f:
             f.write(("\n" if event.kind == "run" else "") + json.dumps(asdict(event)) + "\n")
+
+    def spent(self, stage: str, done: int) -> float:
+        """Seconds that earlier runs told when they were as far with a stage as this one is that tells `done` first; 0 if it starts over."""
+        return max((e.seconds for e in self._earlier if (e.kind, e.stage) == ("progress", stage) and e.done < done), default=0.0)
 
 
 def read(path: Path) -> list[Event]:

@@ -27,7 +27,6 @@ from ubt.stages.own import OwnSettings
 log = logging.getLogger("ubt")
 SCENES = OwnSettings()
 """Nothing brought: the embedded scenes."""
-
 ACCELERATOR = "accelerator"
 """The lock of whatever computes, GPU or CPU: two stages at once slow each other far more than twofold."""
 
@@ -66,8 +65,7 @@ def upto(wanted: str | None, own: OwnSettings = SCENES) -> tuple[Stage, ...]:
     known = {s.name: s for s in stages.every}
     if wanted not in known:
         raise BadInput(f"unknown stage {wanted!r}; expected one of: {', '.join(known)}")
-    needed: set[str] = set()
-    rest = [wanted]
+    needed, rest = set[str](), [wanted]
     while rest:
         name = rest.pop()
         if name in known and name not in needed:
@@ -144,8 +142,6 @@ class Pipeline:
         self.store, self.compute, self.watch, self.cancelled = store, compute, watch, cancelled
         self.reference = reference or REFERENCE
         ranks.fits(compute)
-        self._journal: Callable[[Event], None] = lambda event: None
-        self._cancel = store.cancel_flag("")
 
     def run(self, settings: CaseSettings, stages: tuple[Stage, ...] | None = None) -> Case:
         """Run what is not there yet, in order.
@@ -241,10 +237,15 @@ class Pipeline:
         arguments: dict[str, Any] = {a: self._input(source, plan) for a, source in stage.inputs.items()}
         with self._alone(ACCELERATOR, stage):
             self._tell(Event("starts", stage.name))
-            started = time.monotonic()
+            started, spent = time.monotonic(), None
+
+            def seconds() -> float:
+                return (spent or 0.0) + time.monotonic() - started - (observer.seconds if observer else 0.0)
 
             def progress(done: int, total: int, figures: dict[str, float]) -> None:
-                self._tell(Event("progress", stage.name, done, total, time.monotonic() - started, figures))
+                nonlocal spent
+                spent = self._journal.spent(stage.name, done) if spent is None else spent
+                self._tell(Event("progress", stage.name, done, total, seconds(), figures))
                 self._ask(f"in {stage.name} after {done} of {total}")
 
             settings = {"settings": _settings(stage, plan.settings)} if stage.settings else {}
@@ -256,10 +257,10 @@ class Pipeline:
                 shared = {"ranks": ranks.size()} if ranks.size() > 1 else {}
             if observer:
                 result["observed"] = observer.frame()
-            seconds = time.monotonic() - started - (observer.seconds if observer else 0.0)
-        about = {"stage": stage.name, "version": stage.version, "seconds": round(seconds, 3), "made": time.strftime("%Y-%m-%dT%H:%M:%S")}
+            took = seconds()
+        about = {"stage": stage.name, "version": stage.version, "seconds": round(took, 3), "made": time.strftime("%Y-%m-%dT%H:%M:%S")}
         artefact = self.store.write(key, result, about | shared)
-        self._tell(Event("done", stage.name, seconds=seconds))
+        self._tell(Event("done", stage.name, seconds=took))
         return artefact
 
     def _reader(self, source: str, plan: _Plan) -> Callable[[], Any]:
