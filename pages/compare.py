@@ -33,7 +33,7 @@ def chosen() -> None:
         st.info("The case in view is an audit: nobody knows its truth, so that no defence can be measured on it. Compare lab cases.")
     open_case = [view.name] if view and view.name in names else []
     cases = address.several("Cases", "compared", names, open_case, label, "Several are drawn side by side; the one that is open comes first")
-    about = "With the oracle among them, the divergence (KL) of every other from it is measured too"
+    about = "With the oracle among them, its divergence (KL) from every other is measured too"
     methods = address.several("Defences", "defences", list(compare.METHODS), list(compare.METHODS), lambda m: compare.METHODS[m].title, about)
     if not cases or not methods:
         st.info(f"Choose at least one {'defence' if cases else 'case'}.")
@@ -99,7 +99,7 @@ def _table(frame: pd.DataFrame) -> None:
         shown = st.segmented_control("Rows", ways, default=ways[0], required=True, key="compare-rows", persist_state="session", label_visibility="collapsed")
     told = frame.assign(state=frame["state"].replace("", "measured"), case=frame["case"].map(label)) if shown == "Each case" else compare.means(frame)
     numbers = {head: st.column_config.NumberColumn(format="%.2f", help="percent") for head in (*compare.HEADS.values(), compare.NATURAL)}
-    numbers |= {head: st.column_config.NumberColumn(format="%.3f", help="nats, from the model trained without the poisons") for head in KL.values()}
+    numbers |= {head: st.column_config.NumberColumn(format="%.3f", help="nats, KL(oracle || this model)") for head in KL.values()}
     numbers |= {head: st.column_config.NumberColumn(format="%.0f") for head in SECONDS.values()}
     order = ["case", "defence", "cases", "CA", "ASR", compare.NATURAL, "RA", "target recall", "KL", "state", "needs", *SECONDS.values()]
     told = told[[c for c in order if c in told and (several or c != "case")]]

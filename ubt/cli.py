@@ -225,7 +225,7 @@ def _names(text: str) -> list[str]:
 @app.command("figure")
 def make_figure(
     number: Annotated[str, typer.Argument(help=f"Which figure of the UBT paper: {', '.join(FIGURES)}.")],
-    seed: Annotated[int, typer.Option(help="The seed of its cases.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of its cases; those from 100 on are for tuning.", min=0, max=99)] = 0,
     folder: Annotated[Path | None, typer.Option("--out", help="Also write it as PNG, SVG, HTML and CSV into this folder.")] = None,
     device: Device = "auto",
     precision: Precision = "auto",

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections import deque
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from tiny import CPU
 
-from ubt import models
+from ubt import models, training
 from ubt.config import Cancelled, Run
-from ubt.data import scenes
+from ubt.data import augment, scenes
 from ubt.defenses import abl, cleanclip, control, poisoncam, roclip, supervised
 from ubt.stages.data import labelled
 from ubt.stages.poison import PoisonSettings
@@ -123,6 +124,26 @@ def test_roclip_matches_each_image_with_its_nearest_caption_of_the_bank_every_se
     assert roclip.nearest(bank[[3, 0, 5]], bank).tolist() == [3, 0, 5]
     history = matched(copy.deepcopy(reference), given, Run(compute=CPU))["history"]
     assert history["matched"].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_roclips_bank_holds_the_captions_that_came_last():
+    shuffled, bank = training.Shuffled(np.arange(23), 5, 7), deque(maxlen=8)
+    for step in range(3 * shuffled.steps_per_epoch):
+        if step:
+            assert roclip.banked(shuffled, step, 8).tolist() == list(bank)
+        bank.extend(shuffled.at(step))
+
+
+def test_roclips_matched_step_is_info_nce_with_the_nearest_captions_of_the_bank(given, reference):
+    settings, run, step = roclip.RoClipSettings(epochs=2, bank=0.5, batch=16, lr=0.0, weight_decay=0.0), Run(compute=CPU), 4
+    history = roclip.roclip(copy.deepcopy(reference), given["images"], given["tokens"], given["pairs"], settings, run)["history"]
+    seed = training.batch_seed(run.seed, "roclip")
+    shuffled = training.Shuffled(np.arange(N), 16, seed)
+    held = training.text_features(reference, torch.from_numpy(given["tokens"][roclip.banked(shuffled, step, N // 2)]).long())
+    image = training.image_features(reference, augment.images(given["images"][shuffled.at(step)], [seed, step, 0]))
+    logits = reference.logit_scale.exp() * image @ held[(image @ held.T).argmax(1)].T
+    own = torch.arange(16)
+    assert history["loss"][step] == pytest.approx(((F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2).item(), rel=1e-4)
 
 
 def test_supervision_moves_the_image_tower_alone(given, reference):

@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 from tiny import CPU, tiny
 
+from ubt.attacks import ATTACKS
 from ubt.config import Run
 from ubt.data import augment
 from ubt.defenses import DEFENSES, EVERY, abl
 from ubt.defenses.abl import pair_losses
-from ubt.defenses.poisoncam import activation, clusters, masked, windows
+from ubt.defenses.poisoncam import LocateSettings, activation, clusters, locate, masked, windows
 from ubt.pipeline import Pipeline, upto
+from ubt.stages import LAB
 
 
 def unit(*shape: int) -> np.ndarray:
@@ -29,14 +31,17 @@ def test_a_pairs_loss_is_its_share_of_info_nce():
 
 
 def test_no_defence_but_the_oracle_sees_the_truth_and_none_the_test_set():
-    known = {s.name: s for s in EVERY}
-    for name, defense in DEFENSES.items():
-        read = {source for s in upto(defense.model) if s.role == "defender" for source in s.inputs.values()}
-        assert not any(source.startswith(("test.", "evaluate", "judge")) for source in read)
-        trained = known[defense.model]
-        truth = "attack.truth" in trained.inputs.values()
-        assert truth == (name == "retrain")
-        assert not any(source == "attack.truth" for source in read)
+    known, oracle = {s.name: s for s in EVERY}, DEFENSES["retrain"].model
+    judges = {s.name for s in EVERY if s.role == "judge"}
+    for stage in EVERY:
+        owners = {source.split(".")[0] for source in stage.inputs.values()}
+        if stage.role == "defender":
+            assert not owners & {"attack", "test", *judges}, stage.name
+            assert not {"attack", "attacks", *ATTACKS} & set(stage.settings), stage.name
+    for defense in DEFENSES.values():
+        led = [s for s in upto(defense.model) if s.role != "defender" and s.name not in {lab.name for lab in LAB}]
+        assert [s.name for s in led] == ([oracle] if defense.model == oracle else [])
+    assert known[oracle].inputs["truth"] == "attack.truth"
 
 
 def test_captions_are_edited_by_words_and_alike_for_one_seed():
@@ -88,6 +93,27 @@ def test_masking_the_trigger_changes_the_cluster():
     hit = [abs(y - 4) < 4 and abs(x - 8) < 4 for y, x in corners]
     assert changes.tolist() == hit
     assert (drop > 0).tolist() == hit
+
+
+def test_the_patches_that_take_others_along_rank_first(monkeypatch):
+    """An encoder that sees whether a red square of 16 pixels is there, and else whether the image is dark; six of 66 images have the square."""
+
+    def embed(model, images: np.ndarray) -> np.ndarray:
+        red = ((images[..., 0] > 200) & (images[..., 1] < 50)).sum((1, 2)) / 16
+        dark = np.median(images[..., 1], axis=(1, 2)) < 100
+        x = np.stack([red, (1 - red) * dark, (1 - red) * ~dark], axis=1)
+        return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+    monkeypatch.setattr("ubt.models.embed_images", embed)
+    images, red = np.full((66, 16, 16, 3), 60, np.uint8), np.arange(66) % 11 == 0
+    images[::2] = 180
+    images[red, 4:8, 8:12] = 255, 0, 0
+    pairs = pd.DataFrame({"id": [f"p{i}" for i in range(66)]})
+    found = locate(torch.nn.Linear(1, 1), images, embed(None, images), pairs, LocateSettings(clusters=3, images=66, pasted=66), Run())["candidates"]
+    assert found["changes"].tolist() == red.tolist()
+    assert found["flips"].tolist() == red.astype(float).tolist(), "of those that were not in the cluster before"
+    assert sorted(found["rank"][red]) == [1, 2, 3, 4, 5, 6]
+    assert ((found["y"][red] > 0) & (found["y"][red] < 8) & (found["x"][red] > 4) & (found["x"][red] < 12)).all()
 
 
 def test_clusters_are_those_of_the_data():

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from ubt.cli import app
 from ubt.defenses import DEFENSES
-from ubt.tables import SWEEPS, TABLES
+from ubt.tables import FIGURES, SWEEPS, TABLES
 from ubt.tables.tuning import SEED, TRIALS, is_default
 
 
@@ -21,12 +21,12 @@ def test_as_many_trials_each_and_the_default_is_one_of_them():
 
 def test_what_tunes_is_never_reported():
     assert {case.seed for case, _ in TABLES["tuning"].work(2)} == {SEED, SEED + 1}
-    for kind, sheets in (("table", TABLES), ("sweep", SWEEPS)):
-        refused = CliRunner().invoke(app, [kind, next(iter(sheets)), "--seeds", str(SEED + 1)])
+    for kind, sheets, option, least in (("table", TABLES, "--seeds", SEED + 1), ("sweep", SWEEPS, "--seeds", SEED + 1), ("figure", FIGURES, "--seed", SEED)):
+        refused = CliRunner().invoke(app, [kind, next(iter(sheets)), option, str(least)])
         assert refused.exit_code == 2
-        assert str(SEED) in refused.output
+        assert str(least - 1) in refused.output
     reported = [t for name, t in TABLES.items() if name != "tuning"]
-    assert max(case.seed for table in reported for case, _ in table.work(2)) < SEED
+    assert {case.seed for table in reported for case, _ in table.work(2)} == {0, 1}
 
 
 def test_a_trial_shares_what_does_not_depend_on_it():

@@ -23,14 +23,14 @@ class Defense:
 DEFENSES: dict[str, Defense] = {
     "ubt": Defense("UBT, ours", ubt.STAGES, "unlearn", "evaluate_purified", "a clean reference"),
     "ubt_published": Defense("UBT, as published", ubt.STAGES, "unlearn_published", "evaluate_published", "a clean reference"),
-    "abl": Defense("ABL", abl.STAGES, "abl", "evaluate_abl"),
-    "abl_masked": Defense("ABL + text mask", abl.MASKED_STAGES, "abl_masked", "evaluate_abl_masked"),
+    "abl": Defense("ABL", abl.STAGES, "abl", "evaluate_abl", "a clean reference"),
+    "abl_masked": Defense("ABL + text mask", abl.MASKED_STAGES, "abl_masked", "evaluate_abl_masked", "a clean reference"),
     "cleanclip": Defense("CleanCLIP", cleanclip.STAGES, "cleanclip", "evaluate_cleanclip", "clean pairs"),
     "supervised": Defense("supervised fine-tuning", supervised.STAGES, "supervised", "evaluate_supervised", "labelled images"),
-    "roclip": Defense("RoCLIP", roclip.STAGES, "roclip", "evaluate_roclip", trains=True),
-    "poisoncam": Defense("PoisonCAM", poisoncam.STAGES, "poisoncam", "evaluate_poisoncam", trains=True),
-    "control": Defense("control: no unlearning", control.STAGES, "control", "evaluate_control"),
-    "gentle": Defense("control: as gentle as RoCLIP", control.GENTLE_STAGES, "gentle", "evaluate_gentle", trains=True),
+    "roclip": Defense("RoCLIP", roclip.STAGES, "roclip", "evaluate_roclip", "a clean reference", trains=True),
+    "poisoncam": Defense("PoisonCAM", poisoncam.STAGES, "poisoncam", "evaluate_poisoncam", "a clean reference", trains=True),
+    "control": Defense("control: no unlearning", control.STAGES, "control", "evaluate_control", "a clean reference"),
+    "gentle": Defense("control: as gentle as RoCLIP", control.GENTLE_STAGES, "gentle", "evaluate_gentle", "a clean reference", trains=True),
     "retrain": Defense("oracle: without the poisons", control.ORACLE_STAGES, "retrain", "evaluate_retrain", "the truth", trains=True),
 }
 """By name. What a case is made of is `ubt`; the others are run on it when they are asked for."""

@@ -22,7 +22,7 @@ class CleanClipSettings(FitSettings):
 
 def terms(image, text, other_image, other_text, scale) -> tuple:
     """InfoNCE across the modalities, of images with their augmented copies, and of captions with their edited copies; features
-    normalised, (batch, embedding)."""
+    normalised, (batch, embedding). The two within a modality are symmetric, as the one across is."""
     from ubt.training import contrastive_loss
 
     return contrastive_loss(image, text, scale), contrastive_loss(image, other_image, scale), contrastive_loss(text, other_text, scale)

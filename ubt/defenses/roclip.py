@@ -26,13 +26,18 @@ def nearest(image, bank):
     return (image @ bank.T).argmax(1)
 
 
+def banked(shuffled, step: int, size: int) -> np.ndarray:
+    """Rows of D (size,), fewer at first, whose captions the bank holds at a step: the last that came before it, first in, first out."""
+    back = -(-size // shuffled.batch)
+    return np.concatenate([shuffled.at(s) for s in range(max(0, step - back), step)])[-size:]
+
+
 def roclip(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, settings: RoClipSettings, run: Run) -> dict:
     """InfoNCE on D with augmented pairs; in every `every`-th epoch an image's positive is the caption of the bank that the model holds
     nearest to it. The bank holds the captions that came last (first in, first out), as the model embeds them now.
 
     Returns:
-        the `model` so trained, from the clean reference, and its `history`: loss and the share of images that were `matched` to another
-        caption than their own.
+        the `model` so trained, from the clean reference, and its `history`: loss, and `matched`, 1 in steps whose positives came from the bank.
     """
     import torch
 
@@ -42,16 +47,13 @@ def roclip(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, s
     seed, captions = training.batch_seed(run.seed, "roclip"), pairs["caption"].to_numpy(object)
     shuffled = training.Shuffled(np.arange(len(tokens)), settings.batch, seed)
     size = max(1, round(settings.bank * len(tokens)))
-    back = -(-size // shuffled.batch)
 
     def batches(step: int):
         rows, epoch = shuffled.at(step), step // shuffled.steps_per_epoch
         edited = models.tokenize(augment.captions(captions[rows], [seed, step, 1]), model.context_length)
         batch = {"images": augment.images(np.asarray(images[rows]), [seed, step, 0]), "tokens": torch.from_numpy(edited).long()}
         if (epoch + 1) % settings.every == 0 and step:
-            before = np.concatenate([shuffled.at(s) for s in range(max(0, step - back), step)])[-size:]
-            shuffled.at(step)
-            batch |= {"bank": torch.from_numpy(np.asarray(tokens[before])).long()}
+            batch |= {"bank": torch.from_numpy(np.asarray(tokens[banked(shuffled, step, size)])).long()}
         return batch
 
     def objective(model, batch):

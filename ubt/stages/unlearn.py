@@ -37,7 +37,7 @@ class UnlearnSettings(FitSettings):
 @dataclass(frozen=True)
 class PublishedSettings(FitSettings):
     """Eq. 7 alone. Paper: batch 64, lr 1e-5, 5 epochs of D_unlearn, 770 steps at k = 70; at k = 10 five epochs are 16 steps,
-    too few to forget at 1e-5, so that steps and rate are scaled (the gentlest of four trials that forgot, on seed 100)."""
+    too few to forget at 1e-5, so that steps and rate are scaled (the best of eight trials on seed 100, `ubt.tables.tuning`)."""
 
     steps: int = setting(40, "optimiser steps", low=1)
     batch: int = setting(64, "pairs of D_unlearn in a step, for each group (paper: 64)", low=1)

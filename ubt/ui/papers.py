@@ -10,7 +10,7 @@ from ubt.browser import chromium
 from ubt.cases import Store
 from ubt.config import Compute
 from ubt.figures import attribution
-from ubt.pipeline import Work, every_key, standing
+from ubt.pipeline import every_key, standing
 from ubt.tables import FIGURES, TABLES
 from ubt.tables.figure import KINDS, Figure
 from ubt.tables.table import MEASURES
@@ -48,9 +48,9 @@ def _figure(names: Sequence[str]) -> None:
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     key = f"paper-figure-{names[0]}"
     name = left.segmented_control("Figure", names, format_func=lambda n: FIGURES[n].title, default=names[0], required=True, key=key, persist_state="session")
-    seed = right.number_input("Seed", 0, 2**31, 0, key="paper-seed", persist_state="session")
+    seed = right.number_input("Seed", 0, 99, 0, key="paper-seed", persist_state="session")
     figure = FIGURES[name]
-    st.caption(f"{plain(figure.source)} The same as python -m ubt figure {name}.")
+    st.caption(f"{plain(figure.source)} The same as python -m ubt figure {name} --seed {seed}.")
     where, work = compute(), figure.work(seed)
     made_of = tuple((every_key(case, where)[until], standing(store(), case, where, until=until)[0]) for case, until in work)
     frame = _measured(str(store().root.resolve()), name, seed, made_of, where)
@@ -107,16 +107,17 @@ def _table(names: Sequence[str]) -> None:
     st.markdown(f"**{plain(table.title)}**")
     frame = part.measured(store(), compute(), seeds)
     _numbers(part.lines(frame), frame.to_csv(index=False), f"table-{name}", 2 if offered else 1)
-    _source(part, name, part.work(seeds))
+    _source(part, name, seeds, taken or ())
 
 
 def _seeds(where, key: str, start: int) -> int:
     return where.slider("Seeds, from 0 on", 1, SEEDS, start, key=key, persist_state="session")
 
 
-def _source(table, name: str, work: Sequence[Work]) -> None:
-    st.caption(f"{plain(table.source)} A dash: not reported, or not measured. The same as python -m ubt table {name}.")
-    each(f"table-{name}", work, "cells of this table")
+def _source(table, name: str, seeds: int, attacks: Sequence[str] = ()) -> None:
+    command = f"python -m ubt table {name} --seeds {seeds}" + (f" --attacks {','.join(attacks)}" if attacks else "")
+    st.caption(f"{plain(table.source)} A dash: not reported, or not measured. The same as {command}.")
+    each(f"table-{name}", table.work(seeds), "cells of this table")
 
 
 @st.fragment
@@ -132,6 +133,6 @@ def table_4() -> None:
     measure = right.segmented_control("Measure", MEASURES.values(), default="ASR", required=True, key="table-measure", persist_state="session")
     figure = attribution.strategies(frame, four.groups, measure)
     charts.draw(figure, "table-4", f"{measure} by strategy of unlearning")
-    _source(four, "4", four.work(seeds))
+    _source(four, "4", seeds)
     with st.expander("The table in numbers"):
         _numbers(four.lines(frame), frame.to_csv(index=False), "table-4", len(four.heads))
