@@ -25,12 +25,12 @@ def no_data(monkeypatch):
 
 def test_the_reported_figures_are_the_papers():
     assert reported("6", "CIFAR-100", "apple", "CleanCLIP") == {"ca": 62.15, "asr": 91.01}
-    assert reported("6", "Food101", "pizza", "UBT, ours") == {"ca": 79.67, "asr": 0.01}
+    assert reported("6", "Food101", "pizza", "UBT, as published") == {"ca": 79.67, "asr": 0.01}
     assert reported("6", "Oxford-IIIT Pet", "beagle", "no defence") == {"ca": 79.34, "asr": 63.58}
     assert reported("7", "COCO", "RoCLIP") == {"ca": 48.44, "asr": 9.08}
     assert reported("7", "Flickr30K", "no defence") == {"ca": 77.5, "asr": 80.8}
     assert reported("9", "2,000", "270", "no defence") == {"ca": 62.72, "asr": 81.0}
-    assert reported("10", "1M", "20,000", "UBT, ours") == reported("10-rate", "1M", "20,000", "UBT, ours") == {"ca": 62.32, "asr": 0.46}
+    assert reported("10", "1M", "20,000", "UBT, as published") == reported("10-rate", "1M", "20,000", "UBT, as published") == {"ca": 62.32, "asr": 0.46}
     assert not reported("9", "750", "100", "clean reference (natural ASR)")
 
 
@@ -58,7 +58,7 @@ def test_every_set_has_a_target_of_its_own_and_absent_ones_say_what_to_put_where
     assert (cifar["seeds"], cifar["reported ASR"]) == (0, 99.87)
     assert "target of badnet" in frame.loc[("DTD", "no defence"), "state"]  # no scene has a texture for a target
     text = TABLES["7"].markdown(TABLES["7"].measured(Store(tmp_path / "cache"), CPU, 1))
-    assert "| COCO | UBT, ours | 49.36 | 0.06 |" in text
+    assert "| COCO | UBT, as published | 49.36 | 0.06 |" in text
     assert text.count("put into coco/ in it: Karpathy's dataset_coco.json") == 1
     assert text.count("0 (as above)") == 2 * 5
 

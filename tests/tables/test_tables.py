@@ -113,7 +113,8 @@ def test_defences_beside_the_case_they_are_run_on(tmp_path):
     assert eight.loc["no defence", ["measured training, s", "measured defence, s"]].tolist() == [1, 0]
     own = {s.name for s in upto("unlearn") if s.role == "defender"}
     assert eight.loc["UBT, ours", "measured defence, s"] == len(own) == 9
-    assert eight.loc["UBT, ours", "reported defence, s"] == 7402
+    assert eight.loc["UBT, as published", "reported defence, s"] == 7402
+    assert pd.isna(eight.loc["UBT, ours", "reported defence, s"]), "the paper has no such form"
 
 
 def test_what_abl_leaves_stands_beside_what_the_paper_reports(tmp_path):
@@ -134,7 +135,7 @@ def test_the_reported_figures_of_every_defence_are_the_papers():
     def reported(number: str, *labels: str) -> dict:
         return next(r.reported for r in TABLES[number].rows if r.labels == labels)
 
-    assert reported("1", "trojvqa", "UBT, ours") == {"ca": 62.13, "asr": 0.0}
+    assert reported("1", "trojvqa", "UBT, as published") == {"ca": 62.13, "asr": 0.0}
     assert reported("2", "blended", "ABL + text mask") == {"ca": 50.69, "asr": 99.94}
     assert reported("3", "sig", "CleanCLIP") == {"ca": 59.44, "asr": 48.48, "kl": 0.787}
     assert reported("3", "sig", "ABL") == {}

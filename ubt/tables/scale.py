@@ -39,7 +39,7 @@ def _counted(clean: int, poisons: int) -> dict[str, Any]:
 def _rows(lines: Iterable[Line]) -> Iterator[Row]:
     for labels, (before, after), of, paper in lines:
         for method in METHODS:
-            figures = {NO_DEFENCE: before, CLEAN: ()}.get(method, after)
+            figures = {NO_DEFENCE: before, "ubt_published": after}.get(method, ())
             yield Row((*labels, title(method)), dict(zip(("ca", "asr"), figures, strict=False)), of, {"measured": judged(method)}, paper)
 
 
