@@ -56,6 +56,32 @@ def test_fast_attention_changes_nothing_but_speed_and_nests(reference):
     assert torch.equal(after, stock)
 
 
+def small(**vision):
+    sizes = {"embed_dim": 16, "text_cfg": models.SCENES_CLIP["text_cfg"]}
+    return models.create(sizes | {"vision_cfg": models.SCENES_CLIP["vision_cfg"] | {"layers": 2} | vision}, 0)
+
+
+@pytest.mark.parametrize("vision", [{}, {"pool_type": "avg"}, {"final_ln_after_pool": True}, {"attentional_pool": True}, {"ls_init_value": 0.5}])
+def test_features_are_plain_open_clips_whatever_the_image_encoder_pools(vision):
+    model = small(**vision).eval()
+    with torch.inference_mode():
+        stock = model.encode_image(models.preprocess(model, IMAGES), normalize=True)
+        embedded = models.embed_images(model, IMAGES)
+        after = model.encode_image(models.preprocess(model, IMAGES), normalize=True)
+    assert np.abs(embedded - stock.numpy()).max() < 1e-5
+    assert torch.equal(after, stock)
+
+
+def test_the_last_block_computes_the_class_token_alone(reference):
+    seen, block = [], reference.visual.transformer.resblocks[-1]
+    hook = block.mlp.register_forward_hook(lambda module, given, out: seen.append(out.shape))
+    try:
+        models.embed_images(reference, IMAGES)
+    finally:
+        hook.remove()
+    assert seen == [(len(IMAGES), 1, 128)]
+
+
 def test_save_and_load_are_exact(reference, tmp_path):
     models.save(reference, tmp_path / "a")
     models.save(models.load(tmp_path / "a"), tmp_path / "b")

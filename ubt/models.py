@@ -256,7 +256,7 @@ def embed_images(model: torch.nn.Module, images: np.ndarray, batch: int = 64, pr
     by one. On a CPU batches that stay in its cache are a third faster than larger ones."""
     ranks.begin()
     out, own, step = np.zeros((len(images), _embedding(model)), np.float32), ranks.part(range(0, len(images), batch)), READ * batch
-    with fast_attention(model):
+    with fast_attention(model), _first_token_alone(model):
         for start in own[::READ]:
             block = images[start : min(start + step, own[-1] + batch)]
             for i in range(0, len(block), batch):
@@ -372,3 +372,26 @@ def fast_attention(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for b in blocks:
             del b.attention
+
+
+@contextlib.contextmanager
+def _first_token_alone(model: torch.nn.Module) -> Iterator[None]:
+    """While inside, for inference, the image encoder's last block computes its class token alone where nothing else of it is read."""
+    encoder = model.visual
+    last = [*getattr(getattr(encoder, "transformer", None), "resblocks", ())][-1:]
+    if getattr(encoder, "pool_type", None) != "tok" or encoder.attn_pool is not None or encoder.output_tokens or not encoder.transformer.batch_first:
+        last = []
+    last = [block for block in last if is_plain(block) and "forward" not in vars(block)]
+    for block in last:
+        block.forward = types.MethodType(_first_token, block)
+    try:
+        yield
+    finally:
+        for block in last:
+            del block.forward
+
+
+def _first_token(self, q_x, k_x=None, v_x=None, attn_mask=None):
+    x = self.ln_1(q_x)
+    x = q_x[:, :1] + self.ls_1(self.attn(x[:, :1], x, x, need_weights=False)[0])
+    return x + self.ls_2(self.mlp(self.ln_2(x)))

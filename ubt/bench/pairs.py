@@ -43,7 +43,7 @@ def generate(folder: Path, pairs: int, seed: int = 0) -> None:
 
 
 def _models(device: str) -> list:
-    import sklearn.cluster  # noqa: F401 (loading libraries is no part of what is timed)
+    import scipy.cluster.hierarchy  # noqa: F401 (loading libraries is no part of what is timed)
 
     from ubt import models
 

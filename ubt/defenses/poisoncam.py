@@ -195,10 +195,11 @@ def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, 
         half = len(some) // 2
         labels = np.arange(len(some)) < half
         shown = np.concatenate([_pasted(some[:half], triggers, random), _pasted(some[half:], others, random)])
-        return {"images": torch.from_numpy(shown), "labels": torch.from_numpy(labels).float()}
+        channels_first = torch.from_numpy(np.ascontiguousarray(shown.transpose(0, 3, 1, 2)))  # a view trains at half the speed in bf16 on a CPU
+        return {"images": channels_first, "labels": torch.from_numpy(labels).float()}
 
     def read(model, batch) -> torch.Tensor:
-        return model(batch.permute(0, 3, 1, 2).float() / 127.5 - 1).squeeze(1).float()
+        return model(batch.float() / 127.5 - 1).squeeze(1).float()
 
     def objective(model, batch):
         logits = read(model, batch["images"])
@@ -211,7 +212,9 @@ def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, 
         model, objective, batches, settings.steps, settings, run.compute, progress=run.progress, checkpoint=training.Checkpoint.under(run.scratch)
     )  # fmt: skip
     with torch.inference_mode():
-        parts = [read(model, torch.from_numpy(np.array(images[i : i + 512])).to(run.compute.device)).cpu() for i in range(0, len(images), 512)]
+        step = 64 if run.compute.device == "cpu" else 512
+        blocks = (torch.from_numpy(np.array(images[i : i + step])).to(run.compute.device) for i in range(0, len(images), step))
+        parts = [read(model, block.permute(0, 3, 1, 2)).cpu() for block in blocks]
     probability = torch.cat(parts).double().sigmoid().numpy()
     least = cut(probability, candidates["row"].to_numpy()[found], settings)
     out = np.argsort(-probability, kind="stable")[: min((probability >= least).sum(), round(settings.most * len(images)))]

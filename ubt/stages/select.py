@@ -104,11 +104,12 @@ def _groups(similarity: np.ndarray, k: int, apart: float) -> list[np.ndarray]:
     """
     if len(similarity) < 2:
         return []
-    from sklearn.cluster import AgglomerativeClustering
+    from scipy.cluster.hierarchy import average, fcluster
+    from scipy.spatial.distance import squareform
 
     own = np.diag(similarity)
     loss = 1 - (similarity + similarity.T) / np.maximum(own[:, None] + own, 1e-6)
     np.fill_diagonal(loss, 0)
-    label = AgglomerativeClustering(n_clusters=None, distance_threshold=apart, metric="precomputed", linkage="average").fit_predict(np.clip(loss, 0, 2))
+    label = fcluster(average(squareform(np.clip(loss, 0, 2), checks=False)), apart, "distance")
     members = [np.flatnonzero(label == v) for v in np.unique(label)]
     return sorted((m for m in members if len(m) >= k), key=lambda m: m[0])
