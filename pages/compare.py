@@ -88,7 +88,7 @@ def _cell(frame: pd.DataFrame, case: str, method: str) -> None:
                     st.metric(*((head, f"{cell[head]:.3f}") if head in KL.values() else (f"{head}, %", f"{cell[head]:.2f}")))
             if st.button("Open this case", key="open-case", icon=":material/arrow_forward:"):
                 show(case)
-                st.switch_page("pages/overview.py")
+                st.switch_page("pages/overview.py", query_params={"case": case})  # without them Streamlit refuses while an expander below is open
 
 
 def _table(frame: pd.DataFrame) -> None:

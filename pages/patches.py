@@ -278,7 +278,7 @@ def _where() -> Compute:
     return Compute(**view.record["compute"])
 
 
-needs(view, CLASSIFY, "Trigger patches have not been sought yet: about two minutes on two cores.", explore)
+needs(view, CLASSIFY, "Trigger patches have not been sought yet: about a minute on two cores.", explore)
 if view is not None and view.has("data", "poison") and not view.given:
     st.divider()
     probing.section(view)

@@ -7,10 +7,10 @@ from ubt.pipeline import create
 from ubt.ui.browser import served, settle
 
 
-def test_a_mark_that_is_clicked_opens_its_case(full, tiny_case, tab, tmp_path):
+def test_a_mark_that_is_clicked_opens_its_case_whatever_else_is_open(full, tiny_case, tab, tmp_path):
     other = create(full, tiny(seed=7), CPU)
     with served(full.root, tmp_path / "app.log") as address:
-        tab.goto(f"{address}/compare?case={other}&compared={tiny_case.name}")
+        tab.goto(f"{address}/compare?case={other}&compared={tiny_case.name}&tables=true&sweeps=true")
         mark = tab.locator(".st-key-tradeoff .js-plotly-plot .point").last
         mark.wait_for()
         settle(tab)
