@@ -16,9 +16,17 @@ from ubt.cases import Store
 from ubt.config import REFERENCE, BadInput, Cancelled, UbtError
 from ubt.data.scenes import CLASSES
 from ubt.data.scenes.captions import TEMPLATES, from_template
-from ubt.defenses import CASE
+from ubt.defenses import CASE, DEFENSES, EVERY
+from ubt.detectors import DETECTORS
 from ubt.pipeline import Pipeline, create, keys, run_each, standing, upto
 from ubt.stages import evaluate
+
+BRIEF = {
+    "data__pairs": 200, "isolate__steps": 3, "abl__steps": 3, "control__steps": 3, "clean__pairs": 32, "clean__per_class": 1, "cleanclip__epochs": 1,
+    "supervised__epochs": 1, "roclip__epochs": 2, "roclip__bank": 0.2, "locate__images": 12, "locate__pasted": 5, "locate__clusters": 12,
+    "locate__top": 3, "classify__steps": 4,
+}  # fmt: skip
+"""Every defence, of a few steps on few pairs."""
 
 
 def computed(store, settings, **kwargs) -> list[str]:
@@ -233,24 +241,24 @@ def test_no_defender_is_handed_the_truth():
             assert not {"attack", "attacks", *ATTACKS} & set(s.settings)
 
 
-def test_permuting_the_truth_changes_no_score_and_no_weight(tiny_case, tmp_path):
-    """The data stage plants the poison as usual; then the truth on disk is permuted before any defender acts."""
-    store = Store(tmp_path)
-    stages = CASE
-    attack = stages[:2]
-    Pipeline(store, CPU).run(tiny(), attack)
-    key = keys(tiny(), CPU, stages, REFERENCE)["attack"]
-    path = tmp_path / "artefacts" / key
-    truth = pd.read_parquet(path / "truth.parquet")
-    truth["poisoned"] = np.random.default_rng(1).permutation(truth["poisoned"].to_numpy())
-    truth.to_parquet(path / "truth.parquet", index=False)
-    manifest = json.loads((path / "manifest.json").read_text())
+def test_permuting_the_truth_changes_no_score_and_no_weight(tmp_path):
+    """The data stage plants the poison as usual; then the truth on disk is permuted before any stage, defence or detector acts. The oracle and
+    the judge show that it would be seen."""
+    oracle = DEFENSES["retrain"].model
+    settings, stages = tiny(**BRIEF), tuple(s for s in EVERY if s in CASE or s.role != "judge" or s.name == oracle)
+    store = Store(tmp_path / "permuted")
+    Pipeline(store, CPU).run(settings, stages[:2])
+    path = store.root / "artefacts" / keys(settings, CPU, stages, REFERENCE)["attack"]
     file = path / "truth.parquet"
+    truth = pd.read_parquet(file)
+    truth["poisoned"] = np.random.default_rng(1).permutation(truth["poisoned"].to_numpy())
+    truth.to_parquet(file, index=False)
+    manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["truth.parquet"] = {"bytes": file.stat().st_size, "sha256": pipeline.file_digest(file)}
     (path / "manifest.json").write_text(json.dumps(manifest))
-    permuted = Pipeline(store, CPU).run(tiny())
-    a, b = fingerprints(permuted), fingerprints(tiny_case)
-    assert {s for s in a if a[s] != b[s]} == {"attack", "diagnose", "judge"}
+    a, b = (fingerprints(Pipeline(s, CPU).run(settings, stages)) for s in (store, Store(tmp_path / "told")))
+    assert {d.model for d in DEFENSES.values()} | {s.name for s in DETECTORS.values()} <= set(a)
+    assert {s for s in a if a[s] != b[s]} == {"attack", "diagnose", "judge", oracle}
 
 
 def test_the_defences_view_holds_no_truth(tiny_case):
