@@ -136,7 +136,7 @@ def test_two_browsers_label_by_key_and_nothing_is_lost(full, tab, chrome, tmp_pa
         tab.get_by_text("Taken back: 1 decision").wait_for()
         assert kept.labels()["label"].value_counts().to_dict() == {"backdoor": 3, "clean": 4}
         decided(tab, 3)
-        note = tab.locator("[class*=st-key-note-] input")
+        note = tab.get_by_role("textbox", name="Note", exact=True)  # Streamlit keeps widgets of the last pair, not displayed
         expect(note).to_have_count(1, timeout=30_000)
         note.fill("odd, 1 2 3 z")
         tab.keyboard.press("Enter")
