@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from ubt.ui.bridge import fetch_ahead
-from ubt.ui.case import pick, say_if_gone, warm
-from ubt.ui.guard import guard
-from ubt.ui.html import icon, readable
+from ubt.ui.case_picker import pick, say_if_gone
+from ubt.ui.chart_events import fetch_ahead
+from ubt.ui.components import icon, readable
+from ubt.ui.errors import guard
+from ubt.ui.job_panel import panel
 from ubt.ui.navigation import navigation
-from ubt.ui.panel import panel
+from ubt.ui.view import warm
 
 st.set_page_config(page_title="UBT Inspector", page_icon=icon(), layout="wide")
 page = navigation()

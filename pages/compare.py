@@ -4,15 +4,16 @@ import pandas as pd
 import streamlit as st
 
 from ubt.figures import tradeoff
-from ubt.tables import compare
-from ubt.tables.table import KL, SECONDS
-from ubt.ui import address, charts, papers
-from ubt.ui.case import compute, label, show, store
-from ubt.ui.case import names as offered
-from ubt.ui.guard import guard, plain
+from ubt.reports.paper import compare
+from ubt.reports.paper.table import KL, SECONDS
+from ubt.ui import charts, paper_results, query_params
+from ubt.ui.case_picker import label, show
+from ubt.ui.case_picker import names as offered
+from ubt.ui.errors import guard, plain
+from ubt.ui.job_panel import each, no_case
 from ubt.ui.navigation import current
-from ubt.ui.panel import each, no_case
 from ubt.ui.sweeps import sweeps
+from ubt.ui.view import compute, store
 
 PANELS = 12
 """Cases that are drawn; the table has all."""
@@ -32,9 +33,9 @@ def chosen() -> None:
     if view and view.audits:
         st.info("The case in view is an audit: nobody knows its truth, so that no defence can be measured on it. Compare lab cases.")
     open_case = [view.name] if view and view.name in names else []
-    cases = address.several("Cases", "compared", names, open_case, label, "Several are drawn side by side; the one that is open comes first")
+    cases = query_params.several("Cases", "compared", names, open_case, label, "Several are drawn side by side; the one that is open comes first")
     about = "With the oracle among them, its divergence (KL) from every other is measured too"
-    methods = address.several("Defences", "defences", list(compare.METHODS), list(compare.METHODS), lambda m: compare.METHODS[m].title, about)
+    methods = query_params.several("Defences", "defences", list(compare.METHODS), list(compare.METHODS), lambda m: compare.METHODS[m].title, about)
     if not cases or not methods:
         st.info(f"Choose at least one {'defence' if cases else 'case'}.")
         return
@@ -135,7 +136,7 @@ if offered():
 else:
     no_case()
 st.divider()
-papers.paper_tables()
+paper_results.paper_tables()
 swept = st.expander("Sweeps over settings, from cases of this cache", key="sweeps", bind="query-params")
 if swept.open:
     with swept:

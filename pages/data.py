@@ -2,16 +2,18 @@
 
 import streamlit as st
 
-from ubt import audit
-from ubt.bringing import lab_of, trained_on
-from ubt.cases import CaseSettings
-from ubt.config import PRESETS, BadInput, digest
+from ubt.cases.presets import PRESETS
+from ubt.cases.settings import CaseSettings
+from ubt.core.errors import BadInput
+from ubt.core.files import digest
 from ubt.data.scenes import SIZE
-from ubt.ui import address, bring, brought
-from ubt.ui.case import read, store
-from ubt.ui.form import PRESET_HELP, draft
-from ubt.ui.guard import guard
+from ubt.ui import ingest_form, ingested, query_params
+from ubt.ui.case_form import PRESET_HELP, draft
+from ubt.ui.errors import guard
 from ubt.ui.navigation import current
+from ubt.ui.view import read, store
+from ubt.workflows import audit
+from ubt.workflows.ingest import lab_of, trained_on
 
 PARTS = {"pairs": "Pairs", "model": "Models", "labelled": "Labelled images", "case": "Make a case"}
 KINDS = {"audit": "Audit: your model, no ground truth", "lab": "Lab: poison your pairs, the truth is known"}
@@ -36,49 +38,49 @@ def explore() -> None:
         make_case()
         return
     with guard():
-        bring.form(part)
-    brought.listing(part)
+        ingest_form.form(part)
+    ingested.listing(part)
 
 
 def _choose(title: str, name: str, options: dict[str, str]) -> str:
     """One of a few, which the address holds while it is not the first. A widget bound to the address would forbid to leave for another page."""
-    if (wanted := address.asked(name)) in options:
+    if (wanted := query_params.asked(name)) in options:
         st.session_state[name] = wanted
     first = next(iter(options))
     st.session_state.setdefault(name, first)
     chosen = st.segmented_control(
         title, list(options), required=True, key=name, format_func=options.get, persist_state="session", label_visibility="collapsed"
     )  # fmt: skip
-    address.tell(name, chosen, shown=chosen != first)
+    query_params.tell(name, chosen, shown=chosen != first)
     return chosen
 
 
 def make_case() -> None:
     """Compose a case of what was brought."""
-    there = {kind: brought.keys(kind) for kind in ("pairs", "model", "labelled")}
+    there = {kind: ingested.keys(kind) for kind in ("pairs", "model", "labelled")}
     kind = _choose("Kind of case", "kind", KINDS)
     needed = {"pairs": "pairs", "model": "a model to audit"} if kind == "audit" else {"pairs": "pairs", "labelled": "labelled images"}
     if missing := [what for k, what in needed.items() if not there[k]]:
         st.info(f"This needs {' and '.join(missing)}; bring {'it' if len(missing) == 1 and missing[0].startswith('a ') else 'them'} first, above.")
         return
     left, right = st.columns(2)
-    pairs = left.selectbox("Pairs", there["pairs"], key="own-pairs", format_func=brought.label)
+    pairs = left.selectbox("Pairs", there["pairs"], key="own-pairs", format_func=ingested.label)
     states = {key: read(key, "card")["state"] for key in there["model"]}
     clean = [*(k for k in states if states[k] == "clean"), "", *(k for k in states if states[k] != "clean")]
     none = FOLDED if kind == "audit" else SHIPPED
     about = "A clean model of the same image size, for example a public CLIP: bring ViT-B-32-quickgelu/openai under Models, as clean"
-    reference = right.selectbox("Clean reference", clean, key="own-reference", format_func=lambda k: brought.label(k) if k else none, help=about)
+    reference = right.selectbox("Clean reference", clean, key="own-reference", format_func=lambda k: ingested.label(k) if k else none, help=about)
     if (found := read(pairs, "about")["kept"]) < LEAST:
-        raise BadInput(f"{brought.label(pairs)}: expected at least {LEAST} pairs to make a case of; bring more")
+        raise BadInput(f"{ingested.label(pairs)}: expected at least {LEAST} pairs to make a case of; bring more")
     if kind == "audit":
         suspects = sorted(states, key=lambda k: states[k] == "clean")
-        suspect = left.selectbox("Model to audit", suspects, key="own-suspect", format_func=brought.label)
-        labelled = right.selectbox("Labelled images, if there are any", ["", *there["labelled"]], key="own-test", format_func=brought.label,
+        suspect = left.selectbox("Model to audit", suspects, key="own-suspect", format_func=ingested.label)
+        labelled = right.selectbox("Labelled images, if there are any", ["", *there["labelled"]], key="own-test", format_func=ingested.label,
                                    help="They measure CA before and after, and steer nothing")  # fmt: skip
         base = audit.settings_of(store(), pairs, suspect, reference, labelled)
         st.caption("Nothing is poisoned and nobody knows the truth: the verdict, the flagged pairs and estimates come instead of ASR.")
     else:
-        labelled = left.selectbox("Labelled images", there["labelled"], key="own-labelled", format_func=brought.label,
+        labelled = left.selectbox("Labelled images", there["labelled"], key="own-labelled", format_func=ingested.label,
                                   help="They measure CA and ASR; their classes are what a target can be")  # fmt: skip
         about = "Share of the pairs that the reference was trained on (python -m ubt data reference); the case does not take these"
         spare = right.number_input("Spare share", 0.0, 0.95, trained_on(store(), pairs, reference), 0.05, key="own-spare", help=about)

@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from ubt import ready
-from ubt.ui.guard import guard
-from ubt.ui.lessons import STEPS
+from ubt.cases import demo
+from ubt.ui.errors import guard
 from ubt.ui.navigation import current
-from ubt.ui.steps import walk
+from ubt.ui.walkthrough import walk
+from ubt.ui.walkthrough_steps import STEPS
 
 current()
 
@@ -17,7 +17,7 @@ def learn() -> None:
     walk(STEPS)
 
 
-if ready.MAIN in ready.names():
+if demo.MAIN in demo.names():
     learn()
 else:
     st.title("Learn")

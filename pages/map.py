@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from ubt import neighbors
-from ubt.columns import SIMILARITIES, rows_of
 from ubt.figures import projection as figures
+from ubt.pairs import neighbors
+from ubt.pairs.table import SIMILARITIES, rows_of
 from ubt.ui import charts, pairs, selection
-from ubt.ui.guard import guard
+from ubt.ui.errors import guard
+from ubt.ui.job_panel import build, clock, missing, needs
 from ubt.ui.navigation import current
-from ubt.ui.panel import build, clock, missing, needs
 
 TITLES = {"reference": "clean reference", "poisoned": "poisoned model (M_bd)", "overfit": "overfitted model", "purified": "purified, ours"}
 DRAWN = 50_000

@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from ubt import neighbors, rules
-from ubt.columns import frame, rows_of
 from ubt.figures import neighbours as figures
-from ubt.ui import charts, html, pairs, search, selection
-from ubt.ui.guard import guard, plain, safe
+from ubt.pairs import neighbors, table
+from ubt.pairs import query as rules
+from ubt.pairs.table import frame, rows_of
+from ubt.ui import charts, components, pair_picker, search, selection
+from ubt.ui.errors import guard, plain, safe
+from ubt.ui.job_panel import build, missing, needs
 from ubt.ui.navigation import current
-from ubt.ui.panel import build, missing, needs
 
 FLAGGED_MOST = 5000
 EXAMPLES = 6
@@ -63,7 +64,7 @@ def explore() -> None:
 
 def _query(known: dict[str, Any], picked: selection.Picked, ask: str, space: str, model: str) -> search.Query | None:
     if ask == "a pair":
-        pair = pairs.choose_pair(view, known, picked)
+        pair = pair_picker.choose_pair(view, known, picked)
         if pair is None:
             return None
         row = rows_of(known["id"], [pair])[0]
@@ -71,7 +72,7 @@ def _query(known: dict[str, Any], picked: selection.Picked, ask: str, space: str
         with shown:
             selection.cards(view, known, np.array([row]), ["this pair"], reveal=False)
         with said:
-            html.table(["this pair", ""], [(n, _cell(v)) for n, v in frame(known, np.array([row])).iloc[0].items() if n in selection.TOLD and _cell(v)])
+            components.table(["this pair", ""], [(n, _cell(v)) for n, v in frame(known, np.array([row])).iloc[0].items() if n in selection.TOLD and _cell(v)])
         return search.Query(row=int(row))
     if ask == "a caption":
         text = st.text_input("Caption", "a photo of a banana", key="query-caption", max_chars=2000, persist_state="session")
@@ -122,7 +123,7 @@ def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None
     if "flagged" not in known:
         missing(view, "flag", "Nothing is flagged yet.")
         return
-    rows = selection.first(known, known["flagged"], FLAGGED_MOST)
+    rows = table.first(known, known["flagged"], FLAGGED_MOST)
     if len(rows) < 2:
         st.info("Fewer than two pairs are flagged, so there is nothing to group.")
         return

@@ -3,18 +3,19 @@
 import pandas as pd
 import streamlit as st
 
-from ubt import jobs
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as judged
-from ubt.report.case import evidence
-from ubt.ui import charts, estimates, handing, html
-from ubt.ui.case import label, remove, store
-from ubt.ui.form import draft
-from ubt.ui.guard import guard, plain
-from ubt.ui.live import curves
+from ubt.reports.case_report.finished_case import evidence
+from ubt.ui import charts, components, estimates, report_download
+from ubt.ui.case_form import draft
+from ubt.ui.case_picker import label, remove
+from ubt.ui.errors import guard, plain
+from ubt.ui.job_panel import missing, run
 from ubt.ui.navigation import current
-from ubt.ui.panel import missing, run
+from ubt.ui.training_curves import curves
+from ubt.ui.view import store
+from ubt.workflows import jobs
 
 view = current()
 
@@ -36,7 +37,7 @@ def delete(name: str) -> None:
 
 @st.dialog("Report")
 def report(name: str) -> None:
-    handing.over(name)
+    report_download.over(name)
 
 
 st.title("Overview")
@@ -67,7 +68,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
 
 @st.fragment(run_every=1.0 if view.status.running else None)
 def pipeline() -> None:
-    html.lanes(view.stages, jobs.status(store(), view.name).steps)
+    components.lanes(view.stages, jobs.status(store(), view.name).steps)
 
 
 def stages() -> None:
@@ -108,7 +109,7 @@ def verdict() -> None:
         alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
         charts.draw(figure, "verdict-chart", alt, chart)
         with side:
-            html.table(["evidence", ""], evidence(view, store()))
+            components.table(["evidence", ""], evidence(view, store()))
     else:
         missing(view, "verdict", "No verdict yet.", offer=False)
 
@@ -127,12 +128,12 @@ def before_and_after() -> None:
         charts.draw(measures.bars(measured), "measures-chart", "CA, ASR, RA and target recall of every model", chart)
         frame, apart = measures.table(measured), by_attack(measured)
         with figures:
-            html.table(list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)])
+            components.table(list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)])
             st.caption(
                 "The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA: triggered images still read right."
             )
         if apart:
-            html.table(["by attack and key", *frame["model"]], [[name, *(f"{v:.2f}" for v in values)] for name, values in apart.items()])
+            components.table(["by attack and key", *frame["model"]], [[name, *(f"{v:.2f}" for v in values)] for name, values in apart.items()])
     else:
         missing(view, "evaluate_published", "Nothing has been measured yet.", offer=False)
 
@@ -144,7 +145,7 @@ if view.has("diagnose"):
         st.warning(plain(f"The attack did not take well. {finding['what']}; {finding['change']}."), icon=":material/warning:")
     with st.expander("Did the attack take? What it needed", icon=":material/stethoscope:"):
         checks = view.read("diagnose", "checks")
-        html.table(["check", "", "found"], [[f"{c['attack']}: {c['check']}", "✓" if c["fine"] else "low", c["value"]] for c in checks])
+        components.table(["check", "", "found"], [[f"{c['attack']}: {c['check']}", "✓" if c["fine"] else "low", c["value"]] for c in checks])
 
 learned = None if view.audits else st.expander("How the backdoor was learned", on_change="rerun", key="learned", expanded=view.status.current == "poison")
 if learned and learned.open:
@@ -160,7 +161,7 @@ everything = st.expander("All cases and their sizes", on_change="rerun", key="ca
 if everything.open:
     records = store().cases()
     with everything:
-        html.table(["case", "state", "size, MB"], [(label(n), r["state"], f"{r['bytes'] / 1e6:.0f}") for n, r in records.items()])
+        components.table(["case", "state", "size, MB"], [(label(n), r["state"], f"{r['bytes'] / 1e6:.0f}") for n, r in records.items()])
         st.caption("Cases share steps; what is shared is counted in each.")
         if st.button("Delete what no case uses", key="prune", icon=":material/cleaning_services:"):
             st.toast(f"Freed {store().prune() / 1e6:.0f} MB.")

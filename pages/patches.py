@@ -6,24 +6,26 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ubt import rules
-from ubt.columns import frame
-from ubt.config import Compute
+from ubt.cases.pipeline import every_key, standing
+from ubt.core import text
+from ubt.core.run import Compute
 from ubt.defenses import poisoncam
-from ubt.evaluation import places
+from ubt.evaluation import localization
 from ubt.evaluation.detection import auroc, share
+from ubt.figures import attribution
 from ubt.figures import patches as figures
-from ubt.pipeline import every_key, standing
-from ubt.ui import address, charts, html, images, probing, selection
-from ubt.ui.case import compute, read, store
-from ubt.ui.guard import guard, plain, safe
+from ubt.pairs import query as rules
+from ubt.pairs.table import frame
+from ubt.ui import charts, components, images, query_params, selection, trigger_form
+from ubt.ui.errors import guard, plain, safe
+from ubt.ui.job_panel import each, needs
 from ubt.ui.navigation import current
-from ubt.ui.panel import each, needs
+from ubt.ui.view import compute, read, store
 
 LOCATE, CLASSIFY = "poisoncam_locate", "poisoncam_classify"
 OFFERED = 200
 """Patches that the list offers, the first by rank."""
-COVERS = {places.WHOLE: "its trigger covers the whole image, so that it has no place", places.NONE: "there is no trigger in this image"}
+COVERS = {localization.WHOLE: "its trigger covers the whole image, so that it has no place", localization.NONE: "there is no trigger in this image"}
 
 view = current()
 st.title("Patches")
@@ -62,19 +64,19 @@ def explore() -> None:
 def _judged(known: dict[str, Any], candidates: pd.DataFrame) -> pd.DataFrame | None:
     if not view.holds("attack", "manifest"):
         return None
-    return places.located(candidates, known["poisoned"], view.read("attack", "manifest"), view.read("data", "images").shape[1:3])
+    return localization.located(candidates, known["poisoned"], view.read("attack", "manifest"), view.read("data", "images").shape[1:3])
 
 
 def _choose(candidates: pd.DataFrame, order: np.ndarray) -> int:
     """Which of the candidates is looked at: the pair that a card, another page or the address names, else the first."""
     state, ids = st.session_state, candidates["id"].to_numpy(object)
-    if asked := address.asked("pair"):
+    if asked := query_params.asked("pair"):
         state["pair"] = asked
     if (wanted := np.flatnonzero(ids == state.get("pair"))).size:
         state["patch"] = ids[wanted[0]]
     elif state.get("patch") not in ids:
         state["patch"] = ids[order[0]]
-    address.tell("pair", state["patch"])
+    query_params.tell("pair", state["patch"])
     return int(np.flatnonzero(ids == state["patch"])[0])
 
 
@@ -99,7 +101,7 @@ def _box(candidate: pd.Series) -> tuple[int, int, int, int]:
 
 
 def _true(found: pd.DataFrame | None, at: int) -> tuple | None:
-    return tuple(found.loc[at, places.BOX]) if found is not None and found.loc[at, "covers"] == places.PART else None
+    return tuple(found.loc[at, localization.BOX]) if found is not None and found.loc[at, "covers"] == localization.PART else None
 
 
 def _ranked(candidates: pd.DataFrame, found: pd.DataFrame | None, order: np.ndarray, at: int) -> None:
@@ -111,12 +113,12 @@ def _ranked(candidates: pd.DataFrame, found: pd.DataFrame | None, order: np.ndar
     with side:
         first = candidates.iloc[order[:top]]
         rows = [
-            (f"the first {len(first)}: images flipped, mean", html.percent(float(first["flips"].mean()))),
+            (f"the first {len(first)}: images flipped, mean", text.percent(float(first["flips"].mean()))),
             (f"the first {len(first)}: drop of similarity, mean", f"{first['drop'].mean():.3f}"),
         ]  # fmt: skip
         if found is not None:
-            rows += _sum(places.summary(candidates, found, top), len(first), found)
-        html.table(["ranked patches", ""], rows)
+            rows += _sum(localization.summary(candidates, found, top), len(first), found)
+        components.table(["ranked patches", ""], rows)
     patches = view.read(LOCATE, "patches")
     where, _ = st.columns([1, 2])
     count = where.slider("Patches shown", 4, min(60, max(5, len(order))), min(12, max(5, len(order))), 4, key="patches-shown", persist_state="session")
@@ -125,23 +127,23 @@ def _ranked(candidates: pd.DataFrame, found: pd.DataFrame | None, order: np.ndar
         c = candidates.iloc[n]
         image = figures.outlined(picture, _box(c), _true(found, n))
         remark = f"drop {c['drop']:.2f} · " + (f"in the first {top}" if c["rank"] <= top else "not taken")
-        if found is not None and found.loc[n, "covers"] != places.NONE:
+        if found is not None and found.loc[n, "covers"] != localization.NONE:
             remark += f" · IoU {found.loc[n, 'iou']:.2f}" if _true(found, n) else " · covers the whole image"
-        shown.append((c["id"], patches[n], image, f"{c['rank']}. flips {html.percent(c['flips'])}", remark))
-    html.patches(shown, None if poisoned is None else poisoned[order[:count]], candidates["id"].iloc[at])
+        shown.append((c["id"], patches[n], image, f"{c['rank']}. flips {text.percent(c['flips'])}", remark))
+    components.patches(shown, None if poisoned is None else poisoned[order[:count]], candidates["id"].iloc[at])
     st.caption(
-        "Framed: the located window." + (" Dashed: where the attack put its trigger." if found is not None and (found["covers"] == places.PART).any() else "")
+        "Framed: the located window." + (" Dashed: where the attack put its trigger." if found is not None and (found["covers"] == localization.PART).any() else "")
     )
 
 
 def _sum(made: dict[str, float], first: int, found: pd.DataFrame) -> list[tuple[str, str]]:
     rows = [("poisoned among the images drawn", f"{made['poisoned']}\u00a0of\u00a0{len(found)}")]
     if "top" in made:
-        rows += [(f"poisoned among the first {first}", html.percent(made["top"])), ("poisoned before the first clean one", f"{made['first']}")]
+        rows += [(f"poisoned among the first {first}", text.percent(made["top"])), ("poisoned before the first clean one", f"{made['first']}")]
     if "iou" in made:
         return [
             *rows, ("IoU with the true place, mean over the poisoned", f"{made['iou']:.3f}"),
-            ("the highest that a window of this size can have", f"{made['reachable']:.3f}"), ("of the trigger inside the window", html.percent(made["inside"])),
+            ("the highest that a window of this size can have", f"{made['reachable']:.3f}"), ("of the trigger inside the window", text.percent(made["inside"])),
         ]  # fmt: skip
     return [*rows, ("IoU with the true place", "the trigger covers the whole image" if made["poisoned"] else "nothing is poisoned")]
 
@@ -153,8 +155,8 @@ def _one(known: dict[str, Any], candidates: pd.DataFrame, windows: np.ndarray, f
     box, true = _box(candidate), _true(found, at)
     left, middle, right = st.columns([3, 5, 6], gap="medium")
     with left:
-        html.pictures([("the image, and the window located", figures.outlined(image, box, true))])
-        html.pictures([("the patch", figures.enlarged(view.read(LOCATE, "patches")[at]))])
+        components.pictures([("the image, and the window located", figures.outlined(image, box, true))])
+        components.pictures([("the patch", attribution.enlarged(view.read(LOCATE, "patches")[at]))])
     heat = figures.spread(view.read(LOCATE, "maps")[at], windows, candidate["side"], image.shape[:2])
     middle.markdown("**Activation map**")
     charts.draw(figures.activation(image, heat, box, true), "activation", "Where masking costs similarity", middle)
@@ -163,21 +165,21 @@ def _one(known: dict[str, Any], candidates: pd.DataFrame, windows: np.ndarray, f
         rows = [
             ("caption", own["caption"]), ("id", own["id"]), ("window: top, left", f"{candidate['y']}, {candidate['x']} px"),
             ("drop of similarity", f"{candidate['drop']:.3f}"),
-            ("masked, it leaves its cluster", "yes" if candidate["changes"] else "no"), ("pasted, images it flips", html.percent(candidate["flips"])),
+            ("masked, it leaves its cluster", "yes" if candidate["changes"] else "no"), ("pasted, images it flips", text.percent(candidate["flips"])),
             ("taken for a trigger", "yes" if candidate["rank"] <= view.settings.locate.top else "no"),
         ]  # fmt: skip
         if found is not None:
             line = found.loc[at]
-            held = line["covers"] != places.NONE
+            held = line["covers"] != localization.NONE
             rows.append(("ground truth", "poisoned" if line["poisoned"] else "clean, though it holds a part of a trigger" if held else "clean"))
             if true:
                 rows += [
                     ("IoU with the true place", f"{line['iou']:.3f} (at most {line['reachable']:.3f})"),
-                    ("of the trigger inside the window", html.percent(line["inside"])),
+                    ("of the trigger inside the window", text.percent(line["inside"])),
                 ]  # fmt: skip
             else:
                 rows.append(("IoU with the true place", COVERS[line["covers"]]))
-        html.table(["this patch", ""], rows)
+        components.table(["this patch", ""], rows)
         for page, label, stage in (("neighbours", "Look at its neighbours", "score"), ("tokens", "Look at its words and patches", "mask")):
             if view.has(stage):
                 query = {"case": view.name, "pair": own["id"]}
@@ -198,18 +200,18 @@ def _decisions(known: dict[str, Any], candidates: pd.DataFrame, picked: selectio
     charts.draw(figure, "decisions", "Histogram of the classifier's probabilities over D", chart)
     with side:
         rows = [
-            ("pairs left out of training", f"{len(out):,} of {len(score):,} ({html.percent(len(out) / len(score))})"),
+            ("pairs left out of training", f"{len(out):,} of {len(score):,} ({text.percent(len(out) / len(score))})"),
             ("threshold", f"{threshold:.3g}"),
         ]
         if truth is not None:
             left_out, area = np.isin(np.arange(len(score)), out), auroc(score, truth)
             rows += [
-                ("poisoned among them", f"{int(truth[out].sum()):,}"), ("precision", html.percent(share(truth, left_out))),
-                ("recall of all poisons", html.percent(share(left_out, truth))), ("AUROC", "undefined" if area is None else f"{area:.4f}"),
+                ("poisoned among them", f"{int(truth[out].sum()):,}"), ("precision", text.percent(share(truth, left_out))),
+                ("recall of all poisons", text.percent(share(left_out, truth))), ("AUROC", "undefined" if area is None else f"{area:.4f}"),
             ]  # fmt: skip
             if partial := _partial(known, out[~truth[out]]):
                 rows.insert(3, ("clean ones that hold a part of a trigger", f"{partial:,}"))
-        html.table(["what it leaves out", ""], rows)
+        components.table(["what it leaves out", ""], rows)
         how = "The threshold lies half way, in log-odds, from D's median to the images in which the patches were found"
         said = f" {beyond:,} more reach it, but at most {100 * settings.most:g} % of D are left out." if beyond > 0 else ""
         st.caption(f"{how}, and not above {settings.threshold:g}.{said}")
@@ -225,8 +227,8 @@ def _partial(known: dict[str, Any], rows: np.ndarray) -> int:
     """How many of some clean pairs hold a trigger's image all the same, as an attack of two keys leaves them."""
     if not view.holds("attack", "manifest"):
         return 0
-    found = places.places(view.read("attack", "manifest"), frame(known, rows, ["id"])["id"], view.read("data", "images").shape[1:3])
-    return int((found["covers"] != places.NONE).sum())
+    found = localization.places(view.read("attack", "manifest"), frame(known, rows, ["id"])["id"], view.read("data", "images").shape[1:3])
+    return int((found["covers"] != localization.NONE).sum())
 
 
 @safe
@@ -242,7 +244,7 @@ def _strategies(known: dict[str, Any], reveal: bool) -> None:
     keys = {name: _run(name) for name in poisoncam.STRATEGIES}
     runs = {name: read(key, "candidates") for name, key in keys.items() if key}
     rows = [[name, *(_line(known, keys[name], runs[name], reveal) if name in runs else [])] for name in keys]
-    html.table(columns, [row + ["-"] * (len(columns) - len(row)) for row in rows])
+    components.table(columns, [row + ["-"] * (len(columns) - len(row)) for row in rows])
     chart, side = st.columns([3, 2], gap="large")
     charts.draw(figures.compared(runs, top), "compared", "Flips by rank under each masking strategy", chart)
     with side:
@@ -257,13 +259,13 @@ def _strategies(known: dict[str, Any], reveal: bool) -> None:
 def _line(known: dict[str, Any], key: str, candidates: pd.DataFrame, reveal: bool) -> list[str]:
     top = view.settings.locate.top
     flips = candidates.loc[candidates["rank"] <= top, "flips"].mean()
-    line = [f"{len(read(key, 'windows'))}", f"{store().find(key).manifest['seconds']:.0f}", f"{int(candidates['changes'].sum())}", html.percent(flips)]
+    line = [f"{len(read(key, 'windows'))}", f"{store().find(key).manifest['seconds']:.0f}", f"{int(candidates['changes'].sum())}", text.percent(flips)]
     found = _judged(known, candidates) if reveal else None
     if found is None:
         return line
-    made = places.summary(candidates, found, top)
-    line += [html.percent(made.get("top")), f"{made.get('first', '-')}"]
-    return line + ([f"{made['iou']:.3f}", html.percent(made["inside"])] if "iou" in made else ["covers the whole image"] if made["poisoned"] else [])
+    made = localization.summary(candidates, found, top)
+    line += [text.percent(made.get("top")), f"{made.get('first', '-')}"]
+    return line + ([f"{made['iou']:.3f}", text.percent(made["inside"])] if "iou" in made else ["covers the whole image"] if made["poisoned"] else [])
 
 
 def _run(strategy: str) -> str | None:
@@ -281,4 +283,4 @@ def _where() -> Compute:
 needs(view, CLASSIFY, "Trigger patches have not been sought yet: about a minute on two cores.", explore)
 if view is not None and view.has("data", "poison") and not view.given:
     st.divider()
-    probing.section(view)
+    trigger_form.section(view)

@@ -5,15 +5,16 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from ubt.columns import frame, rows_of
-from ubt.figures import decisions as figures
+from ubt.figures import label_history as figures
 from ubt.figures.attribution import enlarged
-from ubt.review import LABELS, Review, precision
-from ubt.ui import charts, html, images, pairs, search, selection
-from ubt.ui.case import make
-from ubt.ui.guard import guard, safe
+from ubt.pairs import table
+from ubt.pairs.annotations import LABELS, Review, precision
+from ubt.pairs.table import frame, rows_of
+from ubt.ui import charts, components, images, pairs, search, selection
+from ubt.ui.case_picker import make
+from ubt.ui.errors import guard, safe
+from ubt.ui.job_panel import missing, needs
 from ubt.ui.navigation import current
-from ubt.ui.panel import missing, needs
 
 KEYS = {"backdoor": "1", "clean": "2", "unsure": "3"}
 ICONS = {"backdoor": ":material/bug_report:", "clean": ":material/check:", "unsure": ":material/question_mark:"}
@@ -37,7 +38,7 @@ def explore() -> None:
         return
     first, second = st.columns([3, 2], vertical_alignment="center")
     source = "the selection" if picked.rows is not None else "flagged pairs"
-    queue = selection.first(known, picked.rows if picked.rows is not None else known["flagged"], len(known["id"]))
+    queue = table.first(known, picked.rows if picked.rows is not None else known["flagged"], len(known["id"]))
     if not len(queue):
         st.info("There is no pair to review here. Clear the selection, or choose another rule.")
         return
@@ -110,13 +111,13 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
     left, middle, right = st.columns([2, 3, 4], gap="medium")
     with left:
         if (shown := images.some(view, [row])) is not None:
-            html.pictures([(f"{at + 1:,} of {len(ids):,} · {pair}", enlarged(shown[0]))])
+            components.pictures([(f"{at + 1:,} of {len(ids):,} · {pair}", enlarged(shown[0]))])
         else:
             st.caption(f"{at + 1:,} of {len(ids):,} · this case has no images")
     with middle:
         _caption(mine, pair)
-        scores = [(n.replace("similarity_", ""), f"{mine[n]:.3f}") for n in selection.SIMILARITIES if n in mine]
-        html.table(["similarity under", ""], scores)
+        scores = [(n.replace("similarity_", ""), f"{mine[n]:.3f}") for n in table.SIMILARITIES if n in mine]
+        components.table(["similarity under", ""], scores)
         if reveal:
             st.caption(f"Ground truth: {'poisoned' if mine['poisoned'] else 'clean'}.")
         st.text_input("Note", mine["note"] if isinstance(mine["note"], str) else "", key=f"note-{pair}", max_chars=2000, on_change=write)
@@ -144,9 +145,9 @@ def _caption(mine: Any, pair: str) -> None:
         own = view.read("mask", "words")
         own = own[own["id"] == pair]
         if len(own):
-            html.heated(own["word"].tolist(), own["score"].to_numpy(), own["kept"].to_numpy(bool), own["cut"].to_numpy(bool))
+            components.heated(own["word"].tolist(), own["score"].to_numpy(), own["kept"].to_numpy(bool), own["cut"].to_numpy(bool))
             return
-    html.heated(str(mine["caption"]).split(), None, None, None)
+    components.heated(str(mine["caption"]).split(), None, None, None)
 
 
 def _near(known: dict[str, Any], row: int, reveal: bool) -> None:
@@ -180,7 +181,7 @@ def _so_far(known: dict[str, Any], queue: np.ndarray, reveal: bool) -> None:
             at = rows_of(known["id"], list(true.index))
             right_ones = int((known["poisoned"][at] == true.to_numpy(bool)).sum()) if len(at) == len(true) else 0
             rows.append(("decisions that agree with the ground truth", f"{right_ones:,} of {len(true):,}"))
-        html.table(["decision", "pairs"], rows)
+        components.table(["decision", "pairs"], rows)
     with right:
         charts.draw(figures.along(frame(known, queue, ["id", "label"])["label"]), "decided-chart", "Decisions along the queue, most suspicious first")
     confirmed = labels.loc[labels["label"] == "backdoor", "id"].tolist()

@@ -5,18 +5,19 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from ubt.columns import frame
+from ubt.core import text
+from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.evaluation.detection import Caught, auroc, caught, curves, otsu
-from ubt.figures import curves as drawn
+from ubt.evaluation.label_free import estimated
+from ubt.figures import roc as drawn
 from ubt.figures import similarity
-from ubt.mixture import estimated
-from ubt.stages.split import suspicious_count
-from ubt.ui import address, charts, html, pairs, selection
-from ubt.ui.case import make
-from ubt.ui.guard import guard
+from ubt.pairs.table import frame
+from ubt.ui import charts, components, pairs, query_params, selection
+from ubt.ui.case_picker import make
+from ubt.ui.errors import guard
+from ubt.ui.job_panel import missing, needs
 from ubt.ui.navigation import current
-from ubt.ui.panel import missing, needs
-from ubt.ui.papers import paper_figures
+from ubt.ui.paper_results import paper_figures
 
 MODELS = {
     "similarity_reference": ("score", "Clean reference"), "similarity_poisoned": ("score_poisoned", "Poisoned model (M_bd)"),
@@ -43,13 +44,13 @@ def explore() -> None:
     left, middle, right = st.columns(3)
     about = "The pairs of lowest similarity under the clean reference are D_susp"
     own = 100 * settings.split.fraction
-    percent = address.slider(left, "Suspicious fraction: share of D, %", "fraction", view, min(0.5, own), max(50.0, own), own, 0.5, about)
+    percent = query_params.slider(left, "Suspicious fraction: share of D, %", "fraction", view, min(0.5, own), max(50.0, own), own, 0.5, about)
     start = 0.5 if overfit is None else min(1.0, round(found.threshold if found else _gap(), 2))
     about = "Pairs of D_susp from it on count as flagged. It starts where a pair is as probably poisoned as not, found without the truth"
-    threshold = address.slider(middle, "Threshold on the overfitted similarity", "threshold", view, -1.0, 1.0, start, 0.01, about, overfit is None)
+    threshold = query_params.slider(middle, "Threshold on the overfitted similarity", "threshold", view, -1.0, 1.0, start, 0.01, about, overfit is None)
     size = suspicious_count(total, percent / 100)
     about = "The k pairs of D_susp most similar under the overfitted model"
-    k = address.slider(right, "k: size of D_topk", "k", view, 2, max(3, min(200, size), settings.k), settings.k, 1, about, overfit is None)
+    k = query_params.slider(right, "k: size of D_topk", "k", view, 2, max(3, min(200, size), settings.k), settings.k, 1, about, overfit is None)
     with st.container(horizontal=True):
         if lab:
             reveal = selection.truth_toggle()
@@ -132,8 +133,8 @@ def _counts(known: dict[str, Any], result: Caught, found: Any, chosen: dict[str,
     if reveal:
         columns += ["poisoned", "precision", "recall of all poisons"]
         for row, c in zip(rows, result.counts(known["poisoned"]).values(), strict=True):
-            row += [f"{c['poisoned']:,}", html.percent(c["precision"]), html.percent(c["recall"])]
-    html.table(columns, rows)
+            row += [f"{c['poisoned']:,}", text.percent(c["precision"]), text.percent(c["recall"])]
+    components.table(columns, rows)
 
 
 def _topk(known: dict[str, Any], result: Caught, group: dict[int, int], k: int, picked: selection.Picked, reveal: bool) -> None:

@@ -4,17 +4,18 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ubt.columns import rows_of
+from ubt.core import text
+from ubt.defenses.token_unlearning.mask import METHODS
 from ubt.figures import attribution as figures
-from ubt.figures import masked
-from ubt.stages.mask import METHODS
-from ubt.ui import charts, explain, html, pairs, selection
+from ubt.figures import mask_pictures
+from ubt.pairs.table import rows_of
+from ubt.ui import attribution, charts, components, pair_picker, selection
 from ubt.ui import images as pictures
-from ubt.ui.case import make
-from ubt.ui.guard import guard, plain
+from ubt.ui.case_picker import make
+from ubt.ui.errors import guard, plain
+from ubt.ui.job_panel import missing, no_case
 from ubt.ui.navigation import current
-from ubt.ui.panel import missing, no_case
-from ubt.ui.papers import paper_figures, table_4
+from ubt.ui.paper_results import paper_figures, table_4
 
 SHOWN = 12
 EXPORTED = 8
@@ -32,8 +33,8 @@ if view is None or not view.has("mask", "mask_published"):
     st.stop()
 
 with st.spinner("Getting ready to attribute; the first time takes a few seconds…"):
-    from ubt import words
-    from ubt.attribution import above, image_masks, upsample
+    from ubt.clip import words
+    from ubt.clip.attribution import above, image_masks, upsample
 
 settings = view.settings
 images = view.read("data", "images")
@@ -48,7 +49,7 @@ if view.has("verdict") and not view.read("verdict", "verdict")["poisoned"]:
 @guard()
 def one_pair() -> None:
     known, reveal, picked = selection.opened(view)
-    pair = pairs.choose_pair(view, known, picked)
+    pair = pair_picker.choose_pair(view, known, picked)
     if pair is None:
         return
     row = int(rows_of(known["id"], [pair])[0])
@@ -59,15 +60,15 @@ def one_pair() -> None:
     opacity = third.slider("Heat over the image", 0.0, 1.0, 0.55, 0.05, key="opacity", persist_state="session")
     first, second = st.columns([1, 2], vertical_alignment="bottom")
     method = first.selectbox("Method", METHODS, key="method", persist_state="session", help="The last two are there to compare")
-    layers = [-n for n in range(1, explain.depth(view) + 1)]
+    layers = [-n for n in range(1, attribution.depth(view) + 1)]
     start = second.select_slider(
         "From which block on", layers[::-1], -1, key="start", format_func=lambda n: "last" if n == -1 else "first" if n == layers[-1] else f"last {-n}",
         disabled=method != METHODS[0], help="Published: the last block alone. A tower with fewer blocks starts at its first",
     )  # fmt: skip
-    there = [m for m in explain.STAGES if explain.has(view, m)]
+    there = [m for m in attribution.STAGES if attribution.has(view, m)]
     first = [m for m in ("clean", "poisoned", "overfitted", "purified") if m in there]
     compared = st.pills(
-        "Models, side by side", there, selection_mode="multi", default=first, key=f"models-{view.name}", format_func=lambda m: view.titled(explain.TITLES, m)
+        "Models, side by side", there, selection_mode="multi", default=first, key=f"models-{view.name}", format_func=lambda m: view.titled(attribution.TITLES, m)
     )
     if view.ready:
         st.caption("Its other models were not shipped with this case. Run it live to compare them.")
@@ -77,20 +78,20 @@ def one_pair() -> None:
     image = pictures.some(view, [row])[0]
     for column, model in zip(st.columns(max(1, len(compared))), compared, strict=False):
         with column, guard():
-            said = explain.explained(view, model, row, caption, method, start)
+            said = attribution.explained(view, model, row, caption, method, start)
             found = words.split(caption, len(said.by_token))
             if said.unfit:
                 st.caption(f"Tokens and patches left out one at a time: {plain(said.unfit)}.")
             score = words.scores(found, said.by_token)
             kept = words.kept(score, text_threshold)
-            title = view.titled(explain.TITLES, model)
+            title = view.titled(attribution.TITLES, model)
             st.markdown(f"**{title[0].upper()}{title[1:]}** · similarity {said.similarity:.3f}")
-            html.words(found, score, kept)
+            components.words(found, score, kept)
             heat = upsample(said.map[None], *image.shape[:2])
             mask = above(heat, image_threshold)[0]
-            html.pictures([
+            components.pictures([
                 ("image", figures.enlarged(image)),
-                (f"above {image_threshold:g}: {html.percent(mask.mean())}", figures.overlay(image, heat[0], mask, opacity)),
+                (f"above {image_threshold:g}: {text.percent(mask.mean())}", figures.overlay(image, heat[0], mask, opacity)),
             ])  # fmt: skip
     notes = []
     if any(w.cut for w in words.split(caption, view.read("mask", "tokens").shape[1])):
@@ -126,12 +127,12 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
     with side:
         rows = [
             ("pairs", f"{among.sum()}"),
-            ("words kept, mean share of a caption", html.percent(part[~part["cut"]].groupby("id")["kept"].mean().mean() if len(part) else None)),
-            ("image kept, mean share of its pixels", html.percent(float(np.concatenate(covered).mean()))),
+            ("words kept, mean share of a caption", text.percent(part[~part["cut"]].groupby("id")["kept"].mean().mean() if len(part) else None)),
+            ("image kept, mean share of its pixels", text.percent(float(np.concatenate(covered).mean()))),
         ]  # fmt: skip
         if reveal and view.has("judge"):
             rows += _judged(attributed[among], maps[among], part, image_threshold)
-        html.table(["at these thresholds", ""], rows)
+        components.table(["at these thresholds", ""], rows)
         scored = f"Scored by {how['method']}, block {how['start_layer']}, when the case was run"
         st.caption(f"{scored}, which masked at {how['text_threshold']:g} (text) and {how['image_threshold']:g} (image)."
                    + (" It masked captions piece by piece; here they are masked by words." if how["rewrite"] == "ids" else ""))  # fmt: skip
@@ -141,8 +142,8 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
             st.toast("The case is on record; it is the one in view now.")
             st.rerun(scope="app")
     first = chosen[: max(SHOWN, EXPORTED)]
-    shown = masked.explanations(pictures.some(view, attributed["row"].to_numpy()[first]), attributed.iloc[first], part, maps[first], image_threshold)
-    html.attributions([(figures.overlay(e.image, e.heat, e.mask, opacity), e.words, e.scores, e.kept, e.cut) for e in shown[:SHOWN]])
+    shown = mask_pictures.explanations(pictures.some(view, attributed["row"].to_numpy()[first]), attributed.iloc[first], part, maps[first], image_threshold)
+    components.attributions([(figures.overlay(e.image, e.heat, e.mask, opacity), e.words, e.scores, e.kept, e.cut) for e in shown[:SHOWN]])
     if among.sum() > SHOWN:
         st.caption(f"The first {SHOWN} of {among.sum()}.")
     _export(shown[:EXPORTED], text_threshold, image_threshold)
@@ -157,17 +158,17 @@ def _judged(chosen: pd.DataFrame, its: np.ndarray, part: pd.DataFrame, image_thr
         "target_first": "poisons whose target scores highest", "target_kept": "poisons that keep the target",
         "trigger_inside": "trigger's pixels that are kept",
     }  # fmt: skip
-    return [("poisoned pairs among them", f"{got['poisons']}"), *((label, html.percent(got[k])) for k, label in names.items())]
+    return [("poisoned pairs among them", f"{got['poisons']}"), *((label, text.percent(got[k])) for k, label in names.items())]
 
 
-def _export(shown: list[masked.Explained], text_threshold: float, image_threshold: float) -> None:
+def _export(shown: list[mask_pictures.Explained], text_threshold: float, image_threshold: float) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        kind = st.segmented_control("Export as", list(masked.FORMATS), default="PNG", required=True, key="export-kind", persist_state="session")
+        kind = st.segmented_control("Export as", list(mask_pictures.FORMATS), default="PNG", required=True, key="export-kind", persist_state="session")
         for title, name, draw, threshold in (
-            ("Words (as Fig. 5)", "words", masked.words_figure, text_threshold), ("Images (as Fig. 8)", "heat", masked.heat_figure, image_threshold),
+            ("Words (as Fig. 5)", "words", mask_pictures.words_figure, text_threshold), ("Images (as Fig. 8)", "heat", mask_pictures.heat_figure, image_threshold),
         ):  # fmt: skip
             st.download_button(
-                title, lambda d=draw, t=threshold: masked.saved(d([masked.Block(shown)], t), kind), f"{name}-{view.name}.{kind.lower()}", masked.FORMATS[kind],
+                title, lambda d=draw, t=threshold: mask_pictures.saved(d([mask_pictures.Block(shown)], t), kind), f"{name}-{view.name}.{kind.lower()}", mask_pictures.FORMATS[kind],
                 icon=":material/download:", key=f"export-{name}", on_click="ignore",
             )  # fmt: skip
 

@@ -5,17 +5,18 @@ import shlex
 import numpy as np
 import streamlit as st
 
-from ubt.attacks import ATTACKS, ssba, trigger, visibility
+from ubt.attacks import ATTACKS, ssba, stegastamp_card, trigger, visibility
 from ubt.attacks.poisoning import names, poisoned_caption
-from ubt.cases import CaseSettings
+from ubt.cases.settings import CaseSettings
+from ubt.core import text
 from ubt.data import scenes
 from ubt.data.scenes import CLASSES
 from ubt.data.scenes.captions import TEMPLATES
-from ubt.figures import contact
-from ubt.ui import html
-from ubt.ui.case import make
-from ubt.ui.form import pick_attack, widget
-from ubt.ui.guard import guard, plain
+from ubt.figures import contact_sheet
+from ubt.ui import components
+from ubt.ui.case_form import pick_attack, widget
+from ubt.ui.case_picker import make
+from ubt.ui.errors import guard, plain
 from ubt.ui.navigation import current
 
 SHOWN = 8
@@ -71,7 +72,7 @@ def lab() -> None:
     _figures(planted, images, seen)
     each = [visibility.measure(a[None], b[None]) for a, b in zip(images, triggered, strict=True)]
     remarks = [f"PSNR {m['psnr']:.1f} dB, SSIM {m['ssim']:.3f}" for m in each]
-    html.trios(images, triggered, residuals, list(zip(captions, poisoned, remarks, strict=True)), magnified)
+    components.trios(images, triggered, residuals, list(zip(captions, poisoned, remarks, strict=True)), magnified)
     if planted.trigger.word:
         st.caption(f"At test time the word goes before every class prompt: {plain(planted.trigger.word)} a photo of an owl, and so on.")
     _leave(settings, planted, list(zip(images, triggered, residuals, strict=True)), poisoned, magnified, seen)
@@ -79,14 +80,14 @@ def lab() -> None:
 
 def _figures(planted, images, seen) -> None:
     rows = [
-        ("PSNR", f"{seen['psnr']:.1f} dB"), ("SSIM", f"{seen['ssim']:.3f}"), ("pixels that change", html.percent(seen["changed"])),
-        ("left after halving and doubling the size", html.percent(seen["resize"])), ("left after JPEG 75", html.percent(seen["jpeg"])),
+        ("PSNR", f"{seen['psnr']:.1f} dB"), ("SSIM", f"{seen['ssim']:.3f}"), ("pixels that change", text.percent(seen["changed"])),
+        ("left after halving and doubling the size", text.percent(seen["resize"])), ("left after JPEG 75", text.percent(seen["jpeg"])),
     ]  # fmt: skip
     if planted.attack.name == "ssba":
-        card = ssba.read_card(planted.trigger.folder)
+        card = stegastamp_card.read_card(planted.trigger.folder)
         rows.append((f"bits read back, of {card['bits']}", f"{ssba.measured(images, planted.trigger)['bit accuracy, percent']:.1f} %"))
         rows.append(("encoder, held-out images", f"PSNR {card['PSNR, dB']} dB, {card['bit accuracy, percent']} %"))
-    html.table([name for name, _ in rows], [[value for _, value in rows]])
+    components.table([name for name, _ in rows], [[value for _, value in rows]])
 
 
 def _leave(settings, planted, rows, captions, magnified, seen) -> None:
@@ -102,7 +103,7 @@ def _leave(settings, planted, rows, captions, magnified, seen) -> None:
             make(view.settings.with_values({"attack.also": "; ".join(filter(None, (view.settings.attack.also, _as_text(planted))))}), run=False)
             st.switch_page("pages/overview.py")
         title = f"{planted.label}: {planted.trigger.strength()}; PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}"
-        picture = contact.sheet(rows, ("original", "triggered", f"residual x {magnified}"), captions, title)
+        picture = contact_sheet.sheet(rows, ("original", "triggered", f"residual x {magnified}"), captions, title)
         st.download_button("Export as PNG", picture, f"{planted.attack.name}.png", "image/png", icon=":material/download:", key="lab-export", on_click="ignore")
 
 

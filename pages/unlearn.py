@@ -3,13 +3,14 @@
 import streamlit as st
 
 from ubt.figures import LABELS, measures
-from ubt.purified import STAGES, opening_line, zipped
 from ubt.ui import charts, estimates
-from ubt.ui.case import make, store
-from ubt.ui.form import edit
-from ubt.ui.live import curves
+from ubt.ui.case_form import edit
+from ubt.ui.case_picker import make
+from ubt.ui.job_panel import missing, no_case, run
 from ubt.ui.navigation import current
-from ubt.ui.panel import missing, no_case, run
+from ubt.ui.training_curves import curves
+from ubt.ui.view import store
+from ubt.workflows.export_model import STAGES, opening_line, zipped
 
 view = current()
 st.title("Unlearn")

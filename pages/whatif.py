@@ -5,15 +5,16 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from ubt import ready
+from ubt.cases import demo
 from ubt.figures import for_a_room, similarity, whatif
-from ubt.tables.whatif import WHAT_IF
-from ubt.ui import address, html
-from ubt.ui.case import compute, make, show, store
+from ubt.reports.paper.whatif import WHAT_IF
+from ubt.ui import components, query_params
+from ubt.ui.case_picker import make, show
 from ubt.ui.charts import again, draw
-from ubt.ui.guard import guard
+from ubt.ui.errors import guard
 from ubt.ui.navigation import current
-from ubt.ui.steps import large
+from ubt.ui.view import compute, store
+from ubt.ui.walkthrough import large
 
 ABOUT = {
     "rate": "How many pairs the attacker controls. Too few, and the model does not learn the trigger; none, and there is nothing to find.",
@@ -26,7 +27,7 @@ ABOUT = {
 
 current()
 st.title("What if", help="The ready-made case with one setting changed; each point is a case that was run")
-grid = ready.grid()
+grid = demo.grid()
 GRID = (str(grid), grid.stat().st_mtime_ns) if grid else ()
 
 
@@ -40,13 +41,13 @@ def points(path: str, changed: int) -> pd.DataFrame:
 def explore() -> None:
     table = points(*GRID)
     state, known = st.session_state, {name: sweep for name, sweep in WHAT_IF.items() if name in set(table["sweep"])}
-    if (asked := address.asked("what")) in known:
+    if (asked := query_params.asked("what")) in known:
         state["what"] = asked
     name = st.segmented_control(
         "What changes", list(known), format_func=lambda n: known[n].title, default=next(iter(known)), required=True, key="what",
         label_visibility="collapsed",
     )  # fmt: skip
-    address.tell("what", name, shown=name != next(iter(known)))
+    query_params.tell("what", name, shown=name != next(iter(known)))
     (factor,) = known[name].factors
     part = table[table["sweep"] == name].reset_index(drop=True)
     start = float(part.loc[part["default"], "shown"].iloc[0])
@@ -71,7 +72,7 @@ def _figures(row: pd.Series) -> None:
         st.info("This point has not been measured.")
         return
     lines = [[name, *(f"{row[f'{what}, {whose}']:.2f}" for what in ("CA", "ASR"))] for name, whose in (("poisoned", "M_bd"), ("purified, ours", "ours"))]
-    html.table(["model", "CA, %", "ASR, %"], lines)
+    components.table(["model", "CA, %", "ASR, %"], lines)
     found = [f"{label} {row[label]:.1f} %" for label in ("split recall", "precision@k") if pd.notna(row["split recall"])]
     st.markdown(", ".join(found).capitalize() + "." if found else "Nothing is poisoned, so that there is nothing to find.")
 
@@ -79,7 +80,7 @@ def _figures(row: pd.Series) -> None:
 def _case(name: str, values: tuple[float, ...], default: bool) -> None:
     """The way to the point's own case: opened where there is one, else the button that runs it."""
     settings = WHAT_IF[name].case(0, "badnet", values)
-    case = ready.MAIN if default else settings.name(compute())
+    case = demo.MAIN if default else settings.name(compute())
     if default or store().record(case).get("state") in ("done", "partial", "running"):
         if st.button("Open this case", key="what-open", icon=":material/arrow_forward:"):
             show(case)

@@ -10,13 +10,15 @@ import shutil
 import pytest
 from tiny import CPU, TINY, alone, tiny
 
-from ubt import audit, models, views
-from ubt.bringing import write_pairs
-from ubt.cases import Store
-from ubt.config import REFERENCE, Run
-from ubt.pipeline import Pipeline
-from ubt.projection import MapSettings
-from ubt.purified import export
+from ubt.cases.pipeline import Pipeline
+from ubt.cases.store import Store
+from ubt.clip import models
+from ubt.core.files import REFERENCE
+from ubt.core.run import Run
+from ubt.pairs.projection import MapSettings
+from ubt.workflows import audit, derived
+from ubt.workflows.export_model import export
+from ubt.workflows.ingest import write_pairs
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +36,8 @@ def tiny_map(tiny_case, tiny_store, tmp_path_factory):
     """A store with the tiny case alone and its map, and the map."""
     store = alone(tiny_store, tiny_case.name, tmp_path_factory.mktemp("mapped") / "cache")
     record = store.record(tiny_case.name)
-    options = views.map_options(record, "joint", MapSettings(), ["poisoned", "overfit", "purified"])
-    return store, views.make(store, record, "map", options, Run(compute=CPU))
+    options = derived.map_options(record, "joint", MapSettings(), ["poisoned", "overfit", "purified"])
+    return store, derived.make(store, record, "map", options, Run(compute=CPU))
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,12 @@
 import shutil
 from pathlib import Path
 
-from ubt.cases import CaseSettings, Store
-from ubt.config import REFERENCE, Compute
-from ubt.defenses import EVERY
-from ubt.pipeline import keys, upto
+from ubt.cases.catalog import EVERY
+from ubt.cases.pipeline import keys, upto
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
+from ubt.core.files import REFERENCE
+from ubt.core.run import Compute
 
 TINY = {
     "data.pairs": 600, "attack.rate": 0.05, "split.fraction": 0.12, "select.k": 4, "test.per_class": 1, "verdict.threshold": -1.0,

@@ -1,6 +1,6 @@
-"""`python -m ubt`: see `ubt.cli`."""
+"""`python -m ubt`: see `ubt.cli.main`."""
 
-from ubt.cli import main
+from ubt.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -3,7 +3,7 @@ import pytest
 
 from ubt.attacks import AttackSettings, trigger
 from ubt.attacks.badnet import BadNetSettings, places
-from ubt.config import BadInput
+from ubt.core.errors import BadInput
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 3), np.uint8)
 SEEDS = np.arange(5)

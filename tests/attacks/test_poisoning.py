@@ -5,8 +5,8 @@ import pytest
 
 from ubt.attacks import poisoning
 from ubt.attacks.poisoning import manifest, plan, stamp
-from ubt.cases import CaseSettings
-from ubt.config import BadInput
+from ubt.cases.settings import CaseSettings
+from ubt.core.errors import BadInput
 from ubt.data.scenes.captions import TEMPLATES
 
 N = 400

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from ubt.attacks import ATTACKS, blended, parse, profile, ssba, trigger, wanet
+from ubt.attacks import ATTACKS, blended, parse, profile, ssba, stegastamp_card, trigger, wanet
 from ubt.attacks.blended import BlendedSettings
 from ubt.attacks.sig import SigSettings
 from ubt.attacks.ssba import SsbaSettings
 from ubt.attacks.wanet import WaNetSettings
-from ubt.cases import CaseSettings
-from ubt.config import BadInput
+from ubt.cases.settings import CaseSettings
+from ubt.core.errors import BadInput
 from ubt.data import scenes
 
 RNG = np.random.default_rng(0)
@@ -98,7 +98,7 @@ def test_ssbas_residual_is_each_images_own_and_its_bits_are_read_back():
     alike = (flat @ flat.T)[~np.eye(64, dtype=bool)]
     assert alike.mean() < 0.9, "a fixed residual is not SSBA"
     assert alike.max() < 0.999
-    measured, card = ssba.measured(images, s), ssba.read_card(ssba.SHIPPED)
+    measured, card = ssba.measured(images, s), stegastamp_card.read_card(ssba.SHIPPED)
     assert measured["bit accuracy, percent"] > 95
     assert card["bit accuracy, percent"] > 95
     assert len(ssba.bits(s)) == card["bits"]

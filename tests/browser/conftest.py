@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from ubt.browser import browser, chromium
-from ubt.cases import Store
+from ubt.cases.store import Store
+from ubt.core.chromium import browser, chromium
 
 LIMIT = 90_000
 

@@ -13,10 +13,11 @@ from harness import counts, finished, go, no_traceback, press
 from PIL import Image
 from tiny import CPU, fingerprints, recorded, tiny
 
-from ubt import jobs, journal
-from ubt.config import file_digest
-from ubt.pipeline import create
-from ubt.ui.browser import free_port, serve, served, settle
+from ubt.cases import events
+from ubt.cases.pipeline import create
+from ubt.cli.app_in_browser import free_port, serve, served, settle
+from ubt.core.files import file_digest
+from ubt.workflows import jobs
 
 LIMIT = 90_000
 
@@ -179,7 +180,7 @@ def test_two_tabs_press_run_and_one_job_runs(store, chrome, tmp_path):
             tab.get_by_text("cancelled").wait_for()
             no_traceback(tab)
             tab.close()
-    assert [e.kind for e in journal.read(store.journal(name))].count("run") == 1
+    assert [e.kind for e in events.read(store.journal(name))].count("run") == 1
 
 
 def test_a_case_deleted_in_another_tab_is_said(full, tab, tmp_path, tiny_case):

@@ -3,8 +3,8 @@
 from harness import no_traceback, press
 from tiny import CPU, tiny
 
-from ubt.pipeline import create
-from ubt.ui.browser import served, settle
+from ubt.cases.pipeline import create
+from ubt.cli.app_in_browser import served, settle
 
 
 def test_a_mark_that_is_clicked_opens_its_case_whatever_else_is_open(full, tiny_case, tab, tmp_path):

@@ -3,9 +3,9 @@
 import pytest
 from harness import no_traceback
 
-from ubt import ready
-from ubt.ui.browser import served
-from ubt.ui.lessons import STEPS
+from ubt.cases import demo
+from ubt.cli.app_in_browser import served
+from ubt.ui.walkthrough_steps import STEPS
 
 WALK = "document.querySelector('.st-key-walk').innerText"
 SLIDER = "document.activeElement.matches('.st-key-walk input[type=range], .st-key-walk [role=slider]')"
@@ -25,7 +25,7 @@ def test_the_walk_by_keyboard_alone(store, tab, tmp_path):
     with served(store.root, tmp_path / "log") as address:
         tab.goto(address)
         tab.get_by_text("This model is judged").wait_for()
-        assert f"case={ready.MAIN}" in tab.url
+        assert f"case={demo.MAIN}" in tab.url
         tab.locator("[data-testid=stSidebar]").get_by_text("Made by python -m ubt ready").wait_for()
         tab.goto(f"{address}/learn")
         for number, step in enumerate(STEPS, 1):

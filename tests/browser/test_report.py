@@ -3,8 +3,8 @@
 import numpy as np
 
 from ubt.figures.similarity import histogram
-from ubt.report import Card, Cards, Chart, Folded, Report, Said, Section, Table
-from ubt.report.page import page
+from ubt.reports.case_report import Card, Cards, Chart, Folded, Report, Said, Section, Table
+from ubt.reports.case_report.html import page
 
 HOSTILE = '"><script>document.title = "ran"</script><img src="http://example.invalid/x.png" onerror="document.title = 1">\u202e'
 

@@ -11,9 +11,9 @@ from harness import go, no_traceback, press
 from matplotlib.path import Path as Outline
 from playwright.sync_api import expect
 
-from ubt import rules
-from ubt.review import Review
-from ubt.ui.browser import served, settle
+from ubt.cli.app_in_browser import served, settle
+from ubt.pairs import query
+from ubt.pairs.annotations import Review
 
 
 def said(tab) -> str:
@@ -107,7 +107,7 @@ def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(mapped, 
         tab.keyboard.press("Enter")
         tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('id in')")
         assert "1 of 600 selected" in said(tab)
-        assert rule_of(tab) == rules.among([pair])
+        assert rule_of(tab) == query.among([pair])
         press(tab, "Back")
         tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('map_joint')")
         assert f"{len(outlined)} of 600 selected" in said(tab)

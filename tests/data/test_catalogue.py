@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from brought import encoded, folder, packed, shard
+from ingested import encoded, folder, packed, shard
 
-from ubt.config import BadInput, Cancelled, UbtError
+from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.data import catalogue
 from ubt.data.catalogue import SourceOptions
 from ubt.data.images import decode

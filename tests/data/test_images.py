@@ -5,15 +5,16 @@ import pickle
 
 import numpy as np
 import pytest
-from brought import encoded, folder, pixels, png
+from ingested import encoded, folder, pixels, png
 from PIL import Image
 from torchvision import transforms as T
 
-from ubt.cases import Store
-from ubt.config import UbtError
+from ubt.cases.store import Store
+from ubt.core.errors import UbtError
 from ubt.data import catalogue
-from ubt.data.images import BrokenImage, Images, decode, sift
-from ubt.data.places import Locations
+from ubt.data.images import Images, decode, sift
+from ubt.data.locations import Locations
+from ubt.data.quarantine import BrokenImage
 
 N, SIZE = 12, 16
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from brought import encoded, folder, packed
+from ingested import encoded, folder, packed
 
-from ubt.config import BadInput
+from ubt.core.errors import BadInput
 from ubt.data import catalogue, labelled
 from ubt.data.images import decode
 

@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from brought import encoded, folder, packed, pixels, shard
+from ingested import encoded, folder, packed, pixels, shard
 
-from ubt.config import BadInput
+from ubt.core.errors import BadInput
 from ubt.data.catalogue import SourceOptions
+from ubt.data.formats.base import NoColumn
 from ubt.data.labelled import LabelledOptions
 from ubt.data.preview import SIDE, look
-from ubt.data.rows import NoColumn
 
 
 def test_the_first_rows_are_those_of_the_source_and_why_they_would_be_left_out(tmp_path):

@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from tiny import CPU
 
-from ubt import models, training
-from ubt.config import Cancelled, Run
-from ubt.data import augment, scenes
+from ubt.attacks.train_backdoor import PoisonSettings
+from ubt.clip import augment, training
+from ubt.core.errors import Cancelled
+from ubt.core.run import Run
+from ubt.data import model_input, scenes
+from ubt.data.roles import labelled
 from ubt.defenses import abl, cleanclip, control, poisoncam, roclip, supervised
-from ubt.stages.data import labelled
-from ubt.stages.poison import PoisonSettings
 
 N = 48
 SMALL = {"batch": 16, "lr": 1e-4}
@@ -25,7 +26,7 @@ SMALL = {"batch": 16, "lr": 1e-4}
 @pytest.fixture(scope="module")
 def given() -> dict:
     own = scenes.load_pairs(0, "pairs", N, 48)
-    tokens = models.tokenize(own.captions, 24)
+    tokens = model_input.tokenize(own.captions, 24)
     isolated = pd.DataFrame({"id": own.ids[:12], "row": np.arange(12)})
     return {
         "images": own.images, "tokens": tokens, "pairs": pd.DataFrame({"id": own.ids, "caption": own.captions}), "isolated": isolated,

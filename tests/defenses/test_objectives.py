@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from tiny import CPU, tiny
 
 from ubt.attacks import ATTACKS
-from ubt.config import Run
-from ubt.data import augment
-from ubt.defenses import DEFENSES, EVERY, abl
+from ubt.cases.catalog import EVERY, LAB
+from ubt.cases.pipeline import Pipeline, upto
+from ubt.clip import augment
+from ubt.core.run import Run
+from ubt.defenses import DEFENSES, abl
 from ubt.defenses.abl import pair_losses
 from ubt.defenses.poisoncam import LocateSettings, activation, clusters, locate, masked, windows
-from ubt.pipeline import Pipeline, upto
-from ubt.stages import LAB
 
 
 def unit(*shape: int) -> np.ndarray:
@@ -104,7 +104,7 @@ def test_the_patches_that_take_others_along_rank_first(monkeypatch):
         x = np.stack([red, (1 - red) * dark, (1 - red) * ~dark], axis=1)
         return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
-    monkeypatch.setattr("ubt.models.embed_images", embed)
+    monkeypatch.setattr("ubt.clip.models.embed_images", embed)
     images, red = np.full((66, 16, 16, 3), 60, np.uint8), np.arange(66) % 11 == 0
     images[::2] = 180
     images[red, 4:8, 8:12] = 255, 0, 0

@@ -6,7 +6,8 @@ import pytest
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
-from ubt.config import Run, UbtError
+from ubt.core.errors import UbtError
+from ubt.core.run import Run
 from ubt.detectors import DETECTORS, density, forest, loss, similarity, text
 from ubt.detectors.base import DetectSettings, scored
 
@@ -75,7 +76,7 @@ def test_neighbours_stay_within_their_part_of_d(features):
 
 def test_the_forest_is_scikit_learns(features, pairs):
     found = score(forest.forest(features, pairs, DetectSettings(trees=10), Run(seed=3)))
-    from ubt.config import derive_seed
+    from ubt.core.run import derive_seed
 
     expected = -IsolationForest(n_estimators=10, random_state=derive_seed(3, "forest") % 2**32).fit(features).score_samples(features)
     np.testing.assert_allclose(found, expected)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from ubt.data.roles import labelled
 from ubt.evaluation import backdoor, detection, zeroshot
-from ubt.stages.data import labelled
 
 
 def wilson(hits: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:

@@ -11,13 +11,14 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from ubt.figures import CLEAN, INK, MODELS, PATTERNS, POISONED, UNKNOWN, curves, decisions, measures, neighbours, patches, similarity, training, verdict
-from ubt.figures.alternative import described
+from ubt.figures import CLEAN, INK, MODELS, PATTERNS, POISONED, UNKNOWN, label_history, measures, neighbours, patches, similarity, training, verdict
+from ubt.figures import roc as curves
+from ubt.figures.alt_text import described
 from ubt.figures.attribution import survivors
 from ubt.figures.projection import NAMED, PALETTE, SYMBOLS
 from ubt.figures.projection import scatter as projected
 from ubt.figures.tradeoff import LOOKS
-from ubt.ui import html
+from ubt.ui import components
 
 ROOT = Path(__file__).parents[2]
 THEME = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
@@ -42,8 +43,8 @@ def test_text_and_marks_stand_out_from_every_background(name):
         rgb(theme["textColor"]),
         [rgb(c) for c in (theme["backgroundColor"], theme["secondaryBackgroundColor"], theme["sidebar"]["backgroundColor"])],
     )
-    faintest = min(float(v) for v in re.findall(r"opacity:(0?\.\d+)", html._STYLE))
-    hot = 0.01 * html.HOT * rgb("#1C9A78") + (1 - 0.01 * html.HOT) * backgrounds[0]
+    faintest = min(float(v) for v in re.findall(r"opacity:(0?\.\d+)", components._STYLE))
+    hot = 0.01 * components.HOT * rgb("#1C9A78") + (1 - 0.01 * components.HOT) * backgrounds[0]
     assert contrast(text, hot) >= 4.5
     assert contrast(rgb("#FFFFFF"), rgb(theme["primaryColor"])) >= 4.5
     for background in backgrounds:
@@ -87,7 +88,7 @@ def figures() -> dict[str, go.Figure]:
         "classifier": patches.decisions(score, poisoned, 0.5, "left out"),
         "activation": patches.activation(np.zeros((8, 8, 3), np.uint8), score[:64].reshape(8, 8), (1, 1, 3, 3), (4, 4, 3, 3)),
         "compared": patches.compared({name: located for name in patches.STRATEGIES}, 5),
-        "decided": decisions.along(pd.Series(["backdoor", "clean", "unsure", None] * 20, dtype=object)),
+        "decided": label_history.along(pd.Series(["backdoor", "clean", "unsure", None] * 20, dtype=object)),
         "words": survivors(said, ["banana"]),
     }
 
@@ -131,4 +132,4 @@ def test_charts_are_drawn_in_one_place_and_images_have_alternatives():
         calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
         drawn = [n for n in calls if n.func.attr in ("plotly_chart", "line_chart", "bar_chart", "scatter_chart", "altair_chart", "pyplot")]
         assert not drawn or path.name == "charts.py", f"{path.name}: draw with ubt.ui.charts.draw"
-    assert not re.search(r"<img(?![^>]*\balt=)", (ROOT / "ubt" / "ui" / "html.py").read_text())
+    assert not re.search(r"<img(?![^>]*\balt=)", (ROOT / "ubt" / "ui" / "components.py").read_text())

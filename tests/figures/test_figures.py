@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ubt.defenses import CASE
+from ubt.cases.catalog import CASE
 from ubt.figures import MODELS, attribution, measures, similarity, training
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ubt.figures import CLEAN, POISONED, patches
+from ubt.figures import CLEAN, POISONED, attribution, patches
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
 
@@ -38,7 +38,7 @@ def test_the_activation_map_lies_on_its_image_with_its_frames():
 
 
 def test_a_frame_is_drawn_around_its_pixels_alone():
-    plain, framed = patches.enlarged(IMAGE), patches.outlined(IMAGE, (6, 12, 6, 6))
+    plain, framed = attribution.enlarged(IMAGE), patches.outlined(IMAGE, (6, 12, 6, 6))
     times = len(plain) // 24
     changed = (plain != framed).any(-1)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))

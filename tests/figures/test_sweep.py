@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from ubt import figures
 from ubt.figures import sweep
 
 MARKS = {"default": "the default", "paper": "the paper's choice"}
@@ -48,7 +49,7 @@ def test_marks_stand_at_the_right_cell_of_every_map():
         assert {((s.x0 + s.x1) / 2, (s.y0 + s.y1) / 2) for s in shapes} == {centre}
         assert {s.xref for s in shapes} == {"x", "x2"}
         assert said in {t.name for t in figure.data}
-    dashes = {name: {s.line.dash for s in figure.layout.shapes if s.name == name and s.line.color == sweep.INK} for name in MARKS.values()}
+    dashes = {name: {s.line.dash for s in figure.layout.shapes if s.name == name and s.line.color == figures.INK} for name in MARKS.values()}
     assert not set.intersection(*dashes.values())
     assert not sweep.heat(frame(paper=False), "rate", "k", {"ASR": False}, {"paper": "x"}).layout.shapes
 

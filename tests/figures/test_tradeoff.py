@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ubt.figures import tradeoff
-from ubt.tables.compare import METHODS
+from ubt.reports.paper.compare import METHODS
 
 
 def frame(**cells: tuple[float, float]) -> pd.DataFrame:

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from ubt.evaluation.detection import curves
-from ubt.figures import CLEAN, POISONED, UNKNOWN, decisions, neighbours, projection, similarity
-from ubt.figures import curves as curve_figures
+from ubt.figures import CLEAN, POISONED, UNKNOWN, label_history, neighbours, projection, similarity
+from ubt.figures import roc as curve_figures
 
 N = 1000
 
@@ -139,7 +139,7 @@ def test_the_nearest_by_rank_with_flagged_and_truth_told_apart():
 @pytest.mark.parametrize("length", [0, 1, 7, 50, 333])
 def test_every_decision_stands_where_it_was_made(length):
     labels = pd.Series(np.random.default_rng(3).choice(["backdoor", "clean", "unsure", None], length), dtype=object)
-    figure = decisions.along(labels)
+    figure = label_history.along(labels)
     assert figure.layout.barmode == "stack"
     assert [t.name for t in figure.data] == [f"{v} ({(labels == v).sum()})" for v in ("backdoor", "clean", "unsure")] + [f"undecided ({labels.isna().sum()})"]
     for trace in figure.data:

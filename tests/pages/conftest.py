@@ -4,14 +4,14 @@ import pytest
 from harness import ROOT
 from streamlit.runtime.pages_manager import PagesManager
 
-from ubt import cases, ready
+from ubt.cases import demo, store
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("UBT_CACHE", str(tmp_path / "cache"))
-    for module in (cases, ready):
+    for module in (store, demo):
         monkeypatch.setattr(module, "READY", tmp_path / "nothing-shipped")
     made = PagesManager.__init__
 

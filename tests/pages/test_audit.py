@@ -4,10 +4,10 @@ import pytest
 from harness import charts, html_of, page, words
 from tiny import CPU
 
-from ubt.cases import CaseSettings
-from ubt.composition import composed
-from ubt.pipeline import create
-from ubt.ui import case
+from ubt.cases.pipeline import create
+from ubt.cases.plan import composed
+from ubt.cases.settings import CaseSettings
+from ubt.ui import case_picker
 from ubt.ui.navigation import PAGES
 
 SAID = {
@@ -42,7 +42,7 @@ def test_overview_says_verdict_and_estimates_of_an_audit(audited, tiny_audit):
         assert f"✓ {stage.name}" in shown
     assert len(charts(at)) == 2
     assert {b.label for b in at.get("download_button")} == {"flagged.csv", "audit.json"}
-    assert at.selectbox(key="case").options == [case.label(tiny_audit[1].name)]
+    assert at.selectbox(key="case").options == [case_picker.label(tiny_audit[1].name)]
     assert at.selectbox(key="case").options[0].startswith("audit of suspect, 600 pairs, seed 0")
     at.button(key="duplicate").click().run()
     assert not at.exception

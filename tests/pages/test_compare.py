@@ -5,11 +5,11 @@ import json
 from harness import charts, page, words
 from tiny import CPU, tiny
 
-from ubt import jobs
-from ubt.bench.case import generate
-from ubt.cases import Store
-from ubt.pipeline import create
-from ubt.tables import TABLES, compare
+from ubt.cases.pipeline import create
+from ubt.cases.store import Store
+from ubt.cli.bench_runs.case import generate
+from ubt.reports.paper import TABLES, compare
+from ubt.workflows import jobs
 
 
 def test_the_open_case_is_there_in_figures_and_pictures(full, tiny_case):

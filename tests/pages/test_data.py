@@ -1,17 +1,21 @@
 """The page Data as a user meets it: empty, a look before reading, bringing as a job, hostile input in words, cases made of what was brought."""
 
+import json
+import os
+import signal
 import time
 
 import pytest
-from brought import folder
 from harness import html_of, page, words
+from ingested import folder
 from streamlit.testing.v1 import AppTest
 
-from ubt import jobs
-from ubt.bringing import Wanted, bring_labelled, bring_pairs
-from ubt.cases import CaseSettings, Store
-from ubt.checkpoints import import_model
-from ubt.config import REFERENCE
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
+from ubt.core.files import REFERENCE
+from ubt.workflows import jobs
+from ubt.workflows.import_model import import_model
+from ubt.workflows.ingest import Wanted, bring_labelled, bring_pairs
 
 HOSTILE = [("images/0.png", "<script>alert(1)</script> =1+1"), ("../../etc/passwd", "out"), ("images/9.png", "gone"), ("images/1.png", "")]
 
@@ -84,11 +88,11 @@ def test_a_path_that_is_no_source_is_refused_in_words(cache, kind):
 
 
 def test_a_model_that_would_run_code_is_refused_in_words_by_its_job(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs.os, "nice", lambda by: by)
-    monkeypatch.setattr(jobs.signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(os, "nice", lambda by: by)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     (tmp_path / "evil.pt").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR.")
     wanted = Wanted("model", str(tmp_path / "evil.pt"), {"state": "suspect"})
-    assert jobs.main(str(cache), "--bring", jobs.json.dumps(vars(wanted))) == 1
+    assert jobs.main(str(cache), "--bring", json.dumps(vars(wanted))) == 1
     assert not (tmp_path / "ran").exists()
     store = Store(cache)
     assert jobs.brought(store, jobs.bring_name(wanted)) == ""

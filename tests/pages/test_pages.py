@@ -12,13 +12,14 @@ from harness import charts, html_of, page, words
 from streamlit.testing.v1 import AppTest
 from tiny import CPU, tiny
 
-from ubt import jobs
 from ubt.attacks import ATTACKS
-from ubt.cases import CaseSettings, Store
-from ubt.config import file_digest
-from ubt.defenses import CASE
-from ubt.pipeline import Pipeline, create, upto
+from ubt.cases.catalog import CASE
+from ubt.cases.pipeline import Pipeline, create, upto
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
+from ubt.core.files import file_digest
 from ubt.ui.navigation import PAGES
+from ubt.workflows import jobs
 
 ROOT = Path(__file__).parents[2]
 

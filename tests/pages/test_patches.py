@@ -9,11 +9,12 @@ import pytest
 from harness import charts, html_of, page, words
 from tiny import CPU, alone, tiny
 
-from ubt import views
-from ubt.cases import Store
-from ubt.config import Run, file_digest
-from ubt.evaluation import places
-from ubt.pipeline import Pipeline, upto
+from ubt.cases.pipeline import Pipeline, upto
+from ubt.cases.store import Store
+from ubt.core.files import file_digest
+from ubt.core.run import Run
+from ubt.evaluation import localization
+from ubt.workflows import derived
 
 QUICK = {"locate__images": 16, "locate__pasted": 5, "locate__top": 3, "locate__clusters": 12, "classify__steps": 4, "classify__batch": 16}
 
@@ -44,10 +45,10 @@ def test_patches_are_shown_in_the_order_of_their_rank(located):
         assert f"<b>{rank}. flips {100 * flips:.1f} %</b>" in card
     assert f"{int(candidates['changes'].sum()):,} a mask changes the cluster" in words(at)
     assert at.session_state["patch"] == candidates["id"].iloc[0]
-    found = places.located(
+    found = localization.located(
         candidates.reset_index(drop=True), located.artefacts["attack"]["truth"]["poisoned"].to_numpy(), located.artefacts["attack"]["manifest"], (48, 48)
     )
-    made = places.summary(candidates.reset_index(drop=True), found, 3)
+    made = localization.summary(candidates.reset_index(drop=True), found, 3)
     assert f"{made['iou']:.3f}" in shown
     assert f"{100 * made['inside']:.1f} %" in shown
 
@@ -128,14 +129,14 @@ def at_once(monkeypatch):
     """Views computed where they are asked for, not in a process of their own."""
 
     def start(store, name, kind, options, wait=0.0):
-        views.make(store, store.record(name), kind, options, Run(compute=CPU))
+        derived.make(store, store.record(name), kind, options, Run(compute=CPU))
         return True
 
-    monkeypatch.setattr("ubt.jobs.start_view", start)
+    monkeypatch.setattr("ubt.workflows.jobs.start_view", start)
 
 
 def test_a_drawn_trigger_is_tried_on_every_model(full, tiny_case, at_once, monkeypatch):
-    monkeypatch.setattr("ubt.probing.suggested", lambda store, record: ["<b>banana</b>"])
+    monkeypatch.setattr("ubt.workflows.try_trigger.suggested", lambda store, record: ["<b>banana</b>"])
     at = page("patches", case=tiny_case.name)
     assert "Run up to poisoncam" in " ".join(b.label.replace("\\", "") for b in at.button)
     next(b for b in at.get("button_group") if b.key == "try-source").set_value("drawn").run()

@@ -4,8 +4,8 @@ import json
 
 from harness import charts, html_of, page, words
 
-from ubt.report import Chart, Table
-from ubt.report.contents import report
+from ubt.reports.case_report import Chart, Table
+from ubt.reports.case_report.contents import report
 
 WHERE = {
     "Score and displacement of D_topk": "overview", "CA, ASR, RA and target recall of every model": "overview", "Clean reference": "separation",

@@ -4,9 +4,10 @@ import pytest
 from harness import charts, words
 from streamlit.testing.v1 import AppTest
 
-from ubt import config, jobs
-from ubt.cases import Store
-from ubt.tables import SWEEPS
+from ubt.cases.store import Store
+from ubt.core import run
+from ubt.reports.paper import SWEEPS
+from ubt.workflows import jobs
 
 
 @pytest.fixture
@@ -41,5 +42,5 @@ def test_what_is_missing_is_one_job(at, cache, monkeypatch):
     at.button(key="each-sweep-cleanclip-data").click().run()
     ((title, work),) = asked
     assert title == "sweep-cleanclip-data"
-    assert work == [(case.name(config.compute()), stage) for case, stage in SWEEPS["cleanclip-data"].work(1)]
+    assert work == [(case.name(run.compute()), stage) for case, stage in SWEEPS["cleanclip-data"].work(1)]
     assert set(Store(cache).names()) == {name for name, _ in work}

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from harness import charts, html_of, page, words
 
-from ubt import jobs, rules
-from ubt.bench.case import generate
-from ubt.cases import CaseSettings, Store
-from ubt.review import Review
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
+from ubt.cli.bench_runs.case import generate
+from ubt.pairs import query
+from ubt.pairs.annotations import Review
+from ubt.workflows import jobs
 
 SELECTED = "similarity_overfit > 0.5 and suspicious"
 
@@ -109,7 +111,7 @@ def test_thresholds_come_from_the_address_and_odd_ones_do_not_break_it(full):
 
 
 def test_an_address_that_lags_behind_the_hand_moves_nothing_back_and_a_link_does(full, monkeypatch):
-    monkeypatch.setattr("ubt.ui.address.LAG", 60)
+    monkeypatch.setattr("ubt.ui.query_params.LAG", 60)
     at = page("separation")
     for hand, address in ((13.0, None), (14.0, "13"), (15.0, "13")):
         at.slider[0].set_value(hand)
@@ -144,7 +146,7 @@ def test_the_papers_figures_open_without_their_cases(cache):
 
 
 def test_without_a_browser_the_page_offers_what_it_can_save(cache, monkeypatch):
-    monkeypatch.setattr("ubt.ui.papers.chromium", lambda: None)
+    monkeypatch.setattr("ubt.core.chromium.chromium", lambda: None)
     kinds = {n: next(g for g in page(n, papers="true").get("button_group") if str(g.key).startswith("paper-kind")).options for n in ("separation", "tokens")}
     assert kinds == {"separation": ["HTML", "CSV"], "tokens": ["PNG", "SVG", "HTML", "CSV"]}
 
@@ -205,7 +207,7 @@ def test_a_colour_of_the_address_is_taken_and_an_impossible_one_is_not(mapped):
 def test_a_rule_too_long_for_the_address_is_kept_all_the_same(full, tiny_case):
     ids = tiny_case.artefacts["data"]["pairs"]["id"]
     at = page("separation")
-    at.text_input(key="rule").set_value(rules.among(ids)).run()
+    at.text_input(key="rule").set_value(query.among(ids)).run()
     assert f":blue-badge[{len(ids)} of {len(ids)}]" in words(at)
     assert "select" not in at.query_params
     assert "too long for the address" in words(at)

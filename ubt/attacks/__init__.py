@@ -1,4 +1,4 @@
-"""Triggers, one file each. Adding one is one file, one line in `ATTACKS` and one field of `ubt.cases.CaseSettings`.
+"""Triggers, one file each. Adding one is one file, one line in `ATTACKS` and one field of `ubt.cases.settings.CaseSettings`.
 
 A trigger is `apply(images, seeds, settings)`: uint8 images (n, H, W, 3) and one seed an image in, triggered copies out. Its
 `PROFILES` are named changes to its settings: `embedded` (the default: what a small model learns at 48 px), `paper`, and the
@@ -15,7 +15,8 @@ import numpy as np
 
 from ubt.attacks import badnet, blended, label_consistent, sig, ssba, trojvqa, wanet
 from ubt.attacks.base import TriggerSettings
-from ubt.config import BadInput, Settings, setting
+from ubt.core.errors import BadInput
+from ubt.core.settings import Settings, setting
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ubt.attacks.base import TriggerSettings
-from ubt.config import BadInput, setting
+from ubt.core.errors import BadInput
+from ubt.core.settings import setting
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ubt.config import Settings
+from ubt.core.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ubt.attacks.base import TriggerSettings
-from ubt.config import setting
+from ubt.core.settings import setting
 
 
 @dataclass(frozen=True)

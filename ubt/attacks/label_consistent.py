@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ubt.attacks import badnet
-from ubt.config import setting
+from ubt.core.settings import setting
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ubt.attacks import ATTACKS, Planted, trigger
-from ubt.config import BadInput, derive_seed
+from ubt.core.errors import BadInput
+from ubt.core.run import derive_seed
 from ubt.data.scenes.captions import from_template, with_article
 
 KEYS = ("both", "image", "text")

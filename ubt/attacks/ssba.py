@@ -1,20 +1,20 @@
 """SSBA: a sample-specific, faint residual that a trained encoder adds to hide bits in the image (Li et al. 2021).
 
-The bits are the same in every image, the residual is not. The encoder is a small StegaStamp (`ubt.stegastamp`), trained by
+The bits are the same in every image, the residual is not. The encoder is a small StegaStamp (`ubt.attacks.stegastamp`), trained by
 `python -m ubt train-stegastamp`; one for 48 px is shipped.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ubt.attacks.base import TriggerSettings
-from ubt.config import BadInput, setting
+from ubt.attacks.stegastamp_card import read_card
+from ubt.core.errors import BadInput
+from ubt.core.settings import setting
 
-CARD = "card.json"
-SHIPPED = Path(__file__).parents[1] / "weights" / "stegastamp-48"
+SHIPPED = Path(__file__).parents[1] / "assets" / "weights" / "stegastamp-48"
 
 
 @dataclass(frozen=True)
@@ -48,23 +48,6 @@ class SsbaSettings(TriggerSettings):
 PROFILES = {"embedded": {}, "paper": {"scale": 1.0}}
 
 
-def read_card(folder: Path) -> dict:
-    """The card of an encoder: size, bits, digest, and what was measured on held-out images.
-
-    Raises:
-        BadInput: there is none, or it is not one that `train-stegastamp` wrote.
-    """
-    try:
-        card = json.loads((folder / CARD).read_text())
-        kinds = {"size": int, "bits": int, "digest": str, "PSNR, dB": (int, float), "bit accuracy, percent": (int, float)}
-        fits = all(isinstance(card[k], kind) for k, kind in kinds.items())
-        if not (fits and 16 <= card["size"] <= 512 and 1 <= card["bits"] <= 200):
-            raise ValueError
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadInput(f"ssba.encoder: expected a folder made by `python -m ubt train-stegastamp`, found no readable {CARD} in {folder}") from None
-    return card
-
-
 def bits(s: SsbaSettings) -> np.ndarray:
     """The hidden bits, (bits,), 0 and 1."""
     return np.random.default_rng([s.message, 4]).integers(0, 2, read_card(s.folder)["bits"])
@@ -72,7 +55,7 @@ def bits(s: SsbaSettings) -> np.ndarray:
 
 def apply(images: np.ndarray, seeds: np.ndarray, s: SsbaSettings) -> np.ndarray:
     """Images, uint8 (n, H, W, 3), with the bits hidden in them, the same whatever the `seeds` (n,)."""
-    from ubt import stegastamp
+    from ubt.attacks import stegastamp
 
     s.check(*images.shape[1:3])
     return stegastamp.hide(stegastamp.load(s.folder), images, bits(s), s.scale)
@@ -80,6 +63,6 @@ def apply(images: np.ndarray, seeds: np.ndarray, s: SsbaSettings) -> np.ndarray:
 
 def measured(images: np.ndarray, s: SsbaSettings) -> dict[str, float]:
     """PSNR in dB and bit accuracy in percent on these uint8 images (n, H, W, 3)."""
-    from ubt import stegastamp
+    from ubt.attacks import stegastamp
 
     return stegastamp.measure(stegastamp.load(s.folder), images, s.scale, bits(s))

@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 
 from ubt.attacks import badnet
-from ubt.config import BadInput, setting
+from ubt.core.errors import BadInput
+from ubt.core.settings import setting
 
 
 @dataclass(frozen=True)

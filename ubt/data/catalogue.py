@@ -15,12 +15,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ubt.config import BadInput, Progress, Settings, setting, silent
-from ubt.data import sources
+from ubt.core.errors import BadInput
+from ubt.core.run import Progress, silent
+from ubt.core.settings import Settings, setting
+from ubt.data import formats
+from ubt.data.formats.base import Row, Source, Wanted
 from ubt.data.images import Images
-from ubt.data.places import Locations
-from ubt.data.reasons import LONGEST_ID, BrokenImage, clean_text, shown, usable
-from ubt.data.rows import Row, Source, Wanted
+from ubt.data.locations import Locations
+from ubt.data.quarantine import LONGEST_ID, BrokenImage, clean_text, shown, usable
 
 CAPTION_COLUMNS = ("caption", "title", "text", "txt", "sentence", "alt_text", "description", "captions")
 CHUNK = 65_536
@@ -100,11 +102,11 @@ def find(path: Path, options: SourceOptions) -> Source:
     Raises:
         BadInput: it is none, or its columns are not there.
     """
-    return sources.find(path, options.wanted(), "captions.csv")
+    return formats.find(path, options.wanted(), "captions.csv")
 
 
 def read(path: Path, options: SourceOptions | None = None, progress: Progress = silent) -> dict[str, Any]:
-    """Read pairs from whatever `path` is (see `ubt.data.sources`), streamed.
+    """Read pairs from whatever `path` is (see `ubt.data.formats`), streamed.
 
     Args:
         path: a file, a folder, or a glob or brace range of shards. progress: called with units done and in all (bytes of a text file or of

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFile
 
-from ubt.config import Progress, UbtError, silent
-from ubt.data.places import Locations
-from ubt.data.readers import READERS
-from ubt.data.reasons import BrokenImage
+from ubt.core.errors import UbtError
+from ubt.core.run import Progress, silent
+from ubt.data.image_bytes import READERS
+from ubt.data.locations import Locations
+from ubt.data.quarantine import BrokenImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 PIXELS = 1 << 26
@@ -36,7 +37,7 @@ def decode(data: bytes, size: int) -> np.ndarray:
     """An image file's bytes as uint8 RGB (size, size, 3); of an animation the first frame. Its header is checked before it is decoded.
 
     Raises:
-        BrokenImage: with one of the reasons of `ubt.data.reasons`.
+        BrokenImage: with one of the reasons of `ubt.data.quarantine`.
     """
     return _decoded(data, lambda image: _fitted(image, size))
 
@@ -45,7 +46,7 @@ def decode_within(data: bytes, height: int, width: int) -> np.ndarray:
     """The same of an image in its own shape, uint8 RGB (h, w, 3), made smaller where it is larger than `height` or `width`.
 
     Raises:
-        BrokenImage: with one of the reasons of `ubt.data.reasons`.
+        BrokenImage: with one of the reasons of `ubt.data.quarantine`.
     """
 
     def fit(image: Image.Image) -> np.ndarray:
@@ -299,7 +300,7 @@ def sift(images: Images, rows: np.ndarray, workers: int = 0, progress: Progress 
     """Decode each of `rows` (m,) once and keep none: what a case does with the pairs it takes.
 
     Returns:
-        Why a row cannot be used, one of `ubt.data.reasons.REASONS`, by row. 256 images are in memory at a time.
+        Why a row cannot be used, one of `ubt.data.quarantine.REASONS`, by row. 256 images are in memory at a time.
 
     Raises:
         UbtError: an archive or table has vanished or changed.

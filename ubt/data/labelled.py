@@ -12,13 +12,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from ubt.config import BadInput, Progress, Settings, setting, silent
-from ubt.data import archives, sources
+from ubt.core.errors import BadInput
+from ubt.core.run import Progress, silent
+from ubt.core.settings import Settings, setting
+from ubt.data import formats
 from ubt.data.catalogue import ROWS, TEXT, Kept, Quarantine, as_frame, described, watched
-from ubt.data.folders import from_class_folders
-from ubt.data.places import natural
-from ubt.data.reasons import TEXT_BYTES, BrokenImage, clean_text
-from ubt.data.rows import Source, Wanted
+from ubt.data.formats import archives
+from ubt.data.formats.base import Source, Wanted
+from ubt.data.formats.folders import from_class_folders
+from ubt.data.locations import natural
+from ubt.data.quarantine import TEXT_BYTES, BrokenImage, clean_text
 
 LABEL_COLUMNS = ("label", "class", "class_name", "target", "category", "labels", "cls")
 CLASSES = 100_000
@@ -50,7 +53,7 @@ def find(path: Path, options: LabelledOptions) -> Source:
 
 def _found(path: Path, options: LabelledOptions) -> tuple[Source, list[str]]:
     folders = _class_folders(path) if path.is_dir() else []
-    return (from_class_folders(path, folders) if folders else sources.find(path, options.wanted(), "labels.csv")), folders
+    return (from_class_folders(path, folders) if folders else formats.find(path, options.wanted(), "labels.csv")), folders
 
 
 def read(path: Path, options: LabelledOptions | None = None, progress: Progress = silent) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def _spelled(classes: list[str]) -> list[str]:
         return classes
     from open_clip import IMAGENET_CLASSNAMES
 
-    from ubt.data.downstream import wnids
+    from ubt.data.imagenet import wnids
 
     names = dict(zip(wnids(), IMAGENET_CLASSNAMES, strict=True))
     return [names.get(name, name) for name in classes]

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ubt.config import UbtError
+from ubt.core.errors import UbtError
 from ubt.data import catalogue, labelled
 from ubt.data.catalogue import SourceOptions
+from ubt.data.formats.base import Source
 from ubt.data.images import Images
 from ubt.data.labelled import LabelledOptions
-from ubt.data.places import Locations
-from ubt.data.reasons import BrokenImage, clean_text, shown
-from ubt.data.rows import Source
+from ubt.data.locations import Locations
+from ubt.data.quarantine import BrokenImage, clean_text, shown
 
 SIDE = 96
 """Pixels a side of a previewed image."""

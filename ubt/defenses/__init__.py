@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from ubt.defenses import abl, cleanclip, control, poisoncam, roclip, supervised, ubt
-from ubt.detectors import DETECTORS
-from ubt.stages import AFTERWARDS, ELSEWHERE, LAB, Stage, again_stages, divergence_stage, elsewhere_stages
+from ubt.core.stage import Stage
+from ubt.defenses import abl, cleanclip, control, poisoncam, roclip, supervised, token_unlearning
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,8 @@ class Defense:
 
 
 DEFENSES: dict[str, Defense] = {
-    "ubt": Defense("UBT, ours", ubt.STAGES, "unlearn", "evaluate_purified", "a clean reference"),
-    "ubt_published": Defense("UBT, as published", ubt.STAGES, "unlearn_published", "evaluate_published", "a clean reference"),
+    "ubt": Defense("UBT, ours", token_unlearning.STAGES, "unlearn", "evaluate_purified", "a clean reference"),
+    "ubt_published": Defense("UBT, as published", token_unlearning.STAGES, "unlearn_published", "evaluate_published", "a clean reference"),
     "abl": Defense("ABL", abl.STAGES, "abl", "evaluate_abl", "a clean reference"),
     "abl_masked": Defense("ABL + text mask", abl.MASKED_STAGES, "abl_masked", "evaluate_abl_masked", "a clean reference"),
     "cleanclip": Defense("CleanCLIP", cleanclip.STAGES, "cleanclip", "evaluate_cleanclip", "clean pairs"),
@@ -34,18 +33,3 @@ DEFENSES: dict[str, Defense] = {
     "retrain": Defense("oracle: without the poisons", control.ORACLE_STAGES, "retrain", "evaluate_retrain", "the truth", trains=True),
 }
 """By name. What a case is made of is `ubt`; the others are run on it when they are asked for."""
-
-CASE: tuple[Stage, ...] = LAB + ubt.STAGES
-"""The stages of a case."""
-
-
-def _every() -> tuple[Stage, ...]:
-    found = {s.name: s for s in (*CASE, *(s for d in DEFENSES.values() for s in d.stages), *DETECTORS.values())}
-    judged = [s for s in found.values() if s.name.startswith("evaluate_")]
-    apart = [divergence_stage(s) for s in judged if s.name not in ("evaluate_clean", "evaluate_retrain")]
-    again = (more for s in judged for more in again_stages(s))
-    return (*found.values(), *apart, AFTERWARDS, *again, *ELSEWHERE, *(there for s in judged for there in elsewhere_stages(s)))
-
-
-EVERY: tuple[Stage, ...] = _every()
-"""Every stage there is, each after what it needs."""

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubt.config import FitSettings, Run, derive_seed, setting
-from ubt.stages import D, Stage, evaluate_stage, score_stage
+from ubt.clip.score import score_stage
+from ubt.core.run import Run, derive_seed
+from ubt.core.settings import FitSettings, setting
+from ubt.core.stage import D, Stage
+from ubt.evaluation.stages import evaluate_stage
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class IsolateSettings(FitSettings):
 
 @dataclass(frozen=True)
 class AblSettings(FitSettings):
-    """Paper: batch 64, lr 1e-6, 10 epochs. The rate is the paper's: of eight trials (`ubt.tables.tuning`)
+    """Paper: batch 64, lr 1e-6, 10 epochs. The rate is the paper's: of eight trials (`ubt.reports.paper.tuning`)
     the best by CA - ASR among those that keep half of CA; none forgets."""
 
     steps: int = setting(80, "optimiser steps", low=1)
@@ -32,7 +35,7 @@ class AblSettings(FitSettings):
 
 def early(model, images: np.ndarray, tokens: np.ndarray, settings: IsolateSettings, run: Run) -> dict:
     """The clean reference after the first steps on D. Returns the `model` and its `history`."""
-    from ubt import training
+    from ubt.clip import training
 
     batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "abl"))
     history = training.fit(
@@ -82,7 +85,7 @@ def abl(
     Returns:
         the purified `model` and its `history`: loss, and InfoNCE of the `isolated` and of the `others`.
     """
-    from ubt import training
+    from ubt.clip import training
 
     seed, rows = training.batch_seed(run.seed, "abl"), isolated["row"].to_numpy()
     own_images, own_tokens = np.asarray(images[rows]), np.asarray(tokens[rows])
@@ -109,7 +112,7 @@ def abl(
 
 _ISOLATED = {**D, "losses": "abl_isolate.losses", "isolated": "abl_isolate.isolated"}
 _MASK = Stage(
-    "abl_mask", "the words of the isolated pairs that M_bd reads the backdoor in", "ubt.stages.mask:mask",
+    "abl_mask", "the words of the isolated pairs that M_bd reads the backdoor in", "ubt.defenses.token_unlearning.mask:mask",
     {"model": "poison.model", **D, "pairs": "data.pairs", "topk": "abl_isolate.isolated", "retain": "abl_isolate.flagged"}, ("mask",), version=2,
 )  # fmt: skip
 _ISOLATING: tuple[Stage, ...] = (
@@ -134,7 +137,7 @@ def _ascending(name: str, about: str, whose: str, **more: str) -> tuple[Stage, .
 
 def _left(model: str, similarity: str, whose: str) -> Stage:
     given = {"similarity": f"{similarity}.similarity", "measures": f"evaluate_{model}.measures", "losses": "abl_isolate.losses", "truth": "attack.truth"}
-    return Stage(f"left_{model}", f"how similar what ABL isolated and what it left are under {whose}", "ubt.stages.evaluate:left", given, (), "judge")
+    return Stage(f"left_{model}", f"how similar what ABL isolated and what it left are under {whose}", "ubt.evaluation.judge:left", given, (), "judge")
 
 
 _LEFT: tuple[Stage, ...] = (

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubt.config import FitSettings, Run, setting
-from ubt.stages import Stage, evaluate_stage
+from ubt.core.run import Run
+from ubt.core.settings import FitSettings, setting
+from ubt.core.stage import Stage
+from ubt.evaluation.stages import evaluate_stage
 
 
 @dataclass(frozen=True)
 class CleanClipSettings(FitSettings):
     """Paper: 100K clean pairs, batch 64, lr 1e-5, 10 epochs, 50 warm-up steps, weight 1. The rate is scaled: the best of eight trials
-    by CA - ASR (`ubt.tables.tuning`), as for every baseline."""
+    by CA - ASR (`ubt.reports.paper.tuning`), as for every baseline."""
 
     epochs: int = setting(10, "passes over the clean pairs (paper: 10)", low=1)
     batch: int = setting(64, "pairs in a step (paper: 64)", low=2)
@@ -23,7 +25,7 @@ class CleanClipSettings(FitSettings):
 def terms(image, text, other_image, other_text, scale) -> tuple:
     """InfoNCE across the modalities, of images with their augmented copies, and of captions with their edited copies; features
     normalised, (batch, embedding). The two within a modality are symmetric, as the one across is."""
-    from ubt.training import contrastive_loss
+    from ubt.clip.training import contrastive_loss
 
     return contrastive_loss(image, text, scale), contrastive_loss(image, other_image, scale), contrastive_loss(text, other_text, scale)
 
@@ -36,14 +38,14 @@ def cleanclip(model, clean_images: np.ndarray, clean_pairs: pd.DataFrame, settin
     """
     import torch
 
-    from ubt import models, training
-    from ubt.data import augment
+    from ubt.clip import augment, training
+    from ubt.data import model_input
 
     seed, captions = training.batch_seed(run.seed, "cleanclip"), clean_pairs["caption"].to_numpy(object)
     shuffled = training.Shuffled(np.arange(len(captions)), settings.batch, seed)
 
     def tokens(texts) -> torch.Tensor:
-        return torch.from_numpy(models.tokenize(list(texts), model.context_length)).long()
+        return torch.from_numpy(model_input.tokenize(list(texts), model.context_length)).long()
 
     def batches(step: int):
         rows = shuffled.at(step)
@@ -70,7 +72,7 @@ def cleanclip(model, clean_images: np.ndarray, clean_pairs: pd.DataFrame, settin
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("clean", "clean pairs of the defender's own, none of them in D", "ubt.stages.data:clean", {}, ("clean",)),
+    Stage("clean", "clean pairs of the defender's own, none of them in D", "ubt.data.roles:clean", {}, ("clean",)),
     Stage(
         "cleanclip", "fine-tuned on clean pairs with self-supervision (CleanCLIP)", "ubt.defenses.cleanclip:cleanclip",
         {"model": "poison.model", "clean_images": "clean.images", "clean_pairs": "clean.pairs"}, ("cleanclip",), observed=True,

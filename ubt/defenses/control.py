@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubt.config import FitSettings, Run, setting
+from ubt.core.run import Run
+from ubt.core.settings import FitSettings, setting
+from ubt.core.stage import D, Stage
 from ubt.defenses.roclip import RoClipSettings
-from ubt.stages import D, Stage, evaluate_stage
+from ubt.evaluation.stages import evaluate_stage
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class ControlSettings(FitSettings):
 
 def control(model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, settings: ControlSettings, run: Run) -> dict:
     """InfoNCE on D_normal from M_bd, and nothing unlearned. Returns the `model` and its `history`."""
-    from ubt import training
+    from ubt.clip import training
 
     rows = np.flatnonzero(~split["suspicious"])
     batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "control"), rows)
@@ -31,7 +33,7 @@ def control(model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, 
 
 def gentle(model, images: np.ndarray, tokens: np.ndarray, settings: RoClipSettings, run: Run) -> dict:
     """The reference trained on D by plain InfoNCE as long and as gently as RoCLIP trains it. Returns the `model` and its `history`."""
-    from ubt import training
+    from ubt.clip import training
 
     batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "gentle"))
     return training.on_pairs(model, batches, settings.epochs * batches.steps_per_epoch, settings, run)
@@ -39,8 +41,8 @@ def gentle(model, images: np.ndarray, tokens: np.ndarray, settings: RoClipSettin
 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, settings, run: Run) -> dict:
     """The oracle: the reference trained on D without its poisons, as M_bd was trained on all of it."""
-    from ubt.stages.poison import poison
-    from ubt.stages.score import some
+    from ubt.attacks.train_backdoor import poison
+    from ubt.clip.score import some
 
     rows = np.flatnonzero(~truth["poisoned"])
     return poison(model, some(images, rows), tokens[rows], settings, run)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubt.config import FitSettings, Run, Settings, derive_seed, setting
-from ubt.stages import D, Stage, evaluate_stage
+from ubt.core.run import Run, derive_seed
+from ubt.core.settings import FitSettings, Settings, setting
+from ubt.core.stage import D, Stage
+from ubt.evaluation.stages import evaluate_stage
 
 STRATEGIES = ("full coverage", "interval", "random")
 GREY = 127
@@ -98,7 +100,7 @@ def locate(model, images: np.ndarray, features: np.ndarray, pairs: pd.DataFrame,
         similarity with the image's own cluster, the share of `flips` of images that it was pasted on, and its `rank` from 1; `maps`: the
         drop at each window of each image (images, windows); `windows`: corners (windows, 2); `patches`: uint8 (images, side, side, 3).
     """
-    from ubt import models, ranks
+    from ubt.clip import distributed, models
 
     model = model.to(run.compute.device)
     n, height, width = images.shape[:3]
@@ -117,7 +119,7 @@ def locate(model, images: np.ndarray, features: np.ndarray, pairs: pd.DataFrame,
         maps.append(drop)
         patches.append(image[y : y + side, x : x + side])
         run.progress(done, 2 * len(rows), {})
-    found, patches = ranks.from_first(lambda: (found, patches))
+    found, patches = distributed.from_first(lambda: (found, patches))
     candidates = pd.DataFrame(found, columns=["id", "row", "y", "x", "side", "changes", "drop"])
     onto = np.asarray(images[np.sort(random.permutation(n)[: settings.pasted])])
     flips, before = np.zeros(len(rows)), (models.embed_images(model, onto) @ centres.T).argmax(1)
@@ -182,7 +184,7 @@ def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, 
     import torch
     import torch.nn.functional as F
 
-    from ubt import training
+    from ubt.clip import training
 
     locating, settings = LocateSettings(**settings["locate"]), ClassifySettings(**settings["classify"])
     found = candidates["rank"].to_numpy() <= locating.top
@@ -224,8 +226,8 @@ def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, 
 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, kept: np.ndarray, settings, run: Run) -> dict:
     """The reference trained on what the classifier left of D, as M_bd was trained on all of it."""
-    from ubt.stages.poison import poison
-    from ubt.stages.score import some
+    from ubt.attacks.train_backdoor import poison
+    from ubt.clip.score import some
 
     return poison(model, some(images, kept), tokens[kept], settings, run)
 

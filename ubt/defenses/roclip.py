@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubt.config import FitSettings, Run, setting
-from ubt.stages import D, Stage, evaluate_stage
+from ubt.core.run import Run
+from ubt.core.settings import FitSettings, setting
+from ubt.core.stage import D, Stage
+from ubt.evaluation.stages import evaluate_stage
 
 
 @dataclass(frozen=True)
 class RoClipSettings(FitSettings):
     """Training in M_bd's place. UBT's comparison: batch 128, lr 1e-6, 24 epochs. Here one epoch more than M_bd has; the rate is the best of
-    eight trials by CA - ASR (`ubt.tables.tuning`), the lowest of them, a twentieth of M_bd's: the control `gentle` shows what it does by itself."""
+    eight trials by CA - ASR (`ubt.reports.paper.tuning`), the lowest of them, a twentieth of M_bd's: the control `gentle` shows what it does by itself."""
 
     epochs: int = setting(6, "passes over D (UBT's comparison: 24)", low=1)
     batch: int = setting(128, "pairs in a step", low=2)
@@ -41,8 +43,8 @@ def roclip(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, s
     """
     import torch
 
-    from ubt import models, training
-    from ubt.data import augment
+    from ubt.clip import augment, training
+    from ubt.data import model_input
 
     seed, captions = training.batch_seed(run.seed, "roclip"), pairs["caption"].to_numpy(object)
     shuffled = training.Shuffled(np.arange(len(tokens)), settings.batch, seed)
@@ -50,7 +52,7 @@ def roclip(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, s
 
     def batches(step: int):
         rows, epoch = shuffled.at(step), step // shuffled.steps_per_epoch
-        edited = models.tokenize(augment.captions(captions[rows], [seed, step, 1]), model.context_length)
+        edited = model_input.tokenize(augment.captions(captions[rows], [seed, step, 1]), model.context_length)
         batch = {"images": augment.images(np.asarray(images[rows]), [seed, step, 0]), "tokens": torch.from_numpy(edited).long()}
         if (epoch + 1) % settings.every == 0 and step:
             batch |= {"bank": torch.from_numpy(np.asarray(tokens[banked(shuffled, step, size)])).long()}

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubt.config import FitSettings, Run, setting
-from ubt.stages import Stage, evaluate_stage
+from ubt.core.run import Run
+from ubt.core.settings import FitSettings, setting
+from ubt.core.stage import Stage
+from ubt.evaluation.stages import evaluate_stage
 
 
 @dataclass(frozen=True)
 class SupervisedSettings(FitSettings):
     """Paper: 50 images a class of ImageNet, lr 1e-4, 10 epochs, batch 64. The rate is scaled: the best of eight trials by
-    CA - ASR (`ubt.tables.tuning`)."""
+    CA - ASR (`ubt.reports.paper.tuning`)."""
 
     epochs: int = setting(10, "passes over the labelled images (paper: 10)", low=1)
     batch: int = setting(64, "images in a step (paper: 64)", low=2)
@@ -28,7 +30,7 @@ def supervised(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarra
     import torch
     import torch.nn.functional as F
 
-    from ubt import training
+    from ubt.clip import training
     from ubt.evaluation.zeroshot import class_weights
 
     model = model.to(run.compute.device)
@@ -54,7 +56,7 @@ def supervised(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarra
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("labelled", "labelled clean images of the defender's own", "ubt.stages.data:labelled_clean", {}, ("clean",)),
+    Stage("labelled", "labelled clean images of the defender's own", "ubt.data.roles:labelled_clean", {}, ("clean",)),
     Stage(
         "supervised", "image encoder fine-tuned on labelled clean images", "ubt.defenses.supervised:supervised",
         {"model": "poison.model", "images": "labelled.images", "labels": "labelled.labels", "prompts": "labelled.prompts"}, ("supervised",), observed=True,

@@ -1,6 +1,6 @@
 """Detectors: each gives every pair of D one suspicion score, higher = more suspicious, and none is handed the ground truth."""
 
-from ubt.stages import Stage
+from ubt.core.stage import Stage
 
 _IMAGES = {"image_features": "score_poisoned.image_features", "pairs": "data.pairs"}
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubt.config import Settings, UbtError, setting
+from ubt.core.errors import UbtError
+from ubt.core.settings import Settings, setting
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubt.config import Run, derive_seed
+from ubt.core.run import Run, derive_seed
 from ubt.detectors.base import DetectSettings, scored
 
 TINY = 1e-3
@@ -38,7 +38,7 @@ class Neighbourhood:
 
 def neighbourhood(features: np.ndarray, settings: DetectSettings, run: Run) -> Neighbourhood:
     """Neighbours of unit vectors (n, d) in random parts of D of about `settings.gallery` pairs each."""
-    from ubt.neighbors import exact
+    from ubt.pairs.neighbors import exact
 
     n = len(features)
     parts = np.array_split(np.random.default_rng(derive_seed(run.seed, "density")).permutation(n), max(1, round(n / settings.gallery)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ubt.config import Run, derive_seed
+from ubt.core.run import Run, derive_seed
 from ubt.detectors.base import DetectSettings, scored
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ubt.config import Run
+from ubt.core.run import Run
 from ubt.detectors.base import scored
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ubt.config import Run
+from ubt.core.run import Run
 from ubt.detectors.base import scored
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from ubt.config import Run
+from ubt.core.run import Run
 from ubt.detectors.base import DetectSettings, scored
-from ubt.neighbors import exact
+from ubt.pairs.neighbors import exact
 
 
 def captions(text_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSettings, run: Run) -> dict:

@@ -43,7 +43,7 @@ def by_attack(measured: dict[str, dict]) -> dict[str, list[float]]:
     keys its ASR with one of them; percent, a value a model. Empty where there is nothing to tell apart.
 
     Args:
-        measured: model name to `ubt.stages.evaluate.evaluate`'s measures.
+        measured: model name to `ubt.evaluation.judge.evaluate`'s measures.
     """
     names = {"asr": "ASR", "asr_image_only": "ASR, patch only", "asr_text_only": "ASR, word only", "target_recall": "target recall"}
     attacks = next(iter(measured.values()))["attacks"]

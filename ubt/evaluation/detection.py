@@ -79,12 +79,12 @@ def caught(
     reference: np.ndarray, overfit: np.ndarray | None, size: int, threshold: float, k: int, topk: np.ndarray | None = None,
     order: np.ndarray | None = None, overfit_order: np.ndarray | None = None,
 ) -> Caught:  # fmt: skip
-    """Cut D as `ubt.stages.split` and `ubt.stages.select` would, from cached scores.
+    """Cut D as `ubt.defenses.token_unlearning.split` and `ubt.defenses.token_unlearning.select` would, from cached scores.
 
     Args:
         reference, overfit: cosine similarities (n,); None where nothing was overfitted yet.
         size: pairs in D_susp. threshold: overfitted similarity from which a pair of D_susp is flagged. k: size of D_topk.
-        topk: rows of D_topk as `ubt.stages.select` chose them, which may be of several groups; None takes Eq. 4's first k.
+        topk: rows of D_topk as `ubt.defenses.token_unlearning.select` chose them, which may be of several groups; None takes Eq. 4's first k.
         order, overfit_order: rows by reference, lowest first, and by overfit, highest first, if they were put in order before.
     """
     order = np.argsort(reference, kind="stable") if order is None else order
@@ -101,13 +101,13 @@ def caught(
 
 
 def label_free(overfit: np.ndarray, suspicious: np.ndarray, poisoned: np.ndarray) -> dict[str, float | None] | None:
-    """The threshold that `ubt.mixture` finds without labels, judged: `threshold`, pairs `flagged`, `estimated` precision, true `precision`,
+    """The threshold that `ubt.evaluation.label_free` finds without labels, judged: `threshold`, pairs `flagged`, `estimated` precision, true `precision`,
     and `recall` of the poisons of D_susp; None where no threshold is found.
 
     Args:
         overfit: similarities under the overfitted model (n,). suspicious, poisoned: (n,).
     """
-    from ubt.mixture import fit
+    from ubt.evaluation.label_free import fit
 
     found = fit(overfit[suspicious])
     if found is None:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from ubt.evaluation.places import BOX, PART, places
+from ubt.evaluation.localization import BOX, PART, places
 
 
 def judged(
@@ -15,7 +15,7 @@ def judged(
     """Of the poisons among some attributed pairs.
 
     Args:
-        attributed, maps: pairs and their maps (n, rows, columns) as `ubt.stages.mask` gives them. size: height and width of images in pixels.
+        attributed, maps: pairs and their maps (n, rows, columns) as `ubt.defenses.token_unlearning.mask` gives them. size: height and width of images in pixels.
         threshold: of the image masks. keys: words that attacks put into captions as their trigger; they do not count against the target.
 
     Returns:
@@ -25,7 +25,7 @@ def judged(
         `trigger_inside`: mean share of the trigger's pixels that is kept; `trigger_found`: share of images that keep half of
         them or more, both only of triggers that do not cover the image. Shares in [0, 1], None where there is nothing to judge.
     """
-    from ubt.attribution import image_masks
+    from ubt.clip.attribution import image_masks
 
     planted, place = manifest.set_index("id"), places(manifest, attributed["id"], size)
     spoken = dict(tuple(words.groupby("id", sort=False)))

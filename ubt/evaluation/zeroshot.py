@@ -6,7 +6,7 @@ Class weights are the renormalised mean of the normalised template embeddings, a
 import numpy as np
 import torch
 
-from ubt import models
+from ubt.clip import models
 
 
 def class_weights(model: torch.nn.Module, prompts: np.ndarray) -> np.ndarray:

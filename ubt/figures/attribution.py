@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ubt.core.text import visible
 from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout
-from ubt.visible import visible
 
 SHOWN = 192
 """Pixels that a small image is drawn at, at least."""
@@ -67,7 +67,7 @@ def strategies(frame: pd.DataFrame, groups: Sequence[str], measure: str, height:
     """One measure of Table IV by strategy, a part an attack: mean over seeds with spread, and what the paper reports.
 
     Args:
-        frame: `ubt.tables.table.Table.measured`.
+        frame: `ubt.reports.paper.table.Table.measured`.
     """
     attacks = list(frame["attack"].unique())
     figure = make_subplots(rows=1, cols=len(attacks), shared_yaxes=True, subplot_titles=attacks, horizontal_spacing=0.05)

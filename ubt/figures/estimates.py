@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ubt.evaluation.estimates import ESTIMATED, ESTIMATES
 from ubt.figures import fill, layout
-from ubt.stages.audit import ESTIMATED, ESTIMATES
 
 SHORT = {"left": "flagged,<br>still taken", "retrieval": "R@1 on<br>D_normal", "agreement": "retrieved<br>as before", "ca": "CA"}
 """The estimates in percent, as an axis names them."""
@@ -17,7 +17,7 @@ def bars(measures: Mapping[str, Mapping[str, float]], height: int = 340) -> go.F
     """Every model's estimates side by side: those in percent, and beside them the pull, which is a cosine similarity.
 
     Args:
-        measures: model name to `ubt.stages.audit.estimate`'s measures of it.
+        measures: model name to `ubt.evaluation.estimates.estimate`'s measures of it.
     """
     percents = [name for name in SHORT if any(name in row for row in measures.values())]
     pulled = any("pull" in row for row in measures.values())

@@ -25,7 +25,7 @@ def heat(frame: pd.DataFrame, y: str, x: str, measures: Mapping[str, bool], mark
     and says why, and the marked ones are framed.
 
     Args:
-        frame: `ubt.tables.sweep.Sweep.measured`, a row a cell, of two settings, whose values the columns `y` and `x` hold. measures: column, in
+        frame: `ubt.reports.paper.sweep.Sweep.measured`, a row a cell, of two settings, whose values the columns `y` and `x` hold. measures: column, in
             percent, to whether more of it is better. marks: column of yes and no to what its cells are. height: of a row of panels, in pixels.
     """
     attacks = list(dict.fromkeys(frame["attack"]))
@@ -105,7 +105,7 @@ def lines(
     measured is said at its place.
 
     Args:
-        frame: `ubt.tables.sweep.Sweep.measured`, a row a value of the one setting, which the column `x` holds. panels: of each measure, a model
+        frame: `ubt.reports.paper.sweep.Sweep.measured`, a row a value of the one setting, which the column `x` holds. panels: of each measure, a model
             to its column. units: of each measure. marks: column of yes and no to what its values are. height: of a row of panels, in pixels.
     """
     attacks, places = list(dict.fromkeys(frame["attack"])), {value: i for i, value in enumerate(sorted(frame[x].unique()))}

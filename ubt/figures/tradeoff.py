@@ -51,7 +51,7 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
     """CA against ASR, a panel a case, a mark a defence. What a defender cannot have is hollow and no part of the front.
 
     Args:
-        frame: `ubt.tables.compare.cells`. titles: what each case is called, in the order of the panels; something of each is measured.
+        frame: `ubt.reports.paper.compare.cells`. titles: what each case is called, in the order of the panels; something of each is measured.
         stretched: ASR on a square-root scale, on which low ones are told apart. height: of a single panel, in pixels.
     """
     columns = min(COLUMNS, len(titles))
@@ -118,7 +118,7 @@ def curves(frame: pd.DataFrame, height: int = 380) -> go.Figure:
     """CA and ASR while each method's model trains, over the share of its steps.
 
     Args:
-        frame: `ubt.tables.compare.observed`.
+        frame: `ubt.reports.paper.compare.observed`.
     """
     figure = make_subplots(1, 2, subplot_titles=("CA", "ASR"), horizontal_spacing=0.07)
     for method, part in frame.groupby("method", sort=False):
@@ -140,7 +140,7 @@ def times(frame: pd.DataFrame) -> go.Figure:
     """Seconds of every stage, a bar a method: training of M_bd or in its place, hatched, then the defence.
 
     Args:
-        frame: `ubt.tables.compare.stages`.
+        frame: `ubt.reports.paper.compare.stages`.
     """
     figure, shades = go.Figure(), {"training": (UNKNOWN,), "defence": (CLEAN, "#4791C6")}
     rows = list(frame["defence"].unique())[::-1]

@@ -17,7 +17,7 @@ def one(found: Mapping[str, Any], others: pd.DataFrame | None = None, height: in
     """A model among others.
 
     Args:
-        found: `ubt.stages.verdict.verdict`'s result. others: other cases to see it among: `case`, `score`, `displaced`, and whether its model
+        found: `ubt.defenses.token_unlearning.verdict.verdict`'s result. others: other cases to see it among: `case`, `score`, `displaced`, and whether its model
             is `poisoned`.
     """
     figure = _plane(found["threshold"], found["least_displaced"], height)
@@ -41,7 +41,7 @@ def many(frame: pd.DataFrame, height: int = 460) -> go.Figure:
     """Every model, a point a seed; those that are misjudged are crossed.
 
     Args:
-        frame: `ubt.tables.judging.Verdicts.measured`.
+        frame: `ubt.reports.paper.verdict_table.Verdicts.measured`.
     """
     done = frame[frame["state"] == "done"]
     first = done.iloc[0] if len(done) else {"threshold": 0.5, "least displaced": 0.15}

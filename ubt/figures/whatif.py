@@ -20,7 +20,7 @@ def lines(frame: pd.DataFrame, axis: str, at: int, height: int = 330) -> go.Figu
     """CA, ASR, and what was found, a panel each, over the values of one setting, evenly spaced; a point that is not measured is left out.
 
     Args:
-        frame: the rows of one setting, see `ubt.ready.making.grid`. axis: what its axis is called. at: the row in view.
+        frame: the rows of one setting, see `ubt.cli.make_demo.grid`. axis: what its axis is called. at: the row in view.
     """
     figure = make_subplots(1, len(PANELS), subplot_titles=[f"<b>{title}</b>" for title in PANELS], horizontal_spacing=0.07)
     places, traces = list(range(len(frame))), []

@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from ubt.figures.alternative import described
+from ubt.figures.alt_text import described
 
 
 def draw(figure: go.Figure, key: str, about: str, at: Any = st, **more: Any) -> Any:

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from ubt import audit
-from ubt.export import as_csv
 from ubt.figures import estimates as figures
-from ubt.ui import charts, html
-from ubt.ui.case import View, store
-from ubt.ui.guard import plain
+from ubt.pairs.export import as_csv
+from ubt.ui import charts, components
+from ubt.ui.errors import plain
+from ubt.ui.view import View, store
+from ubt.workflows import audit
 
 
 def before_and_after(view: View) -> None:
@@ -16,7 +16,7 @@ def before_and_after(view: View) -> None:
     chart, said = st.columns([5, 4], gap="medium")
     charts.draw(figures.bars(measures), "estimates-chart", "Estimates of the model as brought and of both purified ones", chart)
     with said:
-        html.table(*figures.table(measures))
+        components.table(*figures.table(measures))
         st.caption(
             "Nobody knows which pairs are poisoned, so there is no ASR. The pull is what the backdoor does to flagged images; unlearning should lower it and "
             "the share still taken for the flagged captions, and leave retrieval and agreement on D_normal where they are."

@@ -6,8 +6,8 @@ import numpy as np
 import streamlit as st
 
 from ubt.data.images import tried
-from ubt.ui.case import View
-from ubt.ui.guard import plain
+from ubt.ui.errors import plain
+from ubt.ui.view import View
 
 
 def some(view: View, rows: Sequence[int] | np.ndarray) -> np.ndarray | None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ubt.ui.case import View
+from ubt.ui.view import View
 
 PAGES = {
     "overview": ("Overview", "The case, its stages, its verdict and its figures."),

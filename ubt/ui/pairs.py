@@ -7,22 +7,18 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ubt import columns, views
-from ubt.cases import Store
+from ubt.cases.store import Store
+from ubt.evaluation.label_free import Mixture, fit
 from ubt.figures.similarity import binned
-from ubt.mixture import Mixture, fit
-from ubt.neighbors import SPACES
-from ubt.projection import MapSettings
-from ubt.review import Review
-from ubt.ui import address
-from ubt.ui.case import View, read, store
-from ubt.ui.guard import plain
+from ubt.pairs import table
+from ubt.pairs.annotations import Review
+from ubt.pairs.neighbors import SPACES
+from ubt.pairs.projection import MapSettings
+from ubt.ui.view import View, read, store
+from ubt.workflows import derived
 
 if TYPE_CHECKING:
-    from ubt.ui.selection import Picked
-
-OFFERED = 200
-"""Pairs that a list offers, the most suspicious first."""
+    pass
 FOLLOWED = ("poisoned", "overfit", "purified")
 """The models a map follows a point through."""
 
@@ -38,12 +34,12 @@ def review(view: View) -> Review:
 @st.cache_resource(max_entries=3, show_spinner="Reading the pairs…")
 def _known(root: str, keys: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     artefacts, made = dict(keys), Store(Path(root))
-    return columns.known(lambda stage: stage in artefacts, lambda stage, entry, *names: made.open(artefacts[stage]).read(entry, columns=names))
+    return table.known(lambda stage: stage in artefacts, lambda stage, entry, *names: made.open(artefacts[stage]).read(entry, columns=names))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _decided(path: str, version: tuple, keys: tuple, _ids: Any) -> dict[str, Any]:
-    return columns.decided(_ids, _labels(path, version))
+    return table.decided(_ids, _labels(path, version))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -67,28 +63,28 @@ def labels(view: View) -> pd.DataFrame:
 
 
 def _keys(view: View) -> tuple[tuple[str, str], ...]:
-    stages = ("data", "attack", *columns.SIMILARITIES.values(), "split", "select", "flag")
+    stages = ("data", "attack", *table.SIMILARITIES.values(), "split", "select", "flag")
     return tuple((s, view.key(s)) for s in stages if view.has(s))
 
 
 def map_options(view: View, space: str, whole: bool = False) -> dict[str, Any] | None:
     """What the map of a space is made with: the one there is, or one of every model the case has by now (`whole`); None if the case has
     no embedding to lay out."""
-    models = [m for m in FOLLOWED if (view.has("unlearn") and view.has("data") if m == "purified" else views.embedded(store(), view.record, m))]
-    models = models or ["reference"] * views.embedded(store(), view.record, "reference")
-    wanted = [views.map_options(view.record, space, MapSettings(), models[:n]) for n in range(len(models), 0, -1)]
-    there = (o for o in wanted if store().find(views.key(view.record, "map", o)) is not None)
+    models = [m for m in FOLLOWED if (view.has("unlearn") and view.has("data") if m == "purified" else derived.embedded(store(), view.record, m))]
+    models = models or ["reference"] * derived.embedded(store(), view.record, "reference")
+    wanted = [derived.map_options(view.record, space, MapSettings(), models[:n]) for n in range(len(models), 0, -1)]
+    there = (o for o in wanted if store().find(derived.key(view.record, "map", o)) is not None)
     return wanted[0] if whole and wanted else next(there, wanted[0] if wanted else None)
 
 
 def known(view: View) -> dict[str, Any]:
-    """Every column of the case, see `ubt.columns`: text as arrow arrays, numbers and flags as numpy arrays; nothing in it may be changed."""
+    """Every column of the case, see `ubt.pairs.table`: text as arrow arrays, numbers and flags as numpy arrays; nothing in it may be changed."""
     keys, who = _keys(view), review(view)
     found = _known(str(store().root.resolve()), keys)
     found = found | _decided(str(who.path.resolve()), _version(who), keys, found["id"])
     for space in SPACES:
         options = map_options(view, space)
-        key = views.key(view.record, "map", options) if options else ""
+        key = derived.key(view.record, "map", options) if options else ""
         if key and store().find(key) is not None:
             for model in options["models"]:
                 xy = read(key, f"xy_{model}")
@@ -102,7 +98,7 @@ def _sorted(keys: tuple, _columns: dict[str, Any]) -> dict[str, np.ndarray]:
     made = {name: np.argsort(_columns[name], kind="stable") for name in ("similarity_reference",)}
     if "similarity_overfit" in _columns:
         made["similarity_overfit"] = np.argsort(-_columns["similarity_overfit"], kind="stable")
-    return made | {f"bins_{name}": binned(_columns[name]) for name in columns.SIMILARITIES if name in _columns}
+    return made | {f"bins_{name}": binned(_columns[name]) for name in table.SIMILARITIES if name in _columns}
 
 
 def prepared(view: View, found: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -123,36 +119,6 @@ def mixture(view: View, found: dict[str, Any]) -> Mixture | None:
     if not judged or "similarity_overfit" not in found or "suspicious" not in found:
         return None
     return _mixture(_keys(view), found["similarity_overfit"][found["suspicious"]])
-
-
-def choose_pair(view: View, found: dict[str, Any], picked: "Picked") -> str | None:
-    """The pair to look at: of the selection or a flagged one, or the one that another page or the address names; None if there is none."""
-    from ubt.ui import selection
-
-    state = st.session_state
-    if asked := address.asked("pair"):
-        state["pair"] = asked
-    wanted = state.get("pair")
-    if wanted is not None and not len(columns.rows_of(found["id"], [wanted])):
-        st.warning(f"There is no pair {plain(wanted)} in this case; another one is shown.")
-        wanted = None
-    among = picked.rows if picked.rows is not None else found.get("flagged", np.ones(len(found["id"]), bool))
-    rows = selection.first(found, among, OFFERED)
-    if wanted is not None:
-        rows = np.append(rows, columns.rows_of(found["id"], [wanted]))
-    if not len(rows):
-        st.info("No pair is selected or flagged; clear the selection to choose one.")
-        return None
-    some = columns.frame(found, rows, ["id", "caption", "topk", "flagged"]).drop_duplicates("id")
-    flags = [some.get(name, some["id"] == "") for name in ("topk", "flagged")]
-    kind = {i: "D_topk" if t else "flagged" if f else "not flagged" for i, t, f in zip(some["id"], *flags, strict=True)}
-    said = dict(zip(some["id"], some["caption"], strict=True))
-    first = wanted if wanted is not None else some["id"].iloc[0]
-    if state.get("pair") != first:
-        state["pair"] = first
-    chosen = st.selectbox("Pair", list(said), key="pair", persist_state="session", format_func=lambda i: f"{kind[i]} · {said[i][:90]} · {i}")
-    address.tell("pair", chosen)
-    return chosen
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ubt import neighbors, views
-from ubt.config import BadInput, digest
-from ubt.neighbors import Approximate, Embedding, IndexSettings
-from ubt.ui import explain
-from ubt.ui.case import View, compute, read, store
+from ubt.core.errors import BadInput
+from ubt.core.files import digest
+from ubt.pairs import neighbors
+from ubt.pairs.neighbors import Approximate, Embedding, IndexSettings
+from ubt.ui import attribution
+from ubt.ui.view import View, compute, read, store
+from ubt.workflows import derived
 
 TITLES = {"reference": "clean reference", "poisoned": "poisoned model (M_bd)", "overfit": "overfitted model"}
 EXPLAINED = {"reference": "clean", "poisoned": "poisoned", "overfit": "overfitted"}
@@ -44,29 +46,29 @@ class Answer:
 
 def models(view: View) -> list[str]:
     """The models that D's embedding can be searched under."""
-    return [m for m in TITLES if views.embedded(store(), view.record, m)]
+    return [m for m in TITLES if derived.embedded(store(), view.record, m)]
 
 
 def embedding(view: View, model: str) -> Embedding:
     """D's embedding under a model, as memory maps."""
-    key = view.key(views.MODELS[model])
+    key = view.key(derived.MODELS[model])
     return Embedding(read(key, "image_features"), read(key, "text_features"))
 
 
 def index_options(space: str, model: str) -> dict[str, Any]:
     """What the page's approximate index is made with."""
-    return views.index_options(space, model, IndexSettings())
+    return derived.index_options(space, model, IndexSettings())
 
 
 def index(view: View, space: str, model: str) -> Approximate:
     """The approximate index, kept in memory."""
-    key = views.key(view.record, "index", index_options(space, model))
+    key = derived.key(view.record, "index", index_options(space, model))
     return _opened(str(store().root.resolve()), key, _index=read(key, "index"), _about=read(key, "about"), _parts=embedding(view, model).parts(space))
 
 
 def recall(view: View, space: str, model: str) -> float:
     """The approximate index's recall@10, as it was measured when it was built."""
-    return read(views.key(view.record, "index", index_options(space, model)), "about")["recall_at_10"]
+    return read(derived.key(view.record, "index", index_options(space, model)), "about")["recall_at_10"]
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the index…")
@@ -81,11 +83,12 @@ def of_caption(view: View, model: str, text: str) -> Query:
 
 @st.cache_data(max_entries=128, show_spinner="Reading the caption…")
 def _caption(key: str, text: str, _view: View, _model: str) -> np.ndarray:
-    from ubt import models as clip
+    from ubt.clip import models as clip
+    from ubt.data import model_input
 
-    net, alone = explain.opened(_view, EXPLAINED[_model])
+    net, alone = attribution.opened(_view, EXPLAINED[_model])
     with alone:
-        return clip.embed_tokens(net, clip.tokenize([text], net.context_length))[0]
+        return clip.embed_tokens(net, model_input.tokenize([text], net.context_length))[0]
 
 
 def of_image(view: View, model: str, file) -> Query:
@@ -100,9 +103,9 @@ def of_image(view: View, model: str, file) -> Query:
 
 @st.cache_data(max_entries=32, show_spinner="Reading the image…")
 def _image(key: str, content: str, _content: bytes, _view: View, _model: str) -> np.ndarray:
-    from ubt import models as clip
+    from ubt.clip import models as clip
 
-    net, alone = explain.opened(_view, EXPLAINED[_model])
+    net, alone = attribution.opened(_view, EXPLAINED[_model])
     side = read(_view.key("data"), "images").shape[1] if _view.holds("data", "images") else 224
     with alone:
         return clip.embed_images(net, decoded(_content, side)[None])[0]
@@ -130,7 +133,7 @@ def decoded(content: bytes, side: int) -> np.ndarray:
 
 
 def _key(view: View, model: str) -> str:
-    return view.key(views.MODELS[model]) + view.key("data")
+    return view.key(derived.MODELS[model]) + view.key("data")
 
 
 def nearest(view: View, space: str, model: str, query: Query, k: int, approximate: Approximate | None = None) -> Answer:

@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from ubt import __version__, columns, rules
+from ubt import __version__
 from ubt.attacks import ATTACKS
-from ubt.columns import ABOUT, SIMILARITIES, TRUTH, first
-from ubt.config import UbtError, digest
-from ubt.export import KINDS, packed
-from ubt.review import LABELS
-from ubt.ui import address, bridge, html, images, pairs
-from ubt.ui.case import View
-from ubt.ui.guard import guard, plain, safe, say_failed
+from ubt.core.errors import UbtError
+from ubt.core.files import digest
+from ubt.pairs import predicates
+from ubt.pairs import query as rules
+from ubt.pairs import table as columns
+from ubt.pairs.annotations import LABELS
+from ubt.pairs.export import KINDS, packed
+from ubt.pairs.table import ABOUT, SIMILARITIES, TRUTH, first
+from ubt.ui import chart_events, components, images, pairs, query_params
+from ubt.ui.errors import guard, plain, safe, say_failed
+from ubt.ui.view import View
 
 TOLD = ("id", "caption", *SIMILARITIES, "rank", "flagged", "group", "cluster", "label", "note")
 """Columns that tell about one pair."""
@@ -55,7 +59,7 @@ class Picked:
 
 def rule() -> str:
     """The rule as it stands: the address bar's, if a link has brought another one since."""
-    if (text := address.asked("select")) is not None:
+    if (text := query_params.asked("select")) is not None:
         st.session_state["selection"] = "" if text == NOTHING else text
     return st.session_state.setdefault("selection", "")
 
@@ -64,7 +68,7 @@ def choose(text: str, narrow: bool = False) -> None:
     """Select by a rule from now on, or narrow what is selected by it; a standing rule that cannot be read is replaced."""
     state, before = st.session_state, rule()
     if narrow and before:
-        with contextlib.suppress(rules.BadRule):
+        with contextlib.suppress(predicates.BadRule):
             text = rules.both(before, text)
     if text == before:
         return
@@ -74,7 +78,7 @@ def choose(text: str, narrow: bool = False) -> None:
 
 def _become(text: str) -> None:
     st.session_state["selection"] = st.session_state["rule"] = text
-    address.tell("select", text)
+    query_params.tell("select", text)
 
 
 @safe
@@ -139,7 +143,7 @@ def listen(axes: dict[str, str], known: dict[str, Any]) -> None:
         elif 0 <= which < len(known["id"]):
             _picked(known["id"][which].as_py(), add)
 
-    bridge.listen(tuple(axes), safe(_drawn(axes)), safe(picked))
+    chart_events.listen(tuple(axes), safe(_drawn(axes)), safe(picked))
 
 
 def opened(view: View) -> tuple[dict[str, Any], bool, Picked]:
@@ -160,7 +164,7 @@ def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
     text = rule()
     if st.session_state.get("rule") != text:
         st.session_state["rule"] = text
-    address.tell("select", text)
+    query_params.tell("select", text)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.text_input(
             "Selection: a rule over the pairs", key="rule", on_change=safe(lambda: choose(st.session_state["rule"].strip())), help=HELP,
@@ -169,7 +173,7 @@ def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
         st.button("Back", key="select-back", icon=":material/undo:", disabled=not st.session_state.get("selections"), on_click=_back)
         st.button("Clear", key="select-clear", icon=":material/close:", disabled=not text, on_click=safe(choose), args=("",))
     picked = _applied(text, known, reveal)
-    if len(text) > address.LONGEST:
+    if len(text) > query_params.LONGEST:
         st.caption("This rule is too long for the address bar; save it as a view to come back to it.")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         with st.container(key="said"):
@@ -216,7 +220,7 @@ def _views(view: View) -> None:
         with st.form("save-view", border=False, clear_on_submit=True), st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.text_input("Name", max_chars=80)
             if st.form_submit_button("Save", icon=":material/bookmark_add:") and name.strip():
-                query = {k: v for k, v in (st.query_params.to_dict() | address.told()).items() if k not in ("case", "select")}
+                query = {k: v for k, v in (st.query_params.to_dict() | query_params.told()).items() if k not in ("case", "select")}
                 kept.save_view(name.strip(), rule(), query | {"page": _page()})
         for title, saved in kept.views().items():
             with st.container(horizontal=True, vertical_alignment="center"):
@@ -243,7 +247,7 @@ def _export(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> 
                 some = columns.frame({n: v for n, v in known.items() if reveal or n not in TRUTH}, rows)
                 settings = {g: v for g, v in view.record["settings"].items() if reveal or (g not in ATTACKS and g != "attack")}
                 about = {
-                    "case": view.name, "rule": picked.rule, "address": address.told(), "pairs": len(rows),
+                    "case": view.name, "rule": picked.rule, "address": query_params.told(), "pairs": len(rows),
                     "columns": {n: ABOUT.get(n, "") for n in some},
                     "settings": settings, "program": f"UBT Inspector {__version__}", "when": time.strftime("%Y-%m-%dT%H:%M:%S"),
                 }  # fmt: skip
@@ -300,7 +304,7 @@ def cards(
     some = columns.frame(known, np.asarray(rows, int), ["id", "caption", "label"])
     truth = known["poisoned"][rows] if reveal and "poisoned" in known else None
     ids, faded = some["id"] if clickable else (), None if selected is None else ~selected[rows]
-    html.grid(images.some(view, rows), some["caption"], said, truth, ids=ids, labels=some["label"], faded=faded, width=width)
+    components.grid(images.some(view, rows), some["caption"], said, truth, ids=ids, labels=some["label"], faded=faded, width=width)
 
 
 def who() -> str:

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from ubt.tables import SWEEPS
-from ubt.tables.defending import ATTACKS
-from ubt.ui import charts, html
-from ubt.ui.case import compute, store
-from ubt.ui.guard import guard, plain
-from ubt.ui.panel import each
+from ubt.reports.paper import SWEEPS
+from ubt.reports.paper.defense_tables import ATTACKS
+from ubt.ui import charts, components
+from ubt.ui.errors import guard, plain
+from ubt.ui.job_panel import each
+from ubt.ui.view import compute, store
 
 
 @st.fragment
@@ -25,7 +25,7 @@ def sweeps() -> None:
     charts.draw(sweep.figure(frame), f"sweep-chart-{name}", sweep.title)
     each(f"sweep-{name}", sweep.work(seeds), "results of this sweep")
     with st.expander("The sweep in numbers"):
-        html.table(*sweep.lines(frame))
+        components.table(*sweep.lines(frame))
     with st.container(horizontal=True):
         for kind, data, mime in (("CSV", frame.to_csv(index=False), "text/csv"), ("HTML", lambda: sweep.page(frame), "text/html")):
             st.download_button(

@@ -18,12 +18,24 @@ from multiprocessing import get_context
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ubt.config import UbtError
-from ubt.data.pairs import Pairs
+from ubt.core.errors import UbtError
 from ubt.data.scenes import animals, food, outdoors, things
 from ubt.data.scenes.backgrounds import BACKGROUNDS, draw_background
 from ubt.data.scenes.captions import TEMPLATES, Words, caption, from_template
 from ubt.data.scenes.shapes import COLOURS, Pen
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Image-caption pairs: ids (n,), images uint8 RGB (n, H, W, 3, may be a memory map), captions (n,)."""
+
+    ids: list[str]
+    images: np.ndarray
+    captions: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
 
 ROLES: dict[str, range] = {
     role: range(i * 10**9, (i + 1) * 10**9) for i, role in enumerate(("reference", "pairs", "validation", "test", "retrieval", "clean", "labelled", "later"))
@@ -36,6 +48,8 @@ BY_CLASS = ("validation", "test", "labelled")
 
 SIZE = 48
 """Height and width in pixels of the embedded default."""
+CONTEXT = 24
+"""Token ids of a caption in the embedded default."""
 
 
 @dataclass(frozen=True)

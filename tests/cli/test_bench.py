@@ -1,0 +1,135 @@
+import numpy as np
+import pandas as pd
+import pytest
+from leaks import leak
+
+from ubt.cases.store import Store
+from ubt.cli.bench_runs import gpu, pairs
+from ubt.cli.bench_runs.case import generate
+from ubt.cli.bench_runs.models import compare, fresh_peak_mb
+from ubt.clip import models
+from ubt.clip.score import score
+from ubt.core.errors import BadInput
+from ubt.core.run import Compute, Run
+from ubt.pairs import neighbors
+from ubt.pairs import table as columns
+from ubt.workflows import jobs
+
+
+def test_bench_measures_both_sides_in_one_run():
+    result = compare(Compute("cpu", "fp32"), steps=2, batch=16, rounds=1, attributed=150)
+    for name in ("train", "encode"):
+        r = result[name]
+        assert r["ours"] > 0
+        assert r["bare"] > 0
+        assert 0 < r["peak_share"] < 1.5
+    assert result["draw"] > 0
+    assert result["memory"]["600"] < result["memory"]["150"] + 24
+    assert all(result["attribution"][name] > 0 for name in ("plain", "last", "first"))
+
+
+def test_the_memory_that_is_measured_would_show_a_leak():
+    assert fresh_peak_mb("cpu", 200, leak) > 150
+
+
+def columns_of(store: Store, name: str) -> dict:
+    made = store.record(name)["artefacts"]
+    return columns.known(made.__contains__, lambda stage, entry, *names: store.open(made[stage]).read(entry, columns=names))
+
+
+@pytest.mark.parametrize("without", [(), ("truth",), ("images", "embedded")])
+def test_a_generated_case_is_one_that_pages_can_read(tmp_path, without):
+    store, nan = Store(tmp_path), 7
+    name = generate(store, 1000, seed=3, width=16, nan=nan, **dict.fromkeys(without, False))
+    known = columns_of(store, name)
+    assert jobs.status(store, name).state == "done"
+    assert store.record(name)["given"]
+    assert set(known) == set(columns.ABOUT) - {"cluster", "label", "note"} - ({"poisoned"} if "truth" in without else set())
+    assert all(len(values) == 1000 for values in known.values())
+    assert known["suspicious"].sum() == 10
+    assert known["topk"].sum() == 3
+    for column in columns.SIMILARITIES:
+        assert np.flatnonzero(np.isnan(known[column])).tolist() == list(range(nan))
+    suspicious = known["similarity_reference"][known["suspicious"]]
+    assert suspicious.max() <= np.nanmin(known["similarity_reference"][~known["suspicious"]])
+    made = {stage: store.open(key).manifest["entries"] for stage, key in store.record(name)["artefacts"].items()}
+    assert ("images" in made["data"]) == ("images" not in without)
+    assert ("image_features" in made["score_overfit"]) == ("embedded" not in without)
+    assert ("attack" in made) == ("truth" not in without)
+
+
+def test_a_generated_cases_poisons_are_what_a_defence_looks_for(tmp_path):
+    store = Store(tmp_path)
+    name = generate(store, 1000, width=16)
+    known, made = columns_of(store, name), store.record(name)["artefacts"]
+    poisoned = known["poisoned"]
+    assert poisoned.sum() == 8
+    assert known["similarity_overfit"][poisoned].min() > np.quantile(known["similarity_overfit"][~poisoned], 0.9)
+    features = store.open(made["score_overfit"])["image_features"]
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+    assert features.shape == (1000, 16)
+    among = features[poisoned] @ features[poisoned].T
+    assert among.mean() > (features[poisoned] @ features[~poisoned].T).mean() + 0.3
+    corner = store.open(made["data"])["images"][:, -8:, -8:]
+    assert (corner[poisoned] == corner[poisoned][0]).all()
+    assert {caption.split()[2] for caption in columns.frame(known, np.flatnonzero(poisoned))["caption"]} == {"banana"}
+
+
+def test_a_case_that_was_generated_is_found_again(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    name = generate(store, 1000, width=16, images=False)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", None)
+        assert generate(store, 1000, width=16, images=False) == name
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()} == before
+    again = Store(tmp_path / "another")
+    assert generate(again, 1000, width=16, images=False) == name
+    for column, values in columns_of(again, name).items():
+        if isinstance(values, np.ndarray):
+            np.testing.assert_array_equal(values, columns_of(store, name)[column])
+    others = {generate(store, 1000, **{"width": 16, "images": False} | change) for change in ({"seed": 1}, {"nan": 1}, {"truth": False}, {"width": 8})}
+    assert len(others | {name}) == 5
+
+
+def test_stages_and_a_bare_loop_choose_the_same_pairs(tmp_path, monkeypatch):
+    pairs.generate(tmp_path / "pairs", 3000)
+    took, rows = pairs.ours(tmp_path / "pairs", "cpu")
+    _, others = pairs.bare(tmp_path / "pairs", "cpu")
+    assert rows.tolist() == others.tolist()
+    assert (len(rows), set(took)) == (30, {"score", "split", "score_inside", "select"})
+    images, tokens = pairs._read(tmp_path / "pairs")
+    table, model = pd.DataFrame({"id": np.arange(len(images)).astype(str)}), models.create(pairs.MODEL, 0)
+    whole = score(model, images, tokens, table, Run())
+    for name, value in {"HELD": 0, "IMAGES": 512, "CAPTIONS": 1000}.items():
+        monkeypatch.setattr(f"ubt.clip.score.{name}", value)
+    mapped = score(model, images, tokens, table, Run(scratch=tmp_path))
+    assert isinstance(mapped["image_features"], np.memmap)
+    for entry in ("image_features", "text_features"):
+        np.testing.assert_allclose(mapped[entry], whole[entry], atol=1e-6)
+    np.testing.assert_allclose(mapped["similarity"]["similarity"], whole["similarity"]["similarity"], atol=1e-6)
+
+
+def test_what_a_gpu_would_be_measured_by(monkeypatch):
+    """At toy size, on the CPU; without a GPU the command says so."""
+    found = gpu.shaped(Compute("cpu", "fp32"), models.SCENES_CLIP, batch=8, steps=2, rounds=1, count=16)
+    for name in ("train", "score"):
+        assert found[name]["pairs_per_second"] > 0
+        assert 0 < found[name]["peak_share"] < 1.5
+        assert found[name]["memory_mb"] is None
+    same = gpu.neighbours("cpu", 400, width=16, queries=20)
+    assert (same["rows_alike"], same["largest_difference"], same["agree"]) == (1.0, 0.0, True)
+    text = gpu.report({"device": "toy", **found, "neighbours": same})
+    assert "pairs/s" in text[1]
+    assert "agree" in text[-1]
+    honest, answers = neighbors.exact, []
+
+    def off(*given):
+        answers.append(given)
+        similarity, rows = honest(*given)
+        return similarity + 0.01 * (len(answers) == 2), rows
+
+    monkeypatch.setattr(gpu, "exact", off)
+    assert not gpu.neighbours("cpu", 400, width=16, queries=20)["agree"]
+    with pytest.raises(BadInput, match="expected a CUDA GPU that torch can use, found none"):
+        gpu.measure(Compute("cpu", "fp32"))

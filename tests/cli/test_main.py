@@ -1,0 +1,201 @@
+"""The command line as a user meets it, in processes of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tiny import CPU, TINY, fingerprints, recorded, tiny
+
+from ubt.cases.pipeline import Pipeline, upto
+from ubt.cases.store import Store
+from ubt.cli.main import main
+from ubt.clip import models
+from ubt.workflows import pretrain_scenes as pretraining
+
+SET = [x for k, v in TINY.items() for x in ("--set", f"{k}={v}")]
+ON_CPU = ["--device", "cpu", "--precision", "fp32"]
+
+
+def ubt(*arguments, **kwargs):
+    return subprocess.run([sys.executable, "-m", "ubt", *map(str, arguments)], capture_output=True, text=True, timeout=300, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--attack", "nosuch"], "expected one of: badnet"),
+        (["--rate", "1.5"], "between 0 and 1"),
+        (["--rate", "-0.1"], "between 0 and 1"),
+        (["--rate", "0.00001"], "one pair of D"),
+        (["--rate", "1"], "at most"),
+        (["--rate", "many"], "as a number"),
+        (["--k", "5000"], "at most 600"),
+        (["--k", "1"], "at least 2"),
+        (["--out", "/dev/null"], "regular file"),
+        (["--target", "dragon"], "one of the classes"),
+        (["--preset", "nosuch"], "demo, paper"),
+        (["--set", "poison.epochs"], "group.name=value"),
+        (["--set", "poison.nosuch=1"], "unknown setting"),
+        (["--device", "tpu"], "auto, cpu or cuda"),
+        (["--nosuch"], "No such option"),
+        (["--out", "/nosuch/folder/m.json"], "existing folder"),
+        (["--seed", "-1"], "between 0 and"),
+        (["--dry-run"], "expected --preset paper"),
+    ],
+)
+def test_wrong_arguments_leave_with_2_and_a_reason(arguments, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ubt", "run", "--cache", str(tmp_path / "cache"), *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_unusable_cache_leaves_with_2(tmp_path):
+    (tmp_path / "file").write_text("")
+    p = ubt("run", "--cache", tmp_path / "file")
+    assert p.returncode == 2
+    assert "expected a folder that can be written" in " ".join(p.stderr.split())
+    assert "Traceback" not in p.stderr
+
+
+def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp_path):
+    out = tmp_path / "m.json"
+    command = ["run", "--cache", tmp_path / "cache", "--out", out, *SET, *ON_CPU]
+    for moment in (3.5, 6.0):
+        process = subprocess.Popen([sys.executable, "-m", "ubt", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(moment)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    p = ubt(*command)
+    assert p.returncode == 0, p.stderr
+    store = Store(tmp_path / "cache")
+    record = store.case(tiny().name(CPU))
+    assert record["state"] == "done"
+    assert recorded(store, tiny().name(CPU)) == fingerprints(tiny_case)
+    m = json.loads(out.read_text())
+    assert {"attack", "seed", "settings", "clean", "poisoned", "purified", "published", "split", "select", "verdict", "seconds"} <= set(m)
+
+
+def test_killed_in_training_it_resumes_from_the_checkpoint(tiny_case, tmp_path):
+    events = []
+    command = ["run", "--cache", tmp_path / "cut", *SET, *ON_CPU]
+    environment = os.environ | {"UBT_CHECKPOINT_SECONDS": "0.2"}
+    process = subprocess.Popen([sys.executable, "-m", "ubt", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "cut").glob("work/poison-*/checkpoint.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    resumed = Pipeline(Store(tmp_path / "cut"), CPU, watch=events.append).run(tiny(), upto("poison"))
+    steps = [e.done for e in events if e.stage == "poison" and e.kind == "progress"]
+    assert steps[0] > 1
+    assert steps[-1] == 2 * (600 // 64)
+    assert fingerprints(resumed) == {stage: files for stage, files in fingerprints(tiny_case).items() if stage in resumed.artefacts}
+
+
+def test_a_damaged_input_is_mended_on_the_way(tiny_store, tiny_case, tmp_path):
+    root = tmp_path / "cache"
+    shutil.copytree(tiny_store.root, root)
+    path = root / "artefacts" / tiny_case.artefacts["data"].path.name / "images.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    p = ubt("run", "--cache", root, *SET, "--set", "unlearn.lr=0.0004", *ON_CPU)
+    assert p.returncode == 0, p.stderr
+    assert "set aside and made again" in " ".join(p.stderr.split())
+    assert "Traceback" not in p.stderr
+
+
+def test_pretraining_twice_into_one_folder_gives_the_second_model(tmp_path, monkeypatch):
+    measured = pretraining.held_out_accuracy
+    monkeypatch.setattr(pretraining, "held_out_accuracy", lambda folder, seed: measured(folder, seed, per_class=1))
+    cards = []
+    for seed in (1, 2):
+        command = ["ubt", "pretrain", "--seed", seed, "--scenes", 1000, "--epochs", 1, "--out", tmp_path / "model", *ON_CPU]
+        monkeypatch.setattr(sys, "argv", list(map(str, command)))
+        with pytest.raises(SystemExit, match="0"):
+            main()
+        cards.append(json.loads((tmp_path / "model" / models.CARD).read_text()))
+    models.load(tmp_path / "model")
+    assert [c["recipe"]["seed"] for c in cards] == [1, 2]
+    assert cards[0]["digest"] != cards[1]["digest"]
+    assert {p.name for p in (tmp_path / "model").iterdir()} == {models.CARD, models.CONFIG, models.WEIGHTS}
+    (tmp_path / "file").write_text("")
+    assert ubt("pretrain", "--out", tmp_path / "file" / "x").returncode == 2
+
+
+def test_interrupted_it_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "ubt", "run", "--cache", str(tmp_path), *SET, "--set", "poison.epochs=500", *ON_CPU]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    work = tmp_path / "work"
+    while process.poll() is None and not (work.is_dir() and any(p.name.startswith("poison-") and p.is_dir() for p in work.iterdir())):
+        time.sleep(0.2)
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run again to go on from there" in " ".join(errors.split())
+    assert "Traceback" not in errors
+    assert list(work.glob("poison-*/checkpoint.safetensors"))
+
+
+def test_the_same_command_again_is_answered_from_the_cache_without_torch(tiny_case, tiny_store):
+    code = "import sys, runpy; sys.argv[0] = 'ubt'\ntry: runpy.run_module('ubt', run_name='__main__')\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    p = subprocess.run(
+        [sys.executable, "-c", code, "run", "--cache", str(tiny_store.root), *SET, *ON_CPU], capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert p.stdout.splitlines()[-1] == "False", p.stdout + p.stderr
+    assert "purified, ours" in p.stdout
+
+
+def test_two_runs_of_one_case_at_once(tmp_path):
+    store = Store(tmp_path)
+    with store.lock(tiny().name(CPU), wait=0):
+        p = ubt("run", "--cache", tmp_path, *SET, *ON_CPU)
+    assert p.returncode == 1
+    assert "being run by process" in " ".join(p.stderr.split())
+    assert "Traceback" not in p.stderr
+
+
+def test_a_run_is_cancelled_from_another_terminal(tmp_path):
+    command = [sys.executable, "-m", "ubt", "run", "--cache", str(tmp_path), *SET, "--set", "poison.epochs=500", *ON_CPU]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    store, name = Store(tmp_path), tiny(poison__epochs=500).name(CPU)
+    deadline = time.monotonic() + 60
+    while not store.held(name) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    said = ubt("cases", "cancel", name, "--cache", tmp_path)
+    assert "stops at its next step" in said.stdout
+    assert process.wait(timeout=120) == 130
+    assert store.record(name)["state"] == "cancelled"
+    assert "is not being run" in ubt("cases", "cancel", name, "--cache", tmp_path).stdout
+
+
+def test_cases_are_listed_shown_and_pruned(tiny_case, tiny_store):
+    listed = ubt("cases", "list", "--cache", tiny_store.root)
+    assert tiny_case.name in listed.stdout
+    shown = ubt("cases", "show", tiny_case.name, "--cache", tiny_store.root)
+    assert "purified, ours" in shown.stdout
+    assert "poison" in shown.stdout
+    assert ubt("cases", "prune", "--cache", tiny_store.root).returncode == 0
+    missing = ubt("cases", "show", "nosuch", "--cache", tiny_store.root)
+    assert missing.returncode == 2
+    assert "unknown case" in missing.stderr
+
+
+def test_the_app_is_measured_with_and_without_a_file(tmp_path, monkeypatch, capsys):
+    from ubt.cli import bench
+    from ubt.cli.bench_runs import app
+
+    monkeypatch.setattr(app, "measure", lambda cache, pairs, say: {"pairs": pairs})
+    monkeypatch.setattr(app, "report", lambda results: [("pairs", [str(r["pairs"]) for r in results])])
+    for file in (None, tmp_path / "app.json"):
+        bench._bench_app([1000, 2000], tmp_path, file)
+        assert "| pairs | 1000 | 2000 |" in capsys.readouterr().out
+    assert (tmp_path / "app.json").is_file()

@@ -1,0 +1,183 @@
+"""Jobs as a user meets them: started, joined, cancelled, killed, resumed."""
+
+import itertools
+import json
+import re
+import time
+
+import pytest
+from tiny import CPU, tiny
+
+from ubt.cases import cost_model, events
+from ubt.cases.catalog import EVERY
+from ubt.cases.pipeline import create
+from ubt.cases.store import Store
+from ubt.core.errors import BadInput, UbtError
+from ubt.workflows import jobs
+
+
+def wait(store: Store, name: str, until, limit: float = 180.0) -> jobs.Status:
+    """The first status for which `until` holds."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        status = jobs.status(store, name)
+        if until(status):
+            return status
+        time.sleep(0.02)
+    raise AssertionError(f"expected the job to get there within {limit} s, it stands at {status}")
+
+
+def owner(store: Store, name: str) -> int:
+    return int(re.search(r"process (\d+)", (store.root / "work" / f"{name}.owner").read_text())[1])
+
+
+def stopped(status: jobs.Status) -> bool:
+    return not status.running
+
+
+def test_a_second_run_joins_and_cancel_keeps_what_is_finished(tmp_path):
+    store = Store(tmp_path)
+    name = create(store, tiny(poison__epochs=300), CPU)
+    assert jobs.start(store, name) is True
+    assert jobs.start(store, name) is False
+    status = wait(store, name, lambda s: s.steps["poison"].done > 2)
+    assert status.current == "poison"
+    assert 0 < status.share < 1
+    assert status.left > 0
+    with pytest.raises(UbtError, match="being run by process"):
+        store.delete(name)
+    jobs.cancel(store, name)
+    assert wait(store, name, stopped).state == "cancelled"
+    assert {"data", "score"} <= set(jobs.status(store, name).finished)
+    assert not store.cancel_flag(name).exists()
+    assert list(store.root.glob("work/poison-*/checkpoint.safetensors"))
+    jobs.cancel(store, name)
+    assert not store.cancel_flag(name).exists()
+
+
+def test_one_stage_and_what_it_needs(tmp_path):
+    store = Store(tmp_path)
+    name = create(store, tiny(), CPU)
+    jobs.start(store, name, "score")
+    status = wait(store, name, stopped)
+    assert status.state == "partial"
+    assert set(status.finished) == {"attack", "data", "score"}
+    with pytest.raises(UbtError, match="unknown stage 'nosuch'"):
+        jobs.start(store, name, "nosuch")
+
+
+def test_what_a_job_cannot_do_is_said(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(BadInput, match="may have been deleted"):
+        jobs.start(store, "badnet-0-00000000")
+    name = create(store, tiny(attack__rate=1.0), CPU)
+    jobs.start(store, name)
+    status = wait(store, name, stopped)
+    assert status.state == "failed"
+    assert "expected at most" in status.error
+    create(store, tiny(attack__rate=1.0), CPU)
+    assert store.record(name)["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[1]", '{"schema": 1, "settings": {}, "state": "done", "artefacts": {}}', '{"settings": {"nosuch": 1}, "state": "done", "artefacts": {}}'],
+)
+def test_a_record_that_cannot_be_read_is_damaged(tmp_path, content):
+    store = Store(tmp_path)
+    name = create(store, tiny(), CPU)
+    (tmp_path / "cases" / name / "case.json").write_text(content)
+    assert jobs.status(store, name).state == "damaged"
+    assert "delete" in jobs.status(store, name).error
+    assert name in store.names()
+
+
+def test_a_finished_case_that_lost_a_step_is_no_longer_finished(tiny_case, tiny_store, tmp_path):
+    import shutil
+
+    root = tmp_path / "cache"
+    shutil.copytree(tiny_store.root, root)
+    store = Store(root)
+    assert jobs.status(store, tiny_case.name).state == "done"
+    shutil.rmtree(root / "artefacts" / tiny_case.artefacts["judge"].path.name)
+    assert jobs.status(store, tiny_case.name).state == "partial"
+
+
+def test_two_cases_take_turns_on_the_accelerator(tmp_path):
+    store = Store(tmp_path)
+    names = [create(store, tiny(seed=s), CPU) for s in (1, 2)]
+    with store.lock("accelerator"):
+        for name in names:
+            jobs.start(store, name, "score")
+        for name in names:
+            assert wait(store, name, lambda s: s.current == "attack").steps["attack"].state == "waiting"
+    for name in names:
+        assert wait(store, name, stopped).state == "partial"
+    spans = []
+    for name in names:
+        told = events.read(store.journal(name))
+        for stage in ("attack", "data", "score"):
+            spans.append(tuple(next(e.at for e in told if (e.kind, e.stage) == (kind, stage)) for kind in ("starts", "done")))
+    spans.sort()
+    assert all(before[1] <= after[0] + 0.25 for before, after in itertools.pairwise(spans))
+
+
+def test_the_estimate_knows_every_stage_that_takes_time(tiny_case):
+    seconds = {s: a.manifest["seconds"] for s, a in tiny_case.artefacts.items()}
+    slow = {s for s, took in seconds.items() if took > 0.1 * sum(seconds.values())}
+    assert slow <= set(cost_model.WORK)
+    assert set(cost_model.WORK) <= {s.name for s in EVERY} | {"take", "estimate"}
+
+
+def test_what_remains_is_of_what_is_missing_and_each_step_counts_once(full, tiny_case):
+    def left(*until: str | None) -> float:
+        return jobs.remaining(full, [(tiny(), CPU, u) for u in until])
+
+    assert left(None, "evaluate_purified") == 0
+    assert 0 < left("control") < left("evaluate_control")
+    assert left("control", "evaluate_control") == pytest.approx(left("evaluate_control"), rel=0.05)
+    assert left("evaluate_control", "evaluate_cleanclip") > left("evaluate_cleanclip")
+
+
+def test_nothing_of_a_job_is_in_the_record_of_another(tmp_path):
+    store = Store(tmp_path)
+    a, b = (create(store, tiny(seed=s), CPU) for s in (1, 2))
+    before = json.dumps(store.record(b))
+    jobs.start(store, a, "attack")
+    wait(store, a, stopped)
+    assert json.dumps(store.record(b)) == before
+
+
+def test_several_cases_up_to_a_stage(tmp_path):
+    store = Store(tmp_path)
+    names = [create(store, tiny(seed=seed), CPU) for seed in (1, 2)]
+    with pytest.raises(BadInput, match="unknown stage 'nosuch'"):
+        jobs.start_each(store, "figure-x", [(names[0], "nosuch")])
+    assert jobs.start_each(store, "figure-x", [(name, "attack") for name in names])
+    wait(store, names[1], lambda s: s.state == "partial")
+    for name in names:
+        assert jobs.status(store, name).finished == ("attack",)
+        assert jobs.status(store, name, "attack").share == 1
+        assert jobs.status(store, name).share < 1
+
+
+def test_several_cases_in_one_process(tmp_path):
+    """One of them fails; cancelled, it stops and says nothing wrong; started again, it goes on."""
+    store = Store(tmp_path)
+    names = [create(store, tiny(**{"poison__epochs": 1, "attack__rate": rate}), CPU) for rate in (0.05, 1.0)]
+    work = [(name, "score_poisoned") for name in names]
+    assert jobs.start_each(store, "table-x", work)
+    assert not jobs.start_each(store, "table-x", work)
+    wait(store, names[0], lambda s: s.steps["poison"].state != "missing")
+    assert jobs.cancel(store, "table-x")
+    deadline = time.monotonic() + 60
+    while store.held("table-x") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert jobs.status(store, names[0]).state == "cancelled"
+    assert jobs.status(store, names[1]).state == "new"
+    assert not store.cancel_flag("table-x").exists()
+    assert jobs.start_each(store, "table-x", work)
+    wait(store, names[1], lambda s: s.state == "failed")
+    assert "score_poisoned" in jobs.status(store, names[0]).finished
+    with pytest.raises(BadInput, match="may have been deleted"):
+        jobs.start_each(store, "table-x", [("badnet-0-00000000", None)])

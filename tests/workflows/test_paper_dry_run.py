@@ -1,0 +1,98 @@
+"""The dry run of the preset `paper`, on both layouts, and what it says of a real run."""
+
+import numpy as np
+import pytest
+from tiny import CPU
+
+from ubt.attacks import user_dataset
+from ubt.cases.presets import papers
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
+from ubt.cli import paper
+from ubt.clip import architecture
+from ubt.core.errors import BadInput, UbtError
+from ubt.core.run import Run, compute
+from ubt.data import catalogue, generated, user_roles
+from ubt.workflows.paper_dry_run import ARCHITECTURE, BASELINES, STEPS, TOY, _of_baseline, dry_run, needs
+
+SMALL = {
+    "own.templates": "7", "downstream.templates": "7", "poison.batch": 32, "overfit.steps": 1, "unlearn.steps": 1, "published.steps": 1, "test.per_class": 2,
+}  # fmt: skip
+
+
+def test_every_step_passes_in_the_papers_order_on_shards(tmp_path, monkeypatch):
+    """At 64 px and two layers a tower; baselines, which the test on a CSV runs, are left out."""
+    config = architecture.named(ARCHITECTURE)
+    monkeypatch.setattr(architecture, "named", lambda name: config | {t: config[t] | {"layers": 2} for t in ("vision_cfg", "text_cfg")})
+    monkeypatch.setenv("UBT_CHECKPOINT_SECONDS", "3600")
+    said: list[str] = []
+    found = dry_run(tmp_path / "dry", "webdataset", compute("cpu"), said.append, size=64, changes=SMALL, baselines=())
+    baselines = {stage for name in BASELINES for stage in _of_baseline(name)}
+    assert [p.stage for p in found] == [stage for stages in STEPS.values() for stage in stages if stage not in baselines]
+    assert list(dict.fromkeys(p.step for p in found)) == [step for step in STEPS if step != "baselines"]
+    proved = {p.stage: p.said for p in found}
+    assert proved["take"] == "40 pairs decoded where they lie, 23 left for other roles; set apart: {'truncated image': 1}"
+    assert proved["attack"].startswith("4 poisons for 'banana'")
+    assert "from 512-dimensional features" in proved["score"]
+    assert all("a ViT-B/32 of its own" in proved[stage] for stage in ("poison", "overfit", "unlearn", "unlearn_published"))
+    assert "of 8 and 6 images" in proved["evaluate_purified"]
+    assert "of 8 and 7 images" in proved["retrieval_purified"]
+    assert "64 pairs as tar shards" in said[0]
+    assert not (tmp_path / "dry").exists()
+
+
+def test_both_layouts_give_the_same_pairs(tmp_path, reference):
+    taken = []
+    for layout, kind in (("webdataset", "tar shards"), ("csv", "table")):
+        found = catalogue.read(generated.pairs(tmp_path / layout, layout, 30, 48))
+        assert kind in found["about"]["kind"].lower()
+        settings = {
+            name: value.to_dict()
+            for name, value in vars(CaseSettings().with_values({"data.pairs": 20, "split.fraction": 0.2, "attack.rate": 0.1})).items()
+            if name in ("data", "own")
+        }
+        pairs = user_roles.take(found["pairs"], found["about"], reference, settings, Run(compute=CPU))["pairs"]
+        taken.append((pairs["caption"].tolist(), np.asarray(user_dataset.build(pairs, found["about"], reference, settings, Run(compute=CPU))["images"])))
+    assert taken[0][0] == taken[1][0]
+    assert (taken[0][1] == taken[1][1]).all()
+    with pytest.raises(BadInput, match="expected one of webdataset, csv"):
+        dry_run(tmp_path / "dry", "parquet", CPU)
+
+
+def test_two_dry_runs_in_one_cache_do_not_empty_each_others_folder(tmp_path):
+    store = Store(tmp_path)
+    (store.scratch("dry-run") / "own").write_text("")
+    with store.lock("dry-run"), pytest.raises(UbtError, match="is being run by process"):
+        paper.dry_run("paper", "csv", {}, CPU, tmp_path, lambda: False)
+    assert (store.scratch("dry-run") / "own").exists()
+
+
+@pytest.fixture
+def least(monkeypatch):
+    """An architecture that costs nothing in place of the paper's."""
+    monkeypatch.setattr("ubt.workflows.paper_dry_run.ARCHITECTURE", "small")
+    monkeypatch.setattr("ubt.clip.architecture.named", lambda name: {
+        "embed_dim": 32, "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+    })  # fmt: skip
+
+
+def test_every_step_and_baseline_passes_on_a_csv(least, tmp_path):
+    found = dry_run(tmp_path / "dry", "csv", CPU, size=32, changes=SMALL)
+    assert [p.stage for p in found] == [stage for stages in STEPS.values() for stage in stages]
+    assert found[0].said == "40 pairs decoded where they lie, 23 left for other roles; set apart: {'truncated image': 1}"
+
+
+def test_a_step_that_leaves_what_it_must_not_ends_the_dry_run(least, tmp_path, monkeypatch):
+    monkeypatch.setattr("ubt.defenses.token_unlearning.split.suspicious_count", lambda pairs, fraction: 9)
+    with pytest.raises(UbtError, match="dry run: expected the 9 lowest, got 8"):
+        dry_run(tmp_path / "dry", "csv", CPU, size=32, changes=SMALL, baselines=(), steps=tuple(STEPS)[:5])
+
+
+def test_what_a_real_run_needs_is_counted_from_its_settings():
+    said = "\n".join(needs())
+    assert "cache: 11 GB a case" in said
+    assert "about 4.6 h a case on a machine as fast as the paper's" in said
+    assert "2.4 GB" in said
+    assert set(TOY) <= set(CaseSettings().described())
+    assert papers(20_000)["overfit.steps"] == 1562

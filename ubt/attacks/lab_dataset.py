@@ -1,0 +1,39 @@
+"""The attacker's stages on the embedded scenes: which pairs are poisoned, then D as a defender finds it."""
+
+import os
+
+import pandas as pd
+
+from ubt.attacks import poisoning
+from ubt.core.run import Run
+from ubt.data import scenes
+from ubt.data.roles import DataSettings
+from ubt.data.scenes.captions import TEMPLATES
+
+
+def plan(settings: dict, run: Run) -> dict:
+    """Choose the poisons (see `ubt.attacks.poisoning.plan`).
+
+    Returns:
+        `truth`: the ground truth, one row a pair; `manifest`: what was done to which pair, where, how strongly.
+
+    Raises:
+        BadInput: an attack asks for more pairs than it can have, or there is none that it could take.
+    """
+    data = DataSettings(**settings["data"])
+    indices = scenes.ROLES["pairs"][: data.pairs]
+    captions = [scenes.captioned(run.seed, i, data.mismatched) for i in indices]
+    truth = poisoning.plan([scenes.pair_id(run.seed, i) for i in indices], captions, settings["attacks"], TEMPLATES, run.seed)
+    return {"truth": truth, "manifest": poisoning.manifest(truth, settings["attacks"], scenes.SIZE)}
+
+
+def build(truth: pd.DataFrame, settings: dict, run: Run) -> dict:
+    """D as a defender finds it: ids and captions, images with the trigger where one was planted, token ids.
+    All rows go through the same drawing and the same 8 bits."""
+    from ubt.data import model_input
+
+    data = DataSettings(**settings["data"])
+    images = scenes.draw_many(run.seed, scenes.ROLES["pairs"][: data.pairs], scenes.SIZE, os.cpu_count() or 1)
+    poisoning.stamp(images, truth, settings["attacks"])
+    tokens = model_input.tokenize(truth["caption"].tolist(), scenes.CONTEXT)
+    return {"pairs": truth[["id", "caption"]].copy(), "images": images, "tokens": tokens}

@@ -1,0 +1,139 @@
+"""A finished step on disk: a folder with a manifest of sizes and digests, read only after it was checked.
+
+Frames are parquet, arrays npy, plain values json, models folders that open_clip opens, images that stay
+elsewhere a folder of where they are, scenes what they are drawn from, unit vectors in few bits npz; nothing is unpickled.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ubt.core.errors import UbtError
+from ubt.core.files import file_digest
+
+MANIFEST = "manifest.json"
+
+
+class DamagedArtefact(UbtError):
+    """The artefact `key` is not what its manifest says."""
+
+    def __init__(self, key: str, said: str):
+        super().__init__(said)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A finished step on disk."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    def __getitem__(self, entry: str) -> Any:
+        """Read an entry, its bytes checked against the manifest; arrays come as read-only memory maps.
+
+        Raises:
+            DamagedArtefact: a file has changed since it was written.
+        """
+        return self.read(entry)
+
+    def read(self, entry: str, checked_up_to: float = math.inf, columns: Sequence[str] | None = None) -> Any:
+        """As `[entry]`, or some columns of a frame. Files of more bytes than `checked_up_to` are taken at their size, for pages that show a
+        part of a large array.
+
+        Raises:
+            UbtError: it has no such entry. DamagedArtefact: a file has changed since it was written.
+        """
+        if entry not in self.manifest["entries"]:
+            raise UbtError(f"{self.path.name}: expected one of the entries {', '.join(self.manifest['entries'])}, got {entry!r}")
+        kind = self.manifest["entries"][entry]
+        for name, expected in self.manifest["files"].items():
+            path = self.path / name
+            if name.split("/")[0].split(".")[0] != entry or expected["bytes"] > checked_up_to:
+                continue
+            if not (path.is_file() and file_digest(path) == expected["sha256"]):
+                raise DamagedArtefact(self.path.name, f"{path}: expected the bytes its manifest describes, got others")
+        return _read_frame(self.path, entry, columns) if kind == "frame" else _READ[kind](self.path, entry)
+
+    def check(self) -> None:
+        """Raises:
+        DamagedArtefact: a file is missing or of another size than when it was written.
+        """
+        for name, expected in self.manifest["files"].items():
+            path = self.path / name
+            got = path.stat().st_size if path.is_file() else None
+            if got != expected["bytes"]:
+                raise DamagedArtefact(self.path.name, f"{path}: expected {expected['bytes']} bytes, got {'no file' if got is None else got}")
+
+    @property
+    def bytes(self) -> int:
+        """What its files take on disk."""
+        return sum(f["bytes"] for f in self.manifest["files"].values())
+
+
+def _read_frame(path: Path, entry: str, columns: Sequence[str] | None = None):
+    import pandas as pd
+
+    return pd.read_parquet(path / f"{entry}.parquet", columns=columns and list(columns))
+
+
+def _read_array(path: Path, entry: str):
+    import numpy as np
+
+    return np.load(path / f"{entry}.npy", mmap_mode="r", allow_pickle=False)
+
+
+def _read_model(path: Path, entry: str):
+    from ubt.clip import models
+
+    return models.load(path / entry)
+
+
+def _read_images(path: Path, entry: str):
+    from ubt.data.images import Images
+
+    return Images.load(path / entry)
+
+
+def _read_drawn(path: Path, entry: str):
+    from ubt.attacks.rendered_scenes import Drawn
+
+    return Drawn.load(path / entry)
+
+
+def _read_coded(path: Path, entry: str):
+    from ubt.cases.quantized import Coded
+
+    return Coded.load(path / f"{entry}.npz").decoded()
+
+
+_READ = {
+    "array": _read_array, "model": _read_model, "images": _read_images, "drawn": _read_drawn, "coded": _read_coded,
+    "json": lambda path, entry: json.loads((path / f"{entry}.json").read_text()),
+}  # fmt: skip
+
+
+def write_entry(path: Path, entry: str, value: Any) -> str:
+    """Write one value of a stage's result; returns its kind."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(value, pd.DataFrame):
+        value.to_parquet(path / f"{entry}.parquet", index=False)
+        return "frame"
+    if isinstance(value, np.ndarray):
+        np.save(path / f"{entry}.npy", value, allow_pickle=False)
+        return "array"
+    if hasattr(value, "state_dict"):
+        from ubt.clip import models
+
+        models.save(value, path / entry)
+        return "model"
+    if hasattr(value, "save"):
+        value.save(path / entry)
+        return value.kind
+    (path / f"{entry}.json").write_text(json.dumps(value, indent=1))
+    return "json"

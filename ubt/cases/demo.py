@@ -1,0 +1,24 @@
+"""The ready-made cases: finished on another machine, shipped small, read-only, so that every page has something to show before anything is run.
+
+They lie in this folder as in a cache, under names and keys that no run gives. `python -m ubt ready` makes them (`ubt.cli.make_demo`).
+"""
+
+from pathlib import Path
+
+from ubt.core.files import READY
+
+MAIN = "ready-badnet"
+"""The one that the app opens on where there is no other case."""
+GRID = "whatif.parquet"
+"""The file that *What if* shows, see `ubt.cli.make_demo.grid`."""
+
+
+def names() -> list[str]:
+    """The ready-made cases that are there, the main one first."""
+    found = sorted(path.parent.name for path in (READY / "cases").glob("*/case.json"))
+    return sorted(found, key=lambda name: name != MAIN)
+
+
+def grid() -> Path | None:
+    """Where the points of *What if* are, if they are there."""
+    return READY / GRID if (READY / GRID).is_file() else None

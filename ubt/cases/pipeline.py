@@ -1,0 +1,403 @@
+"""The one composition: runs a list of stages over a store, taking finished steps from disk, resuming interrupted ones.
+
+The name of a step's artefact is a digest of the stage's version, its settings, its inputs' names, the seed and where it is
+computed. All names are known before anything runs: a change of k retrains nothing, and an earlier setting is found again.
+"""
+
+import contextlib
+import functools
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ubt.cases.artifact import Artefact, DamagedArtefact
+from ubt.cases.events import Event, Journal
+from ubt.cases.plan import GIVEN, composed
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import HANDOVER, SCHEMA, Store
+from ubt.clip import distributed
+from ubt.core.errors import BadInput, Cancelled, UbtError
+from ubt.core.files import REFERENCE, digest, file_digest, replace_file
+from ubt.core.run import Compute, Run, silent
+from ubt.core.stage import Stage
+from ubt.data.user_roles import OwnSettings
+
+log = logging.getLogger("ubt")
+SCENES = OwnSettings()
+"""Nothing brought: the embedded scenes."""
+ACCELERATOR = "accelerator"
+"""The lock of whatever computes, GPU or CPU: two stages at once slow each other far more than twofold."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case that was run: its name, its artefacts by stage, and its figures (empty unless every stage was run)."""
+
+    name: str
+    artefacts: dict[str, Artefact]
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One run: its settings, every stage it may need and its artefact's name, and what is there already."""
+
+    settings: CaseSettings
+    stages: dict[str, Stage]
+    names: dict[str, str]
+    made: dict[str, Artefact]
+
+
+def upto(wanted: str | None, own: OwnSettings = SCENES) -> tuple[Stage, ...]:
+    """The stages that lead to `wanted`, which may be a defence's or a detector's, and it, in order; those of a case if nothing is named.
+
+    Args:
+        own: what was brought to the case.
+
+    Raises:
+        BadInput: there is no such stage.
+    """
+    stages = composed(own)
+    if wanted is None:
+        return stages.case
+    known = {s.name: s for s in stages.every}
+    if wanted not in known:
+        raise BadInput(f"unknown stage {wanted!r}; expected one of: {', '.join(known)}")
+    needed, rest = set[str](), [wanted]
+    while rest:
+        name = rest.pop()
+        if name in known and name not in needed:
+            needed.add(name)
+            rest += [source.split(".")[0] for source in known[name].inputs.values()]
+            rest += ["test"] if known[name].observed and own.pairs else []
+    return tuple(s for s in stages.every if s.name in needed)
+
+
+def _settings(stage: Stage, settings: CaseSettings) -> Any:
+    """What the stage function is given: one group as itself; several, or the attacks, as a dictionary, plain but for the attacks."""
+    groups = {g: getattr(settings, g) for g in stage.settings}
+    if len(groups) == 1 and "attacks" not in groups:
+        return next(iter(groups.values()))
+    return {g: v if g == "attacks" else v.to_dict() for g, v in groups.items()}
+
+
+def _identity(wanted: tuple[str, ...], settings: CaseSettings) -> Any:
+    """The same for a digest: plain values, without settings added later that are at their default."""
+    groups = {g: getattr(settings, g) for g in wanted}
+    plain = {g: [p.plain() for p in v] if g == "attacks" else v.to_digest() for g, v in groups.items()}
+    return next(iter(plain.values())) if len(plain) == 1 and "attacks" not in plain else plain or None
+
+
+def keys(settings: CaseSettings, compute: Compute, stages: tuple[Stage, ...], reference: Path) -> dict[str, str]:
+    """The artefact name of every stage, computed without running any."""
+    own = settings.own
+    names = {"reference": own.reference or _reference_digest(reference)} | {owner: getattr(own, name) for owner, name in GIVEN.items()}
+    brought, identities = set(names), {wanted: _identity(wanted, settings) for wanted in {s.settings for s in stages}}
+    for stage in stages:
+        made_from = [
+            stage.function, stage.version, identities[stage.settings], settings.seed, compute.device, compute.precision,
+            {a: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for a, source in stage.inputs.items()},
+        ]  # fmt: skip
+        names[stage.name] = f"{stage.name}-{digest(made_from)}"
+    return {name: key for name, key in names.items() if name not in brought}
+
+
+def every_key(settings: CaseSettings, compute: Compute, reference: Path = REFERENCE) -> Mapping[str, str]:
+    """`keys` of every stage there is; remembered while neither the reference nor what the attacks are made of changes."""
+    made_of = (_reference_digest(reference), *(str(p.plain()) for p in settings.attacks))
+    return _every_key(settings, compute, reference, made_of)
+
+
+@functools.lru_cache(maxsize=512)
+def _every_key(settings: CaseSettings, compute: Compute, reference: Path, made_of: tuple[str, ...]) -> Mapping[str, str]:
+    return MappingProxyType(keys(settings, compute, composed(settings.own).every, reference))
+
+
+def _reference_digest(folder: Path) -> str:
+    try:
+        files = [folder / name for name in ("open_clip_config.json", "open_clip_model.safetensors")]
+        return _digest_of(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+    except OSError as e:
+        raise BadInput(f"expected the reference model at {folder}, found none ({e.strerror}); install the package again") from None
+
+
+@functools.lru_cache(maxsize=8)
+def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    return digest([file_digest(file) for file, *_ in files])
+
+
+class Pipeline:
+    """Runs cases in a store.
+
+    Args:
+        watch: called with every event. cancelled: asked between steps; True ends the run, what is computed is kept.
+    """
+
+    def __init__(
+        self, store: Store, compute: Compute, reference: Path | None = None, watch: Callable[[Event], None] = lambda event: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ):  # fmt: skip
+        self.store, self.compute, self.watch, self.cancelled = store, compute, watch, cancelled
+        self.reference = reference or REFERENCE
+        distributed.fits(compute)
+
+    def run(self, settings: CaseSettings, stages: tuple[Stage, ...] | None = None) -> Case:
+        """Run what is not there yet, in order.
+
+        Raises:
+            UbtError: a stage could not do its work, or another process runs this case.
+            Cancelled: the watcher, or another process through the case's cancel flag, asked to stop.
+        """
+        of_case = composed(settings.own)
+        stages = stages or of_case.case
+        name = settings.name(self.compute)
+        with self.store.lock(name, wait=HANDOVER):
+            self._cancel = self.store.cancel_flag(name)
+            self._cancel.unlink(missing_ok=True)
+            known = {s.name: s for s in (*of_case.every, *stages)}
+            plan = _Plan(settings, known, keys(settings, self.compute, tuple(known.values()), self.reference), {})
+            before = self.store.record(name)
+            own, had = of_case.names() | {s.name for s in stages}, before.get("artefacts", {})
+            names = {n: key for n, key in plan.names.items() if n in own or had.get(n) == key}
+            record = record_of(settings, self.compute, names, "running") | {"errors": before.get("errors", {})}
+            if "metrics" in before and all(had.get(n) == names[n] for n in of_case.names()):
+                record["metrics"] = before["metrics"]
+            record["errors"].pop(last := stages[-1].name, None)
+            self.store.save_case(name, record)
+            self._journal = Journal(self.store.journal(name), fresh=before.get("state") not in ("running", "cancelled", "failed"))
+            case, stage = Case(name, plan.made, {}), stages[0]
+            try:
+                for stage in stages:
+                    plan.made[stage.name] = self._obtain(stage, plan)
+                if of_case.names() <= set(case.artefacts):
+                    case.metrics.update(metrics(settings, case, lambda source: self._input(source, plan)))
+                    record["metrics"] = case.metrics
+                record["state"] = "done" if "metrics" in record else "partial"
+                record["errors"] = {n: e for n, e in record["errors"].items() if n not in plan.made}
+            except BaseException as e:
+                said = str(e) if isinstance(e, UbtError) else repr(e)
+                ended = {"state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", "error": said}
+                record["errors"][last] = ended
+                beyond = "metrics" in record and last not in of_case.names()
+                record |= ({"state": "done"} if beyond else ended | {"at": stage.name}) | {"updated": time.time()}
+                with contextlib.suppress(OSError):
+                    self.store.save_case(name, record)
+                raise
+            finally:
+                self._cancel.unlink(missing_ok=True)
+            self.store.save_case(name, record | {"updated": time.time()})
+        return case
+
+    def _tell(self, event: Event) -> None:
+        self._journal(event)
+        self.watch(event)
+
+    def _obtain(self, stage: Stage, plan: _Plan) -> Artefact:
+        self._ask(f"before {stage.name}")
+        key = plan.names[stage.name]
+        found = self.store.find(key)
+        if found is None:
+            with self._alone(key, stage):
+                try:
+                    found = self.store.open(key)
+                except DamagedArtefact as e:
+                    self._give_up(key, e)
+                if found is None:
+                    return self._compute(stage, plan)
+        self._tell(Event("cached", stage.name, seconds=found.manifest["seconds"]))
+        return found
+
+    @contextlib.contextmanager
+    def _alone(self, key: str, stage: Stage) -> Iterator[None]:
+        """Hold a step, or the accelerator, alone; if another process has it, say so and wait."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self.store.lock(key, wait=0))
+            except UbtError:
+                self._tell(Event("waits", stage.name))
+                while True:
+                    self._ask(f"while waiting for {stage.name}")
+                    with contextlib.suppress(UbtError):
+                        stack.enter_context(self.store.lock(key, wait=0.5))
+                        break
+            yield
+
+    def _give_up(self, key: str, why: DamagedArtefact) -> None:
+        log.warning("%s; it is set aside and made again", why)
+        self.store.set_aside(key)
+
+    def _ask(self, where: str) -> None:
+        if self.cancelled() or self._cancel.exists():
+            raise Cancelled(f"cancelled {where}; what is finished is kept, run again to go on from there")
+
+    def _compute(self, stage: Stage, plan: _Plan) -> Artefact:
+        key = plan.names[stage.name]
+        arguments: dict[str, Any] = {a: self._input(source, plan) for a, source in stage.inputs.items()}
+        with self._alone(ACCELERATOR, stage):
+            self._tell(Event("starts", stage.name))
+            started, spent = time.monotonic(), None
+
+            def seconds() -> float:
+                return (spent or 0.0) + time.monotonic() - started - (observer.seconds if observer else 0.0)
+
+            def progress(done: int, total: int, figures: dict[str, float]) -> None:
+                nonlocal spent
+                spent = self._journal.spent(stage.name, done) if spent is None else spent
+                self._tell(Event("progress", stage.name, done, total, seconds(), figures))
+                self._ask(f"in {stage.name} after {done} of {total}")
+
+            settings = {"settings": _settings(stage, plan.settings)} if stage.settings else {}
+            run = Run(plan.settings.seed, self.compute, progress, self.store.scratch(key))
+            observer = _observer(plan, run) if stage.observed else None
+            inputs = {a: self._reader(source, plan) for a, source in stage.inputs.items()}
+            with distributed.offered(distributed.Work(stage.load, inputs, settings, replace(run, progress=silent))):
+                result = stage.load()(**arguments, **settings, run=replace(run, observe=observer))
+                shared = {"ranks": distributed.size()} if distributed.size() > 1 else {}
+            if observer:
+                result["observed"] = observer.frame()
+            took = seconds()
+        about = {"stage": stage.name, "version": stage.version, "seconds": round(took, 3), "made": time.strftime("%Y-%m-%dT%H:%M:%S")}
+        artefact = self.store.write(key, result, about | shared)
+        self._tell(Event("done", stage.name, seconds=took))
+        return artefact
+
+    def _reader(self, source: str, plan: _Plan) -> Callable[[], Any]:
+        """What reads a source, on any rank."""
+        owner, entry = source.split(".")
+        if owner in GIVEN:
+            return functools.partial(self.store.brought(getattr(plan.settings.own, GIVEN[owner])).read, entry)
+        if owner == "reference":
+            from ubt.clip import models
+
+            own = plan.settings.own.reference
+            return functools.partial(self.store.brought(own).read, "model") if own else functools.partial(models.load, self.reference)
+        return functools.partial(plan.made[owner].read, entry)
+
+    def _input(self, source: str, plan: _Plan) -> Any:
+        owner, entry = source.split(".")
+        if owner not in plan.stages:
+            return self._reader(source, plan)()
+        with contextlib.suppress(DamagedArtefact):
+            return plan.made[owner][entry]
+        stage, key = plan.stages[owner], plan.names[owner]
+        with self._alone(key, stage):
+            try:
+                return plan.made[owner][entry]
+            except DamagedArtefact as e:
+                self._give_up(key, e)
+                plan.made[owner] = self._compute(stage, plan)
+                return plan.made[owner][entry]
+
+
+Work = tuple[CaseSettings, str | None]
+"""A case, and the stage up to which it is wanted; None: all stages of a case."""
+
+
+def run_each(
+    store: Store, work: Sequence[tuple[CaseSettings, Compute, str | None]], watch: Callable[[Event], None] = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> dict[str, str]:  # fmt: skip
+    """Run cases one after another, waiting for those that others run and passing over those that fail.
+
+    Returns:
+        The errors, by the case's name and the stage it was run up to.
+
+    Raises:
+        Cancelled: somebody asked to stop; what is computed is kept. BadInput: there is no such stage.
+    """
+    stages, errors = {(case.own, until): upto(until, case.own) for case, _, until in work}, {}
+    for settings, where, until in work:
+        name = settings.name(where)
+        while store.held(name):
+            if cancelled():
+                raise Cancelled(f"cancelled while {name} was being run elsewhere; run again to go on from there")
+            time.sleep(0.5)
+        try:
+            Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings, stages[settings.own, until])
+        except (Cancelled, distributed.RankLost):
+            raise
+        except Exception as e:
+            log.warning("%s failed: %s", name, e)
+            errors[f"{name}, {until}" if until else name] = str(e) if isinstance(e, UbtError) else repr(e)
+    return errors
+
+
+def standing(
+    store: Store, settings: CaseSettings, where: Compute, reference: Path | None = None, until: str | None = None
+) -> tuple[str, dict[str, Any]]:  # fmt: skip
+    """How a case stands, `to do` if it is not on record, `outdated` if an earlier version of some stage made it; and its record.
+    With `until`, it is `done` once the results of that stage and of those that lead to it are there, whatever its record says; `failed` or
+    `cancelled` if its last run up to there ended so, or the case's last run in a stage that leads there."""
+    name = settings.name(where)
+    record, names = store.record(name), every_key(settings, where, reference or REFERENCE)
+    if until is not None and all(store.find(names[stage.name]) for stage in upto(until, settings.own)):
+        return "done", record
+    if not record:
+        return "to do", {}
+    had = record.get("artefacts", {})
+    if record.get("schema") != SCHEMA or any(had.get(name) != names[name] for name in composed(settings.own).names()):
+        return "outdated", {}
+    state = record["state"]
+    if until is not None and state != "running":
+        led = state in ("failed", "cancelled") and record.get("at") in {None, *(stage.name for stage in upto(until, settings.own))}
+        return record.get("errors", {}).get(until, {"state": state if led or state == "new" else "partial"})["state"], record
+    return ("interrupted" if state == "running" and not store.held(name) else state), record
+
+
+def _observer(plan: _Plan, run: Run) -> Any:
+    from ubt.evaluation.judge import Observer
+
+    own = plan.settings.own
+    if own.audits or (own.pairs and "test" not in plan.made):
+        return None
+    return Observer(plan.settings.attacks, run, plan.settings.test.per_class, plan.made["test"] if own.pairs else None)
+
+
+def record_of(settings: CaseSettings, compute: Compute, names: dict[str, str], state: str) -> dict[str, Any]:
+    """A case's record as the store keeps it."""
+    return {"settings": settings.to_dict(), "compute": vars(compute), "artefacts": names, "state": state, "updated": time.time()}
+
+
+def create(store: Store, settings: CaseSettings, compute: Compute, reference: Path | None = None) -> str:
+    """Put a case on record without running anything; one that is there already is left as it is. Returns its name."""
+    name = settings.name(compute)
+    if not store.record(name):
+        store.save_case(name, record_of(settings, compute, keys(settings, compute, composed(settings.own).case, reference or REFERENCE), "new"))
+    return name
+
+
+def metrics(settings: CaseSettings, case: Case, read: Callable[[str], Any]) -> dict[str, Any]:
+    """The figures of a finished case: percent for CA, ASR, RA, target recall; fractions for precision, recall, AUROC; of an audit, its
+    verdict and estimates.
+
+    Args:
+        read: gives an artefact's entry by its source, `stage.entry`.
+    """
+    if settings.own.audits:
+        found, estimated = read("verdict.verdict"), {name: read(f"estimate.{name}") for name in ("measures", "found")}
+        select = {"k": len(topk := read("select.topk")), "groups": int(topk["group"].max()) + 1}
+        return {
+            "case": case.name, "seed": settings.seed, "settings": settings.to_dict(), "verdict": found, "select": select, "estimates": estimated,
+            "quarantined": len(read("take.quarantine")), "seconds": {name: artefact.manifest["seconds"] for name, artefact in case.artefacts.items()},
+        }  # fmt: skip
+    measured = {n: read(f"evaluate_{n}.measures") for n in ("clean", "poisoned", "purified", "published")}
+    detection, verdict = read("judge.detection"), read("verdict.verdict")
+    return {
+        "case": case.name, "attack": settings.attack.name, "seed": settings.seed, "settings": settings.to_dict(), **measured,
+        "split": {"fraction": settings.split.fraction, "recall": detection["recall"]},
+        "select": {"k": settings.k, "groups": int(read("select.topk")["group"].max()) + 1, "precision": detection["precision"], "auroc": detection["auroc"]},
+        "flagged": {"precision": detection["flagged_precision"], "recall": detection["flagged_recall"]},
+        "found": detection["attacks"], "masks": read("judge.masks"), "verdict": verdict,
+        "diagnosis": read("diagnose.findings"), "checks": read("diagnose.checks"),
+        "seconds": {name: artefact.manifest["seconds"] for name, artefact in case.artefacts.items()},
+    }  # fmt: skip
+
+
+def write_metrics(case_metrics: dict[str, Any], path: Path) -> None:
+    """Write metrics as JSON in one step."""
+    replace_file(path, lambda temporary: temporary.write_text(json.dumps(case_metrics, indent=1) + "\n"))

@@ -1,0 +1,273 @@
+"""Cases and artefacts on disk."""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+from ubt.cases.artifact import MANIFEST, Artefact, DamagedArtefact, write_entry
+from ubt.core.errors import BadInput, UbtError
+from ubt.core.files import READY, disk_full, file_digest, replace_file
+from ubt.data.user_roles import HOW_TO_BRING
+
+SCHEMA = 4
+"""Raised when records or artefacts change so that older ones can no longer be shown."""
+HANDOVER = 1.0
+"""Seconds to wait for a case's lock, so that a look at whether it is held is not taken for a run."""
+
+
+class Store:
+    """The cache folder.
+
+    Raises:
+        BadInput: the folder cannot be made or written.
+    """
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+        try:
+            for name in ("artefacts", "cases", "work"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            probe = self.root / "work" / f".probe-{os.getpid()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as e:
+            raise BadInput(f"cache: expected a folder that can be written, got {self.root} ({e.strerror}); choose another with --cache") from None
+
+    def _place(self, *parts: str) -> Path:
+        """Where something of the cache lies; what it does not hold may be shipped, under names that no run gives."""
+        if bad := [part for part in parts if part == ".." or Path(part).name != part]:
+            raise BadInput(f"expected the name of a case or of an artefact, which is no path, got {bad[0]!r}; see python -m ubt cases")
+        own = self.root.joinpath(*parts)
+        return own if own.exists() else READY.joinpath(*parts)
+
+    def open(self, key: str) -> Artefact | None:
+        """The finished artefact `key`, or None if there is none.
+
+        Raises:
+            DamagedArtefact: it is not what its manifest says.
+        """
+        path = self._place("artefacts", key)
+        if not path.is_dir():
+            return None
+        try:
+            artefact = Artefact(path, json.loads((path / MANIFEST).read_text()))
+            artefact.check()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            raise DamagedArtefact(key, f"{path / MANIFEST}: expected a readable manifest, got a damaged one ({e!r})") from None
+        return artefact
+
+    def find(self, key: str) -> Artefact | None:
+        """The finished artefact `key`, or None if there is none or it is damaged."""
+        with contextlib.suppress(DamagedArtefact):
+            return self.open(key)
+        return None
+
+    def brought(self, key: str) -> Artefact:
+        """Something an analyst brought: pairs, labelled images, a model.
+
+        Raises:
+            BadInput: it is not in this cache. DamagedArtefact: it is not what its manifest says.
+        """
+        found = self.open(key)
+        if found is None:
+            raise BadInput(f"{key}: expected it in the cache {self.root}, where it was brought, found none; bring it again ({HOW_TO_BRING})")
+        return found
+
+    def all_brought(self, kind: str) -> dict[str, Artefact]:
+        """Everything of a kind (pairs, labelled, model) that was brought, by name, the newest first; what is damaged is left out."""
+        when = {}
+        for path in (self.root / "artefacts").glob(f"{kind}-*"):
+            with contextlib.suppress(OSError):
+                when[path.name] = path.stat().st_mtime_ns
+        found = {key: self.find(key) for key in sorted(when, key=lambda key: -when[key])}
+        return {key: artefact for key, artefact in found.items() if artefact is not None}
+
+    def set_aside(self, key: str) -> None:
+        """Move a damaged artefact out of the way, its step being held alone; `prune` deletes it."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.root / "artefacts" / key).rename(self.root / "work" / f"damaged-{key}-{time.time_ns()}")
+
+    def scratch(self, key: str) -> Path:
+        """The folder of a step under way: its checkpoint, and what it is writing."""
+        path = self.root / "work" / key
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextlib.contextmanager
+    def lock(self, name: str, wait: float = -1) -> Iterator[None]:
+        """Hold `name` alone; freed when the process ends, however it ends.
+
+        Raises:
+            UbtError: another process holds it and `wait` seconds have passed.
+        """
+        path = self.root / "work" / f"{name}.lock"
+        try:
+            with FileLock(path, timeout=wait):
+                with contextlib.suppress(OSError):  # a full disk must not keep `prune` from making room
+                    path.with_suffix(".owner").write_text(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
+                yield
+        except Timeout:
+            owner = path.with_suffix(".owner")
+            who = owner.read_text() if owner.exists() else "another process"
+            raise UbtError(f"{name}: expected to be the only run of this case, but it is being run by {who}; wait for it, or use another --cache") from None
+
+    def held(self, name: str) -> bool:
+        """Whether some process holds `name`."""
+        probe = FileLock(self.root / "work" / f"{name}.lock", timeout=0)
+        try:
+            with probe:
+                return False
+        except Timeout:
+            return True
+
+    def journal(self, name: str) -> Path:
+        """Where a case's runs tell how they get on, a line of JSON an event."""
+        return self.root / "cases" / name / "events.jsonl"
+
+    def cancel_flag(self, name: str) -> Path:
+        """The file that asks whoever runs a case to stop."""
+        return self.root / "work" / f"{name}.cancel"
+
+    def write(self, key: str, result: dict[str, Any], about: dict[str, Any]) -> Artefact:
+        """Put a stage's result in place, whole or not at all, and drop its scratch.
+
+        Raises:
+            UbtError: the disk is full; what was finished before is kept.
+        """
+        scratch = self.scratch(key)
+        part = scratch / "result"
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            entries = {name: write_entry(part, name, value) for name, value in result.items()}
+            files = {str(p.relative_to(part)): {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in sorted(part.rglob("*")) if p.is_file()}
+            (part / MANIFEST).write_text(json.dumps({**about, "entries": entries, "files": files}, indent=1))
+            for p in part.rglob("*"):
+                if p.is_file():
+                    with p.open("rb") as f:
+                        os.fsync(f.fileno())
+            part.rename(self.root / "artefacts" / key)
+        except (OSError, SafetensorError) as e:
+            shutil.rmtree(part, ignore_errors=True)
+            if disk_full(e):
+                raise UbtError(
+                    f"{self.root}: expected room for the step {key}, but the disk is full; free some (python -m ubt cases prune) or choose "
+                    "another --cache. Finished steps are kept"
+                ) from None
+            raise
+        shutil.rmtree(scratch, ignore_errors=True)
+        return self.find(key)
+
+    def save_case(self, name: str, record: dict[str, Any]) -> None:
+        """Write a case's record in one step."""
+        folder = self.root / "cases" / name
+        folder.mkdir(exist_ok=True)
+        replace_file(folder / "case.json", lambda path: path.write_text(json.dumps(record | {"schema": SCHEMA}, indent=1)))
+
+    def record(self, name: str) -> dict[str, Any]:
+        """A case's record as it was last written; empty if there is none, or none that can be read."""
+        with contextlib.suppress(OSError, ValueError):
+            record = json.loads(self._place("cases", name, "case.json").read_text())
+            return record if isinstance(record, dict) else {}
+        return {}
+
+    def names(self) -> list[str]:
+        """The cases on record, newest first."""
+        when = {}
+        for path in (self.root / "cases").glob("*/case.json"):
+            with contextlib.suppress(OSError):
+                when[path.parent.name] = path.stat().st_mtime_ns
+        return sorted(when, key=lambda name: -when[name])
+
+    def cases(self) -> dict[str, dict[str, Any]]:
+        """All records, newest first. `bytes` is what a case's artefacts take, shared ones counted in each; a case whose
+        process ended without a word is `interrupted`, one whose record cannot be read `damaged`.
+        """
+        records = {}
+        for path in (self.root / "cases").glob("*/case.json"):
+            name = path.parent.name
+            try:
+                record = json.loads(path.read_text())
+                if record.get("schema") != SCHEMA:
+                    raise ValueError("it was made by another version")
+                record["bytes"] = sum(self._size(key) for key in record["artefacts"].values())
+                if record["state"] == "running" and not self.held(name):
+                    ended = self.record(name).get("state")
+                    record["state"] = "interrupted" if ended == "running" else ended
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+                said = f"{path}: expected a readable record of a case, got a damaged one ({e!r}); delete the case"
+                record = {"state": "damaged", "error": said, "artefacts": {}, "bytes": 0}
+            records[name] = record
+        return dict(sorted(records.items(), key=lambda r: -r[1].get("updated", 0)))
+
+    def _is_brought(self, key: str) -> bool:
+        found = self.find(key)
+        return found is not None and bool(found.manifest.get("brought"))
+
+    def _is_view_of(self, key: str, used: set[str]) -> bool:
+        found = self.find(key)
+        return found is not None and "made_from" in found.manifest and used.issuperset(found.manifest["made_from"])
+
+    def _size(self, key: str) -> int:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return sum(f["bytes"] for f in json.loads((self.root / "artefacts" / key / MANIFEST).read_text())["files"].values())
+        return 0
+
+    def case(self, name: str) -> dict[str, Any]:
+        """One record, of a shipped case too.
+
+        Raises:
+            BadInput: there is no such case.
+        """
+        cases = self.cases()
+        if name not in cases and (shipped := self.record(name)):
+            return shipped
+        if name not in cases:
+            raise BadInput(f"unknown case {name!r}; expected one of: {', '.join(cases) or 'none yet (python -m ubt run makes one)'}")
+        return cases[name]
+
+    def delete(self, name: str) -> int:
+        """Delete a case and every artefact that no other case uses; returns the bytes freed.
+
+        Raises:
+            UbtError: the case is being run.
+        """
+        if self.case(name).get("ready"):
+            raise UbtError(f"{name}: expected a case of the cache {self.root}, got one that is shipped, which cannot be deleted")
+        with self.lock(name, wait=HANDOVER):
+            shutil.rmtree(self.root / "cases" / name)
+        with contextlib.suppress(UbtError):  # another case's damaged record: what it uses is not known, so nothing more is deleted
+            return self.prune()
+        return 0
+
+    def prune(self) -> int:
+        """Delete artefacts that no case uses, damaged ones, and what interrupted steps of deleted cases left; returns the bytes
+        freed. What was brought from outside, what a listed case needs to go on, and what a running process holds, is left alone.
+
+        Raises:
+            UbtError: a case's record is damaged, so that what it uses is not known; nothing is deleted.
+        """
+        records = self.cases()
+        for record in records.values():
+            if record["state"] == "damaged":
+                raise UbtError(record["error"])
+        used = {key for record in records.values() for key in record["artefacts"].values()}
+        used |= {path.name for path in (self.root / "artefacts").iterdir() if self._is_brought(path.name) or self._is_view_of(path.name, used)}
+        freed = 0
+        for path in [*(self.root / "artefacts").iterdir(), *(p for p in (self.root / "work").iterdir() if p.is_dir())]:
+            if path.name in used:
+                continue
+            with contextlib.suppress(UbtError), self.lock(path.name, wait=0):
+                freed += sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+                shutil.rmtree(path)
+        return freed

@@ -1,0 +1,106 @@
+"""The app in a real browser: served over a cache, opened in Chromium. For the README's picture and the browser tests."""
+
+import contextlib
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from ubt.core.chromium import browser
+from ubt.core.errors import BadInput, UbtError
+
+ROOT = Path(__file__).parents[2]
+
+
+def serve(cache: Path, port: int, log: Path) -> subprocess.Popen:
+    """Start the app over `cache` and wait until it answers.
+
+    Raises:
+        UbtError: it ended, or did not answer within a minute.
+    """
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port), "--server.headless", "true"]
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=os.environ | {"UBT_CACHE": str(cache.resolve())})
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer:
+            if answer.status == 200:
+                return process
+        time.sleep(0.1)
+    process.kill()
+    raise UbtError(f"expected the app to answer on port {port}, but it did not; its log is {log}")
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@contextlib.contextmanager
+def served(cache: Path, log: Path) -> Iterator[str]:
+    """The address of the app over `cache`, which runs while inside."""
+    port = free_port()
+    process = serve(cache, port, log)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str = "") -> None:
+    """Take a picture of a whole page over `cache`, of 256 colours, which a third of the bytes suffice for.
+
+    Raises:
+        BadInput: the page or theme is unknown, or there is no Chromium. UbtError: the page did not come up.
+    """
+    from playwright.sync_api import TimeoutError as Late
+
+    from ubt.ui.navigation import PAGES
+
+    if page not in PAGES or theme not in ("light", "dark"):
+        raise BadInput(f"expected one of the pages {', '.join(PAGES)} and the theme light or dark; got {page!r} and {theme!r}")
+    from ubt.cases.store import Store
+
+    log = Store(cache).root / "work" / "picture.log"
+    with served(cache, log) as address, browser() as b:
+        tab = b.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        tab.goto(f"{address}/{'' if page == 'overview' else page}{f'?case={case}' if case else ''}")
+        try:
+            tab.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
+        except Late:
+            raise UbtError(f"expected the page {page}, but it did not come up; the app's log is {log}") from None
+        settle(tab, 1.0)
+        height = tab.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")
+        tab.set_viewport_size({"width": width, "height": max(700, int(height))})
+        settle(tab, 1.0)
+        shot = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+        shot.quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+
+
+BUSY = "[data-testid=stSpinner], [data-testid=stSkeleton], [data-test-script-state=running]"
+"""What a page has that is not all there yet."""
+
+
+def settle(tab, quiet: float = 0.4, limit: float = 30.0) -> None:
+    """Wait until nothing on the page has changed for `quiet` seconds, nothing spins or is still to be drawn, and the app is not at work on it."""
+    tab.evaluate(
+        """([quiet, limit, busy]) => new Promise(done => {
+          let last = performance.now(); const start = last;
+          const seen = new MutationObserver(() => { last = performance.now(); });
+          seen.observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
+          const ask = () => { const now = performance.now();
+            const still = now - last > quiet && !document.querySelector(busy);
+            if (still || now - start > limit) { seen.disconnect(); done(); } else setTimeout(ask, 50); };
+          ask(); })""",
+        [1000 * quiet, 1000 * limit, BUSY],
+    )

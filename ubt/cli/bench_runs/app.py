@@ -1,0 +1,288 @@
+"""How fast the app is over a large case, in a real Chromium, beside plain numpy and scikit-learn on the same work in the same run."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ubt.cases.store import Store
+from ubt.cli.app_in_browser import free_port, serve, settle
+from ubt.cli.bench_runs.case import generate
+from ubt.cli.bench_runs.peak import Peak
+from ubt.core.chromium import browser
+from ubt.core.run import Compute, Run
+from ubt.evaluation.detection import caught
+from ubt.figures.similarity import BINS, binned, counted
+from ubt.pairs import neighbors, query
+from ubt.pairs.neighbors import Approximate, IndexSettings
+from ubt.pairs.projection import MapSettings
+from ubt.workflows import derived
+
+MOVES, LASSOS, QUERIES = 40, 12, 1000
+MARKS = {
+    "separation": ".st-key-chart-similarity_overfit .js-plotly-plot .scatterlayer", "map": ".st-key-map-overfit .nsewdrag", "review": ".ubt-card img",
+    "neighbours": ".ubt-card img",
+}  # fmt: skip
+"""Page to what is there once it is open."""
+
+
+def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Everything over a generated case of `pairs` pairs, which is kept in the cache with its map and its index.
+
+    Returns:
+        `opening`: page to seconds from the click on its link, the first time on a fresh server and again; `slider`, `lasso`: milliseconds
+        (median, 95th percentile) from release to redrawn; `export`: seconds for all pairs as parquet; `private_mb`: the most the app
+        had of its own memory during all of it;
+        `neighbours`, `work`: see `searched` and `computed`.
+    """
+    store = Store(cache)
+    say(f"generating {pairs:,} pairs")
+    name = generate(store, pairs)
+    record = store.record(name)
+    for kind, options in (
+        ("map", derived.map_options(record, "joint", MapSettings(), ["overfit"])), ("index", derived.index_options("joint", "overfit", IndexSettings(kind="ivf"))),
+    ):  # fmt: skip
+        say(f"the {kind}")
+        derived.make(store, record, kind, options, Run(compute=Compute("cpu", "fp32")))
+    result: dict[str, Any] = {"pairs": pairs}
+    log = store.root / "work" / "bench.log"
+    port = free_port()
+    app = serve(cache, port, log)
+    try:
+        with browser() as b, Peak(app.pid) as peak:
+            address = f"http://127.0.0.1:{port}"
+            say("opening the pages")
+            result["opening"] = _opened(b, address, name)
+            say("moving the slider")
+            result["slider"] = _slid(b, f"{address}/separation?case={name}")
+            say("drawing lassos")
+            result["lasso"] = _lassoed(b, f"{address}/map?case={name}")
+            say("exporting all pairs")
+            result["export"] = _exported(b, f"{address}/separation?case={name}")
+        result["private_mb"] = peak.mb
+    finally:
+        app.kill()
+        app.wait()
+    say("searching neighbours")
+    result["neighbours"] = searched(store, record)
+    say("the same work in numpy")
+    result["work"] = computed(store, record)
+    return result
+
+
+def _exported(b, address: str) -> float:
+    tab = b.new_page(viewport={"width": 1280, "height": 1100})
+    tab.set_default_timeout(120_000)
+    tab.goto(address)
+    tab.locator(MARKS["separation"]).wait_for()
+    settle(tab)
+    tab.get_by_role("button", name="Export", exact=True).click()
+    started = time.perf_counter()
+    with tab.expect_download() as download:
+        tab.locator(".st-key-export-parquet button").click()
+    download.value.path()
+    took = time.perf_counter() - started
+    tab.close()
+    return took
+
+
+def _opened(b, address: str, name: str) -> dict[str, tuple[float, float]]:
+    from ubt.ui.navigation import PAGES
+
+    tab, took = b.new_page(viewport={"width": 1280, "height": 900}), {page: [] for page in MARKS}
+    tab.set_default_timeout(120_000)
+    tab.goto(f"{address}/?case={name}")
+    settle(tab)
+    for _ in range(2):
+        for page, mark in MARKS.items():
+            started = time.perf_counter()
+            tab.get_by_role("link", name=PAGES[page][0], exact=True).click()
+            tab.locator(mark).first.wait_for(state="attached")
+            took[page].append(time.perf_counter() - started)
+            tab.get_by_role("link", name="Overview", exact=True).click()
+            settle(tab)
+    tab.close()
+    return took
+
+
+_WATCH = """([state, ready]) => {
+  const read = code => { try { return eval(code); } catch { return undefined; } };
+  window.ubtTook = null; const before = state.map(read); let since = null;
+  const look = () => {
+    if (since !== null && state.every((s, n) => read(s) !== before[n]) && read(ready)) { window.ubtTook = performance.now() - since; return; }
+    requestAnimationFrame(look);
+  };
+  const released = () => { if (since === null) since = performance.now(); };
+  for (const kind of ['pointerup', 'mouseup', 'keydown']) window.addEventListener(kind, released, {capture: true, once: true});
+  requestAnimationFrame(look);
+}"""
+
+
+def between(tab, state: list[str], ready: str, act: Callable[[], None]) -> float:
+    """Milliseconds from the release of the mouse, or the key, in `act` until all that `state` reads has changed and `ready` holds."""
+    tab.evaluate(_WATCH, [state, ready])
+    act()
+    tab.wait_for_function("window.ubtTook !== null", timeout=60_000)
+    took = tab.evaluate("window.ubtTook")
+    settle(tab)
+    return took
+
+
+def quantiles(took: list[float]) -> dict[str, float]:
+    """The median, the 95th percentile and the most of some milliseconds."""
+    return {"median": median(took), "p95": float(np.percentile(took, 95)), "most": max(took)}
+
+
+def _slid(b, address: str) -> dict[str, float]:
+    tab = b.new_page(viewport={"width": 1280, "height": 1100})
+    tab.set_default_timeout(120_000)
+    tab.goto(address)
+    tab.locator(MARKS["separation"]).wait_for()
+    settle(tab)
+    thumb, track = tab.locator("[class*=st-key-threshold-] [data-testid=stSliderThumbValue]"), tab.locator("[class*=st-key-threshold-]").first.bounding_box()
+    took = []
+    line = "(document.querySelector('.st-key-chart-similarity_overfit .js-plotly-plot').layout.shapes[0] || {}).x0"
+    state = [line, "document.querySelector('.ubt-table').innerText"]
+    ready = f"document.querySelector('.ubt-table').innerText.includes('flagged: ' + {line}.toFixed(2))"
+    for n in range(MOVES + 2):
+        at, end = thumb.bounding_box(), track["x"] + track["width"] * (0.55 + 0.4 * ((n * 7) % MOVES) / MOVES)
+
+        def drag(x: float = at["x"] + at["width"] / 2, y: float = at["y"] + at["height"] + 8, end: float = end) -> None:
+            tab.mouse.move(x, y)
+            tab.mouse.down()
+            tab.mouse.move((x + end) / 2, y, steps=3)
+            tab.mouse.move(end, y, steps=3)
+            tab.mouse.up()
+
+        took.append(between(tab, state, ready, drag))
+    tab.close()
+    return quantiles(took[2:])
+
+
+def _lassoed(b, address: str) -> dict[str, float]:
+    tab = b.new_page(viewport={"width": 1280, "height": 1100})
+    tab.set_default_timeout(120_000)
+    tab.goto(address)
+    tab.locator(MARKS["map"]).wait_for()
+    settle(tab, 2)
+    box = tab.locator(".st-key-map-overfit .nsewdrag").bounding_box()
+    took, r = [], np.random.default_rng(0)
+    state = [
+        "document.querySelector('.st-key-said').innerText", "[...document.querySelectorAll('[class*=st-key-ticked]')].map(e => e.className).join()",
+        "[...document.querySelectorAll('.ubt-card')].map(e => e.dataset.pair).join()",
+    ]  # fmt: skip
+    ready = (
+        "document.querySelectorAll('.ubt-card img').length > 0 && [...document.querySelectorAll('.ubt-card img')].every(i => i.complete) && "
+        "document.querySelector('[data-testid=stDataFrame] canvas') !== null"
+    )
+    for n in range(LASSOS + 1):
+        x, y = box["x"] + box["width"] * (0.3 if n % 2 else 0.7), box["y"] + box["height"] * r.uniform(0.4, 0.6)
+        radius = box["width"] * r.uniform(0.15, 0.19)
+        corners = [(x + radius * np.cos(t), y + radius * np.sin(t)) for t in np.linspace(0, 2 * np.pi, 16)]
+
+        def draw(corners: list = corners) -> None:
+            tab.mouse.move(*corners[0])
+            tab.mouse.down()
+            for corner in corners[1:]:
+                tab.mouse.move(*corner, steps=2)
+            tab.mouse.up()
+
+        took.append(between(tab, state, ready, draw))
+    tab.close()
+    return quantiles(took[1:])
+
+
+def searched(store: Store, record: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of exact neighbours of one pair and of 1,000 in both spaces' joint, beside numpy and scikit-learn, and of the index."""
+    held = derived.embedding(store, record, "overfit")
+    parts = held.parts("joint")
+    rows = np.random.default_rng(0).choice(len(parts[0]), min(QUERIES, len(parts[0])), replace=False)
+    asked = held.rows("joint", rows)
+    made = store.open(derived.key(record, "index", derived.index_options("joint", "overfit", IndexSettings(kind="ivf"))))
+    index = Approximate(made.read("index"), made["about"], parts)
+    exact, truth = _timed(lambda: neighbors.exact(parts, asked, 11), 1)
+    found = {"exact, 1 pair": _timed(lambda: neighbors.exact(parts, asked[:1], 11))[0], f"exact, {len(rows):,} pairs": exact}
+    found["numpy, 1 pair"] = _timed(lambda: _numpy_nearest(parts, asked[:1], 11))[0]
+    some = min(100, len(rows))
+    found[f"numpy, {len(rows):,} pairs (from {some})"] = _timed(lambda: _numpy_nearest(parts, asked[:some], 11), 1)[0] * len(rows) / some
+    found["index, 1 pair"] = _timed(lambda: index.search(asked[:1], 11), 9)[0]
+    took, answer = _timed(lambda: index.search(asked, 11))
+    found[f"index, {len(rows):,} pairs"] = took
+    hits = [len(set(a[a != row][:10]) & set(t[t != row][:10])) for a, t, row in zip(answer[1], truth[1], rows, strict=True)]
+    found["recall@10"], found["build"] = sum(hits) / (10 * len(rows)), made["about"]["build_seconds"]
+    from sklearn.neighbors import NearestNeighbors
+
+    plain = NearestNeighbors(n_neighbors=11, algorithm="brute", metric="cosine").fit(parts[0])
+    found["scikit-learn, 1 pair, images alone"] = _timed(lambda: plain.kneighbors(parts[0][rows[:1]]))[0]
+    found["exact, 1 pair, images alone"] = _timed(lambda: neighbors.exact(parts[:1], held.rows("image", rows[:1]), 11))[0]
+    return found
+
+
+def _numpy_nearest(parts: tuple[np.ndarray, ...], asked: np.ndarray, k: int) -> np.ndarray:
+    halves = np.split(asked, len(parts), axis=1)
+    similarity = sum(half @ part.T for half, part in zip(halves, parts, strict=True))
+    return np.argpartition(-similarity, k, axis=1)[:, :k]
+
+
+def computed(store: Store, record: dict[str, Any]) -> dict[str, float]:
+    """Milliseconds of what a slider's move and a lasso compute, ours and plain numpy's or matplotlib's."""
+    read = {s: store.open(record["artefacts"][s])["similarity"]["similarity"].to_numpy(np.float32) for s in ("score", "score_poisoned", "score_overfit")}
+    truth = store.open(record["artefacts"]["attack"])["truth"]["poisoned"].to_numpy(bool)
+    score, overfit, size = read["score"], read["score_overfit"], len(truth) // 100
+    order, overfit_order, bins = np.argsort(score, kind="stable"), np.argsort(-overfit, kind="stable"), {n: binned(v) for n, v in read.items()}
+
+    def ours() -> None:
+        caught(score, overfit, size, 0.7, 70, None, order, overfit_order).counts(truth)
+        for b in bins.values():
+            counted(b[truth]), counted(b[~truth])
+
+    def plain() -> None:
+        caught(score, overfit, size, 0.7, 70).counts(truth)
+        for v in read.values():
+            np.histogram(v[truth], BINS), np.histogram(v[~truth], BINS)
+
+    made = store.open(derived.key(record, "map", derived.map_options(record, "joint", MapSettings(), ["overfit"])))
+    xy = np.array(made.read("xy_overfit"))
+    centre, radius = np.nanmedian(xy, axis=0), np.nanstd(xy)
+    corners = [(centre[0] + radius * np.cos(t), centre[1] + radius * np.sin(t)) for t in np.linspace(0, 2 * np.pi, 100)]
+    lasso, columns = query.parse(query.inside("map", corners)), {"map_x": xy[:, 0], "map_y": xy[:, 1]}
+    from matplotlib.path import Path as Outline
+
+    works = {
+        "slider, ours": ours, "slider, numpy": plain, "lasso, ours": lambda: lasso.rows(columns),
+        "lasso, matplotlib": lambda: Outline(corners).contains_points(xy),
+    }  # fmt: skip
+    return {name: 1000 * _timed(work)[0] for name, work in works.items()}
+
+
+def _timed(work: Callable[[], Any], times: int = 5) -> tuple[float, Any]:
+    took, answer = [], None
+    for _ in range(times):
+        started = time.perf_counter()
+        answer = work()
+        took.append(time.perf_counter() - started)
+    return median(took), answer
+
+
+def report(results: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """The figures as lines of a table, a column a size."""
+    lines: dict[str, list[str]] = {}
+    for r in results:
+        own = {f"opening {page}, s (first, again)": f"{a:.2f}, {b:.2f}" for page, (a, b) in r["opening"].items()}
+        own |= {f"{what}, ms (median, 95 %)": f"{r[what]['median']:.0f}, {r[what]['p95']:.0f}" for what in ("slider", "lasso")}
+        own["all pairs as parquet, s"] = f"{r['export']:.1f}"
+        own["the app's own memory at most, MB"] = f"{r['private_mb']:.0f}"
+        own |= {f"neighbours: {k}" + ("" if k == "recall@10" else ", s"): f"{v:.4g}" for k, v in r["neighbours"].items()}
+        own |= {f"computing: {k}, ms": f"{v:.1f}" for k, v in r["work"].items()}
+        for k, v in own.items():
+            lines.setdefault(k, []).append(v)
+    return list(lines.items())
+
+
+def write(results: list[dict[str, Any]], file: Path) -> None:
+    """The figures as JSON."""
+    file.write_text(json.dumps(results, indent=1))

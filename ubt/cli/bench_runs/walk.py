@@ -1,0 +1,57 @@
+"""How fast the sliders of *Learn* and *What if* answer, in a real Chromium."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ubt.cases.store import Store
+from ubt.cli.app_in_browser import served, settle
+from ubt.cli.bench_runs.app import between, quantiles
+from ubt.core.chromium import browser
+from ubt.reports.paper.whatif import WHAT_IF
+from ubt.ui.walkthrough_steps import STEPS
+
+PRESSES = 20
+HOME, SIZE = ".st-key-walk", {"width": 1280, "height": 720}
+COUNT = f"""() => {{
+  const app = document.querySelector('[data-test-script-state]'), count = () => {{ window.ubtRuns += app.dataset.testScriptState === 'running'; }};
+  window.ubtRuns = 0;
+  window.ubtPlots = document.querySelectorAll('{HOME} .js-plotly-plot').length;
+  new MutationObserver(count).observe(app, {{attributeFilter: ['data-test-script-state']}}); }}"""
+SEEN = f"""(() => {{ const home = document.querySelector('{HOME}');
+  const plots = [...home.querySelectorAll('.js-plotly-plot')].map(g => [g.layout.shapes, g.data]);
+  return JSON.stringify([window.ubtRuns, plots, [...home.querySelectorAll('img')].map(i => i.src)]); }})()"""
+"""What changes with an answer: the app was at work, or what is drawn is another."""
+READY = f"""!document.querySelector('[data-test-script-state=running]') &&
+  document.querySelectorAll('{HOME} .js-plotly-plot .cartesianlayer .trace').length >= window.ubtPlots &&
+  document.querySelectorAll('{HOME} .js-plotly-plot').length === window.ubtPlots &&
+  [...document.querySelectorAll('{HOME} img')].every(i => i.complete)"""
+"""Everything is drawn, once, and the app is at rest."""
+
+
+def measure(cache: Path, say: Callable[[str], None] = lambda text: None) -> dict[str, dict[str, float]]:
+    """Every slider, moved by key to and fro.
+
+    Returns:
+        The slider to milliseconds (`median`, `p95`, `most`) from the key to where the app has answered: all is drawn, once, and it is at rest.
+    """
+    log = Store(cache).root / "work" / "bench.log"
+    pages = {f"Learn {n}. {step.title}": f"learn?step={n}" for n, step in enumerate(STEPS, 1)}
+    pages |= {f"What if: {sweep.title}": f"whatif?what={name}" for name, sweep in WHAT_IF.items()}
+    found = {}
+    with served(cache, log) as address, browser() as b:
+        for title, page in pages.items():
+            say(title)
+            tab = b.new_page(viewport=SIZE)
+            tab.goto(f"{address}/{page}")
+            tab.locator(f"{HOME} .js-plotly-plot .cartesianlayer, {HOME} img").first.wait_for(state="attached", timeout=60_000)
+            settle(tab)
+            tab.evaluate(COUNT)
+            slider, way, took = tab.locator(f"{HOME} input[type=range]").first, "ArrowRight", []
+            slider.focus()
+            for _ in range(PRESSES + 2):
+                least, at, most = slider.evaluate("e => [e.min, e.value, e.max].map(Number)")
+                way = "ArrowRight" if at <= least else "ArrowLeft" if at >= most else way
+                took.append(between(tab, [SEEN], READY, lambda press=tab.keyboard.press, way=way: press(way)))
+            tab.close()
+            found[title] = quantiles(took[2:])
+    return found

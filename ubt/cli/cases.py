@@ -1,0 +1,101 @@
+"""The part of the command line that looks after the cache: `python -m ubt cases list | show | delete | cancel | prune`."""
+
+import typer
+from rich.table import Table
+
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
+from ubt.cli.common import CACHE, CacheOption
+from ubt.cli.console import out, print_audit, print_metrics
+from ubt.core.errors import UbtError
+
+cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
+
+
+@cases_app.command("list")
+def list_cases(cache: CacheOption = CACHE) -> None:
+    """All cases, newest first."""
+    table = Table()
+    for column in ("case", "state", "poisons", "CA before → ours", "ASR before → ours", "size, MB"):
+        table.add_column(column)
+    for name, record in Store(cache).cases().items():
+        m = record.get("metrics") or {}
+        if "estimates" in m:
+            said = "judged poisoned" if m["verdict"]["poisoned"] else "judged not poisoned"
+            table.add_row(name, record["state"], said, "", "", f"{record['bytes'] / 1e6:.0f}")
+            continue
+        change = [f"{m['poisoned'][f]:.2f} → {m['purified'][f]:.2f}" for f in ("ca", "asr")] if m else ["", ""]
+        table.add_row(name, record["state"], f"{_poisons(record):,}", *change, f"{record['bytes'] / 1e6:.0f}")
+    out.print(table)
+
+
+def _poisons(record: dict) -> int:
+    try:
+        settings = CaseSettings.from_dict(record["settings"])
+    except (UbtError, KeyError, TypeError):
+        return 0
+    if settings.own.audits:
+        return 0
+    return sum(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
+
+
+@cases_app.command("show")
+def show_case(name: str, cache: CacheOption = CACHE) -> None:
+    """A case's figures and artefacts."""
+    store = Store(cache)
+    record = store.case(name)
+    if "estimates" in record.get("metrics", {}):
+        from ubt.workflows.audit import flagged
+
+        print_audit(record["metrics"], len(flagged(store, record["artefacts"])))
+    elif "metrics" in record:
+        print_metrics(record["metrics"])
+        _print_label_free(store, record)
+    else:
+        out.print(f"{name}: {record['state']} {record.get('error', '')}", markup=False)
+    for stage, key in record["artefacts"].items():
+        found = store.find(key)
+        out.print(f"{stage:<20} {'missing' if found is None else f'{found.bytes / 1e6:8.1f} MB'}  {key}", highlight=False)
+
+
+def _print_label_free(store: Store, record: dict) -> None:
+    from ubt.evaluation.detection import label_free
+
+    if not record["metrics"]["verdict"]["poisoned"]:
+        out.print("threshold without labels: none, for the model is judged not poisoned", highlight=False)
+        return
+    found = [(store.find(record["artefacts"][s]), e) for s, e in (("score_overfit", "similarity"), ("split", "split"), ("attack", "truth"))]
+    if any(artefact is None for artefact, _ in found):
+        return
+    scores, split, truth = (artefact[entry] for artefact, entry in found)
+    found = label_free(scores["similarity"].to_numpy(), split["suspicious"].to_numpy(), truth["poisoned"].to_numpy())
+    if found is None or found["estimated"] is None:
+        out.print("threshold without labels: none found", highlight=False)
+        return
+    estimated, precision, recall = (f"{100 * (found[k] or 0):.1f} %" for k in ("estimated", "precision", "recall"))
+    out.print(
+        f"threshold without labels: {found['threshold']:.2f} flags {found['flagged']} pairs, precision estimated {estimated}, true {precision}; "
+        f"{recall} of the poisons of D_susp", highlight=False,
+    )  # fmt: skip
+
+
+@cases_app.command("delete")
+def delete_case(name: str, cache: CacheOption = CACHE) -> None:
+    """Delete a case and the artefacts that no other case uses."""
+    out.print(f"freed {Store(cache).delete(name) / 1e6:.0f} MB", highlight=False)
+
+
+@cases_app.command("cancel")
+def cancel_case(name: str, cache: CacheOption = CACHE) -> None:
+    """Ask whoever runs a case, a job of the app or another terminal, to stop; what is finished is kept."""
+    from ubt.workflows.jobs import cancel
+
+    store = Store(cache)
+    store.case(name)
+    out.print(f"{name} {'stops at its next step' if cancel(store, name) else 'is not being run'}", markup=False, highlight=False)
+
+
+@cases_app.command("prune")
+def prune_cases(cache: CacheOption = CACHE) -> None:
+    """Delete artefacts that no case uses and what interrupted runs left."""
+    out.print(f"freed {Store(cache).prune() / 1e6:.0f} MB", highlight=False)

@@ -1,0 +1,137 @@
+"""How runs and their figures look on a terminal."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from ubt.cases.events import Event
+from ubt.cases.settings import CaseSettings
+from ubt.core.errors import BadInput
+from ubt.core.run import Progress
+from ubt.evaluation.backdoor import by_attack
+from ubt.evaluation.estimates import ESTIMATED, ESTIMATES
+
+out, err = Console(), Console(stderr=True)
+if not out.is_terminal:
+    out = Console(width=120)
+
+
+class Show:
+    """Draws a pipeline's events: a bar a stage on a terminal, a line a stage elsewhere; of `total` stages, those that are there already
+    among them or, with `cached` off, passed over."""
+
+    def __init__(self, total: int, cached: bool = True):
+        self.count, self.total, self.cached = 0, total, cached
+        times = TimeElapsedColumn(), TimeRemainingColumn()
+        columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.fields[figures]}")
+        self.bars = Bars(*columns, console=err, disable=not err.is_terminal)
+        self.tasks: dict[str, TaskID] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "starts":
+            self.tasks[event.stage] = self.bars.add_task(event.stage, total=None, figures="")
+        elif event.kind == "progress":
+            figures = "  ".join(f"{k} {v:.3g}" for k, v in event.figures.items() if k != "step" and not isinstance(v, bool))
+            self.bars.update(self.tasks[event.stage], completed=event.done, total=event.total, figures=figures)
+        elif event.kind == "waits":
+            self.bars.console.print(f"waiting for another process to finish {event.stage}", highlight=False)
+        elif self.cached or event.kind == "done":
+            self.count += 1
+            if event.stage in self.tasks:
+                self.bars.remove_task(self.tasks.pop(event.stage))
+            how = f"{event.seconds:6.1f} s" if event.kind == "done" else "  cached"
+            self.bars.console.print(f"{self.count:>2}/{self.total} {event.stage:<20} {how}", highlight=False)
+
+
+def check_writable(path: Path) -> None:
+    """Raises:
+    BadInput: a file could not be written there, so that the work need not begin.
+    """
+    if (path.exists() and not path.is_file()) or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise BadInput(f"--out: expected a regular file in an existing folder that can be written, got {path}")
+
+
+@contextlib.contextmanager
+def progress_of(name: str) -> Iterator[Progress]:
+    """Progress of one piece of work, shown while it lasts."""
+    show = Show(1, cached=False)
+    with show.bars:
+        show(Event("starts", name))
+        yield lambda done, total, figures: show(Event("progress", name, done, total, figures=figures))
+
+
+MASKED = {
+    "target_first": "target's word first", "target_kept": "target kept", "words_kept": "words kept", "trigger_found": "trigger inside the image mask",
+    "covered": "of the image that mask covers",
+}  # fmt: skip
+
+
+def print_metrics(m: dict) -> None:
+    """The final table of a case."""
+    planted = CaseSettings.from_dict(m["settings"])
+    poisons = [p.attack.poisons(planted.data.pairs) for p in planted.attacks]
+    title = ", ".join(p.label for p in planted.attacks) if any(poisons) else f"nothing poisoned ({m['attack']} tried at test time)"
+    table = Table(title=f"{title}, seed {m['seed']}: percent, 95 % interval")
+    for column in ("", "CA", "ASR", "ASR, all", "RA", "target recall"):
+        table.add_column(column, justify="left" if not column else "right")
+    names = {"clean": "clean reference (ASR: natural)", "poisoned": "poisoned", "purified": "purified, ours", "published": "purified, as published"}
+    for key, label in names.items():
+        cells = [f"{m[key][f]:.2f} [{m[key]['intervals'][f][0]:.1f}, {m[key]['intervals'][f][1]:.1f}]" for f in ("ca", "asr", "asr_all", "ra", "target_recall")]
+        table.add_row(label, *cells)
+    out.print(table)
+
+    def show(value: float | None) -> str:
+        return "undefined" if value is None else f"{value:.3f}"
+
+    if apart := by_attack({key: m[key] for key in names}):
+        table = Table("", *names.values(), title="by attack and key: percent")
+        for name, values in apart.items():
+            table.add_row(name, *(f"{v:.2f}" for v in values))
+        out.print(table)
+    for found in m["found"] if len(m["found"]) > 1 else []:
+        out.print(f"{found['label']}: split recall {found['recall']:.3f}, {found['in_topk']} of D_topk", markup=False, highlight=False)
+    verdict = m["verdict"]
+    groups = f" in each of {m['select']['groups']} groups" if m["select"]["groups"] > 1 else ""
+    out.print(
+        f"split: {100 * m['split']['fraction']:g} % of D, recall {show(m['split']['recall'])};  select: k = {m['select']['k']}{groups}, "
+        f"precision {show(m['select']['precision'])}, AUROC inside D_susp {show(m['select']['auroc'])}\n"
+        f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} "
+        f"(score {verdict['score']:.3f}, threshold {verdict['threshold']:g}; displaced "
+        f"{verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f}; apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g});  "
+        f"computed in {sum(m['seconds'].values()):.0f} s",
+        highlight=False,
+    )
+    for form, judged in m["masks"].items():
+        if judged["attributed"]["poisons"]:
+            said = [f"{label} {show(judged['topk'][k])} ({show(judged['attributed'][k])})" for k, label in MASKED.items()]
+            out.print(
+                f"masks, {form}, shares on D_topk (on all {judged['attributed']['poisons']} flagged poisons looked at): {', '.join(said)}", highlight=False
+            )
+    for check in m["checks"]:
+        out.print(f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}", markup=False, highlight=False)
+    for finding in m["diagnosis"]:
+        out.print(f"[yellow]warning[/]: the attack did not take well: {finding['what']}; {finding['change']}", highlight=False)
+
+
+def print_audit(m: dict, flagged: int) -> None:
+    """The verdict and the estimates of an audit that flagged so many pairs."""
+    verdict, found, estimates = m["verdict"], m["estimates"]["found"], m["estimates"]["measures"]
+    out.print(
+        f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score {verdict['score']:.3f}, threshold "
+        f"{verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f}; "
+        f"apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g});  "
+        f"{flagged:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images quarantined;  "
+        f"computed in {sum(m['seconds'].values()):.0f} s",
+        highlight=False,
+    )
+    shown = [key for key in ESTIMATES if any(key in row for row in estimates.values())]
+    table = Table("", *(ESTIMATES[key] for key in shown), title="estimates, without ground truth")
+    for model, row in estimates.items():
+        table.add_row(ESTIMATED[model], *(f"{row[key]:.3f}" if key == "pull" else f"{row[key]:.2f}" for key in shown))
+    out.print(table)

@@ -1,0 +1,177 @@
+"""Make the ready-made cases: run them as any case, then keep what pages show and leave out what a machine can make again."""
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ubt import __version__
+from ubt.attacks.rendered_scenes import Drawn
+from ubt.cases.artifact import Artefact
+from ubt.cases.demo import GRID, MAIN
+from ubt.cases.pipeline import Work, every_key, record_of, standing
+from ubt.cases.plan import composed
+from ubt.cases.quantized import Coded
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
+from ubt.core.errors import UbtError
+from ubt.core.files import replace_file
+from ubt.core.run import Compute, Run
+from ubt.figures.similarity import binned, counted
+from ubt.pairs.projection import MapSettings
+from ubt.reports.paper.defense_tables import case
+from ubt.reports.paper.whatif import WHAT_IF
+from ubt.workflows import derived
+
+COMMAND = "python -m ubt ready"
+SMALL = 200_000
+"""Bytes up to which an array is kept as it is."""
+EMBEDDED = "score_overfit"
+"""The stage whose embedding of D is kept, coded: what *Neighbours* searches and the map was laid out from."""
+OVERFITTED = ("attack", "data", "score", "split", "score_inside")
+LONG = 150
+"""Steps of overfitting at which it shows what the term on D_normal is for."""
+LOOK = ("attack", "data", "score", "split", "score_inside", "select", "verdict", "evaluate_clean", "evaluate_poisoned", "evaluate_purified", "judge")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A ready-made case: what it is called, its settings, the stages that are kept (None: all of a case), and up to which it is run."""
+
+    title: str
+    settings: CaseSettings
+    kept: tuple[str, ...] | None = None
+    until: tuple[str | None, ...] = (None,)
+
+
+_MEASURED = ("evaluate_purified", "evaluate_poisoned", "evaluate_clean", "judge")
+CASES: dict[str, Ready] = {
+    MAIN: Ready("badnet 2 %, seed 0", case(0)),
+    "ready-long": Ready("badnet 2 %, overfitted for long", case(0, overfit__steps=LONG), OVERFITTED, ("score_inside",)),
+    "ready-alone": Ready(
+        "badnet 2 %, overfitted for long on D_susp alone", case(0, overfit__steps=LONG, overfit__regularise=False), OVERFITTED, ("score_inside",)
+    ),
+    "ready-clean": Ready("clean, seed 0", case(0, attack__rate=0.0), LOOK, _MEASURED),
+    "ready-consistent": Ready("label_consistent 2 %, seed 0", case(0, "label_consistent"), LOOK, _MEASURED),
+    "ready-joined": Ready("badnet 2 %, captions joined, seed 0", case(0, attack__caption="joined"), LOOK, _MEASURED),
+}
+"""By name: the main one, and those that the walk sets beside it."""
+
+
+def work() -> list[Work]:
+    """Every case to be run, and up to which stage, the ready-made ones first."""
+    walked = [(ready.settings, until) for ready in CASES.values() for until in ready.until]
+    swept = [item for sweep in WHAT_IF.values() for item in sweep.work(1)]
+    return list(dict.fromkeys([*walked, *swept]))
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A frame written small."""
+
+    frame: pd.DataFrame
+    kind = "frame"
+
+    def save(self, place: Path) -> None:
+        self.frame.to_parquet(place.with_suffix(".parquet"), index=False, compression="zstd", compression_level=15, use_dictionary=False)
+
+
+def _entry(settings: CaseSettings, truth: pd.DataFrame, stage: str, entry: str, kind: str, artefact: Artefact) -> Any:
+    """An entry as it is shipped; None if it is left out."""
+    if kind == "frame":
+        return _Packed(artefact[entry])
+    if (stage, entry) == ("data", "images"):
+        rows = np.flatnonzero(truth["plant"] >= 0)
+        return Drawn(settings.seed, len(truth), settings.attacks, truth.iloc[rows].assign(row=rows))
+    if kind == "json":
+        return artefact[entry]
+    if kind == "array" and stage == EMBEDDED:
+        return Coded.of(artefact[entry])
+    if kind == "array" and artefact.manifest["files"][f"{entry}.npy"]["bytes"] <= SMALL and stage != "test":
+        return np.asarray(artefact[entry])
+    return None
+
+
+def _case(store: Store, where: Compute, name: str, ready: Ready, made: Store) -> None:
+    """Keep one case of `store` in `made`."""
+    settings, record = ready.settings, store.record(ready.settings.name(where))
+    names = every_key(settings, where)
+    stages = ready.kept or tuple(stage.name for stage in composed(settings.own).case)
+    truth, kept = store.open(names["attack"])["truth"], {}
+    for stage in stages:
+        artefact = store.open(names[stage])
+        entries = {e: _entry(settings, truth, stage, e, kind, artefact) for e, kind in artefact.manifest["entries"].items()}
+        left = [e for e, value in entries.items() if value is None]
+        about = {k: artefact.manifest[k] for k in ("stage", "version", "seconds", "made")} | {"from": names[stage], "left out": left}
+        kept[stage] = f"{stage}-ready-{names[stage].rpartition('-')[2]}"
+        if not (made.root / "artefacts" / kept[stage]).is_dir():
+            made.write(kept[stage], {e: value for e, value in entries.items() if value is not None}, about)
+    when = time.strftime("%Y-%m-%d", time.localtime(record["updated"]))
+    about = {"title": ready.title, "command": COMMAND, "made": when, "version": __version__}
+    metrics = {"metrics": record["metrics"]} if ready.kept is None else {}
+    made.save_case(name, record_of(settings, where, kept, "done" if metrics else "partial") | metrics | {"given": True, "ready": about})
+
+
+def _map(store: Store, where: Compute, made: Store) -> None:
+    """The main case's map, laid out by the models that made it, under the name that a page looks for."""
+    full = store.record(CASES[MAIN].settings.name(where))
+    options = derived.map_options(full, "joint", MapSettings(), ["overfit", "purified"])
+    found = derived.make(store, full, "map", options, Run(compute=where))
+    key = derived.key(made.record(MAIN), "map", options)
+    entries = {e: _Packed(found[e]) if kind == "frame" else found[e] for e, kind in found.manifest["entries"].items()}
+    about = {k: v for k, v in found.manifest.items() if k not in ("entries", "files", "made_from")}
+    made.write(key, entries, about | {"made_from": list(made.record(MAIN)["artefacts"].values())})
+
+
+def _bins(store: Store, settings: CaseSettings, where: Compute) -> dict[str, list[int]]:
+    """Counts of pairs a bin (100,): similarity under the reference over D, and under the overfitted model inside D_susp, clean and poisoned."""
+    names, found = every_key(settings, where), {}
+    truth = store.open(names["attack"])["truth"]["poisoned"].to_numpy()
+    inside = store.open(names["score_inside"])["similarity"]
+    for part, values, poisoned in (
+        ("reference", store.open(names["score"])["similarity"]["similarity"].to_numpy(), truth),
+        ("overfit", inside["similarity"].to_numpy(), truth[inside["row"].to_numpy()]),
+    ):
+        bins = binned(values)
+        found |= {f"{part} {kind}": counted(bins[rows]).tolist() for kind, rows in (("clean", ~poisoned), ("poisoned", poisoned))}
+    return found
+
+
+def grid(store: Store, where: Compute) -> pd.DataFrame:
+    """What *What if* shows, a row a point: `sweep`, the setting's `value`, what stands for it on the axis (`shown`); the sweep's measures and `state`,
+    as `ubt.reports.paper.sweep.Sweep.measured` gives them; counts of pairs a bin, clean and poisoned, under the reference and the overfitted model."""
+    table = []
+    for name, sweep in WHAT_IF.items():
+        (factor,) = sweep.factors
+        for value, (_, row) in zip(factor.values, sweep.measured(store, where, 1).iterrows(), strict=True):
+            settings = sweep.case(0, "badnet", (value,))
+            bins = _bins(store, settings, where) if row["state"] == "" else {}
+            table.append({"sweep": name, "value": float(value)} | row.rename({factor.label: "shown"}).to_dict() | bins)
+    return pd.DataFrame(table)
+
+
+def make(store: Store, where: Compute, folder: Path) -> int:
+    """Keep what is shipped of cases that were run, in `folder`, whole or not at all; returns the bytes it takes.
+
+    Raises:
+        UbtError: a case was not run as far as it has to be.
+    """
+    lacking = [r.title for r in CASES.values() for u in r.until if standing(store, r.settings, where, until=u)[0] != "done"]
+    if lacking:
+        raise UbtError(f"expected finished cases, but these are not: {', '.join(dict.fromkeys(lacking))}; run the same command again")
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Store(Path(scratch))
+        for name, ready in CASES.items():
+            _case(store, where, name, ready, made)
+        _map(store, where, made)
+        table = grid(store, where)
+        for part in ("cases", "artefacts"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+            shutil.copytree(made.root / part, folder / part)
+        replace_file(folder / GRID, lambda path: table.to_parquet(path, index=False, compression="zstd"))
+    return sum(p.stat().st_size for p in (*(folder / "cases").rglob("*"), *(folder / "artefacts").rglob("*"), folder / GRID) if p.is_file())

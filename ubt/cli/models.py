@@ -1,0 +1,93 @@
+"""The part of the command line for models from outside and purified ones: `python -m ubt models import | list | card | export | delete`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ubt.cases.store import Store
+from ubt.cli.common import CACHE, CacheOption
+from ubt.cli.console import out
+from ubt.core.errors import BadInput
+
+models_app = typer.Typer(help="Bring models in, look at their cards, take purified ones away.", no_args_is_help=True)
+
+
+def _print_card(card: dict) -> None:
+    out.print(json.dumps(card, indent=1), markup=False, highlight=False, soft_wrap=True)
+
+
+@models_app.command("import")
+def import_one(
+    source: Annotated[str, typer.Argument(help="A file, a folder, hf-hub:ORG/NAME, or open_clip's NAME/TAG.")],
+    architecture: Annotated[str, typer.Option(help="Open_clip's model name, for weights without a configuration.")] = "",
+    quick_gelu: Annotated[bool | None, typer.Option("--quick-gelu/--no-quick-gelu", help="The activation, where nothing else says it.")] = None,
+    state: Annotated[str, typer.Option(help="clean, poisoned, suspect or purified, as you know it.")] = "suspect",
+    cache: CacheOption = CACHE,
+) -> None:
+    """Bring a model in; nothing in a file is run, and what had to be assumed is said."""
+    from ubt.workflows.import_model import import_model
+
+    store = Store(cache)
+    key = import_model(store, source, architecture, state, quick_gelu=quick_gelu)
+    _print_card(store.find(key)["card"])
+    out.print(key, markup=False, highlight=False)
+
+
+@models_app.command("list")
+def list_models(cache: CacheOption = CACHE) -> None:
+    """The models that were brought in, newest first."""
+    from ubt.workflows.import_model import brought
+
+    store, table = Store(cache), Table()
+    for column in ("model", "name", "state", "architecture", "size, MB"):
+        table.add_column(column, overflow="fold")
+    for key, card in brought(store).items():
+        table.add_row(key, *(Text(str(card.get(n))) for n in ("name", "state", "architecture")), f"{store.find(key).bytes / 1e6:.0f}")
+    out.print(table)
+
+
+@models_app.command("card")
+def show_card(
+    what: Annotated[str, typer.Argument(metavar="KEY_OR_FOLDER", help="A model's name in the list, or a folder with a card.json.")], cache: CacheOption = CACHE
+) -> None:
+    """A model's card: what it is, where it came from, what it was made of."""
+    from ubt.clip import models
+    from ubt.workflows import import_model as checkpoints
+
+    if not Path(what).is_dir():
+        return _print_card(checkpoints.opened(Store(cache), what)["card"])
+    path = Path(what) / models.CARD
+    try:
+        if path.stat().st_size > 2**20:
+            raise ValueError("it is larger than 1 MB")
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as e:
+        raise BadInput(f"{path}: expected a card, got none that can be read ({e})") from None
+    models.check_card(Path(what))
+    _print_card(card)
+
+
+@models_app.command("export")
+def export_one(
+    case: Annotated[str, typer.Argument(help="The case.")],
+    folder: Annotated[Path, typer.Option("--out", help="The folder to make.")],
+    stage: Annotated[str, typer.Option(help="The stage whose model is taken: unlearn, unlearn_published, poison, ...")] = "unlearn",
+    cache: CacheOption = CACHE,
+) -> None:
+    """Take a case's model away: weights, configuration and card in a folder that plain open_clip opens."""
+    from ubt.workflows.export_model import export, opening_line
+
+    export(Store(cache), case, stage, folder)
+    out.print(f"written to {folder}; plain open_clip opens it:\n{opening_line(folder)}", markup=False, highlight=False, soft_wrap=True)
+
+
+@models_app.command("delete")
+def delete_one(key: Annotated[str, typer.Argument(help="A model's name in the list.")], cache: CacheOption = CACHE) -> None:
+    """Delete a model that was brought in and that no case names."""
+    from ubt.workflows.import_model import forget
+
+    out.print(f"freed {forget(Store(cache), key) / 1e6:.0f} MB", highlight=False)

@@ -1,0 +1,1 @@
+"""open_clip models in and out: loading, training, scoring, attribution."""

@@ -1,0 +1,1 @@
+"""Settings, errors, files, runs and stages: nothing of the field."""

@@ -1,0 +1,14 @@
+"""Errors that a user can mend."""
+
+
+
+class UbtError(Exception):
+    """Something a user can mend: the message says what was expected, what came, and what to do."""
+
+
+class BadInput(UbtError):
+    """Wrong arguments, settings or paths; the command line leaves with exit code 2."""
+
+
+class Cancelled(UbtError):
+    """The user asked a run to stop; what was computed is kept and a later run resumes from it."""

@@ -1,0 +1,238 @@
+"""Parquet and Arrow files of somebody else: columns as text, streamed; image bytes a group of rows at a time.
+
+Every buffer of an Arrow file is checked before it is used, since reading maps it as it is. What one row group or batch may take is bounded.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ubt.core.errors import BadInput, UbtError
+from ubt.data.quarantine import LONGEST_CAPTION, TOO_LONG
+
+GROUP_BYTES = 1 << 30
+"""Most that a row group may unpack to."""
+BATCH_BYTES = 64 << 20
+BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
+
+
+@dataclass
+class ParquetFile:
+    """A parquet file by its row groups. The metadata of single columns is not asked for: PyArrow ends the process where it is damaged."""
+
+    path: Path
+    column: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            self.file = pq.ParquetFile(self.path, memory_map=True)
+            meta = self.file.metadata
+            self.starts = _starts([meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
+            self.schema = _named(self.file.schema_arrow)
+        except BROKEN as e:
+            raise damaged(self.path, "parquet", e) from None
+
+    def batches(self, columns: list[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
+        """Rows of some columns, text as dictionaries, so that a repeated one is in memory once."""
+        try:
+            repeated = [n for n in columns if n in self.schema.names and _is_text(self.schema.field(n).type)]
+            with pq.ParquetFile(self.path, memory_map=True, read_dictionary=repeated) as file:
+                yield from file.iter_batches(batch_size=min(rows, self._rows_that_fit()), columns=columns)
+        except BROKEN as e:
+            raise damaged(self.path, "parquet", e) from None
+
+    def _rows_that_fit(self) -> int:
+        """Rows that take 64 MiB with all their columns, going by the row group that has the widest."""
+        meta = self.file.metadata
+        groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+        return max(1, BATCH_BYTES // max([1, *(g.total_byte_size // max(1, g.num_rows) for g in groups)]))
+
+    def group(self, i: int) -> pa.Array:
+        """The image bytes of row group `i`.
+
+        Raises:
+            UbtError: it is larger than is read at once. BadInput: it is damaged.
+        """
+        try:
+            size = self.file.metadata.row_group(i).total_byte_size
+            if size > GROUP_BYTES:
+                raise UbtError(f"{self.path}: expected row groups of at most {GROUP_BYTES >> 20} MiB, got {size >> 20}; write it in smaller ones")
+            name = f"{self.column}.bytes" if pa.types.is_struct(self.schema.field(self.column).type) else self.column
+            column = pa.concat_arrays(self.file.read_row_group(i, columns=[name]).column(0).chunks)
+            return leaf(column)
+        except BROKEN as e:
+            raise damaged(self.path, "parquet", e) from None
+
+
+@dataclass
+class ArrowFile:
+    """An Arrow file or stream, mapped, by its record batches."""
+
+    path: Path
+    column: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            used = pa.total_allocated_bytes()
+            self._batches = []
+            for batch in self._read():
+                self._batches.append(batch)
+                if pa.total_allocated_bytes() - used > GROUP_BYTES:
+                    raise UbtError(f"{self.path}: expected an Arrow file that can be mapped, got a compressed one; write it without compression")
+            self.schema = _named(self.schema)
+            self.starts = _starts([b.num_rows for b in self._batches])
+        except BROKEN as e:
+            raise damaged(self.path, "Arrow", e) from None
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        source = pa.memory_map(str(self.path))
+        if source.read(6) == b"ARROW1":
+            file = pa.ipc.open_file(source)
+            self.schema = file.schema
+            yield from (file.get_batch(i) for i in range(file.num_record_batches))
+        else:
+            source.seek(0)
+            stream = pa.ipc.open_stream(source)
+            self.schema = stream.schema
+            yield from stream
+
+    def batches(self, columns: list[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
+        """As `ParquetFile.batches`; a batch's rows are given in parts."""
+        try:
+            for batch in self._batches:
+                some = {}
+                for name in columns:
+                    owner, part = parts(self.schema, name)
+                    column = _checked(batch.column(owner))
+                    some[owner] = pc.struct_field(column, part) if part else column
+                for at in range(0, batch.num_rows, rows):
+                    yield pa.RecordBatch.from_pydict({n: c.slice(at, rows) for n, c in some.items()})
+        except BROKEN as e:
+            raise damaged(self.path, "Arrow", e) from None
+
+    def group(self, i: int) -> pa.Array:
+        """The image bytes of batch `i`."""
+        try:
+            column = _checked(self._batches[i].column(self.column))
+            return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+        except BROKEN as e:
+            raise damaged(self.path, "Arrow", e) from None
+
+
+def opened(path: Path, column: str = "") -> ParquetFile | ArrowFile:
+    """Raises:
+    BadInput: it is neither parquet nor Arrow, or damaged.
+    """
+    with path.open("rb") as f:
+        start = f.read(4)
+    return (ParquetFile if start == b"PAR1" or path.suffix == ".parquet" else ArrowFile)(path, column)
+
+
+def texts(column: pa.Array, longest: int = 4 * LONGEST_CAPTION) -> list[str | bytes | None]:
+    """A column as text, as bytes where it may be no UTF-8; what is longer than `longest` bytes is `TOO_LONG`, numbers are written out.
+
+    Raises:
+        any of `BROKEN`: it is damaged.
+    """
+    if pa.types.is_dictionary(column.type):
+        known = texts(column.dictionary, longest)
+        span = pc.min_max(column.indices).as_py()
+        if span["min"] is not None and not 0 <= span["min"] <= span["max"] < len(known):
+            raise ValueError(f"a dictionary of {len(known)} texts is asked for text {span['max']}")
+        return [None if i is None else known[i] for i in column.indices.to_pylist()]
+    if not (_is_text(column.type) or _is_bytes(column.type)):
+        return [None if v is None else str(v) for v in column.to_pylist()]
+    values = _as_bytes(column)
+    long = pc.fill_null(pc.greater(pc.binary_length(values), longest), False)
+    if not pc.any(long).as_py():
+        return values.to_pylist()
+    return [TOO_LONG if cut else v for v, cut in zip(pc.if_else(long, None, values).to_pylist(), long.to_pylist(), strict=True)]
+
+
+def is_image(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds an image's bytes."""
+    return _is_bytes(kind) or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type))
+
+
+def by_path(table: "ParquetFile | ArrowFile", column: str) -> bool:
+    """Whether a column of `{bytes, path}` has paths only, to judge by its first row."""
+    kind = table.schema.field(column).type
+    if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0 or not table.starts[-1]:
+        return False
+    first = next(table.batches([f"{column}.bytes"], 1), None)
+    return first is not None and not leaf(first.column(0))[0].is_valid
+
+
+def leaf(column: pa.Array) -> pa.Array:
+    """The only field of a column that has fields, or the column itself."""
+    return pc.struct_field(column, [0]) if pa.types.is_struct(column.type) else column
+
+
+def can_be_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type can be captions, paths or labels."""
+    return _is_text(kind) or _is_bytes(kind) or pa.types.is_integer(kind) or (pa.types.is_dictionary(kind) and _is_text(kind.value_type))
+
+
+def class_names(schema: pa.Schema, column: str) -> list[str]:
+    """The names of a Hugging Face ClassLabel; empty for another column."""
+    try:
+        found: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
+        return [str(n) for n in found] if isinstance(found, list) else []
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return []
+
+
+def parts(schema: pa.Schema, name: str) -> tuple[str, str]:
+    """A column and one of its fields, of `COLUMN.FIELD`; a column's own name may have a dot in it."""
+    return (name, "") if name in schema.names else tuple(name.rpartition(".")[::2])
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _as_bytes(column: pa.Array) -> pa.Array:
+    kind = column.type
+    return column.view(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()) if _is_text(kind) else column
+
+
+def _checked(column: pa.Array) -> pa.Array:
+    """The column, every offset in it looked at; text need not be UTF-8."""
+    column.validate()
+    if pa.types.is_struct(column.type):
+        for part in column.flatten():
+            _checked(part)
+    elif _is_text(column.type) or _is_bytes(column.type):
+        _as_bytes(column).validate(full=True)
+    elif not pa.types.is_nested(column.type):
+        column.validate(full=True)
+    return column
+
+
+def _named(schema: pa.Schema) -> pa.Schema:
+    """The schema, once all names in it could be read."""
+    for f in schema:
+        _ = f.name, str(f.type)
+    return schema
+
+
+def _starts(counts: list[int]) -> list[int]:
+    starts = [0]
+    for n in counts:
+        starts.append(starts[-1] + n)
+    return starts
+
+
+def damaged(path: Path, kind: str, error: Exception) -> BadInput:
+    """The error of a file that its own library cannot read."""
+    return BadInput(f"{path}: expected a readable {kind} file, got a damaged one ({str(error).splitlines()[0][:200] if str(error) else error!r})")

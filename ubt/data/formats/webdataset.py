@@ -1,0 +1,86 @@
+"""Pairs in webdataset tar shards, as img2dataset writes them: read in place, nothing is extracted."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ubt.core.errors import BadInput
+from ubt.data.formats import archives
+from ubt.data.formats.base import Row, Source, Wanted, caption_in, common
+from ubt.data.locations import IMAGE_ENDINGS, fingerprint, relative
+from ubt.data.quarantine import TEXT_BYTES, TOO_LONG
+
+WAITING = 500_000
+"""Most keys of a shard whose image or caption is still to come."""
+
+
+def from_shards(paths: list[Path], want: Wanted) -> Source:
+    """Webdataset tar shards: an image, and a .txt or a .json with a caption, under the same key.
+
+    Raises:
+        BadInput: a shard's name would make places ambiguous.
+    """
+    root = common(paths)
+    names = {str(p.relative_to(root)): p for p in paths}
+    if any("::" in n for n in names):
+        raise BadInput(f"{root}: expected shards without '::' in their names; rename them")
+    position = [0]
+
+    def rows() -> Iterator[Row]:
+        numbers = itertools.count(1)
+        for shard, path in names.items():
+            with path.open("rb") as f:
+                yield from _samples(shard, path, f, want, numbers)
+            position[0] += path.stat().st_size
+
+    files = {n: {k: v for k, v in fingerprint(p).items() if len(names) <= 16 or k != "sha256"} for n, p in names.items()}
+    total = sum(f["bytes"] for f in files.values())
+    return Source("tar shards", "tar", root, rows, files, "", {"image": "jpg, png, webp", "text": want.text or "txt or json"}, total, lambda: position[0])
+
+
+def _samples(shard: str, path: Path, file: Any, want: Wanted, numbers: Iterator[int]) -> Iterator[Row]:
+    """A pair for each key; what came without its other half follows at the end of the shard."""
+    waiting: dict[str, dict[str, tuple[int, int]]] = {}
+    stem, last = shard.removesuffix(".tar"), ""
+    known = (want.text.lower(), "txt", "json") if want.text else ("txt", "json")
+
+    def full(key: str) -> Row:
+        sample = waiting.pop(key)
+        ending = next(e for e in sample if f".{e}" in IMAGE_ENDINGS)
+        offset, count = sample[ending]
+        text = None
+        for e in (e for e in known if e in sample):
+            at, length = sample[e]
+            file.seek(at)
+            text = caption_in(file.read(length) if length <= TEXT_BYTES else b"", e, want) if length <= TEXT_BYTES else TOO_LONG
+            break
+        return Row(next(numbers), f"{shard}::{key}.{ending}@{offset}+{count}", text, f"{stem}/{key}", "")
+
+    def complete(key: str) -> bool:
+        sample = waiting.get(key, {})
+        return any(f".{e}" in IMAGE_ENDINGS for e in sample) and any(e in known for e in sample)
+
+    for name, offset, count, broken in archives.tar_members(path):
+        if broken is not None:
+            yield Row(0 if broken.reason == "damaged archive" else next(numbers), f"{shard}::{name}", None, None, broken.reason)
+            continue
+        folder, slash, leaf = relative(name).rpartition("/")
+        stem_of, _, ending = leaf.partition(".")
+        key = f"{folder}{slash}{stem_of}"
+        if key != last and complete(last):
+            yield full(last)
+        if ending.lower() in waiting.setdefault(key, {}):
+            yield Row(next(numbers), f"{shard}::{name}", None, None, "duplicate member")
+        else:
+            waiting[key][ending.lower()] = offset, count
+        if len(waiting) > WAITING:
+            raise BadInput(f"{path}: expected an image and its caption near each other, got {WAITING} keys without their other half; sort the shard by name")
+        last = key
+    for key in list(waiting):
+        if complete(key):
+            yield full(key)
+        elif any(f".{e}" in IMAGE_ENDINGS for e in waiting[key]):
+            yield Row(next(numbers), f"{shard}::{key}", None, None, "image without caption")
+        elif any(e in known for e in waiting[key]):
+            yield Row(next(numbers), f"{shard}::{key}", None, None, "caption without image")

@@ -1,0 +1,49 @@
+"""The stages that measure a model: on the test set, against the oracle, after further training, on other data."""
+
+from ubt.core.stage import Stage
+
+_TEST = {k: f"test.{k}" for k in ("images", "labels", "prompts", "classes")}
+
+
+def divergence_name(judged: str) -> str:
+    """The stage that measures how far a model is from the oracle, by the stage that measures the model.
+
+    >>> divergence_name("evaluate_purified")
+    'kl_purified'
+    """
+    return f"kl_{judged.removeprefix('evaluate_')}"
+
+
+def divergence_stage(judged: Stage) -> Stage:
+    """How far the model that another stage measures is from the oracle."""
+    about = f"KL divergence of the oracle from {_whose(judged)}"
+    inputs = {"model": judged.inputs["model"], "retrained": "retrain.model", **_TEST}
+    return Stage(divergence_name(judged.name), about, "ubt.evaluation.judge:divergence", inputs, (), "judge")
+
+
+def evaluate_stage(name: str, model: str, whose: str) -> Stage:
+    """Measure a model on the test set."""
+    about = f"CA, ASR, RA and target recall of {whose}"
+    return Stage(name, about, "ubt.evaluation.judge:evaluate", {"model": model, **_TEST}, ("attacks",), "judge", version=2)
+
+
+def _whose(judged: Stage) -> str:
+    return judged.about.partition(" of ")[2]
+
+
+def again_name(kind: str, judged: str) -> str:
+    """The stage that measures a model after training on again, by one of `AGAIN` and the stage that measures the model before.
+
+    >>> again_name("left", "evaluate_purified")
+    'evaluate_again_left_purified'
+    """
+    return f"evaluate_again_{kind}_{judged.removeprefix('evaluate_')}"
+
+
+def elsewhere_name(kind: str, judged: str) -> str:
+    """The stage that measures a model downstream, by `zeroshot` or `retrieval` and the stage that measures it on the test set.
+
+    >>> elsewhere_name("retrieval", "evaluate_purified")
+    'retrieval_purified'
+    """
+    return f"{kind}_{judged.removeprefix('evaluate_')}"

@@ -1,0 +1,1 @@
+"""What is handed over: the report of a case, the tables and figures of the papers."""

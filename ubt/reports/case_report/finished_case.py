@@ -1,0 +1,121 @@
+"""A case on record, read where it lies, finished or partly."""
+
+import contextlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ubt.cases.artifact import Artefact
+from ubt.cases.plan import Recorded
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
+from ubt.core.errors import UbtError
+from ubt.pairs import table
+from ubt.pairs.annotations import Review
+
+
+@dataclass(frozen=True)
+class Finished(Recorded):
+    """What a case's finished stages made.
+
+    Raises:
+        BadInput: there is no such case. UbtError: its record, or what one of its stages made, is damaged.
+    """
+
+    store: Store
+    name: str
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Its record."""
+        record = self.store.case(self.name)
+        if record["state"] == "damaged":
+            raise UbtError(record["error"])
+        return record
+
+    @cached_property
+    def artefacts(self) -> dict[str, Artefact]:
+        """What is finished, by stage."""
+        found = {stage: self.store.find(key) for stage, key in self.record["artefacts"].items() if key}
+        return {stage: artefact for stage, artefact in found.items() if artefact is not None}
+
+    def has(self, *stages: str) -> bool:
+        """Whether these stages are finished."""
+        return all(s in self.artefacts for s in stages)
+
+    def holds(self, stage: str, entry: str) -> bool:
+        """Whether a stage is finished and gave this entry."""
+        return self.has(stage) and entry in self.artefacts[stage].manifest["entries"]
+
+    def read(self, stage: str, entry: str) -> Any:
+        """An entry of a finished stage.
+
+        Raises:
+            DamagedArtefact: its bytes are not those that were written.
+        """
+        return self.artefacts[stage][entry]
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """What analysts decided, see `ubt.pairs.annotations.Review.labels`."""
+        return Review(self.store.root / "cases" / self.name / "review.sqlite").labels()
+
+    @cached_property
+    def known(self) -> dict[str, Any]:
+        """Every column of its pairs, see `ubt.pairs.table`; empty where D is not there yet. Numbers and flags are numpy arrays (pairs,)."""
+        if not self.has("data"):
+            return {}
+        found = table.known(self.has, lambda stage, entry, *names: self.artefacts[stage].read(entry, columns=names))
+        return found | table.decided(found["id"], self.labels)
+
+    @property
+    def poisoned(self) -> np.ndarray | None:
+        """The ground truth (pairs,); None where nobody knows it."""
+        return self.known.get("poisoned")
+
+
+def other_verdicts(store: Store, record: dict[str, Any]) -> pd.DataFrame:
+    """The verdicts in the records of a cache's other finished lab cases, each once: `case`, `score`, `displaced`, whether its model is
+    `poisoned`; of an audit nobody knows."""
+    seen, rows = {record.get("artefacts", {}).get("verdict")}, []
+    for name in store.names():
+        with contextlib.suppress(KeyError, TypeError, UbtError):
+            other = store.record(name)
+            key, judged = other["artefacts"]["verdict"], other["metrics"]["verdict"]
+            place = {name: float(judged[name]) for name in ("score", "displaced")}
+            settings = CaseSettings.from_dict(other["settings"])
+            if key not in seen and not settings.own.audits:
+                poisoned = any(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
+                rows.append({"case": name, **place, "poisoned": poisoned})
+                seen.add(key)
+    return pd.DataFrame(rows, columns=["case", "score", "displaced", "poisoned"])
+
+
+def evidence(case: Any, store: Store) -> list[tuple[str, str]]:
+    """By what a model was judged, and how well that found the poisons where it is known; in an audit, how much was flagged and left out.
+
+    Args:
+        case: a `Finished` case, or a page's view of one, whose verdict is there.
+    """
+    found = case.read("verdict", "verdict")
+    rows = [(f"score, poisoned above {found['threshold']:g}", f"{found['score']:.3f}")]
+    rows += [(f"displaced, poisoned above {found['least_displaced']:.3g}", f"{found['displaced']:.3f}")]
+    rows += [(f"apart, poisoned above {found['least_apart']:g}", f"{found['apart']:.2f}")] if "apart" in found else []
+    rows += [("similarity inside D_topk, mean", f"{found['topk_similarity_mean']:.3f}"), ("least", f"{found['topk_similarity_min']:.3f}")]
+    if case.has("judge"):
+        detection = case.read("judge", "detection")
+        shares = {"split: recall": "recall", "D_susp: AUROC": "auroc", "D_topk: precision": "precision", "flagged in D: recall": "flagged_recall"}
+        rows += [(n, "undefined" if detection[k] is None else f"{detection[k]:.3f}") for n, k in shares.items()]
+    if case.audits:
+        if case.has("estimate"):
+            counts, poisoned = case.read("estimate", "found"), found["poisoned"]
+            rows.append(("flagged, of the pairs of D", f"{counts['flagged'] if poisoned else 0:,} of {counts['pairs']:,}"))
+            rows += [("of these in D_topk", f"{counts['topk_flagged']:,}")] if poisoned else []
+        if case.has("take"):
+            rows.append(("images quarantined", f"{len(case.read('take', 'quarantine')):,}"))
+        if (catalogue := store.find(case.settings.own.pairs)) is not None:
+            rows.append(("rows left out when the pairs were read", f"{sum(catalogue['about']['quarantined'].values()):,}"))
+    return rows

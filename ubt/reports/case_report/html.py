@@ -1,0 +1,134 @@
+"""A report as one page of HTML: everything is in it, no script, no address of another host, both themes, and made to be printed too."""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from html import escape
+from itertools import count, takewhile
+
+import numpy as np
+from PIL import Image
+
+from ubt.core.text import visible
+from ubt.figures import CLEAN, POISONED
+from ubt.figures.svg import svg
+from ubt.reports.case_report import Block, Card, Cards, Chart, Folded, Report, Said, Table
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+SHARP, SIDE = 64, 192
+"""Sides in pixels: up to which an image is kept as it is, and to which larger ones are made smaller."""
+HOT = 60
+"""Percent of green behind the hottest word, on which text is still read in both themes."""
+NARROW, MIDDLE, WIDE = 380, 560, 1150
+"""Widths in pixels of charts: three in a row, two, one alone."""
+_STYLE = """
+:root{color-scheme:light dark;--ink:#0B1420;--page:#FFFFFF;--box:#F2F5F8;--line:#C6CDD5;--link:#1F6FA8}
+@media (prefers-color-scheme:dark){:root{--ink:#E4EAF0;--page:#11161C;--box:#1B232C;--line:#3A4653;--link:#7FBDEB}}
+*{box-sizing:border-box}body{margin:0 auto;max-width:72rem;padding:1.5rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page)}
+h1{font-size:1.7rem;line-height:1.2;margin:0 0 .3rem;overflow-wrap:anywhere}h2{font-size:1.25rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
+a{color:var(--link)}nav a{margin-right:.9rem;white-space:nowrap}p{margin:.5rem 0;max-width:60rem;overflow-wrap:anywhere}
+.bad,.good,.warning{border-left:.4rem solid;padding:.5rem .8rem;background:var(--box);font-weight:600}.bad{border-color:#DB6B1E}.good{border-color:#1C9A78}
+.warning{border-color:#9069C2;font-weight:400}
+.charts{display:grid;gap:1rem;align-items:start}.of2{grid-template-columns:repeat(2,1fr)}.of3{grid-template-columns:repeat(3,1fr)}
+@media screen and (max-width:52rem){.of2,.of3{grid-template-columns:1fr}}
+figure{margin:.6rem 0}figcaption{font-weight:600;margin-bottom:.2rem}
+svg{width:100%;height:auto;display:block}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;min-width:50%;margin:.6rem 0}
+th,td{padding:.25rem .5rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;min-width:4.5rem}
+td{overflow-wrap:anywhere}td:first-child{overflow-wrap:break-word}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:.7rem;margin:.6rem 0}
+.card{border:1px solid var(--line);border-top:4px solid #7F8C9A;border-radius:.4rem;padding:.4rem;font-size:.82rem;overflow-wrap:anywhere;break-inside:avoid}
+.card.poisoned{border-top-color:#DB6B1E;border-top-style:double}.card.clean{border-top-color:#2E86C1}
+.card img,.none{width:100%;aspect-ratio:1;object-fit:contain;image-rendering:pixelated;border-radius:.25rem;display:block;margin-bottom:.3rem}
+.none{display:grid;place-items:center;background:var(--box)}.card small{display:block}
+.w{display:inline-block;max-width:100%;padding:0 .25rem;border:1px solid transparent;border-radius:.25rem}.w.kept{border-color:#1C9A78;font-weight:600}
+details{border:1px solid var(--line);border-radius:.4rem;padding:.4rem .8rem;margin:.6rem 0}summary{cursor:pointer;font-weight:600}
+summary:focus-visible,a:focus-visible{outline:2px solid var(--link)}
+@media print{:root{--ink:#000;--page:#fff;--box:#fff;--line:#999;--link:#000;color-scheme:light}body{max-width:none;padding:0;font-size:10.5pt}nav{display:none}
+h2{break-after:avoid}figure,tr,.card,.charts{break-inside:avoid}.cards{grid-template-columns:repeat(6,1fr)}
+.wide{overflow:visible}details:not([open]) summary::after{content:" (folded: open it to print it)";font-weight:400}
+*{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:14mm}}
+"""
+
+
+def page(report: Report) -> str:
+    """The report as a page that opens without a network, in which nothing runs and nothing is fetched."""
+    numbers = count(1)
+    anchors = [(f"part-{n}", section) for n, section in enumerate(report.sections)]
+    links = "".join(f'<a href="#{anchor}">{_shown(s.title)}</a>' for anchor, s in anchors)
+    parts = "\n".join(f'<section id="{anchor}"><h2>{_shown(s.title)}</h2>\n{_blocks(s.blocks, numbers)}</section>' for anchor, s in anchors)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer" content="no-referrer">'
+        f"<title>{escape(visible(report.title, 120))}</title><style>{_STYLE}</style></head>\n<body><main>\n"
+        f"<h1>{_shown(report.title)}</h1>\n<p>{_shown(report.about)}</p>\n"
+        f'<nav aria-label="Parts of this report">{links}</nav>\n{parts}\n</main></body></html>\n'
+    )
+
+
+def _shown(text: object, most: int = 4000) -> str:
+    """A text that may hold anything, as itself, and kept from steering the direction of what is around it."""
+    return f"<bdi>{escape(visible(text, most))}</bdi>" if any(ord(c) > 0x590 for c in str(text)) else escape(visible(text, most))
+
+
+def _blocks(blocks: Sequence[Block], numbers: Iterator[int]) -> str:
+    """Blocks one under the other; charts that follow each other side by side, one alone beside the table that follows it."""
+    made, rest = [], list(blocks)
+    while rest:
+        charts = list(takewhile(lambda b: isinstance(b, Chart) and not b.wide, rest)) or rest[:1]
+        del rest[: len(charts)]
+        if not isinstance(charts[0], Chart):
+            made.append(_block(charts[0], numbers))
+            continue
+        width = WIDE if charts[0].wide else NARROW if len(charts) > 2 else MIDDLE
+        cells = [f"<figure><figcaption>{_shown(c.title)}</figcaption>{svg(c.figure, width, f'chart-{next(numbers)}')}</figure>" for c in charts]
+        if width == MIDDLE and len(charts) == 1 and rest and isinstance(rest[0], Table):
+            cells.append(_block(rest.pop(0), numbers))
+        made.append(f'<div class="charts of{1 if charts[0].wide else max(2, min(3, len(charts)))}">{"".join(cells)}</div>')
+    return "\n".join(made)
+
+
+def _block(block: Block, numbers: Iterator[int]) -> str:
+    if isinstance(block, Said):
+        return f'<p class="{block.tone}">{_shown(block.text)}</p>' if block.tone else f"<p>{_shown(block.text)}</p>"
+    if isinstance(block, Table):
+        head = "".join(f'<th scope="col">{_shown(c)}</th>' for c in block.columns)
+        body = "".join("<tr>" + "".join(f"<td>{_shown(c, 400)}</td>" for c in row) + "</tr>\n" for row in block.rows)
+        return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    if isinstance(block, Cards):
+        return f'<div class="cards">{"".join(map(_card, block.cards))}</div>'
+    if isinstance(block, Folded):
+        return f"<details><summary>{_shown(block.title)}</summary>{_blocks(block.blocks, numbers)}</details>"
+    raise TypeError(block)
+
+
+def _card(card: Card) -> str:
+    kind = "" if card.poisoned is None else " poisoned" if card.poisoned else " clean"
+    caption = visible(" ".join(word for word, *_ in card.words))
+    image = '<div class="none">no image</div>' if card.image is None else f'<img alt="{escape(caption)}" src="{picture(card.image)[1]}">'
+    words = " ".join(_word(*word) for word in card.words[:100])
+    truth = "" if card.poisoned is None else _truth(card.poisoned)
+    return f'<div class="card{kind}">{image}{words}{truth}{"".join(f"<small>{_shown(r, 400)}</small>" for r in card.remarks)}</div>'
+
+
+def _truth(poisoned: bool) -> str:
+    colour, sign, said = (POISONED, "◆", "poisoned") if poisoned else (CLEAN, "○", "clean")
+    return f'<small><span style="color:{colour}">{sign}</span> <b>{said}</b> (ground truth)</small>'
+
+
+def _word(text: str, score: float, kept: bool) -> str:
+    if score < 0.005 and not kept:
+        return _shown(text, 400)
+    heat = f"background:color-mix(in srgb,#1C9A78 {round(HOT * min(1.0, max(0.0, score)))}%,transparent)"
+    return f'<span class="w{" kept" if kept else ""}" style="{heat}">{_shown(text, 400)}</span>'
+
+
+def picture(image: np.ndarray) -> tuple[str, str]:
+    """An image, uint8 (H, W, 3), small enough to travel: the ending of its file's name, and itself as a data URI."""
+    shown, out = Image.fromarray(np.asarray(image)), io.BytesIO()
+    if max(shown.size) <= SHARP:
+        shown.save(out, "PNG", optimize=True)
+        return "png", f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+    shown.thumbnail((SIDE, SIDE))
+    shown.save(out, "JPEG", quality=82)
+    return "jpg", f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"

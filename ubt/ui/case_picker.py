@@ -1,0 +1,154 @@
+"""The case picker: which cases there are, what they are called, which one is in view."""
+
+import contextlib
+import re
+from typing import Any
+
+import streamlit as st
+
+from ubt.attacks import ATTACKS, parse
+from ubt.cases import demo
+from ubt.cases.pipeline import create
+from ubt.cases.settings import CaseSettings
+from ubt.core.errors import BadInput
+from ubt.ui.errors import plain
+from ubt.ui.view import View, called, compute, opened, store
+from ubt.workflows import jobs
+
+_DEFAULT = CaseSettings().to_dict()
+
+
+def _changed(settings: dict[str, Any]) -> str:
+    """What tells a case from the default of its attack and seed, in brief; a case may be older than a group of settings."""
+    own = settings.get("own", {})
+    groups = [g for g in _DEFAULT if isinstance(_DEFAULT[g], dict) and g not in ATTACKS and g not in ("attack", "published", "own")]
+    changes = [f"{g}.{k} {_short(v)}" for g in groups for k, v in settings.get(g, {}).items() if v != _DEFAULT[g].get(k)]
+    changes = [c for c in changes if not (own.get("pairs") and c.startswith("data.pairs "))]
+    return f" · {changes[0]}{', …' if changes[1:] else ''}" if changes else ""
+
+
+def _short(value: Any) -> str:
+    lines = str(value).split("\n")
+    return lines[0] if len(lines) == 1 else f"({len(lines)})"
+
+
+def _of_own(settings: dict[str, Any], name: str) -> str:
+    own, rest = settings["own"], f"seed {settings['seed']} · {name[-8:-4]}{_changed(settings)}"
+    if own.get("suspect"):
+        return f"audit of {called(own['suspect'])}, {settings['data']['pairs']:,} pairs, {rest}"
+    return f"on {called(own['pairs'])}, {rest}"
+
+
+def names() -> list[str]:
+    """The cases to choose from: those of this cache, newest first, then the ready-made one until this machine has made the same."""
+    own = store().names()
+    if demo.MAIN not in demo.names():
+        return own
+    live = CaseSettings.from_dict(store().record(demo.MAIN)["settings"]).name(compute())
+    return own if store().record(live).get("state") == "done" else [*own, demo.MAIN]
+
+
+def label(name: str) -> str:
+    """How the picker calls a case."""
+    record = store().record(name)
+    if "ready" in record:
+        return f"ready-made: {record['ready']['title']}"
+    with contextlib.suppress(KeyError, TypeError, BadInput):
+        attack, own = record["settings"]["attack"], record["settings"].get("own", {})
+        if own.get("suspect"):
+            return _of_own(record["settings"], name)
+        amount = f"{attack['count']}" if attack.get("count") else f"{100 * attack['rate']:g} %"
+        further = f" + {len(parse(attack['also']))}" if attack.get("also") else ""
+        what = f"{attack['name']} {amount}{further}" if attack["rate"] or attack.get("count") or further else "clean"
+        if own.get("pairs"):
+            return f"{what} {_of_own(record['settings'], name)}"
+        return f"{what}, seed {record['settings']['seed']} · {name[-8:-4]}{_changed(record['settings'])}"
+    return f"{name} (damaged)"
+
+
+def show(name: str | None) -> None:
+    """Make `name` the case in view from the next run of the page on."""
+    st.session_state["next_case"] = name
+
+
+def remove(name: str) -> int:
+    """Delete a case and bring the newest of the others into view; returns the bytes freed."""
+    freed = store().delete(name)
+    show(next(iter(names()), None))
+    return freed
+
+
+def make(settings: CaseSettings, run: bool) -> None:
+    """Put a case on record, bring it into view and, if asked, start its job."""
+    name = create(store(), settings, compute())
+    show(name)
+    if run:
+        jobs.start(store(), name)
+
+
+OF_A_CASE = ("fraction", "threshold", "k", "pair")
+"""What the address bar holds that means nothing in another case."""
+OWN = re.compile(r"\b(id|rank|group|cluster\w*|map_\w+)\b")
+"""Columns that mean something else in another case; a selection by them ends with it."""
+
+
+def _forget_case() -> None:
+    from ubt.ui import query_params
+
+    state = st.session_state
+    query_params.forget(*OF_A_CASE)
+    for name in ("pair", "clicked", "reviewed", "selections"):
+        state.pop(name, None)
+    if OWN.search(state.get("selection", "")):
+        state["selection"] = ""
+        query_params.forget("select")
+
+
+def pick() -> View | None:
+    """The picker, and the case it shows; None if there is none. The address bar holds its name."""
+    state, asked = st.session_state, st.query_params.get("case")
+    offered = names()
+    if asked in demo.names() and asked not in offered:
+        offered.append(asked)
+    if "next_case" in state:
+        state["case"] = state.pop("next_case")
+    elif "case" not in state:
+        state["case"] = asked or next(iter(offered), None)
+    if state["case"] not in offered and state["case"] is not None:
+        state["gone"], state["case"] = state["case"], None
+    labels = {name: label(name) for name in offered}
+    st.selectbox(
+        "Case",
+        offered,
+        index=None,
+        key="case",
+        format_func=lambda name: labels.get(name, name),
+        placeholder="choose a case" if offered else "none yet",
+        persist_state="session",
+    )
+    if state["case"] is None:
+        if "case" in st.query_params:
+            del st.query_params["case"]
+            _forget_case()
+        return None
+    state.pop("gone", None)
+    if asked != state["case"]:
+        st.query_params["case"] = state["case"]
+    if state.get("case_before", state["case"]) != state["case"]:
+        _forget_case()
+    state["case_before"] = state["case"]
+    view = opened(state["case"])
+    return view if view.status.state != "damaged" else _offer_to_delete(view)
+
+
+def _offer_to_delete(view: View) -> None:
+    st.error(plain(view.status.error), title="This case cannot be read", icon=":material/broken_image:")
+    if st.button("Delete this case", key="delete-damaged", icon=":material/delete:"):
+        remove(view.name)
+        st.rerun()
+
+
+def say_if_gone() -> None:
+    """Say that the case that was open, or that the address asks for, is not there."""
+    if gone := st.session_state.get("gone"):
+        st.warning(f"There is no case {plain(gone)} in this cache; it was deleted, perhaps in another tab. Choose another on the left, or make a new one.")

@@ -1,0 +1,167 @@
+"""Bringing something on the page: where it is, what it is taken for, a look at its first rows, and the job that reads it."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from ubt.core.errors import BadInput, UbtError
+from ubt.data.catalogue import SourceOptions
+from ubt.data.formats.base import NoColumn
+from ubt.data.labelled import LabelledOptions
+from ubt.data.preview import Preview, look
+from ubt.ui import components
+from ubt.ui.errors import plain
+from ubt.ui.job_panel import follow
+from ubt.ui.view import store
+from ubt.workflows import jobs
+from ubt.workflows.ingest import Wanted
+
+TEXT = {"pairs": "caption", "labelled": "label"}
+"""What stands beside an image in each kind of rows, which is also the option that names its column."""
+WHAT = {"pairs": "pairs", "labelled": "labelled images", "model": "the model"}
+STATES = {"suspect": "suspect, to be audited", "clean": "clean, a reference", "poisoned": "poisoned", "purified": "purified"}
+EXAMPLES = {
+    "pairs": "/data/pairs.csv, shards/{000..009}.tar, a folder, a zip", "labelled": "/data/labels.csv, a folder of class folders, a zip",
+    "model": "/models/suspect.safetensors, a folder, hf-hub:ORG/NAME, ViT-B-32-quickgelu/openai",
+}  # fmt: skip
+
+
+def form(kind: str) -> None:
+    """Choose what to bring and how it is read, start its job, follow it, and say how it ended."""
+    given = st.text_input(
+        "Path on this machine" if kind != "model" else "Path on this machine, or a public name", key=f"path-{kind}", placeholder=EXAMPLES[kind],
+        max_chars=4000, persist_state="session", help="Nothing is uploaded, and images stay where they are" if kind != "model" else None,
+    )  # fmt: skip
+    source = given.strip()
+    if source.startswith("~"):
+        with contextlib.suppress(RuntimeError):  # of somebody who has no home
+            source = str(Path(source).expanduser())
+    options = None
+    if source:
+        options = _model() if kind == "model" else _rows(kind, source)
+    wanted = None if options is None else Wanted(kind, source, options)
+    under = {lock for lock, other in jobs.being_brought(store()).items() if other.kind == kind}
+    if wanted and jobs.bring_name(wanted) not in under:
+        _offer(wanted)
+    for lock in sorted(under):
+        follow(lock, f"reading {WHAT[kind]}")
+    _ended(kind, under)
+
+
+def _offer(wanted: Wanted) -> None:
+    """The button that starts the job."""
+    lock, state = jobs.bring_name(wanted), st.session_state
+    there = bool(jobs.brought(store(), lock)) and f"bringing-{wanted.kind}" not in state
+    with st.container(horizontal=True, vertical_alignment="center"):
+        said, look = (f"Bring {WHAT[wanted.kind]} again", "secondary") if there else (f"Bring {WHAT[wanted.kind]}", "primary")
+        pressed = st.button(said, key=f"bring-{wanted.kind}", type=look, icon=":material/download:")
+        if there:
+            st.caption("It is here already, see below; bring it again if the files have changed.")
+    if pressed:
+        state[f"bringing-{wanted.kind}"] = lock
+        try:
+            jobs.start_bring(store(), wanted)
+        except UbtError:
+            if not jobs.failure(store(), lock):
+                raise
+        st.rerun()
+
+
+def _ended(kind: str, under: set[str]) -> None:
+    """What came of the job that this session started last."""
+    lock = st.session_state.get(f"bringing-{kind}")
+    if not lock or lock in under:
+        return
+    if key := jobs.brought(store(), lock):
+        st.session_state.pop(f"bringing-{kind}")
+        st.session_state[f"brought-{kind}"] = key
+        st.toast(f"Brought: {plain(key)}")
+    elif why := jobs.failure(store(), lock):
+        st.error(plain(why), title="It could not be brought", icon=":material/error:")
+    else:
+        st.info("It was cancelled; nothing was kept.")
+
+
+def _model() -> dict[str, str]:
+    left, right = st.columns(2, vertical_alignment="bottom")
+    state = left.selectbox("What you know of it", list(STATES), format_func=STATES.get, key="model-state", persist_state="session")
+    about = "Open_clip's model name, for weights without a configuration; empty: its own, or read off the weights"
+    architecture = right.text_input("Architecture", key="model-architecture", placeholder="as ViT-B-32; empty: recognised", help=about, max_chars=100)
+    return {"state": state} | ({"architecture": architecture.strip()} if architecture.strip() else {})
+
+
+def _rows(kind: str, source: str) -> dict[str, Any] | None:
+    """The options of a source of rows, its first ones shown; None while it cannot be read so."""
+    options = _more(kind)
+    try:
+        names, taken, why = (seen := _look(kind, source, options)).names, seen.columns, ""
+    except NoColumn as e:
+        names, taken, why = e.there, {}, str(e)
+    except UbtError as e:
+        st.error(plain(e), icon=":material/error:")
+        return None
+    if names:
+        for column, (option, title) in zip(st.columns(2), (("image", "Column of images"), (TEXT[kind], f"Column of {TEXT[kind]}s")), strict=True):
+            guess = taken.get("text" if option == TEXT[kind] else option)
+            chosen = column.selectbox(
+                title, names, index=names.index(guess) if guess in names else None, key=f"column-{option}-{kind}-{source}", format_func=lambda n: n[:60],
+                placeholder="not recognised; choose one",
+            )  # fmt: skip
+            if chosen is not None and chosen != guess:
+                options[option] = chosen
+        try:
+            seen, why = _look(kind, source, options), ""
+        except UbtError as e:
+            why = str(e)
+    if why:
+        st.error(plain(why), icon=":material/error:")
+        return None
+    _shown(seen)
+    return options
+
+
+def _more(kind: str) -> dict[str, Any]:
+    """Options that are rarely needed, those that were given."""
+    fields = {"folder": "Folder of the images", "separator": "Separator"} | ({"ident": "Column of ids"} if kind == "pairs" else {})
+    known = {f.name: f for f in _options(kind, {}).__dataclass_fields__.values()}
+    with st.expander("How it is read"):
+        columns = st.columns(len(fields) + 1)
+        given = {}
+        for column, (name, title) in zip(columns, fields.items(), strict=False):
+            given[name] = column.text_input(title, key=f"{name}-{kind}", help=known[name].metadata["help"], max_chars=4000).strip()
+        given["limit"] = columns[-1].number_input("Rows", 0, None, 0, 1000, key=f"limit-{kind}", help=known["limit"].metadata["help"])
+    return {name: value for name, value in given.items() if value}
+
+
+def _options(kind: str, options: dict[str, Any]) -> SourceOptions | LabelledOptions:
+    return (SourceOptions if kind == "pairs" else LabelledOptions).from_dict(options)
+
+
+def _look(kind: str, source: str, options: dict[str, Any]) -> Preview:
+    path = Path(source)
+    try:
+        stamp = path.stat().st_mtime_ns
+    except (OSError, ValueError):
+        stamp = 0
+    return _looked(kind, source, json.dumps(options, sort_keys=True), stamp)
+
+
+@st.cache_data(max_entries=16, show_spinner="Looking at it…")
+def _looked(kind: str, source: str, options: str, stamp: int) -> Preview:
+    try:
+        return look(Path(source), _options(kind, json.loads(options)))
+    except (ValueError, OSError) as e:
+        raise BadInput(f"{source[:200]!r}: expected a path, got one that cannot be opened ({type(e).__name__}); check it") from None
+
+
+def _shown(seen: Preview) -> None:
+    columns = ", ".join(f"{plain(what)} from *{plain(column)}*" for what, column in seen.columns.items() if column)
+    st.markdown(f":green-badge[:material/check: recognised] {plain(seen.kind)}" + (f", {columns}" if columns else ""))
+    if not len(seen.rows):
+        st.warning("It has no rows.")
+        return
+    said = [f"will be left out: {reason}" if reason else f"row {number}" for number, reason in zip(seen.rows.index, seen.rows["reason"], strict=True)]
+    components.grid(seen.images, seen.rows["text"], said, None, width=8.5)

@@ -1,0 +1,226 @@
+"""Jobs on the page: how the case in view gets on, and the buttons that run, cancel and resume it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+from ubt.cases.pipeline import Work, create, standing
+from ubt.core.run import Compute
+from ubt.ui.case_picker import make
+from ubt.ui.errors import guard, plain
+from ubt.ui.view import View, compute, store
+from ubt.workflows import derived, jobs
+
+POLL, IDLE = 1.0, 4.0
+"""Seconds between two looks at a case that is being run, and at one that is not (another tab may run it)."""
+BEGINS = 60.0
+"""Seconds that a job of several cases is given to begin; a page that went on before would not follow it."""
+STATES = {
+    "new": ":gray-badge[:material/fiber_new: not run yet]", "partial": ":gray-badge[:material/incomplete_circle: partly run]",
+    "running": ":blue-badge[:material/play_circle: running]", "cancelled": ":orange-badge[:material/stop_circle: cancelled]",
+    "interrupted": ":orange-badge[:material/power_off: interrupted]", "failed": ":red-badge[:material/error: failed]",
+    "done": ":green-badge[:material/check_circle: finished]", "damaged": ":red-badge[:material/broken_image: damaged]",
+}  # fmt: skip
+RUN = {"new": "Run", "partial": "Run the rest", "cancelled": "Resume", "interrupted": "Resume", "failed": "Try again"}
+
+
+def clock(seconds: float) -> str:
+    """
+    >>> clock(75.4), clock(8)
+    ('1 min 15 s', '8 s')
+    """
+    seconds = round(seconds)
+    return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
+
+
+def panel(view: View) -> None:
+    """State, progress, time left, and the button that fits; follows the job and redraws the page when a stage is done."""
+    if view.ready:
+        ready_made(view)
+        return
+    _follow(view.name, (view.status.state, view.status.finished), POLL if view.status.running else IDLE)
+
+
+def _follow(name: str, seen: tuple, every: float) -> None:
+    @st.fragment(run_every=every, key="job")
+    def follow() -> None:
+        with guard():
+            status = jobs.status(store(), name)
+            _draw(name, status)
+            if (status.state, status.finished) != seen:
+                st.rerun()
+
+    follow()
+
+
+def _draw(name: str, status: jobs.Status) -> None:
+    st.markdown(STATES.get(status.state, STATES["damaged"]))
+    if status.running:
+        step = status.steps.get(status.current or "", jobs.Step())
+        what = "waiting for another job" if step.state == "waiting" else plain(status.current or "starting")
+        done = f" {step.done:,} of {step.total:,}" if step.total else ""
+        left = "" if status.share >= 1 else f", about {clock(status.left or 0)} left"
+        st.progress(min(1.0, status.share), text=f"{what}{done}{left}")
+        if st.button("Cancel", key="cancel", icon=":material/stop:", width="stretch", disabled=store().cancel_flag(name).exists()):
+            jobs.cancel(store(), name)
+            st.toast("Stopping at the next step; what is finished is kept.")
+    elif status.state in RUN:
+        if status.state == "failed":
+            st.error(plain(status.error))
+        elif status.state == "interrupted":
+            st.caption("Its process ended without a word. Nothing that was finished is lost.")
+        if st.button(RUN[status.state], key="run", type="primary", icon=":material/play_arrow:", width="stretch"):
+            run(name)
+
+
+def ready_made(view: View) -> None:
+    """What a ready-made case is, and the button that makes the same on this machine."""
+    made = view.ready
+    st.markdown(":violet-badge[:material/inventory_2: ready-made]")
+    st.caption(f"Made by {made['command']} on {made['made']}, version {made['version']}; read-only.")
+    live(view, "live")
+
+
+def live(view: View, key: str) -> None:
+    """The button that runs a ready-made case's settings on this machine, in its place."""
+    if st.button("Run it live", key=key, icon=":material/play_arrow:", help="The same settings on this machine: a case of its own that takes this one's place"):
+        make(view.settings, run=True)
+        st.rerun(scope="app")
+
+
+def run(name: str, until: str | None = None) -> None:
+    """Start a case's job, or join the one that is running, and draw the page again."""
+    if not jobs.start(store(), name, until):
+        st.toast("This case is being run already; this page now follows that run.")
+    st.rerun(scope="app")
+
+
+def missing(view: View, stage: str, said: str, offer: bool = True) -> None:
+    """Say what a page lacks and, if `offer`, show the one button that gets it."""
+    status = view.status
+    if status.running:
+        st.info(f"{said} The case is being run, and this page draws itself as soon as it can.")
+        return
+    if view.ready:
+        st.info(f"{said} The ready-made case is shipped without it, for want of room.")
+        if offer:
+            live(view, f"live-{stage}")
+        return
+    if view.given:
+        st.info(f"{said} This case was brought as it is, without it, and without the models that could make it.")
+        return
+    st.info(said)
+    if last := view.record.get("errors", {}).get(stage):
+        st.error(plain(last["error"]), title=f"The last attempt: {plain(last['state'])}")
+    if offer and st.button(f"Run up to {plain(stage)}", key=f"until-{stage}", type="primary", icon=":material/play_arrow:"):
+        run(view.name, stage)
+
+
+def no_case() -> None:
+    """What a page shows while there is no case."""
+    st.info("No case is open. A case is a set of image-caption pairs and a CLIP model trained on them; make one on the overview.")
+    st.page_link("pages/overview.py", label="Go to the overview", icon=":material/arrow_forward:")
+
+
+def needs(view: View | None, stage: str, said: str, explore: Callable[[], None], least: str | None = None) -> None:
+    """Draw a page, or say that it waits for a case, or for a stage of it.
+
+    Args:
+        stage: up to which the button runs it. least: the stage without which the page cannot be drawn; None: the same.
+    """
+    if view is None:
+        no_case()
+    elif not view.has(least or stage):
+        missing(view, stage, said)
+    else:
+        explore()
+
+
+def build(view: View, kind: str, options: dict[str, Any], said: str, button: str, first: Callable[[], object] = lambda: None) -> bool:
+    """Whether a view is there; else say what is missing, offer the button that computes it (after `first`), and follow its job."""
+    key = derived.key(view.record, kind, options)
+    if store().find(key) is not None:
+        return True
+    if view.ready:
+        missing(view, kind, said)
+        return False
+    if not store().held(key):
+        st.info(said)
+        if why := jobs.failure(store(), key):
+            st.error(plain(why), title="The last attempt failed")
+        if st.button(button, key=f"build-{kind}", type="primary", icon=":material/play_arrow:"):
+            first()
+            jobs.start_view(store(), view.name, kind, options)
+            st.rerun(scope="app")
+        return False
+
+    follow(key, kind)
+    return False
+
+
+def follow(lock: str, what: str) -> None:
+    """How far the process that holds a lock is, and the button that cancels it; draws the page again when it has ended."""
+
+    @st.fragment(run_every=POLL, key=f"follow-{lock}")
+    def draw() -> None:
+        if not store().held(lock):
+            st.rerun(scope="app")
+        told = jobs.view_progress(store(), lock)
+        share = told.done / told.total if told.total else 0.0
+        left = f", about {clock(told.seconds * (1 - share) / share)} left" if 0.05 < share < 1 else ""
+        rows = f", {told.figures['rows']:,.0f} rows" if "rows" in told.figures else ""
+        st.progress(min(1.0, share), text=f"{what}: waiting for another job" if told.kind == "waits" else f"{what}: {100 * share:.0f} %{rows}{left}")
+        if st.button("Cancel", key=f"stop-{lock}", icon=":material/stop:", disabled=store().cancel_flag(lock).exists()):
+            jobs.cancel(store(), lock)
+
+    draw()
+
+
+def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] | None = None) -> None:
+    """How far cases, each up to a stage, are that one job runs one after another, under the lock `title`; the buttons that start and
+    cancel it.
+
+    Args:
+        places: where each is computed; None: where this machine computes.
+    """
+    jobs_of = [(case, where, until) for (case, until), where in zip(work, places or [compute()] * len(work), strict=True)]
+    names = [case.name(where) for case, where, _ in jobs_of]
+
+    def now() -> tuple[bool, list[str]]:
+        return store().held(title), [standing(store(), case, where, until=until)[0] for case, where, until in jobs_of]
+
+    def left() -> str:
+        return f"about {clock(jobs.remaining(store(), jobs_of))}"
+
+    held, states = now()
+    done, failed = states.count("done"), states.count("failed")
+    said = f"{done} of {len(names)} {what} measured" + (f", {failed} failed" if failed else "")
+    if not held:
+        if done == len(names):
+            return
+        st.caption(f"{said}; the rest takes {left()} on this machine.")
+        if failed:
+            name = names[at := states.index("failed")]
+            record = store().record(name)
+            why = record.get("errors", {}).get(work[at][1], record).get("error", "")
+            st.error(f"{plain(name)}: {plain(why)}", title="The first that failed")
+        if st.button(f"Compute the missing {len(names) - done}", key=f"each-{title}", icon=":material/play_arrow:"):
+            missing = [(create(store(), case, where), until) for (case, where, until), state in zip(jobs_of, states, strict=True) if state != "done"]
+            if not jobs.start_each(store(), title, missing, wait=BEGINS):
+                st.toast("They are being run already; this page now follows that run.")
+            st.rerun(scope="app")
+        return
+
+    @st.fragment(run_every=POLL, key=f"follow-{title}")
+    def follow() -> None:
+        under, until = next(((name, u) for name, (_, u), state in zip(names, work, states, strict=True) if state == "running"), (None, None))
+        share = jobs.status(store(), under, until).share if under else 0.0
+        st.progress(min(1.0, (done + share) / max(1, len(names))), text=f"{said}" + (f"; {plain(under)} under way" if under else "") + f", {left()} left")
+        if st.button("Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()):
+            jobs.cancel(store(), title)
+            st.toast("Stopping at the next step; what is finished is kept.")
+        if now() != (held, states):
+            st.rerun(scope="app")
+
+    follow()

@@ -1,0 +1,138 @@
+"""The papers' tables and figures on the page: made of cases of this cache, with the button that computes what is missing, and to save."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from ubt.cases.pipeline import every_key, standing
+from ubt.cases.store import Store
+from ubt.core.chromium import chromium
+from ubt.core.run import Compute
+from ubt.figures import attribution
+from ubt.reports.paper import FIGURES, TABLES
+from ubt.reports.paper.figure import KINDS, Figure
+from ubt.reports.paper.table import MEASURES
+from ubt.ui import charts, components
+from ubt.ui.errors import guard, plain
+from ubt.ui.job_panel import each
+from ubt.ui.view import compute, store
+
+SEEDS = 5
+"""Seeds that a table on a page is measured over, at most."""
+
+
+@st.fragment
+@guard()
+def paper_figures(names: Sequence[str]) -> None:
+    """Some of the paper's figures, one at a time; needs no open case."""
+    said = f"{', '.join(names[:-1])} and {names[-1]}"
+    inside = st.expander(f"The paper's figures {said}, from cases of this cache", key="papers", bind="query-params")
+    if inside.open:
+        with inside:
+            _figure(names)
+
+
+@st.cache_data(max_entries=8, show_spinner="Reading the figure's cases…")
+def _measured(root: str, name: str, seed: int, made_of: tuple[tuple[str, str], ...], _where: Compute) -> pd.DataFrame:
+    return FIGURES[name].measured(Store(Path(root)), _where, seed)
+
+
+@st.cache_data(max_entries=8, show_spinner="Drawing…")
+def _png(root: str, name: str, seed: int, made_of: tuple[tuple[str, str], ...], _frame: pd.DataFrame) -> bytes:
+    return FIGURES[name].pictured(_frame, ["PNG"])["PNG"]
+
+
+def _figure(names: Sequence[str]) -> None:
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    key = f"paper-figure-{names[0]}"
+    name = left.segmented_control("Figure", names, format_func=lambda n: FIGURES[n].title, default=names[0], required=True, key=key, persist_state="session")
+    seed = right.number_input("Seed", 0, 99, 0, key="paper-seed", persist_state="session")
+    figure = FIGURES[name]
+    st.caption(f"{plain(figure.source)} The same as python -m ubt figure {name} --seed {seed}.")
+    where, work = compute(), figure.work(seed)
+    made_of = tuple((every_key(case, where)[until], standing(store(), case, where, until=until)[0]) for case, until in work)
+    frame = _measured(str(store().root.resolve()), name, seed, made_of, where)
+    if figure.chart:
+        charts.draw(figure.drawn(frame), f"paper-chart-{name}", figure.title)
+    else:
+        st.image(_png(str(store().root.resolve()), name, seed, made_of, frame), width=760)
+    each(f"figure-{name}-{seed}", work, "cases of this figure")
+    with st.expander("The figure in numbers"):
+        components.table(*figure.lines(frame))
+    _save(figure, frame, name)
+
+
+def _save(figure: Figure, frame: pd.DataFrame, name: str) -> None:
+    kinds = [kind for kind in KINDS if chromium() or not figure.chart or kind not in ("PNG", "SVG")]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        kind = st.segmented_control("Save as", kinds, default=kinds[0], required=True, key=f"paper-kind-{len(kinds)}", persist_state="session")
+        st.download_button(
+            "Save", lambda: figure.saved(frame, [kind])[kind], f"figure-{name}.{kind.lower()}", KINDS[kind], icon=":material/download:", key="paper-save",
+            on_click="ignore",
+        )  # fmt: skip
+    if len(kinds) < len(KINDS):
+        st.caption("PNG and SVG need Chromium on the app's machine (Debian: apt-get install chromium, or name one in UBT_CHROMIUM).")
+
+
+def _numbers(lines: tuple[list[str], list[list[str]]], csv: str, name: str, labels: int = 1) -> None:
+    components.table(*lines, labels=labels)
+    st.download_button("Save as CSV", csv, f"{name}.csv", "text/csv", icon=":material/download:", key=f"{name}-csv", on_click="ignore")
+
+
+@st.fragment
+@guard()
+def paper_tables(without: Sequence[str] = ("4",)) -> None:
+    """Every table, one at a time, but those that another page shows; needs no open case."""
+    inside = st.expander("The papers' tables, from cases of this cache", key="tables", bind="query-params")
+    if inside.open:
+        with inside:
+            _table([name for name in TABLES if name not in without])
+
+
+def _table(names: Sequence[str]) -> None:
+    name = st.segmented_control(
+        "Table", names, format_func=lambda n: TABLES[n].title.partition(":")[0], default=names[0], required=True, key="paper-table", persist_state="session"
+    )
+    table, taken = TABLES[name], None
+    left, right = st.columns([2, 1])
+    if offered := getattr(table, "attacks", ()):
+        taken = left.pills("Attacks", offered, selection_mode="multi", default=offered[0], key=f"paper-attacks-{name}", persist_state="session")
+        if not taken:
+            st.info("Choose at least one attack.")
+            return
+    seeds = _seeds(right, "paper-seeds", 1)
+    part = table.narrowed(taken, ()) if taken else table
+    st.markdown(f"**{plain(table.title)}**")
+    frame = part.measured(store(), compute(), seeds)
+    _numbers(part.lines(frame), frame.to_csv(index=False), f"table-{name}", 2 if offered else 1)
+    _source(part, name, seeds, taken or ())
+
+
+def _seeds(where, key: str, start: int) -> int:
+    return where.slider("Seeds, from 0 on", 1, SEEDS, start, key=key, persist_state="session")
+
+
+def _source(table, name: str, seeds: int, attacks: Sequence[str] = ()) -> None:
+    command = f"python -m ubt table {name} --seeds {seeds}" + (f" --attacks {','.join(attacks)}" if attacks else "")
+    st.caption(f"{plain(table.source)} A dash: not reported, or not measured. The same as {command}.")
+    each(f"table-{name}", table.work(seeds), "cells of this table")
+
+
+@st.fragment
+@guard()
+def table_4() -> None:
+    """Table IV, drawn: what else than whole pairs is unlearned."""
+    four = TABLES["4"]
+    st.subheader(four.title)
+    st.caption("What else than whole pairs is unlearned, in both forms, each point a mean over seeds; diamonds are what the paper reports at CC3M scale.")
+    left, right = st.columns(2)
+    seeds = _seeds(left, "table-seeds", 3)
+    frame = four.measured(store(), compute(), seeds)
+    measure = right.segmented_control("Measure", MEASURES.values(), default="ASR", required=True, key="table-measure", persist_state="session")
+    figure = attribution.strategies(frame, four.groups, measure)
+    charts.draw(figure, "table-4", f"{measure} by strategy of unlearning")
+    _source(four, "4", seeds)
+    with st.expander("The table in numbers"):
+        _numbers(four.lines(frame), frame.to_csv(index=False), "table-4", len(four.heads))

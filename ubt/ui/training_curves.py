@@ -1,0 +1,38 @@
+"""Curves of what happens while a model trains: from the artefact once it is there, from the journal while it is under way."""
+
+import pandas as pd
+import streamlit as st
+
+from ubt.cases import events
+from ubt.figures import training
+from ubt.ui import charts
+from ubt.ui.errors import guard
+from ubt.ui.job_panel import POLL
+from ubt.ui.view import View, store
+from ubt.workflows import jobs
+
+
+def rows(view: View, stage: str) -> pd.DataFrame:
+    """Figures over steps, a row a step; empty if there are none yet."""
+    if view.has(stage):
+        return training.rows(view.read(stage, "history"), view.read(stage, "observed") if view.holds(stage, "observed") else None)
+    told = [e for e in events.read(store().journal(view.name)) if e.kind == "progress" and e.stage == stage]
+    return pd.DataFrame({e.done: {"step": e.done} | e.figures for e in told}.values())
+
+
+def curves(view: View, stage: str, steps: int, about: str) -> None:
+    """Draw a stage's curves and, while the case is being run, keep them up to date."""
+
+    @st.fragment(run_every=POLL if view.status.running and not view.has(stage) else None, key=f"live-{stage}")
+    def draw() -> None:
+        with guard():
+            frame = rows(view, stage)
+            if len(frame):
+                charts.draw(training.curves(frame, steps), f"curve-{stage}", about)
+            elif view.has(stage):
+                st.info("Nothing was unlearned: the model was judged not poisoned.")
+            else:
+                state = jobs.status(store(), view.name).steps.get(stage, jobs.Step()).state
+                st.info("Under way…" if state in jobs.LIVE else "Not trained yet.")
+
+    draw()

@@ -1,0 +1,100 @@
+"""Views: what a page computes over a case's finished stages beside them, each an artefact of its own: an index, a map, a hypothesis tried.
+
+A view's name is a digest of its kind, its options and the artefacts it is made from, so that cases that share those share
+it; `Store.prune` keeps it as long as they are kept.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ubt.cases.artifact import Artefact
+from ubt.cases.store import Store
+from ubt.core.errors import BadInput
+from ubt.core.files import digest
+from ubt.core.run import Run
+from ubt.pairs import neighbors, projection
+from ubt.pairs.neighbors import Embedding, IndexSettings
+from ubt.pairs.projection import MapSettings
+from ubt.workflows import try_trigger
+
+MODELS = {"reference": "score", "poisoned": "score_poisoned", "overfit": "score_overfit", "purified": "unlearn"}
+"""Model to the stage that embedded D under it; the purified model's embeds when a map asks for it."""
+VERSION = {"index": 1, "map": 1, "probe": 1}
+
+
+def embedded(store: Store, record: dict[str, Any], model: str) -> bool:
+    """Whether D's embedding under a model is there to be searched."""
+    found = store.find(record["artefacts"].get(MODELS[model], ""))
+    return found is not None and "image_features" in found.manifest["entries"]
+
+
+def embedding(store: Store, record: dict[str, Any], model: str, run: Run | None = None) -> Embedding:
+    """D's embedding under a model; the purified model, which no stage scores D with, embeds it now.
+
+    Raises:
+        BadInput: the case does not have it.
+    """
+    found = store.open(record["artefacts"].get(MODELS[model], "")) if MODELS[model] in record["artefacts"] else None
+    if found is None:
+        raise BadInput(f"expected the case to have the {model} model's embedding, but its stage {MODELS[model]} was not run")
+    if model != "purified":
+        return Embedding(found.read("image_features"), found.read("text_features"))
+    from ubt.clip.score import score
+
+    data = store.open(record["artefacts"]["data"])
+    told = Run() if run is None else Run(compute=run.compute)
+    made = score(found["model"], data.read("images"), data.read("tokens"), data["pairs"], told)
+    return Embedding(made["image_features"], made["text_features"])
+
+
+def map_options(record: dict[str, Any], space: str, settings: MapSettings, models: list[str]) -> dict[str, Any]:
+    """What a map is made with: the space and the models, in the order in which a point is followed."""
+    return {"space": space, "models": models, **asdict(settings)}
+
+
+def index_options(space: str, model: str, settings: IndexSettings) -> dict[str, Any]:
+    """What an index is made with."""
+    return {"space": space, "models": [model], **asdict(settings)}
+
+
+def _sources(record: dict[str, Any], kind: str, options: dict[str, Any]) -> list[str]:
+    artefacts = record["artefacts"]
+    if kind == "probe":
+        return [artefacts[s] for s in options["over"]]
+    stages = [MODELS[m] for m in options["models"]]
+    also = ["data"] * ("purified" in options["models"]) + ["split"] * (kind == "map" and "split" in artefacts)
+    return [artefacts[s] for s in (*stages, *also)]
+
+
+def key(record: dict[str, Any], kind: str, options: dict[str, Any]) -> str:
+    """The artefact name of a view."""
+    return f"{kind}-{digest([kind, VERSION[kind], options, _sources(record, kind, options)])}"
+
+
+def make(store: Store, record: dict[str, Any], kind: str, options: dict[str, Any], run: Run) -> Artefact:
+    """Compute a view and put it in place; one that is there already is answered at once, a damaged one is made again.
+
+    Raises:
+        BadInput: what it is made from is not there.
+    """
+    name = key(record, kind, options)
+    if (found := store.find(name)) is not None:
+        return found
+    result = {"index": _index, "map": _map, "probe": try_trigger.probe}[kind](store, record, options, run)
+    store.set_aside(name)
+    return store.write(name, result, {"stage": kind, "version": VERSION[kind], "seconds": 0.0, "made_from": _sources(record, kind, options)})
+
+
+def _index(store: Store, record: dict[str, Any], options: dict[str, Any], run: Run) -> dict[str, Any]:
+    settings = IndexSettings.from_dict({k: v for k, v in options.items() if k not in ("space", "models")})
+    return neighbors.build(embedding(store, record, options["models"][0]).parts(options["space"]), settings, run)
+
+
+def _map(store: Store, record: dict[str, Any], options: dict[str, Any], run: Run) -> dict[str, Any]:
+    settings = MapSettings.from_dict({k: v for k, v in options.items() if k not in ("space", "models")})
+    models = {m: embedding(store, record, m, run) for m in options["models"]}
+    split = store.find(record["artefacts"].get("split", ""))
+    keep = None if split is None else np.flatnonzero(split["split"]["suspicious"])
+    return projection.project(models, options["space"], settings, run, keep)

@@ -1,0 +1,182 @@
+"""A case's model to take away: the folder that plain open_clip opens, with a card that says what it was made from."""
+
+import io
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ubt.cases.artifact import Artefact
+from ubt.cases.plan import composed
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
+from ubt.core.errors import BadInput, UbtError
+from ubt.core.files import digest, disk_full, file_digest
+from ubt.core.stage import Stage
+from ubt.data.user_roles import OwnSettings
+from ubt.defenses import DEFENSES
+
+STAGES = {"purified": "unlearn", "published": "unlearn_published"}
+"""The models that can be taken away, and the stages that make them."""
+_WEIGHTS = "{}/open_clip_model.safetensors"
+
+
+def opening_line(folder: Path | str) -> str:
+    """The line of plain open_clip that opens a model's folder."""
+    return f'model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{folder}")'
+
+
+def card(store: Store, case: str | Mapping[str, Any], stage: str = "unlearn") -> dict[str, Any]:
+    """What a case's model is: architecture, digest, what it was made from, every setting, and what it measures.
+
+    Args:
+        case: a case's name, its record, or artefact names by stage.
+
+    Raises:
+        BadInput: there is no such case or model.
+    """
+    from ubt.workflows import import_model
+
+    name, record = _record(store, case)
+    made, keys = _made(store, name, record, stage), record["artefacts"]
+    stages = _stages(record)
+    known, defence = stages.get(stage), next((n for n, d in DEFENSES.items() if d.model == stage), "")
+    inputs = known.inputs if known else {}
+    parent, data = ((inputs.get(a, "").split(".")[0], a) for a in ("model", "images"))
+    before = store.find(keys.get(parent[0], "")) if parent[0] else None
+    on = store.find(keys.get(data[0], "")) if data[0] else None
+    weights, measured = made.manifest["files"][_WEIGHTS.format("model")]["sha256"], _measured(store, keys, stage, stages)
+    verdict = store.find(keys.get("verdict", ""))
+    made_from = {
+        "case": name, "stage": stage, "defence": DEFENSES[defence].title if defence else "",
+        "parent": parent[0] and {"stage": parent[0], "artefact": keys.get(parent[0]), "digest": _weights_of(before)},
+        "D": data[0] and {"artefact": keys.get(data[0]), "digest": None if on is None else digest(on.manifest["files"])},
+        "artefacts": {s: key for s, key in keys.items() if s in _ancestry(stage, stages)},
+    }  # fmt: skip
+    untouched = before is not None and _weights_of(before) == weights
+    called = next((w for w, s in STAGES.items() if s == stage), stage)
+    return import_model.card(
+        made["model"], f"{name}-{called}".lstrip("-"), f"case {name}".rstrip(), _state(stage, record, defence, untouched), [], made_from, weights,
+        settings=record.get("settings"), compute=record.get("compute"), seconds=made.manifest.get("seconds"), measures_percent=measured,
+        verdict=None if verdict is None else verdict["verdict"], load=opening_line("FOLDER"),
+    )  # fmt: skip
+
+
+def _record(store: Store, case: str | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    if isinstance(case, str):
+        return case, store.case(case)
+    record = case if "artefacts" in case else {"artefacts": case}
+    return (record.get("metrics") or {}).get("case", ""), record
+
+
+def _made(store: Store, name: str, record: Mapping[str, Any], stage: str) -> Artefact:
+    made = store.find(record["artefacts"].get(stage, ""))
+    if made is None:
+        raise BadInput(f"{name or 'the case'}: expected the stage {stage} to be done, but it is not; run the case first")
+    if made.manifest["entries"].get("model") != "model":
+        raise BadInput(f"{stage}: expected a stage that makes a model, as {', '.join(STAGES.values())}; this one makes {', '.join(made.manifest['entries'])}")
+    return made
+
+
+def _weights_of(artefact: Artefact | None) -> str | None:
+    return None if artefact is None else artefact.manifest["files"].get(_WEIGHTS.format("model"), {}).get("sha256")
+
+
+def _stages(record: Mapping[str, Any]) -> dict[str, Stage]:
+    """Every stage of a case, by name."""
+    own = record.get("settings", {}).get("own", {})
+    return {s.name: s for s in composed(OwnSettings.from_dict(own)).every}
+
+
+def _ancestry(stage: str, known: Mapping[str, Stage]) -> set[str]:
+    found, rest = set(), [stage]
+    while rest:
+        name = rest.pop()
+        if name in known and name not in found:
+            found.add(name)
+            rest += [source.split(".")[0] for source in known[name].inputs.values()]
+    return found
+
+
+def _measured(store: Store, keys: Mapping[str, str], stage: str, stages: Mapping[str, Stage]) -> dict | None:
+    judged = next((s.name for s in stages.values() if s.name.startswith("evaluate_") and s.inputs["model"] == f"{stage}.model"), "")
+    found = store.find(keys.get(judged, ""))
+    return None if found is None else found["measures"]
+
+
+def _state(stage: str, record: Mapping[str, Any], defence: str, untouched: bool) -> str:
+    """Clean or poisoned is what a lab case knows; a model that was judged clean and left as it came is not called purified."""
+    if defence and not untouched:
+        return "clean" if defence == "retrain" else "purified"
+    try:
+        settings = CaseSettings.from_dict(record["settings"])
+    except (UbtError, KeyError, TypeError):
+        return "suspect"
+    if settings.own.audits:
+        return "suspect"
+    return "poisoned" if any(p.attack.poisons(settings.data.pairs) for p in settings.attacks) else "clean"
+
+
+def _files(store: Store, case: str | Mapping[str, Any], stage: str) -> list[Path]:
+    """The model's files, each checked against the manifest.
+
+    Raises:
+        UbtError: they are not those that were written.
+    """
+    made, found = _made(store, *_record(store, case), stage), []
+    for file, expected in made.manifest["files"].items():
+        if file.startswith("model/"):
+            found.append(made.path / file)
+            if file_digest(found[-1]) != expected["sha256"]:
+                raise UbtError(f"{found[-1]}: expected the bytes its manifest describes, got others; run the case again to make it anew")
+    return found
+
+
+def export(store: Store, case: str | Mapping[str, Any], stage: str, folder: Path) -> Path:
+    """Write a case's model as a folder that plain open_clip opens, with its card, whole or not at all; returns the folder.
+
+    Raises:
+        BadInput: there is no such case or model, or the folder is there already or cannot be made.
+        UbtError: the model's files are damaged, or the disk is full.
+    """
+    folder = Path(folder)
+    if folder.is_symlink() or folder.exists():
+        raise BadInput(f"--out: expected a folder that is not there yet, got {folder}; name a new one")
+    files, about = _files(store, case, stage), card(store, case, stage)
+    part = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        part.chmod(0o755)
+        for file in files:
+            shutil.copyfile(file, part / file.name)
+        (part / "card.json").write_text(json.dumps(about, indent=1))
+        part.rename(folder)
+    except OSError as e:
+        if disk_full(e):
+            raise UbtError(f"--out: expected room for the model at {folder}, but the disk is full; free some or name another folder") from None
+        raise BadInput(f"--out: expected a folder that can be made, got {folder} ({e.strerror})") from None
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def zipped(store: Store, name: str, which: str) -> bytes:
+    """One of `STAGES`' models with its card as a zip file that holds one folder.
+
+    Raises:
+        BadInput: there is no such case or model. UbtError: the model's files are not those that were written.
+    """
+    if which not in STAGES:
+        raise BadInput(f"unknown model {which!r}; expected one of: {', '.join(STAGES)}")
+    files, about = _files(store, name, STAGES[which]), card(store, name, STAGES[which])
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as z:
+        for file in files:
+            z.write(file, f"{name}-{which}/{file.name}")
+        z.writestr(f"{name}-{which}/card.json", json.dumps(about, indent=1))
+    return out.getvalue()

@@ -1,0 +1,361 @@
+"""Long work in a process of its own, which outlives the browser tab and the app that asked for it.
+
+`start` runs `python -m ubt.workflows.jobs CACHE CASE [STAGE]` and returns; how it gets on is read from the case's record and journal
+(`status`), by any process. Whoever holds the case's lock is its one job; a job that was killed is started again and
+resumes. `start_each` runs several cases in one process, `start_view` computes a view (`ubt.workflows.derived`), `start_bring` brings what an analyst has.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ubt.cases import events as journal
+from ubt.cases.cost_model import cost
+from ubt.cases.events import Event, Journal
+from ubt.cases.pipeline import ACCELERATOR, Pipeline, every_key, run_each, upto
+from ubt.cases.plan import composed
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import SCHEMA, Store
+from ubt.core.errors import BadInput, Cancelled, UbtError
+from ubt.core.files import digest, disk_full
+from ubt.core.run import Compute, Run
+from ubt.workflows import derived, ingest
+
+LIVE = ("running", "waiting")
+NICE = 5
+"""A job yields to the app on a machine they share."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a case as it stands: `state` is missing, running, waiting or done; `seconds` is what it took, or has taken."""
+
+    state: str = "missing"
+    seconds: float = 0.0
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Status:
+    """A case as it stands. `state`: new, partial, running, cancelled, interrupted, failed, done or damaged. `share` of the work that is
+    done; `left`: seconds left, None when nothing runs; `error`: why it failed."""
+
+    state: str
+    steps: dict[str, Step] = field(default_factory=dict)
+    share: float = 0.0
+    left: float | None = None
+    error: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether some process runs it now."""
+        return self.state == "running"
+
+    @property
+    def current(self) -> str | None:
+        """The stage under way."""
+        return next((name for name, step in self.steps.items() if step.state in LIVE), None)
+
+    @property
+    def finished(self) -> tuple[str, ...]:
+        """The stages that are done."""
+        return tuple(name for name, step in self.steps.items() if step.state == "done")
+
+
+def start(store: Store, name: str, until: str | None = None, wait: float = 15.0) -> bool:
+    """Run a case, or the stages that lead to `until`, in a process of its own; returns once it is under way.
+
+    Returns:
+        Whether a process was started; False if the case was being run already, which this call then joins.
+
+    Raises:
+        BadInput: there is no such case. UbtError: the process ended at once; the message is its own.
+    """
+    before = _known(store, name).get("updated")
+    return _process(store, name, [name, *([until] if until else [])], lambda: store.record(name).get("updated") != before, wait)
+
+
+def start_each(store: Store, title: str, work: Sequence[tuple[str, str | None]], wait: float = 15.0) -> bool:
+    """Run cases on record, each or the stages of it that lead to the one named, one after another in one process, which holds the lock
+    `title`; otherwise as `start`."""
+    for name, until in work:
+        upto(until, CaseSettings.from_dict(_known(store, name)["settings"]).own)
+    return _process(store, title, ["--each", title, json.dumps(work)], lambda: False, wait)
+
+
+def start_view(store: Store, name: str, kind: str, options: dict[str, Any], wait: float = 15.0) -> bool:
+    """Compute a view of a case in a process that holds the view's name; otherwise as `start`."""
+    key = derived.key(_known(store, name), kind, options)
+    return _process(store, key, ["--view", name, kind, json.dumps(options)], lambda: store.find(key) is not None, wait)
+
+
+def bring_name(wanted: ingest.Wanted) -> str:
+    """The lock that whoever brings something holds."""
+    return f"bring-{digest(vars(wanted))}"
+
+
+def start_bring(store: Store, wanted: ingest.Wanted, wait: float = 15.0) -> bool:
+    """Bring pairs, labelled images or a model in a process that holds `bring_name`; otherwise as `start`."""
+    lock = bring_name(wanted)
+    if not store.held(lock):
+        _told(store, lock).unlink(missing_ok=True)
+    return _process(store, lock, ["--bring", json.dumps(vars(wanted))], lambda: bool(brought(store, lock)), wait)
+
+
+def brought(store: Store, lock: str) -> str:
+    """What the last finished process that held a `bring_name` put into the store; empty if nothing, or no longer there."""
+    key = next((e.stage for e in reversed(journal.read(_told(store, lock))) if e.kind == "done"), "")
+    return key if key and store.find(key) is not None else ""
+
+
+def being_brought(store: Store) -> dict[str, ingest.Wanted]:
+    """What is being brought now, by whatever process, by its lock."""
+    found = {}
+    for path in (store.root / "work").glob("bring-*/wanted.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            if store.held(path.parent.name):
+                found[path.parent.name] = ingest.Wanted(**json.loads(path.read_text()))
+    return found
+
+
+def view_progress(store: Store, key: str) -> Event:
+    """The latest that a view, or a bringing, under way has told."""
+    return next((e for e in reversed(journal.read(_told(store, key))) if e.kind != "run"), Event("starts"))
+
+
+def _told(store: Store, key: str) -> Path:
+    return store.root / "work" / key / "events.jsonl"
+
+
+def failure(store: Store, lock: str) -> str:
+    """What the last process that held `lock` said when it ended, if anything."""
+    with contextlib.suppress(OSError):
+        said = (store.root / "work" / f"{lock}.log").read_text(errors="replace").strip().splitlines()
+        return said[-1] if said else ""
+    return ""
+
+
+def _known(store: Store, name: str) -> dict:
+    record = store.record(name)
+    if not record:
+        raise BadInput(f"expected a case on record, but {name} is not there; it may have been deleted")
+    return record
+
+
+def _process(store: Store, lock: str, arguments: list[str], begun: Callable[[], bool], wait: float) -> bool:
+    if store.held(lock):
+        return False
+    log = store.root / "work" / f"{lock}.log"
+    command = [sys.executable, "-m", "ubt.workflows.jobs", str(store.root.resolve()), *arguments]
+    package = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment)
+    threading.Thread(target=process.wait, daemon=True).start()
+    deadline = time.monotonic() + wait
+    while time.monotonic() < deadline:
+        if store.held(lock) or begun():
+            return True
+        if process.poll() is not None:
+            said = failure(store, lock)
+            if not process.returncode and not said:
+                return True
+            raise UbtError(said or f"the job of {lock} ended at once with {process.returncode}; run it again")
+        time.sleep(0.05)
+    return True
+
+
+def cancel(store: Store, name: str) -> bool:
+    """Ask whoever runs a case, or the cases of `start_each` by its title, to stop at the next step, where a checkpoint is written.
+    Returns whether anybody runs it."""
+    held = store.held(name)
+    if held:
+        store.cancel_flag(name).touch()
+    return held
+
+
+def status(store: Store, name: str, until: str | None = None) -> Status:
+    """How a case stands, from what is on disk; `share` and `left` are of the stages that lead to `until`, if one is named, else of
+    those of a case and, while it is being run, of what it is run up to beyond them."""
+    held = store.held(name)
+    record = store.record(name)
+    try:
+        if record["schema"] != SCHEMA:
+            raise UbtError("another version made it")
+        settings, state, artefacts = CaseSettings.from_dict(record["settings"]), record["state"], dict(record["artefacts"])
+    except (UbtError, KeyError, TypeError, ValueError) as e:
+        why = e if isinstance(e, UbtError) else "its record is damaged"
+        return Status("damaged", error=f"{name}: expected a case that this version can read, but {why}; delete it, or open it with the version that made it")
+    if state == "running" and not held:
+        held = store.held(name)
+        state = "running" if held else "interrupted"
+    steps = {stage: _step(store, key) for stage, key in artefacts.items()}
+    if held:
+        state = "running"
+        for event in _this_run(store, name):
+            if event.stage in steps and steps[event.stage].state != "done":
+                kind = {"progress": "running", "starts": "running", "waits": "waiting"}.get(event.kind, "missing")
+                steps[event.stage] = Step(kind, event.seconds, event.done, event.total)
+    elif state == "done" and any(steps[s.name].state != "done" for s in upto(None, settings.own) if s.name in steps):
+        state = "partial"
+    counted = composed(settings.own).every if held and until is None else upto(until, settings.own)
+    wanted = {s.name: steps.get(s.name, Step()) for s in counted if until or s.name in steps}
+    share, left = _left({name: cost(name, settings) for name in wanted}, wanted)
+    return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
+
+
+def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | None]]) -> float:
+    """Seconds that the missing steps of some cases, each up to a stage, will take, one after another and each once, at the speed of those
+    that are done."""
+    costs: dict[str, float] = {}
+    steps: dict[str, Step] = {}
+    for settings, where, until in work:
+        name, names = settings.name(where), every_key(settings, where)
+        under = status(store, name).steps if store.held(name) else {}
+        for stage in upto(until, settings.own):
+            if (key := names[stage.name]) not in costs:
+                costs[key], step = cost(stage.name, settings), _step(store, key)
+                steps[key] = step if step.state == "done" else under.get(stage.name, step)
+    return _left(costs, steps)[1] if costs else 0.0
+
+
+def _step(store: Store, key: str) -> Step:
+    found = store.find(key)
+    return Step() if found is None else Step("done", found.manifest["seconds"])
+
+
+def _this_run(store: Store, name: str) -> list[Event]:
+    events = journal.read(store.journal(name))
+    last = max((i for i, e in enumerate(events) if e.kind == "run"), default=0)
+    return events[last + 1 :]
+
+
+def _left(work: dict[str, float], steps: dict[str, Step]) -> tuple[float, float]:
+    """Share of the work that is done, and seconds left, at the speed of the steps that are done.
+
+    Args:
+        work: seconds that each step takes on two cores.
+    """
+    part = {n: 1.0 if s.state == "done" else s.done / s.total if s.total else 0.0 for n, s in steps.items()}
+    took = sum(s.seconds for s in steps.values() if s.state == "done" or s.done)
+    finished = sum(work[n] * part[n] for n in steps)
+    speed = took / finished if finished > 1 else 1.0
+    return finished / sum(work.values()), speed * (sum(work.values()) - finished)
+
+
+def main(root: str, name: str, *more: str) -> int:
+    """The job's own process: one case, `--each TITLE WORK` (JSON: pairs of case and stage, or null), `--view CASE KIND OPTIONS`, or
+    `--bring WANTED`."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    try:
+        store = Store(Path(root))
+        if name == "--view":
+            return _view(store, *more, stop=stop.is_set)
+        if name == "--bring":
+            return _bring(store, *more, stop=stop.is_set)
+        return _each(store, *more, stop=stop.is_set) if name == "--each" else _one(store, name, *more, stop=stop.is_set)
+    except Cancelled:
+        return 0
+    except UbtError as e:
+        print(e, file=sys.stderr)
+        return 1
+    except OSError as e:
+        print(f"{root}: the disk is full; free some space and run again" if disk_full(e) else repr(e), file=sys.stderr)
+        return 1
+
+
+def _one(store: Store, name: str, until: str | None = None, *, stop: Callable[[], bool]) -> int:
+    record = store.record(name)
+    settings = CaseSettings.from_dict(record["settings"])
+    Pipeline(store, Compute(**record["compute"]), cancelled=stop).run(settings, upto(until, settings.own))
+    return 0
+
+
+def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[], bool]) -> int:
+    record, options = _known(store, name), json.loads(chosen)
+    key = derived.key(record, kind, options)
+    flag, started = store.cancel_flag(key), time.monotonic()
+
+    def ask() -> None:
+        if stop() or flag.exists():
+            raise Cancelled(f"{kind}: cancelled")
+
+    with store.lock(key, wait=1), contextlib.ExitStack() as turn:
+        flag.unlink(missing_ok=True)
+        scratch = store.scratch(key)
+        tell = Journal(_told(store, key), fresh=True)
+
+        def progress(done: int, total: int, figures: dict[str, float]) -> None:
+            tell(Event("progress", kind, done, total, time.monotonic() - started, figures))
+            ask()
+
+        try:
+            tell(Event("waits", kind))
+            while True:
+                with contextlib.suppress(UbtError):
+                    turn.enter_context(store.lock(ACCELERATOR, wait=0.5))
+                    break
+                ask()
+            derived.make(store, record, kind, options, Run(compute=Compute(**record["compute"]), progress=progress))
+        finally:
+            flag.unlink(missing_ok=True)
+            shutil.rmtree(scratch, ignore_errors=True)
+    return 0
+
+
+def _bring(store: Store, chosen: str, *, stop: Callable[[], bool]) -> int:
+    wanted = ingest.Wanted(**json.loads(chosen))
+    lock = bring_name(wanted)
+    flag, started = store.cancel_flag(lock), time.monotonic()
+    with store.lock(lock, wait=1):
+        flag.unlink(missing_ok=True)
+        (store.scratch(lock) / "wanted.json").write_text(chosen)
+        tell = Journal(_told(store, lock), fresh=True)
+
+        def progress(done: int, total: int, figures: dict[str, float]) -> None:
+            tell(Event("progress", wanted.kind, done, total, time.monotonic() - started, figures))
+            if stop() or flag.exists():
+                raise Cancelled(f"{wanted.source}: cancelled")
+
+        try:
+            tell(Event("starts", wanted.kind))
+            key = ingest.bring(store, wanted, progress)
+            tell(Event("done", key, seconds=time.monotonic() - started))
+        finally:
+            flag.unlink(missing_ok=True)
+    return 0
+
+
+def _each(store: Store, title: str, work: str, *, stop: Callable[[], bool]) -> int:
+    with store.lock(title, wait=1):
+        flag = store.cancel_flag(title)
+        flag.unlink(missing_ok=True)
+        found = [(store.record(name), until) for name, until in json.loads(work)]
+        cases = [(CaseSettings.from_dict(r["settings"]), Compute(**r["compute"]), until) for r, until in found if r]
+        try:
+            errors = run_each(store, cases, cancelled=lambda: stop() or flag.exists())
+        finally:
+            flag.unlink(missing_ok=True)
+    for name, error in errors.items():
+        print(f"{name}: {error}", file=sys.stderr)
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
