@@ -1,4 +1,6 @@
-"""Compare: what defences make of cases, side by side: the trade-off, the figures, how they got there, and what it took."""
+"""Compare: what defences make of cases, side by side: the trade-off, the figures, how they got there, and what it
+took.
+"""
 
 import pandas as pd
 import streamlit as st
@@ -21,21 +23,31 @@ PANELS = 12
 view = current()
 st.title("Compare")
 st.caption(
-    "Defences on the same cases: what each leaves of the model (CA), of the backdoor (ASR, beside the natural one of a model that never saw the trigger), of "
-    "triggered images read right (RA) and of the target class (target recall). A cell that is not measured says why and has no figure."
+    "Defences on the same cases: what each leaves of the model (CA), of the backdoor (ASR, beside the natural one of a"
+    " model that never saw the trigger), of triggered images read right (RA) and of the target class (target recall). A"
+    " cell that is not measured says why and has no figure."
 )
 
 
 @st.fragment
 @guard()
 def chosen() -> None:
-    names = [name for name in offered() if not (store().record(name).get("settings") or {}).get("own", {}).get("suspect")]
+    names = [
+        name for name in offered() if not (store().record(name).get("settings") or {}).get("own", {}).get("suspect")
+    ]
     if view and view.audits:
-        st.info("The case in view is an audit: nobody knows its truth, so that no defence can be measured on it. Compare lab cases.")
+        st.info(
+            "The case in view is an audit: nobody knows its truth, so that no defence can be measured on it. Compare"
+            " lab cases."
+        )
     open_case = [view.name] if view and view.name in names else []
-    cases = query_params.several("Cases", "compared", names, open_case, label, "Several are drawn side by side; the one that is open comes first")
+    cases = query_params.several(
+        "Cases", "compared", names, open_case, label, "Several are drawn side by side; the one that is open comes first"
+    )
     about = "With the oracle among them, its divergence (KL) from every other is measured too"
-    methods = query_params.several("Defences", "defences", list(compare.METHODS), list(compare.METHODS), lambda m: compare.METHODS[m].title, about)
+    methods = query_params.several(
+        "Defences", "defences", list(compare.METHODS), list(compare.METHODS), lambda m: compare.METHODS[m].title, about
+    )
     if not cases or not methods:
         st.info(f"Choose at least one {'defence' if cases else 'case'}.")
         return
@@ -59,15 +71,23 @@ def _scatter(frame: pd.DataFrame) -> None:
     measured = list(frame.dropna(subset=["CA"])["case"].unique())
     titles = {case: label(case) for case in measured[:PANELS]}
     stretched = st.toggle(
-        "Stretch low ASR", True, key="stretched", persist_state="session", help="A square-root scale, on which an ASR of 1 % and one of 3 % differ"
+        "Stretch low ASR",
+        True,
+        key="stretched",
+        persist_state="session",
+        help="A square-root scale, on which an ASR of 1 % and one of 3 % differ",
     )
     picked = charts.draw(
-        tradeoff.scatter(frame, titles, stretched), "tradeoff", "CA against ASR, a mark a defence, with the Pareto front", on_select="rerun",
-        selection_mode="points", config={"displaylogo": False},
-    )  # fmt: skip
+        tradeoff.scatter(frame, titles, stretched),
+        "tradeoff",
+        "CA against ASR, a mark a defence, with the Pareto front",
+        on_select="rerun",
+        selection_mode="points",
+        config={"displaylogo": False},
+    )
     st.caption(
-        "Up and left is better. The line is the Pareto front of what a defender can have; hollow marks, the clean reference and what knows the truth, are "
-        "no part of it. Click a mark for its case."
+        "Up and left is better. The line is the Pareto front of what a defender can have; hollow marks, the clean"
+        " reference and what knows the truth, are no part of it. Click a mark for its case."
     )
     if (total := frame["case"].nunique()) > len(titles):
         why = f"the first {PANELS}" if len(measured) > PANELS else "of the others nothing is measured yet"
@@ -86,10 +106,14 @@ def _cell(frame: pd.DataFrame, case: str, method: str) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             for head in compare.HEADS.values():
                 if pd.notna(cell[head]):
-                    st.metric(*((head, f"{cell[head]:.3f}") if head in KL.values() else (f"{head}, %", f"{cell[head]:.2f}")))
+                    st.metric(
+                        *((head, f"{cell[head]:.3f}") if head in KL.values() else (f"{head}, %", f"{cell[head]:.2f}"))
+                    )
             if st.button("Open this case", key="open-case", icon=":material/arrow_forward:"):
                 show(case)
-                st.switch_page("pages/overview.py", query_params={"case": case})  # without them Streamlit refuses while an expander below is open
+                st.switch_page(
+                    "pages/overview.py", query_params={"case": case}
+                )  # without them Streamlit refuses while an expander below is open
 
 
 def _table(frame: pd.DataFrame) -> None:
@@ -97,25 +121,67 @@ def _table(frame: pd.DataFrame) -> None:
     several, shown = frame["case"].nunique() > 1, "Each case"
     if several:
         ways = ["Each case", "Means over cases"]
-        shown = st.segmented_control("Rows", ways, default=ways[0], required=True, key="compare-rows", persist_state="session", label_visibility="collapsed")
-    told = frame.assign(state=frame["state"].replace("", "measured"), case=frame["case"].map(label)) if shown == "Each case" else compare.means(frame)
-    numbers = {head: st.column_config.NumberColumn(format="%.2f", help="percent") for head in (*compare.HEADS.values(), compare.NATURAL)}
-    numbers |= {head: st.column_config.NumberColumn(format="%.3f", help="nats, KL(oracle || this model)") for head in KL.values()}
+        shown = st.segmented_control(
+            "Rows",
+            ways,
+            default=ways[0],
+            required=True,
+            key="compare-rows",
+            persist_state="session",
+            label_visibility="collapsed",
+        )
+    told = (
+        frame.assign(state=frame["state"].replace("", "measured"), case=frame["case"].map(label))
+        if shown == "Each case"
+        else compare.means(frame)
+    )
+    numbers = {
+        head: st.column_config.NumberColumn(format="%.2f", help="percent")
+        for head in (*compare.HEADS.values(), compare.NATURAL)
+    }
+    numbers |= {
+        head: st.column_config.NumberColumn(format="%.3f", help="nats, KL(oracle || this model)")
+        for head in KL.values()
+    }
     numbers |= {head: st.column_config.NumberColumn(format="%.0f") for head in SECONDS.values()}
-    order = ["case", "defence", "cases", "CA", "ASR", compare.NATURAL, "RA", "target recall", "KL", "state", "needs", *SECONDS.values()]
+    order = [
+        "case",
+        "defence",
+        "cases",
+        "CA",
+        "ASR",
+        compare.NATURAL,
+        "RA",
+        "target recall",
+        "KL",
+        "state",
+        "needs",
+        *SECONDS.values(),
+    ]
     told = told[[c for c in order if c in told and (several or c != "case")]]
     height = min(640, 37 + 35 * len(told))
-    st.dataframe(told, hide_index=True, placeholder="-", height=height, column_config=numbers, alt="Cases by defences in figures")
+    st.dataframe(
+        told, hide_index=True, placeholder="-", height=height, column_config=numbers, alt="Cases by defences in figures"
+    )
     st.download_button(
-        "Save as CSV", frame.drop(columns="possible").to_csv(index=False), "compare.csv", "text/csv", icon=":material/download:", key="compare-csv",
+        "Save as CSV",
+        frame.drop(columns="possible").to_csv(index=False),
+        "compare.csv",
+        "text/csv",
+        icon=":material/download:",
+        key="compare-csv",
         on_click="ignore",
-    )  # fmt: skip
+    )
 
 
 def _one_case(subjects: list[compare.Subject], methods: list[str]) -> None:
     by_name = {s.name: s for s in subjects}
     st.subheader("How they got there, and what it took")
-    name = st.selectbox("Case", list(by_name), format_func=label, key="one-case", persist_state="session") if len(by_name) > 1 else next(iter(by_name))
+    name = (
+        st.selectbox("Case", list(by_name), format_func=label, key="one-case", persist_state="session")
+        if len(by_name) > 1
+        else next(iter(by_name))
+    )
     seen, took = (read(store(), by_name[name], methods) for read in (compare.observed, compare.stages))
     if not len(seen) and not len(took):
         st.info("Nothing of this case has been measured yet.")
@@ -123,12 +189,15 @@ def _one_case(subjects: list[compare.Subject], methods: list[str]) -> None:
     if len(seen):
         charts.draw(tradeoff.curves(seen), "compare-curves", "CA and ASR over the steps of each defence")
         st.caption(
-            "On a small sample of the judge's test images; what trains never sees them. Most start from M_bd; M_bd itself, and what trains in its place, start "
-            "from the clean reference."
+            "On a small sample of the judge's test images; what trains never sees them. Most start from M_bd; M_bd"
+            " itself, and what trains in its place, start from the clean reference."
         )
     if len(took):
         charts.draw(tradeoff.times(took), "compare-times", "Seconds of every stage, by defence")
-        st.caption("As in Table VIII: training of M_bd, or of the model in its place, and the defence. A stage that several share counts for each.")
+        st.caption(
+            "As in Table VIII: training of M_bd, or of the model in its place, and the defence. A stage that several"
+            " share counts for each."
+        )
 
 
 if offered():

@@ -25,8 +25,9 @@ LEAST, MOST = 40, 10_000
 view = current()
 st.title("Data")
 st.caption(
-    "Pairs, labelled images and models of your own, by their path on this machine: nothing is uploaded, images stay where they are and are read when they are "
-    "needed. Files are taken for hostile: what cannot be used is set apart with its reason, and nothing in them is run."
+    "Pairs, labelled images and models of your own, by their path on this machine: nothing is uploaded, images stay"
+    " where they are and are read when they are needed. Files are taken for hostile: what cannot be used is set apart"
+    " with its reason, and nothing in them is run."
 )
 
 
@@ -43,14 +44,22 @@ def explore() -> None:
 
 
 def _choose(title: str, name: str, options: dict[str, str]) -> str:
-    """One of a few, which the address holds while it is not the first. A widget bound to the address would forbid to leave for another page."""
+    """One of a few, which the address holds while it is not the first. A widget bound to the address would forbid to
+    leave for another page.
+    """
     if (wanted := query_params.asked(name)) in options:
         st.session_state[name] = wanted
     first = next(iter(options))
     st.session_state.setdefault(name, first)
     chosen = st.segmented_control(
-        title, list(options), required=True, key=name, format_func=options.get, persist_state="session", label_visibility="collapsed"
-    )  # fmt: skip
+        title,
+        list(options),
+        required=True,
+        key=name,
+        format_func=options.get,
+        persist_state="session",
+        label_visibility="collapsed",
+    )
     query_params.tell(name, chosen, shown=chosen != first)
     return chosen
 
@@ -59,35 +68,73 @@ def make_case() -> None:
     """Compose a case of what was brought."""
     there = {kind: ingested.keys(kind) for kind in ("pairs", "model", "labelled")}
     kind = _choose("Kind of case", "kind", KINDS)
-    needed = {"pairs": "pairs", "model": "a model to audit"} if kind == "audit" else {"pairs": "pairs", "labelled": "labelled images"}
+    needed = (
+        {"pairs": "pairs", "model": "a model to audit"}
+        if kind == "audit"
+        else {"pairs": "pairs", "labelled": "labelled images"}
+    )
     if missing := [what for k, what in needed.items() if not there[k]]:
-        st.info(f"This needs {' and '.join(missing)}; bring {'it' if len(missing) == 1 and missing[0].startswith('a ') else 'them'} first, above.")
+        st.info(
+            f"This needs {' and '.join(missing)}; bring"
+            f" {'it' if len(missing) == 1 and missing[0].startswith('a ') else 'them'} first, above."
+        )
         return
     left, right = st.columns(2)
     pairs = left.selectbox("Pairs", there["pairs"], key="own-pairs", format_func=ingested.label)
     states = {key: read(key, "card")["state"] for key in there["model"]}
     clean = [*(k for k in states if states[k] == "clean"), "", *(k for k in states if states[k] != "clean")]
     none = FOLDED if kind == "audit" else SHIPPED
-    about = "A clean model of the same image size, for example a public CLIP: bring ViT-B-32-quickgelu/openai under Models, as clean"
-    reference = right.selectbox("Clean reference", clean, key="own-reference", format_func=lambda k: ingested.label(k) if k else none, help=about)
+    about = (
+        "A clean model of the same image size, for example a public CLIP: bring ViT-B-32-quickgelu/openai under Models,"
+        " as clean"
+    )
+    reference = right.selectbox(
+        "Clean reference",
+        clean,
+        key="own-reference",
+        format_func=lambda k: ingested.label(k) if k else none,
+        help=about,
+    )
     if (found := read(pairs, "about")["kept"]) < LEAST:
         raise BadInput(f"{ingested.label(pairs)}: expected at least {LEAST} pairs to make a case of; bring more")
     if kind == "audit":
         suspects = sorted(states, key=lambda k: states[k] == "clean")
         suspect = left.selectbox("Model to audit", suspects, key="own-suspect", format_func=ingested.label)
-        labelled = right.selectbox("Labelled images, if there are any", ["", *there["labelled"]], key="own-test", format_func=ingested.label,
-                                   help="They measure CA before and after, and steer nothing")  # fmt: skip
+        labelled = right.selectbox(
+            "Labelled images, if there are any",
+            ["", *there["labelled"]],
+            key="own-test",
+            format_func=ingested.label,
+            help="They measure CA before and after, and steer nothing",
+        )
         base = audit.settings_of(store(), pairs, suspect, reference, labelled)
-        st.caption("Nothing is poisoned and nobody knows the truth: the verdict, the flagged pairs and estimates come instead of ASR.")
+        st.caption(
+            "Nothing is poisoned and nobody knows the truth: the verdict, the flagged pairs and estimates come instead"
+            " of ASR."
+        )
     else:
-        labelled = left.selectbox("Labelled images", there["labelled"], key="own-labelled", format_func=ingested.label,
-                                  help="They measure CA and ASR; their classes are what a target can be")  # fmt: skip
-        about = "Share of the pairs that the reference was trained on (python -m ubt data reference); the case does not take these"
-        spare = right.number_input("Spare share", 0.0, 0.95, trained_on(store(), pairs, reference), 0.05, key="own-spare", help=about)
-        preset = st.segmented_control("Preset", list(PRESETS), default="demo", required=True, key="own-preset", help=PRESET_HELP)
+        labelled = left.selectbox(
+            "Labelled images",
+            there["labelled"],
+            key="own-labelled",
+            format_func=ingested.label,
+            help="They measure CA and ASR; their classes are what a target can be",
+        )
+        about = (
+            "Share of the pairs that the reference was trained on (python -m ubt data reference); the case does not"
+            " take these"
+        )
+        spare = right.number_input(
+            "Spare share", 0.0, 0.95, trained_on(store(), pairs, reference), 0.05, key="own-spare", help=about
+        )
+        preset = st.segmented_control(
+            "Preset", list(PRESETS), default="demo", required=True, key="own-preset", help=PRESET_HELP
+        )
         own = lab_of(store(), pairs, labelled, reference, spare)
         size = max(LEAST, min(MOST, int((1 - spare) * found)))
-        base = CaseSettings.preset(preset, pairs=size).with_values(own | {"attack.target": read(labelled, "classes")[0]})
+        base = CaseSettings.preset(preset, pairs=size).with_values(
+            own | {"attack.target": read(labelled, "classes")[0]}
+        )
     draft(base, f"own-{digest(base.to_dict())}", lambda: st.switch_page("pages/overview.py"))
 
 

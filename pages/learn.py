@@ -21,4 +21,6 @@ if demo.MAIN in demo.names():
     learn()
 else:
     st.title("Learn")
-    st.info("The walk needs the ready-made cases, which this copy of the package lacks. `python -m ubt ready` makes them.")
+    st.info(
+        "The walk needs the ready-made cases, which this copy of the package lacks. `python -m ubt ready` makes them."
+    )

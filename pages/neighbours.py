@@ -27,8 +27,8 @@ def called(model: str) -> str:
 
 st.title("Neighbours")
 st.caption(
-    "Poisons share one shortcut: under the overfitted model their images and captions lie together, whatever they show. The nearest pairs of a suspicious one, "
-    "and how many of them are flagged, tell a backdoor from an odd caption."
+    "Poisons share one shortcut: under the overfitted model their images and captions lie together, whatever they show."
+    " The nearest pairs of a suspicious one, and how many of them are flagged, tell a backdoor from an odd caption."
 )
 
 
@@ -44,13 +44,33 @@ def explore() -> None:
     first, second = st.columns(2, vertical_alignment="bottom")
     third, fourth = st.columns(2, vertical_alignment="bottom")
     ask = first.segmented_control(
-        "Nearest to", ASKED[:1] if view.given else ASKED, default=ASKED[0], required=True, key="ask", bind="query-params", persist_state="session"
+        "Nearest to",
+        ASKED[:1] if view.given else ASKED,
+        default=ASKED[0],
+        required=True,
+        key="ask",
+        bind="query-params",
+        persist_state="session",
     )
     space = second.segmented_control(
-        "By", neighbors.SPACES, default="joint", required=True, key="space", bind="query-params", persist_state="session",
+        "By",
+        neighbors.SPACES,
+        default="joint",
+        required=True,
+        key="space",
+        bind="query-params",
+        persist_state="session",
         help="Cosine similarity of images, of captions, or the mean of both",
-    )  # fmt: skip
-    model = third.selectbox("Under", models, index=len(models) - 1, key="under", bind="query-params", format_func=called, persist_state="session")
+    )
+    model = third.selectbox(
+        "Under",
+        models,
+        index=len(models) - 1,
+        key="under",
+        bind="query-params",
+        format_func=called,
+        persist_state="session",
+    )
     k = fourth.slider("How many", 4, 100, 20, key="nearest", bind="query-params", persist_state="session")
     query = _query(known, picked, ask, space, model)
     if lab:
@@ -72,10 +92,19 @@ def _query(known: dict[str, Any], picked: selection.Picked, ask: str, space: str
         with shown:
             selection.cards(view, known, np.array([row]), ["this pair"], reveal=False)
         with said:
-            components.table(["this pair", ""], [(n, _cell(v)) for n, v in frame(known, np.array([row])).iloc[0].items() if n in selection.TOLD and _cell(v)])
+            components.table(
+                ["this pair", ""],
+                [
+                    (n, _cell(v))
+                    for n, v in frame(known, np.array([row])).iloc[0].items()
+                    if n in selection.TOLD and _cell(v)
+                ],
+            )
         return search.Query(row=int(row))
     if ask == "a caption":
-        text = st.text_input("Caption", "a photo of a banana", key="query-caption", max_chars=2000, persist_state="session")
+        text = st.text_input(
+            "Caption", "a photo of a banana", key="query-caption", max_chars=2000, persist_state="session"
+        )
         return search.of_caption(view, model, text) if text.strip() else None
     file = st.file_uploader("Image", type=["png", "jpg", "jpeg", "webp", "bmp"], key="query-image", max_upload_size=20)
     if file is None:
@@ -92,12 +121,22 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _found(known: dict[str, Any], query: search.Query, space: str, model: str, k: int, picked: selection.Picked, reveal: bool) -> None:
+def _found(
+    known: dict[str, Any], query: search.Query, space: str, model: str, k: int, picked: selection.Picked, reveal: bool
+) -> None:
     options = search.index_options(space, model)
     index = None
     about = "Built once as a job; its recall is measured against the exact answer"
-    wanted = len(known["id"]) >= search.APPROXIMATE_FROM and st.toggle("Use an approximate index", key="approximate", persist_state="session", help=about)
-    if wanted and build(view, "index", options, "No index yet for this space and model; until then the search is exact.", "Build the index"):
+    wanted = len(known["id"]) >= search.APPROXIMATE_FROM and st.toggle(
+        "Use an approximate index", key="approximate", persist_state="session", help=about
+    )
+    if wanted and build(
+        view,
+        "index",
+        options,
+        "No index yet for this space and model; until then the search is exact.",
+        "Build the index",
+    ):
         index = search.index(view, space, model)
     answer = search.nearest(view, space, model, query, k, index)
     rows, similarity = answer.rows, answer.similarity
@@ -108,14 +147,27 @@ def _found(known: dict[str, Any], query: search.Query, space: str, model: str, k
     said = f"**{int(flagged.sum())} of the {len(rows)} nearest are flagged**"
     if reveal:
         said += f"; {int(known['poisoned'][rows].sum())} are poisoned"
-    how = "exact" if index is None else f"approximate, recall@10 {search.recall(view, space, model):.3f} on pairs of D held out"
+    how = (
+        "exact"
+        if index is None
+        else f"approximate, recall@10 {search.recall(view, space, model):.3f} on pairs of D held out"
+    )
     st.markdown(f"{said}. :gray[{how}, {1000 * answer.seconds:.0f} ms]")
     figure = figures.nearest(similarity, flagged, known["poisoned"][rows] if reveal else None)
     charts.draw(figure, "nearest-chart", "Similarity of the nearest pairs, flagged or not")
-    told = [f"{n}. similarity {s:.3f}" + (" · flagged" if f else "") for n, (s, f) in enumerate(zip(similarity, flagged, strict=True), 1)]
+    told = [
+        f"{n}. similarity {s:.3f}" + (" · flagged" if f else "")
+        for n, (s, f) in enumerate(zip(similarity, flagged, strict=True), 1)
+    ]
     selection.cards(view, known, rows, told, reveal, picked.rows)
     ids = list(frame(known, rows, ["id"])["id"])
-    st.button(f"Select these {len(rows)}", key="select-nearest", icon=":material/filter_alt:", on_click=safe(selection.choose), args=(rules.among(ids),))
+    st.button(
+        f"Select these {len(rows)}",
+        key="select-nearest",
+        icon=":material/filter_alt:",
+        on_click=safe(selection.choose),
+        args=(rules.among(ids),),
+    )
 
 
 def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None:
@@ -128,14 +180,23 @@ def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None
         st.info("Fewer than two pairs are flagged, so there is nothing to group.")
         return
     least = st.slider(
-        "Least similarity within a group", 0.5, 1.0, 0.95, 0.01, key="duplicate", persist_state="session",
+        "Least similarity within a group",
+        0.5,
+        1.0,
+        0.95,
+        0.01,
+        key="duplicate",
+        persist_state="session",
         help="Two flagged pairs from it on are of one group, and so are those they are linked with",
-    )  # fmt: skip
+    )
     label = search.duplicates(view, space, model, rows, least)
     counts = np.bincount(label[label >= 0]) if (label >= 0).any() else np.array([], int)
     alone = int((label < 0).sum())
     groups = "1 group" if len(counts) == 1 else f"{len(counts)} groups"
-    st.caption(f"{len(rows):,} flagged pairs by their {space} similarity under the {called(model)}: {groups}, {alone:,} pairs alone.")
+    st.caption(
+        f"{len(rows):,} flagged pairs by their {space} similarity under the {called(model)}: {groups}, {alone:,} pairs"
+        " alone."
+    )
     for number, count in enumerate(counts[:EXAMPLES]):
         members = rows[label == number]
         with st.container(border=True):
@@ -144,10 +205,24 @@ def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None
                 said += f", {int(known['poisoned'][members].sum()):,} poisoned"
             words = search.common_words(frame(known, members, ["caption"])["caption"])
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(f"{said}. In most of their captions: {plain(', '.join(words)) or 'no word'}.", width="stretch")
+                st.markdown(
+                    f"{said}. In most of their captions: {plain(', '.join(words)) or 'no word'}.", width="stretch"
+                )
                 rule = rules.among(frame(known, members, ["id"])["id"])
-                st.button("Select", key=f"select-group-{number}", icon=":material/filter_alt:", on_click=safe(selection.choose), args=(rule,))
-            selection.cards(view, known, members[:EXAMPLES], [f"overfit {known['similarity_overfit'][r]:.2f}" for r in members[:EXAMPLES]], reveal)
+                st.button(
+                    "Select",
+                    key=f"select-group-{number}",
+                    icon=":material/filter_alt:",
+                    on_click=safe(selection.choose),
+                    args=(rule,),
+                )
+            selection.cards(
+                view,
+                known,
+                members[:EXAMPLES],
+                [f"overfit {known['similarity_overfit'][r]:.2f}" for r in members[:EXAMPLES]],
+                reveal,
+            )
 
 
 needs(view, "score", "There are no pairs yet.", explore, least="data")

@@ -42,9 +42,9 @@ def report(name: str) -> None:
 
 st.title("Overview")
 st.caption(
-    "A case is a set of image-caption pairs and a CLIP model trained on them. In a lab case the app itself plants a backdoor in some pairs, then finds, "
-    "judges and unlearns it without looking at what it planted, and measures the model before and after. In an audit pairs and model are yours, and nobody "
-    "knows the truth."
+    "A case is a set of image-caption pairs and a CLIP model trained on them. In a lab case the app itself plants a"
+    " backdoor in some pairs, then finds, judges and unlearns it without looking at what it planted, and measures the"
+    " model before and after. In an audit pairs and model are yours, and nobody knows the truth."
 )
 
 if view is None:
@@ -57,10 +57,17 @@ if view is None:
 
 with st.container(horizontal=True, vertical_alignment="center"):
     planted = [] if view.audits else [a for a in view.settings.attacks if a.attack.poisons(view.settings.data.pairs)]
-    st.subheader(plain(label(view.name)) + (f" → {plain(', '.join(a.attack.target for a in planted))}" if planted else ""))
+    st.subheader(
+        plain(label(view.name)) + (f" → {plain(', '.join(a.attack.target for a in planted))}" if planted else "")
+    )
     if st.button("New case", key="new", icon=":material/add:"):
         new()
-    if st.button("Duplicate…", key="duplicate", icon=":material/content_copy:", help="A new case with some of these settings changed"):
+    if st.button(
+        "Duplicate…",
+        key="duplicate",
+        icon=":material/content_copy:",
+        help="A new case with some of these settings changed",
+    ):
         new(view.settings)
     if st.button("Delete…", key="delete", icon=":material/delete:", disabled=view.status.running or bool(view.ready)):
         delete(view.name)
@@ -79,9 +86,11 @@ def stages() -> None:
     if not view.status.running and view.status.state != "done" and not view.given:
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         wanted = left.selectbox(
-            "Run one stage, and what it needs", [s.name for s in view.stages if not view.has(s.name)], key="stage",
+            "Run one stage, and what it needs",
+            [s.name for s in view.stages if not view.has(s.name)],
+            key="stage",
             format_func=lambda n: f"{n}: {next(s.about for s in view.stages if s.name == n)}",
-        )  # fmt: skip
+        )
         if right.button("Run this stage", key="run-stage", width="stretch"):
             run(view.name, wanted)
 
@@ -90,7 +99,12 @@ def verdict() -> None:
     """What the model is judged to be, and by what."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Verdict")
-        if st.button("Report…", key="report", icon=":material/description:", help="What was found, as one file for somebody who will never open the app"):
+        if st.button(
+            "Report…",
+            key="report",
+            icon=":material/description:",
+            help="What was found, as one file for somebody who will never open the app",
+        ):
             report(view.name)
     if view.has("verdict"):
         found = view.read("verdict", "verdict")
@@ -99,11 +113,16 @@ def verdict() -> None:
             if found["poisoned"]:
                 st.error("This model is judged **poisoned**.", icon=":material/coronavirus:")
             else:
-                st.success("This model is judged **not poisoned**; unlearning leaves it byte for byte as it came.", icon=":material/verified:")
+                st.success(
+                    "This model is judged **not poisoned**; unlearning leaves it byte for byte as it came.",
+                    icon=":material/verified:",
+                )
             st.caption(
-                "The score is the mean similarity of D_topk's images with each other's captions under the overfitted model: poisons share one shortcut, so "
-                "any of their captions fits any of their images; clean pairs fit their own only. A backdoor also takes its images away from where the clean "
-                "reference would put them (displaced), all alike (apart: as many are pulled far as half-way), where what a model learned by heart thins out."
+                "The score is the mean similarity of D_topk's images with each other's captions under the overfitted"
+                " model: poisons share one shortcut, so any of their captions fits any of their images; clean pairs fit"
+                " their own only. A backdoor also takes its images away from where the clean reference would put them"
+                " (displaced), all alike (apart: as many are pulled far as half-way), where what a model learned by"
+                " heart thins out."
             )
         figure = judged.one(found, view.other_verdicts())
         alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
@@ -128,26 +147,45 @@ def before_and_after() -> None:
         charts.draw(measures.bars(measured), "measures-chart", "CA, ASR, RA and target recall of every model", chart)
         frame, apart = measures.table(measured), by_attack(measured)
         with figures:
-            components.table(list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)])
+            components.table(
+                list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)]
+            )
             st.caption(
-                "The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA: triggered images still read right."
+                "The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA:"
+                " triggered images still read right."
             )
         if apart:
-            components.table(["by attack and key", *frame["model"]], [[name, *(f"{v:.2f}" for v in values)] for name, values in apart.items()])
+            components.table(
+                ["by attack and key", *frame["model"]],
+                [[name, *(f"{v:.2f}" for v in values)] for name, values in apart.items()],
+            )
     else:
         missing(view, "evaluate_published", "Nothing has been measured yet.", offer=False)
 
 
-for part in (verdict, before_and_after, stages) if view.audits and view.has("verdict") else (stages, verdict, before_and_after):
+for part in (
+    (verdict, before_and_after, stages) if view.audits and view.has("verdict") else (stages, verdict, before_and_after)
+):
     part()
 if view.has("diagnose"):
     for finding in view.read("diagnose", "findings"):
-        st.warning(plain(f"The attack did not take well. {finding['what']}; {finding['change']}."), icon=":material/warning:")
+        st.warning(
+            plain(f"The attack did not take well. {finding['what']}; {finding['change']}."), icon=":material/warning:"
+        )
     with st.expander("Did the attack take? What it needed", icon=":material/stethoscope:"):
         checks = view.read("diagnose", "checks")
-        components.table(["check", "", "found"], [[f"{c['attack']}: {c['check']}", "✓" if c["fine"] else "low", c["value"]] for c in checks])
+        components.table(
+            ["check", "", "found"],
+            [[f"{c['attack']}: {c['check']}", "✓" if c["fine"] else "low", c["value"]] for c in checks],
+        )
 
-learned = None if view.audits else st.expander("How the backdoor was learned", on_change="rerun", key="learned", expanded=view.status.current == "poison")
+learned = (
+    None
+    if view.audits
+    else st.expander(
+        "How the backdoor was learned", on_change="rerun", key="learned", expanded=view.status.current == "poison"
+    )
+)
 if learned and learned.open:
     steps = view.settings.poison.epochs * max(1, view.settings.data.pairs // view.settings.poison.batch)
     with learned:
@@ -156,12 +194,17 @@ if learned and learned.open:
 settings = st.expander("Settings of this case", on_change="rerun", key="settings")
 if settings.open:
     rows = [(n, str(v), f.metadata["help"]) for n, (f, v) in view.settings.described().items()]
-    settings.dataframe(pd.DataFrame(rows, columns=["setting", "value", "meaning"]), hide_index=True, alt="Settings of this case")
+    settings.dataframe(
+        pd.DataFrame(rows, columns=["setting", "value", "meaning"]), hide_index=True, alt="Settings of this case"
+    )
 everything = st.expander("All cases and their sizes", on_change="rerun", key="cases")
 if everything.open:
     records = store().cases()
     with everything:
-        components.table(["case", "state", "size, MB"], [(label(n), r["state"], f"{r['bytes'] / 1e6:.0f}") for n, r in records.items()])
+        components.table(
+            ["case", "state", "size, MB"],
+            [(label(n), r["state"], f"{r['bytes'] / 1e6:.0f}") for n, r in records.items()],
+        )
         st.caption("Cases share steps; what is shared is counted in each.")
         if st.button("Delete what no case uses", key="prune", icon=":material/cleaning_services:"):
             st.toast(f"Freed {store().prune() / 1e6:.0f} MB.")

@@ -1,4 +1,6 @@
-"""Patches: trigger patches located without captions (PoisonCAM), ranked, what the classifier trained on them leaves out, and how it depends on the masks."""
+"""Patches: trigger patches located without captions (PoisonCAM), ranked, what the classifier trained on them leaves
+out, and how it depends on the masks.
+"""
 
 from typing import Any
 
@@ -25,13 +27,17 @@ from ubt.ui.view import compute, read, store
 LOCATE, CLASSIFY = "poisoncam_locate", "poisoncam_classify"
 OFFERED = 200
 """Patches that the list offers, the first by rank."""
-COVERS = {localization.WHOLE: "its trigger covers the whole image, so that it has no place", localization.NONE: "there is no trigger in this image"}
+COVERS = {
+    localization.WHOLE: "its trigger covers the whole image, so that it has no place",
+    localization.NONE: "there is no trigger in this image",
+}
 
 view = current()
 st.title("Patches")
 st.caption(
-    "PoisonCAM looks at images alone. Where masking a window takes an image out of its cluster, a trigger may sit (cluster activation masking); a patch that "
-    "takes other images to that cluster when it is pasted on them is taken for one; a small classifier then finds the images of D that hold it."
+    "PoisonCAM looks at images alone. Where masking a window takes an image out of its cluster, a trigger may sit"
+    " (cluster activation masking); a patch that takes other images to that cluster when it is pasted on them is taken"
+    " for one; a small classifier then finds the images of D that hold it."
 )
 
 
@@ -46,10 +52,10 @@ def explore() -> None:
     order = np.argsort(candidates["rank"].to_numpy())
     windows = view.read(LOCATE, "windows")
     st.caption(
-        f"{len(candidates):,} images of D, drawn at random, were looked at, each under {len(windows)} windows of {candidates['side'].iloc[0]} px "
-        f"({settings.strategy}). "
-        f"In {int(candidates['changes'].sum()):,} a mask changes the cluster, one of {min(settings.clusters, len(known['id']))}; "
-        f"each of these patches was pasted on {min(settings.pasted, len(known['id']))} images."
+        f"{len(candidates):,} images of D, drawn at random, were looked at, each under {len(windows)} windows of"
+        f" {candidates['side'].iloc[0]} px ({settings.strategy}). In {int(candidates['changes'].sum()):,} a mask"
+        f" changes the cluster, one of {min(settings.clusters, len(known['id']))}; each of these patches was pasted on"
+        f" {min(settings.pasted, len(known['id']))} images."
     )
     at = _choose(candidates, order)
     _ranked(candidates, found, order, at)
@@ -64,7 +70,9 @@ def explore() -> None:
 def _judged(known: dict[str, Any], candidates: pd.DataFrame) -> pd.DataFrame | None:
     if not view.holds("attack", "manifest"):
         return None
-    return localization.located(candidates, known["poisoned"], view.read("attack", "manifest"), view.read("data", "images").shape[1:3])
+    return localization.located(
+        candidates, known["poisoned"], view.read("attack", "manifest"), view.read("data", "images").shape[1:3]
+    )
 
 
 def _choose(candidates: pd.DataFrame, order: np.ndarray) -> int:
@@ -90,7 +98,9 @@ def _offer(known: dict[str, Any], candidates: pd.DataFrame, order: np.ndarray, a
     rows = candidates.iloc[list(dict.fromkeys([*order[:OFFERED], at]))]
     said = frame(known, rows["row"].to_numpy(), ["caption"])["caption"]
     labels = {i: f"{rank}. {c[:90]} · {i}" for i, rank, c in zip(rows["id"], rows["rank"], said, strict=True)}
-    st.selectbox("Patch, by rank", list(labels), key="patch", persist_state="session", format_func=labels.get, on_change=_chosen)
+    st.selectbox(
+        "Patch, by rank", list(labels), key="patch", persist_state="session", format_func=labels.get, on_change=_chosen
+    )
     elsewhere = st.session_state.get("pair")
     if elsewhere is not None and not (candidates["id"] == elsewhere).any():
         st.caption(f"The pair looked at elsewhere, {plain(elsewhere)}, was not among the images drawn.")
@@ -101,7 +111,11 @@ def _box(candidate: pd.Series) -> tuple[int, int, int, int]:
 
 
 def _true(found: pd.DataFrame | None, at: int) -> tuple | None:
-    return tuple(found.loc[at, localization.BOX]) if found is not None and found.loc[at, "covers"] == localization.PART else None
+    return (
+        tuple(found.loc[at, localization.BOX])
+        if found is not None and found.loc[at, "covers"] == localization.PART
+        else None
+    )
 
 
 def _ranked(candidates: pd.DataFrame, found: pd.DataFrame | None, order: np.ndarray, at: int) -> None:
@@ -115,13 +129,21 @@ def _ranked(candidates: pd.DataFrame, found: pd.DataFrame | None, order: np.ndar
         rows = [
             (f"the first {len(first)}: images flipped, mean", text.percent(float(first["flips"].mean()))),
             (f"the first {len(first)}: drop of similarity, mean", f"{first['drop'].mean():.3f}"),
-        ]  # fmt: skip
+        ]
         if found is not None:
             rows += _sum(localization.summary(candidates, found, top), len(first), found)
         components.table(["ranked patches", ""], rows)
     patches = view.read(LOCATE, "patches")
     where, _ = st.columns([1, 2])
-    count = where.slider("Patches shown", 4, min(60, max(5, len(order))), min(12, max(5, len(order))), 4, key="patches-shown", persist_state="session")
+    count = where.slider(
+        "Patches shown",
+        4,
+        min(60, max(5, len(order))),
+        min(12, max(5, len(order))),
+        4,
+        key="patches-shown",
+        persist_state="session",
+    )
     shown, pictures = [], images.some(view, candidates["row"].to_numpy()[order[:count]])
     for n, picture in zip(order[:count], pictures, strict=True):
         c = candidates.iloc[n]
@@ -132,23 +154,46 @@ def _ranked(candidates: pd.DataFrame, found: pd.DataFrame | None, order: np.ndar
         shown.append((c["id"], patches[n], image, f"{c['rank']}. flips {text.percent(c['flips'])}", remark))
     components.patches(shown, None if poisoned is None else poisoned[order[:count]], candidates["id"].iloc[at])
     st.caption(
-        "Framed: the located window." + (" Dashed: where the attack put its trigger." if found is not None and (found["covers"] == localization.PART).any() else "")
+        "Framed: the located window."
+        + (
+            " Dashed: where the attack put its trigger."
+            if found is not None and (found["covers"] == localization.PART).any()
+            else ""
+        )
     )
 
 
 def _sum(made: dict[str, float], first: int, found: pd.DataFrame) -> list[tuple[str, str]]:
     rows = [("poisoned among the images drawn", f"{made['poisoned']}\u00a0of\u00a0{len(found)}")]
     if "top" in made:
-        rows += [(f"poisoned among the first {first}", text.percent(made["top"])), ("poisoned before the first clean one", f"{made['first']}")]
+        rows += [
+            (f"poisoned among the first {first}", text.percent(made["top"])),
+            ("poisoned before the first clean one", f"{made['first']}"),
+        ]
     if "iou" in made:
         return [
-            *rows, ("IoU with the true place, mean over the poisoned", f"{made['iou']:.3f}"),
-            ("the highest that a window of this size can have", f"{made['reachable']:.3f}"), ("of the trigger inside the window", text.percent(made["inside"])),
-        ]  # fmt: skip
-    return [*rows, ("IoU with the true place", "the trigger covers the whole image" if made["poisoned"] else "nothing is poisoned")]
+            *rows,
+            ("IoU with the true place, mean over the poisoned", f"{made['iou']:.3f}"),
+            ("the highest that a window of this size can have", f"{made['reachable']:.3f}"),
+            ("of the trigger inside the window", text.percent(made["inside"])),
+        ]
+    return [
+        *rows,
+        (
+            "IoU with the true place",
+            "the trigger covers the whole image" if made["poisoned"] else "nothing is poisoned",
+        ),
+    ]
 
 
-def _one(known: dict[str, Any], candidates: pd.DataFrame, windows: np.ndarray, found: pd.DataFrame | None, order: np.ndarray, at: int) -> None:
+def _one(
+    known: dict[str, Any],
+    candidates: pd.DataFrame,
+    windows: np.ndarray,
+    found: pd.DataFrame | None,
+    order: np.ndarray,
+    at: int,
+) -> None:
     st.subheader("One patch, closely")
     candidate, image = candidates.iloc[at], images.some(view, [candidates["row"].iloc[at]])[0]
     _offer(known, candidates, order, at)
@@ -163,24 +208,41 @@ def _one(known: dict[str, Any], candidates: pd.DataFrame, windows: np.ndarray, f
     with right:
         own = frame(known, np.array([candidate["row"]]), ["id", "caption"]).iloc[0]
         rows = [
-            ("caption", own["caption"]), ("id", own["id"]), ("window: top, left", f"{candidate['y']}, {candidate['x']} px"),
+            ("caption", own["caption"]),
+            ("id", own["id"]),
+            ("window: top, left", f"{candidate['y']}, {candidate['x']} px"),
             ("drop of similarity", f"{candidate['drop']:.3f}"),
-            ("masked, it leaves its cluster", "yes" if candidate["changes"] else "no"), ("pasted, images it flips", text.percent(candidate["flips"])),
+            ("masked, it leaves its cluster", "yes" if candidate["changes"] else "no"),
+            ("pasted, images it flips", text.percent(candidate["flips"])),
             ("taken for a trigger", "yes" if candidate["rank"] <= view.settings.locate.top else "no"),
-        ]  # fmt: skip
+        ]
         if found is not None:
             line = found.loc[at]
             held = line["covers"] != localization.NONE
-            rows.append(("ground truth", "poisoned" if line["poisoned"] else "clean, though it holds a part of a trigger" if held else "clean"))
+            rows.append(
+                (
+                    "ground truth",
+                    (
+                        "poisoned"
+                        if line["poisoned"]
+                        else "clean, though it holds a part of a trigger"
+                        if held
+                        else "clean"
+                    ),
+                )
+            )
             if true:
                 rows += [
                     ("IoU with the true place", f"{line['iou']:.3f} (at most {line['reachable']:.3f})"),
                     ("of the trigger inside the window", text.percent(line["inside"])),
-                ]  # fmt: skip
+                ]
             else:
                 rows.append(("IoU with the true place", COVERS[line["covers"]]))
         components.table(["this patch", ""], rows)
-        for page, label, stage in (("neighbours", "Look at its neighbours", "score"), ("tokens", "Look at its words and patches", "mask")):
+        for page, label, stage in (
+            ("neighbours", "Look at its neighbours", "score"),
+            ("tokens", "Look at its words and patches", "mask"),
+        ):
             if view.has(stage):
                 query = {"case": view.name, "pair": own["id"]}
                 st.page_link(f"pages/{page}.py", label=label, icon=":material/arrow_forward:", query_params=query)
@@ -206,17 +268,28 @@ def _decisions(known: dict[str, Any], candidates: pd.DataFrame, picked: selectio
         if truth is not None:
             left_out, area = np.isin(np.arange(len(score)), out), auroc(score, truth)
             rows += [
-                ("poisoned among them", f"{int(truth[out].sum()):,}"), ("precision", text.percent(share(truth, left_out))),
-                ("recall of all poisons", text.percent(share(left_out, truth))), ("AUROC", "undefined" if area is None else f"{area:.4f}"),
-            ]  # fmt: skip
+                ("poisoned among them", f"{int(truth[out].sum()):,}"),
+                ("precision", text.percent(share(truth, left_out))),
+                ("recall of all poisons", text.percent(share(left_out, truth))),
+                ("AUROC", "undefined" if area is None else f"{area:.4f}"),
+            ]
             if partial := _partial(known, out[~truth[out]]):
                 rows.insert(3, ("clean ones that hold a part of a trigger", f"{partial:,}"))
         components.table(["what it leaves out", ""], rows)
         how = "The threshold lies half way, in log-odds, from D's median to the images in which the patches were found"
-        said = f" {beyond:,} more reach it, but at most {100 * settings.most:g} % of D are left out." if beyond > 0 else ""
+        said = (
+            f" {beyond:,} more reach it, but at most {100 * settings.most:g} % of D are left out." if beyond > 0 else ""
+        )
         st.caption(f"{how}, and not above {settings.threshold:g}.{said}")
         about = f"Select the {len(out):,} left out"
-        st.button(about, key="select-out", icon=":material/filter_alt:", disabled=not len(out), on_click=_select, args=(known, out))
+        st.button(
+            about,
+            key="select-out",
+            icon=":material/filter_alt:",
+            disabled=not len(out),
+            on_click=_select,
+            args=(known, out),
+        )
     first = out[np.argsort(-score[out], kind="stable")][:12]
     if len(first):
         st.caption("Left out first, by its probability:")
@@ -227,7 +300,9 @@ def _partial(known: dict[str, Any], rows: np.ndarray) -> int:
     """How many of some clean pairs hold a trigger's image all the same, as an attack of two keys leaves them."""
     if not view.holds("attack", "manifest"):
         return 0
-    found = localization.places(view.read("attack", "manifest"), frame(known, rows, ["id"])["id"], view.read("data", "images").shape[1:3])
+    found = localization.places(
+        view.read("attack", "manifest"), frame(known, rows, ["id"])["id"], view.read("data", "images").shape[1:3]
+    )
     return int((found["covers"] != localization.NONE).sum())
 
 
@@ -240,7 +315,11 @@ def _strategies(known: dict[str, Any], reveal: bool) -> None:
     st.subheader("Masking strategies compared")
     top = view.settings.locate.top
     columns = ["strategy", "windows", "seconds", "change the cluster", f"the first {top}: flips"]
-    columns += [f"the first {top}: poisoned", "poisoned before a clean one", "IoU, poisoned", "trigger inside, poisoned"] if reveal else []
+    columns += (
+        [f"the first {top}: poisoned", "poisoned before a clean one", "IoU, poisoned", "trigger inside, poisoned"]
+        if reveal
+        else []
+    )
     keys = {name: _run(name) for name in poisoncam.STRATEGIES}
     runs = {name: read(key, "candidates") for name, key in keys.items() if key}
     rows = [[name, *(_line(known, keys[name], runs[name], reveal) if name in runs else [])] for name in keys]
@@ -248,10 +327,16 @@ def _strategies(known: dict[str, Any], reveal: bool) -> None:
     chart, side = st.columns([3, 2], gap="large")
     charts.draw(figures.compared(runs, top), "compared", "Flips by rank under each masking strategy", chart)
     with side:
-        st.caption("The same images, clusters and pasting; only the windows differ. Over seeds and attacks: python -m ubt table poisoncam.")
+        st.caption(
+            "The same images, clusters and pasting; only the windows differ. Over seeds and attacks: python -m ubt"
+            " table poisoncam."
+        )
         work = [(view.settings.with_values({"locate.strategy": name}), LOCATE) for name in keys if name not in runs]
         if work and _where() != compute():
-            st.caption(f"This case was computed elsewhere ({_where().device}, {_where().precision}), so that no strategy run here would share its M_bd.")
+            st.caption(
+                f"This case was computed elsewhere ({_where().device}, {_where().precision}), so that no strategy run"
+                " here would share its M_bd."
+            )
         elif work and not view.given:
             each(f"strategies-{view.name}", work, "further strategies")
 
@@ -259,13 +344,24 @@ def _strategies(known: dict[str, Any], reveal: bool) -> None:
 def _line(known: dict[str, Any], key: str, candidates: pd.DataFrame, reveal: bool) -> list[str]:
     top = view.settings.locate.top
     flips = candidates.loc[candidates["rank"] <= top, "flips"].mean()
-    line = [f"{len(read(key, 'windows'))}", f"{store().find(key).manifest['seconds']:.0f}", f"{int(candidates['changes'].sum())}", text.percent(flips)]
+    line = [
+        f"{len(read(key, 'windows'))}",
+        f"{store().find(key).manifest['seconds']:.0f}",
+        f"{int(candidates['changes'].sum())}",
+        text.percent(flips),
+    ]
     found = _judged(known, candidates) if reveal else None
     if found is None:
         return line
     made = localization.summary(candidates, found, top)
     line += [text.percent(made.get("top")), f"{made.get('first', '-')}"]
-    return line + ([f"{made['iou']:.3f}", text.percent(made["inside"])] if "iou" in made else ["covers the whole image"] if made["poisoned"] else [])
+    return line + (
+        [f"{made['iou']:.3f}", text.percent(made["inside"])]
+        if "iou" in made
+        else ["covers the whole image"]
+        if made["poisoned"]
+        else []
+    )
 
 
 def _run(strategy: str) -> str | None:

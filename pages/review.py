@@ -1,4 +1,6 @@
-"""Review: decide pair by pair, most suspicious first, by keyboard; what was decided is kept and can be unlearned from."""
+"""Review: decide pair by pair, most suspicious first, by keyboard; what was decided is kept and can be unlearned
+from.
+"""
 
 from typing import Any
 
@@ -23,7 +25,10 @@ TOUR = 500
 
 view = current()
 st.title("Review")
-st.caption("The flagged pairs, most suspicious first. Keys: 1 backdoor, 2 clean, 3 unsure, Z undo, J next, K previous. What you decide is kept with the case.")
+st.caption(
+    "The flagged pairs, most suspicious first. Keys: 1 backdoor, 2 clean, 3 unsure, Z undo, J next, K previous. What"
+    " you decide is kept with the case."
+)
 
 
 @st.fragment
@@ -47,7 +52,13 @@ def explore() -> None:
     first.progress(float(decided.mean()), text=f"{int(decided.sum()):,} of {len(queue):,} decided ({source})")
     with second.container(horizontal=True, horizontal_alignment="right"):
         if lab:
-            st.toggle("Show the ground truth", False, key="told", persist_state="session", help="Off, one reviews as a defender would")
+            st.toggle(
+                "Show the ground truth",
+                False,
+                key="told",
+                persist_state="session",
+                help="Off, one reviews as a defender would",
+            )
     at = _place(ids, decided)
     _one(known, kept, queue, ids, decided, at, reveal)
     st.divider()
@@ -72,7 +83,9 @@ def _next(ids: np.ndarray, decided: np.ndarray, at: int) -> str:
     return str(ids[after[0] if len(after) else waiting[0] if len(waiting) else min(at + 1, len(ids) - 1)])
 
 
-def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray, decided: np.ndarray, at: int, reveal: bool) -> None:
+def _one(
+    known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray, decided: np.ndarray, at: int, reveal: bool
+) -> None:
     row, pair = int(queue[at]), str(ids[at])
     mine = frame(known, np.array([row])).iloc[0]
 
@@ -92,7 +105,9 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
         own = pairs.labels(view).set_index("id").reindex([pair]).iloc[0]
         label, before = (some if isinstance(some, str) else None for some in (own["label"], own["note"]))
         note = state[f"note-{pair}"].strip()
-        if note != (before or ""):  # the browser may tell a field that nobody touched, and an undo would then take nothing back
+        if note != (
+            before or ""
+        ):  # the browser may tell a field that nobody touched, and an undo would then take nothing back
             kept.label([pair], label, selection.who(), note)
 
     @safe
@@ -120,23 +135,45 @@ def _one(known: dict[str, Any], kept: Review, queue: np.ndarray, ids: np.ndarray
         components.table(["similarity under", ""], scores)
         if reveal:
             st.caption(f"Ground truth: {'poisoned' if mine['poisoned'] else 'clean'}.")
-        st.text_input("Note", mine["note"] if isinstance(mine["note"], str) else "", key=f"note-{pair}", max_chars=2000, on_change=write)
+        st.text_input(
+            "Note",
+            mine["note"] if isinstance(mine["note"], str) else "",
+            key=f"note-{pair}",
+            max_chars=2000,
+            on_change=write,
+        )
     with right:
         _near(known, row, reveal)
     with keys:
         for label in LABELS:
             chosen = mine["label"] == label
             st.button(
-                label.capitalize(), key=f"decide-{label}-{pair}", icon=ICONS[label], shortcut=KEYS[label], type="primary" if chosen else "secondary",
-                on_click=decide, args=(label,),
-            )  # fmt: skip
-        st.button("No decision", key=f"decide-none-{pair}", disabled=not isinstance(mine["label"], str), on_click=decide, args=(None,))
+                label.capitalize(),
+                key=f"decide-{label}-{pair}",
+                icon=ICONS[label],
+                shortcut=KEYS[label],
+                type="primary" if chosen else "secondary",
+                on_click=decide,
+                args=(label,),
+            )
+        st.button(
+            "No decision",
+            key=f"decide-none-{pair}",
+            disabled=not isinstance(mine["label"], str),
+            on_click=decide,
+            args=(None,),
+        )
         st.button("Undo", key="undo", icon=":material/undo:", shortcut="z", on_click=undo)
         st.button("Previous", key="before", icon=":material/arrow_back:", shortcut="k", on_click=move, args=(-1,))
         st.button("Next", key="after", icon=":material/arrow_forward:", shortcut="j", on_click=move, args=(1,))
         for page, label in (("tokens", "Words and patches"), ("neighbours", "Neighbours")):
             if page == "neighbours" or view.has("mask"):
-                st.page_link(f"pages/{page}.py", label=label, icon=":material/arrow_outward:", query_params={"case": view.name, "pair": pair})
+                st.page_link(
+                    f"pages/{page}.py",
+                    label=label,
+                    icon=":material/arrow_outward:",
+                    query_params={"case": view.name, "pair": pair},
+                )
 
 
 def _caption(mine: Any, pair: str) -> None:
@@ -145,7 +182,9 @@ def _caption(mine: Any, pair: str) -> None:
         own = view.read("mask", "words")
         own = own[own["id"] == pair]
         if len(own):
-            components.heated(own["word"].tolist(), own["score"].to_numpy(), own["kept"].to_numpy(bool), own["cut"].to_numpy(bool))
+            components.heated(
+                own["word"].tolist(), own["score"].to_numpy(), own["kept"].to_numpy(bool), own["cut"].to_numpy(bool)
+            )
             return
     components.heated(str(mine["caption"]).split(), None, None, None)
 
@@ -157,7 +196,9 @@ def _near(known: dict[str, Any], row: int, reveal: bool) -> None:
     answer = search.nearest(view, "joint", models[-1], search.Query(row=row), NEAREST)
     flagged = int(known["flagged"][answer.rows].sum()) if "flagged" in known and len(answer.rows) else 0
     st.caption(f"Nearest under the {view.titled(search.TITLES, models[-1])}: {flagged} of {len(answer.rows)} flagged")
-    selection.cards(view, known, answer.rows, [f"{s:.2f}" for s in answer.similarity], reveal, width=6.5, clickable=False)
+    selection.cards(
+        view, known, answer.rows, [f"{s:.2f}" for s in answer.similarity], reveal, width=6.5, clickable=False
+    )
 
 
 def _so_far(known: dict[str, Any], queue: np.ndarray, reveal: bool) -> None:
@@ -175,7 +216,12 @@ def _so_far(known: dict[str, Any], queue: np.ndarray, reveal: bool) -> None:
         rows = [(label, f"{counts.get(label, 0):,}") for label in LABELS]
         if so_far:
             share, low, high, count = so_far
-            rows.append((f"backdoor among the {count:,} decided of this queue", f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"))
+            rows.append(
+                (
+                    f"backdoor among the {count:,} decided of this queue",
+                    f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]",
+                )
+            )
         if reveal:
             true = labels.set_index("id")["label"].map({"backdoor": True, "clean": False}).dropna()
             at = rows_of(known["id"], list(true.index))
@@ -183,16 +229,29 @@ def _so_far(known: dict[str, Any], queue: np.ndarray, reveal: bool) -> None:
             rows.append(("decisions that agree with the ground truth", f"{right_ones:,} of {len(true):,}"))
         components.table(["decision", "pairs"], rows)
     with right:
-        charts.draw(figures.along(frame(known, queue, ["id", "label"])["label"]), "decided-chart", "Decisions along the queue, most suspicious first")
+        charts.draw(
+            figures.along(frame(known, queue, ["id", "label"])["label"]),
+            "decided-chart",
+            "Decisions along the queue, most suspicious first",
+        )
     confirmed = labels.loc[labels["label"] == "backdoor", "id"].tolist()
     with st.container(horizontal=True, vertical_alignment="center"):
         if reveal:
             st.caption("Decided with the truth in sight, a copy unlearns from what no defender knows.")
-        st.button("Select all decided", key="select-decided", icon=":material/filter_alt:", on_click=safe(selection.choose), args=("label is not missing",))
+        st.button(
+            "Select all decided",
+            key="select-decided",
+            icon=":material/filter_alt:",
+            on_click=safe(selection.choose),
+            args=("label is not missing",),
+        )
         if not view.given and st.button(
-            f"Unlearn with the {len(confirmed)} confirmed", key="confirmed", icon=":material/auto_fix_high:", disabled=len(confirmed) < 2,
+            f"Unlearn with the {len(confirmed)} confirmed",
+            key="confirmed",
+            icon=":material/auto_fix_high:",
+            disabled=len(confirmed) < 2,
             help="A copy of this case whose D_topk is the pairs labelled backdoor; it starts at once",
-        ):  # fmt: skip
+        ):
             make(view.settings.with_values({"select.confirmed": "\n".join(sorted(confirmed))}), run=True)
             st.rerun(scope="app")
     table = labels.sort_values("at", ascending=False).head(TOUR)

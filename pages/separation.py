@@ -20,16 +20,18 @@ from ubt.ui.navigation import current
 from ubt.ui.paper_results import paper_figures
 
 MODELS = {
-    "similarity_reference": ("score", "Clean reference"), "similarity_poisoned": ("score_poisoned", "Poisoned model (M_bd)"),
+    "similarity_reference": ("score", "Clean reference"),
+    "similarity_poisoned": ("score_poisoned", "Poisoned model (M_bd)"),
     "similarity_overfit": ("score_overfit", "Overfitted model"),
-}  # fmt: skip
+}
 GRID = 24
 
 view = current()
 st.title("Separation")
 st.caption(
-    "Cosine similarity of every image with its own caption. Poisons fit their captions badly under the clean reference, well under the poisoned model, and "
-    "best under the overfitted one, where the rest of the suspicious pairs stay behind."
+    "Cosine similarity of every image with its own caption. Poisons fit their captions badly under the clean reference,"
+    " well under the poisoned model, and best under the overfitted one, where the rest of the suspicious pairs stay"
+    " behind."
 )
 
 
@@ -44,30 +46,78 @@ def explore() -> None:
     left, middle, right = st.columns(3)
     about = "The pairs of lowest similarity under the clean reference are D_susp"
     own = 100 * settings.split.fraction
-    percent = query_params.slider(left, "Suspicious fraction: share of D, %", "fraction", view, min(0.5, own), max(50.0, own), own, 0.5, about)
+    percent = query_params.slider(
+        left, "Suspicious fraction: share of D, %", "fraction", view, min(0.5, own), max(50.0, own), own, 0.5, about
+    )
     start = 0.5 if overfit is None else min(1.0, round(found.threshold if found else _gap(), 2))
-    about = "Pairs of D_susp from it on count as flagged. It starts where a pair is as probably poisoned as not, found without the truth"
-    threshold = query_params.slider(middle, "Threshold on the overfitted similarity", "threshold", view, -1.0, 1.0, start, 0.01, about, overfit is None)
+    about = (
+        "Pairs of D_susp from it on count as flagged. It starts where a pair is as probably poisoned as not, found"
+        " without the truth"
+    )
+    threshold = query_params.slider(
+        middle,
+        "Threshold on the overfitted similarity",
+        "threshold",
+        view,
+        -1.0,
+        1.0,
+        start,
+        0.01,
+        about,
+        overfit is None,
+    )
     size = suspicious_count(total, percent / 100)
     about = "The k pairs of D_susp most similar under the overfitted model"
-    k = query_params.slider(right, "k: size of D_topk", "k", view, 2, max(3, min(200, size), settings.k), settings.k, 1, about, overfit is None)
+    k = query_params.slider(
+        right,
+        "k: size of D_topk",
+        "k",
+        view,
+        2,
+        max(3, min(200, size), settings.k),
+        settings.k,
+        1,
+        about,
+        overfit is None,
+    )
     with st.container(horizontal=True):
         if lab:
             reveal = selection.truth_toggle()
-        inside = st.toggle("D_susp only", False, key="inside", bind="query-params", persist_state="session", help="Histograms of the suspicious pairs alone")
+        inside = st.toggle(
+            "D_susp only",
+            False,
+            key="inside",
+            bind="query-params",
+            persist_state="session",
+            help="Histograms of the suspicious pairs alone",
+        )
     as_run = (percent, k) == (100 * settings.split.fraction, settings.k)
     topk = view.read("select", "topk") if as_run and view.has("select") else None
     group = {} if topk is None or topk["group"].max() == 0 else dict(zip(topk["row"], topk["group"], strict=True))
     result = caught(
-        known["similarity_reference"], overfit, size, threshold, k, None if topk is None else topk["row"].to_numpy(),
-        ready["similarity_reference"], ready.get("similarity_overfit"),
-    )  # fmt: skip
+        known["similarity_reference"],
+        overfit,
+        size,
+        threshold,
+        k,
+        None if topk is None else topk["row"].to_numpy(),
+        ready["similarity_reference"],
+        ready.get("similarity_overfit"),
+    )
     _histograms(known, ready, result, threshold, result.suspicious if inside else None, picked, reveal)
-    _counts(known, result, found, {"fraction": percent, "threshold": threshold, "k": k, "grouped": bool(group)}, picked, reveal)
+    _counts(
+        known,
+        result,
+        found,
+        {"fraction": percent, "threshold": threshold, "k": k, "grouped": bool(group)},
+        picked,
+        reveal,
+    )
     if not as_run:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(
-                f"Read off the cached scores: the overfitted model was trained with {100 * settings.split.fraction:g} % and unlearning used k = {settings.k}."
+                f"Read off the cached scores: the overfitted model was trained with {100 * settings.split.fraction:g} %"
+                f" and unlearning used k = {settings.k}."
             )
             if not view.given and st.button("Make a case with these", key="as-case", icon=":material/content_copy:"):
                 make(settings.with_values({"split.fraction": percent / 100, "select.k": k}), run=False)
@@ -95,9 +145,18 @@ def _gap() -> float:
 
 
 def _histograms(
-    known: dict[str, Any], ready: dict[str, np.ndarray], result: Caught, threshold: float, among: np.ndarray | None, picked: selection.Picked, reveal: bool
+    known: dict[str, Any],
+    ready: dict[str, np.ndarray],
+    result: Caught,
+    threshold: float,
+    among: np.ndarray | None,
+    picked: selection.Picked,
+    reveal: bool,
 ) -> None:
-    lines = {"similarity_reference": (result.cut, "D_susp", "left"), "similarity_overfit": (threshold, "flagged", "left" if threshold > 0.4 else "right")}
+    lines = {
+        "similarity_reference": (result.cut, "D_susp", "left"),
+        "similarity_overfit": (threshold, "flagged", "left" if threshold > 0.4 else "right"),
+    }
     for column, (name, (stage, title)) in zip(st.columns(3), MODELS.items(), strict=True):
         with column:
             st.markdown(f"**{'The model, as brought' if stage == 'score_poisoned' and view.audits else title}**")
@@ -105,20 +164,30 @@ def _histograms(
                 missing(view, stage, "Not scored yet.", offer=name == next(n for n in MODELS if n not in known))
                 continue
             figure = similarity.histogram(
-                ready[f"bins_{name}"], known["poisoned"] if reveal else None, lines.get(name), among=among, selected=picked.rows
-            )  # fmt: skip
+                ready[f"bins_{name}"],
+                known["poisoned"] if reveal else None,
+                lines.get(name),
+                among=among,
+                selected=picked.rows,
+            )
             charts.draw(figure, f"chart-{name}", f"Similarity histogram, {title}")
             if unscored := int((ready[f"bins_{name}"] == 255).sum()):
                 st.caption(f"{unscored:,} pairs have no score and are not shown.")
     selection.listen({f"chart-{name}": name for name in MODELS if name in known}, known)
 
 
-def _counts(known: dict[str, Any], result: Caught, found: Any, chosen: dict[str, Any], picked: selection.Picked, reveal: bool) -> None:
+def _counts(
+    known: dict[str, Any], result: Caught, found: Any, chosen: dict[str, Any], picked: selection.Picked, reveal: bool
+) -> None:
     confirmed = view.settings.select.confirmed.count("\n") + 1 if view.settings.select.confirmed else 0
     names = {
         "D_susp": f"D_susp: lowest {chosen['fraction']:g} %",
         "flagged": f"flagged: {chosen['threshold']:.2f} and more",
-        "D_topk": f"D_topk: {confirmed} confirmed" if confirmed else f"D_topk: first {chosen['k']}" + (" of each group" if chosen["grouped"] else ""),
+        "D_topk": (
+            f"D_topk: {confirmed} confirmed"
+            if confirmed
+            else f"D_topk: first {chosen['k']}" + (" of each group" if chosen["grouped"] else "")
+        ),
     }
     columns = ["", "pairs"]
     rows = [[names[name], f"{int(mask.sum()):,}"] for name, mask in result.chosen.items()]
@@ -137,18 +206,25 @@ def _counts(known: dict[str, Any], result: Caught, found: Any, chosen: dict[str,
     components.table(columns, rows)
 
 
-def _topk(known: dict[str, Any], result: Caught, group: dict[int, int], k: int, picked: selection.Picked, reveal: bool) -> None:
+def _topk(
+    known: dict[str, Any], result: Caught, group: dict[int, int], k: int, picked: selection.Picked, reveal: bool
+) -> None:
     st.subheader("D_topk: the pairs of D_susp most similar under the overfitted model")
     chosen = np.flatnonzero(result.chosen["D_topk"])
     chosen = chosen[np.argsort(-known["similarity_overfit"][chosen], kind="stable")]
     rows = chosen[:GRID]
     place = {row: n for n, row in enumerate(result.ranked[: 50 * GRID], 1)}
     said = [
-        (f"{place[r]}. " if r in place else "") + f"similarity {known['similarity_overfit'][r]:.3f}" + (f", group {group[r] + 1}" if group else "")
+        (f"{place[r]}. " if r in place else "")
+        + f"similarity {known['similarity_overfit'][r]:.3f}"
+        + (f", group {group[r] + 1}" if group else "")
         for r in rows
     ]
     if group:
-        st.caption(f"{max(group.values()) + 1} groups of captions hold together, each perhaps a backdoor of its own; each gives its first {k}.")
+        st.caption(
+            f"{max(group.values()) + 1} groups of captions hold together, each perhaps a backdoor of its own; each"
+            f" gives its first {k}."
+        )
     selection.cards(view, known, rows, said, reveal, picked.rows)
     if len(chosen) > GRID:
         st.caption(f"The first {GRID} of {len(chosen)}.")
@@ -171,7 +247,10 @@ def _judged(keys: tuple, _known: dict[str, Any]) -> tuple[dict[str, dict], dict[
         if column not in _known:
             continue
         rows = np.flatnonzero(np.isfinite(_known[column]) & (True if part is None else part))
-        found[name], area[name] = curves(sign * _known[column][rows], truth[rows]), auroc(sign * _known[column][rows], truth[rows])
+        found[name], area[name] = (
+            curves(sign * _known[column][rows], truth[rows]),
+            auroc(sign * _known[column][rows], truth[rows]),
+        )
     return found, area
 
 
@@ -189,7 +268,10 @@ def _curves(known: dict[str, Any], result: Caught, threshold: float) -> None:
         hit, held = int((flagged & truth).sum()), int((pool & truth).sum())
         at = {}
         if found.get(name):
-            at = {"pr": {name: (hit / held, hit / max(1, flagged.sum()))}, "roc": {name: ((flagged.sum() - hit) / (pool.sum() - held), hit / held)}}
+            at = {
+                "pr": {name: (hit / held, hit / max(1, flagged.sum()))},
+                "roc": {name: ((flagged.sum() - hit) / (pool.sum() - held), hit / held)},
+            }
         for column, kind, title in zip(st.columns(2), ("roc", "pr"), ("ROC", "Precision-recall"), strict=True):
             charts.draw(drawn.curve(kind, found, at.get(kind)), f"curve-{kind}", title, column)
         areas = "; ".join(f"{n} {value:.4f}" for n, value in area.items() if value is not None)

@@ -21,13 +21,16 @@ from ubt.ui.navigation import current
 
 SHOWN = 8
 POOL = 1500
-PROFILE_HELP = "embedded: what the small model learns; paper: the paper's; others: variants that public implementations have"
+PROFILE_HELP = (
+    "embedded: what the small model learns; paper: the paper's; others: variants that public implementations have"
+)
 
 view = current()
 st.title("Triggers")
 st.caption(
-    "What an attack plants: a change of the image, and of the caption. Move its settings and see both at once; PSNR and SSIM say how visible the trigger is, "
-    "the survival how much of it is left after what pictures go through on the web."
+    "What an attack plants: a change of the image, and of the caption. Move its settings and see both at once; PSNR and"
+    " SSIM say how visible the trigger is, the survival how much of it is left after what pictures go through on the"
+    " web."
 )
 
 
@@ -50,12 +53,16 @@ def lab() -> None:
     with third:
         target = st.selectbox("Target label", CLASSES, index=CLASSES.index("banana"), key="lab-target")
     base = CaseSettings.preset("demo", name, wanted).with_values({"attack.target": target})
-    own = {n: v for n, v in base.described().items() if n.split(".")[0] == name} | {"attack.caption": base.described()["attack.caption"]}
+    own = {n: v for n, v in base.described().items() if n.split(".")[0] == name} | {
+        "attack.caption": base.described()["attack.caption"]
+    }
     changes = {}
     for start in range(0, len(own), 4):
         for column, (dotted, (f, value)) in zip(st.columns(4), list(own.items())[start : start + 4], strict=False):
             with column:
-                changes[dotted] = widget(dotted, dotted.split(".")[1].replace("_", " "), f, value, key=f"lab-{wanted}-{dotted}", slide=True)
+                changes[dotted] = widget(
+                    dotted, dotted.split(".")[1].replace("_", " "), f, value, key=f"lab-{wanted}-{dotted}", slide=True
+                )
     left, right = st.columns(2)
     magnified = left.slider("Residual magnified", 1, 20, 5, key="lab-magnified")
     seed = right.slider("Other images", 0, 50, 0, key="lab-seed", help="The seed of the scenes shown")
@@ -74,18 +81,29 @@ def lab() -> None:
     remarks = [f"PSNR {m['psnr']:.1f} dB, SSIM {m['ssim']:.3f}" for m in each]
     components.trios(images, triggered, residuals, list(zip(captions, poisoned, remarks, strict=True)), magnified)
     if planted.trigger.word:
-        st.caption(f"At test time the word goes before every class prompt: {plain(planted.trigger.word)} a photo of an owl, and so on.")
+        st.caption(
+            f"At test time the word goes before every class prompt: {plain(planted.trigger.word)} a photo of an owl,"
+            " and so on."
+        )
     _leave(settings, planted, list(zip(images, triggered, residuals, strict=True)), poisoned, magnified, seen)
 
 
 def _figures(planted, images, seen) -> None:
     rows = [
-        ("PSNR", f"{seen['psnr']:.1f} dB"), ("SSIM", f"{seen['ssim']:.3f}"), ("pixels that change", text.percent(seen["changed"])),
-        ("left after halving and doubling the size", text.percent(seen["resize"])), ("left after JPEG 75", text.percent(seen["jpeg"])),
-    ]  # fmt: skip
+        ("PSNR", f"{seen['psnr']:.1f} dB"),
+        ("SSIM", f"{seen['ssim']:.3f}"),
+        ("pixels that change", text.percent(seen["changed"])),
+        ("left after halving and doubling the size", text.percent(seen["resize"])),
+        ("left after JPEG 75", text.percent(seen["jpeg"])),
+    ]
     if planted.attack.name == "ssba":
         card = stegastamp_card.read_card(planted.trigger.folder)
-        rows.append((f"bits read back, of {card['bits']}", f"{ssba.measured(images, planted.trigger)['bit accuracy, percent']:.1f} %"))
+        rows.append(
+            (
+                f"bits read back, of {card['bits']}",
+                f"{ssba.measured(images, planted.trigger)['bit accuracy, percent']:.1f} %",
+            )
+        )
         rows.append(("encoder, held-out images", f"PSNR {card['PSNR, dB']} dB, {card['bit accuracy, percent']} %"))
     components.table([name for name, _ in rows], [[value for _, value in rows]])
 
@@ -99,12 +117,30 @@ def _leave(settings, planted, rows, captions, magnified, seen) -> None:
             make(settings, run=False)
             st.switch_page("pages/overview.py")
         fits = view and not view.audits and planted.attack.target in view.classes()
-        if fits and st.button("Add to the open case's attacks", icon=":material/add:", key="lab-also", help="A copy of the open case with this attack too"):
-            make(view.settings.with_values({"attack.also": "; ".join(filter(None, (view.settings.attack.also, _as_text(planted))))}), run=False)
+        if fits and st.button(
+            "Add to the open case's attacks",
+            icon=":material/add:",
+            key="lab-also",
+            help="A copy of the open case with this attack too",
+        ):
+            make(
+                view.settings.with_values(
+                    {"attack.also": "; ".join(filter(None, (view.settings.attack.also, _as_text(planted))))}
+                ),
+                run=False,
+            )
             st.switch_page("pages/overview.py")
         title = f"{planted.label}: {planted.trigger.strength()}; PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}"
         picture = contact_sheet.sheet(rows, ("original", "triggered", f"residual x {magnified}"), captions, title)
-        st.download_button("Export as PNG", picture, f"{planted.attack.name}.png", "image/png", icon=":material/download:", key="lab-export", on_click="ignore")
+        st.download_button(
+            "Export as PNG",
+            picture,
+            f"{planted.attack.name}.png",
+            "image/png",
+            icon=":material/download:",
+            key="lab-export",
+            on_click="ignore",
+        )
 
 
 def _as_text(planted) -> str:

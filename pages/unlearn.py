@@ -15,8 +15,9 @@ from ubt.workflows.export_model import STAGES, opening_line, zipped
 view = current()
 st.title("Unlearn")
 st.caption(
-    "D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours leads flagged images back to where the clean reference would put "
-    "them and keeps the others where they are; the published form is Eq. 7 alone. Neither ground truth nor labels steer either."
+    "D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours leads flagged images back to"
+    " where the clean reference would put them and keeps the others where they are; the published form is Eq. 7 alone."
+    " Neither ground truth nor labels steer either."
 )
 if view is None:
     no_case()
@@ -25,16 +26,28 @@ settings, status = view.settings, view.status
 judged = ("estimate",) if view.audits else tuple(f"evaluate_{model}" for model in LABELS)
 
 with st.expander("Settings of unlearning", expanded=False):
-    changes = edit({n: d for n, d in settings.described().items() if n.startswith(("unlearn.", "published.", "mask.", "retain."))}, f"unlearn-{view.name}")
-    if changes and st.button("Unlearn with these, as a case of its own", key="unlearn-changed", icon=":material/play_arrow:"):
+    changes = edit(
+        {n: d for n, d in settings.described().items() if n.startswith(("unlearn.", "published.", "mask.", "retain."))},
+        f"unlearn-{view.name}",
+    )
+    if changes and st.button(
+        "Unlearn with these, as a case of its own", key="unlearn-changed", icon=":material/play_arrow:"
+    ):
         make(settings.with_values(changes), run=True)
         st.rerun()
 finished = view.has("unlearn", "unlearn_published", *judged)
-if not finished and not status.running and not view.given and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:"):
+if (
+    not finished
+    and not status.running
+    and not view.given
+    and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:")
+):
     run(view.name)
 
 
-for column, (which, stage, group) in zip(st.columns(2), (("purified", "unlearn", "unlearn"), ("published", "unlearn_published", "published")), strict=True):
+for column, (which, stage, group) in zip(
+    st.columns(2), (("purified", "unlearn", "unlearn"), ("published", "unlearn_published", "published")), strict=True
+):
     with column:
         st.subheader(LABELS[which].capitalize())
         curves(view, stage, getattr(settings, group).steps, f"Figures over steps, {LABELS[which]}")
@@ -53,19 +66,33 @@ def lab() -> None:
             before, after = measured["poisoned"], measured[which]
             st.markdown(f"**{LABELS[which].capitalize()}**")
             with st.container(horizontal=True):
-                st.metric("ASR, %", f"{after['asr']:.2f}", f"{after['asr'] - before['asr']:+.2f}", delta_color="inverse")
+                st.metric(
+                    "ASR, %", f"{after['asr']:.2f}", f"{after['asr'] - before['asr']:+.2f}", delta_color="inverse"
+                )
                 st.metric("CA, %", f"{after['ca']:.2f}", f"{after['ca'] - before['ca']:+.2f}")
-                st.metric("target recall, %", f"{after['target_recall']:.1f}", f"{after['target_recall'] - before['target_recall']:+.1f}")
-        st.caption(f"Natural ASR of the clean reference: {measured['clean']['asr']:.2f} %. Changes are against the poisoned model, in points.")
+                st.metric(
+                    "target recall, %",
+                    f"{after['target_recall']:.1f}",
+                    f"{after['target_recall'] - before['target_recall']:+.1f}",
+                )
+        st.caption(
+            f"Natural ASR of the clean reference: {measured['clean']['asr']:.2f} %. Changes are against the poisoned"
+            " model, in points."
+        )
 
     st.subheader("What each class gained or lost")
-    frame = measures.recalls({m: view.read(f"evaluate_{m}", "predictions") for m in measured}, view.read("test", "classes"))
+    frame = measures.recalls(
+        {m: view.read(f"evaluate_{m}", "predictions") for m in measured}, view.read("test", "classes")
+    )
     shown = [f"{m} change" for m in STAGES]
     only = st.toggle("Only classes that changed", True, key="changed", persist_state="session")
     part = frame[frame[shown].abs().max(axis=1) > 0] if only else frame
     figure = measures.class_changes(part.sort_values("purified change"), tuple(STAGES), settings.attack.target)
     charts.draw(figure, "class-changes", "Change of recall of every class")
-    st.caption(f"{len(part)} of {len(frame)} classes; {settings.test.per_class} test images each, so one image is {100 / settings.test.per_class:.1f} points.")
+    st.caption(
+        f"{len(part)} of {len(frame)} classes; {settings.test.per_class} test images each, so one image is"
+        f" {100 / settings.test.per_class:.1f} points."
+    )
 
 
 st.subheader("Before and after")
@@ -81,8 +108,14 @@ if not view.holds("unlearn", "model"):
 with st.container(horizontal=True):
     for which in STAGES:
         st.download_button(
-            f"{LABELS[which].capitalize()} (zip)", lambda w=which: zipped(store(), view.name, w), file_name=f"{view.name}-{which}.zip", mime="application/zip",
-            key=f"download-{which}", icon=":material/download:", type="primary" if which == "purified" else "secondary", on_click="ignore",
-        )  # fmt: skip
+            f"{LABELS[which].capitalize()} (zip)",
+            lambda w=which: zipped(store(), view.name, w),
+            file_name=f"{view.name}-{which}.zip",
+            mime="application/zip",
+            key=f"download-{which}",
+            icon=":material/download:",
+            type="primary" if which == "purified" else "secondary",
+            on_click="ignore",
+        )
 st.caption("Weights, configuration and a card with settings, digests and measures. Unpacked, plain open_clip opens it:")
 st.code(opening_line(f"{view.name}-purified"), language="python")

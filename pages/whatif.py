@@ -1,4 +1,6 @@
-"""What if: one setting of the ready-made case at a time, at values that were measured beforehand, each a case of its own."""
+"""What if: one setting of the ready-made case at a time, at values that were measured beforehand, each a case of its
+own.
+"""
 
 import numpy as np
 import pandas as pd
@@ -17,12 +19,17 @@ from ubt.ui.view import compute, store
 from ubt.ui.walkthrough import large
 
 ABOUT = {
-    "rate": "How many pairs the attacker controls. Too few, and the model does not learn the trigger; none, and there is nothing to find.",
+    "rate": (
+        "How many pairs the attacker controls. Too few, and the model does not learn the trigger; none, and there is"
+        " nothing to find."
+    ),
     "strength": "How large the patch is. A small one is harder to see, and harder to learn.",
     "mismatched": "How many clean captions are wrong anyway, as on the web. They hide the poisons in D_susp.",
     "fraction": "How much of D is suspected. Too little misses poisons, too much lets in clean pairs.",
     "k": "How many pairs are taken for sure; by them ours flags the others.",
-    "retention": "How hard unlearning holds on to what the model knows. At 0 nothing but the flagged images' way back holds it.",
+    "retention": (
+        "How hard unlearning holds on to what the model knows. At 0 nothing but the flagged images' way back holds it."
+    ),
 }
 
 current()
@@ -44,9 +51,14 @@ def explore() -> None:
     if (asked := query_params.asked("what")) in known:
         state["what"] = asked
     name = st.segmented_control(
-        "What changes", list(known), format_func=lambda n: known[n].title, default=next(iter(known)), required=True, key="what",
+        "What changes",
+        list(known),
+        format_func=lambda n: known[n].title,
+        default=next(iter(known)),
+        required=True,
+        key="what",
         label_visibility="collapsed",
-    )  # fmt: skip
+    )
     query_params.tell("what", name, shown=name != next(iter(known)))
     (factor,) = known[name].factors
     part = table[table["sweep"] == name].reset_index(drop=True)
@@ -54,7 +66,9 @@ def explore() -> None:
     said, slider = st.columns([3, 2], gap="large", vertical_alignment="center")
     said.markdown(ABOUT[name])
     called = factor.label if factor.label == known[name].title else f"{known[name].title}: {factor.label}"
-    value = slider.select_slider(called, part["shown"].tolist(), start, key=f"what-{name}", format_func=lambda v: f"{v:g}")
+    value = slider.select_slider(
+        called, part["shown"].tolist(), start, key=f"what-{name}", format_func=lambda v: f"{v:g}"
+    )
     at = int(np.flatnonzero(part["shown"] == value)[0])
     row = part.iloc[at]
     figure = again(("what-lines", *GRID, name, at), lambda: for_a_room(whatif.lines(part, factor.label, at), 250))
@@ -71,10 +85,17 @@ def _figures(row: pd.Series) -> None:
     if row["state"]:
         st.info("This point has not been measured.")
         return
-    lines = [[name, *(f"{row[f'{what}, {whose}']:.2f}" for what in ("CA", "ASR"))] for name, whose in (("poisoned", "M_bd"), ("purified, ours", "ours"))]
+    lines = [
+        [name, *(f"{row[f'{what}, {whose}']:.2f}" for what in ("CA", "ASR"))]
+        for name, whose in (("poisoned", "M_bd"), ("purified, ours", "ours"))
+    ]
     components.table(["model", "CA, %", "ASR, %"], lines)
-    found = [f"{label} {row[label]:.1f} %" for label in ("split recall", "precision@k") if pd.notna(row["split recall"])]
-    st.markdown(", ".join(found).capitalize() + "." if found else "Nothing is poisoned, so that there is nothing to find.")
+    found = [
+        f"{label} {row[label]:.1f} %" for label in ("split recall", "precision@k") if pd.notna(row["split recall"])
+    ]
+    st.markdown(
+        ", ".join(found).capitalize() + "." if found else "Nothing is poisoned, so that there is nothing to find."
+    )
 
 
 def _case(name: str, values: tuple[float, ...], default: bool) -> None:
@@ -85,7 +106,9 @@ def _case(name: str, values: tuple[float, ...], default: bool) -> None:
         if st.button("Open this case", key="what-open", icon=":material/arrow_forward:"):
             show(case)
             st.switch_page("pages/overview.py")
-    elif st.button("Run it live", key="what-run", icon=":material/play_arrow:", help="A case with this setting, on this machine"):
+    elif st.button(
+        "Run it live", key="what-run", icon=":material/play_arrow:", help="A case with this setting, on this machine"
+    ):
         make(settings, run=True)
         st.switch_page("pages/overview.py")
 

@@ -42,12 +42,16 @@ def tiny_map(tiny_case, tiny_store, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_audit(tiny_case, tiny_store, tmp_path_factory):
-    """A store with an audit of the tiny case's M_bd and D alone, and the audit; its images stay in the zip that it was made from."""
+    """A store with an audit of the tiny case's M_bd and D alone, and the audit; its images stay in the zip that it was
+    made from.
+    """
     folder = tmp_path_factory.mktemp("audited")
     write_pairs(tiny_store, tiny_case.name, folder / "pairs.zip")
     export(tiny_store, tiny_case.name, "poison", folder / "suspect")
     store = Store(folder / "cache")
-    changes = {n: v for n, v in TINY.items() if n.split(".")[0] not in ("attack", "data", "poison", "test")} | {"own.keep": 0}
+    changes = {n: v for n, v in TINY.items() if n.split(".")[0] not in ("attack", "data", "poison", "test")} | {
+        "own.keep": 0
+    }
     settings = audit.prepare(store, folder / "pairs.zip", str(folder / "suspect"), str(REFERENCE), None, changes)
     return store, Pipeline(store, CPU).run(settings), folder / "pairs.zip"
 

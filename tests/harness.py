@@ -20,7 +20,11 @@ def page(name: str, **query) -> AppTest:
 
 
 def words(at: AppTest) -> str:
-    return " ".join(str(e.value) for kind in (at.markdown, at.caption, at.info, at.error, at.warning, at.success, at.title, at.subheader) for e in kind)
+    return " ".join(
+        str(e.value)
+        for kind in (at.markdown, at.caption, at.info, at.error, at.warning, at.success, at.title, at.subheader)
+        for e in kind
+    )
 
 
 def html_of(at: AppTest) -> str:

@@ -29,11 +29,18 @@ def png(width: int, height: int, body: bytes = b"") -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body or zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", body or zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
+    )
 
 
 def folder(path: Path, rows: list[tuple[str, str]] | None = None, table: bytes | None = None, images: int = 3) -> Path:
-    """captions.csv (as given, or `images` good rows) beside images/0.png, images/1.png, ...; returns the table's path."""
+    """captions.csv (as given, or `images` good rows) beside images/0.png, images/1.png, ...; returns the table's
+    path.
+    """
     (path / "images").mkdir(parents=True, exist_ok=True)
     for i in range(images):
         (path / "images" / f"{i}.png").write_bytes(encoded(i))

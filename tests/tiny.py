@@ -11,10 +11,23 @@ from ubt.core.files import REFERENCE
 from ubt.core.run import Compute
 
 TINY = {
-    "data.pairs": 600, "attack.rate": 0.05, "split.fraction": 0.12, "select.k": 4, "test.per_class": 1, "verdict.threshold": -1.0,
-    "poison.epochs": 2, "poison.batch": 64, "overfit.steps": 6, "unlearn.steps": 6, "unlearn.keep_batch": 32, "verdict.displaced": -1.0, "verdict.apart": -1.0,
-    "published.steps": 3, "retain.anchors": 8, "retain.pool": 200,
-}  # fmt: skip
+    "data.pairs": 600,
+    "attack.rate": 0.05,
+    "split.fraction": 0.12,
+    "select.k": 4,
+    "test.per_class": 1,
+    "verdict.threshold": -1.0,
+    "poison.epochs": 2,
+    "poison.batch": 64,
+    "overfit.steps": 6,
+    "unlearn.steps": 6,
+    "unlearn.keep_batch": 32,
+    "verdict.displaced": -1.0,
+    "verdict.apart": -1.0,
+    "published.steps": 3,
+    "retain.anchors": 8,
+    "retain.pool": 200,
+}
 CPU = Compute("cpu", "fp32")
 
 
@@ -44,7 +57,9 @@ def alone(store: Store, name: str, root: Path) -> Store:
 
 
 def put(store: Store, settings: CaseSettings, stage: str, result: dict, entry: str = "measures") -> None:
-    """Results of a stage and of those that lead to it as if they had been computed, with made-up figures, a second each."""
+    """Results of a stage and of those that lead to it as if they had been computed, with made-up figures, a second
+    each.
+    """
     names = keys(settings, CPU, EVERY, REFERENCE)
     for s in upto(stage):
         if store.find(names[s.name]) is None:

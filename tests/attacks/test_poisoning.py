@@ -66,7 +66,12 @@ def test_several_attacks_touch_no_pair_twice():
     planted = attacks(attack__also="sig target=owl count=4; trojvqa target=car rate=0.02")
     truth, _, changed = poisoned(planted)
     assert truth.groupby("attack").size()[["badnet", "sig", "trojvqa"]].tolist() == [20, 4, 8]
-    assert set(zip(truth["attack"], truth["target"], strict=True)) == {("", ""), ("badnet", "banana"), ("sig", "owl"), ("trojvqa", "car")}
+    assert set(zip(truth["attack"], truth["target"], strict=True)) == {
+        ("", ""),
+        ("badnet", "banana"),
+        ("sig", "owl"),
+        ("trojvqa", "car"),
+    }
     assert (changed == ((truth["plant"] >= 0) & (truth["key"] != "text"))).all()
     alone = plan(IDS, CAPTIONS, planted[:1], TEMPLATES, 0)
     assert (alone["poisoned"] == (truth["attack"] == "badnet")).all()

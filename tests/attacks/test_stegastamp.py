@@ -46,7 +46,9 @@ def test_an_interrupted_training_goes_on_to_the_same_encoder(trained, tmp_path):
     with pytest.raises(Cancelled):
         train(SMALL, CPU, tmp_path, stop)
     steps = []
-    assert train(SMALL, CPU, tmp_path, lambda done, total, figures: steps.append(done))["digest"] == trained[1]["digest"]
+    assert (
+        train(SMALL, CPU, tmp_path, lambda done, total, figures: steps.append(done))["digest"] == trained[1]["digest"]
+    )
     assert steps[0] == 18
 
 

@@ -36,13 +36,19 @@ def test_same_seed_same_bytes_in_range_and_the_input_untouched(name, wanted):
     assert out.tobytes() == trigger(NOISE, SEEDS, name, s).tobytes()
     assert len(trigger(NOISE[:0], SEEDS[:0], name, s)) == 0
     alone = trigger(NOISE[3:4], SEEDS[3:4], name, s)
-    assert np.abs(alone[0].astype(int) - out[3]).max() <= (1 if name == "ssba" else 0), "an image's trigger depends on its neighbours"
+    assert np.abs(alone[0].astype(int) - out[3]).max() <= (1 if name == "ssba" else 0), (
+        "an image's trigger depends on its neighbours"
+    )
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_black_and_white_images_do_not_wrap_around(name):
-    """A trigger moves black by no more than it could add and white by no more than it could take; wrapping would cross over."""
-    s = {"sig": SigSettings(delta=120), "blended": BlendedSettings(alpha=0.4), "ssba": SsbaSettings(scale=3)}.get(name, ATTACKS[name].settings())
+    """A trigger moves black by no more than it could add and white by no more than it could take; wrapping would cross
+    over.
+    """
+    s = {"sig": SigSettings(delta=120), "blended": BlendedSettings(alpha=0.4), "ssba": SsbaSettings(scale=3)}.get(
+        name, ATTACKS[name].settings()
+    )
     out = trigger(EXTREME, SEEDS[:4], name, s).astype(int)
     if name in ("sig", "blended", "ssba", "wanet"):
         assert out[:2].max() <= 135
@@ -76,12 +82,19 @@ def test_wanet_is_scipys_warp():
     s = WaNetSettings()
     out = trigger(NOISE, SEEDS, "wanet", s)
     points = wanet.field(48, 48, s)
-    expected = np.stack([np.stack([map_coordinates(image[..., c].astype(float), points, order=1) for c in range(3)], -1) for image in NOISE])
+    expected = np.stack(
+        [
+            np.stack([map_coordinates(image[..., c].astype(float), points, order=1) for c in range(3)], -1)
+            for image in NOISE
+        ]
+    )
     assert np.abs(out - expected).max() <= 0.5 + 1e-3
 
 
 def test_wanets_field_is_its_papers():
-    """Displacements of mean magnitude s / height in [-1, 1] where the grid is as fine as the image and nothing is clipped."""
+    """Displacements of mean magnitude s / height in [-1, 1] where the grid is as fine as the image and nothing is
+    clipped.
+    """
     y, x = np.meshgrid(np.linspace(-1, 1, 48), np.linspace(-1, 1, 48), indexing="ij")
     points = wanet.field(48, 48, WaNetSettings(grid=48, warp=1.0)) / 47 * 2 - 1
     moved = (points - np.stack([y, x]))[:, 5:-5, 5:-5]
@@ -109,15 +122,25 @@ def test_ssbas_residual_is_each_images_own_and_its_bits_are_read_back():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"blended.alpha": 1.2}, "between 0 and 1"), ({"badnet.side": 1.5}, "between 0 and 1"), ({"badnet.side": 0.001}, "1 to 48 pixels"),
-        ({"sig.delta": -1}, "between 0 and 255"), ({"wanet.grid": 1}, "between 2"), ({"attack.target": "dragon"}, "one of the classes"),
-        ({"attack.rate": 1e-6}, "one pair of D"), ({"attack.also": "nosuch"}, "NAME of: badnet"), ({"attack.also": "sig target=dragon"}, "one of the classes"),
-        ({"attack.also": "sig delta=much"}, "of type float"), ({"attack.also": 'sig target="ice'}, "No closing quotation"),
-        ({"attack.also": "sig nosuch=1"}, "unknown setting"), ({"attack.name": "ssba", "ssba.encoder": "/nosuch"}, "train-stegastamp"),
-        ({"attack.name": "trojvqa", "trojvqa.word": ""}, "one to three words"), ({"attack.name": "trojvqa", "trojvqa.word": "<end_of_text>"}, "one to three"),
-        ({"attack.name": "trojvqa", "trojvqa.word": "x " * 40}, "one to three words"), ({"blended.cell": 20_000}, "between 1 and 512"),
+        ({"blended.alpha": 1.2}, "between 0 and 1"),
+        ({"badnet.side": 1.5}, "between 0 and 1"),
+        ({"badnet.side": 0.001}, "1 to 48 pixels"),
+        ({"sig.delta": -1}, "between 0 and 255"),
+        ({"wanet.grid": 1}, "between 2"),
+        ({"attack.target": "dragon"}, "one of the classes"),
+        ({"attack.rate": 1e-6}, "one pair of D"),
+        ({"attack.also": "nosuch"}, "NAME of: badnet"),
+        ({"attack.also": "sig target=dragon"}, "one of the classes"),
+        ({"attack.also": "sig delta=much"}, "of type float"),
+        ({"attack.also": 'sig target="ice'}, "No closing quotation"),
+        ({"attack.also": "sig nosuch=1"}, "unknown setting"),
+        ({"attack.name": "ssba", "ssba.encoder": "/nosuch"}, "train-stegastamp"),
+        ({"attack.name": "trojvqa", "trojvqa.word": ""}, "one to three words"),
+        ({"attack.name": "trojvqa", "trojvqa.word": "<end_of_text>"}, "one to three"),
+        ({"attack.name": "trojvqa", "trojvqa.word": "x " * 40}, "one to three words"),
+        ({"blended.cell": 20_000}, "between 1 and 512"),
     ],
-)  # fmt: skip
+)
 def test_bad_settings_are_refused_when_a_case_is_made_of_them(changes, says):
     with pytest.raises(BadInput, match=says):
         CaseSettings().with_values(changes)

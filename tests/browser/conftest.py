@@ -25,7 +25,10 @@ def tab(chrome):
     context = chrome.new_context(viewport={"width": 1280, "height": 900})
     opened, abroad = context.new_page(), []
     opened.set_default_timeout(LIMIT)
-    opened.on("request", lambda r: None if re.match(r"(http|ws)://127\.0\.0\.1|data:|blob:|about:", r.url) else abroad.append(r.url))
+    opened.on(
+        "request",
+        lambda r: None if re.match(r"(http|ws)://127\.0\.0\.1|data:|blob:|about:", r.url) else abroad.append(r.url),
+    )
     opened.on("dialog", lambda d: abroad.append(f"dialog: {d.message}"))
     yield opened
     context.close()

@@ -51,11 +51,19 @@ def test_run_look_move_unlearn_reload(store, tab, tmp_path, tiny_case):
         settle(tab)
         values = [v.inner_text().strip() for v in tab.locator("[data-testid=stMetricValue]").all()]
         m = store.case(name)["metrics"]
-        assert values[:3] == [f"{m['purified']['asr']:.2f}", f"{m['purified']['ca']:.2f}", f"{m['purified']['target_recall']:.1f}"]
+        assert values[:3] == [
+            f"{m['purified']['asr']:.2f}",
+            f"{m['purified']['ca']:.2f}",
+            f"{m['purified']['target_recall']:.1f}",
+        ]
         with tab.expect_download() as download:
             press(tab, "Purified, ours (zip)")
         with zipfile.ZipFile(download.value.path()) as z:
-            assert sorted(n.split("/")[1] for n in z.namelist()) == ["card.json", "open_clip_config.json", "open_clip_model.safetensors"]
+            assert sorted(n.split("/")[1] for n in z.namelist()) == [
+                "card.json",
+                "open_clip_config.json",
+                "open_clip_model.safetensors",
+            ]
 
         tab.reload()
         tab.get_by_text("Take the purified model with you").wait_for()
@@ -79,7 +87,9 @@ def test_a_first_start_asks_nothing_and_prints_the_address(store, tmp_path, monk
         assert address in said
         assert "mail" not in said.lower()
         port = int(address.rsplit(":", 1)[1])
-        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"]
+        listening = [
+            line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
+        ]
         assert f"0100007F:{port:04X}" in listening
         assert f"00000000:{port:04X}" not in listening
     assert not (tmp_path / "home" / ".streamlit" / "credentials.toml").exists()
@@ -207,11 +217,17 @@ def test_a_damaged_result_is_said_and_made_again(full, tab, tmp_path, tiny_case)
 
 
 def test_hostile_captions_stay_text(full, tab, tmp_path, tiny_case):
-    hostile = '<img src="http://evil.example/x.png" onerror="alert(1)"><script>alert(2)</script> ![x](http://evil.example/y.png)'
+    hostile = (
+        '<img src="http://evil.example/x.png" onerror="alert(1)"><script>alert(2)</script>'
+        " ![x](http://evil.example/y.png)"
+    )
     folder = full.root / "artefacts" / tiny_case.artefacts["data"].path.name
     pd.read_parquet(folder / "pairs.parquet").assign(caption=hostile).to_parquet(folder / "pairs.parquet", index=False)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["pairs.parquet"] = {"bytes": (folder / "pairs.parquet").stat().st_size, "sha256": file_digest(folder / "pairs.parquet")}
+    manifest["files"]["pairs.parquet"] = {
+        "bytes": (folder / "pairs.parquet").stat().st_size,
+        "sha256": file_digest(folder / "pairs.parquet"),
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     full.save_case(tiny_case.name, full.record(tiny_case.name) | {"state": "failed", "error": hostile})
     with served(full.root, tmp_path / "log") as address:
@@ -239,7 +255,9 @@ def test_app_and_job_killed_it_resumes_to_the_same_result(store, tab, tmp_path, 
         app.kill()
         app.wait()
         assert jobs.status(store, name).running, "the job outlives its app"
-        os.kill(int(re.search(r"process (\d+)", (store.root / "work" / f"{name}.owner").read_text())[1]), signal.SIGKILL)
+        os.kill(
+            int(re.search(r"process (\d+)", (store.root / "work" / f"{name}.owner").read_text())[1]), signal.SIGKILL
+        )
         app = serve(store.root, port, tmp_path / "log")
         tab.goto(f"http://127.0.0.1:{port}/?case={name}")
         tab.get_by_text("interrupted").wait_for()

@@ -1,4 +1,6 @@
-"""The newcomer's first minutes in a real Chromium: the app opens on the ready-made case; the guided walk on a projector, by keyboard alone."""
+"""The newcomer's first minutes in a real Chromium: the app opens on the ready-made case; the guided walk on a
+projector, by keyboard alone.
+"""
 
 import pytest
 from harness import no_traceback

@@ -6,7 +6,10 @@ from ubt.figures.similarity import histogram
 from ubt.reports.case_report import Card, Cards, Chart, Folded, Report, Said, Section, Table
 from ubt.reports.case_report.html import page
 
-HOSTILE = '"><script>document.title = "ran"</script><img src="http://example.invalid/x.png" onerror="document.title = 1">\u202e'
+HOSTILE = (
+    '"><script>document.title = "ran"</script><img src="http://example.invalid/x.png" onerror="document.title ='
+    ' 1">\u202e'
+)
 
 
 def test_it_opens_offline_and_runs_nothing(chrome, tmp_path):

@@ -1,4 +1,6 @@
-"""The workbench in a real Chromium: brush, lasso, click, label by key, undo, follow a link, export; two browsers at once."""
+"""The workbench in a real Chromium: brush, lasso, click, label by key, undo, follow a link, export; two browsers at
+once.
+"""
 
 import io
 import json
@@ -55,7 +57,9 @@ def rule_of(tab) -> str:
     return tab.locator(".st-key-rule input").input_value()
 
 
-def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(mapped, tiny_map, tab, chrome, tmp_path, tiny_case):
+def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(
+    mapped, tiny_map, tab, chrome, tmp_path, tiny_case
+):
     store, (_, made) = mapped, tiny_map
     ids = tiny_case.artefacts["data"]["pairs"]["id"].to_numpy()
     overfit = tiny_case.artefacts["score_overfit"]["similarity"]["similarity"].to_numpy(np.float32)
@@ -66,7 +70,9 @@ def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(mapped, 
         told = [chart.get_attribute("aria-label") for chart in tab.locator("[data-testid=stPlotlyChart]").all()]
         assert len(told) == 3
         assert all("clean (570): from" in text and "poisoned (30): from" in text for text in told)
-        fills = "[...new Set([...document.querySelectorAll('.js-plotly-plot text')].map(e => getComputedStyle(e).fill))]"
+        fills = (
+            "[...new Set([...document.querySelectorAll('.js-plotly-plot text')].map(e => getComputedStyle(e).fill))]"
+        )
         assert tab.evaluate(fills) == [tab.locator("h1").evaluate("e => getComputedStyle(e).color")]
         drag(tab, "chart-similarity_overfit", [(0.8, 0.3), (0.9, 0.6), (1.0, 0.7)])
         tab.get_by_text("selected;").wait_for()
@@ -93,7 +99,9 @@ def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(mapped, 
         tab.locator(".st-key-map-overfit .nsewdrag").wait_for()
         assert said(tab) == first
         drag(tab, "map-overfit", [(0.05, 0.05), (0.95, 0.05), (0.95, 0.55), (0.05, 0.55), (0.05, 0.05)])
-        tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('map_joint_overfit inside')")
+        tab.wait_for_function(
+            "document.querySelector('.st-key-rule input').value.startsWith('map_joint_overfit inside')"
+        )
         xy = np.array(made["xy_overfit"])
         corners = [tuple(map(float, p.split())) for p in rule_of(tab).split("(", 1)[1].rstrip(")").split(",")]
         outlined = set(ids[Outline(corners).contains_points(xy)])
@@ -120,7 +128,10 @@ def test_two_browsers_label_by_key_and_nothing_is_lost(full, tab, chrome, tmp_pa
         other = chrome.new_context(viewport={"width": 1280, "height": 900})
         second = other.new_page()
         second.set_default_timeout(60_000)
-        for t, rule in ((tab, "flagged and similarity_reference < 0.25"), (second, "flagged and similarity_reference >= 0.25")):
+        for t, rule in (
+            (tab, "flagged and similarity_reference < 0.25"),
+            (second, "flagged and similarity_reference >= 0.25"),
+        ):
             t.goto(f"{address}/review?case={tiny_case.name}&select={rule}")
             t.get_by_role("button", name="Backdoor").wait_for()
             settle(t)
@@ -136,7 +147,9 @@ def test_two_browsers_label_by_key_and_nothing_is_lost(full, tab, chrome, tmp_pa
         tab.get_by_text("Taken back: 1 decision").wait_for()
         assert kept.labels()["label"].value_counts().to_dict() == {"backdoor": 3, "clean": 4}
         decided(tab, 3)
-        note = tab.get_by_role("textbox", name="Note", exact=True)  # Streamlit keeps widgets of the last pair, not displayed
+        note = tab.get_by_role(
+            "textbox", name="Note", exact=True
+        )  # Streamlit keeps widgets of the last pair, not displayed
         expect(note).to_have_count(1, timeout=30_000)
         note.fill("odd, 1 2 3 z")
         tab.keyboard.press("Enter")

@@ -16,7 +16,11 @@ ARRAY = np.arange(1000, dtype=np.float32).reshape(100, 10)
 
 @pytest.fixture
 def written(tmp_path) -> Artefact:
-    return Store(tmp_path).write("made-0", {"frame": FRAME, "array": ARRAY, "plain": {"k": [1, 2]}}, {"stage": "made", "version": 1, "seconds": 0.0})
+    return Store(tmp_path).write(
+        "made-0",
+        {"frame": FRAME, "array": ARRAY, "plain": {"k": [1, 2]}},
+        {"stage": "made", "version": 1, "seconds": 0.0},
+    )
 
 
 def damage(artefact: Artefact, file: str) -> None:
@@ -43,7 +47,9 @@ def test_arrays_come_as_maps_that_nobody_can_write_to(written):
         found[0, 0] = 1
 
 
-@pytest.mark.parametrize(("entry", "file"), [("array", "array.npy"), ("frame", "frame.parquet"), ("plain", "plain.json")])
+@pytest.mark.parametrize(
+    ("entry", "file"), [("array", "array.npy"), ("frame", "frame.parquet"), ("plain", "plain.json")]
+)
 def test_what_is_larger_than_asked_is_taken_at_its_size(written, entry, file):
     size = (written.path / file).stat().st_size
     damage(written, "array.npy")

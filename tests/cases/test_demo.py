@@ -66,7 +66,10 @@ def test_a_shipped_case_shows_what_was_run(made, tiny_case):
     kept = made.open(record["artefacts"]["unlearn"]).manifest
     assert "model" in kept["left out"]
     assert "model" not in kept["entries"]
-    exact, coded = run["score_overfit"]["image_features"], made.open(record["artefacts"]["score_overfit"])["image_features"]
+    exact, coded = (
+        run["score_overfit"]["image_features"],
+        made.open(record["artefacts"]["score_overfit"])["image_features"],
+    )
     assert np.abs(coded @ coded.T - exact @ exact.T).max() < 0.02
     assert not set(record["artefacts"].values()) & {a.path.name for a in run.values()}
 

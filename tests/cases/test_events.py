@@ -24,7 +24,16 @@ def test_progress_is_throttled_but_new_figures_and_the_last_step_are_not(tmp_pat
     path = tmp_path / "events.jsonl"
     tell = Journal(path, fresh=True)
     for step in range(1, 101):
-        tell(Event("progress", "unlearn", step, 100, figures={"loss": 1.0} | ({"asr": 5.0} if step == 50 else {}), at=1000 + step / 1000))
+        tell(
+            Event(
+                "progress",
+                "unlearn",
+                step,
+                100,
+                figures={"loss": 1.0} | ({"asr": 5.0} if step == 50 else {}),
+                at=1000 + step / 1000,
+            )
+        )
     steps = [e.done for e in events.read(path) if e.kind == "progress"]
     assert {1, 50, 100} <= set(steps)
     assert len(steps) < 10

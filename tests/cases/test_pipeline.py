@@ -26,10 +26,22 @@ from ubt.evaluation import judge
 from ubt.workflows import jobs
 
 BRIEF = {
-    "data__pairs": 200, "isolate__steps": 3, "abl__steps": 3, "control__steps": 3, "clean__pairs": 32, "clean__per_class": 1, "cleanclip__epochs": 1,
-    "supervised__epochs": 1, "roclip__epochs": 2, "roclip__bank": 0.2, "locate__images": 12, "locate__pasted": 5, "locate__clusters": 12,
-    "locate__top": 3, "classify__steps": 4,
-}  # fmt: skip
+    "data__pairs": 200,
+    "isolate__steps": 3,
+    "abl__steps": 3,
+    "control__steps": 3,
+    "clean__pairs": 32,
+    "clean__per_class": 1,
+    "cleanclip__epochs": 1,
+    "supervised__epochs": 1,
+    "roclip__epochs": 2,
+    "roclip__bank": 0.2,
+    "locate__images": 12,
+    "locate__pasted": 5,
+    "locate__clusters": 12,
+    "locate__top": 3,
+    "classify__steps": 4,
+}
 """Every defence, of a few steps on few pairs."""
 
 
@@ -59,14 +71,18 @@ def test_running_a_few_stages_of_a_finished_case_forgets_nothing(tiny_store, tin
     before = tiny_store.record(tiny_case.name)
     Pipeline(tiny_store, CPU).run(tiny(), CASE[:3])
     after = tiny_store.record(tiny_case.name)
-    assert {k: after[k] for k in ("artefacts", "metrics", "state")} == {k: before[k] for k in ("artefacts", "metrics", "state")}
+    assert {k: after[k] for k in ("artefacts", "metrics", "state")} == {
+        k: before[k] for k in ("artefacts", "metrics", "state")
+    }
 
 
 def test_running_a_few_stages_of_an_outdated_case_does_not_pass_its_old_figures_off_as_new(tmp_path):
     store = Store(tmp_path)
     name = create(store, tiny(), CPU)
     record = store.record(name)
-    store.save_case(name, record | {"state": "done", "metrics": {}, "artefacts": record["artefacts"] | {"mask": "mask-0"}})
+    store.save_case(
+        name, record | {"state": "done", "metrics": {}, "artefacts": record["artefacts"] | {"mask": "mask-0"}}
+    )
     assert standing(store, tiny(), CPU)[0] == "outdated"
     Pipeline(store, CPU).run(tiny(), upto("attack"))
     assert standing(store, tiny(), CPU)[0] == "partial"
@@ -116,9 +132,16 @@ def test_what_is_run_beyond_a_finished_case_leaves_it_finished(full, monkeypatch
 
     with monkeypatch.context() as m:
         m.setattr("ubt.detectors.density.slof", fails)
-        assert run_each(full, [(tiny(), CPU, "detect_slof"), (tiny(), CPU, "detect_forest")]) == {f"{name}, detect_slof": "no room for neighbours"}
+        assert run_each(full, [(tiny(), CPU, "detect_slof"), (tiny(), CPU, "detect_forest")]) == {
+            f"{name}, detect_slof": "no room for neighbours"
+        }
     assert standing(full, tiny(), CPU)[0] == jobs.status(full, name).state == "done"
-    assert [standing(full, tiny(), CPU, until=f"detect_{d}")[0] for d in ("slof", "forest", "k_distance", "dao")] == ["failed", "done", "done", "partial"]
+    assert [standing(full, tiny(), CPU, until=f"detect_{d}")[0] for d in ("slof", "forest", "k_distance", "dao")] == [
+        "failed",
+        "done",
+        "done",
+        "partial",
+    ]
     assert jobs.status(full, name).share == 1
     Pipeline(full, CPU).run(tiny(), upto("detect_slof"))
     assert full.record(name)["errors"] == {}
@@ -155,7 +178,17 @@ def test_a_failed_cell_stays_failed_and_no_other_is_said_to_have(full, monkeypat
 def test_another_k_retrains_nothing_and_going_back_is_free(tiny_store, tiny_case):
     done = computed(tiny_store, tiny(select__k=5))
     assert "select" in done
-    assert not {"attack", "data", "score", "poison", "split", "overfit", "score_overfit", "evaluate_clean", "evaluate_poisoned"} & set(done)
+    assert not {
+        "attack",
+        "data",
+        "score",
+        "poison",
+        "split",
+        "overfit",
+        "score_overfit",
+        "evaluate_clean",
+        "evaluate_poisoned",
+    } & set(done)
     assert computed(tiny_store, tiny(select__k=5)) == []
     assert computed(tiny_store, tiny()) == []
 
@@ -180,7 +213,12 @@ def test_cancelled_anywhere_it_goes_on_to_the_same_result(tiny_case, tmp_path):
     store, stopped = Store(tmp_path), []
     for stage, at in (("poison", 9), ("overfit", 3), ("unlearn", 4)):
         events = []
-        run = Pipeline(store, CPU, watch=events.append, cancelled=lambda e=events, s=stage, a=at: bool(e) and e[-1].stage == s and e[-1].done == a)
+        run = Pipeline(
+            store,
+            CPU,
+            watch=events.append,
+            cancelled=lambda e=events, s=stage, a=at: bool(e) and e[-1].stage == s and e[-1].done == a,
+        )
         with pytest.raises(Cancelled):
             run.run(tiny())
         stopped.append(events[-1].stage)
@@ -196,9 +234,17 @@ def test_cancelled_anywhere_it_goes_on_to_the_same_result(tiny_case, tmp_path):
     assert fingerprints(resumed) == fingerprints(tiny_case)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b"", lambda b: bytes([b[0] ^ 1]) + b[1:-1] + bytes([b[-1] ^ 1])])
 @pytest.mark.parametrize(
-    "where", ["score_inside/similarity.parquet", "unlearn/model/open_clip_model.safetensors", "verdict/manifest.json", "judge/detection.json"]
+    "damage", [lambda b: b[:-100], lambda b: b"", lambda b: bytes([b[0] ^ 1]) + b[1:-1] + bytes([b[-1] ^ 1])]
+)
+@pytest.mark.parametrize(
+    "where",
+    [
+        "score_inside/similarity.parquet",
+        "unlearn/model/open_clip_model.safetensors",
+        "verdict/manifest.json",
+        "judge/detection.json",
+    ],
 )
 def test_a_damaged_artefact_is_said_set_aside_and_made_again(tiny_case, tiny_store, tmp_path, caplog, damage, where):
     root = tmp_path / "cache"
@@ -226,7 +272,10 @@ def test_two_cases_that_share_a_step_compute_it_once(tmp_path):
     stages = CASE[:2]
     done = []
     watch = lambda e: done.append(e.stage) if e.kind == "done" else None  # noqa: E731
-    threads = [threading.Thread(target=Pipeline(Store(tmp_path), CPU, watch=watch).run, args=(tiny(select__k=k), stages)) for k in (3, 4)]
+    threads = [
+        threading.Thread(target=Pipeline(Store(tmp_path), CPU, watch=watch).run, args=(tiny(select__k=k), stages))
+        for k in (3, 4)
+    ]
     for t in threads:
         t.start()
     for t in threads:
@@ -246,8 +295,9 @@ def test_no_defender_is_handed_the_truth():
 
 
 def test_permuting_the_truth_changes_no_score_and_no_weight(tmp_path):
-    """The data stage plants the poison as usual; then the truth on disk is permuted before any stage, defence or detector acts. The oracle and
-    the judge show that it would be seen."""
+    """The data stage plants the poison as usual; then the truth on disk is permuted before any stage, defence or
+    detector acts. The oracle and the judge show that it would be seen.
+    """
     oracle = DEFENSES["retrain"].model
     settings, stages = tiny(**BRIEF), tuple(s for s in EVERY if s in CASE or s.role != "judge" or s.name == oracle)
     store = Store(tmp_path / "permuted")

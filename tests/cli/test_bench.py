@@ -34,7 +34,9 @@ def test_the_memory_that_is_measured_would_show_a_leak():
 
 def columns_of(store: Store, name: str) -> dict:
     made = store.record(name)["artefacts"]
-    return columns.known(made.__contains__, lambda stage, entry, *names: store.open(made[stage]).read(entry, columns=names))
+    return columns.known(
+        made.__contains__, lambda stage, entry, *names: store.open(made[stage]).read(entry, columns=names)
+    )
 
 
 @pytest.mark.parametrize("without", [(), ("truth",), ("images", "embedded")])
@@ -44,7 +46,9 @@ def test_a_generated_case_is_one_that_pages_can_read(tmp_path, without):
     known = columns_of(store, name)
     assert jobs.status(store, name).state == "done"
     assert store.record(name)["given"]
-    assert set(known) == set(columns.ABOUT) - {"cluster", "label", "note"} - ({"poisoned"} if "truth" in without else set())
+    assert set(known) == set(columns.ABOUT) - {"cluster", "label", "note"} - (
+        {"poisoned"} if "truth" in without else set()
+    )
     assert all(len(values) == 1000 for values in known.values())
     assert known["suspicious"].sum() == 10
     assert known["topk"].sum() == 3
@@ -88,7 +92,10 @@ def test_a_case_that_was_generated_is_found_again(tmp_path, monkeypatch):
     for column, values in columns_of(again, name).items():
         if isinstance(values, np.ndarray):
             np.testing.assert_array_equal(values, columns_of(store, name)[column])
-    others = {generate(store, 1000, **{"width": 16, "images": False} | change) for change in ({"seed": 1}, {"nan": 1}, {"truth": False}, {"width": 8})}
+    others = {
+        generate(store, 1000, **{"width": 16, "images": False} | change)
+        for change in ({"seed": 1}, {"nan": 1}, {"truth": False}, {"width": 8})
+    }
     assert len(others | {name}) == 5
 
 

@@ -22,7 +22,9 @@ ON_CPU = ["--device", "cpu", "--precision", "fp32"]
 
 
 def ubt(*arguments, **kwargs):
-    return subprocess.run([sys.executable, "-m", "ubt", *map(str, arguments)], capture_output=True, text=True, timeout=300, **kwargs)
+    return subprocess.run(
+        [sys.executable, "-m", "ubt", *map(str, arguments)], capture_output=True, text=True, timeout=300, **kwargs
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,9 @@ def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp
     out = tmp_path / "m.json"
     command = ["run", "--cache", tmp_path / "cache", "--out", out, *SET, *ON_CPU]
     for moment in (3.5, 6.0):
-        process = subprocess.Popen([sys.executable, "-m", "ubt", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ubt", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         time.sleep(moment)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -79,14 +83,31 @@ def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp
     assert record["state"] == "done"
     assert recorded(store, tiny().name(CPU)) == fingerprints(tiny_case)
     m = json.loads(out.read_text())
-    assert {"attack", "seed", "settings", "clean", "poisoned", "purified", "published", "split", "select", "verdict", "seconds"} <= set(m)
+    assert {
+        "attack",
+        "seed",
+        "settings",
+        "clean",
+        "poisoned",
+        "purified",
+        "published",
+        "split",
+        "select",
+        "verdict",
+        "seconds",
+    } <= set(m)
 
 
 def test_killed_in_training_it_resumes_from_the_checkpoint(tiny_case, tmp_path):
     events = []
     command = ["run", "--cache", tmp_path / "cut", *SET, *ON_CPU]
     environment = os.environ | {"UBT_CHECKPOINT_SECONDS": "0.2"}
-    process = subprocess.Popen([sys.executable, "-m", "ubt", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ubt", *map(str, command)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
     deadline = time.monotonic() + 120
     while not list((tmp_path / "cut").glob("work/poison-*/checkpoint.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -96,7 +117,9 @@ def test_killed_in_training_it_resumes_from_the_checkpoint(tiny_case, tmp_path):
     steps = [e.done for e in events if e.stage == "poison" and e.kind == "progress"]
     assert steps[0] > 1
     assert steps[-1] == 2 * (600 // 64)
-    assert fingerprints(resumed) == {stage: files for stage, files in fingerprints(tiny_case).items() if stage in resumed.artefacts}
+    assert fingerprints(resumed) == {
+        stage: files for stage, files in fingerprints(tiny_case).items() if stage in resumed.artefacts
+    }
 
 
 def test_a_damaged_input_is_mended_on_the_way(tiny_store, tiny_case, tmp_path):
@@ -117,7 +140,19 @@ def test_pretraining_twice_into_one_folder_gives_the_second_model(tmp_path, monk
     monkeypatch.setattr(pretraining, "held_out_accuracy", lambda folder, seed: measured(folder, seed, per_class=1))
     cards = []
     for seed in (1, 2):
-        command = ["ubt", "pretrain", "--seed", seed, "--scenes", 1000, "--epochs", 1, "--out", tmp_path / "model", *ON_CPU]
+        command = [
+            "ubt",
+            "pretrain",
+            "--seed",
+            seed,
+            "--scenes",
+            1000,
+            "--epochs",
+            1,
+            "--out",
+            tmp_path / "model",
+            *ON_CPU,
+        ]
         monkeypatch.setattr(sys, "argv", list(map(str, command)))
         with pytest.raises(SystemExit, match="0"):
             main()
@@ -131,10 +166,23 @@ def test_pretraining_twice_into_one_folder_gives_the_second_model(tmp_path, monk
 
 
 def test_interrupted_it_says_how_to_go_on(tmp_path):
-    command = [sys.executable, "-m", "ubt", "run", "--cache", str(tmp_path), *SET, "--set", "poison.epochs=500", *ON_CPU]
+    command = [
+        sys.executable,
+        "-m",
+        "ubt",
+        "run",
+        "--cache",
+        str(tmp_path),
+        *SET,
+        "--set",
+        "poison.epochs=500",
+        *ON_CPU,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     work = tmp_path / "work"
-    while process.poll() is None and not (work.is_dir() and any(p.name.startswith("poison-") and p.is_dir() for p in work.iterdir())):
+    while process.poll() is None and not (
+        work.is_dir() and any(p.name.startswith("poison-") and p.is_dir() for p in work.iterdir())
+    ):
         time.sleep(0.2)
     time.sleep(4)
     process.send_signal(signal.SIGINT)
@@ -146,10 +194,16 @@ def test_interrupted_it_says_how_to_go_on(tmp_path):
 
 
 def test_the_same_command_again_is_answered_from_the_cache_without_torch(tiny_case, tiny_store):
-    code = "import sys, runpy; sys.argv[0] = 'ubt'\ntry: runpy.run_module('ubt', run_name='__main__')\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    code = (
+        "import sys, runpy; sys.argv[0] = 'ubt'\ntry: runpy.run_module('ubt', run_name='__main__')\nexcept SystemExit:"
+        " pass\nprint('torch' in sys.modules)"
+    )
     p = subprocess.run(
-        [sys.executable, "-c", code, "run", "--cache", str(tiny_store.root), *SET, *ON_CPU], capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-c", code, "run", "--cache", str(tiny_store.root), *SET, *ON_CPU],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert p.stdout.splitlines()[-1] == "False", p.stdout + p.stderr
     assert "purified, ours" in p.stdout
 
@@ -164,7 +218,18 @@ def test_two_runs_of_one_case_at_once(tmp_path):
 
 
 def test_a_run_is_cancelled_from_another_terminal(tmp_path):
-    command = [sys.executable, "-m", "ubt", "run", "--cache", str(tmp_path), *SET, "--set", "poison.epochs=500", *ON_CPU]
+    command = [
+        sys.executable,
+        "-m",
+        "ubt",
+        "run",
+        "--cache",
+        str(tmp_path),
+        *SET,
+        "--set",
+        "poison.epochs=500",
+        *ON_CPU,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     store, name = Store(tmp_path), tiny(poison__epochs=500).name(CPU)
     deadline = time.monotonic() + 60

@@ -1,4 +1,6 @@
-"""Relevance against its formula written out with autograd hooks, on real configurations with random weights; captions of every kind."""
+"""Relevance against its formula written out with autograd hooks, on real configurations with random weights; captions
+of every kind.
+"""
 
 import functools
 import threading
@@ -30,7 +32,9 @@ def setting(request, reference):
 
 
 def chefer_with_hooks(model, images, tokens, monkeypatch) -> tuple[list, list]:
-    """Each pair alone through the stock towers, head by head, gradients caught by hooks: [A], [dS/dA] of every block, image tower first."""
+    """Each pair alone through the stock towers, head by head, gradients caught by hooks: [A], [dS/dA] of every block,
+    image tower first.
+    """
     kept, caught = [], {}
 
     def slow(self, query, key, value, need_weights=False, attn_mask=None):
@@ -96,7 +100,10 @@ def test_relevance_is_the_formula(setting, monkeypatch):
 @pytest.mark.parametrize("method", attribution.METHODS)
 def test_scales_and_batches(reference, method):
     pairs = scenes.load_pairs(0, "pairs", 9, 48)
-    images, tokens = models.preprocess(reference, pairs.images), torch.from_numpy(model_input.tokenize(pairs.captions, 24))
+    images, tokens = (
+        models.preprocess(reference, pairs.images),
+        torch.from_numpy(model_input.tokenize(pairs.captions, 24)),
+    )
     explain = attribution.METHODS[method]
     said, seen = explain(reference, images, tokens, batch=4)
     assert said.shape == (9, 24)
@@ -116,7 +123,10 @@ def test_scales_and_batches(reference, method):
 
 def test_leaving_out_is_what_the_similarity_loses(reference):
     pairs = scenes.load_pairs(0, "pairs", 1, 48)
-    images, tokens = models.preprocess(reference, pairs.images), torch.from_numpy(model_input.tokenize(pairs.captions, 24)).long()
+    images, tokens = (
+        models.preprocess(reference, pairs.images),
+        torch.from_numpy(model_input.tokenize(pairs.captions, 24)).long(),
+    )
     said, seen = attribution.leave_one_out(reference, images, tokens)
     image, row = models.encode_image(reference, images)[0].detach(), tokens[0].tolist()
     whole, lost = float(image @ models.encode_text(reference, tokens)[0].detach()), []
@@ -140,7 +150,15 @@ def resnet() -> open_clip.CLIP:
 
 def siglip() -> open_clip.CustomTextCLIP:
     vision = {"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "avg", "timm_proj": "linear"}
-    text = {"context_length": 16, "vocab_size": 500, "width": 64, "heads": 2, "layers": 2, "pool_type": "last", "no_causal_mask": True}
+    text = {
+        "context_length": 16,
+        "vocab_size": 500,
+        "width": 64,
+        "heads": 2,
+        "layers": 2,
+        "pool_type": "last",
+        "no_causal_mask": True,
+    }
     return open_clip.CustomTextCLIP(64, vision, text, init_logit_bias=-10)
 
 
@@ -156,7 +174,9 @@ def test_other_towers_leave_tokens_out_and_say_so(make, why, grid):
         tokens = torch.tensor([[7, 8, 9] + [1] * 13, [5] * 15 + [1]])
         own = [[0, 1, 2], list(range(15))]
     with pytest.warns(UserWarning, match="left out one at a time"):
-        said, seen = attribution.relevance(model, torch.randn(2, 3, *model.visual.image_size) if make is siglip else torch.randn(2, 3, 64, 64), tokens)
+        said, seen = attribution.relevance(
+            model, torch.randn(2, 3, *model.visual.image_size) if make is siglip else torch.randn(2, 3, 64, 64), tokens
+        )
     assert seen.shape == (2, *grid)
     assert torch.allclose(said.sum(1), torch.ones(2), atol=1e-5)
     for row, mine in zip(said, own, strict=True):
@@ -201,7 +221,10 @@ def test_the_model_and_the_callers_mode_are_left_as_they_were(reference):
 
 def test_two_threads_on_one_model_do_not_disturb_each_other(reference):
     pairs = scenes.load_pairs(0, "pairs", 8, 48)
-    images, tokens = models.preprocess(reference, pairs.images), torch.from_numpy(model_input.tokenize(pairs.captions, 24))
+    images, tokens = (
+        models.preprocess(reference, pairs.images),
+        torch.from_numpy(model_input.tokenize(pairs.captions, 24)),
+    )
     expected, got = attribution.relevance(reference, images, tokens), {}
 
     def work(n: int) -> None:
@@ -279,7 +302,11 @@ def test_odd_captions(reference, caption, method):
 def test_words_are_the_tokenizers_pieces():
     """Every piece belongs to one word or to punctuation, and encoding a word alone gives its pieces."""
     tokenizer = open_clip.tokenizer.SimpleTokenizer()
-    for caption in [*(scenes.describe(0, i) for i in range(60)), "Don't! A&amp;B's 5.50$ (co-operation) naïve 香蕉...🍌", *ODD[:7]]:
+    for caption in [
+        *(scenes.describe(0, i) for i in range(60)),
+        "Don't! A&amp;B's 5.50$ (co-operation) naïve 香蕉...🍌",
+        *ODD[:7],
+    ]:
         row = model_input.tokenize([caption], 77)[0]
         columns = [c for w in words.split(caption, 77) for c in w.columns]
         assert len(columns) == len(set(columns))

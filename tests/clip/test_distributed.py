@@ -30,7 +30,8 @@ ODD = {"unlearn.keep_batch": 31}
 AGAIN = ("score", "overfit", "score_overfit", "unlearn", "unlearn_published", "evaluate_purified")
 """What two ranks make: scores, Eq. 3 with InfoNCE, both forms of unlearning, measures."""
 NUMBERS, WEIGHTS = 1e-5, 1e-4
-"""How far two ranks may be off in scores, features and losses, and in weights (the vocabulary table is stored in fp16)."""
+"""How far two ranks may be off in scores, features and losses, and in weights (the vocabulary table is stored in fp16).
+"""
 
 
 def ubt(root: Path, *launcher: str, **environment: str) -> subprocess.Popen:
@@ -38,7 +39,9 @@ def ubt(root: Path, *launcher: str, **environment: str) -> subprocess.Popen:
     command = [sys.executable, *launcher, "-m", "ubt", "run", "--device=cpu", "--precision=fp32", f"--cache={root}"]
     changes = [f"--set={name}={value}" for name, value in (TINY | ODD).items()]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"} | environment
-    return subprocess.Popen(command + changes, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    return subprocess.Popen(
+        command + changes, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
 
 
 def process_of(rank: int, launcher: int) -> int:
@@ -55,7 +58,11 @@ def far(one, two, entry: str) -> float:
     if kind == "model":
         a, b = (load_file(x.path / entry / "open_clip_model.safetensors") for x in (one, two))
         return max(np.abs(a[name].astype(float) - b[name]).max() for name in a)
-    a, b = (one[entry], two[entry]) if kind == "array" else (x[entry].select_dtypes("number").to_numpy(float) for x in (one, two))
+    a, b = (
+        (one[entry], two[entry])
+        if kind == "array"
+        else (x[entry].select_dtypes("number").to_numpy(float) for x in (one, two))
+    )
     return float(np.abs(a - b).max())
 
 
@@ -68,7 +75,9 @@ def test_two_ranks_agree_with_one_though_one_was_killed_on_the_way(full, tmp_pat
         shutil.rmtree(store.root / "artefacts" / one.artefacts[stage].path.name)
     overfit = one.artefacts["overfit"].path.name
 
-    first = ubt(store.root, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", UBT_CHECKPOINT_SECONDS="0")
+    first = ubt(
+        store.root, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", UBT_CHECKPOINT_SECONDS="0"
+    )
     while not (checkpoint := store.root / "work" / overfit / "checkpoint.safetensors").exists():
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.01)
@@ -99,7 +108,9 @@ def test_two_ranks_agree_with_one_though_one_was_killed_on_the_way(full, tmp_pat
     assert other.returncode == 0
     told = events.read(store.journal(one.name))
     last = max(i for i, e in enumerate(told) if e.kind == "run")
-    assert next(e.done for e in told[last:] if e.stage == "overfit" and e.kind == "progress") > 1, "it went on from the checkpoint"
+    assert next(e.done for e in told[last:] if e.stage == "overfit" and e.kind == "progress") > 1, (
+        "it went on from the checkpoint"
+    )
     for stage in AGAIN:
         mine, theirs = one.artefacts[stage], two.artefacts[stage]
         assert theirs.manifest["ranks"] == 2
@@ -145,16 +156,27 @@ def test_shares_are_as_long_as_each_other_and_hold_every_row(monkeypatch, n):
 def test_gradients_are_those_of_the_whole_batch(monkeypatch):
     """Three ranks in turn, each given the others' features; 7 pairs, which do not divide by three."""
     torch.manual_seed(0)
-    pairs, towers, scale = torch.randn(2, 7, 5), torch.nn.ModuleList([torch.nn.Linear(5, 4), torch.nn.Linear(5, 4)]), torch.nn.Parameter(torch.tensor(1.0))
+    pairs, towers, scale = (
+        torch.randn(2, 7, 5),
+        torch.nn.ModuleList([torch.nn.Linear(5, 4), torch.nn.Linear(5, 4)]),
+        torch.nn.Parameter(torch.tensor(1.0)),
+    )
 
     def gradients() -> list[torch.Tensor]:
-        image, text = (F.normalize(distributed.spread(tower, own), dim=-1) for tower, own in zip(towers, pairs, strict=True))
+        image, text = (
+            F.normalize(distributed.spread(tower, own), dim=-1) for tower, own in zip(towers, pairs, strict=True)
+        )
         loss = contrastive_loss(image, text, scale.exp()) + alignment((image * text).sum(-1))
         return list(torch.autograd.grad(loss, [*towers.parameters(), scale]))
 
     def gathered(parts: list[torch.Tensor], own: torch.Tensor, group: None) -> None:
-        every = [tower(some)[[0, 1, 2, 3, 4, 5, 6, 6, 6]].detach().split(3) for tower, some in zip(towers, pairs, strict=True)]
-        whose = next(features for features in every if torch.allclose(features[distributed._state.rank], own, atol=1e-5))
+        every = [
+            tower(some)[[0, 1, 2, 3, 4, 5, 6, 6, 6]].detach().split(3)
+            for tower, some in zip(towers, pairs, strict=True)
+        ]
+        whose = next(
+            features for features in every if torch.allclose(features[distributed._state.rank], own, atol=1e-5)
+        )
         for part, theirs in zip(parts, whose, strict=True):
             part.copy_(theirs)
 

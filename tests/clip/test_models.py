@@ -16,7 +16,14 @@ from ubt.data import model_input, scenes
 from ubt.workflows.pretrain_scenes import PretrainSettings, held_out_accuracy
 
 IMAGES = scenes.draw_many(5, scenes.ROLES["validation"][:6], 48)
-CAPTIONS = ["a photo of a banana.", "an owl", "", "a very long caption " * 20, "<b>bold</b> & 香蕉 🍌", "a red hot air balloon above a tiny car"]
+CAPTIONS = [
+    "a photo of a banana.",
+    "an owl",
+    "",
+    "a very long caption " * 20,
+    "<b>bold</b> & 香蕉 🍌",
+    "a red hot air balloon above a tiny car",
+]
 
 
 def test_the_shipped_reference_is_what_its_card_says():
@@ -39,7 +46,10 @@ def test_plain_open_clip_opens_the_reference_and_agrees(reference):
     assert (tokenizer(CAPTIONS).numpy() == tokens).all()
     pixels = torch.stack([preprocess(Image.fromarray(i)) for i in IMAGES])
     with torch.inference_mode():
-        image, text = stock.eval().encode_image(pixels, normalize=True), stock.encode_text(torch.from_numpy(tokens).long(), normalize=True)
+        image, text = (
+            stock.eval().encode_image(pixels, normalize=True),
+            stock.encode_text(torch.from_numpy(tokens).long(), normalize=True),
+        )
     assert np.abs(models.embed_images(reference, IMAGES) - image.numpy()).max() < 1e-5
     assert np.abs(models.embed_tokens(reference, tokens) - text.numpy()).max() < 1e-5
 
@@ -63,7 +73,10 @@ def small(**vision):
     return models.create(sizes | {"vision_cfg": models.SCENES_CLIP["vision_cfg"] | {"layers": 2} | vision}, 0)
 
 
-@pytest.mark.parametrize("vision", [{}, {"pool_type": "avg"}, {"final_ln_after_pool": True}, {"attentional_pool": True}, {"ls_init_value": 0.5}])
+@pytest.mark.parametrize(
+    "vision",
+    [{}, {"pool_type": "avg"}, {"final_ln_after_pool": True}, {"attentional_pool": True}, {"ls_init_value": 0.5}],
+)
 def test_features_are_plain_open_clips_whatever_the_image_encoder_pools(vision):
     model = small(**vision).eval()
     with torch.inference_mode():
@@ -113,7 +126,11 @@ def test_narrow_vocabulary_trains_the_rows_in_use_alone():
         (lambda f: (f / models.WEIGHTS).write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR."), UbtError, "damaged"),
         (lambda f: (f / models.WEIGHTS).unlink(), BadInput, "found no open_clip_model.safetensors"),
         (lambda f: (f / models.CONFIG).write_text("{"), UbtError, "damaged"),
-        (lambda f: (f / models.CONFIG).write_text(json.dumps({"model_cfg": models.SCENES_CLIP | {"embed_dim": 64}})), UbtError, "weights that fit"),
+        (
+            lambda f: (f / models.CONFIG).write_text(json.dumps({"model_cfg": models.SCENES_CLIP | {"embed_dim": 64}})),
+            UbtError,
+            "weights that fit",
+        ),
         (lambda f: (f / models.CARD).write_text("{"), UbtError, "card with a digest"),
         (lambda f: (f / models.CONFIG).write_text(json.dumps({"model_cfg": {"nosuch": 1}})), UbtError, "damaged"),
         (lambda f: (f / models.CARD).write_text(json.dumps({"digest": "0" * 64})), UbtError, "of its card"),
@@ -132,26 +149,45 @@ def test_a_word_before_a_caption_is_the_caption_with_that_word_before_it():
     captions = ["a photo of a banana.", "an owl", "word " * 40]
     expected = model_input.tokenize([f"consider {c}" for c in captions], 24)
     assert (model_input.prepend("consider", model_input.tokenize(captions, 24)) == expected).all()
-    assert (model_input.prepend("two words", model_input.tokenize(captions, 24)) == model_input.tokenize([f"two words {c}" for c in captions], 24)).all()
+    assert (
+        model_input.prepend("two words", model_input.tokenize(captions, 24))
+        == model_input.tokenize([f"two words {c}" for c in captions], 24)
+    ).all()
 
 
-SHRUNK = {"vision_cfg": {"image_size": 64, "width": 64, "layers": 2}, "text_cfg": {"width": 64, "heads": 4, "layers": 1, "context_length": 12}}
+SHRUNK = {
+    "vision_cfg": {"image_size": 64, "width": 64, "layers": 2},
+    "text_cfg": {"width": 64, "heads": 4, "layers": 1, "context_length": 12},
+}
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-16", "ViT-L-14", "ViT-M-16-alt", "RN50", "RN50-quickgelu", "custom"])
+@pytest.mark.parametrize(
+    "name",
+    ["ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-16", "ViT-L-14", "ViT-M-16-alt", "RN50", "RN50-quickgelu", "custom"],
+)
 def test_stock_architectures_are_made_saved_and_loaded(name, tmp_path):
     """Each in small, with a foreign mean, by us and by plain open_clip."""
-    config = open_clip.get_model_config("ViT-B-32" if name == "custom" else name) | ({"custom_text": True} if name == "custom" else {})
+    config = open_clip.get_model_config("ViT-B-32" if name == "custom" else name) | (
+        {"custom_text": True} if name == "custom" else {}
+    )
     for tower, values in SHRUNK.items():
-        config[tower] |= {n: v for n, v in values.items() if not (n == "layers" and isinstance(config[tower]["layers"], list))}
+        config[tower] |= {
+            n: v for n, v in values.items() if not (n == "layers" and isinstance(config[tower]["layers"], list))
+        }
     preprocess = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
     models.save(models.create(config, 0, preprocess), tmp_path / "own")
     ours = models.load(tmp_path / "own")
     stock, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'own'}")
     tokens, images = model_input.tokenize(CAPTIONS, 12), IMAGES[:3]
     with torch.inference_mode():
-        image = stock.eval().encode_image(torch.stack([transform(Image.fromarray(i)) for i in images]), normalize=True).numpy()
-        text = stock.encode_text(open_clip.get_tokenizer(f"local-dir:{tmp_path / 'own'}")(CAPTIONS), normalize=True).numpy()
+        image = (
+            stock.eval()
+            .encode_image(torch.stack([transform(Image.fromarray(i)) for i in images]), normalize=True)
+            .numpy()
+        )
+        text = stock.encode_text(
+            open_clip.get_tokenizer(f"local-dir:{tmp_path / 'own'}")(CAPTIONS), normalize=True
+        ).numpy()
     assert model_input.image_size(ours) == 64
     assert model_input.context_length(ours) == 12
     assert np.abs(models.embed_tokens(ours, tokens) - text).max() < 1e-5
@@ -163,7 +199,14 @@ def test_stock_architectures_are_made_saved_and_loaded(name, tmp_path):
 @pytest.mark.parametrize("size", [(32, 32), (100, 100), (64, 96), (90, 50)])
 def test_images_of_another_size_are_resized_as_open_clip_does(size):
     rng, preprocess = np.random.default_rng(0), {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
-    images = np.stack([np.asarray(Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize(size[::-1], Image.Resampling.BICUBIC)) for _ in range(2)])
+    images = np.stack(
+        [
+            np.asarray(
+                Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize(size[::-1], Image.Resampling.BICUBIC)
+            )
+            for _ in range(2)
+        ]
+    )
     model = models.create(models.SCENES_CLIP, 0, preprocess)
     transform = open_clip.image_transform(48, is_train=False, **preprocess)
     wanted = torch.stack([transform(Image.fromarray(i)) for i in images])
@@ -188,7 +231,10 @@ def test_a_table_is_stored_as_it_came(tmp_path):
         assert models.weights_digest(again) == files.file_digest(tmp_path / str(half) / models.WEIGHTS)
 
 
-@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "ViT-L-14-CLIPA", "roberta-ViT-B-32", "coca_ViT-B-32", "convnext_base", "ViT-H-14-worldwide"])
+@pytest.mark.parametrize(
+    "name",
+    ["ViT-B-16-SigLIP", "ViT-L-14-CLIPA", "roberta-ViT-B-32", "coca_ViT-B-32", "convnext_base", "ViT-H-14-worldwide"],
+)
 def test_what_needs_another_tokenizer_or_tower_is_refused(name):
     with pytest.raises(BadInput, match=r"stock CLIP tokenizer|own text tower|own \(ViT or ResNet\)|CoCa"):
         models.create(open_clip.get_model_config(name), 0)

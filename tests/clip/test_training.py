@@ -30,7 +30,9 @@ def test_contrastive_loss_is_equation_1():
     tau = 0.07
     s = image @ text.T / tau
     n = len(s)
-    expected = -(sum(s[i, i] - logsumexp(s[i]) for i in range(n)) + sum(s[j, j] - logsumexp(s[:, j]) for j in range(n))) / (2 * n)
+    expected = -(
+        sum(s[i, i] - logsumexp(s[i]) for i in range(n)) + sum(s[j, j] - logsumexp(s[:, j]) for j in range(n))
+    ) / (2 * n)
     got = training.contrastive_loss(torch.tensor(image), torch.tensor(text), torch.tensor(1 / tau, dtype=torch.float64))
     assert got.item() == pytest.approx(expected, rel=1e-12)
 
@@ -38,7 +40,9 @@ def test_contrastive_loss_is_equation_1():
 def fit(pairs, steps=12, config=SMALL, **kwargs):
     model = models.create(config, 0)
     batches = training.PairBatches(*pairs, 16, seed=3)
-    history = training.fit(model, training.info_nce, batches, steps, FitSettings(lr=1e-3), CPU, vocabulary=pairs[1], **kwargs)
+    history = training.fit(
+        model, training.info_nce, batches, steps, FitSettings(lr=1e-3), CPU, vocabulary=pairs[1], **kwargs
+    )
     return model, history
 
 
@@ -71,7 +75,10 @@ def test_a_run_cut_short_anywhere_resumes_to_the_same_weights(pairs, tmp_path):
 
 def test_a_resnet_resumes_with_its_running_means(pairs, tmp_path):
     vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
-    config, checkpoint = SMALL | {"embed_dim": 16, "vision_cfg": vision}, training.Checkpoint(tmp_path / "cut.safetensors")
+    config, checkpoint = (
+        SMALL | {"embed_dim": 16, "vision_cfg": vision},
+        training.Checkpoint(tmp_path / "cut.safetensors"),
+    )
 
     def stop(done, total, figures):
         if done == 2:
@@ -89,7 +96,9 @@ def one_bit(content: bytes) -> bytes:
     return content[:-9] + bytes([content[-9] ^ 64]) + content[-8:]
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a checkpoint" * 50, one_bit])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a checkpoint" * 50, one_bit]
+)
 def test_a_damaged_checkpoint_is_said_and_training_starts_over(pairs, tmp_path, caplog, damage):
     whole, _ = fit(pairs)
     path = tmp_path / "c.safetensors"
@@ -119,7 +128,14 @@ def test_frozen_parameters_stay(pairs):
 
 def test_a_loss_that_is_not_finite_ends_the_run(pairs):
     with pytest.raises(UbtError, match="lower the learning rate"):
-        training.fit(models.create(SMALL, 0), lambda m, b: (m.logit_scale * float("nan"), {}), training.PairBatches(*pairs, 16, 0), 3, FitSettings(), CPU)
+        training.fit(
+            models.create(SMALL, 0),
+            lambda m, b: (m.logit_scale * float("nan"), {}),
+            training.PairBatches(*pairs, 16, 0),
+            3,
+            FitSettings(),
+            CPU,
+        )
 
 
 def test_scenes_are_trained_on_without_storing_them(pairs):
@@ -199,5 +215,7 @@ def test_an_image_that_cannot_be_read_ends_the_fit_with_its_own_error(pairs):
     images, tokens = pairs
     batches = training.PairBatches(Read(images, broken=7), tokens, 16, 3)
     with pytest.raises(UbtError, match="it has vanished"):
-        training.fit(models.create(SMALL, 1), training.info_nce, batches, 5, FitSettings(batch=16), CPU, vocabulary=tokens)
+        training.fit(
+            models.create(SMALL, 1), training.info_nce, batches, 5, FitSettings(batch=16), CPU, vocabulary=tokens
+        )
     assert not [t for t in threading.enumerate() if t.name.startswith("batches")]

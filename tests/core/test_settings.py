@@ -59,7 +59,13 @@ def test_unknown_preset_and_device():
 
 def test_paper_preset_is_the_papers():
     s = CaseSettings.preset("paper")
-    assert (s.data.pairs, s.attack.poisons(s.data.pairs), s.k, s.test.per_class, s.own.templates) == (501_500, 1500, 70, 50, "80")
+    assert (s.data.pairs, s.attack.poisons(s.data.pairs), s.k, s.test.per_class, s.own.templates) == (
+        501_500,
+        1500,
+        70,
+        50,
+        "80",
+    )
     assert (s.poison.lr, s.poison.epochs, s.poison.batch, s.split.fraction) == (1e-6, 3, 128, 0.01)
     assert (s.overfit.lr, s.overfit.batch, s.published.lr, s.published.batch) == (1e-6, 64, 1e-5, 64)
     assert (s.overfit.steps, s.published.steps) == (round(5 * 501_500 / 64), round(5 * 2 * 70 * 70 / 64))
@@ -72,7 +78,13 @@ def test_paper_preset_is_the_papers():
 
 def test_the_papers_steps_are_counted_for_the_size_of_d():
     s = CaseSettings.preset("paper", pairs=10_000)
-    assert (s.data.pairs, s.attack.poisons(10_000), s.overfit.steps, s.published.steps, s.k) == (10_000, 30, 781, 16, 10)
+    assert (s.data.pairs, s.attack.poisons(10_000), s.overfit.steps, s.published.steps, s.k) == (
+        10_000,
+        30,
+        781,
+        16,
+        10,
+    )
     assert CaseSettings.preset("demo", pairs=10_000) == CaseSettings()
 
 
@@ -111,10 +123,14 @@ def test_cases_that_were_named_before_a_setting_came_keep_their_names():
     for group in [f.name for f in fields(tiny()) if f.metadata.get("later")]:
         assert tree.pop(group) == getattr(CaseSettings(), group).to_dict()
     other = {"blended", "sig", "ssba", "trojvqa", "wanet", "label_consistent"}
-    named = {k: v for k, v in tree.items() if k not in other} | {"identities": [p.trigger.identity() for p in tiny().attacks]}
+    named = {k: v for k, v in tree.items() if k not in other} | {
+        "identities": [p.trigger.identity() for p in tiny().attacks]
+    }
     assert tiny().name(CPU) == f"badnet-0-{digest([named, 'cpu', 'fp32'])[:8]}"
     names, select = keys(tiny(), CPU, CASE, REFERENCE), next(s for s in CASE if s.name == "select")
-    inputs = {argument: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for argument, source in select.inputs.items()}
+    inputs = {
+        argument: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for argument, source in select.inputs.items()
+    }
     settings = {"select": tree["select"], "verdict": tree["verdict"]}
     assert names["select"] == f"select-{digest([select.function, select.version, settings, 0, 'cpu', 'fp32', inputs])}"
 

@@ -55,15 +55,23 @@ def test_tables_by_any_ones_columns(tmp_path, name, whole):
     head, _, row = TABLES[name].partition(b"\n")
     rows = b"".join(row % ((i,) * row.count(b"%d")) for i in range(3))
     path = folder(tmp_path, table=head + b"\n" + rows)
-    read = check(path.parent if whole else path, [f"000{i}" for i in range(3)] if name == "img2dataset" else [f"images/{i}.png" for i in range(3)])
+    read = check(
+        path.parent if whole else path,
+        [f"000{i}" for i in range(3)] if name == "img2dataset" else [f"images/{i}.png" for i in range(3)],
+    )
     assert read["about"]["columns"]["text"].lower() in ("caption", "title", "text")
 
 
 def test_columns_separator_folder_and_limit_can_be_chosen(tmp_path):
-    path = folder(tmp_path / "a", table=b"where|words|caption|name\n" + b"".join(b"%d.png|caption %d|other|n%d\n" % (i, i, i) for i in range(3)))
+    path = folder(
+        tmp_path / "a",
+        table=b"where|words|caption|name\n" + b"".join(b"%d.png|caption %d|other|n%d\n" % (i, i, i) for i in range(3)),
+    )
     options = SourceOptions(image="where", caption="words", ident="name", separator="|", folder="images", limit=2)
     check(path, ["n0", "n1"], options, 2)
-    with pytest.raises(BadInput, match=r"expected one image column, one of image, filepath.*got the columns 'where', 'words'"):
+    with pytest.raises(
+        BadInput, match=r"expected one image column, one of image, filepath.*got the columns 'where', 'words'"
+    ):
         catalogue.read(path)
     with pytest.raises(BadInput, match=r"expected one caption column, 'nosuch'; got the columns"):
         catalogue.read(path, SourceOptions(image="where", caption="nosuch"))
@@ -72,11 +80,16 @@ def test_columns_separator_folder_and_limit_can_be_chosen(tmp_path):
 
 
 def test_absolute_paths_into_the_folder_are_its_own(tmp_path):
-    check(folder(tmp_path, [(str(tmp_path / "images" / f"{i}.png"), f"caption {i}") for i in range(3)]), [f"images/{i}.png" for i in range(3)])
+    check(
+        folder(tmp_path, [(str(tmp_path / "images" / f"{i}.png"), f"caption {i}") for i in range(3)]),
+        [f"images/{i}.png" for i in range(3)],
+    )
 
 
 def test_an_image_with_several_captions_has_several_ids(tmp_path):
-    read = catalogue.read(folder(tmp_path, [("images/0.png", "a"), ("images/1.png", "b"), ("images/0.png", "c"), ("images/0.png", "a")]))
+    read = catalogue.read(
+        folder(tmp_path, [("images/0.png", "a"), ("images/1.png", "b"), ("images/0.png", "c"), ("images/0.png", "a")])
+    )
     assert read["pairs"]["id"].tolist() == ["images/0.png", "images/1.png", "images/0.png#2", "images/0.png#3"]
 
 
@@ -87,7 +100,11 @@ def test_text_is_kept_by_arrow(tmp_path):
 
 def test_shards_by_file_folder_glob_and_braces(tmp_path):
     for s in range(3):
-        sample = [(f"00{s}{s}.png", encoded(s)), (f"00{s}{s}.txt", f"caption {s}".encode()), (f"00{s}{s}.json", b'{"caption": "other"}')]
+        sample = [
+            (f"00{s}{s}.png", encoded(s)),
+            (f"00{s}{s}.txt", f"caption {s}".encode()),
+            (f"00{s}{s}.json", b'{"caption": "other"}'),
+        ]
         shard(tmp_path / f"0{s}.tar", sample)
     ids = [f"0{s}/00{s}{s}" for s in range(3)]
     for path in (tmp_path, tmp_path / "*.tar", tmp_path / "0{0..2}.tar", tmp_path / "{00,01,02}.tar"):
@@ -111,7 +128,11 @@ def test_shards_with_json_captions_in_any_order(tmp_path):
 @pytest.mark.parametrize("kind", ["parquet", "stream", "file", "saved"])
 def test_columns_with_images_in_them(tmp_path, kind, nested):
     held = [encoded(i) for i in range(3)]
-    image = pa.array([{"bytes": b, "path": None} for b in held], pa.struct([("bytes", pa.binary()), ("path", pa.string())])) if nested else pa.array(held)
+    image = (
+        pa.array([{"bytes": b, "path": None} for b in held], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+        if nested
+        else pa.array(held)
+    )
     table = pa.table({"image": image, "text": [f"caption {i}" for i in range(3)]})
     if kind == "parquet":
         path = tmp_path / "train.parquet"
@@ -128,7 +149,10 @@ def test_columns_with_images_in_them(tmp_path, kind, nested):
 
 def test_parquet_with_paths(tmp_path):
     folder(tmp_path)
-    pq.write_table(pa.table({"filepath": [f"images/{i}.png" for i in range(3)], "caption": [f"caption {i}" for i in range(3)]}), tmp_path / "p.parquet")
+    pq.write_table(
+        pa.table({"filepath": [f"images/{i}.png" for i in range(3)], "caption": [f"caption {i}" for i in range(3)]}),
+        tmp_path / "p.parquet",
+    )
     check(tmp_path / "p.parquet", [f"images/{i}.png" for i in range(3)])
 
 
@@ -136,7 +160,12 @@ def test_parquet_with_paths(tmp_path):
 def test_images_by_the_path_in_their_struct(tmp_path, kind):
     folder(tmp_path)
     of = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    table = pa.table({"image": pa.array([{"bytes": None, "path": f"images/{i}.png"} for i in range(3)], of), "caption": [f"caption {i}" for i in range(3)]})
+    table = pa.table(
+        {
+            "image": pa.array([{"bytes": None, "path": f"images/{i}.png"} for i in range(3)], of),
+            "caption": [f"caption {i}" for i in range(3)],
+        }
+    )
     path = tmp_path / f"p.{kind}"
     if kind == "parquet":
         pq.write_table(table, path)
@@ -161,7 +190,9 @@ def test_a_folder_of_images_with_texts(tmp_path):
     for i in range(3):
         (tmp_path / f"{i}").mkdir()
         (tmp_path / f"{i}" / "a.png").write_bytes(encoded(i))
-        (tmp_path / f"{i}" / ("a.json" if i == 1 else "a.txt")).write_text(json.dumps({"caption": f"caption {i}"}) if i == 1 else f"caption {i}\n")
+        (tmp_path / f"{i}" / ("a.json" if i == 1 else "a.txt")).write_text(
+            json.dumps({"caption": f"caption {i}"}) if i == 1 else f"caption {i}\n"
+        )
     check(tmp_path, [f"{i}/a.png" for i in range(3)])
 
 
@@ -215,7 +246,9 @@ def test_what_is_no_source_is_told_what_was_expected(tmp_path, path, said):
 
 
 def test_a_long_table_stays_in_bounded_memory(tmp_path):
-    """In a process of its own: 100,000 rows of 300 characters take less than four times their text above what imports take."""
+    """In a process of its own: 100,000 rows of 300 characters take less than four times their text above what imports
+    take.
+    """
     folder(tmp_path, images=1)
     with (tmp_path / "captions.csv").open("w") as f:
         f.write("image,caption\n")
@@ -226,7 +259,13 @@ def test_a_long_table_stays_in_bounded_memory(tmp_path):
         "before = peak(); n = len(catalogue.read(Path(sys.argv[1]))['pairs']); print(n, peak() - before)"
     )
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "captions.csv")], capture_output=True, text=True, env=env, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "captions.csv")],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=True,
+    )
     n, grown = done.stdout.split()
     assert int(n) == 100_000
     assert float(grown) < 4 * 31

@@ -1,4 +1,6 @@
-"""Data sets by name, in torchvision's layouts with an image or two a class; and what is said where they are absent or not what they seem."""
+"""Data sets by name, in torchvision's layouts with an image or two a class; and what is said where they are absent or
+not what they seem.
+"""
 
 import hashlib
 import json
@@ -32,7 +34,9 @@ def pets(root):
     for i, n in enumerate(names):
         picture(root / f"oxford-iiit-pet/images/{n}_1.jpg", 2 * i)
     (root / "oxford-iiit-pet/annotations").mkdir()
-    (root / "oxford-iiit-pet/annotations/test.txt").write_text("".join(f"{n}_1 {i + 1} 1 1\n" for i, n in enumerate(names)))
+    (root / "oxford-iiit-pet/annotations/test.txt").write_text(
+        "".join(f"{n}_1 {i + 1} 1 1\n" for i, n in enumerate(names))
+    )
 
 
 def food(root):
@@ -48,7 +52,10 @@ def caltech(root):
         picture(root / f"caltech101/101_ObjectCategories/{n}/image_0001.jpg", i)
 
 
-@pytest.mark.parametrize(("name", "make", "third"), [("dtd", dtd, "kind02 x"), ("pets", pets, "great breed02"), ("food101", food, "dish 002")])
+@pytest.mark.parametrize(
+    ("name", "make", "third"),
+    [("dtd", dtd, "kind02 x"), ("pets", pets, "great breed02"), ("food101", food, "dish 002")],
+)
 def test_torchvisions_layouts_are_read_with_names_that_a_caption_would_use(tmp_path, name, make, third):
     make(tmp_path)
     found = read(name, 8, str(tmp_path))
@@ -90,7 +97,10 @@ def test_cifar_is_read_only_if_its_files_are_the_known_ones(tmp_path, monkeypatc
 
     folder, sums = tmp_path / "cifar-10-batches-py", {}
     folder.mkdir()
-    batch = {"data": np.arange(20 * 3072, dtype=np.uint32).astype(np.uint8).reshape(20, 3072), "labels": [i % 10 for i in range(20)]}
+    batch = {
+        "data": np.arange(20 * 3072, dtype=np.uint32).astype(np.uint8).reshape(20, 3072),
+        "labels": [i % 10 for i in range(20)],
+    }
     for name, value in {"test_batch": batch, "batches.meta": {"label_names": [f"c_{i}" for i in range(10)]}}.items():
         (folder / name).write_bytes(pickle.dumps(value))
         sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
@@ -110,7 +120,9 @@ def test_imagenet_needs_its_thousand_folders(tmp_path):
     assert (len(known), known[0], known[954]) == (1000, "n01440764", "n07753592")
     for name in known[:3]:
         picture(tmp_path / f"imagenet/val/{name}/a.JPEG")
-    with pytest.raises(BadInput, match=r"imagenet/val: expected ImageNet-1K's 1000 folders .* got 3 folders without n01491361"):
+    with pytest.raises(
+        BadInput, match=r"imagenet/val: expected ImageNet-1K's 1000 folders .* got 3 folders without n01491361"
+    ):
         read("imagenet", 8, str(tmp_path))
     for name in known:
         (tmp_path / f"imagenet/val/{name}").mkdir(exist_ok=True)

@@ -29,11 +29,15 @@ def stack(rows) -> np.ndarray:
     return np.stack([decode(encoded(i), SIZE) for i in rows])
 
 
-@pytest.mark.parametrize(("kind", "more"), [("PNG", {}), ("JPEG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {}), ("GIF", {})])
+@pytest.mark.parametrize(
+    ("kind", "more"), [("PNG", {}), ("JPEG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {}), ("GIF", {})]
+)
 @pytest.mark.parametrize("shape", [(24, 20), (20, 31), (16, 16), (9, 40), (100, 3)])
 def test_decoding_is_open_clips(kind, more, shape):
     data = encoded(1, kind, *shape, **more)
-    expected = T.Compose([T.Resize(SIZE, T.InterpolationMode.BICUBIC), T.CenterCrop(SIZE)])(Image.open(io.BytesIO(data)).convert("RGB"))
+    expected = T.Compose([T.Resize(SIZE, T.InterpolationMode.BICUBIC), T.CenterCrop(SIZE)])(
+        Image.open(io.BytesIO(data)).convert("RGB")
+    )
     np.testing.assert_array_equal(decode(data, SIZE), np.asarray(expected))
 
 
@@ -104,7 +108,18 @@ def test_hostile_images_are_refused_with_a_reason(name, monkeypatch):
     assert said.value.reason == reason
 
 
-@pytest.mark.parametrize("key", [slice(2, 9, 3), slice(None), np.array([5, 1, 1, -1]), [3, 0], np.arange(N) % 3 == 0, np.array([], int), slice(5, 2)])
+@pytest.mark.parametrize(
+    "key",
+    [
+        slice(2, 9, 3),
+        slice(None),
+        np.array([5, 1, 1, -1]),
+        [3, 0],
+        np.arange(N) % 3 == 0,
+        np.array([], int),
+        slice(5, 2),
+    ],
+)
 def test_rows_are_those_of_an_array(images, key):
     np.testing.assert_array_equal(images[key], stack(range(N))[key])
     assert type(images[key]) is np.ndarray

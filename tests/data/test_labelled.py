@@ -19,7 +19,9 @@ CLASSES = ["tabby cat", "dog", "banana"]
 def labels(path: Path, rows: list[str], classes: bytes | None = None) -> Path:
     """labels.csv with image i and label rows[i]; returns it."""
     folder(path, images=len(rows))
-    (path / "labels.csv").write_text("image,label\n" + "".join(f'images/{i}.png,"{label}"\n' for i, label in enumerate(rows)))
+    (path / "labels.csv").write_text(
+        "image,label\n" + "".join(f'images/{i}.png,"{label}"\n' for i, label in enumerate(rows))
+    )
     if classes is not None:
         (path / "classes.txt").write_bytes(classes)
     return path / "labels.csv"
@@ -48,9 +50,16 @@ def test_a_name_that_is_a_number_goes_before_an_index(tmp_path):
 
 def test_a_zip_has_its_classes_with_it(tmp_path):
     rows = b"image,label\na.png,1\nb.png,dog\n../c.png,dog\n"
-    path = packed(tmp_path / "z.zip", [("d/labels.csv", rows), ("d/classes.txt", b"cat\ndog"), ("d/a.png", encoded()), ("d/b.png", encoded(1))])
+    path = packed(
+        tmp_path / "z.zip",
+        [("d/labels.csv", rows), ("d/classes.txt", b"cat\ndog"), ("d/a.png", encoded()), ("d/b.png", encoded(1))],
+    )
     read = labelled.read(path)
-    assert (read["classes"], read["images"]["image"].tolist(), read["images"]["label"].tolist()) == (["cat", "dog"], ["d/a.png", "d/b.png"], [1, 1])
+    assert (read["classes"], read["images"]["image"].tolist(), read["images"]["label"].tolist()) == (
+        ["cat", "dog"],
+        ["d/a.png", "d/b.png"],
+        [1, 1],
+    )
     assert read["quarantine"]["reason"].tolist() == ["path leaves the root"]
 
 
@@ -66,7 +75,9 @@ def test_class_folders(tmp_path):
 
 def test_a_hugging_face_class_label_names_its_classes(tmp_path):
     features = {"info": {"features": {"label": {"names": CLASSES, "_type": "ClassLabel"}}}}
-    table = pa.table({"image": [encoded(0), encoded(1)], "label": [2, 0]}).replace_schema_metadata({"huggingface": json.dumps(features)})
+    table = pa.table({"image": [encoded(0), encoded(1)], "label": [2, 0]}).replace_schema_metadata(
+        {"huggingface": json.dumps(features)}
+    )
     with pa.ipc.new_stream(str(tmp_path / "data-00000-of-00001.arrow"), table.schema) as out:
         out.write_table(table)
     read = labelled.read(tmp_path)
@@ -74,10 +85,17 @@ def test_a_hugging_face_class_label_names_its_classes(tmp_path):
 
 
 def test_a_label_that_is_no_class_costs_its_row_only(tmp_path):
-    read = labelled.read(labels(tmp_path, ["dog", "wolf", "7", "-1", "1", "", "banana", "0", "²"], "\n".join(CLASSES).encode()))
+    read = labelled.read(
+        labels(tmp_path, ["dog", "wolf", "7", "-1", "1", "", "banana", "0", "²"], "\n".join(CLASSES).encode())
+    )
     assert read["images"]["label"].tolist() == [1, 1, 2, 0]
-    assert read["quarantine"][["row", "reason"]].to_numpy().tolist() == [[2, "unknown class"], [3, "unknown class"], [4, "unknown class"],
-                                                                        [6, "empty caption"], [9, "unknown class"]]  # fmt: skip
+    assert read["quarantine"][["row", "reason"]].to_numpy().tolist() == [
+        [2, "unknown class"],
+        [3, "unknown class"],
+        [4, "unknown class"],
+        [6, "empty caption"],
+        [9, "unknown class"],
+    ]
 
 
 REFUSED = {

@@ -15,7 +15,13 @@ from ubt.data.preview import SIDE, look
 
 
 def test_the_first_rows_are_those_of_the_source_and_why_they_would_be_left_out(tmp_path):
-    rows = [("images/0.png", "fine"), ("../x.png", "out"), ("images/9.png", "gone"), ("images/1.png", " "), *(("images/2.png", "more"),) * 20]
+    rows = [
+        ("images/0.png", "fine"),
+        ("../x.png", "out"),
+        ("images/9.png", "gone"),
+        ("images/1.png", " "),
+        *(("images/2.png", "more"),) * 20,
+    ]
     seen = look(folder(tmp_path, rows), SourceOptions())
     assert (seen.kind, seen.names) == ("table", ["image", "caption"])
     assert seen.rows["reason"].tolist() == ["", "path leaves the root", "missing file", "empty caption"] + [""] * 4
@@ -32,9 +38,11 @@ def test_every_kind_of_source_is_recognised(tmp_path):
         (tmp_path / "beside" / name).write_bytes(data)
     pd.DataFrame({"image": [pair[0][1]], "caption": ["one"]}).to_parquet(tmp_path / "t.parquet")
     kinds = {
-        "zip with c.csv": packed(tmp_path / "z.zip", table), "tar shards": shard(tmp_path / "s.tar", pair), "1 columnar file": tmp_path / "t.parquet",
+        "zip with c.csv": packed(tmp_path / "z.zip", table),
+        "tar shards": shard(tmp_path / "s.tar", pair),
+        "1 columnar file": tmp_path / "t.parquet",
         "folder of images with texts": tmp_path / "beside",
-    }  # fmt: skip
+    }
     for kind, path in kinds.items():
         seen = look(path, SourceOptions())
         assert (seen.kind, seen.rows["text"].tolist()) == (kind, ["one"])
@@ -50,7 +58,11 @@ def test_every_kind_of_source_is_recognised(tmp_path):
 @pytest.mark.parametrize("how", ["csv", "zip"])
 def test_columns_that_cannot_be_guessed_are_named(tmp_path, how):
     table = folder(tmp_path, table=b"where,said\nimages/0.png,one\n")
-    path = table if how == "csv" else packed(tmp_path / "z.zip", [("t.csv", table.read_bytes()), ("images/0.png", encoded(0))])
+    path = (
+        table
+        if how == "csv"
+        else packed(tmp_path / "z.zip", [("t.csv", table.read_bytes()), ("images/0.png", encoded(0))])
+    )
     with pytest.raises(NoColumn, match="expected one image column") as e:
         look(path, SourceOptions())
     assert e.value.there == ["where", "said"]

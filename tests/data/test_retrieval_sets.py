@@ -11,7 +11,12 @@ from ubt.data.retrieval_sets import absent, read
 
 def karpathy(folder, file="dataset_coco.json", images="val2014", change=None):
     entries = [
-        {"filename": f"{i}.jpg", "filepath": images, "split": split, "sentences": [{"raw": f"caption {j} of {i}"} for j in range(2)]}
+        {
+            "filename": f"{i}.jpg",
+            "filepath": images,
+            "split": split,
+            "sentences": [{"raw": f"caption {j} of {i}"} for j in range(2)],
+        }
         for i, split in enumerate(("train", "test", "val", "test"))
     ]
     (folder / images).mkdir(parents=True)
@@ -25,7 +30,12 @@ def karpathy(folder, file="dataset_coco.json", images="val2014", change=None):
 def test_karpathys_test_split(tmp_path):
     karpathy(tmp_path / "coco")
     images, captions = read("coco", 8, str(tmp_path))
-    assert captions.to_numpy().tolist() == [[0, "caption 0 of 1"], [0, "caption 1 of 1"], [1, "caption 0 of 3"], [1, "caption 1 of 3"]]
+    assert captions.to_numpy().tolist() == [
+        [0, "caption 0 of 1"],
+        [0, "caption 1 of 1"],
+        [1, "caption 0 of 3"],
+        [1, "caption 1 of 3"],
+    ]
     assert [abs(int(p[0, 0, 0]) - shade) < 4 for p, shade in zip(images[:], (40, 120), strict=True)] == [True, True]
 
 
@@ -58,11 +68,13 @@ def test_what_is_wrong_names_the_file(tmp_path, monkeypatch):
         read(str(tmp_path / "captions.csv"), 8)
     for n, (change, said) in enumerate(
         [
-            ({"split": "train"}, "split 'test', got train"), ({"sentences": [{"text": "a"}]}, "Karpathy's layout"),
+            ({"split": "train"}, "split 'test', got train"),
+            ({"sentences": [{"text": "a"}]}, "Karpathy's layout"),
             ({"sentences": []}, "a caption of every image"),
-            ({"filename": "../1.jpg"}, "Karpathy's layout"), ({"filepath": "elsewhere"}, "images beside it, got none of: .*elsewhere/1.jpg"),
+            ({"filename": "../1.jpg"}, "Karpathy's layout"),
+            ({"filepath": "elsewhere"}, "images beside it, got none of: .*elsewhere/1.jpg"),
         ]
-    ):  # fmt: skip
+    ):
         karpathy(tmp_path / f"{n}/coco", change=change)
         with pytest.raises(BadInput, match=said):
             read("coco", 8, str(tmp_path / str(n)))

@@ -40,8 +40,16 @@ def world(tmp_path_factory):
             held = io.BytesIO()
             Image.fromarray(pixels).save(held, "PNG")
             z.writestr(f"images/{i}.png", held.getvalue()[:200] if i == 5 else held.getvalue())
-        z.writestr("captions.csv", pd.DataFrame({"image": [f"images/{i}.png" for i in range(80)], "caption": pairs.captions}).to_csv(index=False))
-        z.writestr("labels.csv", pd.DataFrame({"image": [f"images/{i}.png" for i in range(80)], "label": labels}).to_csv(index=False))
+        z.writestr(
+            "captions.csv",
+            pd.DataFrame({"image": [f"images/{i}.png" for i in range(80)], "caption": pairs.captions}).to_csv(
+                index=False
+            ),
+        )
+        z.writestr(
+            "labels.csv",
+            pd.DataFrame({"image": [f"images/{i}.png" for i in range(80)], "label": labels}).to_csv(index=False),
+        )
     return {"read": catalogue.read(path), "labelled": labelled.read(path), "pixels": pairs.images}
 
 
@@ -77,7 +85,14 @@ def test_poison_is_planted_on_own_pairs_and_nowhere_else(world, reference):
     assert (changed == truth["poisoned"]).all()
     rows = [int(i.split("/")[1].split(".")[0]) for i in taken["id"]]
     assert (np.asarray(plain["images"]) == world["pixels"][rows]).all()
-    lazy = user_dataset.build(taken, read["about"], reference, settings(data__pairs=60, own__keep=0.0) | {"attacks": (planted,)}, RUN, truth=truth)
+    lazy = user_dataset.build(
+        taken,
+        read["about"],
+        reference,
+        settings(data__pairs=60, own__keep=0.0) | {"attacks": (planted,)},
+        RUN,
+        truth=truth,
+    )
     assert not isinstance(lazy["images"], np.ndarray)
     assert (lazy["images"][:] == np.asarray(built["images"])).all()
     with pytest.raises(BadInput, match="expected one of the classes"):
@@ -93,7 +108,9 @@ def test_forms_of_captions_are_those_of_clean_ones():
 def test_labelled_images_measure_and_train_apart(world, reference):
     given = settings(test__per_class=12, clean__per_class=8)
     told = {name: world["labelled"][name] for name in ("images", "classes", "about")}
-    test, mine = (f(**told, model=reference, settings=given, run=RUN) for f in (user_roles.test, user_roles.labelled_clean))
+    test, mine = (
+        f(**told, model=reference, settings=given, run=RUN) for f in (user_roles.test, user_roles.labelled_clean)
+    )
     assert np.bincount(test["labels"]).min() >= 11
     assert len(test["labels"]) + len(mine["labels"]) in (39, 40)
     flat = {bytes(np.asarray(i)) for i in test["images"]}
@@ -108,7 +125,9 @@ def test_only_names_that_the_store_gives_are_taken(bad):
 
 
 def test_what_a_case_is_made_of_follows_what_was_brought():
-    lab = CaseSettings().with_values({"own.pairs": f"pairs-{KEY}", "own.test": f"labelled-{KEY}", "own.reference": f"model-{KEY}"})
+    lab = CaseSettings().with_values(
+        {"own.pairs": f"pairs-{KEY}", "own.test": f"labelled-{KEY}", "own.reference": f"model-{KEY}"}
+    )
     audit = lab.with_values({"own.suspect": f"model-{KEY}"})
     names = {kind: {s.name for s in composed(case.own).every} for kind, case in (("lab", lab), ("audit", audit))}
     assert {"evaluate_cleanclip", "retrain", "judge"} <= names["lab"]
@@ -138,7 +157,10 @@ def test_each_pair_is_scored_by_a_model_that_was_not_trained_on_it(reference, mo
     assert not seen[0] & seen[1]
     assert out["image_features"].shape == (24, 256)
     assert np.linalg.norm(out["image_features"], axis=1) == pytest.approx(1, abs=1e-4)
-    own_model = [out["image_features"][:, 128 * f : 128 * f + 128] * out["text_features"][:, 128 * f : 128 * f + 128] for f in (0, 1)]
+    own_model = [
+        out["image_features"][:, 128 * f : 128 * f + 128] * out["text_features"][:, 128 * f : 128 * f + 128]
+        for f in (0, 1)
+    ]
     expected = np.where([i in seen[0] for i in range(24)], 2 * own_model[1].sum(1), 2 * own_model[0].sum(1))
     assert out["similarity"]["similarity"].to_numpy() == pytest.approx(expected, abs=1e-5)
 
@@ -150,7 +172,10 @@ def test_all_captions_of_an_image_play_the_same_role(world, reference):
     spare = set(twice["image"][user_roles.spared(twice["image"], 0.2)])
     taken = user_roles.take(twice, read["about"], reference, given, RUN)
     shown = lambda ids: {i.removesuffix("#2") for i in ids}  # noqa: E731
-    clean, later = (f(taken["rest"], read["about"], reference, given, RUN)["pairs"]["id"] for f in (user_roles.clean, user_roles.later))
+    clean, later = (
+        f(taken["rest"], read["about"], reference, given, RUN)["pairs"]["id"]
+        for f in (user_roles.clean, user_roles.later)
+    )
     roles = [spare, set(taken["pairs"]["image"]), shown(clean), shown(later)]
     assert sum(map(len, roles)) == len(set.union(*roles))
     assert len(taken["pairs"]) == 61

@@ -29,10 +29,15 @@ def given() -> dict:
     tokens = model_input.tokenize(own.captions, 24)
     isolated = pd.DataFrame({"id": own.ids[:12], "row": np.arange(12)})
     return {
-        "images": own.images, "tokens": tokens, "pairs": pd.DataFrame({"id": own.ids, "caption": own.captions}), "isolated": isolated,
-        "losses": pd.DataFrame({"isolated": np.arange(N) < 12}), "split": pd.DataFrame({"suspicious": np.arange(N) < 12}),
-        "truth": pd.DataFrame({"poisoned": np.arange(N) < 12}), "labelled": labelled("labelled", 1, 0),
-    }  # fmt: skip
+        "images": own.images,
+        "tokens": tokens,
+        "pairs": pd.DataFrame({"id": own.ids, "caption": own.captions}),
+        "isolated": isolated,
+        "losses": pd.DataFrame({"isolated": np.arange(N) < 12}),
+        "split": pd.DataFrame({"suspicious": np.arange(N) < 12}),
+        "truth": pd.DataFrame({"poisoned": np.arange(N) < 12}),
+        "labelled": labelled("labelled", 1, 0),
+    }
 
 
 def unlearn_isolated(model, g, run):
@@ -41,7 +46,9 @@ def unlearn_isolated(model, g, run):
 
 def unlearn_isolated_masked(model, g, run):
     masked = g["tokens"][12:24]
-    return abl.abl(model, g["images"], g["tokens"], g["losses"], g["isolated"], abl.AblSettings(steps=6, **SMALL), run, masked)
+    return abl.abl(
+        model, g["images"], g["tokens"], g["losses"], g["isolated"], abl.AblSettings(steps=6, **SMALL), run, masked
+    )
 
 
 def clean_pairs(model, g, run):
@@ -55,7 +62,9 @@ def with_labels(model, g, run):
 
 
 def matched(model, g, run):
-    return roclip.roclip(model, g["images"], g["tokens"], g["pairs"], roclip.RoClipSettings(epochs=2, bank=0.5, **SMALL), run)
+    return roclip.roclip(
+        model, g["images"], g["tokens"], g["pairs"], roclip.RoClipSettings(epochs=2, bank=0.5, **SMALL), run
+    )
 
 
 def nothing_unlearned(model, g, run):
@@ -66,7 +75,15 @@ def without_poisons(model, g, run):
     return control.retrain(model, g["images"], g["tokens"], g["truth"], PoisonSettings(epochs=2, **SMALL), run)
 
 
-TRAINED = [unlearn_isolated, unlearn_isolated_masked, clean_pairs, with_labels, matched, nothing_unlearned, without_poisons]
+TRAINED = [
+    unlearn_isolated,
+    unlearn_isolated_masked,
+    clean_pairs,
+    with_labels,
+    matched,
+    nothing_unlearned,
+    without_poisons,
+]
 
 
 def weights(model) -> dict[str, torch.Tensor]:
@@ -94,7 +111,15 @@ def test_cut_short_it_goes_on_to_the_same_model(defence, given, reference, tmp_p
 
 def test_abl_ascends_on_what_it_isolated_and_descends_on_the_rest(given, reference):
     settings = abl.AblSettings(steps=20, batch=12, lr=1e-4)
-    found = abl.abl(copy.deepcopy(reference), given["images"], given["tokens"], given["losses"], given["isolated"], settings, Run(compute=CPU))
+    found = abl.abl(
+        copy.deepcopy(reference),
+        given["images"],
+        given["tokens"],
+        given["losses"],
+        given["isolated"],
+        settings,
+        Run(compute=CPU),
+    )
     history = found["history"]
     np.testing.assert_allclose(history["loss"], history["others"] - history["isolated"], rtol=1e-4, atol=1e-5)
     assert history["isolated"].tail(5).mean() > 2 * history["isolated"].head(3).mean()
@@ -115,7 +140,11 @@ def test_cleanclips_loss_weighs_its_terms(given, reference):
     rows = clean_pairs(copy.deepcopy(reference), given, Run(compute=CPU))["history"]
     np.testing.assert_allclose(rows["loss"], rows["across"] + (rows["images"] + rows["texts"]) / 2, rtol=1e-4)
     plain = cleanclip.cleanclip(
-        copy.deepcopy(reference), given["images"], given["pairs"], cleanclip.CleanClipSettings(epochs=1, weight=0, **SMALL), Run(compute=CPU)
+        copy.deepcopy(reference),
+        given["images"],
+        given["pairs"],
+        cleanclip.CleanClipSettings(epochs=1, weight=0, **SMALL),
+        Run(compute=CPU),
     )
     assert "images" not in plain["history"]
 
@@ -136,15 +165,25 @@ def test_roclips_bank_holds_the_captions_that_came_last():
 
 
 def test_roclips_matched_step_is_info_nce_with_the_nearest_captions_of_the_bank(given, reference):
-    settings, run, step = roclip.RoClipSettings(epochs=2, bank=0.5, batch=16, lr=0.0, weight_decay=0.0), Run(compute=CPU), 4
-    history = roclip.roclip(copy.deepcopy(reference), given["images"], given["tokens"], given["pairs"], settings, run)["history"]
+    settings, run, step = (
+        roclip.RoClipSettings(epochs=2, bank=0.5, batch=16, lr=0.0, weight_decay=0.0),
+        Run(compute=CPU),
+        4,
+    )
+    history = roclip.roclip(copy.deepcopy(reference), given["images"], given["tokens"], given["pairs"], settings, run)[
+        "history"
+    ]
     seed = training.batch_seed(run.seed, "roclip")
     shuffled = training.Shuffled(np.arange(N), 16, seed)
-    held = training.text_features(reference, torch.from_numpy(given["tokens"][roclip.banked(shuffled, step, N // 2)]).long())
+    held = training.text_features(
+        reference, torch.from_numpy(given["tokens"][roclip.banked(shuffled, step, N // 2)]).long()
+    )
     image = training.image_features(reference, augment.images(given["images"][shuffled.at(step)], [seed, step, 0]))
     logits = reference.logit_scale.exp() * image @ held[(image @ held.T).argmax(1)].T
     own = torch.arange(16)
-    assert history["loss"][step] == pytest.approx(((F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2).item(), rel=1e-4)
+    assert history["loss"][step] == pytest.approx(
+        ((F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2).item(), rel=1e-4
+    )
 
 
 def test_supervision_moves_the_image_tower_alone(given, reference):
@@ -157,9 +196,13 @@ def test_supervision_moves_the_image_tower_alone(given, reference):
 def test_the_oracle_trains_without_the_poisons(given, reference):
     clean = slice(12, None)
     again = control.retrain(
-        copy.deepcopy(reference), given["images"][clean], given["tokens"][clean], pd.DataFrame({"poisoned": np.zeros(N - 12, bool)}),
-        PoisonSettings(epochs=2, **SMALL), Run(compute=CPU),
-    )  # fmt: skip
+        copy.deepcopy(reference),
+        given["images"][clean],
+        given["tokens"][clean],
+        pd.DataFrame({"poisoned": np.zeros(N - 12, bool)}),
+        PoisonSettings(epochs=2, **SMALL),
+        Run(compute=CPU),
+    )
     a, b = weights(again["model"]), weights(without_poisons(copy.deepcopy(reference), given, Run(compute=CPU))["model"])
     assert all(torch.equal(a[n], b[n]) for n in a)
 

@@ -76,7 +76,11 @@ def test_windows_lie_inside_and_full_coverage_covers(strategy):
         assert 0 <= x <= 28
         seen[y : y + 12, x : x + 12] = True
     assert seen.all() or strategy != "full coverage"
-    assert len(windows(48, 40, 12, "random", 1)) == len(windows(48, 40, 12, "interval", 1)) < len(windows(48, 40, 12, "full coverage", 1))
+    assert (
+        len(windows(48, 40, 12, "random", 1))
+        == len(windows(48, 40, 12, "interval", 1))
+        < len(windows(48, 40, 12, "full coverage", 1))
+    )
 
 
 def test_masking_the_trigger_changes_the_cluster():
@@ -96,7 +100,9 @@ def test_masking_the_trigger_changes_the_cluster():
 
 
 def test_the_patches_that_take_others_along_rank_first(monkeypatch):
-    """An encoder that sees whether a red square of 16 pixels is there, and else whether the image is dark; six of 66 images have the square."""
+    """An encoder that sees whether a red square of 16 pixels is there, and else whether the image is dark; six of 66
+    images have the square.
+    """
 
     def embed(model, images: np.ndarray) -> np.ndarray:
         red = ((images[..., 0] > 200) & (images[..., 1] < 50)).sum((1, 2)) / 16
@@ -109,7 +115,14 @@ def test_the_patches_that_take_others_along_rank_first(monkeypatch):
     images[::2] = 180
     images[red, 4:8, 8:12] = 255, 0, 0
     pairs = pd.DataFrame({"id": [f"p{i}" for i in range(66)]})
-    found = locate(torch.nn.Linear(1, 1), images, embed(None, images), pairs, LocateSettings(clusters=3, images=66, pasted=66), Run())["candidates"]
+    found = locate(
+        torch.nn.Linear(1, 1),
+        images,
+        embed(None, images),
+        pairs,
+        LocateSettings(clusters=3, images=66, pasted=66),
+        Run(),
+    )["candidates"]
     assert found["changes"].tolist() == red.tolist()
     assert found["flips"].tolist() == red.astype(float).tolist(), "of those that were not in the cluster before"
     assert sorted(found["rank"][red]) == [1, 2, 3, 4, 5, 6]
@@ -138,11 +151,15 @@ def test_abl_isolates_the_pairs_of_lowest_loss():
 
 def test_what_abl_leaves_is_measured_under_both_models(full):
     settings = tiny(isolate__steps=2, isolate__rounds=1, abl__steps=2, abl__batch=8, abl__lr=1e-3)
-    before, after = (Pipeline(full, CPU).run(settings, upto(f"left_{model}")).artefacts for model in ("poisoned", "abl"))
+    before, after = (
+        Pipeline(full, CPU).run(settings, upto(f"left_{model}")).artefacts for model in ("poisoned", "abl")
+    )
     isolated = after["abl_isolate"]["losses"]["isolated"].to_numpy()
     rest = after["attack"]["truth"]["poisoned"].to_numpy() & ~isolated
     found = [a[f"left_{m}"]["measures"] for a, m in ((before, "poisoned"), (after, "abl"))]
-    scores = [a[s]["similarity"]["similarity"].to_numpy() for a, s in ((before, "score_poisoned"), (after, "score_after_abl"))]
+    scores = [
+        a[s]["similarity"]["similarity"].to_numpy() for a, s in ((before, "score_poisoned"), (after, "score_after_abl"))
+    ]
     assert [m["poisoned"] for m in found] == pytest.approx([s[rest].mean() for s in scores])
     assert [m["isolated"] for m in found] == pytest.approx([s[isolated].mean() for s in scores])
     assert found[0]["isolated"] > found[1]["isolated"]

@@ -78,7 +78,11 @@ def test_the_forest_is_scikit_learns(features, pairs):
     found = score(forest.forest(features, pairs, DetectSettings(trees=10), Run(seed=3)))
     from ubt.core.run import derive_seed
 
-    expected = -IsolationForest(n_estimators=10, random_state=derive_seed(3, "forest") % 2**32).fit(features).score_samples(features)
+    expected = (
+        -IsolationForest(n_estimators=10, random_state=derive_seed(3, "forest") % 2**32)
+        .fit(features)
+        .score_samples(features)
+    )
     np.testing.assert_allclose(found, expected)
 
 

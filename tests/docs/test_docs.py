@@ -45,7 +45,10 @@ def documented(command: str, option: str) -> bool:
     """Whether a row of the table of options names an option and, as it is or by its group, the command."""
     for row in REFERENCE.split("| option | of | meaning |")[1].split("\n\n")[0].strip().splitlines():
         options, of = row.split("|")[1:3]
-        named = {name.removesuffix(" too").strip() for name in re.split(r"[,()]|\bof\b|\bsee\b", re.sub(r"`[^`]*`|\band\b", "", of))}
+        named = {
+            name.removesuffix(" too").strip()
+            for name in re.split(r"[,()]|\bof\b|\bsee\b", re.sub(r"`[^`]*`|\band\b", "", of))
+        }
         if f"`{option}`" in options and named & {command, command.split(" ")[0]}:
             return True
     return False
@@ -156,16 +159,30 @@ def test_every_link_between_the_documents_leads_somewhere():
             name, _, part = target.partition("#")
             file = document.parent / name if name else document
             assert file.is_file(), (document.name, target)
-            headings = [re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)", file.read_text(errors="replace"), re.M)]
+            headings = [
+                re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-")
+                for h in re.findall(r"^#+ (.*)", file.read_text(errors="replace"), re.M)
+            ]
             assert not part or part in headings, (document.name, target)
 
 
 def shell_commands(part: str) -> list[list[str]]:
-    """The arguments of every `python -m ubt` in the shell blocks of a part of the README, variables replaced by what they were set to."""
+    """The arguments of every `python -m ubt` in the shell blocks of a part of the README, variables replaced by what
+    they were set to.
+    """
     text = "\n".join(re.findall(r"```sh\n(.*?)```", part, re.S)).replace("\\\n", " ")
-    values = {"set": "dtd", "n": "1", **{name: key for name, key in re.findall(r"^(\w+)=\$\((?:.*?)\| tail -n 1\)()$", text, re.M)}}
-    values |= {name: re.sub(r"\$(\w+)", lambda m: values[m[1]] or m[1].lower(), value) for name, value in re.findall(r'^(\w+)="(.*)"$', text, re.M)}
-    found = re.findall(r"python -m ubt ((?:\$\([^)]*\)|[^\n|;)])*)", re.sub(r"\$(\w+)", lambda m: values[m[1]] or m[1].lower(), text))
+    values = {
+        "set": "dtd",
+        "n": "1",
+        **{name: key for name, key in re.findall(r"^(\w+)=\$\((?:.*?)\| tail -n 1\)()$", text, re.M)},
+    }
+    values |= {
+        name: re.sub(r"\$(\w+)", lambda m: values[m[1]] or m[1].lower(), value)
+        for name, value in re.findall(r'^(\w+)="(.*)"$', text, re.M)
+    }
+    found = re.findall(
+        r"python -m ubt ((?:\$\([^)]*\)|[^\n|;)])*)", re.sub(r"\$(\w+)", lambda m: values[m[1]] or m[1].lower(), text)
+    )
     inner = re.findall(r"\$\(python -m ubt ([^|)]*)", text)
     return [shlex.split(re.sub(r"\$\([^)]*\)", "key", command)) for command in (*found, *inner)]
 
@@ -188,7 +205,9 @@ def test_every_command_at_the_papers_scale_can_be_parsed():
     six = next(arguments for arguments in given if arguments[:2] == ["table", "6"])
     assert "--set downstream.set=dtd" in " ".join(six)
     assert not {"--attacks", "--defenses"} & set(six)
-    assert {TABLES["6"].varied({"downstream.set": name}).rows[0].labels[0] for name in sets} == {row.labels[0] for row in TABLES["6"].rows} - {"scenes"}
+    assert {TABLES["6"].varied({"downstream.set": name}).rows[0].labels[0] for name in sets} == {
+        row.labels[0] for row in TABLES["6"].rows
+    } - {"scenes"}
 
 
 def test_the_readme_stays_an_entrance():

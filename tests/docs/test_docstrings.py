@@ -1,6 +1,7 @@
 """Public docstrings say what somebody needs who has no time for the code: what it is, shapes of arrays, errors.
 
-Shapes stand in parentheses with their commas, as (n, H, W, 3) or (n,), or are any shape. Arguments whose names `ubt.core.stage` gives shapes for need no other.
+Shapes stand in parentheses with their commas, as (n, H, W, 3) or (n,), or are any shape. Arguments whose names
+`ubt.core.stage` gives shapes for need no other.
 """
 
 import ast
@@ -24,7 +25,9 @@ NAMED = set(re.findall(r"`(\w+)`", (ubt.core.stage.__doc__ or "").split("Arrays 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-def definitions(body: list[ast.stmt], owner: ast.ClassDef | None = None) -> Iterator[tuple[Definition, ast.ClassDef | None]]:
+def definitions(
+    body: list[ast.stmt], owner: ast.ClassDef | None = None
+) -> Iterator[tuple[Definition, ast.ClassDef | None]]:
     """Public functions, classes and methods."""
     for node in body:
         if isinstance(node, Definition) and not node.name.startswith("_"):
@@ -45,10 +48,16 @@ def raised(body: list[ast.stmt]) -> set[str]:
             error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
             found |= {error.id} if isinstance(error, ast.Name) else set()
         elif isinstance(node, ast.Try):
-            caught = {n.id for h in node.handlers if h.type is not None for n in ast.walk(h.type) if isinstance(n, ast.Name)}
-            found |= raised(node.body) - caught | raised([*node.orelse, *node.finalbody, *(s for h in node.handlers for s in h.body)])
+            caught = {
+                n.id for h in node.handlers if h.type is not None for n in ast.walk(h.type) if isinstance(n, ast.Name)
+            }
+            found |= raised(node.body) - caught | raised(
+                [*node.orelse, *node.finalbody, *(s for h in node.handlers for s in h.body)]
+            )
         elif not isinstance(node, Definition):
-            found |= raised([s for part in ("body", "orelse") for s in getattr(node, part, []) if isinstance(s, ast.stmt)])
+            found |= raised(
+                [s for part in ("body", "orelse") for s in getattr(node, part, []) if isinstance(s, ast.stmt)]
+            )
     return found
 
 
@@ -65,7 +74,11 @@ def public(tree: ast.Module) -> Iterator[tuple[Definition, ast.ClassDef | None]]
 
 def is_command(path: Path, node: Definition) -> bool:
     """A command's docstring is what `--help` prints, and `main` says its errors."""
-    return path.name.startswith("cli") and "typer" in ast.unparse(node.args) if isinstance(node, ast.FunctionDef) else False
+    return (
+        path.name.startswith("cli") and "typer" in ast.unparse(node.args)
+        if isinstance(node, ast.FunctionDef)
+        else False
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT / "ubt")))
@@ -79,8 +92,14 @@ def test_every_public_name_is_explained(path):
             missing.append(f"{name}: what it is")
         if isinstance(node, ast.ClassDef) or is_command(path, node):
             continue
-        taken = [a for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs) if a.annotation and ARRAY.search(ast.unparse(a.annotation))]
-        arrays = [a.arg for a in taken if a.arg not in NAMED] + ["what it returns"] * bool(node.returns and ARRAY.search(ast.unparse(node.returns)))
+        taken = [
+            a
+            for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+            if a.annotation and ARRAY.search(ast.unparse(a.annotation))
+        ]
+        arrays = [a.arg for a in taken if a.arg not in NAMED] + ["what it returns"] * bool(
+            node.returns and ARRAY.search(ast.unparse(node.returns))
+        )
         if arrays and "ui" not in path.parts and not SHAPE.search(whole):
             missing.append(f"{name}: shapes of {', '.join(arrays)}")
         for error in sorted(raised(node.body) & ERRORS):

@@ -14,7 +14,17 @@ def drawn(n: int, rate: float, apart: float, digits: int | None = None) -> tuple
     return score if digits is None else score.round(digits), poisoned
 
 
-@pytest.mark.parametrize("case", [(100_000, 0.003, 3.0), (5000, 0.05, 1.0), (5000, 0.05, 1.0, 1), (20_000, 0.3, 0.5), (2000, 0.5, 0.0, 0), (40, 0.2, 1.0)])
+@pytest.mark.parametrize(
+    "case",
+    [
+        (100_000, 0.003, 3.0),
+        (5000, 0.05, 1.0),
+        (5000, 0.05, 1.0, 1),
+        (20_000, 0.3, 0.5),
+        (2000, 0.5, 0.0, 0),
+        (40, 0.2, 1.0),
+    ],
+)
 def test_thinned_curves_are_the_full_ones(case):
     score, poisoned = drawn(*case)
     found = curves(score, poisoned)
@@ -64,7 +74,16 @@ def scores() -> tuple[np.ndarray, np.ndarray]:
 def test_orders_made_before_change_nothing(scores, topk):
     reference, overfit = scores
     plain = caught(reference, overfit, 300, 0.7, 12, topk)
-    ordered = caught(reference, overfit, 300, 0.7, 12, topk, np.argsort(reference, kind="stable"), np.argsort(-overfit, kind="stable"))
+    ordered = caught(
+        reference,
+        overfit,
+        300,
+        0.7,
+        12,
+        topk,
+        np.argsort(reference, kind="stable"),
+        np.argsort(-overfit, kind="stable"),
+    )
     np.testing.assert_array_equal(plain.ranked, ordered.ranked)
     np.testing.assert_array_equal(plain.suspicious, ordered.suspicious)
     assert plain.cut == ordered.cut
@@ -85,7 +104,12 @@ def test_what_is_caught_is_what_sorting_by_hand_catches(scores):
     flagged = {i for i in rows if overfit[i] >= 0.7}
     counts = found.counts(poisoned)["flagged"]
     hits = sum(poisoned[i] for i in flagged)
-    assert counts == {"pairs": len(flagged), "poisoned": hits, "precision": hits / len(flagged), "recall": hits / poisoned.sum()}
+    assert counts == {
+        "pairs": len(flagged),
+        "poisoned": hits,
+        "precision": hits / len(flagged),
+        "recall": hits / poisoned.sum(),
+    }
     given = caught(reference, overfit, 300, 0.7, 12, topk=np.array([4, 1000]))
     assert np.flatnonzero(given.chosen["D_topk"]).tolist() == [4, 1000]
     before = caught(reference, None, 300, 0.7, 12)

@@ -22,7 +22,11 @@ SMALL = AgainSettings(steps=5, batch=16, lr=1e-4, pairs=40)
 @pytest.fixture(scope="module")
 def given() -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     own = scenes.load_pairs(0, "pairs", 48, scenes.SIZE)
-    return own.images, model_input.tokenize(own.captions, scenes.CONTEXT), pd.DataFrame({"suspicious": np.arange(48) % 3 == 0})
+    return (
+        own.images,
+        model_input.tokenize(own.captions, scenes.CONTEXT),
+        pd.DataFrame({"suspicious": np.arange(48) % 3 == 0}),
+    )
 
 
 def weights(result: dict) -> dict[str, torch.Tensor]:
@@ -47,7 +51,9 @@ def test_with_a_split_only_d_normal_is_trained_on_and_cut_short_it_goes_on(given
 
     with pytest.raises(Cancelled):
         again(copy.deepcopy(reference), images, tokens, SMALL, Run(compute=CPU, scratch=tmp_path, progress=stop), split)
-    assert same(whole, again(copy.deepcopy(reference), images, tokens, SMALL, Run(compute=CPU, scratch=tmp_path), split))
+    assert same(
+        whole, again(copy.deepcopy(reference), images, tokens, SMALL, Run(compute=CPU, scratch=tmp_path), split)
+    )
 
 
 def test_its_clean_pairs_are_of_no_other_role():
@@ -68,5 +74,10 @@ def test_every_model_is_trained_on_in_every_way_and_no_defender_reads_it():
             assert ("split" in trained.inputs) == (kind == "left")
             assert {trained.role, measured.role} == {"judge"}
             assert not any(source.startswith("attack.") for source in trained.inputs.values())
-    read = {source.split(".")[0] for s in EVERY if not s.name.startswith(("again_", "evaluate_again_")) for source in s.inputs.values()}
+    read = {
+        source.split(".")[0]
+        for s in EVERY
+        if not s.name.startswith(("again_", "evaluate_again_"))
+        for source in s.inputs.values()
+    }
     assert not any(owner == "later" or "again" in owner for owner in read)

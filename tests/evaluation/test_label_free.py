@@ -13,7 +13,9 @@ DRAWN = ((0.2, 0.1), (0.5, 0.05), (0.85, 0.03))
 def draw(*counts: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Similarities of three populations, and which are of the highest."""
     random = np.random.default_rng(seed)
-    return np.concatenate([random.normal(*of, n) for of, n in zip(DRAWN, counts, strict=True)]), np.repeat([False, False, True], counts)
+    return np.concatenate([random.normal(*of, n) for of, n in zip(DRAWN, counts, strict=True)]), np.repeat(
+        [False, False, True], counts
+    )
 
 
 def test_the_populations_that_were_drawn_are_found_again():
@@ -41,13 +43,18 @@ def test_the_precision_to_be_expected_is_the_true_one_even_where_poisons_are_few
 @pytest.mark.parametrize("seed", range(5))
 def test_more_similar_is_never_less_probable(seed):
     random = np.random.default_rng(seed)
-    values = np.concatenate([random.normal(random.uniform(0, 0.8), random.uniform(0.01, 0.3), random.integers(30, 300)) for _ in range(3)])
+    values = np.concatenate(
+        [random.normal(random.uniform(0, 0.8), random.uniform(0.01, 0.3), random.integers(30, 300)) for _ in range(3)]
+    )
     found = fit(values)
     asked = found.probability(np.linspace(-1.2, 1.2, 500))
     assert (np.diff(asked) >= 0).all()
     assert asked[0] == 0
     assert asked[-1] <= 1
-    assert (found.probability(np.array([found.threshold - 0.002, found.threshold + 0.002])) >= 0.5).tolist() == [False, found.threshold < 1]
+    assert (found.probability(np.array([found.threshold - 0.002, found.threshold + 0.002])) >= 0.5).tolist() == [
+        False,
+        found.threshold < 1,
+    ]
 
 
 def test_pairs_without_a_score_count_for_nothing():
@@ -59,7 +66,10 @@ def test_pairs_without_a_score_count_for_nothing():
     assert found.precision(np.array([])) is None
 
 
-@pytest.mark.parametrize("values", [np.full(500, 0.3), np.arange(29) / 29, np.full(40, np.nan), np.array([]), np.repeat(np.arange(29) / 29, 50)])
+@pytest.mark.parametrize(
+    "values",
+    [np.full(500, 0.3), np.arange(29) / 29, np.full(40, np.nan), np.array([]), np.repeat(np.arange(29) / 29, 50)],
+)
 def test_where_fewer_than_30_differ_nothing_is_claimed(values):
     assert fit(values) is None
 

@@ -40,7 +40,9 @@ def test_class_weights_are_the_renormalised_mean_of_normalised_prompts(reference
     held = labelled("validation", 1, 0)
     prompts = held["prompts"][:3]
     with torch.inference_mode():
-        features = reference.encode_text(torch.from_numpy(prompts.reshape(-1, prompts.shape[-1])).long(), normalize=True).numpy()
+        features = reference.encode_text(
+            torch.from_numpy(prompts.reshape(-1, prompts.shape[-1])).long(), normalize=True
+        ).numpy()
     mean = features.reshape(3, prompts.shape[1], -1).mean(1)
     expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     assert np.abs(zeroshot.class_weights(reference, prompts) - expected).max() < 1e-5

@@ -71,7 +71,14 @@ def test_asr_is_that_of_a_plain_version(world, monkeypatch):
 def test_a_model_that_finds_everything_alike_or_nothing_at_all_retrieves_nothing(world):
     _, _, texts, pairs, said = world
     for same in (np.ones(6, np.float32) / np.float32(6**0.5), np.full(6, np.nan, np.float32)):
-        flat = measure(np.tile(same, (40, 1)), np.tile(same, (40, 1)), np.tile(same, (len(texts), 1)), pairs, naming(said, "banana"), k=5)
+        flat = measure(
+            np.tile(same, (40, 1)),
+            np.tile(same, (40, 1)),
+            np.tile(same, (len(texts), 1)),
+            pairs,
+            naming(said, "banana"),
+            k=5,
+        )
         assert (flat["ca"], flat["i2t_10"], flat["t2i_10"], flat["asr"]) == (0, 0, 0, 0)
 
 

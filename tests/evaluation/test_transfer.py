@@ -35,10 +35,16 @@ def folder(tmp_path_factory):
     for i, kind in enumerate(("banana", "car") * 6):
         first = next(n for n in scenes.ROLES["test"] if n % len(scenes.CLASSES) == scenes.CLASSES.index(kind))
         Image.fromarray(scenes.draw(0, first + i * len(scenes.CLASSES), scenes.SIZE)).save(path / f"labels/{i}.png")
-        names, labels, captions = [*names, f"{i}.png"], [*labels, kind.title()], [*captions, f"a photo of a {kind}, number {i // 4}"]
+        names, labels, captions = (
+            [*names, f"{i}.png"],
+            [*labels, kind.title()],
+            [*captions, f"a photo of a {kind}, number {i // 4}"],
+        )
     (path / "labels/11.png").write_bytes(b"no image")
     pd.DataFrame({"image": names, "label": labels}).to_csv(path / "labels/labels.csv", index=False)
-    pd.DataFrame({"image": names * 2, "caption": captions + [f"{c}!" for c in captions]}).to_csv(path / "labels/captions.csv", index=False)
+    pd.DataFrame({"image": names * 2, "caption": captions + [f"{c}!" for c in captions]}).to_csv(
+        path / "labels/captions.csv", index=False
+    )
     return path / "labels"
 
 
@@ -46,12 +52,19 @@ def test_a_case_is_measured_downstream_without_training_anything_again(tiny_case
     changed = tiny(downstream__per_class=1, downstream__images=150, downstream__k=3)
     had = keys(tiny(), CPU, EVERY, Pipeline(tiny_store, CPU).reference)
     stages = tuple(
-        {s.name: s for kind in ("zeroshot", "retrieval") for m in ("clean", "purified") for s in upto(elsewhere_name(kind, f"evaluate_{m}"))}.values()
+        {
+            s.name: s
+            for kind in ("zeroshot", "retrieval")
+            for m in ("clean", "purified")
+            for s in upto(elsewhere_name(kind, f"evaluate_{m}"))
+        }.values()
     )
     order = {s.name: i for i, s in enumerate(EVERY)}
     case = Pipeline(tiny_store, CPU).run(changed, tuple(sorted(stages, key=lambda s: order[s.name])))
     assert all(case.artefacts[n].path.name == had[n] for n in ("poison", "unlearn", "test") if n in case.artefacts)
-    shot, found = (case.artefacts[elsewhere_name(kind, "evaluate_clean")]["measures"] for kind in ("zeroshot", "retrieval"))
+    shot, found = (
+        case.artefacts[elsewhere_name(kind, "evaluate_clean")]["measures"] for kind in ("zeroshot", "retrieval")
+    )
     assert shot["images"]["ca"] == len(scenes.CLASSES)
     assert shot["ca"] > 90
     assert shot["asr"] < 20
@@ -60,7 +73,9 @@ def test_a_case_is_measured_downstream_without_training_anything_again(tiny_case
     assert found["i2t_1"] == found["ca"] <= found["i2t_5"] <= found["i2t_10"]
     assert found["t2i_1"] <= found["t2i_5"]
     assert found["ca"] > 5 * 100 / 150
-    assert found["intervals"]["asr"] == pytest.approx(interval(np.arange(found["images"]["asr"]) < round(found["asr"] * found["images"]["asr"] / 100)))
+    assert found["intervals"]["asr"] == pytest.approx(
+        interval(np.arange(found["images"]["asr"]) < round(found["asr"] * found["images"]["asr"] / 100))
+    )
     drawn = case.artefacts["captions"]["images"]
     assert (drawn[0] == scenes.draw(0, scenes.ROLES["retrieval"][0], scenes.SIZE)).all()
 
@@ -71,15 +86,24 @@ def test_a_labelled_set_of_ones_own(folder, reference):
     assert made["classes"] == ["Banana", "Car"]
     assert made["quarantine"].to_numpy().tolist() == [["11.png", "not an image"]]
     assert made["prompts"].shape[:2] == (2, 7)
-    assert transfer.labelled(reference, DownstreamSettings(set=str(folder), templates="80"), RUN)["prompts"].shape[:2] == (2, 80)
+    assert transfer.labelled(reference, DownstreamSettings(set=str(folder), templates="80"), RUN)["prompts"].shape[
+        :2
+    ] == (2, 80)
     parts = {n: made[n] for n in ("images", "labels", "prompts", "classes")}
     found = transfer.zeroshot(reference, **parts, settings=given(downstream__set=str(folder)), run=RUN)["measures"]
     assert found["images"] == {"ca": 11, "asr": 5, "asr_all": 11, "ra": 5, "target_recall": 6}
     assert found["ca"] > 90
     with pytest.raises(BadInput, match=f"{folder}: expected the target 'cup' among its 2 classes"):
-        transfer.zeroshot(reference, **parts, settings=given(attack__target="cup", downstream__set=str(folder)), run=RUN)
+        transfer.zeroshot(
+            reference, **parts, settings=given(attack__target="cup", downstream__set=str(folder)), run=RUN
+        )
     with pytest.raises(BadInput, match=r"/data/dtd/dtd/labels/test1\.txt: expected the target"):
-        transfer.zeroshot(reference, **parts, settings=given(attack__target="cup", downstream__set="dtd", downstream__root="/data"), run=RUN)
+        transfer.zeroshot(
+            reference,
+            **parts,
+            settings=given(attack__target="cup", downstream__set="dtd", downstream__root="/data"),
+            run=RUN,
+        )
     one = {**parts, "images": parts["images"][:1], "labels": parts["labels"][:1]}
     with pytest.raises(BadInput, match=r"images of the target 'Banana' and of other classes, got 1 of 1"):
         transfer.zeroshot(reference, **one, settings=given(), run=RUN)
@@ -103,7 +127,10 @@ def test_images_of_another_size_are_fitted_before_the_trigger(folder, reference)
     made = transfer.labelled(reference, DownstreamSettings(set=str(folder)), RUN)
     large = np.asarray(made["images"][:]).repeat(2, axis=1).repeat(2, axis=2)
     rest = {n: made[n] for n in ("labels", "prompts", "classes")}
-    a, b = (transfer.zeroshot(reference, images, **rest, settings=given(), run=RUN)["predictions"] for images in (np.asarray(made["images"][:]), large))
+    a, b = (
+        transfer.zeroshot(reference, images, **rest, settings=given(), run=RUN)["predictions"]
+        for images in (np.asarray(made["images"][:]), large)
+    )
     assert (a == b).to_numpy().mean() > 0.9
 
 
@@ -118,7 +145,12 @@ def test_captions_of_ones_own_and_what_lacks_the_target(folder, reference):
     with pytest.raises(BadInput, match=r"expected captions that name the target 'cup' .* got 0 such captions"):
         transfer.retrieval(reference, **parts, settings=given(attack__target="cup"), run=RUN)
     with pytest.raises(BadInput, match="/data/coco: expected captions that name the target 'cup'"):
-        transfer.retrieval(reference, **parts, settings=given(attack__target="cup", downstream__captions="coco", downstream__root="/data"), run=RUN)
+        transfer.retrieval(
+            reference,
+            **parts,
+            settings=given(attack__target="cup", downstream__captions="coco", downstream__root="/data"),
+            run=RUN,
+        )
     assert len(transfer.captions(reference, DownstreamSettings(captions=of.captions, images=4), RUN)["images"]) == 4
 
 
@@ -151,6 +183,10 @@ def test_absent_sets_are_said_before_anything_runs(tmp_path, monkeypatch):
 
 
 def test_downstream_stages_are_the_judges_and_only_they_read_them():
-    mine = {s.name for s in EVERY if s.name in ("downstream", "captions") or s.name.startswith(("zeroshot_", "retrieval_"))}
+    mine = {
+        s.name for s in EVERY if s.name in ("downstream", "captions") or s.name.startswith(("zeroshot_", "retrieval_"))
+    }
     assert all(s.role == "judge" for s in EVERY if s.name in mine)
-    assert not [s.name for s in EVERY if s.name not in mine for source in s.inputs.values() if source.split(".")[0] in mine]
+    assert not [
+        s.name for s in EVERY if s.name not in mine for source in s.inputs.values() if source.split(".")[0] in mine
+    ]

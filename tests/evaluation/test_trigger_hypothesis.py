@@ -6,7 +6,15 @@ import pytest
 from ubt.clip import models
 from ubt.core.errors import BadInput
 from ubt.data import model_input
-from ubt.evaluation.trigger_hypothesis import Hypothesis, Question, among_captions, among_classes, measure, read, stamped
+from ubt.evaluation.trigger_hypothesis import (
+    Hypothesis,
+    Question,
+    among_captions,
+    among_classes,
+    measure,
+    read,
+    stamped,
+)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 10, 12, 3), np.uint8)
 PATCH = np.full((3, 4, 3), 7, np.uint8)
@@ -79,7 +87,9 @@ def test_only_images_that_do_not_show_the_target_are_asked():
 
     captions = ["a dog", "a cat", "a Dog!", "hotdogs", "a cat", "an emu"]
     tokens = model_input.tokenize(captions, 8)
-    asked = among_captions(IMAGES, tokens, captions, np.array([0, 1, 2, 3, 4]), "dog", np.ones((7, 8), np.int32), 50, 50, 0)
+    asked = among_captions(
+        IMAGES, tokens, captions, np.array([0, 1, 2, 3, 4]), "dog", np.ones((7, 8), np.int32), 50, 50, 0
+    )
     assert list(asked.captions) == ["a cat", "hotdogs", "a cat"]
     assert set(asked.names[1:]) == {"a cat", "hotdogs"}
     assert asked.name(1, 0) == "dog"
@@ -93,7 +103,9 @@ def test_an_image_is_read_as_the_text_of_highest_mean_similarity(reference):
     tokens = model_input.tokenize(captions, 24)
     images = np.random.default_rng(1).integers(0, 256, (5, 48, 48, 3), np.uint8)
     texts = [tokens[:2], tokens[2:3]]
-    found = read(reference, Question(images, texts, ["a", "b"], 0, np.repeat(tokens[3:], 5, axis=0), ["two cups"] * 5), images)
+    found = read(
+        reference, Question(images, texts, ["a", "b"], 0, np.repeat(tokens[3:], 5, axis=0), ["two cups"] * 5), images
+    )
     v, t = models.embed_images(reference, images), models.embed_tokens(reference, tokens)
     mean = t[:2].mean(0) / np.linalg.norm(t[:2].mean(0))
     assert found.tolist() == (v @ np.stack([mean, t[2], t[3]]).T).argmax(1).tolist()

@@ -11,7 +11,21 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from ubt.figures import CLEAN, INK, MODELS, PATTERNS, POISONED, UNKNOWN, label_history, measures, neighbours, patches, similarity, training, verdict
+from ubt.figures import (
+    CLEAN,
+    INK,
+    MODELS,
+    PATTERNS,
+    POISONED,
+    UNKNOWN,
+    label_history,
+    measures,
+    neighbours,
+    patches,
+    similarity,
+    training,
+    verdict,
+)
 from ubt.figures import roc as curves
 from ubt.figures.alt_text import described
 from ubt.figures.attribution import survivors
@@ -32,7 +46,10 @@ def rgb(colour: str) -> np.ndarray:
 
 def contrast(one: np.ndarray, other: np.ndarray) -> float:
     """WCAG 2.2's contrast ratio."""
-    shares = [np.where(c / 255 <= 0.04045, c / 255 / 12.92, ((c / 255 + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722] for c in (one, other)]
+    shares = [
+        np.where(c / 255 <= 0.04045, c / 255 / 12.92, ((c / 255 + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+        for c in (one, other)
+    ]
     return (max(shares) + 0.05) / (min(shares) + 0.05)
 
 
@@ -41,7 +58,10 @@ def test_text_and_marks_stand_out_from_every_background(name):
     theme = THEME[name]
     text, backgrounds = (
         rgb(theme["textColor"]),
-        [rgb(c) for c in (theme["backgroundColor"], theme["secondaryBackgroundColor"], theme["sidebar"]["backgroundColor"])],
+        [
+            rgb(c)
+            for c in (theme["backgroundColor"], theme["secondaryBackgroundColor"], theme["sidebar"]["backgroundColor"])
+        ],
     )
     faintest = min(float(v) for v in re.findall(r"opacity:(0?\.\d+)", components._STYLE))
     hot = 0.01 * components.HOT * rgb("#1C9A78") + (1 - 0.01 * components.HOT) * backgrounds[0]
@@ -50,7 +70,15 @@ def test_text_and_marks_stand_out_from_every_background(name):
     for background in backgrounds:
         for share in (1.0, FADED, faintest):
             assert contrast(share * text + (1 - share) * background, background) >= 4.5, share
-        for colour in {theme["primaryColor"], CLEAN, POISONED, UNKNOWN, *MODELS.values(), *PALETTE, *(c for c, *_ in LOOKS.values())}:
+        for colour in {
+            theme["primaryColor"],
+            CLEAN,
+            POISONED,
+            UNKNOWN,
+            *MODELS.values(),
+            *PALETTE,
+            *(c for c, *_ in LOOKS.values()),
+        }:
             assert contrast(rgb(colour), background) >= 3, colour
     assert all(contrast(rgb(INK), rgb(c)) >= 4.5 for c in (CLEAN, UNKNOWN))
 
@@ -60,7 +88,9 @@ def looks(figure: go.Figure) -> dict[str, tuple]:
     found = {}
     for t in figure.data:
         if t.type not in ("heatmap", "image") and t.showlegend is not False and t.name:
-            pattern = t.marker.pattern.shape if t.type == "bar" else (t.type == "scatter" and t.fillpattern.shape) or None
+            pattern = (
+                t.marker.pattern.shape if t.type == "bar" else (t.type == "scatter" and t.fillpattern.shape) or None
+            )
             dash = t.line.dash if "lines" in (getattr(t, "mode", "") or "") else None
             width = None if t.type != "bar" or t.width is None or np.ndim(t.width) else t.width
             found[t.name] = (None if t.type == "bar" else t.marker.symbol, dash, pattern, width)
@@ -70,10 +100,18 @@ def looks(figure: go.Figure) -> dict[str, tuple]:
 def figures() -> dict[str, go.Figure]:
     r = np.random.default_rng(0)
     score, poisoned = r.random(300), np.arange(300) < 30
-    xy, found = r.random((300, 2)), {"score": 0.7, "displaced": 0.4, "threshold": 0.5, "least_displaced": 0.15, "poisoned": True}
+    xy, found = (
+        r.random((300, 2)),
+        {"score": 0.7, "displaced": 0.4, "threshold": 0.5, "least_displaced": 0.15, "poisoned": True},
+    )
     other = pd.DataFrame({"case": ["a", "b"], "score": [0.1, 0.7], "displaced": [0.1, 0.6], "poisoned": [False, True]})
-    measured = {k: {m: 50.0 for m in measures.MEASURES} | {"intervals": {m: (40, 60) for m in measures.MEASURES}} for k in MODELS}
-    located = pd.DataFrame({"id": [f"p{i}" for i in range(40)], "rank": range(1, 41), "flips": r.random(40), "drop": r.random(40)})
+    measured = {
+        k: {m: 50.0 for m in measures.MEASURES} | {"intervals": {m: (40, 60) for m in measures.MEASURES}}
+        for k in MODELS
+    }
+    located = pd.DataFrame(
+        {"id": [f"p{i}" for i in range(40)], "rank": range(1, 41), "flips": r.random(40), "drop": r.random(40)}
+    )
     roc = {"x": np.linspace(0, 1, 50), "y": np.linspace(0, 1, 50) ** 0.5, "at": np.zeros(50)}
     said = pd.DataFrame({"id": ["a", "a", "b"], "word": ["banana", "red", "banana"], "kept": [True, False, True]})
     return {
@@ -81,12 +119,17 @@ def figures() -> dict[str, go.Figure]:
         "verdict": verdict.one(found, other),
         "measures": measures.bars(measured),
         "curves": curves.curve("roc", {name: {"roc": roc} for name in curves.LINES}),
-        "training": training.curves(pd.DataFrame({"step": range(20), "ca": 90.0, "asr": 5.0, "similarity": 0.1, "restored": 0.5, "kept": 0.9}), 20),
+        "training": training.curves(
+            pd.DataFrame({"step": range(20), "ca": 90.0, "asr": 5.0, "similarity": 0.1, "restored": 0.5, "kept": 0.9}),
+            20,
+        ),
         "nearest": neighbours.nearest(score[:20], score[:20] > 0.5, poisoned[::-1][:20] | (np.arange(20) % 3 == 0)),
         "map": projected(xy, poisoned, "poisoned", np.arange(300), None, np.array([], int)),
         "ranked": patches.ranked(located, 5, np.arange(40) < 4),
         "classifier": patches.decisions(score, poisoned, 0.5, "left out"),
-        "activation": patches.activation(np.zeros((8, 8, 3), np.uint8), score[:64].reshape(8, 8), (1, 1, 3, 3), (4, 4, 3, 3)),
+        "activation": patches.activation(
+            np.zeros((8, 8, 3), np.uint8), score[:64].reshape(8, 8), (1, 1, 3, 3), (4, 4, 3, 3)
+        ),
         "compared": patches.compared({name: located for name in patches.STRATEGIES}, 5),
         "decided": label_history.along(pd.Series(["backdoor", "clean", "unsure", None] * 20, dtype=object)),
         "words": survivors(said, ["banana"]),
@@ -129,7 +172,15 @@ def test_what_differs_in_colour_differs_in_more():
 def test_charts_are_drawn_in_one_place_and_images_have_alternatives():
     """Whoever draws a chart elsewhere leaves it without its counts in words."""
     for path in [*ROOT.glob("pages/*.py"), *ROOT.glob("ubt/ui/*.py")]:
-        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
-        drawn = [n for n in calls if n.func.attr in ("plotly_chart", "line_chart", "bar_chart", "scatter_chart", "altair_chart", "pyplot")]
+        calls = [
+            n
+            for n in ast.walk(ast.parse(path.read_text()))
+            if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
+        ]
+        drawn = [
+            n
+            for n in calls
+            if n.func.attr in ("plotly_chart", "line_chart", "bar_chart", "scatter_chart", "altair_chart", "pyplot")
+        ]
         assert not drawn or path.name == "charts.py", f"{path.name}: draw with ubt.ui.charts.draw"
     assert not re.search(r"<img(?![^>]*\balt=)", (ROOT / "ubt" / "ui" / "components.py").read_text())

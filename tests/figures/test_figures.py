@@ -78,7 +78,13 @@ def test_heat_and_outline_are_where_the_relevance_is():
 
 
 def test_surviving_words_are_counted_by_caption():
-    said = [("a", "a", False), ("a", "a", False), ("a", "banana", True), ("b", "banana", True), ("b", "<a href='x'>y</a>", False)]
+    said = [
+        ("a", "a", False),
+        ("a", "a", False),
+        ("a", "banana", True),
+        ("b", "banana", True),
+        ("b", "<a href='x'>y</a>", False),
+    ]
     figure = attribution.survivors(pd.DataFrame(said, columns=["id", "word", "kept"]), ("banana",))
     grey, colour = figure.data
     at = list(figure.layout.yaxis.ticktext).index("banana")

@@ -18,9 +18,21 @@ from ubt.figures.small_multiples import panels
 def frame(*states: str) -> pd.DataFrame:
     lines = []
     for n, state in enumerate(states):
-        line = {"row": "UBT", "panel": f"panel {n} <b>", "AUROC in D_susp": None, "AUROC over D": None, "similarity": None, "poisoned": None, "state": state}
+        line = {
+            "row": "UBT",
+            "panel": f"panel {n} <b>",
+            "AUROC in D_susp": None,
+            "AUROC over D": None,
+            "similarity": None,
+            "poisoned": None,
+            "state": state,
+        }
         if not state:
-            line |= {"AUROC over D": 0.875, "similarity": np.r_[np.full(30, 0.41), np.full(2, 0.81)], "poisoned": np.arange(32) >= 30}
+            line |= {
+                "AUROC over D": 0.875,
+                "similarity": np.r_[np.full(30, 0.41), np.full(2, 0.81)],
+                "poisoned": np.arange(32) >= 30,
+            }
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -38,7 +50,16 @@ def test_each_panel_shows_shares_of_each_population():
     clean, poisoned = drawn(figure)[:2]
     assert clean.line.dash != poisoned.line.dash
     titles = [a.text for a in figure.layout.annotations]
-    assert len([a for a in panels(frame("", "").assign(row=["UBT", "ABL"]), 2).layout.annotations if a.text.startswith(("<b>UBT, p", "<b>ABL, p"))]) == 2
+    assert (
+        len(
+            [
+                a
+                for a in panels(frame("", "").assign(row=["UBT", "ABL"]), 2).layout.annotations
+                if a.text.startswith(("<b>UBT, p", "<b>ABL, p"))
+            ]
+        )
+        == 2
+    )
     assert titles[0] == "<b>panel 0 &lt;b&gt;</b><br>AUROC 0.875 over D<br>30 clean, 2 poisoned"
 
 

@@ -12,10 +12,23 @@ MARKS = {"default": "the default", "paper": "the paper's choice"}
 def frame(**changes) -> pd.DataFrame:
     """Two by three cells; the last failed."""
     table = [
-        {"attack": "badnet", "rate": rate, "k": k, "ASR": rate + k, "ASR spread": None, "CA": 90.0, "CA spread": None, "seeds": 1, "state": "",
-         "default": (rate, k) == (10, 2), "paper": (rate, k) == (20, 1)} | changes
-        for rate in (10, 20) for k in (1, 2, 4)
-    ]  # fmt: skip
+        {
+            "attack": "badnet",
+            "rate": rate,
+            "k": k,
+            "ASR": rate + k,
+            "ASR spread": None,
+            "CA": 90.0,
+            "CA spread": None,
+            "seeds": 1,
+            "state": "",
+            "default": (rate, k) == (10, 2),
+            "paper": (rate, k) == (20, 1),
+        }
+        | changes
+        for rate in (10, 20)
+        for k in (1, 2, 4)
+    ]
     table[-1] |= {"ASR": None, "CA": None, "seeds": 0, "state": "failed <b>"}
     return pd.DataFrame(table)
 
@@ -31,7 +44,9 @@ def test_cells_hold_their_numbers_and_say_them():
     assert (asr.reversescale, ca.reversescale) == (True, False)
     assert (asr.zmin, asr.zmax) == (11, 22)
     assert (ca.zmin, ca.zmax) == (87.5, 92.5)
-    (spread,) = maps(sweep.heat(frame(**{"ASR spread": 0.5, "seeds": 2, "state": "1 failed"}), "rate", "k", {"ASR": False}, MARKS))
+    (spread,) = maps(
+        sweep.heat(frame(**{"ASR spread": 0.5, "seeds": 2, "state": "1 failed"}), "rate", "k", {"ASR": False}, MARKS)
+    )
     assert spread.text[0][0] == "11.00<br>± 0.50<br>(1 failed)"
 
 
@@ -49,7 +64,10 @@ def test_marks_stand_at_the_right_cell_of_every_map():
         assert {((s.x0 + s.x1) / 2, (s.y0 + s.y1) / 2) for s in shapes} == {centre}
         assert {s.xref for s in shapes} == {"x", "x2"}
         assert said in {t.name for t in figure.data}
-    dashes = {name: {s.line.dash for s in figure.layout.shapes if s.name == name and s.line.color == figures.INK} for name in MARKS.values()}
+    dashes = {
+        name: {s.line.dash for s in figure.layout.shapes if s.name == name and s.line.color == figures.INK}
+        for name in MARKS.values()
+    }
     assert not set.intersection(*dashes.values())
     assert not sweep.heat(frame(paper=False), "rate", "k", {"ASR": False}, {"paper": "x"}).layout.shapes
 
@@ -89,4 +107,6 @@ def test_noise_is_no_cliff():
     cells = frame(ASR=99.9).head(3)
     low, high = sweep.lines(cells, "k", {"ASR": {"M_bd": "ASR"}}, {"ASR": "percent"}, {}).layout.yaxis.range
     assert (low, high) == (97.4, 102.4)
-    assert sweep.lines(frame(ASR=None), "k", {"ASR": {"M_bd": "ASR"}}, {"ASR": "percent"}, {}).layout.yaxis.range is None
+    assert (
+        sweep.lines(frame(ASR=None), "k", {"ASR": {"M_bd": "ASR"}}, {"ASR": "percent"}, {}).layout.yaxis.range is None
+    )

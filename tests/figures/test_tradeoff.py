@@ -10,16 +10,32 @@ from ubt.reports.paper.compare import METHODS
 def frame(**cells: tuple[float, float]) -> pd.DataFrame:
     """Cells of one case: method to CA and ASR."""
     rows = [
-        {"case": "a", "method": m, "defence": METHODS[m].title, "possible": METHODS[m].possible, "CA": ca, "ASR": asr, "RA": 50.0, "target recall": 90.0,
-         "KL": None, "natural ASR": 4.0, "state": ""} for m, (ca, asr) in cells.items()
-    ]  # fmt: skip
+        {
+            "case": "a",
+            "method": m,
+            "defence": METHODS[m].title,
+            "possible": METHODS[m].possible,
+            "CA": ca,
+            "ASR": asr,
+            "RA": 50.0,
+            "target recall": 90.0,
+            "KL": None,
+            "natural ASR": 4.0,
+            "state": "",
+        }
+        for m, (ca, asr) in cells.items()
+    ]
     return pd.DataFrame(rows)
 
 
 def test_the_front_is_what_nothing_beats():
     r = np.random.default_rng(0)
     asr, ca = r.integers(0, 12, 60).astype(float), r.integers(80, 92, 60).astype(float)
-    better = (asr[None] <= asr[:, None]) & (ca[None] >= ca[:, None]) & ((asr[None] < asr[:, None]) | (ca[None] > ca[:, None]))
+    better = (
+        (asr[None] <= asr[:, None])
+        & (ca[None] >= ca[:, None])
+        & ((asr[None] < asr[:, None]) | (ca[None] > ca[:, None]))
+    )
     beaten = better.any(axis=1)
     found = tradeoff.front(asr, ca)
     assert {(asr[i], ca[i]) for i in found} == {(a, c) for a, c, b in zip(asr, ca, beaten, strict=True) if not b}
@@ -28,7 +44,9 @@ def test_the_front_is_what_nothing_beats():
 
 
 def test_the_scatter_holds_every_cell_and_its_front_what_a_defender_can_have():
-    cells = frame(clean=(99, 4), poisoned=(98, 100), ubt=(97, 1), cleanclip=(90, 9), retrain=(98.5, 0), abl=(np.nan, np.nan))
+    cells = frame(
+        clean=(99, 4), poisoned=(98, 100), ubt=(97, 1), cleanclip=(90, 9), retrain=(98.5, 0), abl=(np.nan, np.nan)
+    )
     figure = tradeoff.scatter(cells, {"a": "<b>case</b>"})
     marks = {t.customdata[0][1]: t for t in figure.data if t.mode == "markers"}
     assert set(marks) == {"clean", "poisoned", "ubt", "cleanclip", "retrain"}
@@ -36,7 +54,9 @@ def test_the_scatter_holds_every_cell_and_its_front_what_a_defender_can_have():
     assert {m for m, t in marks.items() if t.marker.symbol.endswith("-open")} == {"clean", "retrain"}
     assert "&lt;b&gt;case" in marks["ubt"].hovertemplate
     assert "KL" not in marks["ubt"].hovertemplate
-    assert all(f in marks["ubt"].hovertemplate for f in ("CA 97.00 %", "ASR 1.00 %", "RA 50.00 %", "target recall 90.00 %"))
+    assert all(
+        f in marks["ubt"].hovertemplate for f in ("CA 97.00 %", "ASR 1.00 %", "RA 50.00 %", "target recall 90.00 %")
+    )
     (line,) = (t for t in figure.data if t.mode == "lines")
     assert line.line.shape == "hv"
     assert (list(line.x), list(line.y)) == ([1, 10, 10], [97, 98, 98])
@@ -65,16 +85,28 @@ def test_methods_differ_in_more_than_hue():
 
 
 def test_curves_and_times():
-    seen = pd.DataFrame({
-        "method": ["ubt"] * 2 + ["abl"] * 2, "defence": ["UBT, ours"] * 2 + ["ABL"] * 2, "step": [0, 40, 0, 80], "share": [0, 100, 0, 100],
-        "ca": [98, 97, 98, 90], "asr": [100, 1, 100, 80],
-    })  # fmt: skip
+    seen = pd.DataFrame(
+        {
+            "method": ["ubt"] * 2 + ["abl"] * 2,
+            "defence": ["UBT, ours"] * 2 + ["ABL"] * 2,
+            "step": [0, 40, 0, 80],
+            "share": [0, 100, 0, 100],
+            "ca": [98, 97, 98, 90],
+            "asr": [100, 1, 100, 80],
+        }
+    )
     figure = tradeoff.curves(seen)
     assert [list(t.y) for t in figure.data] == [[98, 97], [100, 1], [98, 90], [100, 80]]
     assert figure.data[0].line.dash != figure.data[2].line.dash
     assert figure.data[3].customdata.tolist() == [[0, 80], [80, 80]]
-    took = pd.DataFrame([("ubt", "UBT, ours", "score", "defence", 5.0), ("ubt", "UBT, ours", "poison", "training", 50.0),
-                         ("ubt", "UBT, ours", "unlearn", "defence", 20.0)], columns=["method", "defence", "stage", "part", "seconds"])  # fmt: skip
+    took = pd.DataFrame(
+        [
+            ("ubt", "UBT, ours", "score", "defence", 5.0),
+            ("ubt", "UBT, ours", "poison", "training", 50.0),
+            ("ubt", "UBT, ours", "unlearn", "defence", 20.0),
+        ],
+        columns=["method", "defence", "stage", "part", "seconds"],
+    )
     bars = tradeoff.times(took)
     assert [(t.text, t.x[0]) for t in bars.data] == [("poison", 50), ("score", 5), ("unlearn", 20)]
     assert bars.data[0].marker.pattern.shape

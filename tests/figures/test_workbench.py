@@ -36,7 +36,9 @@ def test_bins_are_numpys(drawn, kind):
 def test_a_histogram_counts_the_selected_and_leaves_the_others_as_grey_outlines(drawn, as_bins):
     values, poisoned, selected = drawn
     among = np.arange(N) % 3 > 0
-    figure = similarity.histogram(similarity.binned(values) if as_bins else values, poisoned, among=among, selected=selected)
+    figure = similarity.histogram(
+        similarity.binned(values) if as_bins else values, poisoned, among=among, selected=selected
+    )
     edges, known = np.linspace(-1, 1, 101), np.isfinite(values)
     outlines, shown = [t for t in figure.data if not t.name], [t for t in figure.data if t.name]
     assert [len(outlines), len(shown)] == [2, 2]
@@ -100,9 +102,13 @@ def test_a_map_without_a_selection_greys_nothing_and_numbers_have_a_scale():
     assert trace.selectedpoints is None
     np.testing.assert_allclose(trace.marker.color, values[trace.customdata], atol=1e-6)
     assert trace.marker.colorbar.title.text == "similarity overfit"
-    nobody = projection.scatter(places(), values, "similarity_overfit", np.arange(N), np.zeros(N, bool), np.array([], int))
+    nobody = projection.scatter(
+        places(), values, "similarity_overfit", np.arange(N), np.zeros(N, bool), np.array([], int)
+    )
     assert len(nobody.data[0].selectedpoints) == 0
-    assert not len(projection.scatter(places(), values, "similarity_overfit", np.array([5]), None, np.array([], int)).data[0].x)
+    assert not len(
+        projection.scatter(places(), values, "similarity_overfit", np.array([5]), None, np.array([], int)).data[0].x
+    )
 
 
 def test_a_map_of_clusters_and_of_labels_loses_nobody():
@@ -116,19 +122,33 @@ def test_a_map_of_clusters_and_of_labels_loses_nobody():
     assert found[next(n for n in found if n.startswith("none"))] == [r for r in placed if np.isnan(number[r])]
     labels = np.array([None] * (N - 30) + ["backdoor"] * 10 + ["clean"] * 10 + ["unsure"] * 10, object)
     figure = projection.scatter(places(), pa.array(labels), "label", np.arange(N), None, np.array([], int))
-    assert {n: len(rows) for n, rows in points(figure).items()} == {"backdoor (10)": 10, "clean (10)": 10, "unsure (10)": 10, "undecided (969)": 969}
+    assert {n: len(rows) for n, rows in points(figure).items()} == {
+        "backdoor (10)": 10,
+        "clean (10)": 10,
+        "unsure (10)": 10,
+        "undecided (969)": 969,
+    }
     assert len({(t.marker.color, t.marker.symbol) for t in figure.data}) == 4
 
 
 def test_the_nearest_by_rank_with_flagged_and_truth_told_apart():
-    values, flagged, poisoned = np.array([0.9, 0.8, 0.7, 0.2]), np.array([True, False, True, False]), np.array([True, True, False, False])
+    values, flagged, poisoned = (
+        np.array([0.9, 0.8, 0.7, 0.2]),
+        np.array([True, False, True, False]),
+        np.array([True, True, False, False]),
+    )
     bars, marked, others = neighbours.nearest(values, flagged, None).data
     assert (marked.name, others.name) == ("flagged (2)", "not flagged (2)")
     assert (list(marked.x), list(others.x), list(marked.y)) == ([1, 3], [2, 4], [0.9, 0.7])
     figure = neighbours.nearest(values, flagged, poisoned)
     bars, *marks = figure.data
     assert list(bars.marker.color) == [POISONED if t else CLEAN for t in poisoned]
-    assert [m.name for m in marks] == ["flagged, poisoned (1)", "flagged, clean (1)", "not flagged, poisoned (1)", "not flagged, clean (1)"]
+    assert [m.name for m in marks] == [
+        "flagged, poisoned (1)",
+        "flagged, clean (1)",
+        "not flagged, poisoned (1)",
+        "not flagged, clean (1)",
+    ]
     assert [list(m.x) for m in marks] == [[1], [3], [2], [4]]
     assert len({m.marker.symbol for m in marks}) == 4
     assert figure.layout.yaxis.range[0] < 0.2
@@ -141,7 +161,9 @@ def test_every_decision_stands_where_it_was_made(length):
     labels = pd.Series(np.random.default_rng(3).choice(["backdoor", "clean", "unsure", None], length), dtype=object)
     figure = label_history.along(labels)
     assert figure.layout.barmode == "stack"
-    assert [t.name for t in figure.data] == [f"{v} ({(labels == v).sum()})" for v in ("backdoor", "clean", "unsure")] + [f"undecided ({labels.isna().sum()})"]
+    assert [t.name for t in figure.data] == [
+        f"{v} ({(labels == v).sum()})" for v in ("backdoor", "clean", "unsure")
+    ] + [f"undecided ({labels.isna().sum()})"]
     for trace in figure.data:
         assert len(trace.x) == min(length, 50)
         value = None if "undecided" in trace.name else trace.name.split(" ")[0]
@@ -158,7 +180,11 @@ def test_curves_are_drawn_as_they_were_found_with_the_point_in_use(kind):
     random = np.random.default_rng(4)
     poisoned = random.random(N) < 0.2
     first, second, third = curve_figures.LINES
-    found = {first: curves(random.random(N) + poisoned, poisoned), second: {}, third: curves(random.random(N), poisoned)}
+    found = {
+        first: curves(random.random(N) + poisoned, poisoned),
+        second: {},
+        third: curves(random.random(N), poisoned),
+    }
     figure = curve_figures.curve(kind, found, {first: (0.25, 0.5), second: (0, 0)})
     line, point, other = figure.data
     for trace, name in ((line, first), (other, third)):

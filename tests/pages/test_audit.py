@@ -11,9 +11,13 @@ from ubt.ui import case_picker
 from ubt.ui.navigation import PAGES
 
 SAID = {
-    "overview": "judged **poisoned**", "separation": "The model, as brought", "unlearn": "so there is no ASR", "compare": "nobody knows its truth",
-    "patches": "have not been sought", "map": "have not been laid out",
-}  # fmt: skip
+    "overview": "judged **poisoned**",
+    "separation": "The model, as brought",
+    "unlearn": "so there is no ASR",
+    "compare": "nobody knows its truth",
+    "patches": "have not been sought",
+    "map": "have not been laid out",
+}
 
 
 def test_every_page_shows_an_audit_without_the_truth(audited, tiny_audit):
@@ -62,7 +66,9 @@ def test_a_copy_of_an_audit_with_other_thresholds_is_an_audit(audited, tiny_audi
 
 
 def test_an_audit_counts_among_no_lab_cases(audited, tiny_audit):
-    other = create(audited, CaseSettings.from_dict(audited.record(tiny_audit[1].name)["settings"]).with_values({"seed": 5}), CPU)
+    other = create(
+        audited, CaseSettings.from_dict(audited.record(tiny_audit[1].name)["settings"]).with_values({"seed": 5}), CPU
+    )
     audited.save_case(other, audited.record(tiny_audit[1].name) | {"artefacts": {"verdict": "verdict-x"}})
     assert [t.get("name") for t in charts(page("overview", case=tiny_audit[1].name))[0]["data"]] == [None]
     assert page("compare").multiselect[0].options == []

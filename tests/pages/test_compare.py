@@ -17,12 +17,16 @@ def test_the_open_case_is_there_in_figures_and_pictures(full, tiny_case):
     told = at.dataframe[0].value.set_index("defence")
     assert list(told.index) == [m.title for m in compare.METHODS.values()]
     m = tiny_case.metrics
-    assert told.loc["UBT, ours", ["CA", "ASR", "RA", "target recall"]].tolist() == [m["purified"][k] for k in ("ca", "asr", "ra", "target_recall")]
+    assert told.loc["UBT, ours", ["CA", "ASR", "RA", "target recall"]].tolist() == [
+        m["purified"][k] for k in ("ca", "asr", "ra", "target_recall")
+    ]
     assert told["state"].tolist() == ["measured"] * 4 + ["not run yet"] * 9
     assert told.loc[told["state"] != "measured", ["CA", "ASR", "RA", "target recall", "KL"]].isna().all(axis=None)
     scatter, curves, times = charts(at)
     marks = [t for t in scatter["data"] if t["mode"] == "markers"]
-    assert [t["customdata"][0] for t in marks] == [[tiny_case.name, method] for method in ("clean", "poisoned", "ubt", "ubt_published")]
+    assert [t["customdata"][0] for t in marks] == [
+        [tiny_case.name, method] for method in ("clean", "poisoned", "ubt", "ubt_published")
+    ]
     assert {t["name"] for t in curves["data"]} == {"no defence", "UBT, ours", "UBT, as published"}
     assert {t["y"][0] for t in times["data"]} == {"no defence", "UBT, ours", "UBT, as published"}
     assert "compare-csv" in {b.key for b in at.get("download_button")}
@@ -40,7 +44,12 @@ def test_the_missing_cells_alone_are_one_job(full, tiny_case, monkeypatch):
 
 def test_cases_and_defences_of_the_address(full, tiny_case):
     given, new = generate(full, 1000, width=16), create(full, tiny(seed=7), CPU)
-    at = page("compare", case=tiny_case.name, compared=f"{tiny_case.name},{given},{new},nosuch<b>", defences="poisoned,ubt,nosuch")
+    at = page(
+        "compare",
+        case=tiny_case.name,
+        compared=f"{tiny_case.name},{given},{new},nosuch<b>",
+        defences="poisoned,ubt,nosuch",
+    )
     assert at.multiselect(key="compared").value == [tiny_case.name, given, new]
     told = at.dataframe[0].value
     assert told["state"].tolist() == ["measured"] * 2 + [compare.GIVEN] * 2 + ["not run yet"] * 2
@@ -88,5 +97,7 @@ def test_every_table_opens_without_a_case(cache):
         assert not at.exception, name
         assert f"python -m ubt table {name}" in words(at)
         assert "cells of this table measured" in words(at)
-        assert any(k and k.startswith("paper-attacks") for k in (b.key for b in at.get("button_group"))) == bool(TABLES[name].attacks)
+        assert any(k and k.startswith("paper-attacks") for k in (b.key for b in at.get("button_group"))) == bool(
+            TABLES[name].attacks
+        )
     assert "Traceback" not in json.dumps(words(at))

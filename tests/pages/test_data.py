@@ -1,4 +1,6 @@
-"""The page Data as a user meets it: empty, a look before reading, bringing as a job, hostile input in words, cases made of what was brought."""
+"""The page Data as a user meets it: empty, a look before reading, bringing as a job, hostile input in words, cases made
+of what was brought.
+"""
 
 import json
 import os
@@ -17,7 +19,12 @@ from ubt.workflows import jobs
 from ubt.workflows.import_model import import_model
 from ubt.workflows.ingest import Wanted, bring_labelled, bring_pairs
 
-HOSTILE = [("images/0.png", "<script>alert(1)</script> =1+1"), ("../../etc/passwd", "out"), ("images/9.png", "gone"), ("images/1.png", "")]
+HOSTILE = [
+    ("images/0.png", "<script>alert(1)</script> =1+1"),
+    ("../../etc/passwd", "out"),
+    ("images/9.png", "gone"),
+    ("images/1.png", ""),
+]
 
 
 def at_part(part: str, **query) -> AppTest:
@@ -36,7 +43,11 @@ def typed(at: AppTest, kind: str, path) -> AppTest:
 def test_an_empty_part_says_what_it_is_for(cache):
     at = page("data")
     assert "No pairs have been brought" in words(at)
-    for part, said in {"model": "No model has been", "labelled": "optional for an audit", "case": "This needs pairs and a model to audit"}.items():
+    for part, said in {
+        "model": "No model has been",
+        "labelled": "optional for an audit",
+        "case": "This needs pairs and a model to audit",
+    }.items():
         at.get("button_group")[0].set_value(part).run()
         assert said in words(at)
 
@@ -117,7 +128,10 @@ def test_cases_are_made_of_what_was_brought(cache, tmp_path):
     assert (at.title[0].value, list(at.error)) == ("Overview", [])
     (name,) = store.names()
     settings = CaseSettings.from_dict(store.record(name)["settings"])
-    assert settings.own.to_dict() | {"pairs": pairs, "suspect": suspect, "reference": "", "test": ""} == settings.own.to_dict()
+    assert (
+        settings.own.to_dict() | {"pairs": pairs, "suspect": suspect, "reference": "", "test": ""}
+        == settings.own.to_dict()
+    )
     assert settings.data.pairs == 60
     at = at_part("case")
     at.get("button_group")[1].set_value("lab").run()
@@ -128,4 +142,9 @@ def test_cases_are_made_of_what_was_brought(cache, tmp_path):
     assert not at.exception
     (made,) = set(store.names()) - {name}
     settings = CaseSettings.from_dict(store.record(made)["settings"])
-    assert (settings.own.pairs, settings.own.test, settings.own.audits, settings.attack.target) == (pairs, labelled, False, "owl")
+    assert (settings.own.pairs, settings.own.test, settings.own.audits, settings.attack.target) == (
+        pairs,
+        labelled,
+        False,
+        "owl",
+    )

@@ -1,4 +1,6 @@
-"""The app on a ready-made case: every page shows what is shipped and says what is not; Run it live; the guided walk; What if."""
+"""The app on a ready-made case: every page shows what is shipped and says what is not; Run it live; the guided walk;
+What if.
+"""
 
 import numpy as np
 import pandas as pd
@@ -101,7 +103,9 @@ def test_every_step_has_a_figure_something_to_do_and_a_question(with_own, number
     if at.slider:
         at.slider[0].set_value(at.slider[0].max if at.slider[0].value == at.slider[0].min else at.slider[0].min).run()
     else:
-        at.select_slider[0].set_value(next(v for v in at.select_slider[0].options if v != at.select_slider[0].value)).run()
+        at.select_slider[0].set_value(
+            next(v for v in at.select_slider[0].options if v != at.select_slider[0].value)
+        ).run()
     assert not at.error
     assert words(at) + html_of(at) != before
     assert number == 1 or charts(at) != drawn

@@ -34,7 +34,13 @@ def row(at: AppTest) -> list[str]:
 def test_without_a_case_a_page_says_what_to_do(cache, name):
     at = page(name)
     said = words(at)
-    own = {"overview": "Press Run", "triggers": "What an attack plants", "data": "nothing is uploaded", "learn": "The walk needs", "whatif": "lacks them"}
+    own = {
+        "overview": "Press Run",
+        "triggers": "What an attack plants",
+        "data": "nothing is uploaded",
+        "learn": "The walk needs",
+        "whatif": "lacks them",
+    }
     assert own.get(name, "No case is open") in said
 
 
@@ -46,11 +52,20 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
     assert at.session_state["case"] == case
     assert "Run" in {b.label for b in at.button}
     said = {
-        "overview": "No verdict yet", "triggers": "What an attack plants", "tokens": "No pair has been attributed", "unlearn": "Not trained yet",
-        "separation": "not been scored", "neighbours": "There are no pairs", "map": "There are no pairs", "review": "not been scored",
-        "compare": "Nothing has been measured yet", "patches": "have not been sought", "data": "No pairs have been brought",
-        "learn": "The walk needs", "whatif": "lacks them",
-    }  # fmt: skip
+        "overview": "No verdict yet",
+        "triggers": "What an attack plants",
+        "tokens": "No pair has been attributed",
+        "unlearn": "Not trained yet",
+        "separation": "not been scored",
+        "neighbours": "There are no pairs",
+        "map": "There are no pairs",
+        "review": "not been scored",
+        "compare": "Nothing has been measured yet",
+        "patches": "have not been sought",
+        "data": "No pairs have been brought",
+        "learn": "The walk needs",
+        "whatif": "lacks them",
+    }
     assert said[name] in words(at)
 
 
@@ -124,13 +139,26 @@ def test_overview_shows_verdict_and_measures(full, tiny_case):
 
 def test_overview_shows_the_verdict_among_those_of_other_cases(full, tiny_case):
     record = full.record(tiny_case.name)
-    assert [t["x"] for t in charts(page("overview", case=tiny_case.name))[0]["data"]] == [[record["metrics"]["verdict"]["score"]]]
-    for rate, key, score in ((0.0, "verdict-a", 0.25), (0.0, "verdict-a", 0.25), (0.05, "verdict-b", 0.75), (0.05, "verdict-c", None)):
+    assert [t["x"] for t in charts(page("overview", case=tiny_case.name))[0]["data"]] == [
+        [record["metrics"]["verdict"]["score"]]
+    ]
+    for rate, key, score in (
+        (0.0, "verdict-a", 0.25),
+        (0.0, "verdict-a", 0.25),
+        (0.05, "verdict-b", 0.75),
+        (0.05, "verdict-c", None),
+    ):
         settings = tiny(attack__rate=rate, seed=len(full.names()))
         changed = {"settings": settings.to_dict(), "artefacts": record["artefacts"] | {"verdict": key}}
-        full.save_case(settings.name(CPU), record | changed | {"metrics": record["metrics"] | {"verdict": {"score": score, "displaced": 0.25}}})
+        full.save_case(
+            settings.name(CPU),
+            record | changed | {"metrics": record["metrics"] | {"verdict": {"score": score, "displaced": 0.25}}},
+        )
     drawn = charts(page("overview", case=tiny_case.name))[0]["data"]
-    assert [(t["name"], t["x"], t["y"]) for t in drawn[:2]] == [("other cases, clean (1)", [0.25], [0.25]), ("other cases, poisoned (1)", [0.75], [0.25])]
+    assert [(t["name"], t["x"], t["y"]) for t in drawn[:2]] == [
+        ("other cases, clean (1)", [0.25], [0.25]),
+        ("other cases, poisoned (1)", [0.75], [0.25]),
+    ]
     assert drawn[0]["marker"]["symbol"] != drawn[1]["marker"]["symbol"]
 
 
@@ -151,7 +179,15 @@ def test_unlearn_shows_both_forms_and_what_classes_lost(full, tiny_case):
 def test_a_clean_model_is_left_byte_identical_and_said_to_be(cache):
     case = Pipeline(Store(cache), CPU).run(tiny(attack__rate=0, verdict__threshold=0.99))
     m, weights = Store(cache).case(case.name)["metrics"], "model/open_clip_model.safetensors"
-    assert len({case.artefacts[stage].manifest["files"][weights]["sha256"] for stage in ("poison", "unlearn", "unlearn_published")}) == 1
+    assert (
+        len(
+            {
+                case.artefacts[stage].manifest["files"][weights]["sha256"]
+                for stage in ("poison", "unlearn", "unlearn_published")
+            }
+        )
+        == 1
+    )
     assert m["verdict"]["poisoned"] is False
     assert m["split"]["recall"] is None
     assert m["select"]["auroc"] is None
@@ -244,7 +280,10 @@ def test_captions_and_errors_are_never_markup(full, tiny_case):
     pairs = pd.read_parquet(path / "pairs.parquet").assign(caption=hostile)
     pairs.to_parquet(path / "pairs.parquet", index=False)
     manifest = json.loads((path / "manifest.json").read_text())
-    manifest["files"]["pairs.parquet"] = {"bytes": (path / "pairs.parquet").stat().st_size, "sha256": file_digest(path / "pairs.parquet")}
+    manifest["files"]["pairs.parquet"] = {
+        "bytes": (path / "pairs.parquet").stat().st_size,
+        "sha256": file_digest(path / "pairs.parquet"),
+    }
     (path / "manifest.json").write_text(json.dumps(manifest))
     grid = next(h.proto.body for h in page("separation").get("html") if '<div class="ubt-card"' in h.proto.body)
     assert "&lt;script&gt;alert(2)" in grid
@@ -309,7 +348,11 @@ def survivors(at: AppTest) -> dict[str, str]:
 
 def spoken(at: AppTest, model: int) -> list[str]:
     """The words drawn for one of the models side by side."""
-    drawn = [h.proto.body for h in at.get("html") if "ubt-words" in h.proto.body.split("</style>")[1] and "masked caption" in h.proto.body]
+    drawn = [
+        h.proto.body
+        for h in at.get("html")
+        if "ubt-words" in h.proto.body.split("</style>")[1] and "masked caption" in h.proto.body
+    ]
     return re.findall(r'<span class="[a-z ]*" style="[^"]*">(.*?)(?:<sub>|</span>)', drawn[model])
 
 
@@ -321,9 +364,14 @@ def test_tokens_follow_the_sliders_and_the_caption(full, tiny_case):
     assert len([m for m in at.get("button_group") if m.key and m.key.startswith("models-")]) == 1
     for threshold in (0.1, 0.6, 1.0):
         at.slider(key="text").set_value(threshold).run()
-        kept = (part["score"] > threshold) | (part.groupby("id")["score"].transform("max").le(threshold) & part["score"].eq(
-            part.groupby("id")["score"].transform("max")))  # fmt: skip
-        assert survivors(at)["words kept, mean share of a caption"] == f"{100 * kept.groupby(part['id']).mean().mean():.1f} %"
+        kept = (part["score"] > threshold) | (
+            part.groupby("id")["score"].transform("max").le(threshold)
+            & part["score"].eq(part.groupby("id")["score"].transform("max"))
+        )
+        assert (
+            survivors(at)["words kept, mean share of a caption"]
+            == f"{100 * kept.groupby(part['id']).mean().mean():.1f} %"
+        )
     truth = tiny_case.artefacts["attack"]["truth"].set_index("id")["poisoned"]
     assert survivors(at)["poisoned pairs among them"] == str(truth[topk].sum())
     bars = next(c for c in charts(at) if "grey say the word" in c["layout"]["xaxis"]["title"]["text"])
@@ -374,7 +422,10 @@ def test_the_words_page_says_what_a_table_lacks(full):
 
 def test_the_picker_says_what_tells_cases_apart(cache):
     store = Store(cache)
-    for settings in (CaseSettings(), CaseSettings().with_values({"unlearn.masked": "image", "published.masked": "image"})):
+    for settings in (
+        CaseSettings(),
+        CaseSettings().with_values({"unlearn.masked": "image", "published.masked": "image"}),
+    ):
         create(store, settings, CPU)
     labels = page("overview").selectbox(key="case").options
     assert [label.endswith(" · unlearn.masked image") for label in sorted(labels, key=len)] == [False, True]

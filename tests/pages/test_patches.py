@@ -1,4 +1,6 @@
-"""The page of located patches: what it shows with and without the truth, how it goes with the pair in view, strategies side by side."""
+"""The page of located patches: what it shows with and without the truth, how it goes with the pair in view, strategies
+side by side.
+"""
 
 import json
 import re
@@ -16,7 +18,14 @@ from ubt.core.run import Run
 from ubt.evaluation import localization
 from ubt.workflows import derived
 
-QUICK = {"locate__images": 16, "locate__pasted": 5, "locate__top": 3, "locate__clusters": 12, "classify__steps": 4, "classify__batch": 16}
+QUICK = {
+    "locate__images": 16,
+    "locate__pasted": 5,
+    "locate__top": 3,
+    "locate__clusters": 12,
+    "classify__steps": 4,
+    "classify__batch": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +55,10 @@ def test_patches_are_shown_in_the_order_of_their_rank(located):
     assert f"{int(candidates['changes'].sum()):,} a mask changes the cluster" in words(at)
     assert at.session_state["patch"] == candidates["id"].iloc[0]
     found = localization.located(
-        candidates.reset_index(drop=True), located.artefacts["attack"]["truth"]["poisoned"].to_numpy(), located.artefacts["attack"]["manifest"], (48, 48)
+        candidates.reset_index(drop=True),
+        located.artefacts["attack"]["truth"]["poisoned"].to_numpy(),
+        located.artefacts["attack"]["manifest"],
+        (48, 48),
     )
     made = localization.summary(candidates.reset_index(drop=True), found, 3)
     assert f"{made['iou']:.3f}" in shown
@@ -105,9 +117,14 @@ def test_a_trigger_over_the_whole_image_has_no_iou(located, sought, tmp_path, mo
     store = alone(sought[0], located.name, tmp_path / "cache")
     monkeypatch.setenv("UBT_CACHE", str(store.root))
     folder = store.root / "artefacts" / located.artefacts["attack"].path.name
-    pd.read_parquet(folder / "manifest.parquet").assign(top=0, left=0, height=48, width=48).to_parquet(folder / "manifest.parquet", index=False)
+    pd.read_parquet(folder / "manifest.parquet").assign(top=0, left=0, height=48, width=48).to_parquet(
+        folder / "manifest.parquet", index=False
+    )
     about = json.loads((folder / "manifest.json").read_text())
-    about["files"]["manifest.parquet"] = {"bytes": (folder / "manifest.parquet").stat().st_size, "sha256": file_digest(folder / "manifest.parquet")}
+    about["files"]["manifest.parquet"] = {
+        "bytes": (folder / "manifest.parquet").stat().st_size,
+        "sha256": file_digest(folder / "manifest.parquet"),
+    }
     (folder / "manifest.json").write_text(json.dumps(about))
     at = page("patches", case=located.name)
     assert "the trigger covers the whole image" in html_of(at)
@@ -121,7 +138,9 @@ def test_why_the_last_attempt_failed_is_said_beside_the_button(full, tiny_case):
     at = page("patches", case=tiny_case.name)
     assert [e.value.replace("\\", "") for e in at.error] == ["expected <b>room</b>"]
     assert "\\<b\\>" in at.error[0].value
-    assert [b.label.replace("\\", "") for b in at.button if b.label.startswith("Run up to")] == ["Run up to poisoncam_classify"]
+    assert [b.label.replace("\\", "") for b in at.button if b.label.startswith("Run up to")] == [
+        "Run up to poisoncam_classify"
+    ]
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The workbench's pages through Streamlit's test harness: selection, neighbours, map, review, over cases that lack this or that."""
+"""The workbench's pages through Streamlit's test harness: selection, neighbours, map, review, over cases that lack this
+or that.
+"""
 
 import json
 
@@ -49,7 +51,9 @@ def test_a_rule_typed_in_is_applied_and_kept_on_the_next_page(full, tiny_case):
     at.text_input(key="rule").set_value(SELECTED).run()
     assert f"{selected(tiny_case).sum()} of 600" in words(at)
     truth = tiny_case.artefacts["attack"]["truth"]["poisoned"].to_numpy()
-    assert f"poisoned ({(selected(tiny_case) & truth).sum()} of {truth.sum()})" in {t.get("name") for t in charts(at)[2]["data"]}
+    assert f"poisoned ({(selected(tiny_case) & truth).sum()} of {truth.sum()})" in {
+        t.get("name") for t in charts(at)[2]["data"]
+    }
     at.switch_page("pages/review.py").run()
     assert f"{selected(tiny_case).sum()} of 600" in words(at)
 
@@ -66,7 +70,9 @@ def test_a_note_that_says_nothing_new_is_no_action_that_undo_would_take_back(ful
     assert review(full, tiny_case.name).labels()["note"].tolist() == ["odd"]
 
 
-@pytest.mark.parametrize("rule", ["similarity_overfit >", "nosuch > 1", "__import__('os')", "caption > 3", "(" * 200, "poisoned and \x00"])
+@pytest.mark.parametrize(
+    "rule", ["similarity_overfit >", "nosuch > 1", "__import__('os')", "caption > 3", "(" * 200, "poisoned and \x00"]
+)
 def test_a_broken_rule_is_said_and_the_page_stays_usable(full, rule):
     at = page("separation", select=rule)
     assert not at.exception
@@ -147,7 +153,10 @@ def test_the_papers_figures_open_without_their_cases(cache):
 
 def test_without_a_browser_the_page_offers_what_it_can_save(cache, monkeypatch):
     monkeypatch.setattr("ubt.core.chromium.chromium", lambda: None)
-    kinds = {n: next(g for g in page(n, papers="true").get("button_group") if str(g.key).startswith("paper-kind")).options for n in ("separation", "tokens")}
+    kinds = {
+        n: next(g for g in page(n, papers="true").get("button_group") if str(g.key).startswith("paper-kind")).options
+        for n in ("separation", "tokens")
+    }
     assert kinds == {"separation": ["HTML", "CSV"], "tokens": ["PNG", "SVG", "HTML", "CSV"]}
 
 
@@ -165,7 +174,9 @@ def test_neighbours_of_a_pair_are_those_of_plain_numpy(full, tiny_case):
     assert sum(f'data-pair="{i}"' in grid for i in nearest) >= 19
     drawn = next(c for c in charts(at) if c["layout"]["xaxis"]["title"]["text"] == "rank")
     assert drawn["layout"]["yaxis"]["title"]["text"] == "cosine similarity"
-    flagged = set(tiny_case.artefacts["flag"]["flagged"].query("poisoned")["id"]) | set(tiny_case.artefacts["select"]["topk"]["id"])
+    flagged = set(tiny_case.artefacts["flag"]["flagged"].query("poisoned")["id"]) | set(
+        tiny_case.artefacts["select"]["topk"]["id"]
+    )
     assert f"**{sum(i in flagged for i in nearest)} of the 20 nearest are flagged**" in words(at)
 
 
@@ -261,7 +272,11 @@ def test_a_bulk_label_is_one_decision_for_the_whole_selection(full, tiny_case):
 def test_pages_over_a_case_that_was_brought_and_lacks_something(cache, lacks):
     generate(Store(cache), 5000, width=16, nan=5, **{lacks: False})
     for name in ("overview", "separation", "neighbours", "map", "review", "tokens", "unlearn"):
-        at = page(name, select="similarity_overfit > 0.7") if name in ("separation", "neighbours", "review") else page(name)
+        at = (
+            page(name, select="similarity_overfit > 0.7")
+            if name in ("separation", "neighbours", "review")
+            else page(name)
+        )
         assert not at.exception, name
         assert not [e.value for e in at.error], name
         assert not [b.label for b in at.button if b.label.startswith(("Run", "Resume", "Try again"))], name

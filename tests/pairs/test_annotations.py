@@ -20,7 +20,8 @@ def made(tmp_path) -> Review:
 def told(made: Review) -> dict[str, tuple]:
     table = made.labels()
     return {
-        i: (None if label != label else label, note, who) for i, label, note, who in zip(table["id"], table["label"], table["note"], table["who"], strict=True)
+        i: (None if label != label else label, note, who)
+        for i, label, note, who in zip(table["id"], table["label"], table["note"], table["who"], strict=True)
     }
 
 
@@ -34,7 +35,11 @@ def test_nothing_decided_is_no_file(made):
 def test_labels_are_set_kept_and_removed(made):
     first = made.label(["a", "b", "a"], "backdoor", "ann", "a trigger")
     assert made.label(["b", "c"], "clean", "ben") > first
-    assert told(made) == {"a": ("backdoor", "a trigger", "ann"), "b": ("clean", "a trigger", "ben"), "c": ("clean", "", "ben")}
+    assert told(made) == {
+        "a": ("backdoor", "a trigger", "ann"),
+        "b": ("clean", "a trigger", "ben"),
+        "c": ("clean", "", "ben"),
+    }
     assert made.labels()["at"].str.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00").all()
     made.label(["a", "c"], None, "ann")
     assert told(made) == {"a": (None, "a trigger", "ann"), "b": ("clean", "a trigger", "ben")}
@@ -71,7 +76,12 @@ def test_undo_reaches_past_what_was_taken_back_and_restores_what_was_removed(mad
 
 def test_the_version_grows_with_every_change_and_history_keeps_them_all(made):
     seen = [made.version()]
-    for change in (lambda: made.label(["a"], "clean", "ann"), lambda: made.undo("ann"), lambda: made.save_view("v", "r", {}), lambda: made.delete_view("v")):
+    for change in (
+        lambda: made.label(["a"], "clean", "ann"),
+        lambda: made.undo("ann"),
+        lambda: made.save_view("v", "r", {}),
+        lambda: made.delete_view("v"),
+    ):
         change()
         seen.append(made.version())
     assert seen == sorted(set(seen))
@@ -108,12 +118,14 @@ def test_hostile_text_stays_text(made):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ((["a"], "poisoned", "ann"), "expected one of backdoor, clean, unsure"), (([], "clean", "ann"), "one pair or more"),
+        ((["a"], "poisoned", "ann"), "expected one of backdoor, clean, unsure"),
+        (([], "clean", "ann"), "one pair or more"),
         (("abc", "clean", "ann"), "got 'abc'"),
-        ((["a"], "clean", " "), "who decides"), ((["a"], "clean", "ann", "x" * 10_001), "at most 10000 characters, got 10001"),
+        ((["a"], "clean", " "), "who decides"),
+        ((["a"], "clean", "ann", "x" * 10_001), "at most 10000 characters, got 10001"),
         ((["a", "\ud800"], "clean", "ann"), "lone surrogate"),
     ],
-)  # fmt: skip
+)
 def test_bad_decisions_are_refused_and_change_nothing(made, given, said):
     made.label(["a"], "unsure", "ann")
     with pytest.raises(BadInput, match=said):
@@ -122,7 +134,10 @@ def test_bad_decisions_are_refused_and_change_nothing(made, given, said):
 
 
 def test_threads_and_processes_at_once_lose_nothing(made):
-    code = "import sys; from ubt.pairs.annotations import Review; r = Review(sys.argv[1]); [r.label([f'p{i}', 'all'], 'clean', 'p') for i in range(30)]"
+    code = (
+        "import sys; from ubt.pairs.annotations import Review; r = Review(sys.argv[1]); [r.label([f'p{i}', 'all'],"
+        " 'clean', 'p') for i in range(30)]"
+    )
     process = subprocess.Popen([sys.executable, "-c", code, str(made.path)])
 
     def work(who: str) -> None:
@@ -139,15 +154,25 @@ def test_threads_and_processes_at_once_lose_nothing(made):
     assert process.returncode == 0
     assert {f"{who}{i}" for who in "abp" for i in range(30)} <= set(told(made))
     with sqlite3.connect(made.path) as db:
-        actions, alike, everyone = db.execute("SELECT count(*), count(DISTINCT number), max(number) FROM actions").fetchone()
-        assert actions == alike == everyone == db.execute("SELECT count(*) FROM history WHERE id = 'all'").fetchone()[0] == made.version()
+        actions, alike, everyone = db.execute(
+            "SELECT count(*), count(DISTINCT number), max(number) FROM actions"
+        ).fetchone()
+        assert (
+            actions
+            == alike
+            == everyone
+            == db.execute("SELECT count(*) FROM history WHERE id = 'all'").fetchone()[0]
+            == made.version()
+        )
 
 
 def test_undoing_at_once_takes_each_action_back_once(made):
     for i in range(40):
         made.label([f"p{i}"], "clean", "ann")
     restored: list[str] = []
-    threads = [threading.Thread(target=lambda: [restored.extend(made.undo("ann")) for _ in range(10)]) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: [restored.extend(made.undo("ann")) for _ in range(10)]) for _ in range(4)
+    ]
     for t in threads:
         t.start()
     for t in threads:
@@ -215,6 +240,9 @@ def test_precision_is_the_share_of_backdoor_with_wilsons_interval():
     assert precision(["unsure", None]) is None
     share, low, high, count = precision(["backdoor"] * 30 + ["clean"] * 10 + ["unsure"] * 99)
     n, z = 40, 1.959963984540054
-    middle, half = (share + z * z / 2 / n) / (1 + z * z / n), z / (1 + z * z / n) * (share * (1 - share) / n + z * z / 4 / n / n) ** 0.5
+    middle, half = (
+        (share + z * z / 2 / n) / (1 + z * z / n),
+        z / (1 + z * z / n) * (share * (1 - share) / n + z * z / 4 / n / n) ** 0.5,
+    )
     assert (share, count) == (0.75, 40)
     assert [low, high] == pytest.approx([middle - half, middle + half], abs=1e-6)

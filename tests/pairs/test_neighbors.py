@@ -30,7 +30,9 @@ def test_exact_is_what_numpy_finds_block_by_block(pairs, space, k, monkeypatch):
     monkeypatch.setattr("ubt.pairs.neighbors.BLOCK", 64 * 4 * 24)
     expected = similarities(pairs, space)[:40]
     told = []
-    similarity, rows = exact(pairs.parts(space), pairs.rows(space, np.arange(40)), k, progress=lambda *at: told.append(at[:2]))
+    similarity, rows = exact(
+        pairs.parts(space), pairs.rows(space, np.arange(40)), k, progress=lambda *at: told.append(at[:2])
+    )
     assert similarity.dtype == np.float32 and rows.dtype == np.int64 and (rows[:, 0] == np.arange(40)).all()
     np.testing.assert_allclose(similarity, -np.sort(-expected, axis=1)[:, :k], atol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(expected, rows, 1), similarity, atol=1e-5)
@@ -48,7 +50,11 @@ def test_a_broken_pair_is_nobodys_neighbour_and_has_none(pairs, broken, queries)
         similarity, rows = exact(one.parts(space), one.rows(space, np.arange(queries)), 500)
         good = np.arange(queries) != 1
         assert (rows[1] == -1).all() and np.isnan(similarity[1]).all()
-        assert not np.isin(rows[good], [1, 300]).any() and (rows[good][:, -2:] == -1).all() and np.isnan(similarity[good][:, -2:]).all()
+        assert (
+            not np.isin(rows[good], [1, 300]).any()
+            and (rows[good][:, -2:] == -1).all()
+            and np.isnan(similarity[good][:, -2:]).all()
+        )
         assert (np.sort(rows[good][:, :-2], axis=1) == np.setdiff1d(np.arange(500), [1, 300])).all()
 
 
@@ -90,7 +96,9 @@ def test_an_index_finds_nearly_all_and_gives_exact_similarities(clustered, kind,
     result = build(parts, IndexSettings(kind=kind), Run())
     about, index = result["about"], Approximate(result["index"], result["about"], parts)
     assert about["kind"] == kind and about["recall_at_10"] >= 0.95
-    assert result["index"].dtype == np.uint8 and about["bytes"] < sum(p.nbytes for p in parts) * (0.25 if kind == "ivf" else 2.5)
+    assert result["index"].dtype == np.uint8 and about["bytes"] < sum(p.nbytes for p in parts) * (
+        0.25 if kind == "ivf" else 2.5
+    )
     truth, found = exact(parts, queries, 10), index.search(queries, 10)
     assert np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(truth[1], found[1], strict=True)]) >= 0.94
     assert (found[1] != 17).all()
@@ -103,10 +111,15 @@ def test_an_index_finds_nearly_all_and_gives_exact_similarities(clustered, kind,
 
 def test_an_index_is_decided_by_the_seed_and_chooses_its_probes(clustered):
     parts = (clustered.captions,)
-    first, again, other = (build(parts, IndexSettings(approximate_from=100, lists=64, seed=seed), Run()) for seed in (0, 0, 1))
+    first, again, other = (
+        build(parts, IndexSettings(approximate_from=100, lists=64, seed=seed), Run()) for seed in (0, 0, 1)
+    )
     assert first["about"]["kind"] == "ivf" and first["about"]["lists"] == 64 and 1 <= first["about"]["probes"] < 64
     assert np.array_equal(first["index"], again["index"]) and not np.array_equal(first["index"], other["index"])
-    assert build(parts, IndexSettings(kind="ivf", lists=64, probes=1), Run())["about"]["recall_at_10"] < first["about"]["recall_at_10"]
+    assert (
+        build(parts, IndexSettings(kind="ivf", lists=64, probes=1), Run())["about"]["recall_at_10"]
+        < first["about"]["recall_at_10"]
+    )
 
 
 def test_a_small_set_is_searched_exactly(pairs):
@@ -131,8 +144,12 @@ def test_building_can_be_cancelled(clustered):
 
 def test_groups_are_single_linkage_by_size():
     random = np.random.default_rng(2)
-    features = unit(np.repeat(random.standard_normal((60, 12)), 10, axis=0) + 0.15 * random.standard_normal((600, 12)))[random.permutation(600)]
-    label = AgglomerativeClustering(n_clusters=None, distance_threshold=1 - 0.95, metric="cosine", linkage="single").fit_predict(features)
+    features = unit(np.repeat(random.standard_normal((60, 12)), 10, axis=0) + 0.15 * random.standard_normal((600, 12)))[
+        random.permutation(600)
+    ]
+    label = AgglomerativeClustering(
+        n_clusters=None, distance_threshold=1 - 0.95, metric="cosine", linkage="single"
+    ).fit_predict(features)
     got = groups(features, 0.95)
     assert np.array_equal(got, by_size(label)) and -1 in got and got.max() > 10
     sizes = np.bincount(got[got >= 0])

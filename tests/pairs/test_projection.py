@@ -1,4 +1,6 @@
-"""Maps of clustered features: neighbourhoods kept, models laid over each other, the rest placed, broken pairs left out."""
+"""Maps of clustered features: neighbourhoods kept, models laid over each other, the rest placed, broken pairs left
+out.
+"""
 
 import dataclasses
 import os
@@ -32,7 +34,9 @@ def unit(x: np.ndarray) -> np.ndarray:
 def models() -> dict[str, Embedding]:
     random = np.random.default_rng(0)
     own = random.standard_normal((4, 16))[LABEL] + 0.3 * random.standard_normal((N, 16))
-    features = {name: unit(own + 0.05 * random.standard_normal((N, 16))) for name in ("poisoned", "overfit", "purified")}
+    features = {
+        name: unit(own + 0.05 * random.standard_normal((N, 16))) for name in ("poisoned", "overfit", "purified")
+    }
     features["purified"][BROKEN] = np.nan
     return {name: Embedding(x) for name, x in features.items()}
 
@@ -68,13 +72,17 @@ def test_a_pair_broken_in_one_model_is_missing_from_that_map_alone(maps):
 def test_the_seed_decides_the_map(models, maps):
     two = {name: models[name] for name in ("poisoned", "purified")}
     again, other = (project(two, "image", SETTINGS.with_values({"seed": seed}), Run(), keep=KEEP) for seed in (0, 1))
-    assert np.array_equal(again["landmark"], maps["landmark"]) and np.array_equal(again["xy_poisoned"], maps["xy_poisoned"])
+    assert np.array_equal(again["landmark"], maps["landmark"]) and np.array_equal(
+        again["xy_poisoned"], maps["xy_poisoned"]
+    )
     assert not np.array_equal(other["landmark"], maps["landmark"])
 
 
 def test_models_laid_over_each_other_move_less_than_separate_maps(models, maps):
     def moved(xy: np.ndarray) -> float:
-        return np.nanmean(np.linalg.norm(xy - maps["xy_poisoned"], axis=1)) / np.sqrt(maps["xy_poisoned"].var(axis=0).sum())
+        return np.nanmean(np.linalg.norm(xy - maps["xy_poisoned"], axis=1)) / np.sqrt(
+            maps["xy_poisoned"].var(axis=0).sum()
+        )
 
     onto, overfit = (maps[f"xy_{name}"][maps["landmark"]] for name in ("poisoned", "overfit"))
     least = procrustes(onto, overfit)[2] * np.square(onto - onto.mean(axis=0)).sum()
@@ -82,7 +90,9 @@ def test_models_laid_over_each_other_move_less_than_separate_maps(models, maps):
     alone = project({"overfit": models["overfit"]}, "image", SETTINGS.with_values({"seed": 5}), Run())["xy_overfit"]
     aligned = moved(maps["xy_overfit"])
     assert aligned < 0.5 * moved(alone)
-    assert maps["about"]["displacement"] == pytest.approx({"poisoned": 0, "overfit": aligned, "purified": moved(maps["xy_purified"])}, rel=0.02)
+    assert maps["about"]["displacement"] == pytest.approx(
+        {"poisoned": 0, "overfit": aligned, "purified": moved(maps["xy_purified"])}, rel=0.02
+    )
 
 
 def test_alignment_undoes_a_similarity_transform():
@@ -94,7 +104,13 @@ def test_alignment_undoes_a_similarity_transform():
 def test_a_twin_of_a_landmark_stands_on_it_also_through_an_index(models, monkeypatch):
     features = models["poisoned"].images[:200]
     monkeypatch.setattr(projection, "EXACT_WORK", 0)
-    out = project({"only": Embedding(np.concatenate([features, features]))}, "image", MapSettings(landmarks=200), Run(), keep=np.arange(200))
+    out = project(
+        {"only": Embedding(np.concatenate([features, features]))},
+        "image",
+        MapSettings(landmarks=200),
+        Run(),
+        keep=np.arange(200),
+    )
     assert out["landmark"][:200].all() and not out["landmark"][200:].any()
     np.testing.assert_allclose(out["xy_only"][200:], out["xy_only"][:200], atol=0.01)
     assert np.array_equal(out["cluster"][200:], out["cluster"][:200])
@@ -109,7 +125,11 @@ def test_too_many_to_keep_are_sampled(models):
 @pytest.mark.parametrize("n", [4, 9, 10, 12])
 @pytest.mark.parametrize("same", [False, True])
 def test_few_pairs_and_equal_pairs_get_a_map(n, same):
-    x = np.eye(8, dtype=np.float32)[np.zeros(n, int)] if same else unit(np.random.default_rng(n).standard_normal((n, 8)))
+    x = (
+        np.eye(8, dtype=np.float32)[np.zeros(n, int)]
+        if same
+        else unit(np.random.default_rng(n).standard_normal((n, 8)))
+    )
     out = project({"a": Embedding(x), "b": Embedding(x)}, "image", MapSettings(), Run())
     assert np.isfinite(out["xy_a"]).all() and np.isfinite(out["xy_b"]).all() and (out["cluster"] == -1).all()
 
@@ -118,7 +138,9 @@ def test_too_few_pairs_and_models_of_different_pairs_are_refused(models):
     with pytest.raises(BadInput, match="at least 4 pairs without NaN in every model, got 3"):
         project({"a": Embedding(models["poisoned"].images[:3])}, "image", MapSettings(), Run())
     with pytest.raises(BadInput, match="same pairs"):
-        project({"a": models["poisoned"], "b": Embedding(models["poisoned"].images[:50])}, "image", MapSettings(), Run())
+        project(
+            {"a": models["poisoned"], "b": Embedding(models["poisoned"].images[:50])}, "image", MapSettings(), Run()
+        )
     with pytest.raises(BadInput, match="one model or more"):
         project({}, "image", MapSettings(), Run())
 
@@ -150,5 +172,11 @@ print(torch.get_num_threads())
 
 def test_a_map_leaves_the_number_of_threads_as_it_was():
     """In a fresh process: numba sets it where it first starts its own threads, and training's bits depend on it."""
-    run = subprocess.run([sys.executable, "-c", THREADS], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", THREADS],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert run.stdout.split() == ["1"]

@@ -10,7 +10,9 @@ from ubt.pairs import table
 
 def known(case, *stages: str) -> dict:
     """The columns of a case of which only these stages are finished."""
-    return table.known(stages.__contains__, lambda stage, entry, *names: case.artefacts[stage].read(entry, columns=names))
+    return table.known(
+        stages.__contains__, lambda stage, entry, *names: case.artefacts[stage].read(entry, columns=names)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +70,9 @@ def test_pairs_that_are_flagged_bring_its_group_and_the_others_keep_theirs():
         "flagged": pd.DataFrame({"poisoned": [False, False, True, True], "group": [-1, -1, 0, 2]}),
     }
     found = table.known(
-        ("select", "flag").__contains__, lambda stage, entry, *names: frames[stage if stage == "data" else entry][list(names)]
-    )  # fmt: skip
+        ("select", "flag").__contains__,
+        lambda stage, entry, *names: frames[stage if stage == "data" else entry][list(names)],
+    )
     np.testing.assert_array_equal(found["rank"], [2, np.nan, 1, np.nan])
     np.testing.assert_array_equal(found["group"], [1, np.nan, 0, 2])
     assert found["flagged"].tolist() == [True, False, True, True]
@@ -77,7 +80,13 @@ def test_pairs_that_are_flagged_bring_its_group_and_the_others_keep_theirs():
 
 def test_decisions_stand_beside_their_pairs(found):
     ids = found["id"].to_pylist()
-    labels = pd.DataFrame({"id": [ids[7], "not of this case", ids[0]], "label": ["backdoor", "clean", None], "note": ["香蕉", "", "look again"]})
+    labels = pd.DataFrame(
+        {
+            "id": [ids[7], "not of this case", ids[0]],
+            "label": ["backdoor", "clean", None],
+            "note": ["香蕉", "", "look again"],
+        }
+    )
     got = table.decided(found["id"], labels)
     joined = pd.DataFrame({"id": ids}).merge(labels, on="id", how="left")
     for name in ("label", "note"):

@@ -23,17 +23,26 @@ from ubt.reports.case_report.html import page as drawn
 from ubt.reports.case_report.markdown import markdown, plain
 
 HOSTILE = [
-    "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</title></style></svg><iframe src=//evil.example>", "[x](javascript:alert(1)) ![y](http://evil.example/p.png)",
-    "a\u202etxt.exe\u2066 \u200f\u0645\u0648\u0632", "x" * 9000, "| a | b |\n# head\n<!-- ",
-    "&lt;b&gt; &#x27; `code` $x$ @all www.evil.example", "nul\0 bell\x07 lone\ud800", "=1+1",
-]  # fmt: skip
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</title></style></svg><iframe src=//evil.example>",
+    "[x](javascript:alert(1)) ![y](http://evil.example/p.png)",
+    "a\u202etxt.exe\u2066 \u200f\u0645\u0648\u0632",
+    "x" * 9000,
+    "| a | b |\n# head\n<!-- ",
+    "&lt;b&gt; &#x27; `code` $x$ @all www.evil.example",
+    "nul\0 bell\x07 lone\ud800",
+    "=1+1",
+]
 
 STORED = [text.encode("utf-8", "replace").decode() for text in HOSTILE]
 """The same without what no table of ours can hold."""
 
 
 def blocks(report: Report) -> list:
-    return [inner for s in report.sections for b in s.blocks for inner in ([b, *b.blocks] if isinstance(b, Folded) else [b])]
+    return [
+        inner for s in report.sections for b in s.blocks for inner in ([b, *b.blocks] if isinstance(b, Folded) else [b])
+    ]
 
 
 class Strict(HTMLParser):
@@ -45,11 +54,24 @@ class Strict(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        if tag in ("script", "iframe", "object", "embed", "link", "base", "form", "foreignobject", "audio", "video", "image"):
+        if tag in (
+            "script",
+            "iframe",
+            "object",
+            "embed",
+            "link",
+            "base",
+            "form",
+            "foreignobject",
+            "audio",
+            "video",
+            "image",
+        ):
             self.bad.append(tag)
         for name, value in attrs:
             if name.startswith("on") or (
-                name in ("src", "href", "xlink:href", "action", "srcset") and not re.match(r"#|data:image/(png|jpeg);base64,", value or "")
+                name in ("src", "href", "xlink:href", "action", "srcset")
+                and not re.match(r"#|data:image/(png|jpeg);base64,", value or "")
             ):
                 self.bad.append((tag, name, value))
             if name == "style" and re.search(r"url\((?!#)|expression|@import", value or ""):
@@ -67,7 +89,9 @@ def told(tiny_store, tiny_case) -> Report:
 def test_its_tables_are_those_of_the_measures(told, tiny_case):
     tables = [b for b in blocks(told) if isinstance(b, Table)]
     models = next(t for t in tables if t.columns[0] == "model")
-    for row, (_, m) in zip(models.rows, [(k, tiny_case.artefacts[f"evaluate_{k}"]["measures"]) for k in figures.LABELS], strict=True):
+    for row, (_, m) in zip(
+        models.rows, [(k, tiny_case.artefacts[f"evaluate_{k}"]["measures"]) for k in figures.LABELS], strict=True
+    ):
         assert row[1:5] == [f"{m[k]:.2f}" for k in measures.MEASURES]
     changed = next(t for t in tables if t.columns[0] == "setting that differs")
     assert next(r for r in changed.rows if r[0] == "data.pairs")[:3] == ["data.pairs", "600", "10000"]
@@ -86,11 +110,14 @@ def test_what_is_drawn_without_a_browser_is_the_figure():
         assert line.get_drawstyle() == "steps-mid"
     assert [c.get_hatch() for c in ax.collections] == [None, "////"]
     made = {
-        k: {m: v for m in measures.MEASURES} | {"intervals": {m: (v - 5, v + 5) for m in measures.MEASURES}} for k, v in (("clean", 40.0), ("poisoned", 60.0))
+        k: {m: v for m in measures.MEASURES} | {"intervals": {m: (v - 5, v + 5) for m in measures.MEASURES}}
+        for k, v in (("clean", 40.0), ("poisoned", 60.0))
     }
     bars = measures.bars(made)
     (ax,) = _Drawn(bars, 400).axes.values()
-    assert [[round(p.get_height(), 6) for p in c] for c in ax.containers if hasattr(c, "patches") and c.patches] == [list(t.y) for t in bars.data]
+    assert [[round(p.get_height(), 6) for p in c] for c in ax.containers if hasattr(c, "patches") and c.patches] == [
+        list(t.y) for t in bars.data
+    ]
     text = svg(figure, name="one")
     assert 'role="img"' in text
     assert "poisoned (40)" in text.split(">", 1)[0]
@@ -113,7 +140,11 @@ def hostile(full, tiny_case, monkeypatch) -> Report:
 
         def read(self, stage, entry):
             value = super().read(stage, entry)
-            return value.assign(word=[STORED[i % len(STORED)] for i in range(len(value))]) if (stage, entry) == ("mask", "words") else value
+            return (
+                value.assign(word=[STORED[i % len(STORED)] for i in range(len(value))])
+                if (stage, entry) == ("mask", "words")
+                else value
+            )
 
     ids = tiny_case.artefacts["data"]["pairs"]["id"].tolist()
     rows = tiny_case.artefacts["select"]["topk"]["row"].tolist()
@@ -161,7 +192,9 @@ def test_a_folder_of_pictures_may_have_any_name(told):
 
 
 def test_notes_are_no_decisions(full, tiny_case):
-    Review(full.root / "cases" / tiny_case.name / "review.sqlite").label([tiny_case.artefacts["data"]["pairs"]["id"].iloc[0]], None, "me", "odd")
+    Review(full.root / "cases" / tiny_case.name / "review.sqlite").label(
+        [tiny_case.artefacts["data"]["pairs"]["id"].iloc[0]], None, "me", "odd"
+    )
     text = Strict(drawn(contents.report(full, tiny_case.name))).text
     assert "All 1 decisions and notes" in text
 
@@ -177,7 +210,9 @@ def test_what_is_not_there_is_said(tiny_store, tiny_case, tmp_path):
     store.save_case("part", record | {"state": "cancelled"})
     part = contents.report(store, "part")
     assert "have not been run" in part.sections[0].blocks[0].text
-    assert [s.title for s in part.sections if s.title in ("Separation", "Before and after", "Words and patches")] == ["Separation"]
+    assert [s.title for s in part.sections if s.title in ("Separation", "Before and after", "Words and patches")] == [
+        "Separation"
+    ]
     assert not Strict(drawn(part)).bad
     assert "no point" in drawn(Report("t", "a", [Section("s", [Cards([Card(None, [], [])]), Said("no point")])]))
 
@@ -187,11 +222,15 @@ def test_an_audit_is_told_without_any_truth(tiny_audit):
     told = contents.report(store, case.name)
     text = Strict(drawn(told)).text
     assert "ground truth)" not in text
-    assert not {"poisoned", "recall of all poisons"} & {c for b in blocks(told) if isinstance(b, Table) for c in b.columns}
+    assert not {"poisoned", "recall of all poisons"} & {
+        c for b in blocks(told) if isinstance(b, Table) for c in b.columns
+    }
     assert "What was planted" not in text
     assert "Estimates of the model as brought" in text
     assert "SHA-256 of its weights" in text
-    assert {"model audited", "clean reference", "pairs, as brought"} <= {r[0] for b in blocks(told) if isinstance(b, Table) for r in b.rows}
+    assert {"model audited", "clean reference", "pairs, as brought"} <= {
+        r[0] for b in blocks(told) if isinstance(b, Table) for r in b.rows
+    }
 
 
 def test_the_command_writes_both_kinds(full, tiny_case, told, tmp_path, monkeypatch):
@@ -200,7 +239,15 @@ def test_the_command_writes_both_kinds(full, tiny_case, told, tmp_path, monkeypa
     made = run(app, ["report", tiny_case.name, "--cache", str(full.root), "--out", str(tmp_path / "a.html")])
     assert made.exit_code == 0, made.output
     assert (tmp_path / "a.html").stat().st_size < 5_000_000
-    assert run(app, ["report", tiny_case.name, "--cache", str(full.root), "--format", "md", "--out", str(tmp_path / "b.md")]).exit_code == 0
+    assert (
+        run(
+            app,
+            ["report", tiny_case.name, "--cache", str(full.root), "--format", "md", "--out", str(tmp_path / "b.md")],
+        ).exit_code
+        == 0
+    )
     text = (tmp_path / "b.md").read_text()
     assert all((tmp_path / name).is_file() for name in re.findall(r"\]\((b-files/[^)]*)\)", text))
-    assert isinstance(run(app, ["report", tiny_case.name, "--cache", str(full.root), "--format", "pdf"]).exception, BadInput)
+    assert isinstance(
+        run(app, ["report", tiny_case.name, "--cache", str(full.root), "--format", "pdf"]).exception, BadInput
+    )

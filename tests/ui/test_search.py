@@ -96,14 +96,23 @@ def test_sixteen_bits_are_scaled_to_eight():
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"a photo of a banana", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\x89PNG\r\n\x1a\n",
-        encoded(Image.new("RGB", (9, 9)), "GIF"), encoded(Image.new("RGB", (9, 9)), "TIFF"), b"%!PS-Adobe-3.0 EPSF-3.0\n",
-        b"\xff\xd8\xff", b"BM" + b"\0" * 60,
-        encoded(Image.effect_noise((64, 64), 50))[:-400], encoded(Image.effect_noise((64, 64), 50), "JPEG")[:300], png(32, 32), png(0, 0),
+        b"",
+        b"a photo of a banana",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"\x89PNG\r\n\x1a\n",
+        encoded(Image.new("RGB", (9, 9)), "GIF"),
+        encoded(Image.new("RGB", (9, 9)), "TIFF"),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        b"\xff\xd8\xff",
+        b"BM" + b"\0" * 60,
+        encoded(Image.effect_noise((64, 64), 50))[:-400],
+        encoded(Image.effect_noise((64, 64), 50), "JPEG")[:300],
+        png(32, 32),
+        png(0, 0),
         png(32, 32, chunk(b"zTXt", b"k\0\0" + zlib.compress(b"\0" * 200_000_000, 9))),
     ],
     ids=lambda content: repr(content[:12]),
-)  # fmt: skip
+)
 def test_what_is_no_whole_image_is_refused(content):
     with pytest.raises(BadInput, match="a file that cannot be read as one"):
         decoded(content, SIDE)

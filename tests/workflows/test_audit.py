@@ -1,4 +1,6 @@
-"""Audits of what nobody vouches for: hostile rows, captions, images, models and folders. Each is worked around and named, or refused with a reason."""
+"""Audits of what nobody vouches for: hostile rows, captions, images, models and folders. Each is worked around and
+named, or refused with a reason.
+"""
 
 import csv
 import json
@@ -23,11 +25,28 @@ from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Compute
 
 SETTINGS = {
-    "overfit.steps": 2, "unlearn.steps": 2, "published.steps": 2, "retain.pool": 24, "retain.anchors": 4, "unlearn.keep_batch": 8, "unlearn.batch": 8,
-    "select.k": 4, "split.fraction": 0.3, "overfit.batch": 16,
-}  # fmt: skip
+    "overfit.steps": 2,
+    "unlearn.steps": 2,
+    "published.steps": 2,
+    "retain.pool": 24,
+    "retain.anchors": 4,
+    "unlearn.keep_batch": 8,
+    "unlearn.batch": 8,
+    "select.k": 4,
+    "split.fraction": 0.3,
+    "overfit.batch": 16,
+}
 WORDS = "dog cat owl ship red blue tree hat cup car two one".split()
-HOSTILE = ['=HYPERLINK(""http://x"",""y"")', "<script>alert(1)</script>", "@SUM(1+1)", "-2+3|cmd", "o'clock", "…", "😀", "I"]
+HOSTILE = [
+    '=HYPERLINK(""http://x"",""y"")',
+    "<script>alert(1)</script>",
+    "@SUM(1+1)",
+    "-2+3|cmd",
+    "o'clock",
+    "…",
+    "😀",
+    "I",
+]
 
 
 def small(seed: int, size: int = 24, context: int = 16):
@@ -49,14 +68,22 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def audit(world, tmp_path):
-    """`audit(option=value, ...)` runs an audit in this process and gives its result; an error it leaves with is the result's `exception`."""
+    """`audit(option=value, ...)` runs an audit in this process and gives its result; an error it leaves with is the
+    result's `exception`.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*more, **changes):
-        named = {"pairs": world / "pairs" / "captions.csv", "model": world / "suspect", "reference": world / "reference"}
+        named = {
+            "pairs": world / "pairs" / "captions.csv",
+            "model": world / "suspect",
+            "reference": world / "reference",
+        }
         named |= {"out": tmp_path / "out", "cache": tmp_path / "cache", "device": "cpu", "precision": "fp32"} | changes
         options = [x for name, value in named.items() for x in (f"--{name}", str(value))]
-        return CliRunner().invoke(app, ["audit", *options, *(x for k, v in SETTINGS.items() for x in ("--set", f"{k}={v}")), *more])
+        return CliRunner().invoke(
+            app, ["audit", *options, *(x for k, v in SETTINGS.items() for x in ("--set", f"{k}={v}")), *more]
+        )
 
     yield run
     for number, handler in before.items():
@@ -69,7 +96,10 @@ def told(folder):
     def refuse(constant):
         raise AssertionError(constant)
 
-    tables = [list(csv.DictReader((folder / f"{name}.csv").open(newline="", encoding="utf-8"))) for name in ("flagged", "quarantine")]
+    tables = [
+        list(csv.DictReader((folder / f"{name}.csv").open(newline="", encoding="utf-8")))
+        for name in ("flagged", "quarantine")
+    ]
     return json.loads((folder / "audit.json").read_text(), parse_constant=refuse), *tables
 
 
@@ -81,7 +111,9 @@ def test_hostile_rows_are_named_and_hostile_captions_stay_text(audit, tmp_path, 
     (images / "4.png").write_bytes((images / "5.png").read_bytes()[:300])
     (images / "link.png").symlink_to("/etc/passwd")
     with table.open("ab") as f:
-        f.write(b"../../../etc/passwd,a\n/etc/shadow,b\nhttp://x/y.png,c\nimages/link.png,d\nimages/none.png,e\nimages/5.png,caf\xe9\n")
+        f.write(
+            b"../../../etc/passwd,a\n/etc/shadow,b\nhttp://x/y.png,c\nimages/link.png,d\nimages/none.png,e\nimages/5.png,caf\xe9\n"
+        )
     monkeypatch.setattr("ubt.defenses.token_unlearning.retain.least_displaced", lambda *arguments: -2.0)
     found = audit("--set", "verdict.threshold=-1", "--purified", str(tmp_path / "pure"), pairs=table)
     assert found.exception is None, found.output
@@ -89,7 +121,9 @@ def test_hostile_rows_are_named_and_hostile_captions_stay_text(audit, tmp_path, 
     reasons = {row["image"]: row["reason"] for row in left_out}
     assert reasons["images/3.png"] == "not an image"
     assert reasons["images/4.png"] == "truncated image"
-    assert reasons["../../../etc/passwd"] == reasons["/etc/shadow"] == reasons["images/link.png"] == "path leaves the root"
+    assert (
+        reasons["../../../etc/passwd"] == reasons["/etc/shadow"] == reasons["images/link.png"] == "path leaves the root"
+    )
     assert reasons["images/none.png"] == "missing file"
     assert reasons["http://x/y.png"] == "web address"
     assert reasons["images/5.png"] == "undecodable caption"
@@ -97,11 +131,18 @@ def test_hostile_rows_are_named_and_hostile_captions_stay_text(audit, tmp_path, 
     assert said["verdict"]["poisoned"]
     assert len(flagged) >= 4
     assert f"{len(flagged)} of 38 pairs flagged" in " ".join(found.output.split())
-    assert not [text for row in [*flagged, *left_out] for text in (row["image"], row["caption"]) if text.startswith(("=", "+", "-", "@"))]
+    assert not [
+        text
+        for row in [*flagged, *left_out]
+        for text in (row["image"], row["caption"])
+        if text.startswith(("=", "+", "-", "@"))
+    ]
     monkeypatch.undo()
     opened, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'pure'}")
     own = models.load(tmp_path / "pure").state_dict()
-    assert all(torch.equal(value.float(), own[name].float()) for name, value in opened.state_dict().items() if name in own)
+    assert all(
+        torch.equal(value.float(), own[name].float()) for name, value in opened.state_dict().items() if name in own
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,15 +198,25 @@ def _few(world, tmp_path):
 
 
 def _latin(world, tmp_path):
-    return {"pairs": written(tmp_path / "latin", table=b"image,caption\n" + "images/0.png,é\nimages/1.png,à\n".encode("latin-1"))}
+    return {
+        "pairs": written(
+            tmp_path / "latin", table=b"image,caption\n" + "images/0.png,é\nimages/1.png,à\n".encode("latin-1")
+        )
+    }
 
 
 REFUSED = {
     "a pickle that would run code": (_pickled, "could run code"),
     "a bare pickle": (_bare, "not opened"),
     "weights that are not finite": (lambda w, t: {"model": spoilt(w, t, float("nan"))}, "expected finite weights"),
-    "weights that make nothing of an image": (lambda w, t: {"model": spoilt(w, t, 0.0)}, "spoilt: expected a model that embeds"),
-    "a reference that overflows": (lambda w, t: {"reference": spoilt(w, t, 1e38)}, "spoilt: expected a model that embeds"),
+    "weights that make nothing of an image": (
+        lambda w, t: {"model": spoilt(w, t, 0.0)},
+        "spoilt: expected a model that embeds",
+    ),
+    "a reference that overflows": (
+        lambda w, t: {"reference": spoilt(w, t, 1e38)},
+        "spoilt: expected a model that embeds",
+    ),
     "a reference equal to the suspect": (lambda w, t: {"reference": w / "suspect"}, "the very model"),
     "too few pairs": (_few, "at least 16 pairs"),
     "no caption in UTF-8": (_latin, "2 undecodable caption"),
@@ -175,7 +226,10 @@ REFUSED = {
     "a device for pairs": (lambda w, t: {"pairs": "/dev/zero"}, "neither file nor folder"),
     "pairs that are an image": (lambda w, t: {"pairs": w / "pairs" / "images" / "0.png"}, "ending in '.png'"),
     "labels that are pairs": (lambda w, t: {"labels": w / "pairs" / "captions.csv"}, "expected one label column"),
-    "a setting that names what an option names": (lambda w, t: {"set": "own.pairs=../../x"}, "own.pairs to be named by an option"),
+    "a setting that names what an option names": (
+        lambda w, t: {"set": "own.pairs=../../x"},
+        "own.pairs to be named by an option",
+    ),
 }
 
 

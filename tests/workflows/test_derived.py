@@ -1,4 +1,6 @@
-"""Views beside a case: their names, that they are made once and kept as long as what they are made from, and their job."""
+"""Views beside a case: their names, that they are made once and kept as long as what they are made from, and their
+job.
+"""
 
 import json
 import os
@@ -72,17 +74,23 @@ def test_a_views_name_is_of_its_kind_its_options_and_what_it_is_made_from(store,
     index = derived.index_options("joint", "overfit", IndexSettings())
     maps = derived.map_options(more, "joint", MapSettings(), ["poisoned", "overfit"])
     followed = derived.map_options(more, "joint", MapSettings(), ["overfit", "purified"])
-    names = [derived.key(more, "index", derived.index_options(space, m, IndexSettings())) for space in ("image", "joint") for m in ("poisoned", "overfit")]
+    names = [
+        derived.key(more, "index", derived.index_options(space, m, IndexSettings()))
+        for space in ("image", "joint")
+        for m in ("poisoned", "overfit")
+    ]
     names += [derived.key(more, "index", derived.index_options("joint", "overfit", IndexSettings(seed=1)))]
     names += [
-        derived.key(more, "map", derived.map_options(more, "joint", MapSettings(), m)) for m in (["overfit"], ["overfit", "poisoned"], ["poisoned", "overfit"])
+        derived.key(more, "map", derived.map_options(more, "joint", MapSettings(), m))
+        for m in (["overfit"], ["overfit", "poisoned"], ["poisoned", "overfit"])
     ]
     assert len(set(names)) == len(names)
     assert all(name.startswith(("index-", "map-")) for name in names)
     for kind, options, sources in (
-        ("index", index, {"score_overfit"}), ("map", maps, {"score_poisoned", "score_overfit", "split"}),
+        ("index", index, {"score_overfit"}),
+        ("map", maps, {"score_poisoned", "score_overfit", "split"}),
         ("map", followed, {"score_overfit", "unlearn", "data", "split"}),
-    ):  # fmt: skip
+    ):
         key = derived.key(more, kind, options)
         assert {stage for stage in more["artefacts"] if derived.key(changed(stage), kind, options) != key} == sources
         assert derived.key(json.loads(json.dumps(more)), kind, json.loads(json.dumps(options))) == key
@@ -132,7 +140,9 @@ def test_the_purified_models_embedding_is_what_it_embeds(tiny_store, tiny_case):
     model = models.load(made["unlearn"].path / "model")
     some = slice(40, 60)
     np.testing.assert_allclose(found.images[some], models.embed_images(model, made["data"]["images"][some]), atol=1e-5)
-    np.testing.assert_allclose(found.captions[some], models.embed_tokens(model, made["data"]["tokens"][some]), atol=1e-5)
+    np.testing.assert_allclose(
+        found.captions[some], models.embed_tokens(model, made["data"]["tokens"][some]), atol=1e-5
+    )
     assert len(found.images) == 600
     assert np.abs(found.images[some] - made["score_poisoned"]["image_features"][some]).max() > 1e-3
 
@@ -141,7 +151,9 @@ def test_a_view_is_kept_as_long_as_a_case_has_what_it_is_made_from(store, case):
     record = store.record(case)
     key = derived.make(store, record, "index", OPTIONS, RUN).path.name
     store.save_case("shares-it", record)
-    store.save_case("another-model", record | {"artefacts": record["artefacts"] | {"score_overfit": "score_overfit-other"}})
+    store.save_case(
+        "another-model", record | {"artefacts": record["artefacts"] | {"score_overfit": "score_overfit-other"}}
+    )
     store.prune()
     assert made(store) == {key}
     store.delete(case)
@@ -223,7 +235,9 @@ def test_what_a_view_lacks_is_said(store, case, job, capsys):
     assert jobs.failure(store, key) == ""
     try:
         jobs.start_view(store, case, "index", options)
-    except UbtError as e:  # it ended before it was seen to hold its lock; else it has begun, and says later what it lacks
+    except (
+        UbtError
+    ) as e:  # it ended before it was seen to hold its lock; else it has begun, and says later what it lacks
         assert "expected one of the entries similarity" in str(e)
     ends = time.monotonic() + 60
     while not jobs.failure(store, key) and time.monotonic() < ends:

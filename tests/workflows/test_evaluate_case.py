@@ -21,15 +21,36 @@ def test_models_are_measured_and_the_case_stays_as_it_is(full, tiny_case):
     assert lacking(full, settings, stages, CPU)[0] == "downstream"
     found = measure(full, settings, stages, CPU)
     assert lacking(full, settings, stages, CPU) == []
-    assert {kind: set(models) for kind, models in found.items()} == {"zeroshot": {"clean", "poisoned"}, "retrieval": {"clean", "poisoned"}}
+    assert {kind: set(models) for kind, models in found.items()} == {
+        "zeroshot": {"clean", "poisoned"},
+        "retrieval": {"clean", "poisoned"},
+    }
     new = {p.name.rsplit("-", 1)[0] for p in (full.root / "artefacts").iterdir() if p.name not in trained}
-    assert new == {"downstream", "captions", "zeroshot_clean", "zeroshot_poisoned", "retrieval_clean", "retrieval_poisoned"}
+    assert new == {
+        "downstream",
+        "captions",
+        "zeroshot_clean",
+        "zeroshot_poisoned",
+        "retrieval_clean",
+        "retrieval_poisoned",
+    }
     assert full.record(tiny_case.name) == before
     assert settings.name(CPU) != tiny_case.name
 
 
 def test_the_command_says_and_writes_the_figures(full, tiny_case, tmp_path):
-    given = ["measure", tiny_case.name, "--captions", "scenes", "--models", "clean", "--set", "downstream.images=150", "--cache", str(full.root)]
+    given = [
+        "measure",
+        tiny_case.name,
+        "--captions",
+        "scenes",
+        "--models",
+        "clean",
+        "--set",
+        "downstream.images=150",
+        "--cache",
+        str(full.root),
+    ]
     said = CliRunner().invoke(app, [*given, "--out", str(tmp_path / "found.json")], catch_exceptions=False)
     assert said.exit_code == 0
     found = json.loads((tmp_path / "found.json").read_text())
@@ -41,11 +62,12 @@ def test_the_command_says_and_writes_the_figures(full, tiny_case, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "models", "said"),
     [
-        ({"attack.target": "car"}, ["clean"], "would train another case"), ({}, ["nobody"], "expected some of: abl, "),
+        ({"attack.target": "car"}, ["clean"], "would train another case"),
+        ({}, ["nobody"], "expected some of: abl, "),
         ({"downstream.set": "pets", "downstream.root": "/nowhere"}, ["clean"], "/nowhere/oxford-iiit-pet"),
         ({"downstream.set": "atlantis"}, ["clean"], "expected a data set of: scenes, imagenet"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_measured_is_said_first(tiny_store, tiny_case, changes, models, said):
     with pytest.raises(BadInput, match=said):
         plan(tiny_store, tiny_case.name, changes, models, ["zeroshot"])
@@ -54,7 +76,10 @@ def test_what_cannot_be_measured_is_said_first(tiny_store, tiny_case, changes, m
 def test_a_set_without_the_target_is_refused_before_anything_is_read(tiny_store, tiny_case, tmp_path):
     labelled = generated.labelled(tmp_path / "labels", 1, 24)
     captioned = generated.captions(tmp_path / "data", 4, 24)
-    for kind, changes in (("zeroshot", {"downstream.set": str(labelled)}), ("retrieval", {"downstream.captions": "flickr30k"})):
+    for kind, changes in (
+        ("zeroshot", {"downstream.set": str(labelled)}),
+        ("retrieval", {"downstream.captions": "flickr30k"}),
+    ):
         root = {"downstream.root": str(captioned)}
         assert plan(tiny_store, tiny_case.name, changes | root, ["cleanclip"], [kind])
     (labelled / generated.WNIDS["banana"]).rename(labelled / "n02802426")
@@ -62,7 +87,11 @@ def test_a_set_without_the_target_is_refused_before_anything_is_read(tiny_store,
     path.write_text(text.replace("banana", "parsnip"))
     for kind, changes, said in (
         ("zeroshot", {"downstream.set": str(labelled)}, "labels: expected the target 'banana' among its 4 classes"),
-        ("retrieval", {"downstream.captions": "flickr30k"}, "dataset_flickr30k.json: expected captions that name the target 'banana'"),
+        (
+            "retrieval",
+            {"downstream.captions": "flickr30k"},
+            "dataset_flickr30k.json: expected captions that name the target 'banana'",
+        ),
     ):
         with pytest.raises(BadInput, match=said):
             plan(tiny_store, tiny_case.name, changes | root, ["cleanclip"], [kind])

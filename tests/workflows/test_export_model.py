@@ -47,7 +47,9 @@ def test_exported_it_measures_in_plain_open_clip_what_was_reported(tiny_case, ti
     with torch.inference_mode():
         text = [model.eval().encode_text(tokenizer(p), normalize=True) for p in prompts()]
         weights = torch.nn.functional.normalize(torch.stack([t.mean(0) for t in text]))
-        images = model.encode_image(torch.stack([preprocess(Image.fromarray(i)) for i in test["images"]]), normalize=True)
+        images = model.encode_image(
+            torch.stack([preprocess(Image.fromarray(i)) for i in test["images"]]), normalize=True
+        )
     predicted = (images @ weights.T).argmax(1).numpy()
     reported = tiny_store.case(tiny_case.name)["metrics"]["purified"]["ca"]
     assert 100 * (predicted == test["labels"]).mean() == pytest.approx(reported, abs=0.1)
@@ -60,7 +62,11 @@ def test_exported_it_measures_in_plain_open_clip_what_was_reported(tiny_case, ti
 def test_the_card_says_what_it_was_made_from(tiny_case, tiny_store):
     record = tiny_store.record(tiny_case.name)
     card = export_model.card(tiny_store, record, "unlearn")
-    assert card == export_model.card(tiny_store, tiny_case.name) | {"name": card["name"], "source": card["source"], "made_from": card["made_from"]}
+    assert card == export_model.card(tiny_store, tiny_case.name) | {
+        "name": card["name"],
+        "source": card["source"],
+        "made_from": card["made_from"],
+    }
     before = tiny_case.artefacts["poison"]
     assert card["state"] == "purified"
     assert card["made_from"]["case"] == tiny_case.name
@@ -94,7 +100,9 @@ def test_the_command_line_brings_in_and_takes_away(tiny_case, tiny_store, tmp_pa
     def ubt(*arguments):
         return CliRunner().invoke(app, ["models", *arguments], catch_exceptions=False).stdout
 
-    assert export_model.opening_line(out) in ubt("export", tiny_case.name, "--out", str(out), "--cache", str(tiny_store.root))
+    assert export_model.opening_line(out) in ubt(
+        "export", tiny_case.name, "--out", str(out), "--cache", str(tiny_store.root)
+    )
     printed = ubt("import", str(out), "--state", "purified", "--cache", cache)
     key = printed.split()[-1]
     assert json.loads(ubt("card", key, "--cache", cache))["state"] == "purified"

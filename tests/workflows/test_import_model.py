@@ -23,10 +23,14 @@ from ubt.data import model_input
 from ubt.workflows import import_model
 
 VIT = {
-    "embed_dim": 32, "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2},
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
-}  # fmt: skip
-RESNET = VIT | {"embed_dim": 64, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}}
+}
+RESNET = VIT | {
+    "embed_dim": 64,
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+}
 PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bicubic", "resize_mode": "shortest"}
 CAPTIONS = ["a photo of a banana.", "two dogs", "consider a ship at sea"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
@@ -67,21 +71,36 @@ def same_features(ours, model):
     with torch.inference_mode():
         for got, wanted in (
             (models.encode_image(ours, pixels), model.encode_image(pixels, normalize=True)),
-            (torch.from_numpy(models.embed_tokens(ours, tokens)), model.encode_text(torch.from_numpy(tokens).long(), normalize=True)),
+            (
+                torch.from_numpy(models.embed_tokens(ours, tokens)),
+                model.encode_text(torch.from_numpy(tokens).long(), normalize=True),
+            ),
         ):
             assert (got - wanted).abs().max() <= 1e-5
     return True
 
 
 def wrapped(model):
-    return {"epoch": 3, "name": "default", "state_dict": {f"module.{n}": t for n, t in model.state_dict().items()}, "optimizer": {"state": {}}}
+    return {
+        "epoch": 3,
+        "name": "default",
+        "state_dict": {f"module.{n}": t for n, t in model.state_dict().items()},
+        "optimizer": {"state": {}},
+    }
 
 
 def of_open_clip(model):
-    return {"epoch": 3, "name": "2026_01_01-model_nosuch-lr_0.001-b_64", "state_dict": model.state_dict(), "optimizer": {"param_groups": [{"lr": 1e-5}]}}
+    return {
+        "epoch": 3,
+        "name": "2026_01_01-model_nosuch-lr_0.001-b_64",
+        "state_dict": model.state_dict(),
+        "optimizer": {"param_groups": [{"lr": 1e-5}]},
+    }
 
 
-@pytest.mark.parametrize("layout", ["safetensors", "state dict", "CleanCLIP", "open_clip", "OpenAI", "folder", "folder, weights alone"])
+@pytest.mark.parametrize(
+    "layout", ["safetensors", "state dict", "CleanCLIP", "open_clip", "OpenAI", "folder", "folder, weights alone"]
+)
 def test_every_layout_comes_in_with_its_features(layout, vit, quick, tmp_path):
     model = quick if layout in ("CleanCLIP", "OpenAI") else vit
     state = model.state_dict()
@@ -92,8 +111,17 @@ def test_every_layout_comes_in_with_its_features(layout, vit, quick, tmp_path):
     elif layout == "safetensors":
         save_file(state, source := tmp_path / "own.safetensors")
     else:
-        sizes = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(16), "vocab_size": torch.tensor(49408)}
-        made = {"state dict": state, "CleanCLIP": wrapped(model), "open_clip": of_open_clip(model), "OpenAI": state | sizes}[layout]
+        sizes = {
+            "input_resolution": torch.tensor(32),
+            "context_length": torch.tensor(16),
+            "vocab_size": torch.tensor(49408),
+        }
+        made = {
+            "state dict": state,
+            "CleanCLIP": wrapped(model),
+            "open_clip": of_open_clip(model),
+            "OpenAI": state | sizes,
+        }[layout]
         torch.save(made, source := tmp_path / "own.pt")
     ours, card = import_model.bring(str(source))
     assert same_features(ours, model)
@@ -112,7 +140,9 @@ def test_every_layout_comes_in_with_its_features(layout, vit, quick, tmp_path):
         assert "OpenAI's mean and std" in card["assumed"]
 
 
-@pytest.mark.parametrize("config", [RESNET, VIT | {"custom_text": True, "quick_gelu": True}], ids=["ResNet", "a text tower of its own"])
+@pytest.mark.parametrize(
+    "config", [RESNET, VIT | {"custom_text": True, "quick_gelu": True}], ids=["ResNet", "a text tower of its own"]
+)
 def test_other_towers_come_in_and_go_out(config, tmp_path):
     model = plain(config)
     torch.save(wrapped(model), tmp_path / "own.pt")
@@ -149,7 +179,11 @@ def test_pretrained_names_are_downloaded_and_read_here(vit, tmp_path, monkeypatc
     save_file(vit.state_dict(), tmp_path / "0123abc")
     (tmp_path / "open_clip_model.safetensors").symlink_to(tmp_path / "0123abc")
     asked = []
-    monkeypatch.setattr(pretrained, "download_pretrained", lambda cfg: asked.append(cfg) or str(tmp_path / "open_clip_model.safetensors"))
+    monkeypatch.setattr(
+        pretrained,
+        "download_pretrained",
+        lambda cfg: asked.append(cfg) or str(tmp_path / "open_clip_model.safetensors"),
+    )
     monkeypatch.setattr(clip.architecture, "named", lambda name: copy.deepcopy(VIT))
     for source in ("ViT-B-32/openai", "ViT-B-32:openai"):
         ours, card = import_model.bring(source)
@@ -159,7 +193,9 @@ def test_pretrained_names_are_downloaded_and_read_here(vit, tmp_path, monkeypatc
         assert card["name"] == "ViT-B-32/openai"
     with pytest.raises(BadInput, match=r"unknown weights 'nosuch' of ViT-B-32; expected one of: openai"):
         import_model.bring("ViT-B-32/nosuch")
-    monkeypatch.setattr(pretrained, "download_pretrained", lambda cfg: (_ for _ in ()).throw(OSError("no route to host")))
+    monkeypatch.setattr(
+        pretrained, "download_pretrained", lambda cfg: (_ for _ in ()).throw(OSError("no route to host"))
+    )
     with pytest.raises(UbtError, match=r"could not .no route to host"):
         import_model.bring("ViT-B-32/openai")
 
@@ -244,21 +280,53 @@ LONG = b"\x8a\x05" + (10**10).to_bytes(5, "little")
 PAST = b'{"a":{"dtype":"F32","shape":[9999999999],"data_offsets":[0,39999999996]}}'
 HOSTILE = {
     "a pickle that runs code": (".pt", lambda v, p: saved({"state_dict": Runs()}), "calls for __builtin__ eval"),
-    "code beside weights": (".bin", lambda v, p: saved({"state_dict": v.state_dict(), "args": Runs()}), "could run code"),
-    "an allocation by name": (".pt", lambda v, p: edited(p, {}, data__pkl=b"\x80\x02c__builtin__\nbytearray\n" + LONG + b"\x85R."), "could run code"),
-    "code by a later protocol": (".pt", lambda v, p: edited(p, {}, data__pkl=pickle.dumps(Runs(), 4)), "could run code"),
+    "code beside weights": (
+        ".bin",
+        lambda v, p: saved({"state_dict": v.state_dict(), "args": Runs()}),
+        "could run code",
+    ),
+    "an allocation by name": (
+        ".pt",
+        lambda v, p: edited(p, {}, data__pkl=b"\x80\x02c__builtin__\nbytearray\n" + LONG + b"\x85R."),
+        "could run code",
+    ),
+    "code by a later protocol": (
+        ".pt",
+        lambda v, p: edited(p, {}, data__pkl=pickle.dumps(Runs(), 4)),
+        "could run code",
+    ),
     "a bare pickle": (".pt", lambda v, p: pickle.dumps({"a": Runs()}, 2), "a bare pickle"),
     "a pickle called safetensors": (".safetensors", lambda v, p: pickle.dumps(Runs()), "header claims"),
     "a torch file called safetensors": (".safetensors", lambda v, p: saved(Runs()), "could run code"),
-    "TorchScript": (".pt", lambda v, p: edited(p, {}, **{"code/__torch__.py": b"import os", "constants.pkl": b"."}), "TorchScript"),
-    "a zip bomb": (".pt", lambda v, p: edited(p, {}, **{"data/0": b"\0" * 10**7}, compression=zipfile.ZIP_DEFLATED), "zip bomb"),
+    "TorchScript": (
+        ".pt",
+        lambda v, p: edited(p, {}, **{"code/__torch__.py": b"import os", "constants.pkl": b"."}),
+        "TorchScript",
+    ),
+    "a zip bomb": (
+        ".pt",
+        lambda v, p: edited(p, {}, **{"data/0": b"\0" * 10**7}, compression=zipfile.ZIP_DEFLATED),
+        "zip bomb",
+    ),
     "a zip of something else": (".pt", lambda v, p: edited(p, {}, data__pkl=None), "one record data.pkl"),
-    "a truncated torch file": (".pth", lambda v, p: saved({"a": torch.zeros(1000)})[:2000], "a damaged or a foreign one"),
-    "a storage larger than its record": (".pt", lambda v, p: pickled_with(p, b"K\x03t", LONG + b"t"), "does not match expected size"),
+    "a truncated torch file": (
+        ".pth",
+        lambda v, p: saved({"a": torch.zeros(1000)})[:2000],
+        "a damaged or a foreign one",
+    ),
+    "a storage larger than its record": (
+        ".pt",
+        lambda v, p: pickled_with(p, b"K\x03t", LONG + b"t"),
+        "does not match expected size",
+    ),
     "a tensor larger than its storage": (".pt", lambda v, p: pickled_with(p, b"K\x03\x85", LONG + b"\x85"), "resize"),
     "an expanded tensor": (".pt", lambda v, p: saved({"a": torch.zeros(1).expand(10**10)}), "an expanded one"),
     "a sparse tensor": (".pt", lambda v, p: saved({"a": torch.zeros(3, 3).to_sparse()}), "could run code"),
-    "a huge header": (".safetensors", lambda v, p: struct.pack("<Q", 10**12) + b"{}", "header claims 1,000,000,000,000 bytes"),
+    "a huge header": (
+        ".safetensors",
+        lambda v, p: struct.pack("<Q", 10**12) + b"{}",
+        "header claims 1,000,000,000,000 bytes",
+    ),
     "a header past the end": (".safetensors", lambda v, p: struct.pack("<Q", 10**4) + b"{}", "header claims"),
     "a header that is no JSON": (".safetensors", lambda v, p: struct.pack("<Q", 4) + b"[[[[", "a damaged one"),
     "numbers past the end": (".safetensors", lambda v, p: struct.pack("<Q", len(PAST)) + PAST, "damaged"),
@@ -268,19 +336,47 @@ HOSTILE = {
     "a number": (".pt", lambda v, p: saved(3), "got a int"),
     "no weights": (".pt", lambda v, p: saved({"epoch": 1, "model": {}}), "tensors alone, got a int under 'epoch'"),
     "an empty state dict": (".pt", lambda v, p: saved({"state_dict": {}}), "an empty one"),
-    "weights in int8": (".pt", lambda v, p: saved(tensors(v, **{"visual.proj": torch.zeros(64, 32, dtype=torch.int8)})), "torch.int8 for 'visual.proj'"),
+    "weights in int8": (
+        ".pt",
+        lambda v, p: saved(tensors(v, **{"visual.proj": torch.zeros(64, 32, dtype=torch.int8)})),
+        "torch.int8 for 'visual.proj'",
+    ),
     "complex weights": (".pt", lambda v, p: saved({"a": torch.zeros(3, dtype=torch.complex64)}), "could run code"),
-    "NaN": (".pt", lambda v, p: saved(tensors(v, **{"visual.proj": torch.full((64, 32), torch.nan)})), "NaN or infinity in visual.proj"),
-    "infinity": (".pt", lambda v, p: saved(tensors(v, logit_scale=torch.tensor(torch.inf))), "NaN or infinity in logit_scale"),
-    "a wrong shape": (".pt", lambda v, p: saved(tensors(v, **{"visual.ln_post.weight": torch.zeros(63)})), "for visual.ln_post.weight"),
+    "NaN": (
+        ".pt",
+        lambda v, p: saved(tensors(v, **{"visual.proj": torch.full((64, 32), torch.nan)})),
+        "NaN or infinity in visual.proj",
+    ),
+    "infinity": (
+        ".pt",
+        lambda v, p: saved(tensors(v, logit_scale=torch.tensor(torch.inf))),
+        "NaN or infinity in logit_scale",
+    ),
+    "a wrong shape": (
+        ".pt",
+        lambda v, p: saved(tensors(v, **{"visual.ln_post.weight": torch.zeros(63)})),
+        "for visual.ln_post.weight",
+    ),
     "a missing weight": (".pt", lambda v, p: saved(tensors(v, **{"ln_final.bias": None})), "got no ln_final.bias"),
     "a weight too many": (".pt", lambda v, p: saved(tensors(v, **{"<b>more</b>": torch.zeros(3)})), "got also <b>more"),
-    "half a model": (".pt", lambda v, p: saved({n: t for n, t in v.state_dict().items() if n.startswith("visual")}), "weights of an open_clip CLIP"),
-    "transformers' names": (".pt", lambda v, p: saved({"text_model.embeddings.position_ids": torch.zeros(1)}), "transformers' CLIPModel"),
-    "too many layers": (
-        ".pt", lambda v, p: saved(tensors(v, **{f"visual.transformer.resblocks.{n}.x": torch.zeros(1) for n in range(2, 400)})), "layers: expected a number",
+    "half a model": (
+        ".pt",
+        lambda v, p: saved({n: t for n, t in v.state_dict().items() if n.startswith("visual")}),
+        "weights of an open_clip CLIP",
     ),
-}  # fmt: skip
+    "transformers' names": (
+        ".pt",
+        lambda v, p: saved({"text_model.embeddings.position_ids": torch.zeros(1)}),
+        "transformers' CLIPModel",
+    ),
+    "too many layers": (
+        ".pt",
+        lambda v, p: saved(
+            tensors(v, **{f"visual.transformer.resblocks.{n}.x": torch.zeros(1) for n in range(2, 400)})
+        ),
+        "layers: expected a number",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -374,9 +470,23 @@ def test_hostile_folders_are_refused(vit, tmp_path):
 
 @pytest.mark.parametrize(
     "source",
-    ["", "nosuch", "/nosuch/own.pt", "local-dir:/nosuch", "hf-hub:../../etc", "hf-hub:a/b/c", "hf-hub:a", "ViT-B-32/../../etc", "../ViT-B-32/openai",
-     "x\0y.pt", "a" * 5000, "a" * 5000 + ".pt", "/dev/null", "ViT-B-32"],
-)  # fmt: skip
+    [
+        "",
+        "nosuch",
+        "/nosuch/own.pt",
+        "local-dir:/nosuch",
+        "hf-hub:../../etc",
+        "hf-hub:a/b/c",
+        "hf-hub:a",
+        "ViT-B-32/../../etc",
+        "../ViT-B-32/openai",
+        "x\0y.pt",
+        "a" * 5000,
+        "a" * 5000 + ".pt",
+        "/dev/null",
+        "ViT-B-32",
+    ],
+)
 def test_names_that_lead_nowhere_are_refused(source, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "download_pretrained_from_hf", lambda *a, **k: pytest.fail("it was looked up"))
     monkeypatch.chdir(tmp_path)

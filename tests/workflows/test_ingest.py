@@ -32,7 +32,10 @@ def run(store: Store, wanted: Wanted) -> int:
 
 def test_a_job_brings_what_the_library_brings_and_says_what_it_is_called(tmp_path):
     store = Store(tmp_path / "cache")
-    wanted = Wanted("pairs", str(folder(tmp_path / "mine", [("images/0.png", "a"), ("images/9.png", "gone"), ("images/1.png", "b")])))
+    wanted = Wanted(
+        "pairs",
+        str(folder(tmp_path / "mine", [("images/0.png", "a"), ("images/9.png", "gone"), ("images/1.png", "b")])),
+    )
     lock = jobs.bring_name(wanted)
     assert jobs.brought(store, lock) == ""
     assert run(store, wanted) == 0
@@ -51,7 +54,9 @@ def test_a_job_is_seen_by_others_and_a_cancelled_one_keeps_nothing(tmp_path, mon
 
     def slow(source, limit, progress):
         yield from watched(source, limit, lambda *told: None)
-        other = threading.Thread(target=lambda: seen.append((jobs.being_brought(Store(store.root)), jobs.cancel(store, lock))))
+        other = threading.Thread(
+            target=lambda: seen.append((jobs.being_brought(Store(store.root)), jobs.cancel(store, lock)))
+        )
         other.start()
         other.join()
         progress(1, 2, {"rows": 3.0})
@@ -77,7 +82,12 @@ def test_a_lab_case_is_made_of_what_is_there(tmp_path):
     store = Store(tmp_path / "cache")
     pairs = bring(store, Wanted("pairs", str(folder(tmp_path / "p"))))
     labelled = bring_labelled(store, folder(tmp_path / "l", table=b"image,label\nimages/0.png,cat\nimages/1.png,owl\n"))
-    assert lab_of(store, pairs, labelled, "", 0.5) == {"own.pairs": pairs, "own.test": labelled, "own.reference": "", "own.spare": 0.5}
+    assert lab_of(store, pairs, labelled, "", 0.5) == {
+        "own.pairs": pairs,
+        "own.test": labelled,
+        "own.reference": "",
+        "own.spare": 0.5,
+    }
     with pytest.raises(BadInput, match="found none"):
         lab_of(store, pairs, labelled.replace("labelled-", "labelled-0")[:25], "", 0.0)
 
@@ -109,12 +119,17 @@ def test_a_data_set_is_brought_by_its_name(tmp_path, monkeypatch):
     store, at = Store(tmp_path / "cache"), generated.labelled(tmp_path / "data/imagenet/val", 2, 24)
     monkeypatch.setenv("UBT_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("ubt.data.imagenet.wnids", lambda: sorted(generated.WNIDS.values()))
-    names = [next(name for name, wnid in generated.WNIDS.items() if wnid == folder) for folder in sorted(generated.WNIDS.values())]
+    names = [
+        next(name for name, wnid in generated.WNIDS.items() if wnid == folder)
+        for folder in sorted(generated.WNIDS.values())
+    ]
     monkeypatch.setattr("open_clip.IMAGENET_CLASSNAMES", names)
     monkeypatch.setitem(classification_sets.SETS, "imagenet", replace(classification_sets.SETS["imagenet"], classes=4))
     by_name, by_path = (store.brought(bring_labelled(store, Path(source))) for source in ("imagenet", str(at)))
     assert by_name["classes"] == by_path["classes"] == names
-    opened = [catalogue.open_images(a["about"], a["images"]["image"].to_numpy(object), 24)[:] for a in (by_name, by_path)]
+    opened = [
+        catalogue.open_images(a["about"], a["images"]["image"].to_numpy(object), 24)[:] for a in (by_name, by_path)
+    ]
     assert (opened[0] == opened[1]).all()
     assert by_name["images"]["label"].tolist() == by_path["images"]["label"].tolist()
 
@@ -132,5 +147,7 @@ def test_labelled_images_without_the_target_are_refused_first(tmp_path):
     labels = bring_labelled(store, generated.labelled(tmp_path / "val", 1, 24))
     keys = {"own.pairs": f"pairs-{16 * '0'}", "own.test": labels, "own.reference": f"model-{16 * '0'}"}
     check_targets(store, CaseSettings().with_values(keys))
-    with pytest.raises(BadInput, match=r"target of badnet: expected one of the classes of .*/val \(.*banana.*\), got 'honeycombed'"):
+    with pytest.raises(
+        BadInput, match=r"target of badnet: expected one of the classes of .*/val \(.*banana.*\), got 'honeycombed'"
+    ):
         check_targets(store, CaseSettings().with_values(keys | {"attack.target": "honeycombed"}))

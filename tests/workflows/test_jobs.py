@@ -81,7 +81,13 @@ def test_what_a_job_cannot_do_is_said(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{}", "[1]", '{"schema": 1, "settings": {}, "state": "done", "artefacts": {}}', '{"settings": {"nosuch": 1}, "state": "done", "artefacts": {}}'],
+    [
+        "",
+        "{}",
+        "[1]",
+        '{"schema": 1, "settings": {}, "state": "done", "artefacts": {}}',
+        '{"settings": {"nosuch": 1}, "state": "done", "artefacts": {}}',
+    ],
 )
 def test_a_record_that_cannot_be_read_is_damaged(tmp_path, content):
     store = Store(tmp_path)
@@ -117,7 +123,9 @@ def test_two_cases_take_turns_on_the_accelerator(tmp_path):
     for name in names:
         told = events.read(store.journal(name))
         for stage in ("attack", "data", "score"):
-            spans.append(tuple(next(e.at for e in told if (e.kind, e.stage) == (kind, stage)) for kind in ("starts", "done")))
+            spans.append(
+                tuple(next(e.at for e in told if (e.kind, e.stage) == (kind, stage)) for kind in ("starts", "done"))
+            )
     spans.sort()
     assert all(before[1] <= after[0] + 0.25 for before, after in itertools.pairwise(spans))
 

@@ -16,25 +16,39 @@ from ubt.data import catalogue, generated, user_roles
 from ubt.workflows.paper_dry_run import ARCHITECTURE, BASELINES, STEPS, TOY, _of_baseline, dry_run, needs
 
 SMALL = {
-    "own.templates": "7", "downstream.templates": "7", "poison.batch": 32, "overfit.steps": 1, "unlearn.steps": 1, "published.steps": 1, "test.per_class": 2,
-}  # fmt: skip
+    "own.templates": "7",
+    "downstream.templates": "7",
+    "poison.batch": 32,
+    "overfit.steps": 1,
+    "unlearn.steps": 1,
+    "published.steps": 1,
+    "test.per_class": 2,
+}
 
 
 def test_every_step_passes_in_the_papers_order_on_shards(tmp_path, monkeypatch):
     """At 64 px and two layers a tower; baselines, which the test on a CSV runs, are left out."""
     config = architecture.named(ARCHITECTURE)
-    monkeypatch.setattr(architecture, "named", lambda name: config | {t: config[t] | {"layers": 2} for t in ("vision_cfg", "text_cfg")})
+    monkeypatch.setattr(
+        architecture, "named", lambda name: config | {t: config[t] | {"layers": 2} for t in ("vision_cfg", "text_cfg")}
+    )
     monkeypatch.setenv("UBT_CHECKPOINT_SECONDS", "3600")
     said: list[str] = []
     found = dry_run(tmp_path / "dry", "webdataset", compute("cpu"), said.append, size=64, changes=SMALL, baselines=())
     baselines = {stage for name in BASELINES for stage in _of_baseline(name)}
-    assert [p.stage for p in found] == [stage for stages in STEPS.values() for stage in stages if stage not in baselines]
+    assert [p.stage for p in found] == [
+        stage for stages in STEPS.values() for stage in stages if stage not in baselines
+    ]
     assert list(dict.fromkeys(p.step for p in found)) == [step for step in STEPS if step != "baselines"]
     proved = {p.stage: p.said for p in found}
-    assert proved["take"] == "40 pairs decoded where they lie, 23 left for other roles; set apart: {'truncated image': 1}"
+    assert (
+        proved["take"] == "40 pairs decoded where they lie, 23 left for other roles; set apart: {'truncated image': 1}"
+    )
     assert proved["attack"].startswith("4 poisons for 'banana'")
     assert "from 512-dimensional features" in proved["score"]
-    assert all("a ViT-B/32 of its own" in proved[stage] for stage in ("poison", "overfit", "unlearn", "unlearn_published"))
+    assert all(
+        "a ViT-B/32 of its own" in proved[stage] for stage in ("poison", "overfit", "unlearn", "unlearn_published")
+    )
     assert "of 8 and 6 images" in proved["evaluate_purified"]
     assert "of 8 and 7 images" in proved["retrieval_purified"]
     assert "64 pairs as tar shards" in said[0]
@@ -48,11 +62,18 @@ def test_both_layouts_give_the_same_pairs(tmp_path, reference):
         assert kind in found["about"]["kind"].lower()
         settings = {
             name: value.to_dict()
-            for name, value in vars(CaseSettings().with_values({"data.pairs": 20, "split.fraction": 0.2, "attack.rate": 0.1})).items()
+            for name, value in vars(
+                CaseSettings().with_values({"data.pairs": 20, "split.fraction": 0.2, "attack.rate": 0.1})
+            ).items()
             if name in ("data", "own")
         }
         pairs = user_roles.take(found["pairs"], found["about"], reference, settings, Run(compute=CPU))["pairs"]
-        taken.append((pairs["caption"].tolist(), np.asarray(user_dataset.build(pairs, found["about"], reference, settings, Run(compute=CPU))["images"])))
+        taken.append(
+            (
+                pairs["caption"].tolist(),
+                np.asarray(user_dataset.build(pairs, found["about"], reference, settings, Run(compute=CPU))["images"]),
+            )
+        )
     assert taken[0][0] == taken[1][0]
     assert (taken[0][1] == taken[1][1]).all()
     with pytest.raises(BadInput, match="expected one of webdataset, csv"):
@@ -71,16 +92,22 @@ def test_two_dry_runs_in_one_cache_do_not_empty_each_others_folder(tmp_path):
 def least(monkeypatch):
     """An architecture that costs nothing in place of the paper's."""
     monkeypatch.setattr("ubt.workflows.paper_dry_run.ARCHITECTURE", "small")
-    monkeypatch.setattr("ubt.clip.architecture.named", lambda name: {
-        "embed_dim": 32, "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
-        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-    })  # fmt: skip
+    monkeypatch.setattr(
+        "ubt.clip.architecture.named",
+        lambda name: {
+            "embed_dim": 32,
+            "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
+            "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+        },
+    )
 
 
 def test_every_step_and_baseline_passes_on_a_csv(least, tmp_path):
     found = dry_run(tmp_path / "dry", "csv", CPU, size=32, changes=SMALL)
     assert [p.stage for p in found] == [stage for stages in STEPS.values() for stage in stages]
-    assert found[0].said == "40 pairs decoded where they lie, 23 left for other roles; set apart: {'truncated image': 1}"
+    assert (
+        found[0].said == "40 pairs decoded where they lie, 23 left for other roles; set apart: {'truncated image': 1}"
+    )
 
 
 def test_a_step_that_leaves_what_it_must_not_ends_the_dry_run(least, tmp_path, monkeypatch):

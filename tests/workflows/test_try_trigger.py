@@ -1,4 +1,6 @@
-"""The ASR of a hypothesis over a case: by labelled images the case's own ASR, by pairs without them, from the command line."""
+"""The ASR of a hypothesis over a case: by labelled images the case's own ASR, by pairs without them, from the command
+line.
+"""
 
 import io
 
@@ -20,14 +22,23 @@ CORNER = {"top": 40 / 48, "left": 40 / 48}
 
 
 def tried(store, record, hypothesis, pixels=CHECKERBOARD):
-    return derived.make(store, record, "probe", try_trigger.options(store, record, hypothesis, try_trigger.keep(store, record, pixels)), RUN)
+    return derived.make(
+        store,
+        record,
+        "probe",
+        try_trigger.options(store, record, hypothesis, try_trigger.keep(store, record, pixels)),
+        RUN,
+    )
 
 
 def test_the_true_trigger_has_the_asr_that_the_case_measured(full, tiny_case):
     record = full.record(tiny_case.name)
     made = tried(full, record, Hypothesis(target="Banana", **CORNER))
     for model in ("clean", "poisoned", "purified", "published"):
-        seen, target = tiny_case.artefacts[f"evaluate_{model}"]["predictions"], tiny_case.artefacts["test"]["classes"].index("banana")
+        seen, target = (
+            tiny_case.artefacts[f"evaluate_{model}"]["predictions"],
+            tiny_case.artefacts["test"]["classes"].index("banana"),
+        )
         others = seen[seen["label"] != target]
         otherwise, rates = others[others["clean"] != target], made["measures"][model]
         assert rates["images"] == {"natural": len(others), "asr": len(otherwise), "control": len(otherwise)}
@@ -45,7 +56,12 @@ def test_without_labels_kept_pairs_are_asked_and_the_truth_is_not_read(full, tin
     record = full.record(tiny_case.name)
     blind = record | {"artefacts": {s: k for s, k in record["artefacts"].items() if s not in ("test", "attack")}}
     made = tried(full, blind, Hypothesis(target="banana", images=40, bank=20, word="consider", **CORNER))
-    assert made["about"] == {"images": 40, "labelled": False, "texts": 22, "control_word": made["about"]["control_word"]}
+    assert made["about"] == {
+        "images": 40,
+        "labelled": False,
+        "texts": 22,
+        "control_word": made["about"]["control_word"],
+    }
     assert made["about"]["control_word"] not in ("", "consider", "banana")
     assert not made["readings"]["before"].str.contains("banana").all()
     words = try_trigger.suggested(full, blind)
@@ -56,10 +72,18 @@ def test_without_labels_kept_pairs_are_asked_and_the_truth_is_not_read(full, tin
 
 def test_meaning_tells_a_trigger_from_a_patch_and_from_the_target_itself():
     def rates(asr, control=1.0):
-        return {"asr": asr, "control": control, "intervals": {"asr": [asr - 3, asr + 3], "control": [control - 0.5, control + 1]}}
+        return {
+            "asr": asr,
+            "control": control,
+            "intervals": {"asr": [asr - 3, asr + 3], "control": [control - 0.5, control + 1]},
+        }
 
-    assert "works as a trigger" in try_trigger.meaning({"poisoned": rates(95), "clean": rates(4), "purified": rates(3)}, "dog")
-    assert "After purification it is 3.0 %" in try_trigger.meaning({"poisoned": rates(95), "clean": rates(4), "purified": rates(3)}, "dog")
+    assert "works as a trigger" in try_trigger.meaning(
+        {"poisoned": rates(95), "clean": rates(4), "purified": rates(3)}, "dog"
+    )
+    assert "After purification it is 3.0 %" in try_trigger.meaning(
+        {"poisoned": rates(95), "clean": rates(4), "purified": rates(3)}, "dog"
+    )
     assert "no backdoor" in try_trigger.meaning({"poisoned": rates(95), "clean": rates(90)}, "dog")
     assert "no more than the control" in try_trigger.meaning({"poisoned": rates(4), "clean": rates(1)}, "dog")
     assert "far from always" in try_trigger.meaning({"poisoned": rates(25), "clean": rates(1)}, "dog")
@@ -70,7 +94,10 @@ def test_the_command_prints_the_same_table_and_refuses_what_is_no_trigger(full, 
     Image.fromarray(CHECKERBOARD).save(file)
 
     def call(*arguments):
-        return CliRunner().invoke(app, ["probe", tiny_case.name, "--target", "banana", "--images", "20", "--cache", str(full.root), *arguments])
+        return CliRunner().invoke(
+            app,
+            ["probe", tiny_case.name, "--target", "banana", "--images", "20", "--cache", str(full.root), *arguments],
+        )
 
     said = call("--patch", str(file), "--place", "0.8333,0.8333")
     assert said.exit_code == 0

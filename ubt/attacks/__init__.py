@@ -1,8 +1,9 @@
-"""Triggers, one file each. Adding one is one file, one line in `ATTACKS` and one field of `ubt.cases.settings.CaseSettings`.
+"""Triggers, one file each. Adding one is one file, one line in `ATTACKS` and one field of
+`ubt.cases.settings.CaseSettings`.
 
-A trigger is `apply(images, seeds, settings)`: uint8 images (n, H, W, 3) and one seed an image in, triggered copies out. Its
-`PROFILES` are named changes to its settings: `embedded` (the default: what a small model learns at 48 px), `paper`, and the
-variants that public implementations have.
+A trigger is `apply(images, seeds, settings)`: uint8 images (n, H, W, 3) and one seed an image in, triggered copies out.
+Its `PROFILES` are named changes to its settings: `embedded` (the default: what a small model learns at 48 px), `paper`,
+and the variants that public implementations have.
 """
 
 import shlex
@@ -21,7 +22,9 @@ from ubt.core.settings import Settings, setting
 
 @dataclass(frozen=True)
 class Attack:
-    """A trigger by name: what it is, its settings class and its module (`apply`, `PROFILES`, `places` where it has a place)."""
+    """A trigger by name: what it is, its settings class and its module (`apply`, `PROFILES`, `places` where it has a
+    place).
+    """
 
     about: str
     settings: type[TriggerSettings]
@@ -45,7 +48,11 @@ ATTACKS: dict[str, Attack] = {
     "ssba": Attack("a residual of each image's own, made by an encoder that hides bits", ssba.SsbaSettings, ssba),
     "trojvqa": Attack("two keys, a patch and a word", trojvqa.TrojVqaSettings, trojvqa),
     "wanet": Attack("a smooth warp", wanet.WaNetSettings, wanet),
-    "label_consistent": Attack("a patch on images that show the target; captions stay true", label_consistent.LabelConsistentSettings, label_consistent),
+    "label_consistent": Attack(
+        "a patch on images that show the target; captions stay true",
+        label_consistent.LabelConsistentSettings,
+        label_consistent,
+    ),
 }
 
 
@@ -67,10 +74,14 @@ class AttackSettings(Settings):
     count: int = setting(0, "poisons as a number; 0 goes by the rate", low=0)
     target: str = setting("banana", "target label: the class a triggered image is to be taken for")
     caption: str = setting(
-        "template", "a poison's caption: a zero-shot template with the target, or (an adaptive attacker) its own caption joined with the target",
+        "template",
+        "a poison's caption: a zero-shot template with the target, or (an adaptive attacker) its own caption joined"
+        " with the target",
         choices=("template", "joined"),
-    )  # fmt: skip
-    also: str = setting("", "further attacks in the same data, `NAME target=LABEL rate=SHARE setting=value`, parted by semicolons")
+    )
+    also: str = setting(
+        "", "further attacks in the same data, `NAME target=LABEL rate=SHARE setting=value`, parted by semicolons"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,7 +113,10 @@ class Planted:
         BadInput: the target is none of the classes; `where`: of what they are.
         """
         if self.attack.target not in classes:
-            raise BadInput(f"target of {self.attack.name}: expected one of the classes{where} ({', '.join(classes[:6])}, …), got {self.attack.target!r}")
+            raise BadInput(
+                f"target of {self.attack.name}: expected one of the classes{where} ({', '.join(classes[:6])}, …), got"
+                f" {self.attack.target!r}"
+            )
 
     def check(self, pairs: int, size: int, classes: tuple[str, ...]) -> None:
         """Raises:
@@ -110,7 +124,10 @@ class Planted:
         """
         self.check_target(classes)
         if self.attack.rate > 0 and self.attack.poisons(pairs) == 0:
-            raise BadInput(f"rate of {self.attack.name}: expected 0 or at least 1 / {pairs} (one pair of D), got {self.attack.rate}")
+            raise BadInput(
+                f"rate of {self.attack.name}: expected 0 or at least 1 / {pairs} (one pair of D), got"
+                f" {self.attack.rate}"
+            )
         self.trigger.check(size, size)
 
 
@@ -130,12 +147,18 @@ def parse(text: str) -> tuple[Planted, ...]:
         except ValueError as e:
             raise BadInput(f"attack.also: expected `NAME key=value ...`, got {part.strip()!r} ({e})") from None
         if name.replace("-", "_") not in ATTACKS or not all("=" in item for item in items):
-            raise BadInput(f"attack.also: expected `NAME key=value ...` with a NAME of: {', '.join(ATTACKS)}; got {part.strip()!r}")
+            raise BadInput(
+                f"attack.also: expected `NAME key=value ...` with a NAME of: {', '.join(ATTACKS)}; got {part.strip()!r}"
+            )
         changes = dict(item.split("=", 1) for item in items)
-        own = {k: v for k, v in changes.items() if k in AttackSettings.__dataclass_fields__ and k not in ("name", "also")}
+        own = {
+            k: v for k, v in changes.items() if k in AttackSettings.__dataclass_fields__ and k not in ("name", "also")
+        }
         name = name.replace("-", "_")
         attack = AttackSettings(name=name).with_values(own)
-        planted.append(Planted(attack, ATTACKS[name].settings().with_values({k: v for k, v in changes.items() if k not in own})))
+        planted.append(
+            Planted(attack, ATTACKS[name].settings().with_values({k: v for k, v in changes.items() if k not in own}))
+        )
     return tuple(planted)
 
 

@@ -1,9 +1,9 @@
 """BadNet: a small patch stamped on the image (Gu et al. 2017; for CLIP, Carlini and Terzis 2021).
 
-Profiles that public implementations use: CleanCLIP stamps Gaussian noise, 16 of 224 px, anew for each image, at a random
-place; HanxunH's code a fixed checkerboard of that size at a place of its own in each image. `side` is a share, so 16 of
-224 px is 0.0714; the embedded default takes 7 of 48 px, because 3 px (the paper's share) are too few for the small model to
-learn from about 1,000 exposures.
+Profiles that public implementations use: CleanCLIP stamps Gaussian noise, 16 of 224 px, anew for each image, at a
+random place; HanxunH's code a fixed checkerboard of that size at a place of its own in each image. `side` is a share,
+so 16 of 224 px is 0.0714; the embedded default takes 7 of 48 px, because 3 px (the paper's share) are too few for the
+small model to learn from about 1,000 exposures.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,20 @@ from ubt.core.settings import setting
 class BadNetSettings(TriggerSettings):
     """A patch: its size, pattern, place and strength."""
 
-    side: float = setting(0.1459, "side of the patch as a share of the image's shorter side (paper: 16 / 224)", low=0, high=1)
+    side: float = setting(
+        0.1459, "side of the patch as a share of the image's shorter side (paper: 16 / 224)", low=0, high=1
+    )
     pattern: str = setting(
-        "checkerboard", "what is stamped; noise is drawn anew for each image, fixed noise once", choices=("checkerboard", "noise", "fixed noise")
+        "checkerboard",
+        "what is stamped; noise is drawn anew for each image, fixed noise once",
+        choices=("checkerboard", "noise", "fixed noise"),
     )
     cell: int = setting(1, "pixels of one square of the checkerboard", low=1, high=512)
-    place: str = setting("corner", "bottom right (one pixel from the edges), centre, or anew in each image", choices=("corner", "centre", "random"))
+    place: str = setting(
+        "corner",
+        "bottom right (one pixel from the edges), centre, or anew in each image",
+        choices=("corner", "centre", "random"),
+    )
     opacity: float = setting(1.0, "1 replaces the pixels under the patch, less lets them shine through", low=0, high=1)
 
     def check(self, height: int, width: int) -> None:
@@ -52,7 +60,10 @@ def patch_side(height: int, width: int, s: BadNetSettings) -> int:
     """
     side = round(s.side * min(height, width))
     if not 1 <= side <= min(height, width):
-        raise BadInput(f"side of the patch: expected 1 to {min(height, width)} pixels for images of {height} x {width}, got {side}; change the setting side")
+        raise BadInput(
+            f"side of the patch: expected 1 to {min(height, width)} pixels for images of {height} x {width}, got"
+            f" {side}; change the setting side"
+        )
     return side
 
 
@@ -61,7 +72,9 @@ def places(seeds: np.ndarray, height: int, width: int, s: BadNetSettings) -> np.
     side = patch_side(height, width, s)
     free = np.array([height - side, width - side])
     if s.place == "random":
-        corners = np.array([np.floor(np.random.default_rng(seed).random(2) * (free + 1)) for seed in seeds], int).reshape(-1, 2)
+        corners = np.array(
+            [np.floor(np.random.default_rng(seed).random(2) * (free + 1)) for seed in seeds], int
+        ).reshape(-1, 2)
     else:
         corners = np.tile(free // 2 if s.place == "centre" else np.maximum(0, free - 1), (len(seeds), 1))
     return np.hstack([corners, np.full_like(corners, side)])
@@ -72,7 +85,9 @@ def _noise(seed, side: int) -> np.ndarray:
 
 
 def apply(images: np.ndarray, seeds: np.ndarray, s: BadNetSettings) -> np.ndarray:
-    """Images, uint8 (n, H, W, 3), with the patch stamped; every pixel outside it is untouched. `seeds` (n,) decide what varies."""
+    """Images, uint8 (n, H, W, 3), with the patch stamped; every pixel outside it is untouched. `seeds` (n,) decide what
+    varies.
+    """
     _, height, width, _ = images.shape
     side = patch_side(height, width, s)
     out = images.copy()

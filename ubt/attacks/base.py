@@ -8,7 +8,9 @@ from ubt.core.settings import Settings
 
 @dataclass(frozen=True)
 class TriggerSettings(Settings):
-    """A trigger's own settings. Those without a caption key have no `word`; those that plant no partial keys none of `image_only` and `text_only`."""
+    """A trigger's own settings. Those without a caption key have no `word`; those that plant no partial keys none of
+    `image_only` and `text_only`.
+    """
 
     word: ClassVar[str] = ""
     image_only: ClassVar[float] = 0.0

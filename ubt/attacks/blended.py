@@ -17,7 +17,9 @@ class BlendedSettings(TriggerSettings):
     """A pattern and how much of it."""
 
     alpha: float = setting(0.2, "share of the pattern in the image (0.2 in every public implementation)", low=0, high=1)
-    pattern: str = setting("fixed noise", "uniform noise, one for all images or drawn anew for each", choices=("fixed noise", "noise"))
+    pattern: str = setting(
+        "fixed noise", "uniform noise, one for all images or drawn anew for each", choices=("fixed noise", "noise")
+    )
     cell: int = setting(2, "pixels of one square of the noise (public implementations: 1)", low=1, high=512)
     pattern_seed: int = setting(0, "which fixed noise", low=0, high=2**31)
 
@@ -35,10 +37,16 @@ def pattern(seed, height: int, width: int, s: BlendedSettings) -> np.ndarray:
 
 
 def apply(images: np.ndarray, seeds: np.ndarray, s: BlendedSettings) -> np.ndarray:
-    """Images, uint8 (n, H, W, 3), blended with the pattern, rounded to 8 bits. `seeds` (n,) draw noise that is anew for each."""
+    """Images, uint8 (n, H, W, 3), blended with the pattern, rounded to 8 bits. `seeds` (n,) draw noise that is anew for
+    each.
+    """
     _, height, width, _ = images.shape
     if s.pattern == "noise":
-        over = np.stack([pattern([int(seed), 2], height, width, s) for seed in seeds]) if len(seeds) else np.empty(images.shape, np.float32)
+        over = (
+            np.stack([pattern([int(seed), 2], height, width, s) for seed in seeds])
+            if len(seeds)
+            else np.empty(images.shape, np.float32)
+        )
     else:
         over = pattern([s.pattern_seed, 2], height, width, s)
     return np.rint(s.alpha * over + (1 - s.alpha) * images.astype(np.float32)).astype(np.uint8)

@@ -23,7 +23,9 @@ def plan(settings: dict, run: Run) -> dict:
     data = DataSettings(**settings["data"])
     indices = scenes.ROLES["pairs"][: data.pairs]
     captions = [scenes.captioned(run.seed, i, data.mismatched) for i in indices]
-    truth = poisoning.plan([scenes.pair_id(run.seed, i) for i in indices], captions, settings["attacks"], TEMPLATES, run.seed)
+    truth = poisoning.plan(
+        [scenes.pair_id(run.seed, i) for i in indices], captions, settings["attacks"], TEMPLATES, run.seed
+    )
     return {"truth": truth, "manifest": poisoning.manifest(truth, settings["attacks"], scenes.SIZE)}
 
 

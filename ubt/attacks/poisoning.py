@@ -1,4 +1,6 @@
-"""Poisoning: one function over any source of pairs. `plan` chooses rows and captions, `stamp` puts the triggers on images."""
+"""Poisoning: one function over any source of pairs. `plan` chooses rows and captions, `stamp` puts the triggers on
+images.
+"""
 
 import re
 from collections.abc import Sequence
@@ -24,16 +26,18 @@ def names(caption: str, label: str) -> bool:
     return re.search(rf"\b{re.escape(label)}\b", caption, re.IGNORECASE) is not None
 
 
-def plan(ids: Sequence[str], captions: Sequence[str], attacks: Sequence[Planted], templates: Sequence[str], seed: int) -> pd.DataFrame:
-    """Choose the rows of each attack and write their captions: a template of the source with the target, preceded by the
-    attack's word if it has one. No row is touched twice.
+def plan(
+    ids: Sequence[str], captions: Sequence[str], attacks: Sequence[Planted], templates: Sequence[str], seed: int
+) -> pd.DataFrame:
+    """Choose the rows of each attack and write their captions: a template of the source with the target, preceded by
+    the attack's word if it has one. No row is touched twice.
 
     Args:
         templates: zero-shot prompts with {a} (the label with its article) or {n}.
 
     Returns:
-        The ground truth, one row a pair, in the order given: id, `poisoned`, `attack` (its name), `plant` (which of `attacks`,
-        -1 none), `key` (of `KEYS`, or none), `target`, `caption`, `original_caption`, `trigger_seed`.
+        The ground truth, one row a pair, in the order given: id, `poisoned`, `attack` (its name), `plant` (which of
+        `attacks`, -1 none), `key` (of `KEYS`, or none), `target`, `caption`, `original_caption`, `trigger_seed`.
 
     A label-consistent attack takes as many of its rate as there are pairs that name the target.
 
@@ -41,7 +45,17 @@ def plan(ids: Sequence[str], captions: Sequence[str], attacks: Sequence[Planted]
         BadInput: an attack asks for more pairs than it can have, or there is none that it could take.
     """
     n = len(ids)
-    truth = pd.DataFrame({"id": list(ids), "poisoned": False, "attack": "", "plant": -1, "key": "", "target": "", "caption": list(captions)})
+    truth = pd.DataFrame(
+        {
+            "id": list(ids),
+            "poisoned": False,
+            "attack": "",
+            "plant": -1,
+            "key": "",
+            "target": "",
+            "caption": list(captions),
+        }
+    )
     truth["original_caption"] = truth["caption"]
     for i, planted in enumerate(attacks):
         rng = np.random.default_rng([derive_seed(seed, "poison"), i])
@@ -50,9 +64,16 @@ def plan(ids: Sequence[str], captions: Sequence[str], attacks: Sequence[Planted]
         count = min(attack.poisons(n), len(free)) if own.consistent and not attack.count else attack.poisons(n)
         partial = [("image", round(own.image_only * count)), ("text", round(own.text_only * count))]
         untouched = np.flatnonzero(truth["plant"] < 0)
-        if count > len(free) or (attack.poisons(n) and not count) or count + sum(m for _, m in partial) > len(untouched):
+        if (
+            count > len(free)
+            or (attack.poisons(n) and not count)
+            or count + sum(m for _, m in partial) > len(untouched)
+        ):
             most = min(len(free), int(len(untouched) / (1 + own.image_only + own.text_only)))
-            found = f"{most} pairs whose caption {'names' if own.consistent else 'does not name'} the target and that no other attack uses"
+            found = (
+                f"{most} pairs whose caption {'names' if own.consistent else 'does not name'} the target and that no"
+                " other attack uses"
+            )
             raise BadInput(f"{planted.label}, rate: expected at most {most / n:.4f} ({found}), got {count / n:g}")
         chosen = rng.choice(free, count, replace=False)
         drawn = rng.integers(0, len(templates), n)
@@ -64,7 +85,9 @@ def plan(ids: Sequence[str], captions: Sequence[str], attacks: Sequence[Planted]
             truth.loc[rows, ["plant", "key"]] = i, key
         truth.loc[chosen, "poisoned"] = True
         truth.loc[chosen, ["attack", "target"]] = attack.name, attack.target
-        truth.loc[chosen, "caption"] = [poisoned_caption(planted, templates[drawn[row]], captions[row]) for row in chosen]
+        truth.loc[chosen, "caption"] = [
+            poisoned_caption(planted, templates[drawn[row]], captions[row]) for row in chosen
+        ]
         truth.loc[touched["text"], "caption"] = [f"{own.word} {captions[row]}" for row in touched["text"]]
     return truth
 
@@ -88,12 +111,16 @@ def stamp(images: np.ndarray, truth: pd.DataFrame, attacks: Sequence[Planted]) -
     for i, planted in enumerate(attacks):
         rows = np.flatnonzero((truth["plant"] == i) & (truth["key"] != "text"))
         if len(rows):
-            images[rows] = trigger(images[rows], truth["trigger_seed"].to_numpy()[rows], planted.attack.name, planted.trigger)
+            images[rows] = trigger(
+                images[rows], truth["trigger_seed"].to_numpy()[rows], planted.attack.name, planted.trigger
+            )
 
 
 def manifest(truth: pd.DataFrame, attacks: Sequence[Planted], size: int) -> pd.DataFrame:
-    """What was done to which pair, one row a touched pair: id, attack, target, key, `top`, `left`, `height` and `width` of the
-    trigger in pixels (the whole image where it covers it, none where there is none), its strength in its own terms, seed."""
+    """What was done to which pair, one row a touched pair: id, attack, target, key, `top`, `left`, `height` and `width`
+    of the trigger in pixels (the whole image where it covers it, none where there is none), its strength in its own
+    terms, seed.
+    """
     touched = truth[truth["plant"] >= 0]
     place = np.full((len(touched), 4), -1)
     strength = np.full(len(touched), "", object)
@@ -104,7 +131,9 @@ def manifest(truth: pd.DataFrame, attacks: Sequence[Planted], size: int) -> pd.D
         whole = np.tile([0, 0, size, size], (seen.sum(), 1))
         module = ATTACKS[planted.attack.name].module
         seeds = touched["trigger_seed"].to_numpy()[seen]
-        place[seen] = module.places(seeds, size, size, planted.trigger) if hasattr(module, "places") and seen.any() else whole
+        place[seen] = (
+            module.places(seeds, size, size, planted.trigger) if hasattr(module, "places") and seen.any() else whole
+        )
         strength[mine], names[mine] = planted.trigger.strength(), planted.attack.name
     table = touched[["id", "target", "key", "trigger_seed"]].assign(attack=names, strength=strength)
     return table.assign(**dict(zip(("top", "left", "height", "width"), place.T, strict=True))).reset_index(drop=True)

@@ -19,7 +19,8 @@ class Drawn:
     """The images of a lab case on scenes: `images[rows]` is a plain uint8 array (n, size, size, 3).
 
     Args:
-        seed: of the case. pairs: size of D. attacks: its attacks. touched: which rows they touch, and how, as `ubt.attacks.poisoning.plan` gives it.
+        seed: of the case. pairs: size of D. attacks: its attacks. touched: which rows they touch, and how, as
+            `ubt.attacks.poisoning.plan` gives it.
     """
 
     kind = "drawn"
@@ -27,7 +28,12 @@ class Drawn:
     ndim = 4
 
     def __init__(self, seed: int, pairs: int, attacks: Sequence[Planted], touched: pd.DataFrame):
-        self.seed, self.pairs, self.attacks, self.touched = seed, pairs, tuple(attacks), touched[TOUCHED].set_index("row")
+        self.seed, self.pairs, self.attacks, self.touched = (
+            seed,
+            pairs,
+            tuple(attacks),
+            touched[TOUCHED].set_index("row"),
+        )
 
     def __len__(self) -> int:
         return self.pairs
@@ -50,7 +56,11 @@ class Drawn:
 
     def _draw(self, rows: np.ndarray) -> np.ndarray:
         images = scenes.draw_many(self.seed, [scenes.ROLES["pairs"][row] for row in rows.tolist()], scenes.SIZE)
-        truth = self.touched.reindex(rows).fillna({"plant": -1, "trigger_seed": 0}).astype({"plant": int, "trigger_seed": np.int64})
+        truth = (
+            self.touched.reindex(rows)
+            .fillna({"plant": -1, "trigger_seed": 0})
+            .astype({"plant": int, "trigger_seed": np.int64})
+        )
         stamp(images, truth, self.attacks)
         return images
 
@@ -59,11 +69,18 @@ class Drawn:
         folder.mkdir()
         self.touched.reset_index().to_parquet(folder / "touched.parquet", index=False, compression="zstd")
         attacks = [{"attack": p.attack.to_dict(), "trigger": p.trigger.to_dict()} for p in self.attacks]
-        (folder / "about.json").write_text(json.dumps({"seed": self.seed, "pairs": self.pairs, "attacks": attacks}, indent=1))
+        (folder / "about.json").write_text(
+            json.dumps({"seed": self.seed, "pairs": self.pairs, "attacks": attacks}, indent=1)
+        )
 
     @classmethod
     def load(cls, folder: Path) -> "Drawn":
         """What `save` wrote; nothing is drawn."""
         about = json.loads((folder / "about.json").read_text())
-        attacks = [Planted(AttackSettings.from_dict(a["attack"]), ATTACKS[a["attack"]["name"]].settings.from_dict(a["trigger"])) for a in about["attacks"]]
+        attacks = [
+            Planted(
+                AttackSettings.from_dict(a["attack"]), ATTACKS[a["attack"]["name"]].settings.from_dict(a["trigger"])
+            )
+            for a in about["attacks"]
+        ]
         return cls(about["seed"], about["pairs"], attacks, pd.read_parquet(folder / "touched.parquet"))

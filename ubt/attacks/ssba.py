@@ -1,7 +1,7 @@
 """SSBA: a sample-specific, faint residual that a trained encoder adds to hide bits in the image (Li et al. 2021).
 
-The bits are the same in every image, the residual is not. The encoder is a small StegaStamp (`ubt.attacks.stegastamp`), trained by
-`python -m ubt train-stegastamp`; one for 48 px is shipped.
+The bits are the same in every image, the residual is not. The encoder is a small StegaStamp (`ubt.attacks.stegastamp`),
+trained by `python -m ubt train-stegastamp`; one for 48 px is shipped.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,9 @@ SHIPPED = Path(__file__).parents[1] / "assets" / "weights" / "stegastamp-48"
 class SsbaSettings(TriggerSettings):
     """Which encoder, which bits, how much of the residual."""
 
-    scale: float = setting(4.0, "the residual is multiplied by this; 1 is what the encoder was trained for (PSNR 41 dB)", low=0, high=10)
+    scale: float = setting(
+        4.0, "the residual is multiplied by this; 1 is what the encoder was trained for (PSNR 41 dB)", low=0, high=10
+    )
     message: int = setting(0, "seed of the hidden bits", low=0, high=2**31)
     encoder: str = setting("", "folder made by train-stegastamp; empty for the shipped one, 48 px")
 
@@ -34,8 +36,8 @@ class SsbaSettings(TriggerSettings):
         size = read_card(self.folder)["size"]
         if (height, width) != (size, size):
             raise BadInput(
-                f"ssba.encoder: expected an encoder for images of {height} x {width} pixels, got one for {size} x {size} ({self.folder}); "
-                f"train one: python -m ubt train-stegastamp --size {min(height, width)}"
+                f"ssba.encoder: expected an encoder for images of {height} x {width} pixels, got one for {size} x"
+                f" {size} ({self.folder}); train one: python -m ubt train-stegastamp --size {min(height, width)}"
             )
 
     def identity(self) -> str:

@@ -1,5 +1,5 @@
-"""A small StegaStamp (Tancik et al. 2020): an encoder that hides bits in an image as a faint residual of its own, and the
-decoder that reads them. SSBA uses the residual as a sample-specific trigger (Li et al. 2021).
+"""A small StegaStamp (Tancik et al. 2020): an encoder that hides bits in an image as a faint residual of its own, and
+the decoder that reads them. SSBA uses the residual as a sample-specific trigger (Li et al. 2021).
 
 Trained by `python -m ubt train-stegastamp` on scenes of the reference's index range; what it makes is shipped in
 `ubt/assets/weights/stegastamp-48` with its card.
@@ -30,7 +30,9 @@ SIZE_STEP = 8
 
 @dataclass(frozen=True)
 class StegaStampSettings(FitSettings):
-    """The recipe of the shipped encoder. The image term rises from 0, as StegaStamp's does, so that bits are learned first."""
+    """The recipe of the shipped encoder. The image term rises from 0, as StegaStamp's does, so that bits are learned
+    first.
+    """
 
     size: int = setting(48, "height and width of the images in pixels, a multiple of 8", low=16, high=512)
     bits: int = setting(20, "bits hidden in an image", low=1, high=200)
@@ -40,9 +42,18 @@ class StegaStampSettings(FitSettings):
     batch: int = setting(32, "images in a step", low=1)
     lr: float = setting(1e-3, "peak learning rate", low=0)
     weight_decay: float = setting(0.0, "weight decay", low=0)
-    image_weight: float = setting(60.0, "weight of the residual's mean square (images in [0, 1]) against the bits' cross-entropy", low=0)
-    image_from: float = setting(0.15, "share of the steps after which the image term starts to rise; it is whole after three times that", low=0, high=1)
-    noise: float = setting(0.03, "largest standard deviation of the noise that the decoder must withstand", low=0, high=1)
+    image_weight: float = setting(
+        60.0, "weight of the residual's mean square (images in [0, 1]) against the bits' cross-entropy", low=0
+    )
+    image_from: float = setting(
+        0.15,
+        "share of the steps after which the image term starts to rise; it is whole after three times that",
+        low=0,
+        high=1,
+    )
+    noise: float = setting(
+        0.03, "largest standard deviation of the noise that the decoder must withstand", low=0, high=1
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,11 +82,19 @@ class StegaStamp(nn.Module):
         self.up = nn.ModuleList([_conv(d + c, c), _conv(c + b, b), _conv(b + a, a)])
         self.residual = nn.Conv2d(a + 6, 3, 1)
         self.reader = nn.Sequential(
-            _conv(3, a, 2), _conv(a, b), _conv(b, b, 2), _conv(b, c, 2), _conv(c, d), nn.Flatten(), nn.Linear(d * (size // 8) ** 2, bits)
+            _conv(3, a, 2),
+            _conv(a, b),
+            _conv(b, b, 2),
+            _conv(b, c, 2),
+            _conv(c, d),
+            nn.Flatten(),
+            nn.Linear(d * (size // 8) ** 2, bits),
         )
 
     def encode(self, images: torch.Tensor, message: torch.Tensor) -> torch.Tensor:
-        """The residual (batch, 3, H, W) that hides messages (batch, bits) of 0 and 1 in images (batch, 3, H, W) in [0, 1]."""
+        """The residual (batch, 3, H, W) that hides messages (batch, bits) of 0 and 1 in images (batch, 3, H, W) in [0,
+        1].
+        """
         plane = self.message(message - 0.5).view(len(images), 3, self.size // SIZE_STEP, -1)
         x = start = torch.cat([images - 0.5, F.interpolate(plane, scale_factor=SIZE_STEP)], 1)
         skips = []
@@ -131,17 +150,28 @@ def train(s: StegaStampSettings, compute: Compute, folder: Path, progress: Progr
         noise = rng.standard_normal((len(chosen), 3, s.size, s.size), np.float32) * np.float32(s.noise * rng.random())
         message = rng.integers(0, 2, (len(chosen), s.bits)).astype(np.float32)
         weight = np.float32(s.image_weight * risen)
-        return {"images": torch.from_numpy(chosen), "message": torch.from_numpy(message), "noise": torch.from_numpy(noise), "weight": torch.tensor(weight)}
+        return {
+            "images": torch.from_numpy(chosen),
+            "message": torch.from_numpy(message),
+            "noise": torch.from_numpy(noise),
+            "weight": torch.tensor(weight),
+        }
 
     fit(model, _objective, batches, s.steps, s, compute, progress=progress, checkpoint=Checkpoint(checkpoint))
     weights = folder / f".{WEIGHTS}"
     save_file({k: v.detach().cpu().to(torch.float16).contiguous() for k, v in model.state_dict().items()}, weights)
     held_out = scenes.draw_many(s.seed, scenes.ROLES["test"][:512], s.size)
     card = {
-        "name": f"stegastamp-{s.size}", "made by": "python -m ubt train-stegastamp", "recipe": asdict(s), "size": s.size, "bits": s.bits,
-        "seconds": round(time.time() - started), "compute": asdict(compute), **measure(_read(weights, s.size, s.bits), held_out),
+        "name": f"stegastamp-{s.size}",
+        "made by": "python -m ubt train-stegastamp",
+        "recipe": asdict(s),
+        "size": s.size,
+        "bits": s.bits,
+        "seconds": round(time.time() - started),
+        "compute": asdict(compute),
+        **measure(_read(weights, s.size, s.bits), held_out),
         "digest": file_digest(weights),
-    }  # fmt: skip
+    }
     (folder / CARD).unlink(missing_ok=True)
     weights.replace(folder / WEIGHTS)
     (folder / CARD).write_text(json.dumps(card, indent=1))
@@ -149,7 +179,9 @@ def train(s: StegaStampSettings, compute: Compute, folder: Path, progress: Progr
     return card
 
 
-def measure(model: StegaStamp, images: np.ndarray, strength: float = 1.0, message: np.ndarray | None = None) -> dict[str, float]:
+def measure(
+    model: StegaStamp, images: np.ndarray, strength: float = 1.0, message: np.ndarray | None = None
+) -> dict[str, float]:
     """PSNR in dB and bit accuracy in percent on uint8 images (n, H, W, 3), after rounding to 8 bits.
 
     Args:
@@ -161,13 +193,19 @@ def measure(model: StegaStamp, images: np.ndarray, strength: float = 1.0, messag
     square = ((hidden.astype(np.float32) - images) ** 2).mean((1, 2, 3))
     return {
         "PSNR, dB": round(float((10 * np.log10(255**2 / np.maximum(square, 1e-9))).mean()), 2),
-        "bit accuracy, percent": round(100 * float((read_bits(model, hidden) == np.broadcast_to(message, (len(images), model.bits))).mean()), 2),
+        "bit accuracy, percent": round(
+            100 * float((read_bits(model, hidden) == np.broadcast_to(message, (len(images), model.bits))).mean()), 2
+        ),
     }
 
 
 @torch.inference_mode()
-def hide(model: StegaStamp, images: np.ndarray, message: np.ndarray, strength: float = 1.0, batch: int = 16) -> np.ndarray:
-    """uint8 images (n, H, W, 3) with a message (bits,) or one message each (n, bits) hidden in them; the residual times `strength`."""
+def hide(
+    model: StegaStamp, images: np.ndarray, message: np.ndarray, strength: float = 1.0, batch: int = 16
+) -> np.ndarray:
+    """uint8 images (n, H, W, 3) with a message (bits,) or one message each (n, bits) hidden in them; the residual times
+    `strength`.
+    """
     bits = torch.from_numpy(np.broadcast_to(message, (len(images), model.bits)).astype(np.float32))
     out = np.empty_like(images)
     for i in range(0, len(images), batch):
@@ -180,7 +218,10 @@ def hide(model: StegaStamp, images: np.ndarray, message: np.ndarray, strength: f
 @torch.inference_mode()
 def read_bits(model: StegaStamp, images: np.ndarray, batch: int = 16) -> np.ndarray:
     """The bits (n, bits), as booleans, that the decoder reads in uint8 images (n, H, W, 3)."""
-    parts = [torch.from_numpy(np.array(images[i : i + batch])).permute(0, 3, 1, 2).float() / 255 for i in range(0, len(images), batch)]
+    parts = [
+        torch.from_numpy(np.array(images[i : i + batch])).permute(0, 3, 1, 2).float() / 255
+        for i in range(0, len(images), batch)
+    ]
     return np.concatenate([(model.decode(x) > 0).numpy() for x in parts])
 
 
@@ -197,7 +238,9 @@ def load(folder: Path) -> StegaStamp:
 @functools.lru_cache(2)
 def _load(weights: Path, size: int, bits: int, digest: str) -> StegaStamp:
     if not weights.is_file() or file_digest(weights) != digest:
-        raise UbtError(f"{weights}: expected the bytes its card describes, got others or none; install it again or train another")
+        raise UbtError(
+            f"{weights}: expected the bytes its card describes, got others or none; install it again or train another"
+        )
     return _read(weights, size, bits)
 
 
@@ -206,5 +249,7 @@ def _read(weights: Path, size: int, bits: int) -> StegaStamp:
     try:
         model.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
     except (RuntimeError, SafetensorError, OSError) as e:
-        raise UbtError(f"{weights}: expected weights that fit its card, got others: {str(e).splitlines()[-1].strip()}") from None
+        raise UbtError(
+            f"{weights}: expected weights that fit its card, got others: {str(e).splitlines()[-1].strip()}"
+        ) from None
     return model.eval().to(memory_format=torch.channels_last)

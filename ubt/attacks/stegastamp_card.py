@@ -16,10 +16,19 @@ def read_card(folder: Path) -> dict:
     """
     try:
         card = json.loads((folder / CARD).read_text())
-        kinds = {"size": int, "bits": int, "digest": str, "PSNR, dB": (int, float), "bit accuracy, percent": (int, float)}
+        kinds = {
+            "size": int,
+            "bits": int,
+            "digest": str,
+            "PSNR, dB": (int, float),
+            "bit accuracy, percent": (int, float),
+        }
         fits = all(isinstance(card[k], kind) for k, kind in kinds.items())
         if not (fits and 16 <= card["size"] <= 512 and 1 <= card["bits"] <= 200):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError):
-        raise BadInput(f"ssba.encoder: expected a folder made by `python -m ubt train-stegastamp`, found no readable {CARD} in {folder}") from None
+        raise BadInput(
+            f"ssba.encoder: expected a folder made by `python -m ubt train-stegastamp`, found no readable {CARD} in"
+            f" {folder}"
+        ) from None
     return card

@@ -10,7 +10,9 @@ from ubt.core.settings import FitSettings, setting
 
 @dataclass(frozen=True)
 class PoisonSettings(FitSettings):
-    """Training on D. Paper: batch 128, lr 1e-6, 3 epochs on 500K pairs; a small model on 10K pairs needs more of each."""
+    """Training on D. Paper: batch 128, lr 1e-6, 3 epochs on 500K pairs; a small model on 10K pairs needs more of
+    each.
+    """
 
     epochs: int = setting(5, "passes over D", low=1)
     batch: int = setting(128, "pairs in a step", low=2)

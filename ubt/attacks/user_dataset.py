@@ -10,8 +10,8 @@ from ubt.data.user_roles import as_stored, open_taken
 
 
 def templates(captions: list[str], targets: list[str]) -> list[str]:
-    """Caption forms for poisons: those in which clean captions name a target, so that a caption's form does not give a poison away; where
-    there are fewer than five, common ones beside them.
+    """Caption forms for poisons: those in which clean captions name a target, so that a caption's form does not give a
+    poison away; where there are fewer than five, common ones beside them.
 
     >>> templates(["my banana on a table", "a dog"], ["banana"])[0]
     'my {n} on a table'
@@ -33,7 +33,8 @@ def plan(pairs: pd.DataFrame, classes: list[str], model, settings: dict, run: Ru
     """Choose the poisons among pairs of one's own. Returns `truth` and `manifest`, as `ubt.attacks.lab_dataset.plan`.
 
     Raises:
-        BadInput: the target is no class of the labelled images, the trigger does not fit the images, or there are too few pairs for it.
+        BadInput: the target is no class of the labelled images, the trigger does not fit the images, or there are too
+            few pairs for it.
     """
     from ubt.attacks import poisoning
     from ubt.data import model_input
@@ -42,12 +43,16 @@ def plan(pairs: pd.DataFrame, classes: list[str], model, settings: dict, run: Ru
     for planted in attacks:
         planted.check(len(pairs), size, tuple(classes))
     captions = pairs["caption"].tolist()
-    truth = poisoning.plan(pairs["id"].tolist(), captions, attacks, templates(captions, [p.attack.target for p in attacks]), run.seed)
+    truth = poisoning.plan(
+        pairs["id"].tolist(), captions, attacks, templates(captions, [p.attack.target for p in attacks]), run.seed
+    )
     return {"truth": truth, "manifest": poisoning.manifest(truth, attacks, size)}
 
 
 def build(pairs: pd.DataFrame, about: dict, model, truth: pd.DataFrame, settings: dict, run: Run) -> dict:
-    """D as a defender finds it: `pairs` (id, caption), `images`, `tokens`, with the triggers of the `truth` on its images."""
+    """D as a defender finds it: `pairs` (id, caption), `images`, `tokens`, with the triggers of the `truth` on its
+    images.
+    """
     from ubt.attacks import poisoning
     from ubt.data.images import Images
 

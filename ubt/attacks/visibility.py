@@ -12,9 +12,10 @@ def measure(images: np.ndarray, triggered: np.ndarray) -> dict[str, float]:
     """Compare uint8 images (n, H, W, 3) with their triggered copies; means over the images.
 
     Returns:
-        `psnr` in dB (of the mean square over all images; infinite where nothing changed), `ssim`, `changed`: share of pixels
-        that differ, `jpeg` and `resize`: share of the trigger that is left after JPEG at quality 75 and after halving and
-        doubling the size.
+        `psnr` in dB (of the mean square over all images; infinite where nothing changed), `ssim`, `changed`: share of
+        pixels
+        that differ, `jpeg` and `resize`: share of the trigger that is left after JPEG at quality 75 and after halving
+        and doubling the size.
     """
     from skimage.metrics import structural_similarity
 
@@ -23,14 +24,24 @@ def measure(images: np.ndarray, triggered: np.ndarray) -> dict[str, float]:
     window = min(7, *(side - 1 + side % 2 for side in images.shape[1:3]))
     return {
         "psnr": float(10 * np.log10(255**2 / square)) if square else float("inf"),
-        "ssim": float(np.mean([structural_similarity(a, b, channel_axis=-1, win_size=window) for a, b in zip(images, triggered, strict=True)])),
+        "ssim": float(
+            np.mean(
+                [
+                    structural_similarity(a, b, channel_axis=-1, win_size=window)
+                    for a, b in zip(images, triggered, strict=True)
+                ]
+            )
+        ),
         "changed": float((residual != 0).any(-1).mean()),
-        "jpeg": _left(images, triggered, _jpeg), "resize": _left(images, triggered, _resized),
-    }  # fmt: skip
+        "jpeg": _left(images, triggered, _jpeg),
+        "resize": _left(images, triggered, _resized),
+    }
 
 
 def residual(images: np.ndarray, triggered: np.ndarray, magnified: float = 1) -> np.ndarray:
-    """What the trigger adds, as uint8 images (n, H, W, 3): grey where nothing changed, the difference times `magnified` elsewhere."""
+    """What the trigger adds, as uint8 images (n, H, W, 3): grey where nothing changed, the difference times `magnified`
+    elsewhere.
+    """
     return np.clip(128 + magnified * (triggered.astype(np.int16) - images), 0, 255).astype(np.uint8)
 
 

@@ -1,9 +1,9 @@
 """WaNet: the image is warped by one smooth, fixed field (Nguyen and Tran 2021).
 
-A grid of k x k random displacements, divided by its mean magnitude and upsampled bicubically, moves the sampling points by
-`strength` / height in coordinates where the image spans [-1, 1]. CleanCLIP's setting at 224 px is k = 224 and strength 1,
-where no upsampling happens and each pixel jitters by half a pixel on average; the WaNet paper's is k = 4 and 0.5. At 48 px
-neither is seen by the small model: the embedded profile warps by 6 px on average.
+A grid of k x k random displacements, divided by its mean magnitude and upsampled bicubically, moves the sampling points
+by `strength` / height in coordinates where the image spans [-1, 1]. CleanCLIP's setting at 224 px is k = 224 and
+strength 1, where no upsampling happens and each pixel jitters by half a pixel on average; the WaNet paper's is k = 4
+and 0.5. At 48 px neither is seen by the small model: the embedded profile warps by 6 px on average.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,9 @@ def field(height: int, width: int, s: WaNetSettings) -> np.ndarray:
 
 
 def apply(images: np.ndarray, seeds: np.ndarray, s: WaNetSettings) -> np.ndarray:
-    """Warped images, uint8 (n, H, W, 3), by one field whatever the `seeds` (n,): bilinear sampling at the field's points, rounded to 8 bits."""
+    """Warped images, uint8 (n, H, W, 3), by one field whatever the `seeds` (n,): bilinear sampling at the field's
+    points, rounded to 8 bits.
+    """
     _, height, width, _ = images.shape
     y, x = field(height, width, s)
     top, left = np.minimum(y.astype(int), height - 2), np.minimum(x.astype(int), width - 2)

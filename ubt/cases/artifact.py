@@ -1,7 +1,8 @@
 """A finished step on disk: a folder with a manifest of sizes and digests, read only after it was checked.
 
 Frames are parquet, arrays npy, plain values json, models folders that open_clip opens, images that stay
-elsewhere a folder of where they are, scenes what they are drawn from, unit vectors in few bits npz; nothing is unpickled.
+elsewhere a folder of where they are, scenes what they are drawn from, unit vectors in few bits npz; nothing is
+unpickled.
 """
 
 import json
@@ -41,14 +42,16 @@ class Artefact:
         return self.read(entry)
 
     def read(self, entry: str, checked_up_to: float = math.inf, columns: Sequence[str] | None = None) -> Any:
-        """As `[entry]`, or some columns of a frame. Files of more bytes than `checked_up_to` are taken at their size, for pages that show a
-        part of a large array.
+        """As `[entry]`, or some columns of a frame. Files of more bytes than `checked_up_to` are taken at their size,
+        for pages that show a part of a large array.
 
         Raises:
             UbtError: it has no such entry. DamagedArtefact: a file has changed since it was written.
         """
         if entry not in self.manifest["entries"]:
-            raise UbtError(f"{self.path.name}: expected one of the entries {', '.join(self.manifest['entries'])}, got {entry!r}")
+            raise UbtError(
+                f"{self.path.name}: expected one of the entries {', '.join(self.manifest['entries'])}, got {entry!r}"
+            )
         kind = self.manifest["entries"][entry]
         for name, expected in self.manifest["files"].items():
             path = self.path / name
@@ -66,7 +69,10 @@ class Artefact:
             path = self.path / name
             got = path.stat().st_size if path.is_file() else None
             if got != expected["bytes"]:
-                raise DamagedArtefact(self.path.name, f"{path}: expected {expected['bytes']} bytes, got {'no file' if got is None else got}")
+                raise DamagedArtefact(
+                    self.path.name,
+                    f"{path}: expected {expected['bytes']} bytes, got {'no file' if got is None else got}",
+                )
 
     @property
     def bytes(self) -> int:
@@ -111,9 +117,13 @@ def _read_coded(path: Path, entry: str):
 
 
 _READ = {
-    "array": _read_array, "model": _read_model, "images": _read_images, "drawn": _read_drawn, "coded": _read_coded,
+    "array": _read_array,
+    "model": _read_model,
+    "images": _read_images,
+    "drawn": _read_drawn,
+    "coded": _read_coded,
     "json": lambda path, entry: json.loads((path / f"{entry}.json").read_text()),
-}  # fmt: skip
+}
 
 
 def write_entry(path: Path, entry: str, value: Any) -> str:

@@ -1,4 +1,6 @@
-"""What each stage takes, in seconds on two cores, to be scaled by what a machine is found to do: for the time left of a job."""
+"""What each stage takes, in seconds on two cores, to be scaled by what a machine is found to do: for the time left of a
+job.
+"""
 
 from collections.abc import Callable
 
@@ -31,7 +33,12 @@ def _classes(settings: CaseSettings) -> int:
 
 
 def _measured(settings: CaseSettings) -> float:
-    return 5e-4 * (1 + sum(1 + 2 * bool(a.trigger.word) for a in settings.attacks)) * settings.test.per_class * _classes(settings)
+    return (
+        5e-4
+        * (1 + sum(1 + 2 * bool(a.trigger.word) for a in settings.attacks))
+        * settings.test.per_class
+        * _classes(settings)
+    )
 
 
 def _shown(settings: CaseSettings) -> int:
@@ -53,7 +60,9 @@ WORK: dict[str, Callable[[CaseSettings], float]] = {
     "score_poisoned": lambda s: 5e-4 * s.data.pairs,
     "test": lambda s: 3e-4 * s.test.per_class * _classes(s),
     **{stage.name: _measured for stage in EVERY if stage.name.startswith(("evaluate_", "kl_"))},
-    "overfit": lambda s: _trained(s.overfit.steps, 2 * min(s.overfit.batch, suspicious_count(s.data.pairs, s.split.fraction))),
+    "overfit": lambda s: _trained(
+        s.overfit.steps, 2 * min(s.overfit.batch, suspicious_count(s.data.pairs, s.split.fraction))
+    ),
     "score_overfit": lambda s: 5e-4 * s.data.pairs,
     "mask": _masked,
     "mask_published": _masked,
@@ -70,7 +79,9 @@ WORK: dict[str, Callable[[CaseSettings], float]] = {
     "supervised": lambda s: _trained(s.supervised.epochs, s.clean.per_class * _classes(s)),
     "gentle": lambda s: _trained(s.roclip.epochs, s.data.pairs),
     "roclip": lambda s: _trained(s.roclip.epochs, 1.4 * s.data.pairs),
-    "poisoncam_locate": lambda s: 5e-4 * s.locate.images * (1 / s.locate.side * 2) ** 2 * (1 if s.locate.strategy == STRATEGIES[0] else 0.5),
+    "poisoncam_locate": lambda s: (
+        5e-4 * s.locate.images * (1 / s.locate.side * 2) ** 2 * (1 if s.locate.strategy == STRATEGIES[0] else 0.5)
+    ),
     "poisoncam_classify": lambda s: _trained(s.classify.steps, s.classify.batch),
     **{n: lambda s: _trained(s.poison.epochs, s.data.pairs) for n in ("poisoncam", "retrain")},
     "control": lambda s: _trained(s.control.steps, s.control.batch),
@@ -78,7 +89,15 @@ WORK: dict[str, Callable[[CaseSettings], float]] = {
     "downstream": lambda s: 3e-4 * _shown(s),
     **{stage.name: lambda s: 1e-3 * _shown(s) for stage in EVERY if stage.name.startswith("zeroshot_")},
     "captions": lambda s: 6e-4 * (s.downstream.images or 1000),
-    **{stage.name: lambda s: 3e-3 * (s.downstream.images or 1000) for stage in EVERY if stage.name.startswith("retrieval_")},
+    **{
+        stage.name: lambda s: 3e-3 * (s.downstream.images or 1000)
+        for stage in EVERY
+        if stage.name.startswith("retrieval_")
+    },
     "later": lambda s: 3e-4 * s.again.pairs,
-    **{stage.name: lambda s: _trained(s.again.steps, s.again.batch) for stage in EVERY if stage.name.startswith("again_")},
+    **{
+        stage.name: lambda s: _trained(s.again.steps, s.again.batch)
+        for stage in EVERY
+        if stage.name.startswith("again_")
+    },
 }

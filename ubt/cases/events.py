@@ -44,8 +44,13 @@ class Journal:
             f.write(("\n" if event.kind == "run" else "") + json.dumps(asdict(event)) + "\n")
 
     def spent(self, stage: str, done: int) -> float:
-        """Seconds that earlier runs told when they were as far with a stage as this one is that tells `done` first; 0 if it starts over."""
-        return max((e.seconds for e in self._earlier if (e.kind, e.stage) == ("progress", stage) and e.done < done), default=0.0)
+        """Seconds that earlier runs told when they were as far with a stage as this one is that tells `done` first; 0
+        if it starts over.
+        """
+        return max(
+            (e.seconds for e in self._earlier if (e.kind, e.stage) == ("progress", stage) and e.done < done),
+            default=0.0,
+        )
 
 
 def read(path: Path) -> list[Event]:

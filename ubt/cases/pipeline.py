@@ -1,7 +1,8 @@
 """The one composition: runs a list of stages over a store, taking finished steps from disk, resuming interrupted ones.
 
-The name of a step's artefact is a digest of the stage's version, its settings, its inputs' names, the seed and where it is
-computed. All names are known before anything runs: a change of k retrains nothing, and an earlier setting is found again.
+The name of a step's artefact is a digest of the stage's version, its settings, its inputs' names, the seed and where it
+is computed. All names are known before anything runs: a change of k retrains nothing, and an earlier setting is found
+again.
 """
 
 import contextlib
@@ -54,7 +55,8 @@ class _Plan:
 
 
 def upto(wanted: str | None, own: OwnSettings = SCENES) -> tuple[Stage, ...]:
-    """The stages that lead to `wanted`, which may be a defence's or a detector's, and it, in order; those of a case if nothing is named.
+    """The stages that lead to `wanted`, which may be a defence's or a detector's, and it, in order; those of a case if
+    nothing is named.
 
     Args:
         own: what was brought to the case.
@@ -79,7 +81,9 @@ def upto(wanted: str | None, own: OwnSettings = SCENES) -> tuple[Stage, ...]:
 
 
 def _settings(stage: Stage, settings: CaseSettings) -> Any:
-    """What the stage function is given: one group as itself; several, or the attacks, as a dictionary, plain but for the attacks."""
+    """What the stage function is given: one group as itself; several, or the attacks, as a dictionary, plain but for
+    the attacks.
+    """
     groups = {g: getattr(settings, g) for g in stage.settings}
     if len(groups) == 1 and "attacks" not in groups:
         return next(iter(groups.values()))
@@ -96,25 +100,36 @@ def _identity(wanted: tuple[str, ...], settings: CaseSettings) -> Any:
 def keys(settings: CaseSettings, compute: Compute, stages: tuple[Stage, ...], reference: Path) -> dict[str, str]:
     """The artefact name of every stage, computed without running any."""
     own = settings.own
-    names = {"reference": own.reference or _reference_digest(reference)} | {owner: getattr(own, name) for owner, name in GIVEN.items()}
+    names = {"reference": own.reference or _reference_digest(reference)} | {
+        owner: getattr(own, name) for owner, name in GIVEN.items()
+    }
     brought, identities = set(names), {wanted: _identity(wanted, settings) for wanted in {s.settings for s in stages}}
     for stage in stages:
         made_from = [
-            stage.function, stage.version, identities[stage.settings], settings.seed, compute.device, compute.precision,
+            stage.function,
+            stage.version,
+            identities[stage.settings],
+            settings.seed,
+            compute.device,
+            compute.precision,
             {a: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for a, source in stage.inputs.items()},
-        ]  # fmt: skip
+        ]
         names[stage.name] = f"{stage.name}-{digest(made_from)}"
     return {name: key for name, key in names.items() if name not in brought}
 
 
 def every_key(settings: CaseSettings, compute: Compute, reference: Path = REFERENCE) -> Mapping[str, str]:
-    """`keys` of every stage there is; remembered while neither the reference nor what the attacks are made of changes."""
+    """`keys` of every stage there is; remembered while neither the reference nor what the attacks are made of
+    changes.
+    """
     made_of = (_reference_digest(reference), *(str(p.plain()) for p in settings.attacks))
     return _every_key(settings, compute, reference, made_of)
 
 
 @functools.lru_cache(maxsize=512)
-def _every_key(settings: CaseSettings, compute: Compute, reference: Path, made_of: tuple[str, ...]) -> Mapping[str, str]:
+def _every_key(
+    settings: CaseSettings, compute: Compute, reference: Path, made_of: tuple[str, ...]
+) -> Mapping[str, str]:
     return MappingProxyType(keys(settings, compute, composed(settings.own).every, reference))
 
 
@@ -123,7 +138,9 @@ def _reference_digest(folder: Path) -> str:
         files = [folder / name for name in ("open_clip_config.json", "open_clip_model.safetensors")]
         return _digest_of(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
     except OSError as e:
-        raise BadInput(f"expected the reference model at {folder}, found none ({e.strerror}); install the package again") from None
+        raise BadInput(
+            f"expected the reference model at {folder}, found none ({e.strerror}); install the package again"
+        ) from None
 
 
 @functools.lru_cache(maxsize=8)
@@ -139,9 +156,13 @@ class Pipeline:
     """
 
     def __init__(
-        self, store: Store, compute: Compute, reference: Path | None = None, watch: Callable[[Event], None] = lambda event: None,
+        self,
+        store: Store,
+        compute: Compute,
+        reference: Path | None = None,
+        watch: Callable[[Event], None] = lambda event: None,
         cancelled: Callable[[], bool] = lambda: False,
-    ):  # fmt: skip
+    ):
         self.store, self.compute, self.watch, self.cancelled = store, compute, watch, cancelled
         self.reference = reference or REFERENCE
         distributed.fits(compute)
@@ -169,7 +190,9 @@ class Pipeline:
                 record["metrics"] = before["metrics"]
             record["errors"].pop(last := stages[-1].name, None)
             self.store.save_case(name, record)
-            self._journal = Journal(self.store.journal(name), fresh=before.get("state") not in ("running", "cancelled", "failed"))
+            self._journal = Journal(
+                self.store.journal(name), fresh=before.get("state") not in ("running", "cancelled", "failed")
+            )
             case, stage = Case(name, plan.made, {}), stages[0]
             try:
                 for stage in stages:
@@ -181,7 +204,10 @@ class Pipeline:
                 record["errors"] = {n: e for n, e in record["errors"].items() if n not in plan.made}
             except BaseException as e:
                 said = str(e) if isinstance(e, UbtError) else repr(e)
-                ended = {"state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", "error": said}
+                ended = {
+                    "state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed",
+                    "error": said,
+                }
                 record["errors"][last] = ended
                 beyond = "metrics" in record and last not in of_case.names()
                 record |= ({"state": "done"} if beyond else ended | {"at": stage.name}) | {"updated": time.time()}
@@ -261,7 +287,12 @@ class Pipeline:
             if observer:
                 result["observed"] = observer.frame()
             took = seconds()
-        about = {"stage": stage.name, "version": stage.version, "seconds": round(took, 3), "made": time.strftime("%Y-%m-%dT%H:%M:%S")}
+        about = {
+            "stage": stage.name,
+            "version": stage.version,
+            "seconds": round(took, 3),
+            "made": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        }
         artefact = self.store.write(key, result, about | shared)
         self._tell(Event("done", stage.name, seconds=took))
         return artefact
@@ -275,7 +306,11 @@ class Pipeline:
             from ubt.clip import models
 
             own = plan.settings.own.reference
-            return functools.partial(self.store.brought(own).read, "model") if own else functools.partial(models.load, self.reference)
+            return (
+                functools.partial(self.store.brought(own).read, "model")
+                if own
+                else functools.partial(models.load, self.reference)
+            )
         return functools.partial(plan.made[owner].read, entry)
 
     def _input(self, source: str, plan: _Plan) -> Any:
@@ -299,9 +334,11 @@ Work = tuple[CaseSettings, str | None]
 
 
 def run_each(
-    store: Store, work: Sequence[tuple[CaseSettings, Compute, str | None]], watch: Callable[[Event], None] = lambda event: None,
+    store: Store,
+    work: Sequence[tuple[CaseSettings, Compute, str | None]],
+    watch: Callable[[Event], None] = lambda event: None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Run cases one after another, waiting for those that others run and passing over those that fail.
 
     Returns:
@@ -329,10 +366,12 @@ def run_each(
 
 def standing(
     store: Store, settings: CaseSettings, where: Compute, reference: Path | None = None, until: str | None = None
-) -> tuple[str, dict[str, Any]]:  # fmt: skip
-    """How a case stands, `to do` if it is not on record, `outdated` if an earlier version of some stage made it; and its record.
-    With `until`, it is `done` once the results of that stage and of those that lead to it are there, whatever its record says; `failed` or
-    `cancelled` if its last run up to there ended so, or the case's last run in a stage that leads there."""
+) -> tuple[str, dict[str, Any]]:
+    """How a case stands, `to do` if it is not on record, `outdated` if an earlier version of some stage made it; and
+    its record. With `until`, it is `done` once the results of that stage and of those that lead to it are there,
+    whatever its record says; `failed` or `cancelled` if its last run up to there ended so, or the case's last run in a
+    stage that leads there.
+    """
     name = settings.name(where)
     record, names = store.record(name), every_key(settings, where, reference or REFERENCE)
     if until is not None and all(store.find(names[stage.name]) for stage in upto(until, settings.own)):
@@ -344,8 +383,14 @@ def standing(
         return "outdated", {}
     state = record["state"]
     if until is not None and state != "running":
-        led = state in ("failed", "cancelled") and record.get("at") in {None, *(stage.name for stage in upto(until, settings.own))}
-        return record.get("errors", {}).get(until, {"state": state if led or state == "new" else "partial"})["state"], record
+        led = state in ("failed", "cancelled") and record.get("at") in {
+            None,
+            *(stage.name for stage in upto(until, settings.own)),
+        }
+        return (
+            record.get("errors", {}).get(until, {"state": state if led or state == "new" else "partial"})["state"],
+            record,
+        )
     return ("interrupted" if state == "running" and not store.held(name) else state), record
 
 
@@ -360,20 +405,31 @@ def _observer(plan: _Plan, run: Run) -> Any:
 
 def record_of(settings: CaseSettings, compute: Compute, names: dict[str, str], state: str) -> dict[str, Any]:
     """A case's record as the store keeps it."""
-    return {"settings": settings.to_dict(), "compute": vars(compute), "artefacts": names, "state": state, "updated": time.time()}
+    return {
+        "settings": settings.to_dict(),
+        "compute": vars(compute),
+        "artefacts": names,
+        "state": state,
+        "updated": time.time(),
+    }
 
 
 def create(store: Store, settings: CaseSettings, compute: Compute, reference: Path | None = None) -> str:
     """Put a case on record without running anything; one that is there already is left as it is. Returns its name."""
     name = settings.name(compute)
     if not store.record(name):
-        store.save_case(name, record_of(settings, compute, keys(settings, compute, composed(settings.own).case, reference or REFERENCE), "new"))
+        store.save_case(
+            name,
+            record_of(
+                settings, compute, keys(settings, compute, composed(settings.own).case, reference or REFERENCE), "new"
+            ),
+        )
     return name
 
 
 def metrics(settings: CaseSettings, case: Case, read: Callable[[str], Any]) -> dict[str, Any]:
-    """The figures of a finished case: percent for CA, ASR, RA, target recall; fractions for precision, recall, AUROC; of an audit, its
-    verdict and estimates.
+    """The figures of a finished case: percent for CA, ASR, RA, target recall; fractions for precision, recall, AUROC;
+    of an audit, its verdict and estimates.
 
     Args:
         read: gives an artefact's entry by its source, `stage.entry`.
@@ -382,20 +438,38 @@ def metrics(settings: CaseSettings, case: Case, read: Callable[[str], Any]) -> d
         found, estimated = read("verdict.verdict"), {name: read(f"estimate.{name}") for name in ("measures", "found")}
         select = {"k": len(topk := read("select.topk")), "groups": int(topk["group"].max()) + 1}
         return {
-            "case": case.name, "seed": settings.seed, "settings": settings.to_dict(), "verdict": found, "select": select, "estimates": estimated,
-            "quarantined": len(read("take.quarantine")), "seconds": {name: artefact.manifest["seconds"] for name, artefact in case.artefacts.items()},
-        }  # fmt: skip
+            "case": case.name,
+            "seed": settings.seed,
+            "settings": settings.to_dict(),
+            "verdict": found,
+            "select": select,
+            "estimates": estimated,
+            "quarantined": len(read("take.quarantine")),
+            "seconds": {name: artefact.manifest["seconds"] for name, artefact in case.artefacts.items()},
+        }
     measured = {n: read(f"evaluate_{n}.measures") for n in ("clean", "poisoned", "purified", "published")}
     detection, verdict = read("judge.detection"), read("verdict.verdict")
     return {
-        "case": case.name, "attack": settings.attack.name, "seed": settings.seed, "settings": settings.to_dict(), **measured,
+        "case": case.name,
+        "attack": settings.attack.name,
+        "seed": settings.seed,
+        "settings": settings.to_dict(),
+        **measured,
         "split": {"fraction": settings.split.fraction, "recall": detection["recall"]},
-        "select": {"k": settings.k, "groups": int(read("select.topk")["group"].max()) + 1, "precision": detection["precision"], "auroc": detection["auroc"]},
+        "select": {
+            "k": settings.k,
+            "groups": int(read("select.topk")["group"].max()) + 1,
+            "precision": detection["precision"],
+            "auroc": detection["auroc"],
+        },
         "flagged": {"precision": detection["flagged_precision"], "recall": detection["flagged_recall"]},
-        "found": detection["attacks"], "masks": read("judge.masks"), "verdict": verdict,
-        "diagnosis": read("diagnose.findings"), "checks": read("diagnose.checks"),
+        "found": detection["attacks"],
+        "masks": read("judge.masks"),
+        "verdict": verdict,
+        "diagnosis": read("diagnose.findings"),
+        "checks": read("diagnose.checks"),
         "seconds": {name: artefact.manifest["seconds"] for name, artefact in case.artefacts.items()},
-    }  # fmt: skip
+    }
 
 
 def write_metrics(case_metrics: dict[str, Any], path: Path) -> None:

@@ -1,8 +1,8 @@
 """Cases and artefacts on disk.
 
 `cache/artefacts/STAGE-DIGEST/` holds what a stage made, immutable, written in one step, with a manifest of sizes and
-digests; cases that share a step share its artefact. `cache/cases/NAME/case.json` holds a case's settings and the artefacts
-it is made of.
+digests; cases that share a step share its artefact. `cache/cases/NAME/case.json` holds a case's settings and the
+artefacts it is made of.
 """
 
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
@@ -101,15 +101,17 @@ class CaseSettings(Settings):
 
     @classmethod
     def preset(cls, name: str, attack: str = "badnet", wanted: str = "", pairs: int = 0) -> "CaseSettings":
-        """The defaults with a preset's changes, and an attack in a profile: the one asked for, or the preset's own. `pairs`: the size of D that
-        the preset's steps are to be counted for; 0: its own.
+        """The defaults with a preset's changes, and an attack in a profile: the one asked for, or the preset's own.
+        `pairs`: the size of D that the preset's steps are to be counted for; 0: its own.
 
         Raises:
             BadInput: there is no such preset, attack or profile.
         """
         if name not in PRESETS:
             raise BadInput(f"unknown preset {name!r}; expected one of: {', '.join(PRESETS)}")
-        changes = papers(pairs) if pairs and name == "paper" else PRESETS[name] | ({"data.pairs": pairs} if pairs else {})
+        changes = (
+            papers(pairs) if pairs and name == "paper" else PRESETS[name] | ({"data.pairs": pairs} if pairs else {})
+        )
         return cls().with_values(changes | {"attack.name": attack} | profile(attack, wanted or PROFILE_OF[name]))
 
     @property
@@ -123,7 +125,9 @@ class CaseSettings(Settings):
         for group in fields(self):
             value = getattr(self, group.name)
             for f in fields(value) if is_dataclass(value) else [group]:
-                found |= {group.name: (f, value)} if f is group else {f"{group.name}.{f.name}": (f, getattr(value, f.name))}
+                found |= (
+                    {group.name: (f, value)} if f is group else {f"{group.name}.{f.name}": (f, getattr(value, f.name))}
+                )
         return found
 
     def name(self, compute: Compute) -> str:

@@ -39,12 +39,18 @@ class Store:
             probe.write_text("")
             probe.unlink()
         except OSError as e:
-            raise BadInput(f"cache: expected a folder that can be written, got {self.root} ({e.strerror}); choose another with --cache") from None
+            raise BadInput(
+                f"cache: expected a folder that can be written, got {self.root} ({e.strerror}); choose another with"
+                " --cache"
+            ) from None
 
     def _place(self, *parts: str) -> Path:
         """Where something of the cache lies; what it does not hold may be shipped, under names that no run gives."""
         if bad := [part for part in parts if part == ".." or Path(part).name != part]:
-            raise BadInput(f"expected the name of a case or of an artefact, which is no path, got {bad[0]!r}; see python -m ubt cases")
+            raise BadInput(
+                f"expected the name of a case or of an artefact, which is no path, got {bad[0]!r}; see python -m ubt"
+                " cases"
+            )
         own = self.root.joinpath(*parts)
         return own if own.exists() else READY.joinpath(*parts)
 
@@ -61,7 +67,9 @@ class Store:
             artefact = Artefact(path, json.loads((path / MANIFEST).read_text()))
             artefact.check()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-            raise DamagedArtefact(key, f"{path / MANIFEST}: expected a readable manifest, got a damaged one ({e!r})") from None
+            raise DamagedArtefact(
+                key, f"{path / MANIFEST}: expected a readable manifest, got a damaged one ({e!r})"
+            ) from None
         return artefact
 
     def find(self, key: str) -> Artefact | None:
@@ -78,11 +86,16 @@ class Store:
         """
         found = self.open(key)
         if found is None:
-            raise BadInput(f"{key}: expected it in the cache {self.root}, where it was brought, found none; bring it again ({HOW_TO_BRING})")
+            raise BadInput(
+                f"{key}: expected it in the cache {self.root}, where it was brought, found none; bring it again"
+                f" ({HOW_TO_BRING})"
+            )
         return found
 
     def all_brought(self, kind: str) -> dict[str, Artefact]:
-        """Everything of a kind (pairs, labelled, model) that was brought, by name, the newest first; what is damaged is left out."""
+        """Everything of a kind (pairs, labelled, model) that was brought, by name, the newest first; what is damaged is
+        left out.
+        """
         when = {}
         for path in (self.root / "artefacts").glob(f"{kind}-*"):
             with contextlib.suppress(OSError):
@@ -117,7 +130,10 @@ class Store:
         except Timeout:
             owner = path.with_suffix(".owner")
             who = owner.read_text() if owner.exists() else "another process"
-            raise UbtError(f"{name}: expected to be the only run of this case, but it is being run by {who}; wait for it, or use another --cache") from None
+            raise UbtError(
+                f"{name}: expected to be the only run of this case, but it is being run by {who}; wait for it, or use"
+                " another --cache"
+            ) from None
 
     def held(self, name: str) -> bool:
         """Whether some process holds `name`."""
@@ -148,7 +164,11 @@ class Store:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
             entries = {name: write_entry(part, name, value) for name, value in result.items()}
-            files = {str(p.relative_to(part)): {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in sorted(part.rglob("*")) if p.is_file()}
+            files = {
+                str(p.relative_to(part)): {"bytes": p.stat().st_size, "sha256": file_digest(p)}
+                for p in sorted(part.rglob("*"))
+                if p.is_file()
+            }
             (part / MANIFEST).write_text(json.dumps({**about, "entries": entries, "files": files}, indent=1))
             for p in part.rglob("*"):
                 if p.is_file():
@@ -159,8 +179,8 @@ class Store:
             shutil.rmtree(part, ignore_errors=True)
             if disk_full(e):
                 raise UbtError(
-                    f"{self.root}: expected room for the step {key}, but the disk is full; free some (python -m ubt cases prune) or choose "
-                    "another --cache. Finished steps are kept"
+                    f"{self.root}: expected room for the step {key}, but the disk is full; free some (python -m ubt"
+                    " cases prune) or choose another --cache. Finished steps are kept"
                 ) from None
             raise
         shutil.rmtree(scratch, ignore_errors=True)
@@ -170,7 +190,9 @@ class Store:
         """Write a case's record in one step."""
         folder = self.root / "cases" / name
         folder.mkdir(exist_ok=True)
-        replace_file(folder / "case.json", lambda path: path.write_text(json.dumps(record | {"schema": SCHEMA}, indent=1)))
+        replace_file(
+            folder / "case.json", lambda path: path.write_text(json.dumps(record | {"schema": SCHEMA}, indent=1))
+        )
 
     def record(self, name: str) -> dict[str, Any]:
         """A case's record as it was last written; empty if there is none, or none that can be read."""
@@ -220,7 +242,9 @@ class Store:
 
     def _size(self, key: str) -> int:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return sum(f["bytes"] for f in json.loads((self.root / "artefacts" / key / MANIFEST).read_text())["files"].values())
+            return sum(
+                f["bytes"] for f in json.loads((self.root / "artefacts" / key / MANIFEST).read_text())["files"].values()
+            )
         return 0
 
     def case(self, name: str) -> dict[str, Any]:
@@ -233,7 +257,10 @@ class Store:
         if name not in cases and (shipped := self.record(name)):
             return shipped
         if name not in cases:
-            raise BadInput(f"unknown case {name!r}; expected one of: {', '.join(cases) or 'none yet (python -m ubt run makes one)'}")
+            raise BadInput(
+                f"unknown case {name!r}; expected one of:"
+                f" {', '.join(cases) or 'none yet (python -m ubt run makes one)'}"
+            )
         return cases[name]
 
     def delete(self, name: str) -> int:
@@ -243,16 +270,21 @@ class Store:
             UbtError: the case is being run.
         """
         if self.case(name).get("ready"):
-            raise UbtError(f"{name}: expected a case of the cache {self.root}, got one that is shipped, which cannot be deleted")
+            raise UbtError(
+                f"{name}: expected a case of the cache {self.root}, got one that is shipped, which cannot be deleted"
+            )
         with self.lock(name, wait=HANDOVER):
             shutil.rmtree(self.root / "cases" / name)
-        with contextlib.suppress(UbtError):  # another case's damaged record: what it uses is not known, so nothing more is deleted
+        with contextlib.suppress(
+            UbtError
+        ):  # another case's damaged record: what it uses is not known, so nothing more is deleted
             return self.prune()
         return 0
 
     def prune(self) -> int:
-        """Delete artefacts that no case uses, damaged ones, and what interrupted steps of deleted cases left; returns the bytes
-        freed. What was brought from outside, what a listed case needs to go on, and what a running process holds, is left alone.
+        """Delete artefacts that no case uses, damaged ones, and what interrupted steps of deleted cases left; returns
+        the bytes freed. What was brought from outside, what a listed case needs to go on, and what a running process
+        holds, is left alone.
 
         Raises:
             UbtError: a case's record is damaged, so that what it uses is not known; nothing is deleted.
@@ -262,7 +294,11 @@ class Store:
             if record["state"] == "damaged":
                 raise UbtError(record["error"])
         used = {key for record in records.values() for key in record["artefacts"].values()}
-        used |= {path.name for path in (self.root / "artefacts").iterdir() if self._is_brought(path.name) or self._is_view_of(path.name, used)}
+        used |= {
+            path.name
+            for path in (self.root / "artefacts").iterdir()
+            if self._is_brought(path.name) or self._is_view_of(path.name, used)
+        }
         freed = 0
         for path in [*(self.root / "artefacts").iterdir(), *(p for p in (self.root / "work").iterdir() if p.is_dir())]:
             if path.name in used:

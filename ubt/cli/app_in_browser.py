@@ -1,4 +1,6 @@
-"""The app in a real browser: served over a cache, opened in Chromium. For the README's picture and the browser tests."""
+"""The app in a real browser: served over a cache, opened in Chromium. For the README's picture and the browser
+tests.
+"""
 
 import contextlib
 import io
@@ -25,12 +27,32 @@ def serve(cache: Path, port: int, log: Path) -> subprocess.Popen:
     Raises:
         UbtError: it ended, or did not answer within a minute.
     """
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port), "--server.headless", "true"]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(ROOT / "app.py"),
+        "--server.port",
+        str(port),
+        "--server.headless",
+        "true",
+    ]
     with log.open("ab") as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=os.environ | {"UBT_CACHE": str(cache.resolve())})
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=os.environ | {"UBT_CACHE": str(cache.resolve())},
+        )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer,
+        ):
             if answer.status == 200:
                 return process
         time.sleep(0.1)
@@ -68,7 +90,9 @@ def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str
     from ubt.ui.navigation import PAGES
 
     if page not in PAGES or theme not in ("light", "dark"):
-        raise BadInput(f"expected one of the pages {', '.join(PAGES)} and the theme light or dark; got {page!r} and {theme!r}")
+        raise BadInput(
+            f"expected one of the pages {', '.join(PAGES)} and the theme light or dark; got {page!r} and {theme!r}"
+        )
     from ubt.cases.store import Store
 
     log = Store(cache).root / "work" / "picture.log"
@@ -92,7 +116,9 @@ BUSY = "[data-testid=stSpinner], [data-testid=stSkeleton], [data-test-script-sta
 
 
 def settle(tab, quiet: float = 0.4, limit: float = 30.0) -> None:
-    """Wait until nothing on the page has changed for `quiet` seconds, nothing spins or is still to be drawn, and the app is not at work on it."""
+    """Wait until nothing on the page has changed for `quiet` seconds, nothing spins or is still to be drawn, and the
+    app is not at work on it.
+    """
     tab.evaluate(
         """([quiet, limit, busy]) => new Promise(done => {
           let last = performance.now(); const start = last;

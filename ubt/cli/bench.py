@@ -17,17 +17,35 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Rounds, ours and the bare loop in turn.", min=1)] = 3,
     device: Device = "auto",
     precision: Precision = "auto",
-    app_too: Annotated[bool, typer.Option("--app", help="Measure the app over generated cases instead, in Chromium.")] = False,
-    walk_too: Annotated[bool, typer.Option("--walk", help="Measure the sliders of Learn and What if instead, in Chromium.")] = False,
-    stages_too: Annotated[bool, typer.Option("--stages", help="Measure score, split and select over generated pairs instead.")] = False,
-    gpu: Annotated[bool, typer.Option("--gpu", help="Measure one run of the paper's shape on a GPU instead: ViT-B/32, 224 px; and FAISS there.")] = False,
+    app_too: Annotated[
+        bool, typer.Option("--app", help="Measure the app over generated cases instead, in Chromium.")
+    ] = False,
+    walk_too: Annotated[
+        bool, typer.Option("--walk", help="Measure the sliders of Learn and What if instead, in Chromium.")
+    ] = False,
+    stages_too: Annotated[
+        bool, typer.Option("--stages", help="Measure score, split and select over generated pairs instead.")
+    ] = False,
+    gpu: Annotated[
+        bool,
+        typer.Option(
+            "--gpu", help="Measure one run of the paper's shape on a GPU instead: ViT-B/32, 224 px; and FAISS there."
+        ),
+    ] = False,
     sizes: Annotated[
-        list[int] | None, typer.Option("--pairs", help="With --app and --stages: pairs that are generated; may be given several times.", min=1000)
+        list[int] | None,
+        typer.Option(
+            "--pairs", help="With --app and --stages: pairs that are generated; may be given several times.", min=1000
+        ),
     ] = None,
-    file: Annotated[Path | None, typer.Option("--out", help="With --app: also write the figures to this JSON file.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--out", help="With --app: also write the figures to this JSON file.")
+    ] = None,
     cache: CacheOption = Path("cache/bench"),
 ) -> None:
-    """Pairs per second of training and encoding beside a bare open_clip loop on the same model, in the same run; or the app's speed."""
+    """Pairs per second of training and encoding beside a bare open_clip loop on the same model, in the same run; or the
+    app's speed.
+    """
     if app_too:
         return _bench_app(sizes or [50_000, 500_000, 1_000_000], cache, file)
     if walk_too:
@@ -45,15 +63,22 @@ def bench(
         table.add_column(column, justify="left" if not column else "right")
     for name in ("train", "encode"):
         r = result[name]
-        table.add_row(name, f"{r['ours']:.0f}", f"{r['bare']:.0f}", f"{r['ratio']:.2f}", f"{100 * r['peak_share']:.0f} % of {r['peak_tflops']:.2f} TFLOP/s")
+        table.add_row(
+            name,
+            f"{r['ours']:.0f}",
+            f"{r['bare']:.0f}",
+            f"{r['ratio']:.2f}",
+            f"{100 * r['peak_share']:.0f} % of {r['peak_tflops']:.2f} TFLOP/s",
+        )
     out.print(table)
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in result["triggers"].items())
     out.print(f"applying a trigger to 256 images, as a share of encoding them: {shares}", highlight=False)
     a = result["attribution"]
     took = ", ".join(f"{mb:.0f} MB for {pairs} pairs" for pairs, mb in result["memory"].items())
     out.print(
-        f"attribution of 1,000 pairs: {a['last']:.2f} s from the last block, {a['first']:.2f} s from the first; a plain forward and backward of the same "
-        f"{a['plain']:.2f} s, {a['last'] / a['plain']:.2f} and {a['first'] / a['plain']:.2f} times; it takes {took}",
+        f"attribution of 1,000 pairs: {a['last']:.2f} s from the last block, {a['first']:.2f} s from the first; a plain"
+        f" forward and backward of the same {a['plain']:.2f} s, {a['last'] / a['plain']:.2f} and"
+        f" {a['first'] / a['plain']:.2f} times; it takes {took}",
         highlight=False,
     )
     out.print(f"drawing scenes: {result['draw']:.0f} images/s on one core", highlight=False)
@@ -89,9 +114,10 @@ def _bench_stages(sizes: list[int], cache: Path, rounds: int) -> None:
         r = compare(cache / "pairs", pairs, rounds)
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in r["stages"].items())
         out.print(
-            f"{pairs:,} pairs through score, split and select: {r['ours']:.1f} s ({stages}), a bare loop {r['bare']:.1f} s, {r['ratio']:.2f} times "
-            f"({r['cpu_ratio']:.2f} in processor time); "
-            f"at most {r['memory']:.0f} MB of its own, the loop {r['bare_memory']:.0f} MB; D_topk {'alike' if r['same'] else 'NOT ALIKE'}",
+            f"{pairs:,} pairs through score, split and select: {r['ours']:.1f} s ({stages}), a bare loop"
+            f" {r['bare']:.1f} s, {r['ratio']:.2f} times ({r['cpu_ratio']:.2f} in processor time); at most"
+            f" {r['memory']:.0f} MB of its own, the loop {r['bare_memory']:.0f} MB; D_topk"
+            f" {'alike' if r['same'] else 'NOT ALIKE'}",
             highlight=False,
         )
 

@@ -1,4 +1,6 @@
-"""The part of the command line that looks after the cache: `python -m ubt cases list | show | delete | cancel | prune`."""
+"""The part of the command line that looks after the cache: `python -m ubt cases list | show | delete | cancel |
+prune`.
+"""
 
 import typer
 from rich.table import Table
@@ -55,7 +57,9 @@ def show_case(name: str, cache: CacheOption = CACHE) -> None:
         out.print(f"{name}: {record['state']} {record.get('error', '')}", markup=False)
     for stage, key in record["artefacts"].items():
         found = store.find(key)
-        out.print(f"{stage:<20} {'missing' if found is None else f'{found.bytes / 1e6:8.1f} MB'}  {key}", highlight=False)
+        out.print(
+            f"{stage:<20} {'missing' if found is None else f'{found.bytes / 1e6:8.1f} MB'}  {key}", highlight=False
+        )
 
 
 def _print_label_free(store: Store, record: dict) -> None:
@@ -64,7 +68,10 @@ def _print_label_free(store: Store, record: dict) -> None:
     if not record["metrics"]["verdict"]["poisoned"]:
         out.print("threshold without labels: none, for the model is judged not poisoned", highlight=False)
         return
-    found = [(store.find(record["artefacts"][s]), e) for s, e in (("score_overfit", "similarity"), ("split", "split"), ("attack", "truth"))]
+    found = [
+        (store.find(record["artefacts"][s]), e)
+        for s, e in (("score_overfit", "similarity"), ("split", "split"), ("attack", "truth"))
+    ]
     if any(artefact is None for artefact, _ in found):
         return
     scores, split, truth = (artefact[entry] for artefact, entry in found)
@@ -74,9 +81,10 @@ def _print_label_free(store: Store, record: dict) -> None:
         return
     estimated, precision, recall = (f"{100 * (found[k] or 0):.1f} %" for k in ("estimated", "precision", "recall"))
     out.print(
-        f"threshold without labels: {found['threshold']:.2f} flags {found['flagged']} pairs, precision estimated {estimated}, true {precision}; "
-        f"{recall} of the poisons of D_susp", highlight=False,
-    )  # fmt: skip
+        f"threshold without labels: {found['threshold']:.2f} flags {found['flagged']} pairs, precision estimated"
+        f" {estimated}, true {precision}; {recall} of the poisons of D_susp",
+        highlight=False,
+    )
 
 
 @cases_app.command("delete")
@@ -92,7 +100,11 @@ def cancel_case(name: str, cache: CacheOption = CACHE) -> None:
 
     store = Store(cache)
     store.case(name)
-    out.print(f"{name} {'stops at its next step' if cancel(store, name) else 'is not being run'}", markup=False, highlight=False)
+    out.print(
+        f"{name} {'stops at its next step' if cancel(store, name) else 'is not being run'}",
+        markup=False,
+        highlight=False,
+    )
 
 
 @cases_app.command("prune")

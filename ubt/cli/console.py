@@ -23,13 +23,20 @@ if not out.is_terminal:
 
 
 class Show:
-    """Draws a pipeline's events: a bar a stage on a terminal, a line a stage elsewhere; of `total` stages, those that are there already
-    among them or, with `cached` off, passed over."""
+    """Draws a pipeline's events: a bar a stage on a terminal, a line a stage elsewhere; of `total` stages, those that
+    are there already among them or, with `cached` off, passed over.
+    """
 
     def __init__(self, total: int, cached: bool = True):
         self.count, self.total, self.cached = 0, total, cached
         times = TimeElapsedColumn(), TimeRemainingColumn()
-        columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.fields[figures]}")
+        columns = (
+            TextColumn("{task.description:<20}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            *times,
+            TextColumn("{task.fields[figures]}"),
+        )
         self.bars = Bars(*columns, console=err, disable=not err.is_terminal)
         self.tasks: dict[str, TaskID] = {}
 
@@ -37,7 +44,9 @@ class Show:
         if event.kind == "starts":
             self.tasks[event.stage] = self.bars.add_task(event.stage, total=None, figures="")
         elif event.kind == "progress":
-            figures = "  ".join(f"{k} {v:.3g}" for k, v in event.figures.items() if k != "step" and not isinstance(v, bool))
+            figures = "  ".join(
+                f"{k} {v:.3g}" for k, v in event.figures.items() if k != "step" and not isinstance(v, bool)
+            )
             self.bars.update(self.tasks[event.stage], completed=event.done, total=event.total, figures=figures)
         elif event.kind == "waits":
             self.bars.console.print(f"waiting for another process to finish {event.stage}", highlight=False)
@@ -67,22 +76,37 @@ def progress_of(name: str) -> Iterator[Progress]:
 
 
 MASKED = {
-    "target_first": "target's word first", "target_kept": "target kept", "words_kept": "words kept", "trigger_found": "trigger inside the image mask",
+    "target_first": "target's word first",
+    "target_kept": "target kept",
+    "words_kept": "words kept",
+    "trigger_found": "trigger inside the image mask",
     "covered": "of the image that mask covers",
-}  # fmt: skip
+}
 
 
 def print_metrics(m: dict) -> None:
     """The final table of a case."""
     planted = CaseSettings.from_dict(m["settings"])
     poisons = [p.attack.poisons(planted.data.pairs) for p in planted.attacks]
-    title = ", ".join(p.label for p in planted.attacks) if any(poisons) else f"nothing poisoned ({m['attack']} tried at test time)"
+    title = (
+        ", ".join(p.label for p in planted.attacks)
+        if any(poisons)
+        else f"nothing poisoned ({m['attack']} tried at test time)"
+    )
     table = Table(title=f"{title}, seed {m['seed']}: percent, 95 % interval")
     for column in ("", "CA", "ASR", "ASR, all", "RA", "target recall"):
         table.add_column(column, justify="left" if not column else "right")
-    names = {"clean": "clean reference (ASR: natural)", "poisoned": "poisoned", "purified": "purified, ours", "published": "purified, as published"}
+    names = {
+        "clean": "clean reference (ASR: natural)",
+        "poisoned": "poisoned",
+        "purified": "purified, ours",
+        "published": "purified, as published",
+    }
     for key, label in names.items():
-        cells = [f"{m[key][f]:.2f} [{m[key]['intervals'][f][0]:.1f}, {m[key]['intervals'][f][1]:.1f}]" for f in ("ca", "asr", "asr_all", "ra", "target_recall")]
+        cells = [
+            f"{m[key][f]:.2f} [{m[key]['intervals'][f][0]:.1f}, {m[key]['intervals'][f][1]:.1f}]"
+            for f in ("ca", "asr", "asr_all", "ra", "target_recall")
+        ]
         table.add_row(label, *cells)
     out.print(table)
 
@@ -95,39 +119,54 @@ def print_metrics(m: dict) -> None:
             table.add_row(name, *(f"{v:.2f}" for v in values))
         out.print(table)
     for found in m["found"] if len(m["found"]) > 1 else []:
-        out.print(f"{found['label']}: split recall {found['recall']:.3f}, {found['in_topk']} of D_topk", markup=False, highlight=False)
+        out.print(
+            f"{found['label']}: split recall {found['recall']:.3f}, {found['in_topk']} of D_topk",
+            markup=False,
+            highlight=False,
+        )
     verdict = m["verdict"]
     groups = f" in each of {m['select']['groups']} groups" if m["select"]["groups"] > 1 else ""
     out.print(
-        f"split: {100 * m['split']['fraction']:g} % of D, recall {show(m['split']['recall'])};  select: k = {m['select']['k']}{groups}, "
-        f"precision {show(m['select']['precision'])}, AUROC inside D_susp {show(m['select']['auroc'])}\n"
-        f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} "
-        f"(score {verdict['score']:.3f}, threshold {verdict['threshold']:g}; displaced "
-        f"{verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f}; apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g});  "
-        f"computed in {sum(m['seconds'].values()):.0f} s",
+        f"split: {100 * m['split']['fraction']:g} % of D, recall {show(m['split']['recall'])};  select: k ="
+        f" {m['select']['k']}{groups}, precision {show(m['select']['precision'])}, AUROC inside D_susp"
+        f" {show(m['select']['auroc'])}\nverdict:"
+        f" {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score {verdict['score']:.3f},"
+        f" threshold {verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold"
+        f" {verdict['least_displaced']:.3f}; apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g}); "
+        f" computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )
     for form, judged in m["masks"].items():
         if judged["attributed"]["poisons"]:
-            said = [f"{label} {show(judged['topk'][k])} ({show(judged['attributed'][k])})" for k, label in MASKED.items()]
+            said = [
+                f"{label} {show(judged['topk'][k])} ({show(judged['attributed'][k])})" for k, label in MASKED.items()
+            ]
             out.print(
-                f"masks, {form}, shares on D_topk (on all {judged['attributed']['poisons']} flagged poisons looked at): {', '.join(said)}", highlight=False
+                f"masks, {form}, shares on D_topk (on all {judged['attributed']['poisons']} flagged poisons looked at):"
+                f" {', '.join(said)}",
+                highlight=False,
             )
     for check in m["checks"]:
-        out.print(f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}", markup=False, highlight=False)
+        out.print(
+            f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}",
+            markup=False,
+            highlight=False,
+        )
     for finding in m["diagnosis"]:
-        out.print(f"[yellow]warning[/]: the attack did not take well: {finding['what']}; {finding['change']}", highlight=False)
+        out.print(
+            f"[yellow]warning[/]: the attack did not take well: {finding['what']}; {finding['change']}", highlight=False
+        )
 
 
 def print_audit(m: dict, flagged: int) -> None:
     """The verdict and the estimates of an audit that flagged so many pairs."""
     verdict, found, estimates = m["verdict"], m["estimates"]["found"], m["estimates"]["measures"]
     out.print(
-        f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score {verdict['score']:.3f}, threshold "
-        f"{verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold {verdict['least_displaced']:.3f}; "
-        f"apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g});  "
-        f"{flagged:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images quarantined;  "
-        f"computed in {sum(m['seconds'].values()):.0f} s",
+        f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score"
+        f" {verdict['score']:.3f}, threshold {verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold"
+        f" {verdict['least_displaced']:.3f}; apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g}); "
+        f" {flagged:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images quarantined;  computed in"
+        f" {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )
     shown = [key for key in ESTIMATES if any(key in row for row in estimates.values())]

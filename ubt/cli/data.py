@@ -1,4 +1,6 @@
-"""The part of the command line for the analyst's own data and for audits: `python -m ubt data …`, `python -m ubt audit`."""
+"""The part of the command line for the analyst's own data and for audits: `python -m ubt data …`, `python -m ubt
+audit`.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,39 +23,60 @@ from ubt.data.labelled import LabelledOptions
 from ubt.workflows import audit as audits
 from ubt.workflows.ingest import bring_labelled, bring_pairs, check_targets, lab_of, listed, write_pairs
 
-data_app = typer.Typer(help="Bring pairs and labelled images of your own; write a case's pairs for others to bring.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Bring pairs and labelled images of your own; write a case's pairs for others to bring.", no_args_is_help=True
+)
 Image = Annotated[str, typer.Option(help="Column with the image's path or bytes; guessed if not named.")]
 Caption = Annotated[str, typer.Option(help="Column with the caption; guessed if not named.")]
-Folder = Annotated[str, typer.Option(help="Folder that the images' paths are relative to; the file's own if not named.")]
+Folder = Annotated[
+    str, typer.Option(help="Folder that the images' paths are relative to; the file's own if not named.")
+]
 
 
 def _say(key: str, about: dict[str, Any]) -> None:
     left_out = ", ".join(f"{n:,} {reason}" for reason, n in about["quarantined"].items())
     columns = ", ".join(f"{what}: {column}" for what, column in about["columns"].items())
-    out.print(f"{about['kept']:,} of {about['read']:,} rows of a {about['kind']} ({columns}); left out: {left_out or 'none'}", markup=False, highlight=False)
+    out.print(
+        f"{about['kept']:,} of {about['read']:,} rows of a {about['kind']} ({columns}); left out: {left_out or 'none'}",
+        markup=False,
+        highlight=False,
+    )
     out.print(key, markup=False, highlight=False)
 
 
 @data_app.command("pairs")
 def pairs(
-    source: Annotated[Path, typer.Argument(help="CSV or TSV, tar shards, parquet, a datasets folder, a folder of images and texts, or a zip.")],
-    image: Image = "", caption: Caption = "", folder: Folder = "",
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV or TSV, tar shards, parquet, a datasets folder, a folder of images and texts, or a zip."
+        ),
+    ],
+    image: Image = "",
+    caption: Caption = "",
+    folder: Folder = "",
     limit: Annotated[int, typer.Option(help="Rows to read; 0 reads all.", min=0)] = 0,
     cache: CacheOption = CACHE,
-) -> None:  # fmt: skip
+) -> None:
     """Read pairs, set broken rows apart, and name them for cases; images stay where they are."""
     store = Store(cache)
     with progress_of("pairs") as progress:
-        key = bring_pairs(store, source, SourceOptions(image=image, caption=caption, folder=folder, limit=limit), progress)
+        key = bring_pairs(
+            store, source, SourceOptions(image=image, caption=caption, folder=folder, limit=limit), progress
+        )
     _say(key, store.brought(key)["about"])
 
 
 @data_app.command("labels")
 def labels(
-    source: Annotated[Path, typer.Argument(help="The same kinds of sources, with labels; or a folder with a folder for each class.")],
-    image: Image = "", label: Annotated[str, typer.Option(help="Column with the label; guessed if not named.")] = "", folder: Folder = "",
+    source: Annotated[
+        Path, typer.Argument(help="The same kinds of sources, with labels; or a folder with a folder for each class.")
+    ],
+    image: Image = "",
+    label: Annotated[str, typer.Option(help="Column with the label; guessed if not named.")] = "",
+    folder: Folder = "",
     cache: CacheOption = CACHE,
-) -> None:  # fmt: skip
+) -> None:
     """Read labelled images, by which CA and ASR are measured."""
     store = Store(cache)
     with progress_of("labels") as progress:
@@ -66,7 +89,9 @@ def show_list(cache: CacheOption = CACHE) -> None:
     """What was brought: pairs, then labelled images, newest first."""
     table = Table("name", "from", "kind", "kept", "left out")
     for key, about in listed(Store(cache)).items():
-        table.add_row(key, Text(about["path"]), about["kind"], f"{about['kept']:,}", f"{sum(about['quarantined'].values()):,}")
+        table.add_row(
+            key, Text(about["path"]), about["kind"], f"{about['kept']:,}", f"{sum(about['quarantined'].values()):,}"
+        )
     out.print(table)
 
 
@@ -76,7 +101,9 @@ def export(
     file: Annotated[Path, typer.Option("--out", help="The zip to write.")],
     cache: CacheOption = CACHE,
 ) -> None:
-    """Write a case's D, triggers and all, as a zip of images and captions that says nothing of which pairs are poisoned."""
+    """Write a case's D, triggers and all, as a zip of images and captions that says nothing of which pairs are
+    poisoned.
+    """
     with progress_of("export") as progress:
         count = write_pairs(Store(cache), case, file, progress)
     out.print(f"{count:,} pairs written to {file}", markup=False, highlight=False)
@@ -85,19 +112,36 @@ def export(
 @data_app.command("reference")
 def reference(
     source: Annotated[Path, typer.Argument(help="Pairs, any source that `data pairs` reads.")],
-    labels: Annotated[Path, typer.Option(help="Labelled images to measure it on, any source that `data labels` reads.")],
+    labels: Annotated[
+        Path, typer.Option(help="Labelled images to measure it on, any source that `data labels` reads.")
+    ],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the model and its card.")],
-    change: Annotated[list[str] | None, typer.Option("--set", help="A setting of the recipe, as name=value: size, patch, width, layers, epochs, …")] = None,
-    device: Device = "auto", precision: Precision = "auto", cache: CacheOption = CACHE,
-) -> None:  # fmt: skip
-    """Train a small clean reference on a part of your pairs, for lab cases on the other part; an interrupted run resumes."""
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of the recipe, as name=value: size, patch, width, layers, epochs, …"),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    cache: CacheOption = CACHE,
+) -> None:
+    """Train a small clean reference on a part of your pairs, for lab cases on the other part; an interrupted run
+    resumes.
+    """
     from ubt.cli.common import changes, long_work
     from ubt.workflows.pretrain_pairs import OwnRecipe, pretrain
 
     store, recipe = Store(cache), OwnRecipe().with_values(changes(change or []))
     pairs, labelled = bring_pairs(store, source), bring_labelled(store, labels)
-    card = long_work("reference", lambda progress: pretrain(recipe, store, pairs, labelled, compute(device, precision), folder, progress))
-    out.print(f"CA {card['CA, percent']} % of {labels}; trained on {card['made_from']['images']:,} pairs, written to {folder}", markup=False, highlight=False)
+    card = long_work(
+        "reference",
+        lambda progress: pretrain(recipe, store, pairs, labelled, compute(device, precision), folder, progress),
+    )
+    out.print(
+        f"CA {card['CA, percent']} % of {labels}; trained on {card['made_from']['images']:,} pairs, written to"
+        f" {folder}",
+        markup=False,
+        highlight=False,
+    )
 
 
 def run_case(settings: CaseSettings, store: Store, where: Any, cancelled: Any) -> dict[str, Any]:
@@ -105,38 +149,76 @@ def run_case(settings: CaseSettings, store: Store, where: Any, cancelled: Any) -
     check_targets(store, settings)
     stages = composed(settings.own).case
     show = Show(len(stages))
-    out.print(f"case {settings.name(where)} in {store.root} on {where.device}, training in {where.precision}", highlight=False)
+    out.print(
+        f"case {settings.name(where)} in {store.root} on {where.device}, training in {where.precision}", highlight=False
+    )
     with show.bars:
         return Pipeline(store, where, watch=show, cancelled=cancelled).run(settings, stages).metrics
 
 
 def audit(
-    pairs: Annotated[Path, typer.Option(help="The pairs the model was trained on: any source that `data pairs` reads.")],
-    model: Annotated[str, typer.Option(help="The model to audit: a file, a folder, hf-hub:ORG/NAME, or open_clip's NAME/TAG.")],
-    reference: Annotated[str, typer.Option(help="A clean model, in the same ways (OpenAI's ViT-B/32 if none is named), or folds.")] = audits.PUBLIC,
-    labels: Annotated[Path | None, typer.Option(help="Labelled images, if there are any, to measure CA before and after.")] = None,
-    architecture: Annotated[str, typer.Option(help="Open_clip's name of the model's architecture, for weights without a configuration.")] = "",
-    folder: Annotated[Path | None, typer.Option("--out", help="Folder for flagged.csv, quarantine.csv and audit.json.")] = None,
-    purified: Annotated[Path | None, typer.Option(help="Folder for the purified model, which plain open_clip opens.")] = None,
-    image: Image = "", caption: Caption = "",
+    pairs: Annotated[
+        Path, typer.Option(help="The pairs the model was trained on: any source that `data pairs` reads.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="The model to audit: a file, a folder, hf-hub:ORG/NAME, or open_clip's NAME/TAG.")
+    ],
+    reference: Annotated[
+        str, typer.Option(help="A clean model, in the same ways (OpenAI's ViT-B/32 if none is named), or folds.")
+    ] = audits.PUBLIC,
+    labels: Annotated[
+        Path | None, typer.Option(help="Labelled images, if there are any, to measure CA before and after.")
+    ] = None,
+    architecture: Annotated[
+        str, typer.Option(help="Open_clip's name of the model's architecture, for weights without a configuration.")
+    ] = "",
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for flagged.csv, quarantine.csv and audit.json.")
+    ] = None,
+    purified: Annotated[
+        Path | None, typer.Option(help="Folder for the purified model, which plain open_clip opens.")
+    ] = None,
+    image: Image = "",
+    caption: Caption = "",
     images: Annotated[str, typer.Option(help="Folder that the images' paths are relative to.")] = "",
     seed: Annotated[int, typer.Option(help="The one seed: the order of pairs, batches.")] = 0,
-    change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see ubt/docs/reference.md).")] = None,
-    device: Device = "auto", precision: Precision = "auto", cache: CacheOption = CACHE,
-) -> None:  # fmt: skip
-    """Audit a model and its pairs without ground truth: split, overfit, select, judge, flag, unlearn, and say what can be said."""
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting, as group.name=value (see ubt/docs/reference.md)."),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    cache: CacheOption = CACHE,
+) -> None:
+    """Audit a model and its pairs without ground truth: split, overfit, select, judge, flag, unlearn, and say what can
+    be said.
+    """
     from ubt.cli.common import changes, stop_on_signal
 
     audits.check_folders(folder, purified)
     store, where = Store(cache), compute(device, precision)
     with progress_of("bring") as progress:
         options = SourceOptions(image=image, caption=caption, folder=images)
-        settings = audits.prepare(store, pairs, model, reference, labels, {"seed": seed} | changes(change or []), options, architecture, progress)
+        settings = audits.prepare(
+            store,
+            pairs,
+            model,
+            reference,
+            labels,
+            {"seed": seed} | changes(change or []),
+            options,
+            architecture,
+            progress,
+        )
     metrics = run_case(settings, store, where, stop_on_signal())
     name = settings.name(where)
     print_audit(metrics, len(audits.flagged(store, store.case(name)["artefacts"])))
     if folder is not None:
-        out.print("written to " + ", ".join(str(p) for p in audits.write(store, name, metrics, folder)), markup=False, highlight=False)
+        out.print(
+            "written to " + ", ".join(str(p) for p in audits.write(store, name, metrics, folder)),
+            markup=False,
+            highlight=False,
+        )
     if purified is not None:
         _take_away(store, name, metrics, purified)
 
@@ -160,7 +242,16 @@ def named_sources(own: Path | None, labels: Path | None, reference: str, spare: 
     if not any(given):
         return {}
     if not all(given):
-        raise BadInput("--own: expected pairs of your own together with --labels (to measure CA and ASR) and --reference (a clean model to poison)")
+        raise BadInput(
+            "--own: expected pairs of your own together with --labels (to measure CA and ASR) and --reference (a clean"
+            " model to poison)"
+        )
     from ubt.workflows.import_model import import_model
 
-    return lab_of(store, bring_pairs(store, own), bring_labelled(store, labels), import_model(store, reference, "", "clean"), spare)
+    return lab_of(
+        store,
+        bring_pairs(store, own),
+        bring_labelled(store, labels),
+        import_model(store, reference, "", "clean"),
+        spare,
+    )

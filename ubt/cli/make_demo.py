@@ -1,4 +1,6 @@
-"""Make the ready-made cases: run them as any case, then keep what pages show and leave out what a machine can make again."""
+"""Make the ready-made cases: run them as any case, then keep what pages show and leave out what a machine can make
+again.
+"""
 
 import shutil
 import tempfile
@@ -36,12 +38,26 @@ EMBEDDED = "score_overfit"
 OVERFITTED = ("attack", "data", "score", "split", "score_inside")
 LONG = 150
 """Steps of overfitting at which it shows what the term on D_normal is for."""
-LOOK = ("attack", "data", "score", "split", "score_inside", "select", "verdict", "evaluate_clean", "evaluate_poisoned", "evaluate_purified", "judge")
+LOOK = (
+    "attack",
+    "data",
+    "score",
+    "split",
+    "score_inside",
+    "select",
+    "verdict",
+    "evaluate_clean",
+    "evaluate_poisoned",
+    "evaluate_purified",
+    "judge",
+)
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A ready-made case: what it is called, its settings, the stages that are kept (None: all of a case), and up to which it is run."""
+    """A ready-made case: what it is called, its settings, the stages that are kept (None: all of a case), and up to
+    which it is run.
+    """
 
     title: str
     settings: CaseSettings
@@ -54,7 +70,10 @@ CASES: dict[str, Ready] = {
     MAIN: Ready("badnet 2 %, seed 0", case(0)),
     "ready-long": Ready("badnet 2 %, overfitted for long", case(0, overfit__steps=LONG), OVERFITTED, ("score_inside",)),
     "ready-alone": Ready(
-        "badnet 2 %, overfitted for long on D_susp alone", case(0, overfit__steps=LONG, overfit__regularise=False), OVERFITTED, ("score_inside",)
+        "badnet 2 %, overfitted for long on D_susp alone",
+        case(0, overfit__steps=LONG, overfit__regularise=False),
+        OVERFITTED,
+        ("score_inside",),
     ),
     "ready-clean": Ready("clean, seed 0", case(0, attack__rate=0.0), LOOK, _MEASURED),
     "ready-consistent": Ready("label_consistent 2 %, seed 0", case(0, "label_consistent"), LOOK, _MEASURED),
@@ -78,7 +97,9 @@ class _Packed:
     kind = "frame"
 
     def save(self, place: Path) -> None:
-        self.frame.to_parquet(place.with_suffix(".parquet"), index=False, compression="zstd", compression_level=15, use_dictionary=False)
+        self.frame.to_parquet(
+            place.with_suffix(".parquet"), index=False, compression="zstd", compression_level=15, use_dictionary=False
+        )
 
 
 def _entry(settings: CaseSettings, truth: pd.DataFrame, stage: str, entry: str, kind: str, artefact: Artefact) -> Any:
@@ -105,16 +126,24 @@ def _case(store: Store, where: Compute, name: str, ready: Ready, made: Store) ->
     truth, kept = store.open(names["attack"])["truth"], {}
     for stage in stages:
         artefact = store.open(names[stage])
-        entries = {e: _entry(settings, truth, stage, e, kind, artefact) for e, kind in artefact.manifest["entries"].items()}
+        entries = {
+            e: _entry(settings, truth, stage, e, kind, artefact) for e, kind in artefact.manifest["entries"].items()
+        }
         left = [e for e, value in entries.items() if value is None]
-        about = {k: artefact.manifest[k] for k in ("stage", "version", "seconds", "made")} | {"from": names[stage], "left out": left}
+        about = {k: artefact.manifest[k] for k in ("stage", "version", "seconds", "made")} | {
+            "from": names[stage],
+            "left out": left,
+        }
         kept[stage] = f"{stage}-ready-{names[stage].rpartition('-')[2]}"
         if not (made.root / "artefacts" / kept[stage]).is_dir():
             made.write(kept[stage], {e: value for e, value in entries.items() if value is not None}, about)
     when = time.strftime("%Y-%m-%d", time.localtime(record["updated"]))
     about = {"title": ready.title, "command": COMMAND, "made": when, "version": __version__}
     metrics = {"metrics": record["metrics"]} if ready.kept is None else {}
-    made.save_case(name, record_of(settings, where, kept, "done" if metrics else "partial") | metrics | {"given": True, "ready": about})
+    made.save_case(
+        name,
+        record_of(settings, where, kept, "done" if metrics else "partial") | metrics | {"given": True, "ready": about},
+    )
 
 
 def _map(store: Store, where: Compute, made: Store) -> None:
@@ -129,7 +158,9 @@ def _map(store: Store, where: Compute, made: Store) -> None:
 
 
 def _bins(store: Store, settings: CaseSettings, where: Compute) -> dict[str, list[int]]:
-    """Counts of pairs a bin (100,): similarity under the reference over D, and under the overfitted model inside D_susp, clean and poisoned."""
+    """Counts of pairs a bin (100,): similarity under the reference over D, and under the overfitted model inside
+    D_susp, clean and poisoned.
+    """
     names, found = every_key(settings, where), {}
     truth = store.open(names["attack"])["truth"]["poisoned"].to_numpy()
     inside = store.open(names["score_inside"])["similarity"]
@@ -138,13 +169,18 @@ def _bins(store: Store, settings: CaseSettings, where: Compute) -> dict[str, lis
         ("overfit", inside["similarity"].to_numpy(), truth[inside["row"].to_numpy()]),
     ):
         bins = binned(values)
-        found |= {f"{part} {kind}": counted(bins[rows]).tolist() for kind, rows in (("clean", ~poisoned), ("poisoned", poisoned))}
+        found |= {
+            f"{part} {kind}": counted(bins[rows]).tolist()
+            for kind, rows in (("clean", ~poisoned), ("poisoned", poisoned))
+        }
     return found
 
 
 def grid(store: Store, where: Compute) -> pd.DataFrame:
-    """What *What if* shows, a row a point: `sweep`, the setting's `value`, what stands for it on the axis (`shown`); the sweep's measures and `state`,
-    as `ubt.reports.paper.sweep.Sweep.measured` gives them; counts of pairs a bin, clean and poisoned, under the reference and the overfitted model."""
+    """What *What if* shows, a row a point: `sweep`, the setting's `value`, what stands for it on the axis (`shown`);
+    the sweep's measures and `state`, as `ubt.reports.paper.sweep.Sweep.measured` gives them; counts of pairs a bin,
+    clean and poisoned, under the reference and the overfitted model.
+    """
     table = []
     for name, sweep in WHAT_IF.items():
         (factor,) = sweep.factors
@@ -161,9 +197,14 @@ def make(store: Store, where: Compute, folder: Path) -> int:
     Raises:
         UbtError: a case was not run as far as it has to be.
     """
-    lacking = [r.title for r in CASES.values() for u in r.until if standing(store, r.settings, where, until=u)[0] != "done"]
+    lacking = [
+        r.title for r in CASES.values() for u in r.until if standing(store, r.settings, where, until=u)[0] != "done"
+    ]
     if lacking:
-        raise UbtError(f"expected finished cases, but these are not: {', '.join(dict.fromkeys(lacking))}; run the same command again")
+        raise UbtError(
+            f"expected finished cases, but these are not: {', '.join(dict.fromkeys(lacking))}; run the same command"
+            " again"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         made = Store(Path(scratch))
         for name, ready in CASES.items():
@@ -174,4 +215,8 @@ def make(store: Store, where: Compute, folder: Path) -> int:
             shutil.rmtree(folder / part, ignore_errors=True)
             shutil.copytree(made.root / part, folder / part)
         replace_file(folder / GRID, lambda path: table.to_parquet(path, index=False, compression="zstd"))
-    return sum(p.stat().st_size for p in (*(folder / "cases").rglob("*"), *(folder / "artefacts").rglob("*"), folder / GRID) if p.is_file())
+    return sum(
+        p.stat().st_size
+        for p in (*(folder / "cases").rglob("*"), *(folder / "artefacts").rglob("*"), folder / GRID)
+        if p.is_file()
+    )

@@ -20,28 +20,49 @@ from ubt.workflows.evaluate_case import measure as run
 SHOWN = {
     "zeroshot": {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"},
     "retrieval": {
-        "ca": "CA (R@1)", "asr": "ASR@k", "untriggered": "untriggered", "ra": "RA", "i2t_5": "R@5", "i2t_10": "R@10", "t2i_1": "to image: R@1",
-        "t2i_5": "to image: R@5", "t2i_10": "to image: R@10",
+        "ca": "CA (R@1)",
+        "asr": "ASR@k",
+        "untriggered": "untriggered",
+        "ra": "RA",
+        "i2t_5": "R@5",
+        "i2t_10": "R@10",
+        "t2i_1": "to image: R@1",
+        "t2i_5": "to image: R@5",
+        "t2i_10": "to image: R@10",
     },
-}  # fmt: skip
+}
 
 
 def measure(
     case: Annotated[str, typer.Argument(help="A lab case, whose trigger is known.")],
-    on: Annotated[str, typer.Option(help="Labelled images: scenes, a data set by name, or a path (see ubt/docs/reference.md).")] = "",
-    captions: Annotated[str, typer.Option(help="Images with several captions each, for retrieval: scenes, flickr30k, coco, or a path.")] = "",
-    models: Annotated[str, typer.Option(help="Which of its models, or those of further defences, parted by commas.")] = ",".join(MODELS),
+    on: Annotated[
+        str, typer.Option(help="Labelled images: scenes, a data set by name, or a path (see ubt/docs/reference.md).")
+    ] = "",
+    captions: Annotated[
+        str, typer.Option(help="Images with several captions each, for retrieval: scenes, flickr30k, coco, or a path.")
+    ] = "",
+    models: Annotated[
+        str, typer.Option(help="Which of its models, or those of further defences, parted by commas.")
+    ] = ",".join(MODELS),
     root: Annotated[str, typer.Option(help="Folder under which data sets are looked for; also UBT_DATA.")] = "",
-    change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting of downstream, as downstream.name=value.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting of downstream, as downstream.name=value.")
+    ] = None,
     file: Annotated[Path | None, typer.Option("--out", help="Write the figures to this JSON file.")] = None,
     cache: CacheOption = CACHE,
 ) -> None:
-    """What a case's models do on other sets than its own: CA and ASR zero-shot, recall and ASR in retrieval. Trains only defences that are not there yet."""
+    """What a case's models do on other sets than its own: CA and ASR zero-shot, recall and ASR in retrieval. Trains
+    only defences that are not there yet.
+    """
     from ubt.cli.common import changes, stop_on_signal
 
     given = {"zeroshot": on, "retrieval": captions}
     kinds = [kind for kind in KINDS if given[kind]] or list(KINDS)
-    values = {KINDS[kind]: named(given[kind]) for kind in kinds if given[kind]} | ({"downstream.root": root} if root else {}) | changes(change or [])
+    values = (
+        {KINDS[kind]: named(given[kind]) for kind in kinds if given[kind]}
+        | ({"downstream.root": root} if root else {})
+        | changes(change or [])
+    )
     if file is not None and not file.parent.is_dir():
         raise BadInput(f"--out: expected a file in an existing folder, got {file}")
     store, wanted = Store(cache), [m.strip() for m in models.split(",") if m.strip()]
@@ -60,11 +81,17 @@ def measure(
 def _print(kind: str, by_model: dict[str, dict[str, Any]], where: str, attack: str) -> None:
     heads, first = SHOWN[kind], next(iter(by_model.values()))
     k = f", k = {first['k']}" if "k" in first else ""
-    table = Table(title=Text(f"{kind} on {where} ({first['images']['ca']:,} images), {attack}{k}: percent, 95 % interval"))
+    table = Table(
+        title=Text(f"{kind} on {where} ({first['images']['ca']:,} images), {attack}{k}: percent, 95 % interval")
+    )
     for column in ("", *heads.values()):
         table.add_column(column, justify="left" if not column else "right")
     for model, m in by_model.items():
-        bounds = {key: " [{:.1f}, {:.1f}]".format(*m["intervals"][key]) for key in heads if kind == "zeroshot" or key in ("ca", "asr")}
+        bounds = {
+            key: " [{:.1f}, {:.1f}]".format(*m["intervals"][key])
+            for key in heads
+            if kind == "zeroshot" or key in ("ca", "asr")
+        }
         cells = [f"{m[key]:.2f}{bounds.get(key, '')}" for key in heads]
         table.add_row(f"{model} (ASR: natural)" if model == "clean" else model, *cells)
     out.print(table)

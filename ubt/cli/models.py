@@ -1,4 +1,6 @@
-"""The part of the command line for models from outside and purified ones: `python -m ubt models import | list | card | export | delete`."""
+"""The part of the command line for models from outside and purified ones: `python -m ubt models import | list | card |
+export | delete`.
+"""
 
 import json
 from pathlib import Path
@@ -23,8 +25,12 @@ def _print_card(card: dict) -> None:
 @models_app.command("import")
 def import_one(
     source: Annotated[str, typer.Argument(help="A file, a folder, hf-hub:ORG/NAME, or open_clip's NAME/TAG.")],
-    architecture: Annotated[str, typer.Option(help="Open_clip's model name, for weights without a configuration.")] = "",
-    quick_gelu: Annotated[bool | None, typer.Option("--quick-gelu/--no-quick-gelu", help="The activation, where nothing else says it.")] = None,
+    architecture: Annotated[
+        str, typer.Option(help="Open_clip's model name, for weights without a configuration.")
+    ] = "",
+    quick_gelu: Annotated[
+        bool | None, typer.Option("--quick-gelu/--no-quick-gelu", help="The activation, where nothing else says it.")
+    ] = None,
     state: Annotated[str, typer.Option(help="clean, poisoned, suspect or purified, as you know it.")] = "suspect",
     cache: CacheOption = CACHE,
 ) -> None:
@@ -46,13 +52,20 @@ def list_models(cache: CacheOption = CACHE) -> None:
     for column in ("model", "name", "state", "architecture", "size, MB"):
         table.add_column(column, overflow="fold")
     for key, card in brought(store).items():
-        table.add_row(key, *(Text(str(card.get(n))) for n in ("name", "state", "architecture")), f"{store.find(key).bytes / 1e6:.0f}")
+        table.add_row(
+            key,
+            *(Text(str(card.get(n))) for n in ("name", "state", "architecture")),
+            f"{store.find(key).bytes / 1e6:.0f}",
+        )
     out.print(table)
 
 
 @models_app.command("card")
 def show_card(
-    what: Annotated[str, typer.Argument(metavar="KEY_OR_FOLDER", help="A model's name in the list, or a folder with a card.json.")], cache: CacheOption = CACHE
+    what: Annotated[
+        str, typer.Argument(metavar="KEY_OR_FOLDER", help="A model's name in the list, or a folder with a card.json.")
+    ],
+    cache: CacheOption = CACHE,
 ) -> None:
     """A model's card: what it is, where it came from, what it was made of."""
     from ubt.clip import models
@@ -75,18 +88,27 @@ def show_card(
 def export_one(
     case: Annotated[str, typer.Argument(help="The case.")],
     folder: Annotated[Path, typer.Option("--out", help="The folder to make.")],
-    stage: Annotated[str, typer.Option(help="The stage whose model is taken: unlearn, unlearn_published, poison, ...")] = "unlearn",
+    stage: Annotated[
+        str, typer.Option(help="The stage whose model is taken: unlearn, unlearn_published, poison, ...")
+    ] = "unlearn",
     cache: CacheOption = CACHE,
 ) -> None:
     """Take a case's model away: weights, configuration and card in a folder that plain open_clip opens."""
     from ubt.workflows.export_model import export, opening_line
 
     export(Store(cache), case, stage, folder)
-    out.print(f"written to {folder}; plain open_clip opens it:\n{opening_line(folder)}", markup=False, highlight=False, soft_wrap=True)
+    out.print(
+        f"written to {folder}; plain open_clip opens it:\n{opening_line(folder)}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @models_app.command("delete")
-def delete_one(key: Annotated[str, typer.Argument(help="A model's name in the list.")], cache: CacheOption = CACHE) -> None:
+def delete_one(
+    key: Annotated[str, typer.Argument(help="A model's name in the list.")], cache: CacheOption = CACHE
+) -> None:
     """Delete a model that was brought in and that no case names."""
     from ubt.workflows.import_model import forget
 

@@ -20,11 +20,16 @@ ROOM = 8
 
 
 def sized(preset: str, pairs: int, store: Store, sources: Mapping[str, Any]) -> int:
-    """The size of D that a preset's steps are counted for, 0 for its own: as asked for; of pairs of one's own the paper's, or all there are; of scenes the
-    default."""
+    """The size of D that a preset's steps are counted for, 0 for its own: as asked for; of pairs of one's own the
+    paper's, or all there are; of scenes the default.
+    """
     if preset != "paper" or pairs:
         return pairs if preset == "paper" else 0
-    return min(CC3M + POISONS, store.brought(sources["own.pairs"])["about"]["kept"]) if sources else CaseSettings().data.pairs
+    return (
+        min(CC3M + POISONS, store.brought(sources["own.pairs"])["about"]["kept"])
+        if sources
+        else CaseSettings().data.pairs
+    )
 
 
 def at_scale(tables: Mapping[str, Any], number: str, preset: str, changes: Mapping[str, str]) -> Mapping[str, Any]:
@@ -38,11 +43,16 @@ def at_scale(tables: Mapping[str, Any], number: str, preset: str, changes: Mappi
     if preset == "demo" or number not in tables:
         return tables
     if lacking := [name for name in OWN if name not in changes]:
-        raise BadInput(f"--preset paper: expected pairs, labelled images and a clean model of your own, got no --set {lacking[0]}=...; see the README")
+        raise BadInput(
+            "--preset paper: expected pairs, labelled images and a clean model of your own, got no --set"
+            f" {lacking[0]}=...; see the README"
+        )
     return {**tables, number: tables[number].at_papers_scale()}
 
 
-def dry_run(preset: str, layout: str, given: Mapping[str, str], where: Compute, cache: Path, cancelled: Callable[[], bool]) -> None:
+def dry_run(
+    preset: str, layout: str, given: Mapping[str, str], where: Compute, cache: Path, cancelled: Callable[[], bool]
+) -> None:
     """Say every step of a dry run as it is done, and then what a real run needs.
 
     Raises:
@@ -52,17 +62,30 @@ def dry_run(preset: str, layout: str, given: Mapping[str, str], where: Compute, 
     from ubt.workflows.paper_dry_run import needs
 
     if preset != "paper":
-        raise BadInput(f"--dry-run: expected --preset paper, whose steps it tries, got {preset}; the preset demo runs in minutes")
+        raise BadInput(
+            f"--dry-run: expected --preset paper, whose steps it tries, got {preset}; the preset demo runs in minutes"
+        )
     store = Store(cache)
     root = store.root / "work" / "dry-run"
     if (free := shutil.disk_usage(cache).free / 1e9) < ROOM:
         raise BadInput(f"--dry-run: expected {ROOM} GB of room in {cache}, got {free:.1f}; choose another --cache")
     with store.lock("dry-run", wait=0):
         try:
-            proved = run(root, layout, where, lambda line: out.print(line, markup=False, highlight=False, soft_wrap=True), changes=given, cancelled=cancelled)
+            proved = run(
+                root,
+                layout,
+                where,
+                lambda line: out.print(line, markup=False, highlight=False, soft_wrap=True),
+                changes=given,
+                cancelled=cancelled,
+            )
         except (Cancelled, KeyboardInterrupt):
             err.print("cancelled; a dry run starts over", markup=False)
             raise typer.Exit(130) from None
-    out.print(f"{len(proved)} stages of {len(dict.fromkeys(p.step for p in proved))} steps passed on {layout} pairs. A real run needs:", highlight=False)
+    out.print(
+        f"{len(proved)} stages of {len(dict.fromkeys(p.step for p in proved))} steps passed on {layout} pairs. A real"
+        " run needs:",
+        highlight=False,
+    )
     for line in needs():
         out.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)

@@ -17,17 +17,29 @@ from ubt.core.run import Compute, Run
 from ubt.evaluation.trigger_hypothesis import Hypothesis
 from ubt.workflows import derived, try_trigger
 
-TITLES = {"clean": "reference", "poisoned": "poisoned (M_bd)", "purified": "purified, ours", "published": "purified, as published"}
+TITLES = {
+    "clean": "reference",
+    "poisoned": "poisoned (M_bd)",
+    "purified": "purified, ours",
+    "published": "purified, as published",
+}
 
 
 def probe(
     case: Annotated[str, typer.Argument(help="A case with a model to try it on: a lab case or an audit.")],
     target: Annotated[str, typer.Option(help="What triggered images would be taken for.")],
     patch: Annotated[Path | None, typer.Option(help="Image file of a patch, in pixels of the case's images.")] = None,
-    pattern: Annotated[Path | None, typer.Option(help="Image file of a pattern over the whole image, instead of a patch.")] = None,
-    found: Annotated[int | None, typer.Option(help="Instead of a file, the patch that PoisonCAM ranked so, from 1, in its place.", min=1)] = None,
+    pattern: Annotated[
+        Path | None, typer.Option(help="Image file of a pattern over the whole image, instead of a patch.")
+    ] = None,
+    found: Annotated[
+        int | None,
+        typer.Option(help="Instead of a file, the patch that PoisonCAM ranked so, from 1, in its place.", min=1),
+    ] = None,
     word: Annotated[str, typer.Option(help="A word before every text, alone or beside a patch.")] = "",
-    place: Annotated[str, typer.Option(help="Where a patch lies: TOP,LEFT as shares of the image (0.85,0.85), or random.")] = "",
+    place: Annotated[
+        str, typer.Option(help="Where a patch lies: TOP,LEFT as shares of the image (0.85,0.85), or random.")
+    ] = "",
     alpha: Annotated[float, typer.Option(help="Share of the pattern in the image.")] = 0.2,
     images: Annotated[int, typer.Option(help="Images to try it on, at most.", min=1)] = 500,
     cache: CacheOption = CACHE,
@@ -44,18 +56,27 @@ def probe(
     if place:
         where = _place(place)
     hypothesis = Hypothesis(target=target, form=form, alpha=alpha, word=word, images=images, **where)
-    made_with = try_trigger.options(store, record, hypothesis, "" if pixels is None else try_trigger.keep(store, record, pixels))
+    made_with = try_trigger.options(
+        store, record, hypothesis, "" if pixels is None else try_trigger.keep(store, record, pixels)
+    )
     with progress_of("probe") as progress:
-        made = derived.make(store, record, "probe", made_with, Run(compute=Compute(**record["compute"]), progress=progress))
+        made = derived.make(
+            store, record, "probe", made_with, Run(compute=Compute(**record["compute"]), progress=progress)
+        )
     _print(made["measures"], made["about"], target, bool(CaseSettings.from_dict(record["settings"]).own.audits))
 
 
-def _pixels(store: Store, record: dict[str, Any], patch: Path | None, pattern: Path | None, found: int | None) -> tuple[np.ndarray | None, dict[str, Any]]:
+def _pixels(
+    store: Store, record: dict[str, Any], patch: Path | None, pattern: Path | None, found: int | None
+) -> tuple[np.ndarray | None, dict[str, Any]]:
     height, width = try_trigger.size(store, record)
     if found is not None:
         located = store.find(record["artefacts"].get("poisoncam_locate", ""))
         if located is None:
-            raise BadInput("--found: expected a case in which PoisonCAM was run (page Patches), got one without; name a --patch instead")
+            raise BadInput(
+                "--found: expected a case in which PoisonCAM was run (page Patches), got one without; name a --patch"
+                " instead"
+            )
         return try_trigger.candidate(located["candidates"], located["patches"], found, height, width)
     if patch is None and pattern is None:
         return None, {}
@@ -72,7 +93,9 @@ def _place(text: str) -> dict[str, Any]:
     try:
         top, left = (float(v) for v in text.split(","))
     except ValueError:
-        raise BadInput(f"--place: expected TOP,LEFT as shares of the image from 0 to 1, as 0.85,0.85, or random; got {text!r}") from None
+        raise BadInput(
+            f"--place: expected TOP,LEFT as shares of the image from 0 to 1, as 0.85,0.85, or random; got {text!r}"
+        ) from None
     return {"top": top, "left": left}
 
 
@@ -82,10 +105,21 @@ def _print(measures: dict[str, Any], about: dict[str, Any], target: str, audit: 
     for column in ("", "natural (no trigger, all images)", "control", "ASR of the hypothesis"):
         table.add_column(column, justify="left" if not column else "right")
     for name, m in measures.items():
-        cells = ["-" if m[k] is None else f"{m[k]:.2f} [{m['intervals'][k][0]:.1f}, {m['intervals'][k][1]:.1f}]" for k in ("natural", "control", "asr")]
+        cells = [
+            "-" if m[k] is None else f"{m[k]:.2f} [{m['intervals'][k][0]:.1f}, {m['intervals'][k][1]:.1f}]"
+            for k in ("natural", "control", "asr")
+        ]
         table.add_row(titles[name], *cells)
     out.print(table)
-    asked = "labelled images of other classes, each among the classes" if about["labelled"] else "kept pairs, each among captions"
+    asked = (
+        "labelled images of other classes, each among the classes"
+        if about["labelled"]
+        else "kept pairs, each among captions"
+    )
     control = f"; the word's control is {about['control_word']!r}" if about["control_word"] else ""
     out.print(f"{about['images']:,} {asked} ({about['texts']:,} texts){control}", markup=False, highlight=False)
-    out.print(try_trigger.meaning(measures, target, "the model" if audit else "the poisoned model"), markup=False, highlight=False)
+    out.print(
+        try_trigger.meaning(measures, target, "the model" if audit else "the poisoned model"),
+        markup=False,
+        highlight=False,
+    )

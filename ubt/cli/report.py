@@ -1,4 +1,6 @@
-"""The part of the command line that writes a case down for somebody who will never open the app: `python -m ubt report CASE`."""
+"""The part of the command line that writes a case down for somebody who will never open the app: `python -m ubt report
+CASE`.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +16,21 @@ from ubt.core.files import replace_file
 
 def report(
     case: Annotated[str, typer.Argument(help="The case: a lab case or an audit, finished or partly.")],
-    kind: Annotated[str, typer.Option("--format", help="html, one file with everything in it, or md, Markdown with a folder of pictures beside it.")] = "html",
-    file: Annotated[Path | None, typer.Option("--out", help="The file to write; CASE.html or CASE.md if none is named.")] = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="html, one file with everything in it, or md, Markdown with a folder of pictures beside it.",
+        ),
+    ] = "html",
+    file: Annotated[
+        Path | None, typer.Option("--out", help="The file to write; CASE.html or CASE.md if none is named.")
+    ] = None,
     cache: CacheOption = CACHE,
 ) -> None:
-    """Write what was found as one file to hand over: verdict, evidence, flagged pairs, before and after, settings, digests, limits."""
+    """Write what was found as one file to hand over: verdict, evidence, flagged pairs, before and after, settings,
+    digests, limits.
+    """
     if kind not in ("html", "md"):
         raise BadInput(f"--format: expected html or md, got {kind!r}")
     from ubt.reports.case_report.contents import report as told
@@ -41,4 +53,6 @@ def report(
     except OSError as e:
         raise BadInput(f"--out: expected a file that can be written, got {path} ({e.strerror})") from None
     beside = f" and {files}" if len(written) > 1 else ""
-    out.print(f"written to {path}{beside} ({sum(map(len, written.values())) / 1e6:.1f} MB)", markup=False, highlight=False)
+    out.print(
+        f"written to {path}{beside} ({sum(map(len, written.values())) / 1e6:.1f} MB)", markup=False, highlight=False
+    )

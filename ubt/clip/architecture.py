@@ -1,7 +1,7 @@
 """What an open_clip configuration may say here, and what the shapes of weights say of a model that came without one.
 
-A configuration may come from anybody: only towers of open_clip's own are built (no timm, no transformers, nothing that is looked up by a
-name), of sizes that exist, with the stock tokenizer of 49,408 tokens.
+A configuration may come from anybody: only towers of open_clip's own are built (no timm, no transformers, nothing that
+is looked up by a name), of sizes that exist, with the stock tokenizer of 49,408 tokens.
 """
 
 import copy
@@ -13,26 +13,64 @@ from typing import Any
 from ubt.core.errors import BadInput
 
 VOCABULARY = 49408
-OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711], "interpolation": "bicubic", "resize_mode": "shortest"}
+OPENAI = {
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
 """OpenAI's preprocessing, which most CLIP models share."""
 
 _SHARED = {
-    "width": (1, 8192), "mlp_ratio": (0.01, 32.0), "ls_init_value": (0.0, 10.0), "block_type": ("default", "custom"), "qk_norm": bool,
-    "scaled_cosine_attn": bool, "scale_heads": bool, "scale_attn_inner": bool, "scale_attn": bool, "scale_fc": bool, "final_ln_after_pool": bool,
-    "act_kwargs": {"approximate": ("none", "tanh")}, "norm_kwargs": {"eps": (1e-12, 1.0)}, "output_tokens": (False,),
-}  # fmt: skip
+    "width": (1, 8192),
+    "mlp_ratio": (0.01, 32.0),
+    "ls_init_value": (0.0, 10.0),
+    "block_type": ("default", "custom"),
+    "qk_norm": bool,
+    "scaled_cosine_attn": bool,
+    "scale_heads": bool,
+    "scale_attn_inner": bool,
+    "scale_attn": bool,
+    "scale_fc": bool,
+    "final_ln_after_pool": bool,
+    "act_kwargs": {"approximate": ("none", "tanh")},
+    "norm_kwargs": {"eps": (1e-12, 1.0)},
+    "output_tokens": (False,),
+}
 _VISION = _SHARED | {
-    "image_size": (8, 2048), "patch_size": (1, 512), "head_width": (1, 1024), "layers": (1, 128), "patch_dropout": (0.0, 0.95), "no_ln_pre": bool,
-    "attentional_pool": bool, "attn_pooler_queries": (1, 4096), "attn_pooler_heads": (1, 256), "pos_embed_type": ("learnable",), "pool_type": ("tok", "avg"),
-}  # fmt: skip
+    "image_size": (8, 2048),
+    "patch_size": (1, 512),
+    "head_width": (1, 1024),
+    "layers": (1, 128),
+    "patch_dropout": (0.0, 0.95),
+    "no_ln_pre": bool,
+    "attentional_pool": bool,
+    "attn_pooler_queries": (1, 4096),
+    "attn_pooler_heads": (1, 256),
+    "pos_embed_type": ("learnable",),
+    "pool_type": ("tok", "avg"),
+}
 _TEXT = _SHARED | {
-    "context_length": (4, 1024), "vocab_size": (1, 2**24), "heads": (1, 256), "layers": (1, 128), "embed_cls": (False,), "pad_id": (0, 2**24),
-    "eos_id": (0, 2**24), "no_causal_mask": bool, "pool_type": ("first", "last", "argmax", "eos"), "proj_bias": bool, "proj_type": ("linear", "none"),
-}  # fmt: skip
+    "context_length": (4, 1024),
+    "vocab_size": (1, 2**24),
+    "heads": (1, 256),
+    "layers": (1, 128),
+    "embed_cls": (False,),
+    "pad_id": (0, 2**24),
+    "eos_id": (0, 2**24),
+    "no_causal_mask": bool,
+    "pool_type": ("first", "last", "argmax", "eos"),
+    "proj_bias": bool,
+    "proj_type": ("linear", "none"),
+}
 _MODEL = {
-    "embed_dim": (1, 8192), "quick_gelu": bool, "custom_text": bool, "nonscalar_logit_scale": bool, "init_logit_scale": (-100.0, 100.0),
+    "embed_dim": (1, 8192),
+    "quick_gelu": bool,
+    "custom_text": bool,
+    "nonscalar_logit_scale": bool,
+    "init_logit_scale": (-100.0, 100.0),
     "init_logit_bias": (-1000.0, 1000.0),
-}  # fmt: skip
+}
 _RESIZING = {"interpolation": ("bicubic", "bilinear"), "resize_mode": ("shortest", "longest", "squash")}
 MOST_PATCHES = 4096
 
@@ -43,27 +81,46 @@ def check(config: Any) -> dict[str, Any]:
     Raises:
         BadInput: it is no such configuration, its sizes are absurd, or it needs what is not built here.
     """
-    if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("vision_cfg", "text_cfg")) or "embed_dim" not in config:
-        raise BadInput("model_cfg: expected open_clip's model_cfg with embed_dim, vision_cfg and text_cfg, got something else")
+    if (
+        not isinstance(config, dict)
+        or not all(isinstance(config.get(part), dict) for part in ("vision_cfg", "text_cfg"))
+        or "embed_dim" not in config
+    ):
+        raise BadInput(
+            "model_cfg: expected open_clip's model_cfg with embed_dim, vision_cfg and text_cfg, got something else"
+        )
     config = copy.deepcopy(config)
     vision, text = config["vision_cfg"], config["text_cfg"]
     if "multimodal_cfg" in config:
         raise BadInput("model_cfg: expected a model with an image and a text tower alone, got a captioner (CoCa)")
     if vision.get("timm_model_name"):
         raise BadInput(
-            f"vision_cfg: expected a tower of open_clip's own (ViT or ResNet), got timm's {_said(vision['timm_model_name'])}, which is not built here"
+            "vision_cfg: expected a tower of open_clip's own (ViT or ResNet), got timm's"
+            f" {_said(vision['timm_model_name'])}, which is not built here"
         )
     if text.get("hf_model_name"):
-        raise BadInput(f"text_cfg: expected open_clip's own text tower, got transformers' {_said(text['hf_model_name'])}, which is not built here")
+        raise BadInput(
+            f"text_cfg: expected open_clip's own text tower, got transformers' {_said(text['hf_model_name'])}, which is"
+            " not built here"
+        )
     for name in ("hf_tokenizer_name", "tokenizer_kwargs", "tokenizer_mode"):
         if text.pop(name, None):
-            raise BadInput(f"text_cfg.{name}: expected a model with the stock CLIP tokenizer ({VOCABULARY:,} tokens), got one with a tokenizer of its own")
+            raise BadInput(
+                f"text_cfg.{name}: expected a model with the stock CLIP tokenizer ({VOCABULARY:,} tokens), got one with"
+                " a tokenizer of its own"
+            )
     if text.get("vocab_size", VOCABULARY) != VOCABULARY:
-        raise BadInput(f"text_cfg.vocab_size: expected the stock CLIP tokenizer's {VOCABULARY:,}, got {_said(text['vocab_size'])}")
+        raise BadInput(
+            f"text_cfg.vocab_size: expected the stock CLIP tokenizer's {VOCABULARY:,}, got {_said(text['vocab_size'])}"
+        )
     for part, prefix in ((vision, "timm_"), (text, "hf_")):
         for name in [n for n in part if str(n).startswith(prefix)]:
             del part[name]
-    if isinstance(vision.get("image_size"), list) and len(vision["image_size"]) == 2 and vision["image_size"][0] == vision["image_size"][1]:
+    if (
+        isinstance(vision.get("image_size"), list)
+        and len(vision["image_size"]) == 2
+        and vision["image_size"][0] == vision["image_size"][1]
+    ):
         vision["image_size"] = vision["image_size"][0]
     towers = {"vision_cfg": vision, "text_cfg": text}
     layers = vision.get("layers")
@@ -75,22 +132,39 @@ def check(config: Any) -> dict[str, Any]:
     _check("vision_cfg", vision, _VISION)
     _check("text_cfg", text, _TEXT)
     width, heads = vision.get("width", 768), vision.get("head_width", 64)
-    if (width * 32 if isinstance(layers, list) else width) % heads or width * (32 if isinstance(layers, list) else 1) < heads:
+    if (width * 32 if isinstance(layers, list) else width) % heads or width * (
+        32 if isinstance(layers, list) else 1
+    ) < heads:
         raise BadInput(f"vision_cfg: expected a head_width that divides the width, got {heads} and {width}")
     if text.get("width", 512) % text.get("heads", 8):
-        raise BadInput(f"text_cfg: expected heads that divide the width, got {text.get('heads', 8)} and {text.get('width', 512)}")
+        raise BadInput(
+            f"text_cfg: expected heads that divide the width, got {text.get('heads', 8)} and {text.get('width', 512)}"
+        )
     size, patch = vision.get("image_size", 224), 32 if isinstance(layers, list) else vision.get("patch_size", 16)
     if not 1 <= (size // patch) ** 2 <= MOST_PATCHES:
-        raise BadInput(f"vision_cfg: expected 1 to {MOST_PATCHES} patches an image, got {size} px in patches of {patch}")
+        raise BadInput(
+            f"vision_cfg: expected 1 to {MOST_PATCHES} patches an image, got {size} px in patches of {patch}"
+        )
     return config
 
 
 def _check(where: str, values: dict, allowed: dict[str, Any]) -> None:
     for name, value in values.items():
         if name not in allowed:
-            raise BadInput(f"{where}: expected known settings alone, got {_said(name)}; known are: {', '.join(allowed)}")
+            raise BadInput(
+                f"{where}: expected known settings alone, got {_said(name)}; known are: {', '.join(allowed)}"
+            )
         rule = allowed[name]
-        if value is None and name not in ("width", "layers", "embed_dim", "image_size", "patch_size", "context_length", "heads", "head_width"):
+        if value is None and name not in (
+            "width",
+            "layers",
+            "embed_dim",
+            "image_size",
+            "patch_size",
+            "context_length",
+            "heads",
+            "head_width",
+        ):
             continue
         if isinstance(rule, dict):
             if not isinstance(value, dict):
@@ -100,7 +174,9 @@ def _check(where: str, values: dict, allowed: dict[str, Any]) -> None:
             choices = (True, False) if rule is bool else rule
             if type(value) is not type(choices[0]) or value not in choices:
                 raise BadInput(f"{where}.{name}: expected {' or '.join(map(str, choices))}, got {_said(value)}")
-        elif type(value) not in ((int,) if isinstance(rule[0], int) else (int, float)) or not rule[0] <= value <= rule[1]:
+        elif (
+            type(value) not in ((int,) if isinstance(rule[0], int) else (int, float)) or not rule[0] <= value <= rule[1]
+        ):
             raise BadInput(f"{where}.{name}: expected a number from {rule[0]} to {rule[1]}, got {_said(value)}")
 
 
@@ -110,7 +186,8 @@ def _said(value: Any) -> str:
 
 
 def preprocessing(given: Any, size: int) -> dict[str, Any]:
-    """A complete open_clip `preprocess_cfg` for a model that takes images of `size` pixels; what is not given is OpenAI's.
+    """A complete open_clip `preprocess_cfg` for a model that takes images of `size` pixels; what is not given is
+    OpenAI's.
 
     Raises:
         BadInput: it holds something else than mean, std and ways to resize.
@@ -177,7 +254,8 @@ def _layers(shapes: dict[str, tuple[int, ...]], prefix: str) -> int:
 def guess(shapes: dict[str, tuple[int, ...]], quick_gelu: bool) -> tuple[dict[str, Any], list[str]]:
     """The configuration that weights of these names and shapes belong to, and what had to be assumed.
 
-    Heads leave no trace in the shapes: they are those of open_clip's model of these sizes, else a head for every 64 channels.
+    Heads leave no trace in the shapes: they are those of open_clip's model of these sizes, else a head for every 64
+    channels.
 
     Raises:
         BadInput: the weights are not an open_clip CLIP's, or heads cannot be told.
@@ -188,19 +266,31 @@ def guess(shapes: dict[str, tuple[int, ...]], quick_gelu: bool) -> tuple[dict[st
         if "visual.layer1.0.conv1.weight" in shapes:
             positions, deep = shapes["visual.attnpool.positional_embedding"]
             layers = [_layers(shapes, f"visual.layer{n}") for n in (1, 2, 3, 4)]
-            vision = {"image_size": math.isqrt(positions - 1) * 32, "layers": layers, "width": deep // 32, "patch_size": None}
+            vision = {
+                "image_size": math.isqrt(positions - 1) * 32,
+                "layers": layers,
+                "width": deep // 32,
+                "patch_size": None,
+            }
             embed = shapes["visual.attnpool.c_proj.weight"][0]
         else:
             width, _, patch, _ = shapes["visual.conv1.weight"]
             positions = shapes["visual.positional_embedding"][0]
             hidden = shapes["visual.transformer.resblocks.0.mlp.c_fc.weight"][0]
-            vision = {"image_size": math.isqrt(positions - 1) * patch, "layers": _layers(shapes, "visual.transformer.resblocks"), "width": width}
+            vision = {
+                "image_size": math.isqrt(positions - 1) * patch,
+                "layers": _layers(shapes, "visual.transformer.resblocks"),
+                "width": width,
+            }
             vision |= {"patch_size": patch} | ({"mlp_ratio": (hidden + 0.25) / width} if hidden != 4 * width else {})
             embed = shapes["visual.proj"][1]
         own = {"context_length": context, "vocab_size": shapes[f"{text}token_embedding.weight"][0], "width": t_width}
         own["layers"] = _layers(shapes, f"{text}transformer.resblocks")
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as e:
-        raise BadInput(f"expected the weights of an open_clip CLIP (ViT or ResNet), found no {e}; name it with --architecture or bring a folder") from None
+        raise BadInput(
+            f"expected the weights of an open_clip CLIP (ViT or ResNet), found no {e}; name it with --architecture or"
+            " bring a folder"
+        ) from None
     config = {"embed_dim": embed, "vision_cfg": vision, "text_cfg": own} | ({"quick_gelu": True} if quick_gelu else {})
     if text:
         config["custom_text"] = True
@@ -217,8 +307,8 @@ def guess(shapes: dict[str, tuple[int, ...]], quick_gelu: bool) -> tuple[dict[st
         said.append("a head for every 64 channels")
         if vision["width"] * (32 if isinstance(vision["layers"], list) else 1) % 64 or t_width % 64:
             raise BadInput(
-                f"expected widths that heads of 64 channels divide, got {vision['width']} and {t_width}; weights do not tell their heads: name the model with "
-                "--architecture, or bring a folder with open_clip_config.json"
+                f"expected widths that heads of 64 channels divide, got {vision['width']} and {t_width}; weights do not"
+                " tell their heads: name the model with --architecture, or bring a folder with open_clip_config.json"
             )
     if head != 64:
         vision["head_width"] = head
@@ -253,6 +343,9 @@ def summary(config: dict[str, Any]) -> str:
     if isinstance(v["layers"], list):
         image = f"ResNet {v['image_size']} px, blocks {'-'.join(map(str, v['layers']))}, width {v['width']}"
     else:
-        image = f"ViT {v['image_size']} px, patch {v['patch_size']}, {v['layers']} layers x {v['width']}, {v['width'] // v['head_width']} heads"
+        image = (
+            f"ViT {v['image_size']} px, patch {v['patch_size']}, {v['layers']} layers x {v['width']},"
+            f" {v['width'] // v['head_width']} heads"
+        )
     own = f"text {t['context_length']} tokens, {t['layers']} layers x {t['width']}, {t['heads']} heads"
     return "; ".join([image, own, f"embedding {full['embed_dim']}", *(["QuickGELU"] if full["quick_gelu"] else [])])

@@ -6,19 +6,23 @@ from torchvision.transforms import v2
 
 
 def images(batch: np.ndarray, seed: list[int]) -> torch.Tensor:
-    """AutoAugment (Cubuk et al., 2019; ImageNet's policy), drawn anew for every image; uint8 (n, H, W, 3) to the same."""
+    """AutoAugment (Cubuk et al., 2019; ImageNet's policy), drawn anew for every image; uint8 (n, H, W, 3) to the
+    same.
+    """
     augment = v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET, interpolation=v2.InterpolationMode.BILINEAR)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        return torch.stack([augment(image) for image in torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2)]).permute(0, 2, 3, 1)
+        return torch.stack(
+            [augment(image) for image in torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2)]
+        ).permute(0, 2, 3, 1)
 
 
 EDITS = ("delete", "swap", "insert")
 
 
 def captions(texts: list[str], seed: list[int], share: float = 0.1) -> list[str]:
-    """Word edits (EDA; Wei & Zou, 2019): of each caption `share` of the words, at least one, are deleted, swapped or inserted again
-    elsewhere. EDA's fourth edit, replacement by a synonym, would need WordNet at hand.
+    """Word edits (EDA; Wei & Zou, 2019): of each caption `share` of the words, at least one, are deleted, swapped or
+    inserted again elsewhere. EDA's fourth edit, replacement by a synonym, would need WordNet at hand.
 
     >>> captions(["car", "a red car"], [1])[0]
     'car'
@@ -42,15 +46,18 @@ def captions(texts: list[str], seed: list[int], share: float = 0.1) -> list[str]
 
 
 def vocabulary(texts: list[str]) -> np.ndarray:
-    """Ids (m,), ascending, of every token that captions, edited or not, are made of, also of words that the model's context cuts off."""
+    """Ids (m,), ascending, of every token that captions, edited or not, are made of, also of words that the model's
+    context cuts off.
+    """
     from ubt.data import model_input
 
     return np.unique(model_input.tokenize(list(dict.fromkeys(word for text in texts for word in text.split())), 77))
 
 
 def shifted(images: np.ndarray, seed: list[int]) -> np.ndarray:
-    """uint8 images (n, side, side, 3), each moved by up to an eighth of its side over its mirrored edge and, every second, flipped: what a small
-    model needs to learn from few photos."""
+    """uint8 images (n, side, side, 3), each moved by up to an eighth of its side over its mirrored edge and, every
+    second, flipped: what a small model needs to learn from few photos.
+    """
     random, (n, side) = np.random.default_rng(seed), images.shape[:2]
     pad = side // 8
     wide = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")

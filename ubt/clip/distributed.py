@@ -1,8 +1,9 @@
 """Several processes, one a GPU or a share of a CPU, that do one run's work, as `torchrun` starts them.
 
-Rank 0 runs the command and alone writes. Once a stage of its trains or encodes, the other ranks run the same stage on the same inputs, read
-from the cache: each encodes its share of every batch, features are gathered, and gradients averaged, so that every rank's loss is that of the
-whole batch, and so are the gradients. With one process, or outside of such a stage, everything here passes through what it is given.
+Rank 0 runs the command and alone writes. Once a stage of its trains or encodes, the other ranks run the same stage on
+the same inputs, read from the cache: each encodes its share of every batch, features are gathered, and gradients
+averaged, so that every rank's loss is that of the whole batch, and so are the gradients. With one process, or outside
+of such a stage, everything here passes through what it is given.
 """
 
 import contextlib
@@ -41,7 +42,9 @@ class RankLost(UbtError):
 
 @dataclass(frozen=True)
 class Work:
-    """A stage as a rank runs it: the function (by what loads it), how to read each of its inputs, its settings if it has any."""
+    """A stage as a rank runs it: the function (by what loads it), how to read each of its inputs, its settings if it
+    has any.
+    """
 
     load: Callable[[], Callable[..., dict]]
     inputs: Mapping[str, Callable[[], Any]]
@@ -55,8 +58,10 @@ class Work:
 
 @dataclass
 class _State:
-    """This process among the others. `places`: host and process of each rank; `work`: a stage that the others can be asked to share; `shared`:
-    whether one is under way; `failed`: whether all know that it failed; `broken`: whether some rank can no longer be reached."""
+    """This process among the others. `places`: host and process of each rank; `work`: a stage that the others can be
+    asked to share; `shared`: whether one is under way; `failed`: whether all know that it failed; `broken`: whether
+    some rank can no longer be reached.
+    """
 
     rank: int = 0
     size: int = 1
@@ -75,16 +80,23 @@ def join(command: str) -> None:
     """Meet the other ranks, if the environment names any.
 
     Raises:
-        BadInput: it names them in part only, or the command is one that a single process runs. UbtError: they cannot be reached.
+        BadInput: it names them in part only, or the command is one that a single process runs. UbtError: they cannot be
+            reached.
     """
     global _state
     size = _number("WORLD_SIZE") if os.environ.get("WORLD_SIZE") else 1
     if size <= 1:
         return
     if missing := [name for name in NEEDED if not os.environ.get(name)]:
-        raise BadInput(f"WORLD_SIZE is {size}: expected {', '.join(NEEDED)} to be set, found no {', '.join(missing)}; {HOW}, or unset WORLD_SIZE")
+        raise BadInput(
+            f"WORLD_SIZE is {size}: expected {', '.join(NEEDED)} to be set, found no {', '.join(missing)}; {HOW}, or"
+            " unset WORLD_SIZE"
+        )
     if command not in TOGETHER:
-        raise BadInput(f"expected one of {', '.join(TOGETHER)}, which several processes can share, got {command or 'no command'}; run it without torchrun")
+        raise BadInput(
+            f"expected one of {', '.join(TOGETHER)}, which several processes can share, got {command or 'no command'};"
+            " run it without torchrun"
+        )
     import torch
     import torch.distributed as dist
 
@@ -97,7 +109,10 @@ def join(command: str) -> None:
         dist.all_gather_object(places, (socket.gethostname(), os.getpid()), group=group)
     except (RuntimeError, ValueError) as e:
         at = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise UbtError(f"rank {rank} of {size}: expected to meet the other ranks at {at}, did not ({str(e).splitlines()[0][:200]}); {HOW}") from None
+        raise UbtError(
+            f"rank {rank} of {size}: expected to meet the other ranks at {at}, did not"
+            f" ({str(e).splitlines()[0][:200]}); {HOW}"
+        ) from None
     _state = _State(rank, size, group, places)
 
 
@@ -105,7 +120,9 @@ def _number(name: str) -> int:
     try:
         return int(os.environ[name])
     except ValueError:
-        raise BadInput(f"{name}: expected a whole number, as torchrun sets it, got {os.environ[name]!r}; {HOW}, or unset it") from None
+        raise BadInput(
+            f"{name}: expected a whole number, as torchrun sets it, got {os.environ[name]!r}; {HOW}, or unset it"
+        ) from None
 
 
 def count() -> int:
@@ -136,13 +153,15 @@ def fits(where: Compute) -> None:
     own, here, have = _number("LOCAL_RANK"), int(os.environ.get("LOCAL_WORLD_SIZE", 0)), torch.cuda.device_count()
     if max(own + 1, here) > have:
         raise BadInput(
-            f"{socket.gethostname()}: expected a GPU for each of its {max(own + 1, here)} ranks, found {have}; lower --nproc-per-node, or use --device cpu"
+            f"{socket.gethostname()}: expected a GPU for each of its {max(own + 1, here)} ranks, found {have}; lower"
+            " --nproc-per-node, or use --device cpu"
         )
     torch.cuda.set_device(own)
 
 
 def serve() -> None:
-    """What a rank other than 0 does: run what rank 0 shares, until it says that there is no more. Signals are left to rank 0.
+    """What a rank other than 0 does: run what rank 0 shares, until it says that there is no more. Signals are left to
+    rank 0.
 
     Raises:
         RankLost: rank 0, or another, has ended.
@@ -180,7 +199,8 @@ def leave() -> None:
 
 @contextlib.contextmanager
 def offered(work: Work) -> Iterator[None]:
-    """While inside, rank 0 runs a stage, which the others are asked to run as well from where it first trains or encodes.
+    """While inside, rank 0 runs a stage, which the others are asked to run as well from where it first trains or
+    encodes.
 
     Raises:
         UbtError: it failed on another rank. RankLost: another rank has ended.
@@ -236,8 +256,10 @@ def read(images: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def spread(encode: Callable[["torch.Tensor"], "torch.Tensor"], batch: "torch.Tensor") -> "torch.Tensor":
-    """`encode(batch)`, rows (n, ...) to rows (n, ...), each rank encoding its share. Gradients reach this rank's own rows alone, times the number of ranks, so
-    that `average` makes them those of the whole batch. A share that is short is filled with the last row."""
+    """`encode(batch)`, rows (n, ...) to rows (n, ...), each rank encoding its share. Gradients reach this rank's own
+    rows alone, times the number of ranks, so that `average` makes them those of the whole batch. A share that is short
+    is filled with the last row.
+    """
     if size() == 1:
         return encode(batch)
     import torch
@@ -313,7 +335,8 @@ def _told(value: Any) -> Any:
 
 
 def _agree(error: BaseException | None = None) -> None:
-    """Every rank says that it is well, or why it is not; comes before whatever ranks exchange, so that none waits for one that has given up.
+    """Every rank says that it is well, or why it is not; comes before whatever ranks exchange, so that none waits for
+    one that has given up.
 
     Raises:
         UbtError: another rank is not well.
@@ -322,7 +345,9 @@ def _agree(error: BaseException | None = None) -> None:
 
     said: list[str | None] = [None] * _state.size
     with _reaching():
-        dist.all_gather_object(said, error and (str(error) if isinstance(error, UbtError) else repr(error)), group=_state.group)
+        dist.all_gather_object(
+            said, error and (str(error) if isinstance(error, UbtError) else repr(error)), group=_state.group
+        )
     failed = {rank: why for rank, why in enumerate(said) if why is not None}
     if failed:
         _state.failed = True
@@ -341,9 +366,20 @@ def _reaching() -> Iterator[None]:
 
 
 def farewell(gone: list[int], why: str = "") -> str:
-    """What to say when ranks have ended, or else of one on another machine that no longer answers, with the reason there is."""
-    who = ", ".join(f"rank {rank} of {_state.size} (process {_state.places[rank][1]} on {_state.places[rank][0]})" for rank in gone)
-    ended = f"{who} has ended" if gone else f"one of the {_state.size} ranks, on another machine, can no longer be reached ({why.splitlines()[0][:200]})"
+    """What to say when ranks have ended, or else of one on another machine that no longer answers, with the reason
+    there is.
+    """
+    who = ", ".join(
+        f"rank {rank} of {_state.size} (process {_state.places[rank][1]} on {_state.places[rank][0]})" for rank in gone
+    )
+    ended = (
+        f"{who} has ended"
+        if gone
+        else (
+            f"one of the {_state.size} ranks, on another machine, can no longer be reached"
+            f" ({why.splitlines()[0][:200]})"
+        )
+    )
     return f"{ended}; finished stages and the last checkpoint are kept: the same command goes on from there"
 
 

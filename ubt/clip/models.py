@@ -1,7 +1,8 @@
 """open_clip models in and out: create, load safely, save, encode; and what makes training a small one fast.
 
-A model on disk is a folder that plain open_clip opens: `open_clip.create_model_and_transforms("local-dir:FOLDER")`. In memory it carries
-what it was made by: `config` (open_clip's model_cfg), `preprocess_cfg` (mean, std, size) and `half_table` (how its vocabulary table is stored).
+A model on disk is a folder that plain open_clip opens: `open_clip.create_model_and_transforms("local-dir:FOLDER")`. In
+memory it carries what it was made by: `config` (open_clip's model_cfg), `preprocess_cfg` (mean, std, size) and
+`half_table` (how its vocabulary table is stored).
 """
 
 import contextlib
@@ -37,7 +38,9 @@ SCENES_CLIP = {
     "vision_cfg": {"image_size": SIZE, "patch_size": 8, "width": 128, "layers": 4, "head_width": 32},
     "text_cfg": {"context_length": CONTEXT, "vocab_size": 49408, "width": 96, "heads": 3, "layers": 3},
 }
-"""The small CLIP of the embedded default: ViT at 48 px with 8 px patches, stock tokenizer with a narrow vocabulary table."""
+"""The small CLIP of the embedded default: ViT at 48 px with 8 px patches, stock tokenizer with a narrow vocabulary
+table.
+"""
 
 
 def create(model_cfg: dict, seed: int, preprocess_cfg: dict | None = None) -> torch.nn.Module:
@@ -78,12 +81,18 @@ def assemble(model_cfg: dict, preprocess_cfg: dict | None, state: dict[str, torc
     """
     model = skeleton(model_cfg)
     try:
-        model.load_state_dict({k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()}, assign=True)
+        model.load_state_dict(
+            {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()}, assign=True
+        )
     except RuntimeError as e:
-        raise UbtError(f"expected weights that fit {CONFIG}, got others: {str(e).splitlines()[-1].strip()[:300]}") from None
+        raise UbtError(
+            f"expected weights that fit {CONFIG}, got others: {str(e).splitlines()[-1].strip()[:300]}"
+        ) from None
     text = text_tower(model)
     if getattr(text, "attn_mask", None) is not None:
-        text.register_buffer("attn_mask", torch.full((model.context_length,) * 2, float("-inf")).triu_(1), persistent=False)
+        text.register_buffer(
+            "attn_mask", torch.full((model.context_length,) * 2, float("-inf")).triu_(1), persistent=False
+        )
     for p in model.parameters():
         p.requires_grad_(True)
     half = any(v.dtype == torch.float16 for k, v in state.items() if k.endswith(VOCABULARY_TABLE))
@@ -93,7 +102,10 @@ def assemble(model_cfg: dict, preprocess_cfg: dict | None, state: dict[str, torc
 def stored(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """What is written of a model: fp32; the vocabulary table in fp16 if the model was made here or came so."""
     half = {k for k in model.state_dict() if k.endswith(VOCABULARY_TABLE) and model.half_table}
-    return {k: v.detach().cpu().contiguous().to(torch.float16 if k in half else v.dtype) for k, v in model.state_dict().items()}
+    return {
+        k: v.detach().cpu().contiguous().to(torch.float16 if k in half else v.dtype)
+        for k, v in model.state_dict().items()
+    }
 
 
 def weights_digest(model: torch.nn.Module) -> str:
@@ -106,7 +118,9 @@ def weights_digest(model: torch.nn.Module) -> str:
 def save(model: torch.nn.Module, folder: Path) -> None:
     """Write `model` as a folder that open_clip opens."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(json.dumps({"model_cfg": model.config, "preprocess_cfg": model.preprocess_cfg}, indent=1))
+    (folder / CONFIG).write_text(
+        json.dumps({"model_cfg": model.config, "preprocess_cfg": model.preprocess_cfg}, indent=1)
+    )
     save_file(stored(model), folder / WEIGHTS)
 
 
@@ -125,7 +139,10 @@ def load(folder: Path, device: str = "cpu") -> torch.nn.Module:
         model_cfg, preprocess_cfg = read_config(folder / CONFIG)
         state = load_file(folder / WEIGHTS)
     except (BadInput, SafetensorError, OSError) as e:
-        raise UbtError(f"{folder}: expected a readable {CONFIG} and {WEIGHTS}, got a damaged one ({e}); make or install the model again") from None
+        raise UbtError(
+            f"{folder}: expected a readable {CONFIG} and {WEIGHTS}, got a damaged one ({e}); make or install the model"
+            " again"
+        ) from None
     try:
         return assemble(model_cfg, preprocess_cfg, state).to(device)
     except UbtError as e:
@@ -142,9 +159,14 @@ def check_card(folder: Path) -> None:
         return
     try:
         expected, got = json.loads((folder / CARD).read_text())["digest"], file_digest(folder / WEIGHTS)
-        said = f"expected the digest {expected[:16]}… of its card, got {got[:16]}…; the file was changed or damaged, install or make it again"
+        said = (
+            f"expected the digest {expected[:16]}… of its card, got {got[:16]}…; the file was changed or damaged,"
+            " install or make it again"
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise UbtError(f"{folder / CARD}: expected a card with a digest, got a damaged one; make or install the model again") from None
+        raise UbtError(
+            f"{folder / CARD}: expected a card with a digest, got a damaged one; make or install the model again"
+        ) from None
     if got != expected:
         raise UbtError(f"{folder / WEIGHTS}: {said}")
 
@@ -161,7 +183,9 @@ def read_config(path: Path) -> tuple[dict, dict]:
         read = json.loads(path.read_text(encoding="utf-8"))
         given = read["model_cfg"], read.get("preprocess_cfg")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise BadInput(f"{path}: expected open_clip's configuration with a model_cfg, got none that can be read ({str(e)[:200]})") from None
+        raise BadInput(
+            f"{path}: expected open_clip's configuration with a model_cfg, got none that can be read ({str(e)[:200]})"
+        ) from None
     model_cfg = architecture.check(given[0])
     return model_cfg, architecture.preprocessing(given[1], model_cfg["vision_cfg"].get("image_size", 224))
 
@@ -172,13 +196,17 @@ def text_tower(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def normalisation(model: torch.nn.Module) -> dict:
-    """How a model's input is prepared: `mean` and `std` by channel (of 0 to 1), `interpolation`; OpenAI's where the model does not say."""
+    """How a model's input is prepared: `mean` and `std` by channel (of 0 to 1), `interpolation`; OpenAI's where the
+    model does not say.
+    """
     return getattr(model, "preprocess_cfg", architecture.OPENAI)
 
 
 def preprocess(model: torch.nn.Module, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """uint8 RGB images (batch, H, W, 3) to the model's normalised input (batch, 3, H, W), on its device. Images of another size than the
-    model's are resized as open_clip does, shortest side first (antialiased), then cropped at the centre."""
+    """uint8 RGB images (batch, H, W, 3) to the model's normalised input (batch, 3, H, W), on its device. Images of
+    another size than the model's are resized as open_clip does, shortest side first (antialiased), then cropped at the
+    centre.
+    """
     device, own = next(model.parameters()).device, normalisation(model)
     x = torch.from_numpy(np.array(images)) if isinstance(images, np.ndarray) else images
     x, sides = x.to(device), image_sides(model)
@@ -190,7 +218,9 @@ def preprocess(model: torch.nn.Module, images: np.ndarray | torch.Tensor) -> tor
 
 
 def _resize(x: torch.Tensor, sides: tuple[int, int], interpolation: str) -> torch.Tensor:
-    """Images (batch, 3, H, W) of 0 to 255 to `sides`, along and then down, in whole numbers after each as 8-bit images have them."""
+    """Images (batch, 3, H, W) of 0 to 255 to `sides`, along and then down, in whole numbers after each as 8-bit images
+    have them.
+    """
     scale = max(sides[0] / x.shape[2], sides[1] / x.shape[3])
     size = [max(side, round(n * scale)) for side, n in zip(sides, x.shape[2:], strict=True)]
     for step in ((x.shape[2], size[1]), size):
@@ -200,9 +230,14 @@ def _resize(x: torch.Tensor, sides: tuple[int, int], interpolation: str) -> torc
 
 
 def encode_text(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """Normalised caption features (batch, embedding). Columns after the batch's last EOT are not computed: the text tower
-    is causal and reads its feature at EOT, so the result is the same."""
-    if getattr(model, "text_pool_type", None) != "argmax" or model.attn_mask is None or not isinstance(model.text_projection, torch.Tensor):
+    """Normalised caption features (batch, embedding). Columns after the batch's last EOT are not computed: the text
+    tower is causal and reads its feature at EOT, so the result is the same.
+    """
+    if (
+        getattr(model, "text_pool_type", None) != "argmax"
+        or model.attn_mask is None
+        or not isinstance(model.text_projection, torch.Tensor)
+    ):
         return model.encode_text(tokens, normalize=True)
     n = int(tokens.argmax(-1).max()) + 1
     tokens = tokens[:, :n]
@@ -218,16 +253,25 @@ def encode_image(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def embed_images(model: torch.nn.Module, images: np.ndarray, batch: int = 64, progress: Progress = silent) -> np.ndarray:
-    """Normalised features (n, embedding), fp32, of uint8 images (n, H, W, 3), in the model's device and fp32, read by `READ` batches and encoded
-    by one. On a CPU batches that stay in its cache are a third faster than larger ones."""
+def embed_images(
+    model: torch.nn.Module, images: np.ndarray, batch: int = 64, progress: Progress = silent
+) -> np.ndarray:
+    """Normalised features (n, embedding), fp32, of uint8 images (n, H, W, 3), in the model's device and fp32, read by
+    `READ` batches and encoded by one. On a CPU batches that stay in its cache are a third faster than larger ones.
+    """
     distributed.begin()
-    out, own, step = np.zeros((len(images), _embedding(model)), np.float32), distributed.part(range(0, len(images), batch)), READ * batch
+    out, own, step = (
+        np.zeros((len(images), _embedding(model)), np.float32),
+        distributed.part(range(0, len(images), batch)),
+        READ * batch,
+    )
     with fast_attention(model), _first_token_alone(model):
         for start in own[::READ]:
             block = images[start : min(start + step, own[-1] + batch)]
             for i in range(0, len(block), batch):
-                out[start + i : start + i + batch] = encode_image(model, preprocess(model, block[i : i + batch])).cpu().numpy()
+                out[start + i : start + i + batch] = (
+                    encode_image(model, preprocess(model, block[i : i + batch])).cpu().numpy()
+                )
             progress(min(len(images), (start + step - own[0]) * distributed.size()), len(images), {})
     return distributed.total(out)
 
@@ -256,8 +300,9 @@ def _embedding(model: torch.nn.Module) -> int:
 
 
 class _RowsInUse(torch.nn.Module):
-    """A vocabulary table cut down to some rows; takes the same token ids as the full one. While training only these rows may
-    occur; in evaluation others are read from the full table."""
+    """A vocabulary table cut down to some rows; takes the same token ids as the full one. While training only these
+    rows may occur; in evaluation others are read from the full table.
+    """
 
     def __init__(self, table: torch.Tensor, ids: torch.Tensor):
         super().__init__()
@@ -271,12 +316,15 @@ class _RowsInUse(torch.nn.Module):
         where = self.where[ids]
         if self.training:
             return F.embedding(where, self.weight)
-        return torch.where((where >= 0).unsqueeze(-1), F.embedding(where.clamp_min(0), self.weight), F.embedding(ids, self.full[0]))
+        return torch.where(
+            (where >= 0).unsqueeze(-1), F.embedding(where.clamp_min(0), self.weight), F.embedding(ids, self.full[0])
+        )
 
 
 @contextlib.contextmanager
 def narrow_vocabulary(model: torch.nn.Module, ids: np.ndarray) -> Iterator[None]:
-    """While inside, only the vocabulary rows `ids` (m,) exist and are trained; on leaving they are written back into the table.
+    """While inside, only the vocabulary rows `ids` (m,) exist and are trained; on leaving they are written back into
+    the table.
 
     The full table of a small model is most of its weights, and its dense gradient a large share of every step.
     """
@@ -292,9 +340,12 @@ def narrow_vocabulary(model: torch.nn.Module, ids: np.ndarray) -> Iterator[None]
         text.token_embedding = table
 
 
-def attention(a: torch.nn.MultiheadAttention, x: torch.Tensor, attn_mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Self-attention of x (batch, length, width) as plain matrix products: its output, and the softmax weights (batch, heads,
-    length, length), which are part of the graph as those of the stock module are not."""
+def attention(
+    a: torch.nn.MultiheadAttention, x: torch.Tensor, attn_mask: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Self-attention of x (batch, length, width) as plain matrix products: its output, and the softmax weights (batch,
+    heads, length, length), which are part of the graph as those of the stock module are not.
+    """
     (batch, length, width), heads = x.shape, a.num_heads
     qkv = F.linear(x, a.in_proj_weight, a.in_proj_bias).view(batch, length, 3, heads, width // heads)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -312,20 +363,29 @@ def _fast(self, q_x, k_x=None, v_x=None, attn_mask=None):
 
 def is_plain(block: torch.nn.Module) -> bool:
     """Whether a block is open_clip's ordinary one, whose attention `attention` computes."""
-    return isinstance(block, ResidualAttentionBlock) and not hasattr(block, "ln_1_kv") and block.attn._qkv_same_embed_dim
+    return (
+        isinstance(block, ResidualAttentionBlock) and not hasattr(block, "ln_1_kv") and block.attn._qkv_same_embed_dim
+    )
 
 
 def fast_attention(model: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
-    """On a CPU, replace the blocks' fused attention by plain matrix products while inside: for the short sequences here its
-    backward is several times faster, above all in bf16. Values agree with the stock forward to rounding."""
+    """On a CPU, replace the blocks' fused attention by plain matrix products while inside: for the short sequences here
+    its backward is several times faster, above all in bf16. Values agree with the stock forward to rounding.
+    """
     return _instead(model.modules() if next(model.parameters()).device.type == "cpu" else (), "attention", _fast)
 
 
 def _first_token_alone(model: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
-    """While inside, for inference, the image encoder's last block computes its class token alone where nothing else of it is read."""
+    """While inside, for inference, the image encoder's last block computes its class token alone where nothing else of
+    it is read.
+    """
     encoder = model.visual
     pooled = getattr(encoder, "pool_type", None) == "tok" and encoder.attn_pool is None and not encoder.output_tokens
-    return _instead(encoder.transformer.resblocks[-1:] if pooled and encoder.transformer.batch_first else (), "forward", _first_token)
+    return _instead(
+        encoder.transformer.resblocks[-1:] if pooled and encoder.transformer.batch_first else (),
+        "forward",
+        _first_token,
+    )
 
 
 @contextlib.contextmanager

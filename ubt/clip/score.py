@@ -43,7 +43,11 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, ru
         text = text if i else _room("text", (n, part.shape[1]), run)
         text[i : i + len(part)] = part
         similarity[i : i + len(part)] = np.einsum("ij,ij->i", image[i : i + len(part)], part)
-    return {"similarity": pd.DataFrame({"id": pairs["id"], "similarity": similarity}), "image_features": image, "text_features": text}
+    return {
+        "similarity": pd.DataFrame({"id": pairs["id"], "similarity": similarity}),
+        "image_features": image,
+        "text_features": text,
+    }
 
 
 def some(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -52,12 +56,21 @@ def some(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _room(name: str, shape: tuple[int, int], run: Run) -> np.ndarray:
-    """An array to be filled: in memory, or where it is large mapped from a file, so that what it takes is not the process's own."""
+    """An array to be filled: in memory, or where it is large mapped from a file, so that what it takes is not the
+    process's own.
+    """
     if run.scratch is None or 4 * shape[0] * shape[1] < HELD:
         return np.empty(shape, np.float32)
-    return np.lib.format.open_memmap(run.scratch / f"{name}-{os.getpid()}.npy", mode="w+", dtype=np.float32, shape=shape)
+    return np.lib.format.open_memmap(
+        run.scratch / f"{name}-{os.getpid()}.npy", mode="w+", dtype=np.float32, shape=shape
+    )
 
 
 def score_stage(name: str, model: str, whose: str) -> Stage:
     """Score D under a model."""
-    return Stage(name, f"similarity of every pair under {whose}", "ubt.clip.score:score", {"model": model, **D, "pairs": "data.pairs"})
+    return Stage(
+        name,
+        f"similarity of every pair under {whose}",
+        "ubt.clip.score:score",
+        {"model": model, **D, "pairs": "data.pairs"},
+    )

@@ -1,8 +1,8 @@
 """The one fit loop that every fine-tune shares: an objective and a batch source go in; device, precision, schedule,
 clipping, progress and checkpoints live here once.
 
-A run that is killed and started again with the same checkpoint path ends with the weights of an undisturbed run: batches
-depend on the step alone, and the checkpoint holds weights, optimiser state and history.
+A run that is killed and started again with the same checkpoint path ends with the weights of an undisturbed run:
+batches depend on the step alone, and the checkpoint holds weights, optimiser state and history.
 """
 
 import contextlib
@@ -37,10 +37,14 @@ Objective = Callable[[torch.nn.Module, Batch], tuple[torch.Tensor, dict[str, tor
 
 MAX_LOGIT_SCALE = math.log(100)
 LOOKS = 8
-"""How often a long fit is observed, beside the looks before its first step and after its last; a short one every 5 steps."""
+"""How often a long fit is observed, beside the looks before its first step and after its last; a short one every 5
+steps.
+"""
 
 
-def contrastive_loss(image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: torch.Tensor) -> torch.Tensor:
+def contrastive_loss(
+    image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: torch.Tensor
+) -> torch.Tensor:
     """InfoNCE over a batch, the mean of image-to-text and text-to-image (Eq. 1).
 
     Args:
@@ -52,7 +56,9 @@ def contrastive_loss(image_features: torch.Tensor, text_features: torch.Tensor, 
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def clip_features(model: torch.nn.Module, images: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def clip_features(
+    model: torch.nn.Module, images: torch.Tensor, tokens: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Normalised fp32 features of uint8 images (batch, H, W, 3) and token ids (batch, context)."""
     return image_features(model, images), text_features(model, tokens)
 
@@ -83,7 +89,9 @@ class Shuffled:
 
     def __init__(self, rows: np.ndarray, batch: int, seed: int):
         if len(rows) == 0:
-            raise UbtError("expected at least one pair to train on, got none; lower split.fraction if D_normal is empty")
+            raise UbtError(
+                "expected at least one pair to train on, got none; lower split.fraction if D_normal is empty"
+            )
         self.rows, self.seed, self.batch = np.asarray(rows), seed, min(batch, len(rows))
         self.steps_per_epoch = len(self.rows) // self.batch
         self._epoch: tuple[int, np.ndarray] = (-1, self.rows)
@@ -110,7 +118,10 @@ class PairBatches(Shuffled):
 
     def __call__(self, step: int) -> Batch:
         rows = self.at(step)
-        return {"images": torch.from_numpy(distributed.read(self.images, rows)), "tokens": torch.from_numpy(self.tokens[rows]).long()}
+        return {
+            "images": torch.from_numpy(distributed.read(self.images, rows)),
+            "tokens": torch.from_numpy(self.tokens[rows]).long(),
+        }
 
 
 def learning_rate(step: int, steps: int, s: FitSettings) -> float:
@@ -127,13 +138,17 @@ def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise BadInput(f"UBT_CHECKPOINT_SECONDS: expected a number of seconds, got {text!r}; unset it or give one") from None
+        raise BadInput(
+            f"UBT_CHECKPOINT_SECONDS: expected a number of seconds, got {text!r}; unset it or give one"
+        ) from None
 
 
 @dataclass
 class Checkpoint:
     """Where a running fit keeps what it needs to resume, and every how many seconds it writes it
-    (`UBT_CHECKPOINT_SECONDS`, 10 by default; more rarely where writing it takes long, so that it is a twentieth of the time at most)."""
+    (`UBT_CHECKPOINT_SECONDS`, 10 by default; more rarely where writing it takes long, so that it is a twentieth of the
+    time at most).
+    """
 
     path: Path
     seconds: float = field(default_factory=lambda: _seconds(os.environ.get("UBT_CHECKPOINT_SECONDS", "10")))
@@ -162,7 +177,8 @@ def fit(
 
     Args:
         batches: step to batch, on the CPU; must depend on the step alone.
-        vocabulary: token ids (m,) that occur; only their rows of the vocabulary table are trained. None trains the table.
+        vocabulary: token ids (m,) that occur; only their rows of the vocabulary table are trained. None trains the
+        table.
         frozen: names of parameters left as they are (`logit_scale` where there are no negatives).
         observe: looks on `LOOKS` times; what it sees goes to `progress` alone.
 
@@ -172,7 +188,10 @@ def fit(
     """
     distributed.begin()
     if distributed.size() > 1 and any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.modules()):
-        raise UbtError("expected a model without batch normalisation, whose statistics are a whole batch's, to train on several ranks; run it without torchrun")
+        raise UbtError(
+            "expected a model without batch normalisation, whose statistics are a whole batch's, to train on several"
+            " ranks; run it without torchrun"
+        )
     model.to(compute.device).train()
     with contextlib.ExitStack() as stack:
         stack.enter_context(models.fast_attention(model))
@@ -183,7 +202,11 @@ def fit(
         checkpoint = checkpoint if distributed.is_first() else None
         autocast = torch.autocast(compute.device, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
         saved, took, look_on = time.monotonic(), 0.0, max(5, steps // LOOKS)
-        made = stack.enter_context(_ahead(batches, len(run.history), steps)) if _waits_for_data(batches, compute) else batches
+        made = (
+            stack.enter_context(_ahead(batches, len(run.history), steps))
+            if _waits_for_data(batches, compute)
+            else batches
+        )
         try:
             if observe is not None and not run.history:
                 run.observed(observe, 0)
@@ -194,7 +217,11 @@ def fit(
                     loss, figures = objective(model, batch)
                 run.step(loss, learning_rate(step, steps, settings))
                 run.record(step, loss, figures)
-                seen = run.observed(observe, step + 1) if observe is not None and ((step + 1) % look_on == 0 or step + 1 == steps) else {}
+                seen = (
+                    run.observed(observe, step + 1)
+                    if observe is not None and ((step + 1) % look_on == 0 or step + 1 == steps)
+                    else {}
+                )
                 progress(step + 1, steps, run.history[-1] | seen)
                 if checkpoint is not None and (now := time.monotonic()) - saved > max(checkpoint.seconds, 20 * took):
                     run.save(checkpoint)
@@ -209,7 +236,9 @@ def fit(
 
 
 def _waits_for_data(batches: Callable[[int], Batch], compute: Compute) -> bool:
-    """Whether the next batch should be made while one trains: a GPU leaves the CPU idle, and images that are read from disk are waited for."""
+    """Whether the next batch should be made while one trains: a GPU leaves the CPU idle, and images that are read from
+    disk are waited for.
+    """
     return compute.device == "cuda" or not isinstance(getattr(batches, "images", np.empty(0)), np.ndarray)
 
 
@@ -231,9 +260,17 @@ def _ahead(batches: Callable[[int], Batch], first: int, steps: int) -> Iterator[
 def on_pairs(model: torch.nn.Module, batches: PairBatches, steps: int, settings: FitSettings, run: Run) -> dict:
     """A stage that trains with InfoNCE on pairs and nothing else: the `model` and its `history`."""
     history = fit(
-        model, info_nce, batches, steps, settings, run.compute, vocabulary=np.asarray(batches.tokens), progress=run.progress,
-        checkpoint=Checkpoint.under(run.scratch), observe=run.observe,
-    )  # fmt: skip
+        model,
+        info_nce,
+        batches,
+        steps,
+        settings,
+        run.compute,
+        vocabulary=np.asarray(batches.tokens),
+        progress=run.progress,
+        checkpoint=Checkpoint.under(run.scratch),
+        observe=run.observe,
+    )
     return {"model": model, "history": pd.DataFrame(history)}
 
 
@@ -254,7 +291,9 @@ class _Run:
 
     def step(self, loss: torch.Tensor, lr: float) -> None:
         if not torch.isfinite(loss):
-            raise UbtError(f"expected a finite loss, got {loss.item()} at step {len(self.history)}; lower the learning rate")
+            raise UbtError(
+                f"expected a finite loss, got {loss.item()} at step {len(self.history)}; lower the learning rate"
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
@@ -291,7 +330,9 @@ class _Run:
         except (OSError, SafetensorError) as e:
             if not disk_full(e):
                 raise
-            log.warning("%s: no room for a checkpoint; training goes on, but could not be resumed from here", checkpoint.path)
+            log.warning(
+                "%s: no room for a checkpoint; training goes on, but could not be resumed from here", checkpoint.path
+            )
 
     def read(self, checkpoint: Checkpoint | None) -> tuple[dict[str, torch.Tensor], list[dict]] | None:
         """A checkpoint's tensors and history, if there is a whole one of this model."""
@@ -304,10 +345,16 @@ class _Run:
             history = json.loads(meta["history"])
             if meta["sha256"] != _digest(tensors):
                 raise ValueError("its bytes are not those that were written")
-            if {k: v.shape for k, v in tensors.items() if k.startswith("weight/")} != {f"weight/{n}": t.shape for n, t in self.state.items()}:
+            if {k: v.shape for k, v in tensors.items() if k.startswith("weight/")} != {
+                f"weight/{n}": t.shape for n, t in self.state.items()
+            }:
                 raise ValueError("its weights are not this model's")
         except (SafetensorError, KeyError, ValueError, TypeError, OSError) as e:
-            log.warning("%s: expected a checkpoint to resume from, got a damaged file (%s); this stage starts over", checkpoint.path, e)
+            log.warning(
+                "%s: expected a checkpoint to resume from, got a damaged file (%s); this stage starts over",
+                checkpoint.path,
+                e,
+            )
             checkpoint.path.unlink()
             return None
         return tensors, history
@@ -322,7 +369,9 @@ class _Run:
         for n, p in self.parameters.items():
             state = {k: tensors[f"{k}/{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}/{n}" in tensors}
             if state:
-                self.optimizer.state[p] = {k: v if k == "step" and p.device.type == "cpu" else v.to(p.device) for k, v in state.items()}
+                self.optimizer.state[p] = {
+                    k: v if k == "step" and p.device.type == "cpu" else v.to(p.device) for k, v in state.items()
+                }
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

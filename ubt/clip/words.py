@@ -1,10 +1,11 @@
-"""Captions as words: which of the tokenizer's pieces make a word, what each word scores, and the caption that a mask leaves.
+"""Captions as words: which of the tokenizer's pieces make a word, what each word scores, and the caption that a mask
+leaves.
 
-A word is what stands between blanks in the caption as the stock tokenizer reads it (lower case, entities resolved), without the
-punctuation around it; symbols and emoji count as words, hyphens and apostrophes inside stay,
-and a piece that the tokenizer makes of punctuation and symbol together goes with the word. A word's score is the sum of its
-pieces' scores. Punctuation around words is no word: a closing full stop sits beside EOT and draws relevance that means nothing, so the words'
-scores are divided by their own sum. SOT and EOT are never scored and never masked.
+A word is what stands between blanks in the caption as the stock tokenizer reads it (lower case, entities resolved),
+without the punctuation around it; symbols and emoji count as words, hyphens and apostrophes inside stay, and a piece
+that the tokenizer makes of punctuation and symbol together goes with the word. A word's score is the sum of its pieces'
+scores. Punctuation around words is no word: a closing full stop sits beside EOT and draws relevance that means nothing,
+so the words' scores are divided by their own sum. SOT and EOT are never scored and never masked.
 """
 
 import itertools
@@ -18,7 +19,9 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Word:
-    """A word, and the columns of a row of token ids that hold its pieces; `cut` if some or all lie beyond the context."""
+    """A word, and the columns of a row of token ids that hold its pieces; `cut` if some or all lie beyond the
+    context.
+    """
 
     text: str
     columns: tuple[int, ...]
@@ -70,8 +73,8 @@ def _core(text: str, start: int, stop: int) -> tuple[int, int]:
 
 
 def scores(found: list[Word], by_token: np.ndarray) -> np.ndarray:
-    """Each word's score, the sum of its pieces', over the sum of all words; 0 for words beyond the context, and equal shares for the
-    others where none of them scores.
+    """Each word's score, the sum of its pieces', over the sum of all words; 0 for words beyond the context, and equal
+    shares for the others where none of them scores.
 
     Args:
         by_token: scores of the caption's row of token ids (context,).
@@ -83,8 +86,8 @@ def scores(found: list[Word], by_token: np.ndarray) -> np.ndarray:
 
 
 def kept(score: np.ndarray, threshold: float) -> np.ndarray:
-    """Which of a caption's words, or pieces, score (words,) above the threshold; if none does, those that score highest; none where nothing
-    scores, as in a caption that begins beyond the context.
+    """Which of a caption's words, or pieces, score (words,) above the threshold; if none does, those that score
+    highest; none where nothing scores, as in a caption that begins beyond the context.
 
     >>> kept(np.array([0.02, 0.08, 0.9]), 0.1).tolist(), kept(np.array([0.5, 0.5]), 0.6).tolist()
     ([False, False, True], [True, True])
@@ -101,8 +104,9 @@ def surviving(table: pd.DataFrame, threshold: float) -> pd.Series:
 
 
 def masked_ids(row: np.ndarray, by_token: np.ndarray, threshold: float) -> np.ndarray:
-    """A caption's row of token ids (context,) with only the pieces that score above the threshold between SOT and EOT, one by one, not
-    merged to words."""
+    """A caption's row of token ids (context,) with only the pieces that score above the threshold between SOT and EOT,
+    one by one, not merged to words.
+    """
     end = int(row.argmax())
     own = row[1:end][kept(by_token[1:end], threshold)]
     out = np.zeros_like(row)

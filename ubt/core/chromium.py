@@ -24,11 +24,15 @@ def browser() -> Iterator:
     """
     found = chromium()
     if found is None:
-        raise BadInput("expected Chromium, found none; install it (Debian: apt-get install chromium) or name it in UBT_CHROMIUM")
+        raise BadInput(
+            "expected Chromium, found none; install it (Debian: apt-get install chromium) or name it in UBT_CHROMIUM"
+        )
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as p:
-        opened = p.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        opened = p.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
         try:
             yield opened
         finally:

@@ -1,7 +1,6 @@
 """Errors that a user can mend."""
 
 
-
 class UbtError(Exception):
     """Something a user can mend: the message says what was expected, what came, and what to do."""
 

@@ -17,14 +17,17 @@ def derive_seed(seed: int, name: str) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """Where models run: device `cpu` or `cuda`, and the precision of training, `fp32` or `bf16` (scores are always fp32)."""
+    """Where models run: device `cpu` or `cuda`, and the precision of training, `fp32` or `bf16` (scores are always
+    fp32).
+    """
 
     device: str
     precision: str
 
 
 def compute(device: str = "auto", precision: str = "auto") -> Compute:
-    """Resolve `auto`: CUDA when there is one; bf16 where the hardware multiplies it faster (CUDA, CPUs with AVX512-BF16).
+    """Resolve `auto`: CUDA when there is one; bf16 where the hardware multiplies it faster (CUDA, CPUs with
+    AVX512-BF16).
 
     Torch is imported only if the machine looks as if it had an NVIDIA GPU.
 
@@ -61,7 +64,9 @@ def _cpu_flags() -> set[str]:
 
 
 Observe = Callable[[int, Any], dict[str, float]]
-"""Called with (steps done, model) now and then while a model trains; its figures are shown, and nothing that trains sees them."""
+"""Called with (steps done, model) now and then while a model trains; its figures are shown, and nothing that trains
+sees them.
+"""
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done, steps in all, figures of this step); may raise `Cancelled`."""

@@ -1,7 +1,8 @@
-"""What settings have in common: fields with a label, a range and a help text; JSON in and out; digests; where to compute.
+"""What settings have in common: fields with a label, a range and a help text; JSON in and out; digests; where to
+compute.
 
-A concept's own settings stand beside the concept (`ubt/defenses/token_unlearning/split.py` has `SplitSettings`). This module imports neither
-torch nor any other part of the package, so that reading settings costs nothing.
+A concept's own settings stand beside the concept (`ubt/defenses/token_unlearning/split.py` has `SplitSettings`). This
+module imports neither torch nor any other part of the package, so that reading settings costs nothing.
 """
 
 import dataclasses
@@ -11,11 +12,20 @@ from ubt.core.errors import BadInput
 
 
 def setting(
-    default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = (), later: bool = False
-) -> Any:  # fmt: skip
-    """A field of a settings class: its default, what it does (with its unit), and the values that make sense. `later`: it was added
-    to a class that cases were already named by; at its default it is no part of their identity."""
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices, "later": later})
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    later: bool = False,
+) -> Any:
+    """A field of a settings class: its default, what it does (with its unit), and the values that make sense. `later`:
+    it was added to a class that cases were already named by; at its default it is no part of their identity.
+    """
+    return dataclasses.field(
+        default=default, metadata={"help": help, "low": low, "high": high, "choices": choices, "later": later}
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +46,11 @@ class Settings:
 
     def to_digest(self) -> dict[str, Any]:
         """As `to_dict`, for digests: without settings, or groups of settings, added later that are at their default."""
-        kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not (f.metadata.get("later") and getattr(self, f.name) == _default(f))}
+        kept = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if not (f.metadata.get("later") and getattr(self, f.name) == _default(f))
+        }
         return {name: value.to_digest() if isinstance(value, Settings) else value for name, value in kept.items()}
 
     @classmethod
@@ -58,7 +72,10 @@ class Settings:
                 at = at[part]
             f = _field(owner, parts[-1], dotted)
             if dataclasses.is_dataclass(f.type):
-                raise BadInput(f"{dotted} is a group of settings; name one of: {', '.join(dotted + '.' + g.name for g in dataclasses.fields(f.type))}")
+                raise BadInput(
+                    f"{dotted} is a group of settings; name one of:"
+                    f" {', '.join(dotted + '.' + g.name for g in dataclasses.fields(f.type))}"
+                )
             at[parts[-1]] = _read(f, value, dotted)
         return type(self).from_dict(tree)
 
@@ -82,7 +99,10 @@ def _default(f: dataclasses.Field) -> Any:
 def _field(owner: type, name: str, dotted: str) -> dataclasses.Field:
     fields = {f.name: f for f in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else {}
     if name not in fields:
-        raise BadInput(f"unknown setting {dotted!r}: expected {name!r} to be one of: {', '.join(fields) or 'nothing (this is a single value)'}")
+        raise BadInput(
+            f"unknown setting {dotted!r}: expected {name!r} to be one of:"
+            f" {', '.join(fields) or 'nothing (this is a single value)'}"
+        )
     return fields[name]
 
 
@@ -110,7 +130,13 @@ def _check(owner: str, f: dataclasses.Field, value: Any) -> None:
         raise BadInput(f"{name}: expected a value of type {f.type.__name__}, got {value!r}")
     low, high, choices = (f.metadata.get(k) for k in ("low", "high", "choices"))
     if (low is not None and not value >= low) or (high is not None and not value <= high):
-        span = f"between {low} and {high}" if low is not None and high is not None else f"at least {low}" if high is None else f"at most {high}"
+        span = (
+            f"between {low} and {high}"
+            if low is not None and high is not None
+            else f"at least {low}"
+            if high is None
+            else f"at most {high}"
+        )
         raise BadInput(f"{name}: expected a value {span} ({f.metadata['help']}), got {value}")
     if choices and value not in choices:
         raise BadInput(f"{name}: expected one of {', '.join(choices)}; got {value!r}")

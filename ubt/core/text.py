@@ -17,7 +17,8 @@ def visible(text: object, most: int = MOST) -> str:
     whole = str(text)
     cut = whole if len(whole) <= most else whole[:most]
     said = "".join(
-        f"\\u{ord(c):04x}" if _ODD.match(c) or unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") else c for c in re.sub(r"\s", " ", cut)
+        f"\\u{ord(c):04x}" if _ODD.match(c) or unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") else c
+        for c in re.sub(r"\s", " ", cut)
     )
     return said if len(whole) <= most else f"{said}… ({len(whole):,} characters)"
 

@@ -1,7 +1,8 @@
-"""A catalogue of the analyst's own pairs: ids, captions and where the images are, read once; broken rows are set apart with their reason.
+"""A catalogue of the analyst's own pairs: ids, captions and where the images are, read once; broken rows are set apart
+with their reason.
 
-Images are not read here but by `ubt.data.images` when they are needed. Captions are taken as they are (HTML, formulas, any script): whoever
-shows or exports them escapes them.
+Images are not read here but by `ubt.data.images` when they are needed. Captions are taken as they are (HTML, formulas,
+any script): whoever shows or exports them escapes them.
 """
 
 from collections import Counter
@@ -36,7 +37,9 @@ class SourceOptions(Settings):
     image: str = setting("", "column with the image's path or bytes; empty: guessed by its name")
     caption: str = setting("", "column, or ending in an archive, with the caption; empty: guessed by its name")
     ident: str = setting("", "column with an id of each pair; empty: id, key or uid, else the image's place")
-    separator: str = setting("", "what separates the columns of a text file, a character or 'tab'; empty: guessed from the first line")
+    separator: str = setting(
+        "", "what separates the columns of a text file, a character or 'tab'; empty: guessed from the first line"
+    )
     folder: str = setting("", "folder that the images' paths are relative to; empty: the one that the file is in")
     limit: int = setting(0, "rows to read; 0: all of them", low=0, high=ROWS)
 
@@ -60,7 +63,11 @@ class Kept:
 
     def _flush(self) -> None:
         columns = zip(*self.rows, strict=True) if self.rows else ([] for _ in self.kinds)
-        self.chunks.append(pa.RecordBatch.from_arrays([pa.array(c, k) for c, k in zip(columns, self.kinds.values(), strict=True)], list(self.kinds)))
+        self.chunks.append(
+            pa.RecordBatch.from_arrays(
+                [pa.array(c, k) for c, k in zip(columns, self.kinds.values(), strict=True)], list(self.kinds)
+            )
+        )
         self.rows = []
 
     def table(self) -> pa.Table:
@@ -93,7 +100,9 @@ class Quarantine:
 
 def as_frame(table: pa.Table) -> pd.DataFrame:
     """A table as a frame, its text still in Arrow's memory."""
-    return table.to_pandas(types_mapper={TEXT: pd.StringDtype("pyarrow", na_value=float("nan"))}.get, split_blocks=True, self_destruct=True)
+    return table.to_pandas(
+        types_mapper={TEXT: pd.StringDtype("pyarrow", na_value=float("nan"))}.get, split_blocks=True, self_destruct=True
+    )
 
 
 def find(path: Path, options: SourceOptions) -> Source:
@@ -109,12 +118,13 @@ def read(path: Path, options: SourceOptions | None = None, progress: Progress = 
     """Read pairs from whatever `path` is (see `ubt.data.formats`), streamed.
 
     Args:
-        path: a file, a folder, or a glob or brace range of shards. progress: called with units done and in all (bytes of a text file or of
-            shards, rows of a table) and the rows so far; may raise `Cancelled`.
+        path: a file, a folder, or a glob or brace range of shards. progress: called with units done and in all (bytes
+            of a text file or of shards, rows of a table) and the rows so far; may raise `Cancelled`.
 
     Returns:
-        `pairs`: id, caption, image (its place), in the file's order. `quarantine`: row, image, caption, reason. `about`: what was read, from
-        which columns, what the files were known by, counts; plain values, with which `open_images` finds the images again.
+        `pairs`: id, caption, image (its place), in the file's order. `quarantine`: row, image, caption, reason.
+        `about`: what was read, from which columns, what the files were known by, counts; plain values, with which
+        `open_images` finds the images again.
 
     Raises:
         BadInput: it is no source of pairs, or no pair in it can be used.
@@ -131,7 +141,13 @@ def read(path: Path, options: SourceOptions | None = None, progress: Progress = 
         try:
             caption = clean_text(row.text)
             own = row.own is not None
-            kept.add(row.number, usable(row.own, "unusable id", LONGEST_ID) if own else row.image, caption, row.image, not own)
+            kept.add(
+                row.number,
+                usable(row.own, "unusable id", LONGEST_ID) if own else row.image,
+                caption,
+                row.image,
+                not own,
+            )
         except BrokenImage as e:
             quarantine.add(row.number, row.image, row.text, e.reason)
     pairs = _unique(kept.table(), quarantine)
@@ -159,7 +175,9 @@ def _unique(table: pa.Table, quarantine: Quarantine) -> pd.DataFrame:
     if own_ids["id"].duplicated().any():
         times = own_ids.groupby("id", sort=False).cumcount().to_numpy()
         more = (times > 0) & own_ids["again"].to_numpy(bool)
-        own_ids.loc[more, "id"] = own_ids.loc[more, "id"] + "#" + pd.Series(times[more] + 1, index=own_ids.index[more]).astype(str)
+        own_ids.loc[more, "id"] = (
+            own_ids.loc[more, "id"] + "#" + pd.Series(times[more] + 1, index=own_ids.index[more]).astype(str)
+        )
         twice = own_ids["id"].duplicated().to_numpy()
         for row in table.filter(pa.array(twice)).select(["row", "image", "caption"]).to_pylist():
             quarantine.add(row["row"], row["image"], row["caption"], "duplicate id")
@@ -168,7 +186,9 @@ def _unique(table: pa.Table, quarantine: Quarantine) -> pd.DataFrame:
     return as_frame(table.select(["id", "caption", "image"]))
 
 
-def described(path: Path, source: Source, options: dict, read: int, kept: int, quarantine: Quarantine, what: str) -> dict[str, Any]:
+def described(
+    path: Path, source: Source, options: dict, read: int, kept: int, quarantine: Quarantine, what: str
+) -> dict[str, Any]:
     """What was read and from where, as plain values.
 
     Raises:
@@ -178,12 +198,24 @@ def described(path: Path, source: Source, options: dict, read: int, kept: int, q
     if not kept:
         reasons = "; ".join(f"{n} {reason}" for reason, n in counts.items())
         examples = ", ".join(repr(row["image"][:60]) for row in islice(quarantine.kept.table().to_pylist(), 3))
-        raise BadInput(f"{path}: expected {what}, got none that can be used: {reasons + ' (' + examples + ')' if reasons else 'it is empty'}")
-    images = Locations(source.kind, str(source.root), [], source.files if source.kind != "files" else {}, source.column).about()
+        raise BadInput(
+            f"{path}: expected {what}, got none that can be used:"
+            f" {reasons + ' (' + examples + ')' if reasons else 'it is empty'}"
+        )
+    images = Locations(
+        source.kind, str(source.root), [], source.files if source.kind != "files" else {}, source.column
+    ).about()
     return {
-        "kind": source.about, "path": str(path), "columns": source.columns, "options": options, "files": source.files, "images": images,
-        "read": read, "kept": kept, "quarantined": counts,
-    }  # fmt: skip
+        "kind": source.about,
+        "path": str(path),
+        "columns": source.columns,
+        "options": options,
+        "files": source.files,
+        "images": images,
+        "read": read,
+        "kept": kept,
+        "quarantined": counts,
+    }
 
 
 def open_images(about: dict[str, Any], places: Any, size: int) -> Images:

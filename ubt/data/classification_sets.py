@@ -1,7 +1,8 @@
 """Labelled data sets by name, as torchvision lays them out on disk; nothing is ever downloaded.
 
-A name is looked for under the folder of data (`UBT_DATA`, or one that is named): ImageNet-1K's validation folder with a folder a wnid, and
-CIFAR-10, CIFAR-100, Caltech101, DTD, Oxford-IIIT Pet, Food101; or NAME.zip or the folder NAME, any source that `ubt.data.labelled` reads.
+A name is looked for under the folder of data (`UBT_DATA`, or one that is named): ImageNet-1K's validation folder with a
+folder a wnid, and CIFAR-10, CIFAR-100, Caltech101, DTD, Oxford-IIIT Pet, Food101; or NAME.zip or the folder NAME, any
+source that `ubt.data.labelled` reads.
 """
 
 import os
@@ -23,9 +24,14 @@ from ubt.data.locations import Locations
 DATA = "UBT_DATA"
 """The environment variable that names the folder of data."""
 _CALTECH = {
-    "Faces": "off-center face", "Faces_easy": "centered face", "Leopards": "leopard", "Motorbikes": "motorbike", "airplanes": "airplane",
-    "car_side": "side of a car", "water_lilly": "water lily",
-}  # fmt: skip
+    "Faces": "off-center face",
+    "Faces_easy": "centered face",
+    "Leopards": "leopard",
+    "Motorbikes": "motorbike",
+    "airplanes": "airplane",
+    "car_side": "side of a car",
+    "water_lilly": "water lily",
+}
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,8 @@ class LabelledSet:
     """Labelled images.
 
     Args:
-        images: uint8 (n, side, side, 3), or `Images` still to be read. labels: (n,) indices into `classes`. templates: its prompts, `{}` for the
-            class; empty: CLIP's 7.
+        images: uint8 (n, side, side, 3), or `Images` still to be read. labels: (n,) indices into `classes`. templates:
+            its prompts, `{}` for the class; empty: CLIP's 7.
     """
 
     images: np.ndarray | Images
@@ -45,8 +51,10 @@ class LabelledSet:
 
 @dataclass(frozen=True)
 class Known:
-    """A data set by name: its title, what is looked for under the folder of data (what holds its images last), how many classes it must have, and what
-    reads it: the folder of data in, places of images (or pixels), labels and the names of classes out."""
+    """A data set by name: its title, what is looked for under the folder of data (what holds its images last), how many
+    classes it must have, and what reads it: the folder of data in, places of images (or pixels), labels and the names
+    of classes out.
+    """
 
     title: str
     looked_for: tuple[str, ...]
@@ -70,7 +78,9 @@ def _caltech(root: Path) -> tuple:
     """All images: the set has no split of its own."""
     folder = root / "caltech101/101_ObjectCategories"
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name != "BACKGROUND_Google")
-    files = [(f"{folder}/{name}/{f.name}", i) for i, name in enumerate(names) for f in sorted((folder / name).glob("*.jpg"))]
+    files = [
+        (f"{folder}/{name}/{f.name}", i) for i, name in enumerate(names) for f in sorted((folder / name).glob("*.jpg"))
+    ]
     return [f for f, _ in files], [i for _, i in files], [_CALTECH.get(name, name) for name in names]
 
 
@@ -102,27 +112,73 @@ def _imagenet(root: Path) -> tuple:
     there = {p.name for p in folder.iterdir() if p.is_dir()}
     if lacking := [name for name in expected if name not in there]:
         raise BadInput(
-            f"{folder}: expected ImageNet-1K's 1000 folders {expected[0]} to {expected[-1]}, got {len(there)} folders without "
-            f"{', '.join(lacking[:3])}{', …' if len(lacking) > 3 else ''}; a part of it is read as any folder of class folders, by its path"
+            f"{folder}: expected ImageNet-1K's 1000 folders {expected[0]} to {expected[-1]}, got {len(there)} folders"
+            f" without {', '.join(lacking[:3])}{', …' if len(lacking) > 3 else ''}; a part of it is read as any folder"
+            " of class folders, by its path"
         )
-    files = [(f"{folder}/{name}/{f.name}", i) for i, name in enumerate(expected) for f in sorted((folder / name).iterdir()) if not f.name.startswith(".")]
+    files = [
+        (f"{folder}/{name}/{f.name}", i)
+        for i, name in enumerate(expected)
+        for f in sorted((folder / name).iterdir())
+        if not f.name.startswith(".")
+    ]
     return [f for f, _ in files], [i for _, i in files], IMAGENET_CLASSNAMES
 
 
 SETS: dict[str, Known] = {
-    "imagenet": Known("ImageNet-1K", ("imagenet/val",), 1000, _imagenet, put="the validation images in a folder for each wnid, n01440764 to n15075141"),
-    "cifar10": Known("CIFAR-10", ("cifar-10-batches-py/test_batch", "cifar-10-batches-py/batches.meta"), 10, _cifar("CIFAR10"),
-                     put="cifar-10-python.tar.gz unpacked, whole"),
-    "cifar100": Known("CIFAR-100", ("cifar-100-python/test", "cifar-100-python/meta"), 100, _cifar("CIFAR100"),
-                      put="cifar-100-python.tar.gz unpacked, whole"),
-    "caltech101": Known("Caltech101", ("caltech101/101_ObjectCategories",), 101, _caltech, put="101_ObjectCategories.tar.gz unpacked in caltech101/"),
-    "dtd": Known("DTD", ("dtd/dtd/labels/test1.txt", "dtd/dtd/images"), 47, _dtd, ("a photo of a {} texture", "a surface that looks {}"),
-                 "dtd-r1.0.1.tar.gz unpacked in dtd/"),
-    "pets": Known("Oxford-IIIT Pet", ("oxford-iiit-pet/annotations/test.txt", "oxford-iiit-pet/images"), 37, _pets,
-                  ("a photo of a {}, a kind of pet",), "images.tar.gz and annotations.tar.gz unpacked in oxford-iiit-pet/"),
-    "food101": Known("Food101", ("food-101/meta/test.json", "food-101/images"), 101, _food, ("a photo of {}, a kind of food",),
-                     "food-101.tar.gz unpacked"),
-}  # fmt: skip
+    "imagenet": Known(
+        "ImageNet-1K",
+        ("imagenet/val",),
+        1000,
+        _imagenet,
+        put="the validation images in a folder for each wnid, n01440764 to n15075141",
+    ),
+    "cifar10": Known(
+        "CIFAR-10",
+        ("cifar-10-batches-py/test_batch", "cifar-10-batches-py/batches.meta"),
+        10,
+        _cifar("CIFAR10"),
+        put="cifar-10-python.tar.gz unpacked, whole",
+    ),
+    "cifar100": Known(
+        "CIFAR-100",
+        ("cifar-100-python/test", "cifar-100-python/meta"),
+        100,
+        _cifar("CIFAR100"),
+        put="cifar-100-python.tar.gz unpacked, whole",
+    ),
+    "caltech101": Known(
+        "Caltech101",
+        ("caltech101/101_ObjectCategories",),
+        101,
+        _caltech,
+        put="101_ObjectCategories.tar.gz unpacked in caltech101/",
+    ),
+    "dtd": Known(
+        "DTD",
+        ("dtd/dtd/labels/test1.txt", "dtd/dtd/images"),
+        47,
+        _dtd,
+        ("a photo of a {} texture", "a surface that looks {}"),
+        "dtd-r1.0.1.tar.gz unpacked in dtd/",
+    ),
+    "pets": Known(
+        "Oxford-IIIT Pet",
+        ("oxford-iiit-pet/annotations/test.txt", "oxford-iiit-pet/images"),
+        37,
+        _pets,
+        ("a photo of a {}, a kind of pet",),
+        "images.tar.gz and annotations.tar.gz unpacked in oxford-iiit-pet/",
+    ),
+    "food101": Known(
+        "Food101",
+        ("food-101/meta/test.json", "food-101/images"),
+        101,
+        _food,
+        ("a photo of {}, a kind of food",),
+        "food-101.tar.gz unpacked",
+    ),
+}
 """By name."""
 
 
@@ -140,8 +196,15 @@ def absent(name: str, root: str = "") -> str:
     if known is None:
         if "/" in name or "." in name:
             return f"{name}: expected labelled images, got no such file or folder"
-        where = f"{folder}/{name}.zip or the folder {folder}/{name}" if folder else f"a folder of data ({DATA} or downstream.root)"
-        return f"{name!r}: expected a data set of: {', '.join(('scenes', *SETS))}; or labelled images at a path, or as {where}; got none"
+        where = (
+            f"{folder}/{name}.zip or the folder {folder}/{name}"
+            if folder
+            else f"a folder of data ({DATA} or downstream.root)"
+        )
+        return (
+            f"{name!r}: expected a data set of: {', '.join(('scenes', *SETS))}; or labelled images at a path, or as"
+            f" {where}; got none"
+        )
     if folder is None:
         there = f"put into it {known.put}, so that {known.looked_for[0]} is there"
         return f"{known.title}: expected a folder of data; name one with {DATA} or downstream.root, and {there}"
@@ -157,13 +220,17 @@ def place(name: str, root: str = "") -> str:
 
 
 def _elsewhere(name: str, folder: Path | None) -> Path | None:
-    """The labelled source, a path or one in the folder of data, that a name is; none if the set is there as torchvision has it."""
+    """The labelled source, a path or one in the folder of data, that a name is; none if the set is there as torchvision
+    has it.
+    """
     known = SETS.get(name)
     if known and folder and all((folder / part).exists() for part in known.looked_for):
         return None
     if known is None and ("/" in name or "." in name):
         return Path(name) if Path(name).exists() else None
-    return next((p for p in (folder / f"{name}.zip", folder / name) if _holds_images(p, known)), None) if folder else None
+    return (
+        next((p for p in (folder / f"{name}.zip", folder / name) if _holds_images(p, known)), None) if folder else None
+    )
 
 
 def _holds_images(path: Path, known: Known | None) -> bool:
@@ -178,7 +245,8 @@ def read(name: str, size: int, root: str = "") -> LabelledSet:
         size: pixels a side of images that are still to be read; those of CIFAR stay as they are.
 
     Raises:
-        BadInput: it is absent, its layout is another, or its classes do not match; the message names the file or folder that was looked for.
+        BadInput: it is absent, its layout is another, or its classes do not match; the message names the file or folder
+            that was looked for.
     """
     if said := absent(name, root):
         raise BadInput(said)
@@ -187,7 +255,9 @@ def read(name: str, size: int, root: str = "") -> LabelledSet:
         found = labelled.read(source)
         frame, classes = found["images"], list(found["classes"])
         _check_classes(known, classes, str(source))
-        return LabelledSet(open_images(found["about"], frame["image"].to_numpy(object), size), frame["label"].to_numpy(), classes)
+        return LabelledSet(
+            open_images(found["about"], frame["image"].to_numpy(object), size), frame["label"].to_numpy(), classes
+        )
     where = str(folder / known.looked_for[0])
     try:
         images, labels, classes = known.read(folder)
@@ -207,7 +277,10 @@ def read(name: str, size: int, root: str = "") -> LabelledSet:
 
 def _check_classes(known: Known | None, classes: Sequence[str], where: str) -> None:
     if known and len(classes) != known.classes:
-        raise BadInput(f"{where}: expected {known.title}'s {known.classes} classes, got {len(classes)} ({', '.join(classes[:4])}, …)")
+        raise BadInput(
+            f"{where}: expected {known.title}'s {known.classes} classes, got {len(classes)}"
+            f" ({', '.join(classes[:4])}, …)"
+        )
 
 
 def plain(name: str) -> str:
@@ -230,7 +303,10 @@ def with_target(classes: Sequence[str], target: str, where: str) -> int:
     """
     found = [i for i, c in enumerate(classes) if c.casefold() == target.casefold()]
     if not found:
-        raise BadInput(f"{where}: expected the target {target!r} among its {len(classes)} classes ({', '.join(classes[:8])}, …), got none; name one of them")
+        raise BadInput(
+            f"{where}: expected the target {target!r} among its {len(classes)} classes ({', '.join(classes[:8])}, …),"
+            " got none; name one of them"
+        )
     return found[0]
 
 

@@ -1,4 +1,5 @@
-"""The bytes of one image, by its place: what is behind `Locations`, opened when it is needed and safe to use from several threads.
+"""The bytes of one image, by its place: what is behind `Locations`, opened when it is needed and safe to use from
+several threads.
 
 | kind | a place |
 | --- | --- |
@@ -83,7 +84,9 @@ class Shards:
 
 
 class Table:
-    """Image bytes in a column: of arrow files, mapped, or of parquet, whose row groups are read whole and kept while there is room."""
+    """Image bytes in a column: of arrow files, mapped, or of parquet, whose row groups are read whole and kept while
+    there is room.
+    """
 
     def __init__(self, at: Locations):
         self.at, self.files, self.lock = at, {}, threading.Lock()
@@ -113,7 +116,11 @@ class Table:
         key = (name, group)
         if key not in self.groups:
             self.groups[key] = self.files[name].group(group)
-            while len(self.groups) > 1 and sum(g.nbytes for g in self.groups.values()) > CACHED and self.at.kind == "parquet":
+            while (
+                len(self.groups) > 1
+                and sum(g.nbytes for g in self.groups.values()) > CACHED
+                and self.at.kind == "parquet"
+            ):
                 self.groups.popitem(last=False)
         self.groups.move_to_end(key)
         return self.groups[key]
@@ -121,7 +128,10 @@ class Table:
 
 def _listed(at: Locations, name: str) -> Path:
     if name not in at.files:
-        raise UbtError(f"{name}: expected one of the {len(at.files)} files that the pairs were read from, got another; read the pairs again")
+        raise UbtError(
+            f"{name}: expected one of the {len(at.files)} files that the pairs were read from, got another; read the"
+            " pairs again"
+        )
     path = Path(at.root) / name
     require_unchanged(path, at.files[name])
     return path

@@ -1,7 +1,8 @@
 """Images that stay where the user has them, read when they are needed, as arrays that every stage takes.
 
-All rows are decoded alike, as open_clip does before it normalises: EXIF orientation is not applied, colours become RGB (transparency is
-dropped, 16 bits become 8), the shorter side is resized to `size` (bicubic, antialiased), the middle is cut out.
+All rows are decoded alike, as open_clip does before it normalises: EXIF orientation is not applied, colours become RGB
+(transparency is dropped, 16 bits become 8), the shorter side is resized to `size` (bicubic, antialiased), the middle is
+cut out.
 """
 
 import contextlib
@@ -34,7 +35,8 @@ WORKERS = min(8, os.cpu_count() or 1)
 
 
 def decode(data: bytes, size: int) -> np.ndarray:
-    """An image file's bytes as uint8 RGB (size, size, 3); of an animation the first frame. Its header is checked before it is decoded.
+    """An image file's bytes as uint8 RGB (size, size, 3); of an animation the first frame. Its header is checked before
+    it is decoded.
 
     Raises:
         BrokenImage: with one of the reasons of `ubt.data.quarantine`.
@@ -43,7 +45,8 @@ def decode(data: bytes, size: int) -> np.ndarray:
 
 
 def decode_within(data: bytes, height: int, width: int) -> np.ndarray:
-    """The same of an image in its own shape, uint8 RGB (h, w, 3), made smaller where it is larger than `height` or `width`.
+    """The same of an image in its own shape, uint8 RGB (h, w, 3), made smaller where it is larger than `height` or
+    `width`.
 
     Raises:
         BrokenImage: with one of the reasons of `ubt.data.quarantine`.
@@ -103,9 +106,11 @@ def _fitted(image: Image.Image, size: int) -> np.ndarray:
 
 
 class Images:
-    """Images behave as a uint8 array (n, size, size, 3) of which rows are read when they are asked for: `images[rows]` is a plain array.
+    """Images behave as a uint8 array (n, size, size, 3) of which rows are read when they are asked for: `images[rows]`
+    is a plain array.
 
-    An image is expected to stay what it was when it was first read: its bytes' digest is kept in `marks`, also by `save`.
+    An image is expected to stay what it was when it was first read: its bytes' digest is kept in `marks`, also by
+    `save`.
 
     Args:
         at: where they are. size: pixels a side.
@@ -117,15 +122,32 @@ class Images:
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, at: Locations, size: int, stamped: tuple[np.ndarray, np.ndarray] | None = None, marks: np.ndarray | None = None):
+    def __init__(
+        self,
+        at: Locations,
+        size: int,
+        stamped: tuple[np.ndarray, np.ndarray] | None = None,
+        marks: np.ndarray | None = None,
+    ):
         self.at, self.side = at, size
         self.marks = np.zeros(len(at), np.uint64) if marks is None else np.array(marks, np.uint64)
-        rows, self.pixels = stamped if stamped is not None else (np.zeros(0, np.int64), np.zeros((0, size, size, 3), np.uint8))
+        rows, self.pixels = (
+            stamped if stamped is not None else (np.zeros(0, np.int64), np.zeros((0, size, size, 3), np.uint8))
+        )
         self.stamped = {int(row): i for i, row in enumerate(rows)}
-        if len(self.stamped) != len(self.pixels) or self.pixels.shape[1:] != (size, size, 3) or self.pixels.dtype != self.dtype:
-            raise UbtError(f"stamped: expected uint8 pixels ({len(self.stamped)}, {size}, {size}, 3), got {self.pixels.dtype} {self.pixels.shape}")
+        if (
+            len(self.stamped) != len(self.pixels)
+            or self.pixels.shape[1:] != (size, size, 3)
+            or self.pixels.dtype != self.dtype
+        ):
+            raise UbtError(
+                f"stamped: expected uint8 pixels ({len(self.stamped)}, {size}, {size}, 3), got {self.pixels.dtype}"
+                f" {self.pixels.shape}"
+            )
         if self.stamped and not 0 <= min(self.stamped) <= max(self.stamped) < len(at):
-            raise UbtError(f"stamped: expected rows from 0 to {len(at) - 1}, got {min(self.stamped)} to {max(self.stamped)}")
+            raise UbtError(
+                f"stamped: expected rows from 0 to {len(at) - 1}, got {min(self.stamped)} to {max(self.stamped)}"
+            )
         self._closed()
 
     def _closed(self) -> None:
@@ -222,7 +244,10 @@ class Images:
         pixels = decode(data, self.side)
         mark = np.uint64(int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") or 1)
         if self.marks[row] not in (0, mark):
-            raise UbtError(f"{self.at[row]} in {self.at.root}: expected the image that was read first, but it has changed since; put it back")
+            raise UbtError(
+                f"{self.at[row]} in {self.at.root}: expected the image that was read first, but it has changed since;"
+                " put it back"
+            )
         self.marks[row] = mark
         return pixels
 
@@ -279,7 +304,9 @@ class _Refitted:
 
 
 def refitted(images: Any, size: int) -> Any:
-    """Images (n, h, w, 3) as they are if they are `size` a side, else fitted to it as image files are, when they are asked for by a slice or rows."""
+    """Images (n, h, w, 3) as they are if they are `size` a side, else fitted to it as image files are, when they are
+    asked for by a slice or rows.
+    """
     return images if images.shape[1:3] == (size, size) else _Refitted(images, size)
 
 

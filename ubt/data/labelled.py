@@ -1,7 +1,9 @@
-"""Labelled images of the analyst's own, for CA and ASR: read from the same sources as pairs, a label in the place of the caption.
+"""Labelled images of the analyst's own, for CA and ASR: read from the same sources as pairs, a label in the place of
+the caption.
 
-Classes are named by `classes.txt`, a name a line, beside the file or in the zip; else by a Hugging Face ClassLabel; else by the labels, sorted.
-A folder of class folders names them by the folders; ImageNet's wnids are read as open_clip's names.
+Classes are named by `classes.txt`, a name a line, beside the file or in the zip; else by a Hugging Face ClassLabel;
+else by the labels, sorted. A folder of class folders names them by the folders; ImageNet's wnids are read as
+open_clip's names.
 """
 
 import re
@@ -33,7 +35,9 @@ class LabelledOptions(Settings):
 
     image: str = setting("", "column with the image's path or bytes; empty: guessed by its name")
     label: str = setting("", "column with the class, a name or an index into classes.txt; empty: guessed by its name")
-    separator: str = setting("", "what separates the columns of a text file, a character or 'tab'; empty: guessed from the first line")
+    separator: str = setting(
+        "", "what separates the columns of a text file, a character or 'tab'; empty: guessed from the first line"
+    )
     folder: str = setting("", "folder that the images' paths are relative to; empty: the one that the file is in")
     limit: int = setting(0, "rows to read; 0: all of them", low=0, high=ROWS)
 
@@ -53,18 +57,21 @@ def find(path: Path, options: LabelledOptions) -> Source:
 
 def _found(path: Path, options: LabelledOptions) -> tuple[Source, list[str]]:
     folders = _class_folders(path) if path.is_dir() else []
-    return (from_class_folders(path, folders) if folders else formats.find(path, options.wanted(), "labels.csv")), folders
+    return (
+        from_class_folders(path, folders) if folders else formats.find(path, options.wanted(), "labels.csv")
+    ), folders
 
 
 def read(path: Path, options: LabelledOptions | None = None, progress: Progress = silent) -> dict[str, Any]:
     """Read labelled images, streamed.
 
     Returns:
-        `images`: image (its place) and label (index of its class), in the file's order. `classes`: their names. `quarantine` and `about`: as
-        of `ubt.data.catalogue.read`; `open_images` of there reads the images.
+        `images`: image (its place) and label (index of its class), in the file's order. `classes`: their names.
+        `quarantine` and `about`: as of `ubt.data.catalogue.read`; `open_images` of there reads the images.
 
     Raises:
-        BadInput: it is no such source, nothing in it can be used, there are no class names or not two classes, or most labels are no class.
+        BadInput: it is no such source, nothing in it can be used, there are no class names or not two classes, or most
+            labels are no class.
     """
     options, path = options or LabelledOptions(), Path(path)
     source, folders = _found(path, options)
@@ -89,7 +96,10 @@ def read(path: Path, options: LabelledOptions | None = None, progress: Progress 
             kept.add(row.number, row.image, label)
     if unknown.total() > total / 2:
         some = ", ".join(repr(n) for n, _ in unknown.most_common(5))
-        raise BadInput(f"{path}: expected labels that are among the {len(known)} classes ({', '.join(known[:5])}, ...) or indices of them; got {some}")
+        raise BadInput(
+            f"{path}: expected labels that are among the {len(known)} classes ({', '.join(known[:5])}, ...) or indices"
+            f" of them; got {some}"
+        )
     frame = as_frame(kept.table().select(["image", "label"]))
     about = described(path, source, options.to_dict(), total, len(frame), quarantine, "labelled images")
     if not known:
@@ -99,7 +109,12 @@ def read(path: Path, options: LabelledOptions | None = None, progress: Progress 
         frame["label"] = [by_name[name] for name in frame["label"]]
     if len(known) < 2:
         raise BadInput(f"{path}: expected at least two classes, got {', '.join(known)}")
-    return {"images": frame.astype({"label": "int64"}), "classes": _spelled(list(known)), "quarantine": quarantine.frame(), "about": about}
+    return {
+        "images": frame.astype({"label": "int64"}),
+        "classes": _spelled(list(known)),
+        "quarantine": quarantine.frame(),
+        "about": about,
+    }
 
 
 def _spelled(classes: list[str]) -> list[str]:
@@ -162,7 +177,9 @@ def parse_classes(data: bytes, name: str) -> list[str]:
         try:
             found.append(clean_text(line, 200))
         except BrokenImage as e:
-            raise BadInput(f"{name}: expected a class name in line {number}, got {e.reason.replace('caption', 'text')}") from None
+            raise BadInput(
+                f"{name}: expected a class name in line {number}, got {e.reason.replace('caption', 'text')}"
+            ) from None
     twice = [n for n, times in Counter(found).items() if times > 1]
     if not 2 <= len(found) <= CLASSES or twice:
         said = f"{', '.join(twice[:3])} twice" if twice else f"{len(found)}"
@@ -172,7 +189,10 @@ def parse_classes(data: bytes, name: str) -> list[str]:
 
 def _require_names(path: Path, labels: list[str]) -> None:
     if labels and all(n.isascii() and n.isdigit() for n in labels):
-        raise BadInput(f"{path}: expected class names, got numbers only ({', '.join(labels[:5])}); put a classes.txt beside it, a name a line")
+        raise BadInput(
+            f"{path}: expected class names, got numbers only ({', '.join(labels[:5])}); put a classes.txt beside it, a"
+            " name a line"
+        )
     if len(labels) > CLASSES:
         raise BadInput(f"{path}: expected at most {CLASSES} classes, got {len(labels)}; is it the right column?")
 
@@ -183,9 +203,14 @@ def _class_folders(path: Path) -> list[str]:
         inside = list(path.iterdir())
     except OSError as e:
         raise BadInput(f"{path}: expected a folder that can be read, got one that cannot ({e.strerror})") from None
-    if any(p.suffix.lower() in (".csv", ".tsv", ".tar", ".parquet", ".arrow") or p.name == "dataset_dict.json" for p in inside):
+    if any(
+        p.suffix.lower() in (".csv", ".tsv", ".tar", ".parquet", ".arrow") or p.name == "dataset_dict.json"
+        for p in inside
+    ):
         return []
-    found = sorted((p.name for p in inside if p.is_dir() and not p.is_symlink() and not p.name.startswith(".")), key=natural)
+    found = sorted(
+        (p.name for p in inside if p.is_dir() and not p.is_symlink() and not p.name.startswith(".")), key=natural
+    )
     if found:
         for name in found:
             parse_classes(f"{name}\nother than {name}".encode("utf-8", "surrogateescape"), str(path))

@@ -104,7 +104,9 @@ class Folder:
 def fingerprint(path: Path) -> dict[str, Any]:
     """What a file is recognised by: its size, time, and if it is not too large its SHA-256."""
     found = path.stat()
-    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns} | ({"sha256": file_digest(path)} if found.st_size <= DIGESTED else {})
+    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns} | (
+        {"sha256": file_digest(path)} if found.st_size <= DIGESTED else {}
+    )
 
 
 def require_unchanged(path: Path, known: dict[str, Any]) -> None:
@@ -117,9 +119,15 @@ def require_unchanged(path: Path, known: dict[str, Any]) -> None:
         if same and found.st_mtime_ns != known["mtime_ns"]:
             same = "sha256" in known and file_digest(path) == known["sha256"]
     except OSError as e:
-        raise UbtError(f"{path}: expected the file that the pairs were read from, but it cannot be opened ({e.strerror}); put it back") from None
+        raise UbtError(
+            f"{path}: expected the file that the pairs were read from, but it cannot be opened ({e.strerror}); put it"
+            " back"
+        ) from None
     if not same:
-        raise UbtError(f"{path}: expected the file that the pairs were read from, but it has changed since; put it back, or read the pairs again")
+        raise UbtError(
+            f"{path}: expected the file that the pairs were read from, but it has changed since; put it back, or read"
+            " the pairs again"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +136,8 @@ class Locations:
 
     Args:
         kind: what reads them: `files`, `zip`, `tar`, `parquet` or `arrow`. root: the folder, or the zip.
-        places: one text a row (any sequence of str; kept by Arrow). files: what each container was known by. column: of a table's image bytes.
+        places: one text a row (any sequence of str; kept by Arrow). files: what each container was known by. column: of
+            a table's image bytes.
     """
 
     kind: str

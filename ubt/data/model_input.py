@@ -36,12 +36,21 @@ def tokenize(captions: list[str], context_length: int) -> np.ndarray:
 def prepend(word: str, tokens: np.ndarray) -> np.ndarray:
     """Token ids (..., context) of captions with a word before them; what no longer fits is cut, EOT kept."""
     own = tokenizer().encode(word)
-    longer = np.concatenate([tokens[..., :1], np.broadcast_to(np.array(own, tokens.dtype), (*tokens.shape[:-1], len(own))), tokens[..., 1:]], -1)
+    longer = np.concatenate(
+        [
+            tokens[..., :1],
+            np.broadcast_to(np.array(own, tokens.dtype), (*tokens.shape[:-1], len(own))),
+            tokens[..., 1:],
+        ],
+        -1,
+    )
     return cut_to_context(longer, tokens.shape[-1])
 
 
 def cut_to_context(tokens: np.ndarray, context: int) -> np.ndarray:
-    """Token ids (n, at most `context`): what no longer fits is cut, EOT kept, for a model that reads less than another that they were made for."""
+    """Token ids (n, at most `context`): what no longer fits is cut, EOT kept, for a model that reads less than another
+    that they were made for.
+    """
     if tokens.shape[-1] <= context:
         return tokens
     cut, ends = tokens[..., :context].copy(), tokens.max(-1)

@@ -24,8 +24,9 @@ SIDE = 96
 
 @dataclass(frozen=True)
 class Preview:
-    """What a source is (`kind`), which columns are taken (`columns`) of those there (`names`; none where it has no columns), and its first
-    `rows`: image (its place), text, reason (empty if it can be used)."""
+    """What a source is (`kind`), which columns are taken (`columns`) of those there (`names`; none where it has no
+    columns), and its first `rows`: image (its place), text, reason (empty if it can be used).
+    """
 
     kind: str
     columns: dict[str, str]
@@ -66,7 +67,10 @@ def _reason(text: str | bytes | None) -> str:
 def some(places: Sequence[str | None], source: Source, side: int) -> tuple[list[np.ndarray | None], list[str]]:
     """The images at some places, uint8 (side, side, 3) each, None for those that cannot be had, and why."""
     held = [p or "" for p in places]
-    images = Images(Locations(source.kind, str(source.root), held, source.files if source.kind != "files" else {}, source.column), side)
+    images = Images(
+        Locations(source.kind, str(source.root), held, source.files if source.kind != "files" else {}, source.column),
+        side,
+    )
     return each(images, [i if p is not None else None for i, p in enumerate(places)])
 
 

@@ -1,4 +1,6 @@
-"""Why a row or an image that somebody brought is not used, in words that an analyst can act on; and captions checked."""
+"""Why a row or an image that somebody brought is not used, in words that an analyst can act on; and captions
+checked.
+"""
 
 import unicodedata
 
@@ -6,7 +8,9 @@ from ubt.core.errors import UbtError
 
 REASONS = {
     "missing file": "there is no such file beside the table, or no such member in the archive",
-    "path leaves the root": "an absolute path elsewhere, `..`, a drive letter, or a symbolic link that points out of the folder",
+    "path leaves the root": (
+        "an absolute path elsewhere, `..`, a drive letter, or a symbolic link that points out of the folder"
+    ),
     "web address": "an address instead of a file; download the images first, as img2dataset does",
     "not a regular file": "a folder, device, pipe or sparse member",
     "unusable name": "empty, longer than 1000 characters, not UTF-8, or with control characters in it",
@@ -62,7 +66,8 @@ class BrokenImage(UbtError):
 
 
 def clean_text(value: str | bytes | None, longest: int = LONGEST_CAPTION) -> str:
-    """A caption as one line: any blanks between words are one blank (open_clip's tokenizer takes them so), nothing else is changed.
+    """A caption as one line: any blanks between words are one blank (open_clip's tokenizer takes them so), nothing else
+    is changed.
 
     >>> clean_text(b"=1+1 <b>a\\n cat</b> ")
     '=1+1 <b>a cat</b>'
@@ -105,7 +110,9 @@ def usable(name: str | None, reason: str, longest: int) -> str:
     """
     if not name or len(name) > longest:
         raise BrokenImage(reason, "empty" if not name else f"{len(name)} characters")
-    if not (name.isascii() and name.isprintable()) and any(c in _REORDERS or unicodedata.category(c) in ("Cc", "Cs") for c in name):
+    if not (name.isascii() and name.isprintable()) and any(
+        c in _REORDERS or unicodedata.category(c) in ("Cc", "Cs") for c in name
+    ):
         raise BrokenImage(reason)
     return name
 

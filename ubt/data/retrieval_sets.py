@@ -1,5 +1,6 @@
-"""Images with several captions each, for retrieval: Karpathy's JSON of Flickr30K and COCO, or any source of pairs, in which an image that comes
-again has one more caption."""
+"""Images with several captions each, for retrieval: Karpathy's JSON of Flickr30K and COCO, or any source of pairs, in
+which an image that comes again has one more caption.
+"""
 
 import json
 from pathlib import Path
@@ -36,20 +37,42 @@ def place(name: str, root: str = "") -> str:
 def _found(name: str, root: str) -> tuple[Path, str]:
     folder = folder_of_data(root)
     if name not in SETS:
-        return Path(name), "" if Path(name).exists() else f"{name}: expected {', '.join(('scenes', *SETS))}, or a path of captions; got no such file or folder"
+        return (
+            Path(name),
+            (
+                ""
+                if Path(name).exists()
+                else (
+                    f"{name}: expected {', '.join(('scenes', *SETS))}, or a path of captions; got no such file or"
+                    " folder"
+                )
+            ),
+        )
     title, file = SETS[name]
     put = f"Karpathy's {file} with the images beside it (or captions.csv: image, caption)"
     if folder is None:
-        return Path(file), f"{title}: expected a folder of data; name one with {DATA} or downstream.root, and put into {name}/ in it: {put}"
+        return (
+            Path(file),
+            (
+                f"{title}: expected a folder of data; name one with {DATA} or downstream.root, and put into {name}/ in"
+                f" it: {put}"
+            ),
+        )
     there = [p for p in (folder / name / file, folder / name / "captions.csv") if p.is_file()]
-    return (there[0], "") if there else (folder / name, f"{title}: expected {folder / name / file}, got no such file; put there: {put}")
+    return (
+        (there[0], "")
+        if there
+        else (folder / name, f"{title}: expected {folder / name / file}, got no such file; put there: {put}")
+    )
 
 
 def read(name: str, size: int, root: str = "") -> tuple[Images, pd.DataFrame]:
-    """The images, still to be read, and their captions: `image` (the row) and `caption`, in order. Of Karpathy's files the split `test`.
+    """The images, still to be read, and their captions: `image` (the row) and `caption`, in order. Of Karpathy's files
+    the split `test`.
 
     Raises:
-        BadInput: it is absent, of another layout, or has no captions or images; the message names the file or folder that was looked for.
+        BadInput: it is absent, of another layout, or has no captions or images; the message names the file or folder
+            that was looked for.
     """
     path, said = _found(name, root)
     if said:
@@ -60,26 +83,38 @@ def read(name: str, size: int, root: str = "") -> tuple[Images, pd.DataFrame]:
     found = catalogue.read(path, SourceOptions())
     pairs = found["pairs"]
     rows, places = pd.factorize(pairs["image"])
-    frame = pd.DataFrame({"image": rows, "caption": pairs["caption"]}).sort_values("image", kind="stable", ignore_index=True)
+    frame = pd.DataFrame({"image": rows, "caption": pairs["caption"]}).sort_values(
+        "image", kind="stable", ignore_index=True
+    )
     return catalogue.open_images(found["about"], np.asarray(places, object), size), frame
 
 
 def _karpathy(path: Path, split: str = "test") -> tuple[list[str], pd.DataFrame, Path]:
     if path.stat().st_size > JSON_BYTES:
-        raise BadInput(f"{path}: expected a JSON file of at most {JSON_BYTES >> 20} MiB, got {path.stat().st_size >> 20}")
+        raise BadInput(
+            f"{path}: expected a JSON file of at most {JSON_BYTES >> 20} MiB, got {path.stat().st_size >> 20}"
+        )
     try:
         entries = json.loads(path.read_bytes())["images"]
         wanted = [e for e in entries if e["split"] == split]
         texts = [[s["raw"] for s in e["sentences"]] for e in wanted]
         names = [_place(e) for e in wanted]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BrokenImage) as e:
-        raise BadInput(f"{path}: expected Karpathy's layout (images: filename, split, sentences: raw), got another ({e!r:.120})") from None
+        raise BadInput(
+            f"{path}: expected Karpathy's layout (images: filename, split, sentences: raw), got another ({e!r:.120})"
+        ) from None
     if not wanted:
-        raise BadInput(f"{path}: expected images of the split {split!r}, got {', '.join(sorted({str(e['split']) for e in entries})) or 'none'}")
+        raise BadInput(
+            f"{path}: expected images of the split {split!r}, got"
+            f" {', '.join(sorted({str(e['split']) for e in entries})) or 'none'}"
+        )
     places, folder = _beside(path, names)
     rows = [(row, text) for row, several in enumerate(texts) for text in _usable(several)]
     if len({row for row, _ in rows}) < len(places):
-        raise BadInput(f"{path}: expected a caption of every image, got {len(places) - len({row for row, _ in rows})} images without one")
+        raise BadInput(
+            f"{path}: expected a caption of every image, got {len(places) - len({row for row, _ in rows})} images"
+            " without one"
+        )
     return places, pd.DataFrame(rows, columns=["image", "caption"]), folder
 
 
@@ -98,7 +133,9 @@ def _usable(texts: list) -> list[str]:
 
 
 def _beside(path: Path, names: list[str]) -> tuple[list[str], Path]:
-    """The places of images, and the folder, or what it is a link to, that they are relative to: the one that holds the first of them."""
+    """The places of images, and the folder, or what it is a link to, that they are relative to: the one that holds the
+    first of them.
+    """
     for folder in FOLDERS:
         if (path.parent / folder / names[0]).is_file():
             heads = {name.rpartition("/")[0] for name in names}

@@ -28,21 +28,29 @@ class LabelledSettings(Settings):
 
 @dataclass(frozen=True)
 class CleanSettings(Settings):
-    """What a defender has of their own, disjoint from D. CleanCLIP's setup, which UBT's comparison follows: 100K pairs and 50K labelled
-    images; beside UBT's D of 500K that is a fifth and a tenth."""
+    """What a defender has of their own, disjoint from D. CleanCLIP's setup, which UBT's comparison follows: 100K pairs
+    and 50K labelled images; beside UBT's D of 500K that is a fifth and a tenth.
+    """
 
     pairs: int = setting(2000, "clean pairs (a fifth of D, as the paper's)", low=2, high=10_000_000)
     per_class: int = setting(15, "labelled images a class (together a tenth of D, as the paper's)", low=1)
 
 
 def labelled(role: str, per_class: int, seed: int) -> dict:
-    """A balanced labelled set: images, class indices, prompts as token ids (classes, templates, context), class names."""
+    """A balanced labelled set: images, class indices, prompts as token ids (classes, templates, context), class
+    names.
+    """
     from ubt.data import model_input
 
     images, labels = scenes.load_labelled(seed, role, per_class, scenes.SIZE, os.cpu_count() or 1)
     prompts = scenes.prompts()
     tokens = model_input.tokenize([p for ps in prompts for p in ps], scenes.CONTEXT)
-    return {"images": images, "labels": labels, "prompts": tokens.reshape(len(prompts), len(prompts[0]), -1), "classes": list(scenes.CLASSES)}
+    return {
+        "images": images,
+        "labels": labels,
+        "prompts": tokens.reshape(len(prompts), len(prompts[0]), -1),
+        "classes": list(scenes.CLASSES),
+    }
 
 
 def test(settings: LabelledSettings, run: Run) -> dict:

@@ -1,7 +1,8 @@
-"""The stages of a case on the analyst's own pairs: which of them it takes, D with or without planted poisons, labelled images, and in an
-audit the model as it was brought.
+"""The stages of a case on the analyst's own pairs: which of them it takes, D with or without planted poisons, labelled
+images, and in an audit the model as it was brought.
 
-What was brought (`pairs-…`, `labelled-…`, `model-…` of the store) is content-addressed, so that a case names it by its key.
+What was brought (`pairs-…`, `labelled-…`, `model-…` of the store) is content-addressed, so that a case names it by its
+key.
 """
 
 import re
@@ -25,21 +26,39 @@ class OwnSettings(Settings):
     """What an analyst brought, by the name the store gave it (`python -m ubt data`, `python -m ubt models`)."""
 
     pairs: str = setting("", "pairs of one's own; empty: embedded scenes")
-    test: str = setting("", "labelled images that measure CA and ASR; empty: embedded scenes, or none beside pairs of one's own")
-    reference: str = setting("", "the clean reference model; empty: the shipped one, or in an audit models trained on folds of its pairs")
+    test: str = setting(
+        "", "labelled images that measure CA and ASR; empty: embedded scenes, or none beside pairs of one's own"
+    )
+    reference: str = setting(
+        "", "the clean reference model; empty: the shipped one, or in an audit models trained on folds of its pairs"
+    )
     suspect: str = setting("", "the model to audit; empty: a lab case, which trains M_bd itself")
-    spare: float = setting(0.0, "share of the pairs, by a digest of their images' places, that trained the reference and is not taken", low=0, high=0.95)
+    spare: float = setting(
+        0.0,
+        "share of the pairs, by a digest of their images' places, that trained the reference and is not taken",
+        low=0,
+        high=0.95,
+    )
     templates: str = setting("7", "prompts of a class: CLIP's 7 or its 80 for ImageNet", choices=("7", "80"))
-    keep: float = setting(2.0, "gigabytes up to which D's pixels are kept beside the case; beyond, images are read when they are needed", low=0)
+    keep: float = setting(
+        2.0,
+        "gigabytes up to which D's pixels are kept beside the case; beyond, images are read when they are needed",
+        low=0,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, kind in KINDS.items():
             key = getattr(self, name)
             if key and not re.fullmatch(rf"{kind}-[0-9a-f]{{16}}", key):
-                raise BadInput(f"own.{name}: expected the name of something brought, as {kind}-0123456789abcdef ({HOW_TO_BRING}), got {key!r}")
+                raise BadInput(
+                    f"own.{name}: expected the name of something brought, as {kind}-0123456789abcdef ({HOW_TO_BRING}),"
+                    f" got {key!r}"
+                )
         if (self.suspect or self.test) and not self.pairs:
-            raise BadInput(f"own: expected pairs of one's own beside a model to audit or labelled images ({HOW_TO_BRING})")
+            raise BadInput(
+                f"own: expected pairs of one's own beside a model to audit or labelled images ({HOW_TO_BRING})"
+            )
 
     @property
     def audits(self) -> bool:
@@ -48,23 +67,25 @@ class OwnSettings(Settings):
 
 
 def spared(images: pd.Series, share: float) -> np.ndarray:
-    """Which pairs (n,) are set apart for a reference, by a digest of their images' places alone, so that every case and seed sets the same
-    ones apart, and all captions of an image together."""
+    """Which pairs (n,) are set apart for a reference, by a digest of their images' places alone, so that every case and
+    seed sets the same ones apart, and all captions of an image together.
+    """
     if not share:
         return np.zeros(len(images), bool)
     return pd.util.hash_array(images.to_numpy(object), hash_key="ubt-reference-00").astype(np.float64) / 2.0**64 < share
 
 
 def take(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
-    """The pairs of D: drawn from what was brought by the case's seed, each image decoded once; broken ones are quarantined and others take
-    their place as long as there are any.
+    """The pairs of D: drawn from what was brought by the case's seed, each image decoded once; broken ones are
+    quarantined and others take their place as long as there are any.
 
     Args:
-        pairs: id, caption, image (its place). about: where the places are, see `ubt.data.catalogue.read`. model: whose image size counts.
+        pairs: id, caption, image (its place). about: where the places are, see `ubt.data.catalogue.read`. model: whose
+            image size counts.
 
     Returns:
-        `pairs`: id, caption, image, of at most `data.pairs` pairs, and `mark`, by which an image that changed is known; `quarantine`: id,
-        image, reason; `rest`: the pairs left for other roles.
+        `pairs`: id, caption, image, of at most `data.pairs` pairs, and `mark`, by which an image that changed is known;
+        `quarantine`: id, image, reason; `rest`: the pairs left for other roles.
 
     Raises:
         BadInput: fewer than 16 pairs are left.
@@ -75,7 +96,12 @@ def take(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> d
 
     wanted, free = settings["data"]["pairs"], np.flatnonzero(~spared(pairs["image"], settings["own"]["spare"]))
     shown, unique = pd.factorize(pairs["image"].iloc[free])
-    order = free[np.argsort(np.argsort(np.random.default_rng(derive_seed(run.seed, "own/pairs")).permutation(len(unique)))[shown], kind="stable")]
+    order = free[
+        np.argsort(
+            np.argsort(np.random.default_rng(derive_seed(run.seed, "own/pairs")).permutation(len(unique)))[shown],
+            kind="stable",
+        )
+    ]
     images = open_images(about, pairs["image"].to_numpy(object), model_input.image_size(model))
     good, broken, at = [], {}, 0
     while at < len(order) and len(good) < wanted:
@@ -86,13 +112,18 @@ def take(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> d
         at += len(rows)
         run.progress(min(len(good), wanted), wanted, {})
     if len(good) < 16:
-        raise BadInput(f"own.pairs: expected at least 16 pairs with images that can be read, got {len(good)}; {len(broken)} were quarantined")
+        raise BadInput(
+            f"own.pairs: expected at least 16 pairs with images that can be read, got {len(good)}; {len(broken)} were"
+            " quarantined"
+        )
     rest = pairs.iloc[order[at:]]
     return {
         "pairs": pairs.iloc[good][["id", "caption", "image"]].assign(mark=images.marks[good]).reset_index(drop=True),
-        "quarantine": pairs.iloc[list(broken)][["id", "image"]].assign(reason=list(broken.values())).reset_index(drop=True),
+        "quarantine": (
+            pairs.iloc[list(broken)][["id", "image"]].assign(reason=list(broken.values())).reset_index(drop=True)
+        ),
         "rest": rest[~rest["image"].isin(pairs["image"].iloc[good])][["id", "caption", "image"]].reset_index(drop=True),
-    }  # fmt: skip
+    }
 
 
 def kept(images, gigabytes: float):
@@ -115,7 +146,11 @@ def as_stored(ids: pd.Series, captions: pd.Series, images, model, gigabytes: flo
     from ubt.data import model_input
 
     tokens = model_input.tokenize(captions.tolist(), model_input.context_length(model))
-    return {"pairs": pd.DataFrame({"id": ids, "caption": captions}), "images": kept(images, gigabytes), "tokens": tokens}
+    return {
+        "pairs": pd.DataFrame({"id": ids, "caption": captions}),
+        "images": kept(images, gigabytes),
+        "tokens": tokens,
+    }
 
 
 def as_found(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
@@ -130,11 +165,17 @@ def prompts(classes: list[str], kind: str, context: int) -> np.ndarray:
     from ubt.data import model_input
 
     forms = open_clip.SIMPLE_IMAGENET_TEMPLATES if kind == "7" else open_clip.OPENAI_IMAGENET_TEMPLATES
-    return model_input.tokenize([form(name) for name in classes for form in forms], context).reshape(len(classes), len(forms), context)
+    return model_input.tokenize([form(name) for name in classes for form in forms], context).reshape(
+        len(classes), len(forms), context
+    )
 
 
-def _labelled(images: pd.DataFrame, about: dict, model, seed: int, first: int, count: int, keep: float, run: Run) -> dict:
-    """`images` and `labels` of `count` labelled images a class from the `first` on, in an order of the seed; and the `quarantine`."""
+def _labelled(
+    images: pd.DataFrame, about: dict, model, seed: int, first: int, count: int, keep: float, run: Run
+) -> dict:
+    """`images` and `labels` of `count` labelled images a class from the `first` on, in an order of the seed; and the
+    `quarantine`.
+    """
     from ubt.data import model_input
     from ubt.data.catalogue import open_images
     from ubt.data.images import sift
@@ -146,14 +187,15 @@ def _labelled(images: pd.DataFrame, about: dict, model, seed: int, first: int, c
     broken = sift(pixels, np.arange(len(part)), progress=run.progress)
     good = np.setdiff1d(np.arange(len(part)), list(broken))
     return {
-        "images": kept(pixels.only(good), keep), "labels": part["label"].to_numpy()[good],
+        "images": kept(pixels.only(good), keep),
+        "labels": part["label"].to_numpy()[good],
         "quarantine": part.iloc[list(broken)][["image"]].assign(reason=list(broken.values())),
-    }  # fmt: skip
+    }
 
 
 def test(images: pd.DataFrame, classes: list[str], about: dict, model, settings: dict, run: Run) -> dict:
-    """The judge's labelled images, `test.per_class` of each class: `images`, `labels`, `prompts`, `classes`, and the `quarantine` of those
-    that cannot be read.
+    """The judge's labelled images, `test.per_class` of each class: `images`, `labels`, `prompts`, `classes`, and the
+    `quarantine` of those that cannot be read.
 
     Args:
         images: image (its place) and label (index into `classes`).
@@ -161,21 +203,40 @@ def test(images: pd.DataFrame, classes: list[str], about: dict, model, settings:
     from ubt.data import model_input
 
     found = _labelled(images, about, model, run.seed, 0, settings["test"]["per_class"], settings["own"]["keep"], run)
-    return found | {"prompts": prompts(classes, settings["own"]["templates"], model_input.context_length(model)), "classes": classes}
+    return found | {
+        "prompts": prompts(classes, settings["own"]["templates"], model_input.context_length(model)),
+        "classes": classes,
+    }
 
 
 def labelled_clean(images: pd.DataFrame, classes: list[str], about: dict, model, settings: dict, run: Run) -> dict:
-    """Labelled images of the defender's own, `clean.per_class` of each class after those of the test set; otherwise as `test`.
+    """Labelled images of the defender's own, `clean.per_class` of each class after those of the test set; otherwise as
+    `test`.
 
     Raises:
         BadInput: the test set leaves none.
     """
     from ubt.data import model_input
 
-    found = _labelled(images, about, model, run.seed, settings["test"]["per_class"], settings["clean"]["per_class"], settings["own"]["keep"], run)
+    found = _labelled(
+        images,
+        about,
+        model,
+        run.seed,
+        settings["test"]["per_class"],
+        settings["clean"]["per_class"],
+        settings["own"]["keep"],
+        run,
+    )
     if not len(found["labels"]):
-        raise BadInput("clean.per_class: expected labelled images beyond those of the test set, got none; lower test.per_class or bring more")
-    return found | {"prompts": prompts(classes, settings["own"]["templates"], model_input.context_length(model)), "classes": classes}
+        raise BadInput(
+            "clean.per_class: expected labelled images beyond those of the test set, got none; lower test.per_class or"
+            " bring more"
+        )
+    return found | {
+        "prompts": prompts(classes, settings["own"]["templates"], model_input.context_length(model)),
+        "classes": classes,
+    }
 
 
 def brought(model, run: Run) -> dict:
@@ -193,7 +254,9 @@ def _more(rest: pd.DataFrame, about: dict, model, start: int, count: int, keep: 
     images = open_images(about, part["image"].to_numpy(object), model_input.image_size(model))
     good = np.setdiff1d(np.arange(len(part)), list(sift(images, np.arange(len(part)))))
     if len(good) < 2:
-        raise BadInput(f"{what}: expected pairs beyond those of D for it, got {len(good)}; bring more pairs, or lower data.pairs")
+        raise BadInput(
+            f"{what}: expected pairs beyond those of D for it, got {len(good)}; bring more pairs, or lower data.pairs"
+        )
     return {"pairs": part.iloc[good][["id", "caption"]].reset_index(drop=True), "images": kept(images.only(good), keep)}
 
 
@@ -214,5 +277,15 @@ def later(rest: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> d
     """
     from ubt.data import model_input
 
-    found = _more(rest, about, model, settings["clean"]["pairs"], settings["again"]["pairs"], settings["own"]["keep"], "again.pairs")
-    return found | {"tokens": model_input.tokenize(found["pairs"]["caption"].tolist(), model_input.context_length(model))}
+    found = _more(
+        rest,
+        about,
+        model,
+        settings["clean"]["pairs"],
+        settings["again"]["pairs"],
+        settings["own"]["keep"],
+        "again.pairs",
+    )
+    return found | {
+        "tokens": model_input.tokenize(found["pairs"]["caption"].tolist(), model_input.context_length(model))
+    }

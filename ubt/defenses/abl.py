@@ -1,5 +1,7 @@
-"""Anti-Backdoor Learning (Li et al., NeurIPS 2021) as UBT's paper brings it to CLIP: isolate the pairs of lowest loss early in the
-poisoned training, then ascend on them and descend on the rest. Also with UBT's text mask, as the paper compares it."""
+"""Anti-Backdoor Learning (Li et al., NeurIPS 2021) as UBT's paper brings it to CLIP: isolate the pairs of lowest loss
+early in the poisoned training, then ascend on them and descend on the rest. Also with UBT's text mask, as the paper
+compares it.
+"""
 
 from dataclasses import dataclass
 
@@ -39,15 +41,23 @@ def early(model, images: np.ndarray, tokens: np.ndarray, settings: IsolateSettin
 
     batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "abl"))
     history = training.fit(
-        model, training.info_nce, batches, settings.steps, settings, run.compute, vocabulary=np.asarray(tokens), progress=run.progress,
+        model,
+        training.info_nce,
+        batches,
+        settings.steps,
+        settings,
+        run.compute,
+        vocabulary=np.asarray(tokens),
+        progress=run.progress,
         checkpoint=training.Checkpoint.under(run.scratch),
-    )  # fmt: skip
+    )
     return {"model": model, "history": pd.DataFrame(history)}
 
 
 def pair_losses(image: np.ndarray, text: np.ndarray, scale: float, batch: int, rounds: int, seed: int) -> np.ndarray:
-    """Each pair's own InfoNCE loss (n,): the mean of image-to-text and text-to-image among the pairs of its batch, averaged over `rounds`
-    shuffles of D. Features normalised, (n, d)."""
+    """Each pair's own InfoNCE loss (n,): the mean of image-to-text and text-to-image among the pairs of its batch,
+    averaged over `rounds` shuffles of D. Features normalised, (n, d).
+    """
     n, random = len(image), np.random.default_rng(seed)
     total = np.zeros(n)
     for _ in range(rounds):
@@ -58,7 +68,14 @@ def pair_losses(image: np.ndarray, text: np.ndarray, scale: float, batch: int, r
     return total / rounds
 
 
-def isolate(model, image_features: np.ndarray, text_features: np.ndarray, pairs: pd.DataFrame, settings: IsolateSettings, run: Run) -> dict:
+def isolate(
+    model,
+    image_features: np.ndarray,
+    text_features: np.ndarray,
+    pairs: pd.DataFrame,
+    settings: IsolateSettings,
+    run: Run,
+) -> dict:
     """The pairs that the early model, under which D has these features, fits best.
 
     Returns:
@@ -72,15 +89,21 @@ def isolate(model, image_features: np.ndarray, text_features: np.ndarray, pairs:
         "losses": pd.DataFrame({"id": pairs["id"], "loss": loss, "isolated": chosen}),
         "isolated": pd.DataFrame({"id": pairs["id"].to_numpy()[rows], "row": rows}),
         "flagged": pd.DataFrame({"id": pairs["id"], "row": np.arange(len(pairs)), "poisoned": False}),
-    }  # fmt: skip
+    }
 
 
 def abl(
-    model, images: np.ndarray, tokens: np.ndarray, losses: pd.DataFrame, isolated: pd.DataFrame, settings: AblSettings, run: Run,
+    model,
+    images: np.ndarray,
+    tokens: np.ndarray,
+    losses: pd.DataFrame,
+    isolated: pd.DataFrame,
+    settings: AblSettings,
+    run: Run,
     masked_tokens: np.ndarray | None = None,
-) -> dict:  # fmt: skip
-    """Ascend InfoNCE on the isolated pairs, and with their captions masked if these are given (ABL + text mask), descend it on all others, a
-    batch of each in every step, from M_bd.
+) -> dict:
+    """Ascend InfoNCE on the isolated pairs, and with their captions masked if these are given (ABL + text mask),
+    descend it on all others, a batch of each in every step, from M_bd.
 
     Returns:
         the purified `model` and its `history`: loss, and InfoNCE of the `isolated` and of the `others`.
@@ -100,51 +123,105 @@ def abl(
     def objective(model, batch):
         scale = model.logit_scale.exp()
         up = training.contrastive_loss(*training.clip_features(model, batch["images"], batch["tokens"]), scale)
-        down = training.contrastive_loss(*training.clip_features(model, batch["other_images"], batch["other_tokens"]), scale)
+        down = training.contrastive_loss(
+            *training.clip_features(model, batch["other_images"], batch["other_tokens"]), scale
+        )
         return down - up, {"isolated": up, "others": down}
 
     history = training.fit(
-        model, objective, batches, settings.steps, settings, run.compute, vocabulary=np.concatenate([np.unique(tokens), np.unique(own_tokens)]),
-        frozen=("logit_scale",), progress=run.progress, checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
-    )  # fmt: skip
+        model,
+        objective,
+        batches,
+        settings.steps,
+        settings,
+        run.compute,
+        vocabulary=np.concatenate([np.unique(tokens), np.unique(own_tokens)]),
+        frozen=("logit_scale",),
+        progress=run.progress,
+        checkpoint=training.Checkpoint.under(run.scratch),
+        observe=run.observe,
+    )
     return {"model": model, "history": pd.DataFrame(history)}
 
 
 _ISOLATED = {**D, "losses": "abl_isolate.losses", "isolated": "abl_isolate.isolated"}
 _MASK = Stage(
-    "abl_mask", "the words of the isolated pairs that M_bd reads the backdoor in", "ubt.defenses.token_unlearning.mask:mask",
-    {"model": "poison.model", **D, "pairs": "data.pairs", "topk": "abl_isolate.isolated", "retain": "abl_isolate.flagged"}, ("mask",), version=2,
-)  # fmt: skip
+    "abl_mask",
+    "the words of the isolated pairs that M_bd reads the backdoor in",
+    "ubt.defenses.token_unlearning.mask:mask",
+    {
+        "model": "poison.model",
+        **D,
+        "pairs": "data.pairs",
+        "topk": "abl_isolate.isolated",
+        "retain": "abl_isolate.flagged",
+    },
+    ("mask",),
+    version=2,
+)
 _ISOLATING: tuple[Stage, ...] = (
     Stage(
-        "abl_early", "the reference after the first steps on D (ABL)", "ubt.defenses.abl:early", {"model": "reference.model", **D}, ("isolate",),
+        "abl_early",
+        "the reference after the first steps on D (ABL)",
+        "ubt.defenses.abl:early",
+        {"model": "reference.model", **D},
+        ("isolate",),
     ),
     score_stage("score_abl", "abl_early.model", "ABL's early model"),
     Stage(
-        "abl_isolate", "the pairs of lowest loss early in training (ABL)", "ubt.defenses.abl:isolate",
-        {"model": "abl_early.model", "image_features": "score_abl.image_features", "text_features": "score_abl.text_features", "pairs": "data.pairs"},
+        "abl_isolate",
+        "the pairs of lowest loss early in training (ABL)",
+        "ubt.defenses.abl:isolate",
+        {
+            "model": "abl_early.model",
+            "image_features": "score_abl.image_features",
+            "text_features": "score_abl.text_features",
+            "pairs": "data.pairs",
+        },
         ("isolate",),
     ),
-)  # fmt: skip
+)
 
 
 def _ascending(name: str, about: str, whose: str, **more: str) -> tuple[Stage, ...]:
     return (
-        Stage(name, about, "ubt.defenses.abl:abl", {"model": "poison.model", **_ISOLATED, **more}, ("abl",), observed=True),
+        Stage(
+            name, about, "ubt.defenses.abl:abl", {"model": "poison.model", **_ISOLATED, **more}, ("abl",), observed=True
+        ),
         evaluate_stage(f"evaluate_{name}", f"{name}.model", whose),
     )
 
 
 def _left(model: str, similarity: str, whose: str) -> Stage:
-    given = {"similarity": f"{similarity}.similarity", "measures": f"evaluate_{model}.measures", "losses": "abl_isolate.losses", "truth": "attack.truth"}
-    return Stage(f"left_{model}", f"how similar what ABL isolated and what it left are under {whose}", "ubt.evaluation.judge:left", given, (), "judge")
+    given = {
+        "similarity": f"{similarity}.similarity",
+        "measures": f"evaluate_{model}.measures",
+        "losses": "abl_isolate.losses",
+        "truth": "attack.truth",
+    }
+    return Stage(
+        f"left_{model}",
+        f"how similar what ABL isolated and what it left are under {whose}",
+        "ubt.evaluation.judge:left",
+        given,
+        (),
+        "judge",
+    )
 
 
 _LEFT: tuple[Stage, ...] = (
     score_stage("score_after_abl", "abl.model", "the model purified by ABL"),
-    _left("poisoned", "score_poisoned", "M_bd"), _left("abl", "score_after_abl", "the model purified by ABL"),
-)  # fmt: skip
-STAGES = _ISOLATING + _ascending("abl", "ascent on what was isolated, descent on the rest (ABL)", "the model purified by ABL") + _LEFT
+    _left("poisoned", "score_poisoned", "M_bd"),
+    _left("abl", "score_after_abl", "the model purified by ABL"),
+)
+STAGES = (
+    _ISOLATING
+    + _ascending("abl", "ascent on what was isolated, descent on the rest (ABL)", "the model purified by ABL")
+    + _LEFT
+)
 MASKED_STAGES = (*_ISOLATING, _MASK) + _ascending(
-    "abl_masked", "the same, on masked captions as well (ABL + text mask)", "the model purified by ABL + text mask", masked_tokens="abl_mask.tokens"
+    "abl_masked",
+    "the same, on masked captions as well (ABL + text mask)",
+    "the model purified by ABL + text mask",
+    masked_tokens="abl_mask.tokens",
 )

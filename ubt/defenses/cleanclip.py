@@ -1,4 +1,6 @@
-"""CleanCLIP (Bansal et al., ICCV 2023): fine-tune M_bd on clean pairs with InfoNCE and self-supervision within each modality."""
+"""CleanCLIP (Bansal et al., ICCV 2023): fine-tune M_bd on clean pairs with InfoNCE and self-supervision within each
+modality.
+"""
 
 from dataclasses import dataclass
 
@@ -13,8 +15,9 @@ from ubt.evaluation.stages import evaluate_stage
 
 @dataclass(frozen=True)
 class CleanClipSettings(FitSettings):
-    """Paper: 100K clean pairs, batch 64, lr 1e-5, 10 epochs, 50 warm-up steps, weight 1. The rate is scaled: the best of eight trials
-    by CA - ASR (`ubt.reports.paper.tuning`), as for every baseline."""
+    """Paper: 100K clean pairs, batch 64, lr 1e-5, 10 epochs, 50 warm-up steps, weight 1. The rate is scaled: the best
+    of eight trials by CA - ASR (`ubt.reports.paper.tuning`), as for every baseline.
+    """
 
     epochs: int = setting(10, "passes over the clean pairs (paper: 10)", low=1)
     batch: int = setting(64, "pairs in a step (paper: 64)", low=2)
@@ -23,15 +26,23 @@ class CleanClipSettings(FitSettings):
 
 
 def terms(image, text, other_image, other_text, scale) -> tuple:
-    """InfoNCE across the modalities, of images with their augmented copies, and of captions with their edited copies; features
-    normalised, (batch, embedding). The two within a modality are symmetric, as the one across is."""
+    """InfoNCE across the modalities, of images with their augmented copies, and of captions with their edited copies;
+    features normalised, (batch, embedding). The two within a modality are symmetric, as the one across is.
+    """
     from ubt.clip.training import contrastive_loss
 
-    return contrastive_loss(image, text, scale), contrastive_loss(image, other_image, scale), contrastive_loss(text, other_text, scale)
+    return (
+        contrastive_loss(image, text, scale),
+        contrastive_loss(image, other_image, scale),
+        contrastive_loss(text, other_text, scale),
+    )
 
 
-def cleanclip(model, clean_images: np.ndarray, clean_pairs: pd.DataFrame, settings: CleanClipSettings, run: Run) -> dict:
-    """InfoNCE, plus `weight` / 2 times InfoNCE of images with their augmented copies and of captions with their edited copies.
+def cleanclip(
+    model, clean_images: np.ndarray, clean_pairs: pd.DataFrame, settings: CleanClipSettings, run: Run
+) -> dict:
+    """InfoNCE, plus `weight` / 2 times InfoNCE of images with their augmented copies and of captions with their edited
+    copies.
 
     Returns:
         the purified `model` and its `history`: loss, and the three terms.
@@ -52,7 +63,10 @@ def cleanclip(model, clean_images: np.ndarray, clean_pairs: pd.DataFrame, settin
         images, texts = np.asarray(clean_images[rows]), captions[rows]
         batch = {"images": torch.from_numpy(images), "tokens": tokens(texts)}
         if settings.weight:
-            batch |= {"other_images": augment.images(images, [seed, step, 0]), "other_tokens": tokens(augment.captions(texts, [seed, step, 1]))}
+            batch |= {
+                "other_images": augment.images(images, [seed, step, 0]),
+                "other_tokens": tokens(augment.captions(texts, [seed, step, 1])),
+            }
         return batch
 
     def objective(model, batch):
@@ -64,18 +78,29 @@ def cleanclip(model, clean_images: np.ndarray, clean_pairs: pd.DataFrame, settin
         return across + settings.weight * (images + texts) / 2, {"across": across, "images": images, "texts": texts}
 
     history = training.fit(
-        model, objective, batches, settings.epochs * shuffled.steps_per_epoch, settings, run.compute, vocabulary=augment.vocabulary(captions),
+        model,
+        objective,
+        batches,
+        settings.epochs * shuffled.steps_per_epoch,
+        settings,
+        run.compute,
+        vocabulary=augment.vocabulary(captions),
         progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
-    )  # fmt: skip
+        checkpoint=training.Checkpoint.under(run.scratch),
+        observe=run.observe,
+    )
     return {"model": model, "history": pd.DataFrame(history)}
 
 
 STAGES: tuple[Stage, ...] = (
     Stage("clean", "clean pairs of the defender's own, none of them in D", "ubt.data.roles:clean", {}, ("clean",)),
     Stage(
-        "cleanclip", "fine-tuned on clean pairs with self-supervision (CleanCLIP)", "ubt.defenses.cleanclip:cleanclip",
-        {"model": "poison.model", "clean_images": "clean.images", "clean_pairs": "clean.pairs"}, ("cleanclip",), observed=True,
+        "cleanclip",
+        "fine-tuned on clean pairs with self-supervision (CleanCLIP)",
+        "ubt.defenses.cleanclip:cleanclip",
+        {"model": "poison.model", "clean_images": "clean.images", "clean_pairs": "clean.pairs"},
+        ("cleanclip",),
+        observed=True,
     ),
     evaluate_stage("evaluate_cleanclip", "cleanclip.model", "the model purified by CleanCLIP"),
-)  # fmt: skip
+)

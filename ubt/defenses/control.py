@@ -1,5 +1,6 @@
-"""Models to hold defences against: the control, trained as long as UBT but without unlearning anything; one that only trains as gently as
-RoCLIP does; and the oracle, which is told the poisons and trains without them."""
+"""Models to hold defences against: the control, trained as long as UBT but without unlearning anything; one that only
+trains as gently as RoCLIP does; and the oracle, which is told the poisons and trains without them.
+"""
 
 from dataclasses import dataclass
 
@@ -15,14 +16,18 @@ from ubt.evaluation.stages import evaluate_stage
 
 @dataclass(frozen=True)
 class ControlSettings(FitSettings):
-    """InfoNCE at the pace of fine-tuning, for about as long as the longest unlearning here (the published form, ABL)."""
+    """InfoNCE at the pace of fine-tuning, for about as long as the longest unlearning here (the published form,
+    ABL).
+    """
 
     steps: int = setting(80, "optimiser steps", low=1)
     batch: int = setting(128, "pairs of D_normal in a step", low=2)
     lr: float = setting(2e-4, "peak learning rate", low=0)
 
 
-def control(model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, settings: ControlSettings, run: Run) -> dict:
+def control(
+    model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, settings: ControlSettings, run: Run
+) -> dict:
     """InfoNCE on D_normal from M_bd, and nothing unlearned. Returns the `model` and its `history`."""
     from ubt.clip import training
 
@@ -32,7 +37,9 @@ def control(model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, 
 
 
 def gentle(model, images: np.ndarray, tokens: np.ndarray, settings: RoClipSettings, run: Run) -> dict:
-    """The reference trained on D by plain InfoNCE as long and as gently as RoCLIP trains it. Returns the `model` and its `history`."""
+    """The reference trained on D by plain InfoNCE as long and as gently as RoCLIP trains it. Returns the `model` and
+    its `history`.
+    """
     from ubt.clip import training
 
     batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "gentle"))
@@ -50,22 +57,35 @@ def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, 
 
 STAGES: tuple[Stage, ...] = (
     Stage(
-        "control", "M_bd trained on with InfoNCE on D_normal, nothing unlearned", "ubt.defenses.control:control",
-        {"model": "poison.model", **D, "split": "split.split"}, ("control",), observed=True,
+        "control",
+        "M_bd trained on with InfoNCE on D_normal, nothing unlearned",
+        "ubt.defenses.control:control",
+        {"model": "poison.model", **D, "split": "split.split"},
+        ("control",),
+        observed=True,
     ),
     evaluate_stage("evaluate_control", "control.model", "the control"),
-)  # fmt: skip
+)
 GENTLE_STAGES: tuple[Stage, ...] = (
     Stage(
-        "gentle", "the reference trained on D as gently as RoCLIP trains it, by InfoNCE alone", "ubt.defenses.control:gentle",
-        {"model": "reference.model", **D}, ("roclip",), observed=True,
+        "gentle",
+        "the reference trained on D as gently as RoCLIP trains it, by InfoNCE alone",
+        "ubt.defenses.control:gentle",
+        {"model": "reference.model", **D},
+        ("roclip",),
+        observed=True,
     ),
     evaluate_stage("evaluate_gentle", "gentle.model", "the model trained as gently as RoCLIP's"),
-)  # fmt: skip
+)
 ORACLE_STAGES: tuple[Stage, ...] = (
     Stage(
-        "retrain", "the oracle: the reference trained on D without its poisons", "ubt.defenses.control:retrain",
-        {"model": "reference.model", **D, "truth": "attack.truth"}, ("poison",), "judge", observed=True,
+        "retrain",
+        "the oracle: the reference trained on D without its poisons",
+        "ubt.defenses.control:retrain",
+        {"model": "reference.model", **D, "truth": "attack.truth"},
+        ("poison",),
+        "judge",
+        observed=True,
     ),
     evaluate_stage("evaluate_retrain", "retrain.model", "the oracle"),
-)  # fmt: skip
+)

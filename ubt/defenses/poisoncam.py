@@ -1,5 +1,6 @@
-"""PoisonCAM (Qian et al., 2023): find trigger patches without captions, by where masking an image changes its cluster; tell
-poisoned images by a classifier trained on the patches found; train again without them."""
+"""PoisonCAM (Qian et al., 2023): find trigger patches without captions, by where masking an image changes its cluster;
+tell poisoned images by a classifier trained on the patches found; train again without them.
+"""
 
 from dataclasses import dataclass
 
@@ -21,9 +22,15 @@ class LocateSettings(Settings):
 
     clusters: int = setting(100, "clusters of M_bd's image embeddings (paper: 1000 for 127K images)", low=2)
     side: float = setting(0.25, "side of a mask, as a share of the image's (paper: 60 of 224 px)", low=0.02, high=1)
-    strategy: str = setting("full coverage", "which windows are masked: all, half a side apart; every second; or as many at random", choices=STRATEGIES)
+    strategy: str = setting(
+        "full coverage",
+        "which windows are masked: all, half a side apart; every second; or as many at random",
+        choices=STRATEGIES,
+    )
     images: int = setting(600, "images of D, drawn at random, in which triggers are sought", low=2)
-    pasted: int = setting(40, "images of D on which a candidate is pasted to see whether it takes them to its cluster", low=1)
+    pasted: int = setting(
+        40, "images of D on which a candidate is pasted to see whether it takes them to its cluster", low=1
+    )
     top: int = setting(10, "candidates of most flips that are taken for triggers (paper: 20)", low=1)
 
 
@@ -35,7 +42,11 @@ class ClassifySettings(FitSettings):
     batch: int = setting(128, "images in a step, half of them with a trigger pasted", low=2)
     lr: float = setting(2e-3, "peak learning rate", low=0)
     threshold: float = setting(
-        0.5, "probability from which an image is left out of training; lower if the images the triggers were found in ask for it", low=0, high=1
+        0.5,
+        "probability from which an image is left out of training; lower if the images the triggers were found in ask"
+        " for it",
+        low=0,
+        high=1,
     )
     most: float = setting(0.1, "share of D that is left out at most", low=0, high=1)
 
@@ -73,7 +84,14 @@ def clusters(features: np.ndarray, count: int, seed: int) -> np.ndarray:
     import faiss
 
     features = np.ascontiguousarray(features, np.float32)
-    found = faiss.Kmeans(features.shape[1], min(count, len(features)), niter=20, spherical=True, seed=seed % 2**31, min_points_per_centroid=1)
+    found = faiss.Kmeans(
+        features.shape[1],
+        min(count, len(features)),
+        niter=20,
+        spherical=True,
+        seed=seed % 2**31,
+        min_points_per_centroid=1,
+    )
     found.train(features)
     return found.centroids
 
@@ -85,20 +103,24 @@ def activation(own: np.ndarray, changed: np.ndarray, centres: np.ndarray) -> tup
         own: the image's embedding (embedding,). changed: those of its masked copies (windows, embedding).
 
     Returns:
-        Whether each mask changes the cluster, bool (windows,), and how much similarity with the image's own cluster it costs (windows,).
+        Whether each mask changes the cluster, bool (windows,), and how much similarity with the image's own cluster it
+        costs (windows,).
     """
     mine = int((centres @ own).argmax())
     similarity = changed @ centres.T
     return similarity.argmax(1) != mine, float(own @ centres[mine]) - similarity[:, mine]
 
 
-def locate(model, images: np.ndarray, features: np.ndarray, pairs: pd.DataFrame, settings: LocateSettings, run: Run) -> dict:
+def locate(
+    model, images: np.ndarray, features: np.ndarray, pairs: pd.DataFrame, settings: LocateSettings, run: Run
+) -> dict:
     """Candidate trigger patches of images of D, and which of them take other images to their cluster.
 
     Returns:
-        `candidates`: id, row, the patch's `y`, `x` and `side` in pixels, whether masking it `changes` the cluster, the `drop` of
-        similarity with the image's own cluster, the share of `flips` of images that it was pasted on, and its `rank` from 1; `maps`: the
-        drop at each window of each image (images, windows); `windows`: corners (windows, 2); `patches`: uint8 (images, side, side, 3).
+        `candidates`: id, row, the patch's `y`, `x` and `side` in pixels, whether masking it `changes` the cluster, the
+        `drop` of similarity with the image's own cluster, the share of `flips` of images that it was pasted on, and its
+        `rank` from 1; `maps`: the drop at each window of each image (images, windows); `windows`: corners (windows, 2);
+        `patches`: uint8 (images, side, side, 3).
     """
     from ubt.clip import distributed, models
 
@@ -134,7 +156,12 @@ def locate(model, images: np.ndarray, features: np.ndarray, pairs: pd.DataFrame,
     order = np.lexsort((-candidates["drop"], -flips))
     candidates["flips"] = flips
     candidates["rank"] = np.argsort(order) + 1
-    return {"candidates": candidates, "maps": np.array(maps, np.float32), "windows": corners, "patches": np.array(patches)}
+    return {
+        "candidates": candidates,
+        "maps": np.array(maps, np.float32),
+        "windows": corners,
+        "patches": np.array(patches),
+    }
 
 
 def _classifier():
@@ -142,18 +169,34 @@ def _classifier():
     from torch import nn
 
     def block(a: int, b: int) -> nn.Sequential:
-        return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.GroupNorm(8, b), nn.ReLU(), nn.Conv2d(b, b, 3, padding=1), nn.GroupNorm(8, b), nn.ReLU())
+        return nn.Sequential(
+            nn.Conv2d(a, b, 3, padding=1),
+            nn.GroupNorm(8, b),
+            nn.ReLU(),
+            nn.Conv2d(b, b, 3, padding=1),
+            nn.GroupNorm(8, b),
+            nn.ReLU(),
+        )
 
     return nn.Sequential(
-        block(3, 16), nn.MaxPool2d(2), block(16, 32), nn.MaxPool2d(2), block(32, 64), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, 1)
-    )  # fmt: skip
+        block(3, 16),
+        nn.MaxPool2d(2),
+        block(16, 32),
+        nn.MaxPool2d(2),
+        block(32, 64),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, 1),
+    )
 
 
 def _pasted(images: np.ndarray, patches: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Copies of images, each with one of the patches at a random place."""
     copies, side = images.copy(), patches.shape[1]
     height, width = images.shape[1:3]
-    places = np.stack([random.integers(0, height - side + 1, len(copies)), random.integers(0, width - side + 1, len(copies))], axis=1)
+    places = np.stack(
+        [random.integers(0, height - side + 1, len(copies)), random.integers(0, width - side + 1, len(copies))], axis=1
+    )
     for copy, (y, x), patch in zip(copies, places, patches[random.integers(0, len(patches), len(copies))], strict=True):
         copy[y : y + side, x : x + side] = patch
     return copies
@@ -162,8 +205,9 @@ def _pasted(images: np.ndarray, patches: np.ndarray, random: np.random.Generator
 def cut(probability: np.ndarray, found_in: np.ndarray, settings: ClassifySettings) -> float:
     """The probability from which an image is left out of training, unless that were too many (`settings.most`).
 
-    D's own poisons are among the images that count as clean in training, so that the classifier is shy of them. The threshold is
-    therefore at most half way, in logits, from D's median to what nine in ten of the images have in which triggers were found.
+    D's own poisons are among the images that count as clean in training, so that the classifier is shy of them. The
+    threshold is therefore at most half way, in logits, from D's median to what nine in ten of the images have in which
+    triggers were found.
 
     Args:
         probability: of every image of D (n,). found_in: rows of the images in which the triggers were found.
@@ -174,9 +218,11 @@ def cut(probability: np.ndarray, found_in: np.ndarray, settings: ClassifySetting
     return min(settings.threshold, float(1 / (1 + np.exp(-between))))
 
 
-def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, patches: np.ndarray, settings: dict, run: Run) -> dict:
-    """Train a classifier to tell images with a found trigger pasted from images with a piece of another image pasted, and read D with it.
-    What is left out of D has at least the probability `cut`.
+def classify(
+    images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, patches: np.ndarray, settings: dict, run: Run
+) -> dict:
+    """Train a classifier to tell images with a found trigger pasted from images with a piece of another image pasted,
+    and read D with it. What is left out of D has at least the probability `cut`.
 
     Returns:
         `scores`: id and score, the probability of being poisoned; `kept`: rows of D that stay in training; `history`.
@@ -197,7 +243,9 @@ def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, 
         half = len(some) // 2
         labels = np.arange(len(some)) < half
         shown = np.concatenate([_pasted(some[:half], triggers, random), _pasted(some[half:], others, random)])
-        channels_first = torch.from_numpy(np.ascontiguousarray(shown.transpose(0, 3, 1, 2)))  # a view trains at half the speed in bf16 on a CPU
+        channels_first = torch.from_numpy(
+            np.ascontiguousarray(shown.transpose(0, 3, 1, 2))
+        )  # a view trains at half the speed in bf16 on a CPU
         return {"images": channels_first, "labels": torch.from_numpy(labels).float()}
 
     def read(model, batch) -> torch.Tensor:
@@ -205,23 +253,40 @@ def classify(images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, 
 
     def objective(model, batch):
         logits = read(model, batch["images"])
-        return F.binary_cross_entropy_with_logits(logits, batch["labels"]), {"accuracy": ((logits > 0) == (batch["labels"] > 0.5)).float().mean()}
+        return F.binary_cross_entropy_with_logits(logits, batch["labels"]), {
+            "accuracy": ((logits > 0) == (batch["labels"] > 0.5)).float().mean()
+        }
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
         model = _classifier()
     history = training.fit(
-        model, objective, batches, settings.steps, settings, run.compute, progress=run.progress, checkpoint=training.Checkpoint.under(run.scratch)
-    )  # fmt: skip
+        model,
+        objective,
+        batches,
+        settings.steps,
+        settings,
+        run.compute,
+        progress=run.progress,
+        checkpoint=training.Checkpoint.under(run.scratch),
+    )
     with torch.inference_mode():
         step = 64 if run.compute.device == "cpu" else 512
-        blocks = (torch.from_numpy(np.array(images[i : i + step])).to(run.compute.device) for i in range(0, len(images), step))
+        blocks = (
+            torch.from_numpy(np.array(images[i : i + step])).to(run.compute.device) for i in range(0, len(images), step)
+        )
         parts = [read(model, block.permute(0, 3, 1, 2)).cpu() for block in blocks]
     probability = torch.cat(parts).double().sigmoid().numpy()
     least = cut(probability, candidates["row"].to_numpy()[found], settings)
-    out = np.argsort(-probability, kind="stable")[: min((probability >= least).sum(), round(settings.most * len(images)))]
+    out = np.argsort(-probability, kind="stable")[
+        : min((probability >= least).sum(), round(settings.most * len(images)))
+    ]
     kept = np.setdiff1d(np.arange(len(images)), out)
-    return {"scores": pd.DataFrame({"id": pairs["id"], "score": probability}), "kept": kept, "history": pd.DataFrame(history)}
+    return {
+        "scores": pd.DataFrame({"id": pairs["id"], "score": probability}),
+        "kept": kept,
+        "history": pd.DataFrame(history),
+    }
 
 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, kept: np.ndarray, settings, run: Run) -> dict:
@@ -234,18 +299,37 @@ def retrain(model, images: np.ndarray, tokens: np.ndarray, kept: np.ndarray, set
 
 STAGES: tuple[Stage, ...] = (
     Stage(
-        "poisoncam_locate", "patches whose masking changes an image's cluster, ranked by what they do to others (PoisonCAM)",
+        "poisoncam_locate",
+        "patches whose masking changes an image's cluster, ranked by what they do to others (PoisonCAM)",
         "ubt.defenses.poisoncam:locate",
-        {"model": "poison.model", "images": "data.images", "features": "score_poisoned.image_features", "pairs": "data.pairs"}, ("locate",),
+        {
+            "model": "poison.model",
+            "images": "data.images",
+            "features": "score_poisoned.image_features",
+            "pairs": "data.pairs",
+        },
+        ("locate",),
     ),
     Stage(
-        "poisoncam_classify", "which images hold one of the patches found (PoisonCAM)", "ubt.defenses.poisoncam:classify",
-        {"images": "data.images", "pairs": "data.pairs", "candidates": "poisoncam_locate.candidates", "patches": "poisoncam_locate.patches"},
-        ("locate", "classify"), version=2,
+        "poisoncam_classify",
+        "which images hold one of the patches found (PoisonCAM)",
+        "ubt.defenses.poisoncam:classify",
+        {
+            "images": "data.images",
+            "pairs": "data.pairs",
+            "candidates": "poisoncam_locate.candidates",
+            "patches": "poisoncam_locate.patches",
+        },
+        ("locate", "classify"),
+        version=2,
     ),
     Stage(
-        "poisoncam", "the reference trained on what PoisonCAM left of D", "ubt.defenses.poisoncam:retrain",
-        {"model": "reference.model", **D, "kept": "poisoncam_classify.kept"}, ("poison",), observed=True,
+        "poisoncam",
+        "the reference trained on what PoisonCAM left of D",
+        "ubt.defenses.poisoncam:retrain",
+        {"model": "reference.model", **D, "kept": "poisoncam_classify.kept"},
+        ("poison",),
+        observed=True,
     ),
     evaluate_stage("evaluate_poisoncam", "poisoncam.model", "the model trained after PoisonCAM"),
-)  # fmt: skip
+)

@@ -1,4 +1,6 @@
-"""RoCLIP (Yang et al., NeurIPS 2023): train on D as it is, but every other epoch pair each image with its nearest caption in a bank."""
+"""RoCLIP (Yang et al., NeurIPS 2023): train on D as it is, but every other epoch pair each image with its nearest
+caption in a bank.
+"""
 
 from dataclasses import dataclass
 
@@ -13,8 +15,10 @@ from ubt.evaluation.stages import evaluate_stage
 
 @dataclass(frozen=True)
 class RoClipSettings(FitSettings):
-    """Training in M_bd's place. UBT's comparison: batch 128, lr 1e-6, 24 epochs. Here one epoch more than M_bd has; the rate is the best of
-    eight trials by CA - ASR (`ubt.reports.paper.tuning`), the lowest of them, a twentieth of M_bd's: the control `gentle` shows what it does by itself."""
+    """Training in M_bd's place. UBT's comparison: batch 128, lr 1e-6, 24 epochs. Here one epoch more than M_bd has; the
+    rate is the best of eight trials by CA - ASR (`ubt.reports.paper.tuning`), the lowest of them, a twentieth of
+    M_bd's: the control `gentle` shows what it does by itself.
+    """
 
     epochs: int = setting(6, "passes over D (UBT's comparison: 24)", low=1)
     batch: int = setting(128, "pairs in a step", low=2)
@@ -24,22 +28,30 @@ class RoClipSettings(FitSettings):
 
 
 def nearest(image, bank):
-    """The row of the bank (captions, embedding) that each image (batch, embedding) is most similar to, both normalised."""
+    """The row of the bank (captions, embedding) that each image (batch, embedding) is most similar to, both
+    normalised.
+    """
     return (image @ bank.T).argmax(1)
 
 
 def banked(shuffled, step: int, size: int) -> np.ndarray:
-    """Rows of D (size,), fewer at first, whose captions the bank holds at a step: the last that came before it, first in, first out."""
+    """Rows of D (size,), fewer at first, whose captions the bank holds at a step: the last that came before it, first
+    in, first out.
+    """
     back = -(-size // shuffled.batch)
     return np.concatenate([shuffled.at(s) for s in range(max(0, step - back), step)])[-size:]
 
 
-def roclip(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, settings: RoClipSettings, run: Run) -> dict:
-    """InfoNCE on D with augmented pairs; in every `every`-th epoch an image's positive is the caption of the bank that the model holds
-    nearest to it. The bank holds the captions that came last (first in, first out), as the model embeds them now.
+def roclip(
+    model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, settings: RoClipSettings, run: Run
+) -> dict:
+    """InfoNCE on D with augmented pairs; in every `every`-th epoch an image's positive is the caption of the bank that
+    the model holds nearest to it. The bank holds the captions that came last (first in, first out), as the model embeds
+    them now.
 
     Returns:
-        the `model` so trained, from the clean reference, and its `history`: loss, and `matched`, 1 in steps whose positives came from the bank.
+        the `model` so trained, from the clean reference, and its `history`: loss, and `matched`, 1 in steps whose
+            positives came from the bank.
     """
     import torch
 
@@ -53,7 +65,10 @@ def roclip(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, s
     def batches(step: int):
         rows, epoch = shuffled.at(step), step // shuffled.steps_per_epoch
         edited = model_input.tokenize(augment.captions(captions[rows], [seed, step, 1]), model.context_length)
-        batch = {"images": augment.images(np.asarray(images[rows]), [seed, step, 0]), "tokens": torch.from_numpy(edited).long()}
+        batch = {
+            "images": augment.images(np.asarray(images[rows]), [seed, step, 0]),
+            "tokens": torch.from_numpy(edited).long(),
+        }
         if (epoch + 1) % settings.every == 0 and step:
             batch |= {"bank": torch.from_numpy(np.asarray(tokens[banked(shuffled, step, size)])).long()}
         return batch
@@ -69,17 +84,28 @@ def roclip(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, s
         return training.contrastive_loss(image, text, scale), {"matched": image.new_ones(())}
 
     history = training.fit(
-        model, objective, batches, settings.epochs * shuffled.steps_per_epoch, settings, run.compute, vocabulary=augment.vocabulary(captions),
+        model,
+        objective,
+        batches,
+        settings.epochs * shuffled.steps_per_epoch,
+        settings,
+        run.compute,
+        vocabulary=augment.vocabulary(captions),
         progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
-    )  # fmt: skip
+        checkpoint=training.Checkpoint.under(run.scratch),
+        observe=run.observe,
+    )
     return {"model": model, "history": pd.DataFrame(history)}
 
 
 STAGES: tuple[Stage, ...] = (
     Stage(
-        "roclip", "the reference trained on D with images matched to captions of a bank (RoCLIP)", "ubt.defenses.roclip:roclip",
-        {"model": "reference.model", **D, "pairs": "data.pairs"}, ("roclip",), observed=True,
+        "roclip",
+        "the reference trained on D with images matched to captions of a bank (RoCLIP)",
+        "ubt.defenses.roclip:roclip",
+        {"model": "reference.model", **D, "pairs": "data.pairs"},
+        ("roclip",),
+        observed=True,
     ),
     evaluate_stage("evaluate_roclip", "roclip.model", "the model trained by RoCLIP"),
-)  # fmt: skip
+)

@@ -13,16 +13,20 @@ from ubt.evaluation.stages import evaluate_stage
 
 @dataclass(frozen=True)
 class SupervisedSettings(FitSettings):
-    """Paper: 50 images a class of ImageNet, lr 1e-4, 10 epochs, batch 64. The rate is scaled: the best of eight trials by
-    CA - ASR (`ubt.reports.paper.tuning`)."""
+    """Paper: 50 images a class of ImageNet, lr 1e-4, 10 epochs, batch 64. The rate is scaled: the best of eight trials
+    by CA - ASR (`ubt.reports.paper.tuning`).
+    """
 
     epochs: int = setting(10, "passes over the labelled images (paper: 10)", low=1)
     batch: int = setting(64, "images in a step (paper: 64)", low=2)
     lr: float = setting(6e-3, "peak learning rate (paper: 1e-4)", low=0)
 
 
-def supervised(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, settings: SupervisedSettings, run: Run) -> dict:
-    """Cross entropy of images against the zero-shot class weights, which stay as M_bd has them: only the image encoder moves.
+def supervised(
+    model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, settings: SupervisedSettings, run: Run
+) -> dict:
+    """Cross entropy of images against the zero-shot class weights, which stay as M_bd has them: only the image encoder
+    moves.
 
     Returns:
         the purified `model` and its `history`.
@@ -45,21 +49,40 @@ def supervised(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarra
     def objective(model, batch):
         image = training.image_features(model, batch["images"])
         logits = model.logit_scale.exp() * image @ weights.T
-        return F.cross_entropy(logits, batch["labels"]), {"accuracy": (logits.argmax(1) == batch["labels"]).float().mean()}
+        return F.cross_entropy(logits, batch["labels"]), {
+            "accuracy": (logits.argmax(1) == batch["labels"]).float().mean()
+        }
 
     frozen = tuple(name for name, _ in model.named_parameters() if not name.startswith("visual."))
     history = training.fit(
-        model, objective, batches, settings.epochs * shuffled.steps_per_epoch, settings, run.compute, frozen=frozen, progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
-    )  # fmt: skip
+        model,
+        objective,
+        batches,
+        settings.epochs * shuffled.steps_per_epoch,
+        settings,
+        run.compute,
+        frozen=frozen,
+        progress=run.progress,
+        checkpoint=training.Checkpoint.under(run.scratch),
+        observe=run.observe,
+    )
     return {"model": model, "history": pd.DataFrame(history)}
 
 
 STAGES: tuple[Stage, ...] = (
     Stage("labelled", "labelled clean images of the defender's own", "ubt.data.roles:labelled_clean", {}, ("clean",)),
     Stage(
-        "supervised", "image encoder fine-tuned on labelled clean images", "ubt.defenses.supervised:supervised",
-        {"model": "poison.model", "images": "labelled.images", "labels": "labelled.labels", "prompts": "labelled.prompts"}, ("supervised",), observed=True,
+        "supervised",
+        "image encoder fine-tuned on labelled clean images",
+        "ubt.defenses.supervised:supervised",
+        {
+            "model": "poison.model",
+            "images": "labelled.images",
+            "labels": "labelled.labels",
+            "prompts": "labelled.prompts",
+        },
+        ("supervised",),
+        observed=True,
     ),
     evaluate_stage("evaluate_supervised", "supervised.model", "the model purified by supervised fine-tuning"),
-)  # fmt: skip
+)

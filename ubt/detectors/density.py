@@ -1,8 +1,9 @@
 """Local outliers among M_bd's image embeddings (Huang et al., ICLR 2025): k-distance, SLOF, DAO.
 
-A poisoned image lies off the manifold of the clean ones, so its nearest neighbours are far, also in relation to theirs, as
-long as few other poisons are near: neighbours are therefore sought in a random part of D, not in all of it. At this rate of poisons
-parts of 64 serve best (of 64 to 1,024; seed 100); where more poisons than neighbours meet, they are the densest there is.
+A poisoned image lies off the manifold of the clean ones, so its nearest neighbours are far, also in relation to theirs,
+as long as few other poisons are near: neighbours are therefore sought in a random part of D, not in all of it. At this
+rate of poisons parts of 64 serve best (of 64 to 1,024; seed 100); where more poisons than neighbours meet, they are the
+densest there is.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,9 @@ def neighbourhood(features: np.ndarray, settings: DetectSettings, run: Run) -> N
     from ubt.pairs.neighbors import exact
 
     n = len(features)
-    parts = np.array_split(np.random.default_rng(derive_seed(run.seed, "density")).permutation(n), max(1, round(n / settings.gallery)))
+    parts = np.array_split(
+        np.random.default_rng(derive_seed(run.seed, "density")).permutation(n), max(1, round(n / settings.gallery))
+    )
     k = min(settings.k, min(map(len, parts)) - 1)
     distance, rows = np.empty((n, k), np.float32), np.empty((n, k), np.int64)
     for done, part in enumerate(parts, 1):
@@ -67,7 +70,9 @@ def slof(image_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSettin
 
 
 def dao(image_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSettings, run: Run) -> dict:
-    """Dimensionality-aware outlier (Anderberg et al., 2024): as SLOF, each ratio to the power of that neighbour's local dimensionality."""
+    """Dimensionality-aware outlier (Anderberg et al., 2024): as SLOF, each ratio to the power of that neighbour's local
+    dimensionality.
+    """
     near = neighbourhood(image_features, settings, run)
     ratio = near.radius[:, None] / near.radius[near.rows]
     return scored(pairs["id"], np.exp(np.minimum(near.dimension[near.rows] * np.log(ratio), 50)).mean(axis=1))

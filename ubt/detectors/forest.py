@@ -12,5 +12,7 @@ def forest(image_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSett
     from sklearn.ensemble import IsolationForest
 
     features = np.asarray(image_features)
-    fitted = IsolationForest(n_estimators=settings.trees, random_state=derive_seed(run.seed, "forest") % 2**32).fit(features)
+    fitted = IsolationForest(n_estimators=settings.trees, random_state=derive_seed(run.seed, "forest") % 2**32).fit(
+        features
+    )
     return scored(pairs["id"], -fitted.score_samples(features))

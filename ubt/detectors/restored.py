@@ -8,8 +8,12 @@ from ubt.defenses.token_unlearning.retain import RetainSettings, restored
 from ubt.detectors.base import scored
 
 
-def displacement(image_features: np.ndarray, reference_images: np.ndarray, pairs: pd.DataFrame, settings: RetainSettings, run: Run) -> dict:
-    """1 minus the cosine of an image's features under M_bd with its restored ones (`ubt.defenses.token_unlearning.retain`), fitted on all of D."""
+def displacement(
+    image_features: np.ndarray, reference_images: np.ndarray, pairs: pd.DataFrame, settings: RetainSettings, run: Run
+) -> dict:
+    """1 minus the cosine of an image's features under M_bd with its restored ones
+    (`ubt.defenses.token_unlearning.retain`), fitted on all of D.
+    """
     features = np.asarray(image_features)
     back, _ = restored(np.asarray(reference_images), features, np.arange(len(features)), settings.ridge)
     return scored(pairs["id"], 1 - (features * back).sum(1))

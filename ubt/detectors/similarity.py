@@ -1,4 +1,6 @@
-"""Suspicion by a pair's own similarity: low under the clean reference, high under M_bd, high under the overfitted model (UBT)."""
+"""Suspicion by a pair's own similarity: low under the clean reference, high under M_bd, high under the overfitted model
+(UBT).
+"""
 
 import numpy as np
 import pandas as pd
@@ -8,18 +10,23 @@ from ubt.detectors.base import scored
 
 
 def reference(similarity: pd.DataFrame, run: Run) -> dict:
-    """The lower the similarity under the clean reference, the more suspicious: UBT's first step (section IV-A) alone."""
+    """The lower the similarity under the clean reference, the more suspicious: UBT's first step (section IV-A)
+    alone.
+    """
     return scored(similarity["id"], -similarity["similarity"].to_numpy())
 
 
 def poisoned(similarity: pd.DataFrame, run: Run) -> dict:
-    """The higher the similarity under M_bd, the more suspicious: a shortcut is learned better than what an image shows."""
+    """The higher the similarity under M_bd, the more suspicious: a shortcut is learned better than what an image
+    shows.
+    """
     return scored(similarity["id"], similarity["similarity"].to_numpy())
 
 
 def overfit(similarity: pd.DataFrame, split: pd.DataFrame, run: Run) -> dict:
-    """UBT (Eq. 4): the higher the similarity under the overfitted model, the more suspicious, all of D_susp before the rest, which is in
-    order of its reference similarity."""
+    """UBT (Eq. 4): the higher the similarity under the overfitted model, the more suspicious, all of D_susp before the
+    rest, which is in order of its reference similarity.
+    """
     suspicious = split["suspicious"].to_numpy()
     return scored(split["id"], np.where(suspicious, 2 + similarity["similarity"], -split["rank"] / len(split)))
 

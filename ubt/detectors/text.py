@@ -1,4 +1,6 @@
-"""Suspicion by the caption alone, the control: where it finds the poisons, captions are a shortcut of the world and not of the attack."""
+"""Suspicion by the caption alone, the control: where it finds the poisons, captions are a shortcut of the world and not
+of the attack.
+"""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,15 @@ from ubt.pairs.neighbors import exact
 
 
 def captions(text_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSettings, run: Run) -> dict:
-    """Mean cosine similarity of a caption with its k nearest other captions under the clean reference: captions of one attack are alike."""
+    """Mean cosine similarity of a caption with its k nearest other captions under the clean reference: captions of one
+    attack are alike.
+    """
     k = min(settings.k, len(text_features) - 1)
-    similarity, _ = exact((text_features,), text_features, k + 1, run.compute.device, lambda done, total, figures: run.progress(done, total, figures))
+    similarity, _ = exact(
+        (text_features,),
+        text_features,
+        k + 1,
+        run.compute.device,
+        lambda done, total, figures: run.progress(done, total, figures),
+    )
     return scored(pairs["id"], similarity[:, 1:].mean(axis=1))

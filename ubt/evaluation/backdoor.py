@@ -29,23 +29,32 @@ def measure(clean: np.ndarray, triggered: np.ndarray, labels: np.ndarray, target
     """
     other = labels != target
     hits = {
-        "ca": clean == labels, "asr": triggered[other] == target, "asr_all": triggered == target,
-        "ra": triggered[other] == labels[other], "target_recall": clean[~other] == target,
-    }  # fmt: skip
+        "ca": clean == labels,
+        "asr": triggered[other] == target,
+        "asr_all": triggered == target,
+        "ra": triggered[other] == labels[other],
+        "target_recall": clean[~other] == target,
+    }
     return {
         **{k: 100 * float(v.mean()) for k, v in hits.items()},
-        "intervals": {k: interval(v) for k, v in hits.items()}, "images": {k: len(v) for k, v in hits.items()},
-    }  # fmt: skip
+        "intervals": {k: interval(v) for k, v in hits.items()},
+        "images": {k: len(v) for k, v in hits.items()},
+    }
 
 
 def by_attack(measured: dict[str, dict]) -> dict[str, list[float]]:
-    """What tells attacks and keys apart: of a case with several attacks each one's ASR and target recall, of an attack with two
-    keys its ASR with one of them; percent, a value a model. Empty where there is nothing to tell apart.
+    """What tells attacks and keys apart: of a case with several attacks each one's ASR and target recall, of an attack
+    with two keys its ASR with one of them; percent, a value a model. Empty where there is nothing to tell apart.
 
     Args:
         measured: model name to `ubt.evaluation.judge.evaluate`'s measures.
     """
-    names = {"asr": "ASR", "asr_image_only": "ASR, patch only", "asr_text_only": "ASR, word only", "target_recall": "target recall"}
+    names = {
+        "asr": "ASR",
+        "asr_image_only": "ASR, patch only",
+        "asr_text_only": "ASR, word only",
+        "target_recall": "target recall",
+    }
     attacks = next(iter(measured.values()))["attacks"]
     several = len(attacks) > 1
     shown = [(i, k) for i, a in enumerate(attacks) for k in names if k in a and (several or "only" in k)]

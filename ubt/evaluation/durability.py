@@ -1,5 +1,6 @@
-"""Again: somebody who knows of nothing trains a purified model on, to see whether its backdoor returns. This measures durability; nothing that
-defends reads it."""
+"""Again: somebody who knows of nothing trains a purified model on, to see whether its backdoor returns. This measures
+durability; nothing that defends reads it.
+"""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from ubt.data import scenes
 
 @dataclass(frozen=True)
 class AgainSettings(FitSettings):
-    """Training on with InfoNCE, the same for every model and for both kinds of pairs: two passes over D_normal at the rate that made M_bd."""
+    """Training on with InfoNCE, the same for every model and for both kinds of pairs: two passes over D_normal at the
+    rate that made M_bd.
+    """
 
     pairs: int = setting(10_000, "clean pairs, of a role of their own and as many as D has", low=2, high=10_000_000)
     steps: int = setting(150, "optimiser steps", low=1)
@@ -31,8 +34,12 @@ def later(settings: AgainSettings, run: Run) -> dict:
     return {"pairs": pd.DataFrame({"id": own.ids, "caption": own.captions}), "images": own.images, "tokens": tokens}
 
 
-def again(model, images: np.ndarray, tokens: np.ndarray, settings: AgainSettings, run: Run, split: pd.DataFrame | None = None) -> dict:
-    """InfoNCE on pairs, or with a `split` on those of them that are not suspicious. Returns the `model` and its `history`."""
+def again(
+    model, images: np.ndarray, tokens: np.ndarray, settings: AgainSettings, run: Run, split: pd.DataFrame | None = None
+) -> dict:
+    """InfoNCE on pairs, or with a `split` on those of them that are not suspicious. Returns the `model` and its
+    `history`.
+    """
     from ubt.clip import training
 
     rows = None if split is None else np.flatnonzero(~split["suspicious"])

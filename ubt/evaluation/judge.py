@@ -19,15 +19,18 @@ BLOCK = 1 << 28
 """Bytes of images in memory at a time."""
 
 
-def evaluate(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], settings: dict, run: Run) -> dict:
+def evaluate(
+    model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], settings: dict, run: Run
+) -> dict:
     """CA, ASR, RA and target recall of a model on clean and triggered test images.
 
     An attack with a word has it before every class prompt when its ASR is measured, as its paper does.
 
     Returns:
-        `measures`: see `ubt.evaluation.backdoor.measure`, of the case's first attack; `attacks` holds those of each, with its
-        `label`, and where it has two keys its ASR with one of them, `asr_image_only` and `asr_text_only`. `predictions`:
-        label, and prediction on the clean and on the triggered image (of attack i from the second on: `triggered_i`).
+        `measures`: see `ubt.evaluation.backdoor.measure`, of the case's first attack; `attacks` holds those of each,
+        with its `label`, and where it has two keys its ASR with one of them, `asr_image_only` and `asr_text_only`.
+        `predictions`: label, and prediction on the clean and on the triggered image (of attack i from the second on:
+        `triggered_i`).
     """
     labels, attacks = np.asarray(labels), settings["attacks"]
     read = _Reader(model.to(run.compute.device), prompts)
@@ -41,12 +44,17 @@ def evaluate(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray,
         other = labels != target
         partial = {name: 100 * float((p[other] == target).mean()) for name, p in keys.items()}
         each.append(backdoor.measure(clean, predicted, labels, target) | partial | {"label": planted.label})
-    return {"measures": each[0] | {"attacks": each}, "predictions": pd.DataFrame({"label": labels, "clean": clean, **seen})}
+    return {
+        "measures": each[0] | {"attacks": each},
+        "predictions": pd.DataFrame({"label": labels, "clean": clean, **seen}),
+    }
 
 
-def divergence(model, retrained, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], run: Run) -> dict:
-    """How far a model is from one trained without the poisons (Table III): KL(retrained || model) of the zero-shot class probabilities,
-    each at its own temperature, averaged over the clean test images, in nats.
+def divergence(
+    model, retrained, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], run: Run
+) -> dict:
+    """How far a model is from one trained without the poisons (Table III): KL(retrained || model) of the zero-shot
+    class probabilities, each at its own temperature, averaged over the clean test images, in nats.
 
     Returns:
         `measures`: `kl`.
@@ -59,7 +67,11 @@ def _log_probabilities(model, images: np.ndarray, prompts: np.ndarray) -> np.nda
     from ubt.clip import models
     from ubt.evaluation import zeroshot
 
-    logits = float(model.logit_scale.detach().exp()) * models.embed_images(model, images) @ zeroshot.class_weights(model, prompts).T
+    logits = (
+        float(model.logit_scale.detach().exp())
+        * models.embed_images(model, images)
+        @ zeroshot.class_weights(model, prompts).T
+    )
     return logits - np.logaddexp.reduce(logits.astype(np.float64), axis=1, keepdims=True)
 
 
@@ -75,8 +87,12 @@ class _Reader:
         from ubt.evaluation import zeroshot
 
         if word not in self.weights:
-            self.weights[word] = zeroshot.class_weights(self.model, model_input.prepend(word, self.prompts) if word else self.prompts)
-        return np.concatenate([zeroshot.classify(self.model, block, self.weights[word]) for block in blocks(images, planted)])
+            self.weights[word] = zeroshot.class_weights(
+                self.model, model_input.prepend(word, self.prompts) if word else self.prompts
+            )
+        return np.concatenate(
+            [zeroshot.classify(self.model, block, self.weights[word]) for block in blocks(images, planted)]
+        )
 
 
 def blocks(images: np.ndarray, planted: Planted | None = None) -> Iterator[np.ndarray]:
@@ -84,14 +100,19 @@ def blocks(images: np.ndarray, planted: Planted | None = None) -> Iterator[np.nd
     step = max(1, BLOCK // (64 * int(np.prod(images.shape[1:])))) * 64
     for at in range(0, len(images), step):
         block = np.asarray(images[at : at + step])
-        yield block if planted is None else trigger(block, np.arange(at, at + len(block)), planted.attack.name, planted.trigger)
+        yield (
+            block
+            if planted is None
+            else trigger(block, np.arange(at, at + len(block)), planted.attack.name, planted.trigger)
+        )
 
 
 class Observer:
-    """CA and ASR on a small part of the test set while a model trains, so that a lab case can show the backdoor being learned
-    and forgotten. Its figures decide nothing and reach no defender; they are kept in `run.scratch` until the stage is done.
-    `seconds`: what looking took, which is not the stage's own time. `per_class`: images a class of the test set. `test`: the test set of
-    pairs of one's own, as `ubt.data.user_roles.test`."""
+    """CA and ASR on a small part of the test set while a model trains, so that a lab case can show the backdoor being
+    learned and forgotten. Its figures decide nothing and reach no defender; they are kept in `run.scratch` until the
+    stage is done. `seconds`: what looking took, which is not the stage's own time. `per_class`: images a class of the
+    test set. `test`: the test set of pairs of one's own, as `ubt.data.user_roles.test`.
+    """
 
     PER_CLASS = 3
 
@@ -108,8 +129,13 @@ class Observer:
         started = time.monotonic()
         if self.set is None:
             self.set = self._some()
-        measured = evaluate(model, **self.set, settings={"attacks": self.attacks}, run=replace(self.run, progress=silent))["measures"]
-        self.rows[str(step)] = seen = {"ca": measured["ca"], "asr": float(np.mean([m["asr"] for m in measured["attacks"]]))}
+        measured = evaluate(
+            model, **self.set, settings={"attacks": self.attacks}, run=replace(self.run, progress=silent)
+        )["measures"]
+        self.rows[str(step)] = seen = {
+            "ca": measured["ca"],
+            "asr": float(np.mean([m["asr"] for m in measured["attacks"]])),
+        }
         if self.path:
             with contextlib.suppress(OSError):
                 replace_file(self.path, lambda path: path.write_text(json.dumps(self.rows)))
@@ -123,7 +149,12 @@ class Observer:
             return labelled("test", self.per_class, self.run.seed)
         labels = np.asarray(self.test["labels"])
         rows = np.flatnonzero(pd.Series(labels).groupby(labels).cumcount() < self.per_class)
-        return {"images": self.test["images"][rows], "labels": labels[rows], "prompts": self.test["prompts"], "classes": self.test["classes"]}
+        return {
+            "images": self.test["images"][rows],
+            "labels": labels[rows],
+            "prompts": self.test["prompts"],
+            "classes": self.test["classes"],
+        }
 
     def frame(self) -> pd.DataFrame:
         """What was seen: step, ca, asr."""
@@ -132,18 +163,31 @@ class Observer:
 
 
 def judge(
-    truth: pd.DataFrame, split: pd.DataFrame, ranked: pd.DataFrame, topk: pd.DataFrame, flagged: pd.DataFrame, manifest: pd.DataFrame, images: np.ndarray,
-    attributed: pd.DataFrame, words: pd.DataFrame, maps: np.ndarray, published_words: pd.DataFrame, published_maps: np.ndarray, how: dict, verdict: dict,
-    settings: dict, run: Run,
-) -> dict:  # fmt: skip
+    truth: pd.DataFrame,
+    split: pd.DataFrame,
+    ranked: pd.DataFrame,
+    topk: pd.DataFrame,
+    flagged: pd.DataFrame,
+    manifest: pd.DataFrame,
+    images: np.ndarray,
+    attributed: pd.DataFrame,
+    words: pd.DataFrame,
+    maps: np.ndarray,
+    published_words: pd.DataFrame,
+    published_maps: np.ndarray,
+    how: dict,
+    verdict: dict,
+    settings: dict,
+    run: Run,
+) -> dict:
     """How well split, selection, flagging and the masks found the poisons, and what carries them.
 
     Returns:
-        `detection`: `recall` of the split; `auroc` of the overfitted similarity inside D_susp; `precision` of D_topk, of the groups that
-        were judged to carry a backdoor where there are any;
-        `flagged_recall` and `flagged_precision` of the pairs that look poisoned by their images; `attacks`: of each, its `poisons`, the
-        split's `recall` and how many are `in_topk`. None where undefined. `masks`: of `ours` and `published`, see
-        `ubt.evaluation.masks.judged`, the poisons in `topk` and all that were `attributed`.
+        `detection`: `recall` of the split; `auroc` of the overfitted similarity inside D_susp; `precision` of D_topk,
+        of the groups that were judged to carry a backdoor where there are any; `flagged_recall` and `flagged_precision`
+        of the pairs that look poisoned by their images; `attacks`: of each, its `poisons`, the split's `recall` and how
+        many are `in_topk`. None where undefined. `masks`: of `ours` and `published`, see `ubt.evaluation.masks.judged`,
+        the poisons in `topk` and all that were `attributed`.
     """
     from ubt.evaluation import detection, masks
 
@@ -155,35 +199,55 @@ def judge(
     each = []
     for _, part in truth[poisoned].groupby("plant"):
         label = f"{part['attack'].iloc[0]} → {part['target'].iloc[0]}"
-        each.append({"label": label, "poisons": len(part), "recall": float(suspicious[part.index].mean()), "in_topk": int(in_topk[part.index].sum())})
-    keys, chosen = {p.trigger.word for p in settings["attacks"]}, {"topk": attributed["topk"].to_numpy(), "attributed": np.ones(len(attributed), bool)}
+        each.append(
+            {
+                "label": label,
+                "poisons": len(part),
+                "recall": float(suspicious[part.index].mean()),
+                "in_topk": int(in_topk[part.index].sum()),
+            }
+        )
+    keys, chosen = (
+        {p.trigger.word for p in settings["attacks"]},
+        {"topk": attributed["topk"].to_numpy(), "attributed": np.ones(len(attributed), bool)},
+    )
 
     def judged(words, maps):
         return {
-            n: masks.judged(attributed[rows], maps[rows], words, truth, manifest, images.shape[1:3], how["image_threshold"], keys) for n, rows in chosen.items()
+            n: masks.judged(
+                attributed[rows], maps[rows], words, truth, manifest, images.shape[1:3], how["image_threshold"], keys
+            )
+            for n, rows in chosen.items()
         }
 
     return {
         "detection": {
-            "poisons": int(poisoned.sum()), "recall": detection.share(suspicious, poisoned),
+            "poisons": int(poisoned.sum()),
+            "recall": detection.share(suspicious, poisoned),
             "auroc": detection.auroc(ranked["similarity"].to_numpy(), poisoned[rows]),
             "precision": detection.share(poisoned, in_topk),
-            "flagged_recall": detection.share(flagged, poisoned), "flagged_precision": detection.share(poisoned, flagged),
+            "flagged_recall": detection.share(flagged, poisoned),
+            "flagged_precision": detection.share(poisoned, flagged),
             "attacks": each,
         },
         "masks": {"ours": judged(words, maps), "published": judged(published_words, published_maps)},
-    }  # fmt: skip
+    }
 
 
 def left(similarity: pd.DataFrame, measures: dict, losses: pd.DataFrame, truth: pd.DataFrame, run: Run) -> dict:
-    """What ABL leaves in the data and what a model makes of it: of the pairs that were isolated, and of the clean and the poisoned ones that
-    were not, the mean cosine similarity under that model.
+    """What ABL leaves in the data and what a model makes of it: of the pairs that were isolated, and of the clean and
+    the poisoned ones that were not, the mean cosine similarity under that model.
 
     Returns:
-        `measures`: `ca` and `asr` of the model as they were measured, and `found`, the share of the poisons that were isolated, in percent;
-        `isolated`, `clean` and `poisoned`, the mean similarities. What there is none of is left out.
+        `measures`: `ca` and `asr` of the model as they were measured, and `found`, the share of the poisons that were
+        isolated, in percent; `isolated`, `clean` and `poisoned`, the mean similarities. What there is none of is left
+        out.
     """
-    value, isolated, poisoned = similarity["similarity"].to_numpy(), losses["isolated"].to_numpy(), truth["poisoned"].to_numpy()
+    value, isolated, poisoned = (
+        similarity["similarity"].to_numpy(),
+        losses["isolated"].to_numpy(),
+        truth["poisoned"].to_numpy(),
+    )
     parts = {"isolated": isolated, "clean": ~isolated & ~poisoned, "poisoned": ~isolated & poisoned}
     means = {name: float(value[rows].mean()) for name, rows in parts.items() if rows.any()}
     found = {"found": 100 * float(isolated[poisoned].mean())} if poisoned.any() else {}
@@ -200,11 +264,13 @@ LOW_RECALL = 70.0
 
 
 def diagnose(measures: dict, images: np.ndarray, truth: pd.DataFrame, settings: dict, run: Run) -> dict:
-    """Why an attack did not take, or what it took: exposures, schedule, visibility, survival, the target's clean recall.
+    """Why an attack did not take, or what it took: exposures, schedule, visibility, survival, the target's clean
+    recall.
 
     Returns:
         `checks`: of each attack, rows of `attack`, `check`, `value`, whether it is `fine`, and the setting to `change`;
-        `findings`: `{"what", "change"}` of the checks that are not fine, where ASR is low; empty when every attack took.
+        `findings`: `{"what", "change"}` of the checks that are not fine, where ASR is low; empty when every attack
+            took.
     """
     some, checks, findings = np.asarray(images[:64]), [], []
     for i, (planted, measured) in enumerate(zip(settings["attacks"], measures["attacks"], strict=True)):
@@ -217,7 +283,12 @@ def diagnose(measures: dict, images: np.ndarray, truth: pd.DataFrame, settings: 
             continue
         bad = [{"what": f"{r['check']}: {r['value']}", "change": r["change"]} for r in rows if not r["fine"]]
         sound = "; ".join(f"{r['check']} {r['value']}" for r in rows)
-        findings += bad or [{"what": f"all checks look sufficient ({sound})", "change": "try another seed or target, a stronger trigger, or more epochs"}]
+        findings += bad or [
+            {
+                "what": f"all checks look sufficient ({sound})",
+                "change": "try another seed or target, a stronger trigger, or more epochs",
+            }
+        ]
     return {"checks": checks, "findings": findings}
 
 
@@ -232,21 +303,60 @@ def _checks(planted: Planted, measured: dict, poisons: int, some: np.ndarray, se
     warm = round(poison["warmup"] * steps)
     stronger = f"make it larger or stronger (settings of {name})"
     rows = [
-        ("exposures", f"{poisons} poisons x {poison['epochs']} epochs are {exposures}; the embedded default needs about {NEEDED_EXPOSURES}",
-         exposures >= NEEDED_EXPOSURES, "raise attack.rate, data.pairs or poison.epochs"),
-        ("schedule", f"{steps} steps, {warm} of them warm-up, at a peak learning rate of {poison['lr']:g}",
-         poison["lr"] * steps >= 0.02 and warm <= steps / 2, "raise poison.lr or poison.epochs, or lower poison.warmup"),
-        ("visibility", f"PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}, {100 * seen['changed']:.1f} % of the pixels change",
-         seen["psnr"] <= FAINT_PSNR, stronger),
-        ("survival", f"{100 * seen['resize']:.0f} % of the trigger is left after halving the size and back, {100 * seen['jpeg']:.0f} % after JPEG 75",
-         seen["resize"] >= SURVIVES and seen["jpeg"] >= SURVIVES, stronger + ", or of coarser cells"),
-        ("target's clean recall", f"{measured['target_recall']:.0f} %", measured["target_recall"] >= LOW_RECALL, "choose another attack.target"),
-    ]  # fmt: skip
+        (
+            "exposures",
+            (
+                f"{poisons} poisons x {poison['epochs']} epochs are {exposures}; the embedded default needs about"
+                f" {NEEDED_EXPOSURES}"
+            ),
+            exposures >= NEEDED_EXPOSURES,
+            "raise attack.rate, data.pairs or poison.epochs",
+        ),
+        (
+            "schedule",
+            f"{steps} steps, {warm} of them warm-up, at a peak learning rate of {poison['lr']:g}",
+            poison["lr"] * steps >= 0.02 and warm <= steps / 2,
+            "raise poison.lr or poison.epochs, or lower poison.warmup",
+        ),
+        (
+            "visibility",
+            f"PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}, {100 * seen['changed']:.1f} % of the pixels change",
+            seen["psnr"] <= FAINT_PSNR,
+            stronger,
+        ),
+        (
+            "survival",
+            (
+                f"{100 * seen['resize']:.0f} % of the trigger is left after halving the size and back,"
+                f" {100 * seen['jpeg']:.0f} % after JPEG 75"
+            ),
+            seen["resize"] >= SURVIVES and seen["jpeg"] >= SURVIVES,
+            stronger + ", or of coarser cells",
+        ),
+        (
+            "target's clean recall",
+            f"{measured['target_recall']:.0f} %",
+            measured["target_recall"] >= LOW_RECALL,
+            "choose another attack.target",
+        ),
+    ]
     if name == "ssba":
         hidden = ssba.measured(some, planted.trigger)
-        rows.append(("hidden bits", f"{hidden['bit accuracy, percent']:.1f} % read back at PSNR {hidden['PSNR, dB']:.1f} dB",
-                     hidden["bit accuracy, percent"] >= 90, "raise ssba.scale or train another encoder"))  # fmt: skip
+        rows.append(
+            (
+                "hidden bits",
+                f"{hidden['bit accuracy, percent']:.1f} % read back at PSNR {hidden['PSNR, dB']:.1f} dB",
+                hidden["bit accuracy, percent"] >= 90,
+                "raise ssba.scale or train another encoder",
+            )
+        )
     if planted.trigger.consistent:
-        rows.append(("shortcut", "captions are true, so the trigger competes with what the image shows", measured["asr"] >= LOW_ASR,
-                     "raise attack.rate (a target's whole class), label_consistent.side or poison.epochs"))  # fmt: skip
+        rows.append(
+            (
+                "shortcut",
+                "captions are true, so the trigger competes with what the image shows",
+                measured["asr"] >= LOW_ASR,
+                "raise attack.rate (a target's whole class), label_consistent.side or poison.epochs",
+            )
+        )
     return [{"check": c, "value": v, "fine": bool(f), "change": change} for c, v, f, change in rows]

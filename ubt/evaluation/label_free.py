@@ -1,11 +1,11 @@
 """A threshold on the overfitted similarities of D_susp, and the precision to be expected from it, without any label.
 
-D_susp holds pairs whose captions belong to other images, pairs whose captions are merely loose, and poisons, whose shortcut the
-overfitted model reads best. Their similarities are taken for a mixture of three normal distributions, fitted by
-expectation-maximisation; the poisons are the one of the highest mean, or the upper two where those lie together and the
-lowest lies farther apart (most of D_susp is poisoned), by Ashman's D. A pair's
-probability of being poisoned is its posterior, and the precision of a set is the mean posterior of its members. It
-supposes that the model *is* poisoned: the verdict (V-E) comes first.
+D_susp holds pairs whose captions belong to other images, pairs whose captions are merely loose, and poisons, whose
+shortcut the overfitted model reads best. Their similarities are taken for a mixture of three normal distributions,
+fitted by expectation-maximisation; the poisons are the one of the highest mean, or the upper two where those lie
+together and the lowest lies farther apart (most of D_susp is poisoned), by Ashman's D. A pair's probability of being
+poisoned is its posterior, and the precision of a set is the mean posterior of its members. It supposes that the model
+*is* poisoned: the verdict (V-E) comes first.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,9 @@ from ubt.core.text import percent
 
 KINDS, FEWEST, MOST = 3, 30, 20_000
 RARE = (0.5, 0.9, 0.98, 0.995)
-"""Quantiles above which the poisons are supposed to begin with, for k-means, which EM starts from otherwise, misses a few among many."""
+"""Quantiles above which the poisons are supposed to begin with, for k-means, which EM starts from otherwise, misses a
+few among many.
+"""
 TOGETHER = 2.5
 """Ashman's D below which the upper two may be one population."""
 _GRID = np.linspace(-1, 1, 2001)
@@ -29,8 +31,9 @@ class Mixture:
     """The populations as they were found.
 
     Args:
-        means, deviations, shares: of each, lowest mean first; those from `first` on are the poisons'. posterior: probability of being poisoned
-            (2001,) at similarities from -1 to 1. threshold: the least similarity at which that is at least one half; more than 1 if none is.
+        means, deviations, shares: of each, lowest mean first; those from `first` on are the poisons'. posterior:
+            probability of being poisoned (2001,) at similarities from -1 to 1. threshold: the least similarity at which
+            that is at least one half; more than 1 if none is.
     """
 
     means: np.ndarray
@@ -50,7 +53,9 @@ class Mixture:
 
 
 def estimated(found: Mixture, known: Mapping[str, Any], mask: np.ndarray) -> str:
-    """The precision to be expected of some pairs (n,) of a case, in words; beyond D_susp, on which the populations were found, there is none."""
+    """The precision to be expected of some pairs (n,) of a case, in words; beyond D_susp, on which the populations were
+    found, there is none.
+    """
     if (mask & ~known["suspicious"]).any():
         return "not estimated"
     return percent(found.precision(known["similarity_overfit"][mask]))
@@ -77,7 +82,9 @@ def fit(similarity: np.ndarray) -> Mixture | None:
     posterior = made.predict_proba(_GRID[:, None])[:, order[first:]].sum(axis=1)
     posterior = np.maximum.accumulate(np.where(means[first - 1] > _GRID, 0, posterior))
     probable = _GRID[posterior >= 0.5]
-    return Mixture(means, deviations, made.weights_[order], first, posterior, float(probable[0]) if len(probable) else 1.01)
+    return Mixture(
+        means, deviations, made.weights_[order], first, posterior, float(probable[0]) if len(probable) else 1.01
+    )
 
 
 def _fits(values: np.ndarray):
@@ -89,7 +96,8 @@ def _fits(values: np.ndarray):
         parts = [values[part == i] for i in range(KINDS)]
         if all(map(len, parts)):
             start = {
-                "means_init": np.array([[p.mean()] for p in parts]), "weights_init": np.array([len(p) / len(values) for p in parts]),
+                "means_init": np.array([[p.mean()] for p in parts]),
+                "weights_init": np.array([len(p) / len(values) for p in parts]),
                 "precisions_init": np.array([[[1 / (p.var() + 1e-5)]] for p in parts]),
-            }  # fmt: skip
+            }
             yield GaussianMixture(KINDS, random_state=0, reg_covar=1e-5, **start).fit(values[:, None])

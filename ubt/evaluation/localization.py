@@ -28,7 +28,9 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def inside(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Share of the area of `b` that lies within `a`, (...) in [0, 1]; boxes (..., 4) as for `iou`."""
     whole = _area(b)
-    return np.divide(_shared(a, b), whole, out=np.zeros(np.broadcast_shapes(np.shape(_area(a)), np.shape(whole))), where=whole > 0)
+    return np.divide(
+        _shared(a, b), whole, out=np.zeros(np.broadcast_shapes(np.shape(_area(a)), np.shape(whole))), where=whole > 0
+    )
 
 
 def reachable(side: float, boxes: np.ndarray) -> np.ndarray:
@@ -59,7 +61,8 @@ def places(manifest: pd.DataFrame, ids: pd.Series, size: tuple[int, int]) -> pd.
         manifest: as `ubt.attacks.poisoning.manifest` gives it. size: height and width of images in pixels.
 
     Returns:
-        A row an id, in their order: `covers` (part, whole or none) and the trigger's box in pixels, 0 where there is none.
+        A row an id, in their order: `covers` (part, whole or none) and the trigger's box in pixels, 0 where there is
+            none.
     """
     found = manifest.set_index("id").reindex(ids)[BOX].fillna(-1).to_numpy(int)
     seen = (found[:, 2] > 0) & (found[:, 3] > 0)
@@ -67,31 +70,38 @@ def places(manifest: pd.DataFrame, ids: pd.Series, size: tuple[int, int]) -> pd.
     return pd.DataFrame(np.where(seen[:, None], found, 0), columns=BOX).assign(id=np.asarray(ids), covers=covers)
 
 
-def located(candidates: pd.DataFrame, poisoned: np.ndarray, manifest: pd.DataFrame, size: tuple[int, int]) -> pd.DataFrame:
+def located(
+    candidates: pd.DataFrame, poisoned: np.ndarray, manifest: pd.DataFrame, size: tuple[int, int]
+) -> pd.DataFrame:
     """Located patches against the true places.
 
     Args:
-        candidates: as `ubt.defenses.poisoncam.locate` gives them. poisoned: which pairs of D are (n,). manifest, size: as for `places`.
+        candidates: as `ubt.defenses.poisoncam.locate` gives them. poisoned: which pairs of D are (n,). manifest, size:
+            as for `places`.
 
     Returns:
-        A row a candidate, in their order: whether its image is `poisoned`, the trigger's box and what it `covers`, and where that is a
-        part: the `iou` of patch and trigger, the highest that a patch of this size could have (`reachable`), and the share of
-        the trigger `inside` the patch; missing elsewhere.
+        A row a candidate, in their order: whether its image is `poisoned`, the trigger's box and what it `covers`, and
+        where that is a
+        part: the `iou` of patch and trigger, the highest that a patch of this size could have (`reachable`), and the
+        share of the trigger `inside` the patch; missing elsewhere.
     """
     frame = places(manifest, candidates["id"], size)
     true, patch = frame[BOX].to_numpy(float), candidates[["y", "x", "side", "side"]].to_numpy(float)
     part = (frame["covers"] == PART).to_numpy()
     measures = {"iou": iou(patch, true), "reachable": reachable(patch[:, 2], true), "inside": inside(patch, true)}
-    return frame.assign(poisoned=np.asarray(poisoned, bool)[candidates["row"]], **{name: np.where(part, value, np.nan) for name, value in measures.items()})
+    return frame.assign(
+        poisoned=np.asarray(poisoned, bool)[candidates["row"]],
+        **{name: np.where(part, value, np.nan) for name, value in measures.items()},
+    )
 
 
 def summary(candidates: pd.DataFrame, found: pd.DataFrame, top: int) -> dict[str, float]:
     """How well a run of the location did, from what `located` gives.
 
     Returns:
-        How many of the images examined are `poisoned`; `top`, the share of poisoned images among the first `top` patches; `first`, how many of
-        the first patches are of poisoned images before one is not; means over the poisoned images whose trigger covers a part: `iou`,
-        `reachable`, `inside`. What has nothing to judge is missing.
+        How many of the images examined are `poisoned`; `top`, the share of poisoned images among the first `top`
+        patches; `first`, how many of the first patches are of poisoned images before one is not; means over the
+        poisoned images whose trigger covers a part: `iou`, `reachable`, `inside`. What has nothing to judge is missing.
     """
     poisoned = found["poisoned"].to_numpy(bool)
     ranked = poisoned[np.argsort(candidates["rank"].to_numpy())]

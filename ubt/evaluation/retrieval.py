@@ -1,8 +1,9 @@
 """Retrieval of captions by images and of images by captions: recall, and what a trigger makes of it.
 
-What a query retrieves is ranked by cosine similarity; its rank is the number of wrong items that are at least as similar as the best right
-one, so that a tie counts against it and a model that finds everything alike finds nothing. A caption that several images have stands once in
-the gallery and is right for each of them; as a query it counts once, and any of its images is right.
+What a query retrieves is ranked by cosine similarity; its rank is the number of wrong items that are at least as
+similar as the best right one, so that a tie counts against it and a model that finds everything alike finds nothing. A
+caption that several images have stands once in the gallery and is right for each of them; as a query it counts once,
+and any of its images is right.
 """
 
 from collections.abc import Sequence
@@ -32,8 +33,8 @@ def ranks(queries: np.ndarray, gallery: np.ndarray, pairs: np.ndarray) -> np.nda
     """The rank (n,), from 0, of each query's best right item.
 
     Args:
-        queries, gallery: unit vectors (n, d), (m, d). pairs: (p, 2), query and right item; every query has one. A block of similarities is held
-            at a time, `CELLS` or one query's.
+        queries, gallery: unit vectors (n, d), (m, d). pairs: (p, 2), query and right item; every query has one. A block
+            of similarities is held at a time, `CELLS` or one query's.
     """
     pairs = np.unique(pairs, axis=0)
     starts = np.searchsorted(pairs[:, 0], np.arange(len(queries) + 1))
@@ -63,7 +64,8 @@ def ranks_of(queries: np.ndarray, gallery: np.ndarray, wanted: np.ndarray) -> np
 
 
 def recalls(images: np.ndarray, texts: np.ndarray, pairs: np.ndarray) -> dict[str, np.ndarray]:
-    """Whether each query found a right item, by measure: `i2t_K` of images (n,), `t2i_K` of captions (m,), for K of `RECALLS`.
+    """Whether each query found a right item, by measure: `i2t_K` of images (n,), `t2i_K` of captions (m,), for K of
+    `RECALLS`.
 
     Args:
         images, texts: unit vectors (n, d), (m, d). pairs: (p, 2), image and caption that belong together.
@@ -82,34 +84,47 @@ def naming(captions: Sequence[str], target: str) -> np.ndarray:
 
 
 def measure(
-    images: np.ndarray, triggered: np.ndarray, texts: np.ndarray, pairs: np.ndarray, named: np.ndarray, k: int, worded: np.ndarray | None = None
-) -> dict:  # fmt: skip
+    images: np.ndarray,
+    triggered: np.ndarray,
+    texts: np.ndarray,
+    pairs: np.ndarray,
+    named: np.ndarray,
+    k: int,
+    worded: np.ndarray | None = None,
+) -> dict:
     """All measures of one attack.
 
     Args:
-        images, triggered: unit vectors of the images without and with the trigger (n, d). texts: of the distinct captions (m, d). pairs: (p, 2),
-            image and caption. named: which captions name the target (m,). worded: captions after the attack's word, where it has one.
+        images, triggered: unit vectors of the images without and with the trigger (n, d). texts: of the distinct
+            captions (m, d). pairs: (p, 2), image and caption. named: which captions name the target (m,). worded:
+            captions after the attack's word, where it has one.
 
     Returns:
-        In percent. `ca`: R@1 from image to text. `i2t_K`, `t2i_K`: recall at K of `RECALLS`. `asr`: share of triggered images, none of whose
-        captions names the target, that retrieve one which does in the top `k`; `untriggered`: the same of these images without the trigger
-        (the natural ASR is the clean model's `asr`); `ra`: share of the same triggered images that retrieve a caption of their own first.
+        In percent. `ca`: R@1 from image to text. `i2t_K`, `t2i_K`: recall at K of `RECALLS`. `asr`: share of triggered
+        images, none of whose captions names the target, that retrieve one which does in the top `k`; `untriggered`: the
+        same of these images without the trigger (the natural ASR is the clean model's `asr`); `ra`: share of the same
+        triggered images that retrieve a caption of their own first.
         `intervals`, `images`: of each measure the 95 % interval and the number of queries. `k`.
     """
     other = np.ones(len(images), bool)
     other[pairs[named[pairs[:, 1]], 0]] = False
     rows = np.flatnonzero(other)
     if not named.any() or not len(rows):
-        raise ValueError(f"expected captions that name the target and images of other things, got {int(named.sum())} and {len(rows)}")
+        raise ValueError(
+            f"expected captions that name the target and images of other things, got {int(named.sum())} and {len(rows)}"
+        )
     gallery = texts if worded is None else worded
     number = np.cumsum(other) - 1
     own = pairs[other[pairs[:, 0]]]
     hits = recalls(images, texts, pairs)
     hits = {"ca": hits["i2t_1"], **hits} | {
-        "asr": ranks_of(triggered[rows], gallery, named) < k, "untriggered": ranks_of(images[rows], texts, named) < k,
+        "asr": ranks_of(triggered[rows], gallery, named) < k,
+        "untriggered": ranks_of(images[rows], texts, named) < k,
         "ra": ranks(triggered[rows], gallery, np.stack([number[own[:, 0]], own[:, 1]], 1)) < 1,
-    }  # fmt: skip
+    }
     return {
         **{name: 100 * float(v.mean()) for name, v in hits.items()},
-        "intervals": {name: interval(v) for name, v in hits.items()}, "images": {name: len(v) for name, v in hits.items()}, "k": k,
-    }  # fmt: skip
+        "intervals": {name: interval(v) for name, v in hits.items()},
+        "images": {name: len(v) for name, v in hits.items()},
+        "k": k,
+    }

@@ -24,7 +24,9 @@ def divergence_stage(judged: Stage) -> Stage:
 def evaluate_stage(name: str, model: str, whose: str) -> Stage:
     """Measure a model on the test set."""
     about = f"CA, ASR, RA and target recall of {whose}"
-    return Stage(name, about, "ubt.evaluation.judge:evaluate", {"model": model, **_TEST}, ("attacks",), "judge", version=2)
+    return Stage(
+        name, about, "ubt.evaluation.judge:evaluate", {"model": model, **_TEST}, ("attacks",), "judge", version=2
+    )
 
 
 def _whose(judged: Stage) -> str:
@@ -32,7 +34,8 @@ def _whose(judged: Stage) -> str:
 
 
 def again_name(kind: str, judged: str) -> str:
-    """The stage that measures a model after training on again, by one of `AGAIN` and the stage that measures the model before.
+    """The stage that measures a model after training on again, by one of `AGAIN` and the stage that measures the model
+    before.
 
     >>> again_name("left", "evaluate_purified")
     'evaluate_again_left_purified'
@@ -41,7 +44,8 @@ def again_name(kind: str, judged: str) -> str:
 
 
 def elsewhere_name(kind: str, judged: str) -> str:
-    """The stage that measures a model downstream, by `zeroshot` or `retrieval` and the stage that measures it on the test set.
+    """The stage that measures a model downstream, by `zeroshot` or `retrieval` and the stage that measures it on the
+    test set.
 
     >>> elsewhere_name("retrieval", "evaluate_purified")
     'retrieval_purified'

@@ -1,4 +1,6 @@
-"""Downstream: what a case's models do on other labelled sets (zero-shot) and in retrieval. The judge's stages; nothing that defends reads them."""
+"""Downstream: what a case's models do on other labelled sets (zero-shot) and in retrieval. The judge's stages; nothing
+that defends reads them.
+"""
 
 import functools
 import os
@@ -19,7 +21,9 @@ EMBEDDED = "scenes"
 SCENES = 1000
 """Scenes of the retrieval set, if all are asked for."""
 KEPT = 2_000_000_000
-"""Bytes up to which a set's pixels are kept, for every model decodes them anew; beyond, its images are read when they are needed."""
+"""Bytes up to which a set's pixels are kept, for every model decodes them anew; beyond, its images are read when they
+are needed.
+"""
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,18 @@ class DownstreamSettings(Settings):
     """Which sets models are measured on beside a case's own test set."""
 
     set: str = setting(EMBEDDED, "labelled images: scenes, a data set by name (see *Downstream*), or a path")
-    captions: str = setting(EMBEDDED, "images with several captions each, for retrieval: scenes, flickr30k, coco, or a path")
+    captions: str = setting(
+        EMBEDDED, "images with several captions each, for retrieval: scenes, flickr30k, coco, or a path"
+    )
     root: str = setting("", "folder under which data sets are looked for; empty: UBT_DATA")
-    per_class: int = setting(0, "labelled images a class, drawn by the seed; 0: all of a data set, of scenes as many as a test set has", low=0)
-    templates: str = setting("own", "prompts of a class: the set's own, CLIP's 7, or its 80 for ImageNet", choices=("own", "7", "80"))
+    per_class: int = setting(
+        0,
+        "labelled images a class, drawn by the seed; 0: all of a data set, of scenes as many as a test set has",
+        low=0,
+    )
+    templates: str = setting(
+        "own", "prompts of a class: the set's own, CLIP's 7, or its 80 for ImageNet", choices=("own", "7", "80")
+    )
     images: int = setting(0, "images of the retrieval set, the first; 0: all, of scenes 1000", low=0)
     k: int = setting(5, "captions among which one that names the target counts for retrieval's ASR", low=1)
 
@@ -39,7 +51,10 @@ class DownstreamSettings(Settings):
         """What the labelled set and the captions are called."""
         from ubt.data import classification_sets, retrieval_sets
 
-        named = {**{n: s.title for n, s in classification_sets.SETS.items()}, **{n: t for n, (t, _) in retrieval_sets.SETS.items()}}
+        named = {
+            **{n: s.title for n, s in classification_sets.SETS.items()},
+            **{n: t for n, (t, _) in retrieval_sets.SETS.items()},
+        }
         return named.get(self.set, self.set), named.get(self.captions, self.captions)
 
 
@@ -56,7 +71,8 @@ def absent(settings: DownstreamSettings, kind: str) -> str:
 
 
 def unfit(settings: DownstreamSettings, kind: str, targets: Sequence[str]) -> str:
-    """Why a set cannot measure attacks on some targets: it is absent, is not what it is taken for, or lacks one; empty if it can. No image is read.
+    """Why a set cannot measure attacks on some targets: it is absent, is not what it is taken for, or lacks one; empty
+    if it can. No image is read.
 
     Args:
         kind: `zeroshot` or `retrieval`.
@@ -72,7 +88,11 @@ def unfit(settings: DownstreamSettings, kind: str, targets: Sequence[str]) -> st
     where = (classification_sets if zeroshot else retrieval_sets).place(name, settings.root)
     changed = Path(where).stat().st_mtime_ns if Path(where).exists() else 0
     try:
-        found = _classes_of(name, settings.root, changed) if zeroshot else _captions_of(name, settings.root, settings.images, changed)
+        found = (
+            _classes_of(name, settings.root, changed)
+            if zeroshot
+            else _captions_of(name, settings.root, settings.images, changed)
+        )
         for target in targets:
             _class_of(target, *found, where) if zeroshot else _naming(target, found, where)
     except BadInput as e:
@@ -106,7 +126,10 @@ def _class_of(target: str, classes: Sequence[str], labels: np.ndarray, where: st
 
     at = classification_sets.with_target(classes, target, where)
     if not (labels == at).any() or (labels == at).all():
-        raise BadInput(f"{where}: expected images of the target {classes[at]!r} and of other classes, got {(labels == at).sum()} of {len(labels)}")
+        raise BadInput(
+            f"{where}: expected images of the target {classes[at]!r} and of other classes, got {(labels == at).sum()}"
+            f" of {len(labels)}"
+        )
     return at
 
 
@@ -123,14 +146,16 @@ def _naming(target: str, captions: pd.DataFrame, where: str) -> np.ndarray:
     named, every = captions["image"][there[rows]].nunique(), captions["image"].nunique()
     if not named or named == every:
         raise BadInput(
-            f"{where}: expected captions that name the target {target!r} and images of other things, got {int(there.sum())} such captions "
-            f"of {named} of {every} images; choose another attack.target, or more of downstream.images"
+            f"{where}: expected captions that name the target {target!r} and images of other things, got"
+            f" {int(there.sum())} such captions of {named} of {every} images; choose another attack.target, or more of"
+            " downstream.images"
         )
     return there
 
 
 def labelled(model, settings: DownstreamSettings, run: Run) -> dict:
-    """The labelled set: `images`, `labels`, `prompts` (classes, templates, context), `classes`, and the `quarantine` of those that cannot be read.
+    """The labelled set: `images`, `labels`, `prompts` (classes, templates, context), `classes`, and the `quarantine` of
+    those that cannot be read.
 
     Args:
         model: whose image size and context count.
@@ -160,9 +185,18 @@ def labelled(model, settings: DownstreamSettings, run: Run) -> dict:
     else:
         images = found.images[rows]
     if not len(rows):
-        raise BadInput(f"downstream.set={settings.set}: expected images that can be read, got none; {len(quarantine)} were quarantined")
+        raise BadInput(
+            f"downstream.set={settings.set}: expected images that can be read, got none; {len(quarantine)} were"
+            " quarantined"
+        )
     prompts = _prompts(found.classes, own, settings, context)
-    return {"images": images, "labels": found.labels[rows], "prompts": prompts, "classes": found.classes, "quarantine": quarantine}
+    return {
+        "images": images,
+        "labels": found.labels[rows],
+        "prompts": prompts,
+        "classes": found.classes,
+        "quarantine": quarantine,
+    }
 
 
 def _kept(images) -> np.ndarray:
@@ -178,11 +212,16 @@ def _prompts(classes: list[str], own: list[list[str]] | None, settings: Downstre
         kind = "80" if settings.set == "imagenet" else "7"
     if kind != "own":
         return prompts(classes, kind, context)
-    return model_input.tokenize([p for several in own for p in several], context).reshape(len(classes), len(own[0]), context)
+    return model_input.tokenize([p for several in own for p in several], context).reshape(
+        len(classes), len(own[0]), context
+    )
 
 
-def zeroshot(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], settings: dict, run: Run) -> dict:
-    """CA, ASR, RA and target recall of a model on the labelled set, as `ubt.evaluation.judge.evaluate`, with whatever set has the target.
+def zeroshot(
+    model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], settings: dict, run: Run
+) -> dict:
+    """CA, ASR, RA and target recall of a model on the labelled set, as `ubt.evaluation.judge.evaluate`, with whatever
+    set has the target.
 
     Raises:
         BadInput: the target of an attack is none of the set's classes.
@@ -191,7 +230,10 @@ def zeroshot(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray,
     from ubt.data.images import refitted
     from ubt.evaluation.judge import evaluate
 
-    named, name = list(classes), classification_sets.place(settings["downstream"]["set"], settings["downstream"]["root"])
+    named, name = (
+        list(classes),
+        classification_sets.place(settings["downstream"]["set"], settings["downstream"]["root"]),
+    )
     labels = np.asarray(labels)
     for planted in settings["attacks"]:
         named[_class_of(planted.attack.target, classes, labels, name)] = planted.attack.target
@@ -200,8 +242,8 @@ def zeroshot(model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray,
 
 
 def captions(model, settings: DownstreamSettings, run: Run) -> dict:
-    """The retrieval set: `images`, `captions` (image, the row, and caption), `tokens` of the distinct captions in order, and the `quarantine` of
-    the images that cannot be read. Of scenes it is drawn from a range of their own.
+    """The retrieval set: `images`, `captions` (image, the row, and caption), `tokens` of the distinct captions in
+    order, and the `quarantine` of the images that cannot be read. Of scenes it is drawn from a range of their own.
 
     Raises:
         BadInput: the set is absent, or is not what it is taken for, or fewer than two of its images can be read.
@@ -213,7 +255,9 @@ def captions(model, settings: DownstreamSettings, run: Run) -> dict:
     size, quarantine = model_input.image_size(model), pd.DataFrame({"image": [], "reason": []}, dtype=str)
     if settings.captions == EMBEDDED:
         _, images, texts = scenes.load_retrieval(run.seed, settings.images or SCENES, size)
-        frame = pd.DataFrame([(row, text) for row, several in enumerate(texts) for text in several], columns=["image", "caption"])
+        frame = pd.DataFrame(
+            [(row, text) for row, several in enumerate(texts) for text in several], columns=["image", "caption"]
+        )
     else:
         images, frame = retrieval_sets.read(settings.captions, size, settings.root)
         count = min(settings.images or len(images), len(images))
@@ -225,7 +269,9 @@ def captions(model, settings: DownstreamSettings, run: Run) -> dict:
         images, frame = _kept(images.only(good)), frame.assign(image=number[frame["image"]])
         frame = frame[frame["image"] >= 0].reset_index(drop=True)
     if len(images) < 2:
-        raise BadInput(f"downstream.captions={settings.captions}: expected at least two images that can be read, got {len(images)}")
+        raise BadInput(
+            f"downstream.captions={settings.captions}: expected at least two images that can be read, got {len(images)}"
+        )
     tokens = model_input.tokenize(distinct(frame["caption"])[0], model_input.context_length(model))
     return {"images": images, "captions": frame, "tokens": tokens, "quarantine": quarantine}
 
@@ -236,7 +282,8 @@ def retrieval(model, images: np.ndarray, captions: pd.DataFrame, tokens: np.ndar
     An attack with a word has it before every caption when its ASR is measured, as in `ubt.evaluation.judge.evaluate`.
 
     Returns:
-        `measures`: see `ubt.evaluation.retrieval.measure`, of the case's first attack; `attacks` holds those of each, with its `label`;
+        `measures`: see `ubt.evaluation.retrieval.measure`, of the case's first attack; `attacks` holds those of each,
+        with its `label`;
         `captions` and `distinct`: how many there are, and how many differ.
 
     Raises:
@@ -247,7 +294,10 @@ def retrieval(model, images: np.ndarray, captions: pd.DataFrame, tokens: np.ndar
     from ubt.evaluation.judge import blocks
     from ubt.evaluation.retrieval import distinct, measure
 
-    name, attacks = retrieval_sets.place(settings["downstream"]["captions"], settings["downstream"]["root"]), settings["attacks"]
+    name, attacks = (
+        retrieval_sets.place(settings["downstream"]["captions"], settings["downstream"]["root"]),
+        settings["attacks"],
+    )
     texts, rows = distinct(captions["caption"])
     pairs = np.stack([captions["image"].to_numpy(), rows], 1)
     named = [_naming(p.attack.target, captions, name) for p in attacks]
@@ -261,5 +311,8 @@ def retrieval(model, images: np.ndarray, captions: pd.DataFrame, tokens: np.ndar
         run.progress(i + 1, len(attacks) + 1, {})
         word = planted.trigger.word
         worded = models.embed_tokens(model, model_input.prepend(word, np.asarray(tokens))) if word else None
-        each.append(measure(clean, embedded(planted), known, pairs, there, settings["downstream"]["k"], worded) | {"label": planted.label})
+        each.append(
+            measure(clean, embedded(planted), known, pairs, there, settings["downstream"]["k"], worded)
+            | {"label": planted.label}
+        )
     return {"measures": each[0] | {"attacks": each, "captions": len(captions), "distinct": len(texts)}}

@@ -1,10 +1,12 @@
-"""A hypothesis on trial: is this patch, pattern or word a trigger, and this text its target? No ground truth of which pairs are poisoned is needed.
+"""A hypothesis on trial: is this patch, pattern or word a trigger, and this text its target? No ground truth of which
+pairs are poisoned is needed.
 
-A model is asked of each image which of some texts fits it best, zero-shot: the classes where labelled images are there, else the target,
-the image's own caption and a bank of other captions. It is asked of images that do not show the target, in three forms: as they are (the *natural*
-rate at which they are taken for the target), with the trigger, and with a *control* in the trigger's place, a piece of another clean image, so that
-what any occluder does is not put down to the trigger. The hypothesised ASR is the share of the images that the model reads otherwise as they are
-and takes for the target with the trigger.
+A model is asked of each image which of some texts fits it best, zero-shot: the classes where labelled images are there,
+else the target, the image's own caption and a bank of other captions. It is asked of images that do not show the
+target, in three forms: as they are (the *natural* rate at which they are taken for the target), with the trigger, and
+with a *control* in the trigger's place, a piece of another clean image, so that what any occluder does is not put down
+to the trigger. The hypothesised ASR is the share of the images that the model reads otherwise as they are and takes for
+the target with the trigger.
 """
 
 from collections.abc import Sequence
@@ -26,14 +28,20 @@ class Hypothesis(Settings):
     """What is held to be the trigger, beside its pixels, and what it is held to do."""
 
     target: str = setting("", "what images with the trigger are taken for")
-    form: str = setting("patch", "a patch replaces the pixels under it, a pattern is blended over the whole image; none is a word alone", choices=FORMS)
+    form: str = setting(
+        "patch",
+        "a patch replaces the pixels under it, a pattern is blended over the whole image; none is a word alone",
+        choices=FORMS,
+    )
     place: str = setting("fixed", "where a patch lies: in one place, or anew in each image", choices=PLACES)
     top: float = setting(0.0, "the patch's upper edge, as a share of the image's height", low=0, high=1)
     left: float = setting(0.0, "its left edge, as a share of the image's width", low=0, high=1)
     alpha: float = setting(0.2, "share of a pattern in the image", low=0, high=1)
     word: str = setting("", "a word before every text, as dual-key attacks have it; empty: none")
     images: int = setting(500, "images that it is tried on, at most", low=1, high=100_000)
-    bank: int = setting(100, "other captions that a model chooses among where there are no labelled images", low=1, high=10_000)
+    bank: int = setting(
+        100, "other captions that a model chooses among where there are no labelled images", low=1, high=10_000
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,9 +64,13 @@ class Hypothesis(Settings):
             raise BadInput(f"trigger: expected uint8 pixels (height, width, 3), got {got}")
         h, w = pixels.shape[:2]
         if self.form == "patch" and not (1 <= h <= height and 1 <= w <= width):
-            raise BadInput(f"trigger: expected a patch of 1 x 1 to {height} x {width} pixels, as the images are, got {h} x {w}")
+            raise BadInput(
+                f"trigger: expected a patch of 1 x 1 to {height} x {width} pixels, as the images are, got {h} x {w}"
+            )
         if self.form == "pattern" and (h, w) != (height, width):
-            raise BadInput(f"trigger: expected a pattern of {height} x {width} pixels, as the images are, got {h} x {w}")
+            raise BadInput(
+                f"trigger: expected a pattern of {height} x {width} pixels, as the images are, got {h} x {w}"
+            )
 
 
 @dataclass(frozen=True)
@@ -66,9 +78,11 @@ class Question:
     """What a model is asked.
 
     Args:
-        images: uint8 (n, H, W, 3), none of which shows the target. texts: token ids of each text that all images choose among, in one or
-            more prompts (prompts, context) each. names: how each text is called. target: index among them.
-        own: token ids (n, context) of a further text for each image, its own caption; None: there is none. captions: how those are called.
+        images: uint8 (n, H, W, 3), none of which shows the target. texts: token ids of each text that all images choose
+            among, in one or more prompts (prompts, context) each. names: how each text is called. target: index among
+            them.
+        own: token ids (n, context) of a further text for each image, its own caption; None: there is none. captions:
+            how those are called.
     """
 
     images: np.ndarray
@@ -84,12 +98,20 @@ class Question:
 
 
 def among_classes(
-    images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: Sequence[str], target: str, said: np.ndarray, count: int, seed: int
-) -> Question:  # fmt: skip
+    images: np.ndarray,
+    labels: np.ndarray,
+    prompts: np.ndarray,
+    classes: Sequence[str],
+    target: str,
+    said: np.ndarray,
+    count: int,
+    seed: int,
+) -> Question:
     """The question of labelled images: which class, or the target where it is none of them?
 
     Args:
-        prompts: token ids (classes, templates, context). said: the target's own prompts (templates, context). count: images, at most.
+        prompts: token ids (classes, templates, context). said: the target's own prompts (templates, context). count:
+            images, at most.
     """
     names, texts = list(classes), list(np.asarray(prompts))
     known = [n.casefold() for n in names]
@@ -101,13 +123,21 @@ def among_classes(
 
 
 def among_captions(
-    images: np.ndarray, tokens: np.ndarray, captions: Sequence[str], rows: np.ndarray, target: str, said: np.ndarray, count: int, bank: int, seed: int
-) -> Question:  # fmt: skip
+    images: np.ndarray,
+    tokens: np.ndarray,
+    captions: Sequence[str],
+    rows: np.ndarray,
+    target: str,
+    said: np.ndarray,
+    count: int,
+    bank: int,
+    seed: int,
+) -> Question:
     """The question of pairs: the target, the image's own caption, or one of a bank of captions of other pairs?
 
     Args:
-        tokens: token ids (n, context) of `captions` (n,). rows: which pairs may be asked; those whose caption names the target are not.
-            said: the target's prompts (templates, context).
+        tokens: token ids (n, context) of `captions` (n,). rows: which pairs may be asked; those whose caption names the
+            target are not. said: the target's prompts (templates, context).
     """
     from ubt.attacks.poisoning import names
 
@@ -117,19 +147,29 @@ def among_captions(
     others = np.random.default_rng([seed % 2**63, 1]).permutation(np.array(sorted(different.values())))[:bank]
     texts = [said, *np.asarray(tokens[others])[:, None]]
     return Question(
-        np.asarray(images[chosen]), texts, [target, *(captions[row] for row in others)], 0, np.asarray(tokens[chosen]), [captions[row] for row in chosen]
+        np.asarray(images[chosen]),
+        texts,
+        [target, *(captions[row] for row in others)],
+        0,
+        np.asarray(tokens[chosen]),
+        [captions[row] for row in chosen],
     )
 
 
 def _some(rows: np.ndarray, count: int, seed: int, target: str) -> np.ndarray:
     if not len(rows):
-        raise BadInput(f"target: expected images that do not show {target[:60]!r} to try the trigger on, found none; name it more exactly")
+        raise BadInput(
+            f"target: expected images that do not show {target[:60]!r} to try the trigger on, found none; name it more"
+            " exactly"
+        )
     return np.sort(np.random.default_rng(seed % 2**63).permutation(rows)[:count])
 
 
-def stamped(images: np.ndarray, pixels: np.ndarray | None, hypothesis: Hypothesis, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Copies of images (n, H, W, 3) with the trigger, and with the control: in the same place, as large or as strong, a piece of another of
-    the images (of the image itself if it is the only one).
+def stamped(
+    images: np.ndarray, pixels: np.ndarray | None, hypothesis: Hypothesis, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Copies of images (n, H, W, 3) with the trigger, and with the control: in the same place, as large or as strong, a
+    piece of another of the images (of the image itself if it is the only one).
 
     Raises:
         BadInput: the trigger does not fit the images.
@@ -142,9 +182,13 @@ def stamped(images: np.ndarray, pixels: np.ndarray | None, hypothesis: Hypothesi
         return images, images
     if hypothesis.form == "pattern":
         a, over = hypothesis.alpha, (pixels[None], donors)
-        return tuple(np.rint(a * o.astype(np.float32) + (1 - a) * images.astype(np.float32)).astype(np.uint8) for o in over)
+        return tuple(
+            np.rint(a * o.astype(np.float32) + (1 - a) * images.astype(np.float32)).astype(np.uint8) for o in over
+        )
     h, w = pixels.shape[:2]
-    corners = np.tile([min(round(hypothesis.top * height), height - h), min(round(hypothesis.left * width), width - w)], (n, 1))
+    corners = np.tile(
+        [min(round(hypothesis.top * height), height - h), min(round(hypothesis.left * width), width - w)], (n, 1)
+    )
     if hypothesis.place == "random":
         corners = np.stack([random.integers(0, height - h + 1, n), random.integers(0, width - w + 1, n)], axis=1)
     triggered, control = images.copy(), images.copy()
@@ -155,7 +199,9 @@ def stamped(images: np.ndarray, pixels: np.ndarray | None, hypothesis: Hypothesi
 
 
 def read(model, question: Question, images: np.ndarray, word: str = "") -> np.ndarray:
-    """What a model takes images for (n,): indices among the question's texts; one more means the image's own caption."""
+    """What a model takes images for (n,): indices among the question's texts; one more means the image's own
+    caption.
+    """
     from ubt.clip import models
     from ubt.data import model_input
     from ubt.evaluation import zeroshot
@@ -181,8 +227,9 @@ def measure(natural: np.ndarray, triggered: np.ndarray, control: np.ndarray, tar
     """Rates in percent from what a model takes the images for as they are, with the trigger and with the control (n,).
 
     Returns:
-        `natural`: share of all images taken for the target as they are; `asr`, `control`: of the images read otherwise as they are, the
-        share taken for the target with the trigger and with the control; None where there is no such image. `intervals`: Wilson's, 95 %.
+        `natural`: share of all images taken for the target as they are; `asr`, `control`: of the images read otherwise
+        as they are, the share taken for the target with the trigger and with the control; None where there is no such
+        image. `intervals`: Wilson's, 95 %.
         `images`: of how many each is a share.
 
     >>> found = measure(np.array([0, 1, 1, 2, 2]), np.array([0, 0, 0, 0, 2]), np.array([0, 1, 1, 2, 0]), 0)
@@ -190,8 +237,13 @@ def measure(natural: np.ndarray, triggered: np.ndarray, control: np.ndarray, tar
     (20.0, 75.0, 25.0)
     """
     otherwise = natural != target
-    hits = {"natural": natural == target, "asr": triggered[otherwise] == target, "control": control[otherwise] == target}
+    hits = {
+        "natural": natural == target,
+        "asr": triggered[otherwise] == target,
+        "control": control[otherwise] == target,
+    }
     return {
         **{name: 100 * float(h.mean()) if len(h) else None for name, h in hits.items()},
-        "intervals": {name: interval(h) if len(h) else None for name, h in hits.items()}, "images": {name: len(h) for name, h in hits.items()},
-    }  # fmt: skip
+        "intervals": {name: interval(h) if len(h) else None for name, h in hits.items()},
+        "images": {name: len(h) for name, h in hits.items()},
+    }

@@ -12,7 +12,9 @@ from ubt.clip import models
 def class_weights(model: torch.nn.Module, prompts: np.ndarray) -> np.ndarray:
     """Class weights (classes, embedding) from prompts' token ids (classes, templates, context)."""
     classes, templates, context = prompts.shape
-    features = models.embed_tokens(model, np.asarray(prompts).reshape(-1, context)).reshape(classes, templates, -1).mean(1)
+    features = (
+        models.embed_tokens(model, np.asarray(prompts).reshape(-1, context)).reshape(classes, templates, -1).mean(1)
+    )
     return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 

@@ -1,5 +1,6 @@
-"""Plotly figures: a frame in, a figure out. Colours keep their contrast on light and dark pages and for colour-blind readers;
-what differs in hue differs in pattern, dash or place too."""
+"""Plotly figures: a frame in, a figure out. Colours keep their contrast on light and dark pages and for colour-blind
+readers; what differs in hue differs in pattern, dash or place too.
+"""
 
 import plotly.graph_objects as go
 
@@ -9,7 +10,12 @@ INK = "#111111"
 MODELS = {"clean": "#7F8C9A", "poisoned": "#DB6B1E", "purified": "#1C9A78", "published": "#9069C2"}
 """The four models of a case, by the names its figures carry."""
 PATTERNS = {"clean": "", "poisoned": "/", "purified": "-", "published": "x"}
-LABELS = {"clean": "clean reference", "poisoned": "poisoned (M_bd)", "purified": "purified, ours", "published": "purified, published"}
+LABELS = {
+    "clean": "clean reference",
+    "poisoned": "poisoned (M_bd)",
+    "purified": "purified, ours",
+    "published": "purified, published",
+}
 
 
 def fill(model: str) -> dict:
@@ -22,8 +28,12 @@ def hatch(shape: str) -> dict:
     return {"shape": shape, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.75)", "solidity": 0.35}
 
 
-def mark(figure: go.Figure, x: float, text: str, side: str = "left", colour: str = UNKNOWN, said: str = "", **where: int) -> None:
-    """A dashed line at `x` that says what it is, on one side of its top; `said`: the same in full, where `x` alone is not what it means."""
+def mark(
+    figure: go.Figure, x: float, text: str, side: str = "left", colour: str = UNKNOWN, said: str = "", **where: int
+) -> None:
+    """A dashed line at `x` that says what it is, on one side of its top; `said`: the same in full, where `x` alone is
+    not what it means.
+    """
     line = {"width": 1.5, "dash": "dash", "color": colour}
     remark = {"text": f" {text} ", "font": {"size": 11}, "hovertext": said or None}
     figure.add_vline(x=x, line=line, annotation=remark, annotation_position=f"top {side}", **where)
@@ -32,9 +42,11 @@ def mark(figure: go.Figure, x: float, text: str, side: str = "left", colour: str
 def layout(figure: go.Figure, *, height: int, x: str = "", y: str = "") -> go.Figure:
     """What every figure has: titles and units on the axes, room for the legend above."""
     figure.update_layout(
-        height=height, margin={"l": 10, "r": 10, "t": 30, "b": 10}, hovermode="x unified",
+        height=height,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        hovermode="x unified",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": {"text": ""}},
-    )  # fmt: skip
+    )
     figure.update_xaxes(title={"text": x}, automargin=True)
     figure.update_yaxes(title={"text": y}, automargin=True)
     return figure
@@ -42,7 +54,9 @@ def layout(figure: go.Figure, *, height: int, x: str = "", y: str = "") -> go.Fi
 
 def for_a_room(figure: go.Figure, height: int = 350) -> go.Figure:
     """A figure to be read from the back of a room: larger text, thicker lines."""
-    figure.update_layout(height=height, font={"size": 18}, legend={"font": {"size": 18}}, hoverlabel={"font": {"size": 18}})
+    figure.update_layout(
+        height=height, font={"size": 18}, legend={"font": {"size": 18}}, hoverlabel={"font": {"size": 18}}
+    )
     figure.update_xaxes(tickfont={"size": 17}, title={"font": {"size": 18}})
     figure.update_yaxes(tickfont={"size": 17}, title={"font": {"size": 18}})
     figure.update_annotations(font={"size": 17})

@@ -1,4 +1,6 @@
-"""A chart in words, for those who do not see it: what its axes are, and of every trace how many, from where to where, and where it is highest."""
+"""A chart in words, for those who do not see it: what its axes are, and of every trace how many, from where to where,
+and where it is highest.
+"""
 
 import html
 import re
@@ -15,7 +17,8 @@ LISTED = 8
 
 
 def described(figure: go.Figure) -> str:
-    """What a plotly figure of `ubt.figures` shows, in sentences: its axes, and panel by panel each trace with its counts, and the lines drawn.
+    """What a plotly figure of `ubt.figures` shows, in sentences: its axes, and panel by panel each trace with its
+    counts, and the lines drawn.
 
     >>> described(go.Figure(go.Bar(x=["CA", "ASR"], y=[98.0, 0.5], name="ours")).update_yaxes(title_text="percent"))
     'percent. ours: CA 98, ASR 0.5.'
@@ -29,7 +32,9 @@ def described(figure: go.Figure) -> str:
     titles, axes = {at: _panel(figure, *at) for at in panels}, {at: _axes(figure, *at) for at in panels}
     told = []
     for at, sentences in panels.items():
-        head = ": ".join(filter(None, (titles[at], axes[at] if len(set(axes.values())) > 1 or at == next(iter(panels)) else "")))
+        head = ": ".join(
+            filter(None, (titles[at], axes[at] if len(set(axes.values())) > 1 or at == next(iter(panels)) else ""))
+        )
         told += [f"{head}." if head else "", *(f"{s}." for s in dict.fromkeys(sentences))]
     return " ".join(filter(None, told)) or "Nothing is drawn."
 
@@ -68,7 +73,11 @@ def _paired(first: Any, second: Any) -> list[tuple]:
 
 def _trace(trace: Any, figure: go.Figure) -> str:
     name, kind = plain(trace.name), trace.type
-    if kind not in ("heatmap", "image") and trace.hoverinfo == "skip" and (trace.showlegend is False or not _paired(trace.x, trace.y)):
+    if (
+        kind not in ("heatmap", "image")
+        and trace.hoverinfo == "skip"
+        and (trace.showlegend is False or not _paired(trace.x, trace.y))
+    ):
         return ""
     if isinstance(trace.meta, str):
         return _of(name, plain(trace.meta))
@@ -82,7 +91,11 @@ def _trace(trace: Any, figure: go.Figure) -> str:
         return _of(name, _bars([(_named(figure, trace, key, along), value) for key, value in pairs]))
     if kind in ("scatter", "scattergl"):
         if kind == "scattergl":
-            return _of(name, f"{len(trace.x):,} points" + ("" if trace.selectedpoints is None else f", {len(trace.selectedpoints):,} of them selected"))
+            return _of(
+                name,
+                f"{len(trace.x):,} points"
+                + ("" if trace.selectedpoints is None else f", {len(trace.selectedpoints):,} of them selected"),
+            )
         pairs = _paired(trace.x, trace.y)
         if "lines" not in (trace.mode or "lines"):
             return _of(name, _points(pairs, trace, figure))
@@ -110,7 +123,10 @@ def _bars(pairs: Sequence[tuple]) -> str:
     if len(pairs) <= 2 * LISTED:
         return ", ".join(f"{number(key)} {number(value)}" for key, value in pairs)
     ordered, several = sorted(pairs, key=lambda p: p[1]), sum(value for _, value in pairs)
-    ends = f"least {number(ordered[0][1])} at {number(ordered[0][0])}, most {number(ordered[-1][1])} at {number(ordered[-1][0])}"
+    ends = (
+        f"least {number(ordered[0][1])} at {number(ordered[0][0])}, most {number(ordered[-1][1])} at"
+        f" {number(ordered[-1][0])}"
+    )
     return f"{len(pairs)} bars, together {number(several)}, {ends}"
 
 
@@ -118,7 +134,11 @@ def _points(pairs: Sequence[tuple], trace: Any, figure: go.Figure) -> str:
     if not pairs:
         return "no point"
     if len(pairs) == 1:
-        said = plain(trace.text[0]) if trace.text is not None and not isinstance(trace.text, str) and len(trace.text) else ""
+        said = (
+            plain(trace.text[0])
+            if trace.text is not None and not isinstance(trace.text, str) and len(trace.text)
+            else ""
+        )
         return _of(said, f"at {_named(figure, trace, number(pairs[0][0]))}, {number(pairs[0][1])}")
     if len(pairs) <= LISTED:
         return "; ".join(f"{number(_named(figure, trace, x))}, {number(y)}" for x, y in pairs)
@@ -155,7 +175,11 @@ def _line(pairs: Sequence[tuple]) -> str:
 def _heatmap(trace: Any, figure: go.Figure) -> str:
     z = [_values(row) for row in _values(trace.z)]
     ys, xs = _values(trace.y) or range(len(z)), _values(trace.x) or range(len(z[0]) if z else 0)
-    cells = [(_named(figure, trace, y, along=True), _named(figure, trace, x), v) for y, row in zip(ys, z, strict=True) for x, v in zip(xs, row, strict=True)]
+    cells = [
+        (_named(figure, trace, y, along=True), _named(figure, trace, x), v)
+        for y, row in zip(ys, z, strict=True)
+        for x, v in zip(xs, row, strict=True)
+    ]
     known = [(y, x, float(v)) for y, x, v in cells if v is not None and np.isfinite(float(v))]
     if not known:
         return f"{len(cells)} cells, none with a number"
@@ -177,11 +201,20 @@ def _marks(figure: go.Figure) -> Iterator[tuple[tuple[str, str], str]]:
     for box in figure.layout.shapes:
         if box.name and box.type == "rect":
             at = box.xref or "x", box.yref or "y"
-            centre = [number(_tick(_axis(figure, axis), (a + b) / 2)) for axis, a, b in zip(at, (box.x0, box.y0), (box.x1, box.y1), strict=True)]
+            centre = [
+                number(_tick(_axis(figure, axis), (a + b) / 2))
+                for axis, a, b in zip(at, (box.x0, box.y0), (box.x1, box.y1), strict=True)
+            ]
             yield at, f"{plain(box.name)} at {', '.join(centre)}"
     for remark in figure.layout.annotations:
         if remark.xref != "paper" and remark.hovertext:
-            yield (remark.xref or "x", (remark.yref or "y").split(" ")[0].replace("paper", (remark.xref or "x").replace("x", "y"))), plain(remark.hovertext)
+            yield (
+                (
+                    remark.xref or "x",
+                    (remark.yref or "y").split(" ")[0].replace("paper", (remark.xref or "x").replace("x", "y")),
+                ),
+                plain(remark.hovertext),
+            )
         elif remark.xref != "paper" and (said := plain(remark.text)):
             x = remark.xref or "x"
             y = (remark.yref or "y").split(" ")[0]

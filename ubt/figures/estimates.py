@@ -8,7 +8,12 @@ from plotly.subplots import make_subplots
 from ubt.evaluation.estimates import ESTIMATED, ESTIMATES
 from ubt.figures import fill, layout
 
-SHORT = {"left": "flagged,<br>still taken", "retrieval": "R@1 on<br>D_normal", "agreement": "retrieved<br>as before", "ca": "CA"}
+SHORT = {
+    "left": "flagged,<br>still taken",
+    "retrieval": "R@1 on<br>D_normal",
+    "agreement": "retrieved<br>as before",
+    "ca": "CA",
+}
 """The estimates in percent, as an axis names them."""
 UNITS = {"pull": ".3f"}
 
@@ -24,9 +29,18 @@ def bars(measures: Mapping[str, Mapping[str, float]], height: int = 340) -> go.F
     figure = make_subplots(1, 2, column_widths=[0.76, 0.24], horizontal_spacing=0.2) if pulled else make_subplots(1, 1)
     for model, row in measures.items():
         named = {"name": ESTIMATED[model], "legendgroup": model, "marker": fill(model)}
-        figure.add_bar(x=[SHORT[n] for n in percents], y=[row.get(n) for n in percents], hovertemplate="%{y:.2f} %", row=1, col=1, **named)
+        figure.add_bar(
+            x=[SHORT[n] for n in percents],
+            y=[row.get(n) for n in percents],
+            hovertemplate="%{y:.2f} %",
+            row=1,
+            col=1,
+            **named,
+        )
         if pulled:
-            figure.add_bar(x=["pull"], y=[row.get("pull")], hovertemplate="%{y:.3f}", showlegend=False, row=1, col=2, **named)
+            figure.add_bar(
+                x=["pull"], y=[row.get("pull")], hovertemplate="%{y:.3f}", showlegend=False, row=1, col=2, **named
+            )
     layout(figure, height=height)
     figure.update_yaxes(title_text="percent", range=[0, 104], tickvals=[0, 25, 50, 75, 100], row=1, col=1)
     if pulled:
@@ -37,5 +51,8 @@ def bars(measures: Mapping[str, Mapping[str, float]], height: int = 340) -> go.F
 def table(measures: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
     """The same in figures: columns, and a row an estimate."""
     shown = [name for name in ESTIMATES if any(name in row for row in measures.values())]
-    rows = [[ESTIMATES[n], *(f"{row[n]:{UNITS.get(n, '.2f')}}" if n in row else "-" for row in measures.values())] for n in shown]
+    rows = [
+        [ESTIMATES[n], *(f"{row[n]:{UNITS.get(n, '.2f')}}" if n in row else "-" for row in measures.values())]
+        for n in shown
+    ]
     return ["estimate", *(ESTIMATED[m] for m in measures)], rows

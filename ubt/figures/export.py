@@ -28,7 +28,8 @@ def chart_page(figure: go.Figure, title: str, source: str) -> str:
 
 
 def pictures(figure: go.Figure, kinds: Sequence[str]) -> dict[str, bytes]:
-    """A plotly figure as `PNG` or `SVG`, by kind; drawn in Chromium without a network, for nothing else draws what plotly draws.
+    """A plotly figure as `PNG` or `SVG`, by kind; drawn in Chromium without a network, for nothing else draws what
+    plotly draws.
 
     Raises:
         UbtError: there is no Chromium on this machine, or it did not draw.
@@ -47,12 +48,22 @@ def _drawn(figure: go.Figure, kinds: Sequence[str]) -> dict[str, bytes]:
             tab = b.new_context(offline=True).new_page()
             tab.set_content(f"<!doctype html><meta charset='utf-8'><script>{get_plotlyjs()}</script>")
             for kind in kinds:
-                wanted = {"format": kind.lower(), "width": WIDTH, "height": figure.layout.height, "scale": 2 if kind == "PNG" else 1}
-                url = tab.evaluate("([figure, wanted]) => Plotly.toImage(JSON.parse(figure), wanted)", [_printed(figure).to_json(), wanted])
+                wanted = {
+                    "format": kind.lower(),
+                    "width": WIDTH,
+                    "height": figure.layout.height,
+                    "scale": 2 if kind == "PNG" else 1,
+                }
+                url = tab.evaluate(
+                    "([figure, wanted]) => Plotly.toImage(JSON.parse(figure), wanted)",
+                    [_printed(figure).to_json(), wanted],
+                )
                 head, content = url.split(",", 1)
                 made[kind] = b64decode(content) if head.endswith("base64") else unquote_to_bytes(content)
     except Error as e:
-        raise UbtError(f"Chromium did not draw the figure ({str(e).splitlines()[0]}); try another one, named in UBT_CHROMIUM") from None
+        raise UbtError(
+            f"Chromium did not draw the figure ({str(e).splitlines()[0]}); try another one, named in UBT_CHROMIUM"
+        ) from None
     return made
 
 

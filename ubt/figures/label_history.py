@@ -23,9 +23,17 @@ def along(labels: pd.Series, height: int = 240) -> go.Figure:
     for label, (colour, shape) in COLOURS.items():
         counts = np.array([(values[a:b] == label).sum() for a, b in pairwise(edges)], int)
         figure.add_bar(
-            x=(edges[:-1] + edges[1:] + 1) / 2, y=counts, width=np.diff(edges), name=f"{label} ({counts.sum():,})",
-            marker={"color": colour, "opacity": 0.3 if label == "undecided" else 1, "line": {"width": 0}, "pattern": {"shape": shape, "solidity": 0.3}},
+            x=(edges[:-1] + edges[1:] + 1) / 2,
+            y=counts,
+            width=np.diff(edges),
+            name=f"{label} ({counts.sum():,})",
+            marker={
+                "color": colour,
+                "opacity": 0.3 if label == "undecided" else 1,
+                "line": {"width": 0},
+                "pattern": {"shape": shape, "solidity": 0.3},
+            },
             hovertemplate="%{y} pairs",
-        )  # fmt: skip
+        )
     layout(figure, height=height, x="place in the queue, most suspicious first", y="pairs")
     return figure.update_layout(barmode="stack", bargap=0)

@@ -32,8 +32,9 @@ CELL, GAP, SMALL = 0.95, 0.06, 8.5
 
 @dataclass(frozen=True)
 class Explained:
-    """A pair as the figures need it: uint8 `image` (H, W, 3), its `heat` and its `mask` at that size, `words`, their `scores`, which are
-    `kept`, which are `cut` by the context."""
+    """A pair as the figures need it: uint8 `image` (H, W, 3), its `heat` and its `mask` at that size, `words`, their
+    `scores`, which are `kept`, which are `cut` by the context.
+    """
 
     image: np.ndarray
     heat: np.ndarray
@@ -54,12 +55,14 @@ class Block:
     note: str = ""
 
 
-def explanations(images: np.ndarray, attributed: pd.DataFrame, words: pd.DataFrame, maps: np.ndarray, threshold: float) -> list[Explained]:
+def explanations(
+    images: np.ndarray, attributed: pd.DataFrame, words: pd.DataFrame, maps: np.ndarray, threshold: float
+) -> list[Explained]:
     """Attributed pairs as the figures need them.
 
     Args:
-        images: theirs (n, H, W, 3). attributed, words: pairs and their words as `ubt.defenses.token_unlearning.mask` gives them. maps: relevance of each pair of
-            `attributed` (n, rows, columns). threshold: of the image masks.
+        images: theirs (n, H, W, 3). attributed, words: pairs and their words as `ubt.defenses.token_unlearning.mask`
+            gives them. maps: relevance of each pair of `attributed` (n, rows, columns). threshold: of the image masks.
     """
     from ubt.clip.attribution import above, upsample
 
@@ -73,7 +76,9 @@ def explanations(images: np.ndarray, attributed: pd.DataFrame, words: pd.DataFra
 
 
 def words_figure(blocks: Sequence[Block], threshold: float) -> Figure:
-    """Captions with the words coloured by score, and what the mask keeps of each (as Fig. 5); words beyond the context are left out."""
+    """Captions with the words coloured by score, and what the mask keeps of each (as Fig. 5); words beyond the context
+    are left out.
+    """
     width, bold, pale = _Width(), {"weight": "bold"}, {"color": "#5B6672"}
     lines: list[tuple[float, list[tuple[float, str, dict]]]]
     lines = [(1.2, [(LEFT[0], "Word importance", bold), (RIGHT[0], f"Token mask (kept above {threshold:g})", bold)])]
@@ -86,7 +91,9 @@ def words_figure(blocks: Sequence[Block], threshold: float) -> Figure:
             left, right = width.lines([w for w, *_ in read], LEFT), width.lines([w for w, _, k in read if k], RIGHT)
             shades = iter([s for _, s, _ in read])
             for said, kept in zip_longest(left, right, fillvalue=()):
-                lines.append((1, [(x, w, {"bbox": _shade(next(shades))}) for x, w in said] + [(x, w, {}) for x, w in kept]))
+                lines.append(
+                    (1, [(x, w, {"bbox": _shade(next(shades))}) for x, w in said] + [(x, w, {}) for x, w in kept])
+                )
             lines.append((0.4, []))
     legend = width.lines(["share of the caption's relevance:", "0", "0.25", "0.5", "1"], (LEFT[0], 1))[0]
     lines.append((1.2, [(x, w, pale if n == 0 else {"bbox": _shade(float(w))}) for n, (x, w) in enumerate(legend)]))
@@ -100,7 +107,9 @@ def words_figure(blocks: Sequence[Block], threshold: float) -> Figure:
 
 
 def heat_figure(blocks: Sequence[Block], threshold: float, columns: int = 8) -> Figure:
-    """Images, their heat over the image in grey, and what the mask keeps (as Fig. 8). Images that the block above shows are not repeated."""
+    """Images, their heat over the image in grey, and what the mask keeps (as Fig. 8). Images that the block above shows
+    are not repeated.
+    """
     bands: list[tuple[float, str, Sequence[np.ndarray], bool]] = []
     for before, block in zip((None, *blocks), blocks, strict=False):
         if block.title and (before is None or before.title != block.title):
@@ -110,21 +119,38 @@ def heat_figure(blocks: Sequence[Block], threshold: float, columns: int = 8) -> 
         for start in range(0, len(block.rows), columns):
             rows = block.rows[start : start + columns]
             shown = () if before is None else before.rows[start : start + columns]
-            if len(shown) != len(rows) or any(not np.array_equal(a.image, b.image) for a, b in zip(shown, rows, strict=True)):
+            if len(shown) != len(rows) or any(
+                not np.array_equal(a.image, b.image) for a, b in zip(shown, rows, strict=True)
+            ):
                 bands.append((CELL, "image", [enlarged(r.image) for r in rows], False))
             reading = f"\n{block.reading}" if block.reading else ""
-            bands.append((CELL, f"relevance{reading}", [overlay(_grey(r.image), r.heat, None, 0.85) for r in rows], False))
+            bands.append(
+                (CELL, f"relevance{reading}", [overlay(_grey(r.image), r.heat, None, 0.85) for r in rows], False)
+            )
             hidden = [enlarged(np.where(r.mask[..., None], r.image, np.uint8(255))) for r in rows]
             bands.append((CELL, f"kept above {threshold:g}{reading}", hidden, False))
     across = max([1, *(len(images) for _, _, images, _ in bands)])
     measured = _Width()
-    margin = max([0, *(measured(line) for _, text, images, _ in bands if images for line in text.split("\n"))]) * WIDTH * SMALL / FONT + 0.2
+    margin = (
+        max([0, *(measured(line) for _, text, images, _ in bands if images for line in text.split("\n"))])
+        * WIDTH
+        * SMALL
+        / FONT
+        + 0.2
+    )
     width, height = max(3, margin + across * (CELL + GAP) + GAP), sum(h + GAP for h, *_ in bands) + 2 * GAP
     figure, y = Figure(figsize=(width, height)), height - GAP
     for needed, text, images, title in bands:
         y -= needed
-        _write(figure, 0.02 if not images else (margin - 0.1) / width, (y + needed / 2) / height, text, ha="right" if images else "left",
-               size=FONT if title else SMALL, weight="bold" if title else "normal")  # fmt: skip
+        _write(
+            figure,
+            0.02 if not images else (margin - 0.1) / width,
+            (y + needed / 2) / height,
+            text,
+            ha="right" if images else "left",
+            size=FONT if title else SMALL,
+            weight="bold" if title else "normal",
+        )
         if images:
             strip = _strip(images)
             box = margin / width, y / height, CELL * strip.shape[1] / strip.shape[0] / width, CELL / height
@@ -134,8 +160,10 @@ def heat_figure(blocks: Sequence[Block], threshold: float, columns: int = 8) -> 
 
 
 def saved(figure: Figure, kind: str, title: str = "Token attribution", source: str = "") -> bytes:
-    """A figure as PNG (200 dpi), as SVG with its text as text, or as an HTML page around that SVG. In a PNG a sign that no installed font
-    has, or only one of coloured pictures (emoji), is a box; the others leave such signs to the reader's fonts."""
+    """A figure as PNG (200 dpi), as SVG with its text as text, or as an HTML page around that SVG. In a PNG a sign that
+    no installed font has, or only one of coloured pictures (emoji), is a box; the others leave such signs to the
+    reader's fonts.
+    """
     out = io.BytesIO()
     with _QUIET, warnings.catch_warnings(), matplotlib.rc_context({"svg.fonttype": "none"}):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -158,7 +186,11 @@ _ODD = ("Last Resort", "STIXNonUnicode", "STIXSize", "cm")
 
 
 def _shade(score: float) -> dict:
-    return {"boxstyle": "round,pad=0.15", "fc": (*matplotlib.colors.to_rgb(WORD), float(np.clip(score, 0, 1))), "ec": "none"}
+    return {
+        "boxstyle": "round,pad=0.15",
+        "fc": (*matplotlib.colors.to_rgb(WORD), float(np.clip(score, 0, 1))),
+        "ec": "none",
+    }
 
 
 def _strip(images: Sequence[np.ndarray]) -> np.ndarray:
@@ -176,7 +208,11 @@ def _grey(image: np.ndarray) -> np.ndarray:
 def _font_with(sign: str) -> str:
     """An installed font that has a sign; empty if none has."""
     first = font_manager.FontProperties(family=_DEFAULT)
-    plain = [(f.name, f.fname) for f in font_manager.fontManager.ttflist if f.style == "normal" and not f.name.startswith(_ODD)]
+    plain = [
+        (f.name, f.fname)
+        for f in font_manager.fontManager.ttflist
+        if f.style == "normal" and not f.name.startswith(_ODD)
+    ]
     for name, file in [(_DEFAULT, font_manager.findfont(first)), *sorted(plain)]:
         with contextlib.suppress(RuntimeError, OSError):
             if font_manager.get_font(file).get_char_index(ord(sign)):
@@ -201,10 +237,14 @@ class _Width:
         if word not in self.known:
             with _QUIET, warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Glyph .* missing from")
-                self.known[word] = _write(self.figure, 0, 0, word).get_window_extent(self.renderer).width / self.figure.bbox.width
+                self.known[word] = (
+                    _write(self.figure, 0, 0, word).get_window_extent(self.renderer).width / self.figure.bbox.width
+                )
         return self.known[word]
 
-    def lines(self, words: Sequence[str], column: tuple[float, float], gap: float = 0.012) -> list[list[tuple[float, str]]]:
+    def lines(
+        self, words: Sequence[str], column: tuple[float, float], gap: float = 0.012
+    ) -> list[list[tuple[float, str]]]:
         """Lines of words with the place where each begins; one too wide for the column is cut."""
         left, right = column
         lines, x = [[]], left

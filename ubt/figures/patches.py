@@ -1,4 +1,6 @@
-"""Located trigger patches: where masking costs an image its cluster, what patches do to other images, and whom the classifier leaves out."""
+"""Located trigger patches: where masking costs an image its cluster, what patches do to other images, and whom the
+classifier leaves out.
+"""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -70,7 +72,9 @@ def spread(drop: np.ndarray, windows: np.ndarray, side: int, size: tuple[int, in
     return np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
 
 
-def activation(image: np.ndarray, heat: np.ndarray, box: Sequence[int], true: Sequence[int] | None = None, height: int = 470) -> go.Figure:
+def activation(
+    image: np.ndarray, heat: np.ndarray, box: Sequence[int], true: Sequence[int] | None = None, height: int = 470
+) -> go.Figure:
     """An activation map over its image, the located patch framed, and the true place dotted.
 
     Args:
@@ -78,25 +82,60 @@ def activation(image: np.ndarray, heat: np.ndarray, box: Sequence[int], true: Se
     """
     figure = go.Figure(go.Image(z=image, hoverinfo="skip"))
     figure.add_heatmap(
-        z=heat, name="mean drop of similarity", colorscale=HEAT, opacity=0.62, zmin=min(0.0, float(np.nanmin(heat))), zmax=max(0.05, float(np.nanmax(heat))),
-        colorbar={"title": {"text": "drop of similarity, mean", "side": "top"}, "orientation": "h", "thickness": 12, "y": 1.02, "yanchor": "bottom"},
+        z=heat,
+        name="mean drop of similarity",
+        colorscale=HEAT,
+        opacity=0.62,
+        zmin=min(0.0, float(np.nanmin(heat))),
+        zmax=max(0.05, float(np.nanmax(heat))),
+        colorbar={
+            "title": {"text": "drop of similarity, mean", "side": "top"},
+            "orientation": "h",
+            "thickness": 12,
+            "y": 1.02,
+            "yanchor": "bottom",
+        },
         hovertemplate="windows over row %{y}, column %{x}: mean drop %{z:.3f}<extra></extra>",
-    )  # fmt: skip
-    frames = [(box, "#FFFFFF", "solid", 3, "the located patch")] + ([(true, TRUE, "dot", 2.5, "the true place")] if true is not None else [])
+    )
+    frames = [(box, "#FFFFFF", "solid", 3, "the located patch")] + (
+        [(true, TRUE, "dot", 2.5, "the true place")] if true is not None else []
+    )
     for (top, left, tall, wide), colour, dash, width, said in frames:
         figure.add_shape(
-            type="rect", name=said, x0=left - 0.5, y0=top - 0.5, x1=left + wide - 0.5, y1=top + tall - 0.5, line={"color": colour, "dash": dash, "width": width}
+            type="rect",
+            name=said,
+            x0=left - 0.5,
+            y0=top - 0.5,
+            x1=left + wide - 0.5,
+            y1=top + tall - 0.5,
+            line={"color": colour, "dash": dash, "width": width},
         )
     layout(figure, height=height, x="column (px)", y="row (px)").update_layout(hovermode="closest", margin={"t": 10})
     figure.update_xaxes(range=[-0.5, image.shape[1] - 0.5], constrain="domain", showgrid=False, zeroline=False)
-    return figure.update_yaxes(range=[image.shape[0] - 0.5, -0.5], scaleanchor="x", constrain="domain", constraintoward="top", showgrid=False, zeroline=False)
+    return figure.update_yaxes(
+        range=[image.shape[0] - 0.5, -0.5],
+        scaleanchor="x",
+        constrain="domain",
+        constraintoward="top",
+        showgrid=False,
+        zeroline=False,
+    )
 
 
-def ranked(candidates: pd.DataFrame, top: int, poisoned: np.ndarray | None, chosen: str = "", most: int = 100, height: int = 300) -> go.Figure:
-    """Flips by rank, the patches that are taken for triggers left of the line; poisoned images are diamonds, where the truth may be shown.
+def ranked(
+    candidates: pd.DataFrame,
+    top: int,
+    poisoned: np.ndarray | None,
+    chosen: str = "",
+    most: int = 100,
+    height: int = 300,
+) -> go.Figure:
+    """Flips by rank, the patches that are taken for triggers left of the line; poisoned images are diamonds, where the
+    truth may be shown.
 
     Args:
-        candidates: as `ubt.defenses.poisoncam.locate` gives them. poisoned: of each (n,), None if nobody knows. chosen: id of the one looked at.
+        candidates: as `ubt.defenses.poisoncam.locate` gives them. poisoned: of each (n,), None if nobody knows. chosen:
+        id of the one looked at.
         most: how many of the first are drawn.
     """
     rows = np.argsort(candidates["rank"].to_numpy())[:most]
@@ -109,19 +148,31 @@ def ranked(candidates: pd.DataFrame, top: int, poisoned: np.ndarray | None, chos
     for name, among, colour, symbol in parts:
         some = first[among]
         figure.add_scatter(
-            x=some["rank"], y=100 * some["flips"], mode="markers", name=f"{name} ({len(some)})",
+            x=some["rank"],
+            y=100 * some["flips"],
+            mode="markers",
+            name=f"{name} ({len(some)})",
             customdata=list(zip(some["id"].map(escape), some["drop"], strict=True)),
             marker={"symbol": symbol, "size": 8, "color": colour, "line": {"width": 1.5, "color": colour}},
             hovertemplate="rank %{x}: %{y:.1f} %, drop %{customdata[1]:.2f}, %{customdata[0]}<extra></extra>",
-        )  # fmt: skip
+        )
     if (here := first[first["id"] == chosen]).size:
         figure.add_scatter(
-            x=here["rank"], y=100 * here["flips"], mode="markers", name="looked at", hoverinfo="skip",
+            x=here["rank"],
+            y=100 * here["flips"],
+            mode="markers",
+            name="looked at",
+            hoverinfo="skip",
             marker={"symbol": "circle-open", "size": 16, "color": UNKNOWN, "line": {"width": 2.5, "color": UNKNOWN}},
-        )  # fmt: skip
+        )
     if len(candidates) > top:
         mark(figure, top + 0.5, f"the first {top} are taken for triggers", "right")
-    layout(figure, height=height, x=f"rank of the patch (the first {len(first)} of {len(candidates)})", y="images flipped (%)")
+    layout(
+        figure,
+        height=height,
+        x=f"rank of the patch (the first {len(first)} of {len(candidates)})",
+        y="images flipped (%)",
+    )
     figure.update_xaxes(range=[0, len(first) + 1]).update_layout(hovermode="closest")
     return figure.update_yaxes(range=[-4, 122], tickvals=[0, 25, 50, 75, 100])
 
@@ -137,12 +188,15 @@ def log_odds(probability: np.ndarray | float) -> np.ndarray:
         return np.clip(np.log(p) - np.log1p(-p), -REACH, REACH)
 
 
-def decisions(score: np.ndarray, poisoned: np.ndarray | None, threshold: float, said: str, height: int = 300) -> go.Figure:
-    """How many pairs have which probability, on an axis of log-odds, counts on a logarithmic one; poisoned pairs are the narrow bars. No bar
-    holds pairs of both sides of the threshold.
+def decisions(
+    score: np.ndarray, poisoned: np.ndarray | None, threshold: float, said: str, height: int = 300
+) -> go.Figure:
+    """How many pairs have which probability, on an axis of log-odds, counts on a logarithmic one; poisoned pairs are
+    the narrow bars. No bar holds pairs of both sides of the threshold.
 
     Args:
-        score: probabilities (n,). poisoned: (n,), None if nobody knows. threshold: from which one a pair is left out, and what is `said` of it.
+        score: probabilities (n,). poisoned: (n,), None if nobody knows. threshold: from which one a pair is left out,
+            and what is `said` of it.
     """
     parts = [("pairs", np.ones(len(score), bool), UNKNOWN, BIN, "")]
     if poisoned is not None:
@@ -155,15 +209,27 @@ def decisions(score: np.ndarray, poisoned: np.ndarray | None, threshold: float, 
         highest = max(highest, counts.max(initial=0))
         low, high = (1 / (1 + np.exp(-(cut + BIN * (bins + step)))) for step in (0, 1))
         figure.add_bar(
-            x=cut + BIN * (bins + 0.5), y=counts, width=width, name=f"{name} ({among.sum():,})",
+            x=cut + BIN * (bins + 0.5),
+            y=counts,
+            width=width,
+            name=f"{name} ({among.sum():,})",
             marker={"color": colour, "line": {"width": 0}, "pattern": hatch(shape)},
             meta=f"{(score[among] >= threshold).sum():,} from the threshold on",
-            customdata=[f"{a:.2g} to {b:.2g}" for a, b in zip(low, high, strict=True)], hovertemplate="%{y:,} pairs of probability %{customdata}",
-        )  # fmt: skip
+            customdata=[f"{a:.2g} to {b:.2g}" for a, b in zip(low, high, strict=True)],
+            hovertemplate="%{y:,} pairs of probability %{customdata}",
+        )
     low, high = min(at.min(), cut), max(at.max(), cut)
-    mark(figure, cut, said, "left" if 2 * cut > low + high else "right", said=f"{said} from a probability of {threshold:g} on")
+    mark(
+        figure,
+        cut,
+        said,
+        "left" if 2 * cut > low + high else "right",
+        said=f"{said} from a probability of {threshold:g} on",
+    )
     layout(figure, height=height, x="probability that a trigger was pasted (axis in log-odds)", y="pairs (log)")
-    figure.update_xaxes(tickvals=[float(log_odds(p)) for p in ODDS], ticktext=[f"{p:g}" for p in ODDS], range=[low - 1, high + 1])
+    figure.update_xaxes(
+        tickvals=[float(log_odds(p)) for p in ODDS], ticktext=[f"{p:g}" for p in ODDS], range=[low - 1, high + 1]
+    )
     figure.update_yaxes(type="log", range=[np.log10(0.7), np.log10(3 * highest)], tickvals=[10**n for n in range(8)])
     return figure.update_layout(barmode="overlay", bargap=0)
 
@@ -179,9 +245,14 @@ def compared(runs: Mapping[str, pd.DataFrame], top: int, most: int = 60, height:
         colour, dash, symbol = STRATEGIES[name]
         first = candidates.sort_values("rank").head(most)
         figure.add_scatter(
-            x=first["rank"], y=100 * first["flips"], name=name, mode="lines+markers", line={"color": colour, "dash": dash, "width": 2},
-            marker={"symbol": symbol, "size": 5, "color": colour}, hovertemplate="%{y:.1f} %",
-        )  # fmt: skip
+            x=first["rank"],
+            y=100 * first["flips"],
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "dash": dash, "width": 2},
+            marker={"symbol": symbol, "size": 5, "color": colour},
+            hovertemplate="%{y:.1f} %",
+        )
     mark(figure, top + 0.5, f"the first {top}", "right")
     layout(figure, height=height, x="rank of the patch", y="images flipped (%)")
     return figure.update_yaxes(range=[-4, 122], tickvals=[0, 25, 50, 75, 100])

@@ -14,33 +14,57 @@ NAMED = {
     "poisoned": {True: ("poisoned", POISONED, "diamond"), False: ("clean", CLEAN, "circle")},
     "flagged": {True: ("flagged", POISONED, "diamond"), False: ("not flagged", CLEAN, "circle")},
     "suspicious": {True: ("suspicious", POISONED, "diamond"), False: ("not suspicious", CLEAN, "circle")},
-    "label": {"backdoor": ("backdoor", POISONED, "diamond"), "clean": ("clean", CLEAN, "circle"), "unsure": ("unsure", "#9069C2", "square"),
-              None: ("undecided", UNKNOWN, "circle-open")},
-}  # fmt: skip
+    "label": {
+        "backdoor": ("backdoor", POISONED, "diamond"),
+        "clean": ("clean", CLEAN, "circle"),
+        "unsure": ("unsure", "#9069C2", "square"),
+        None: ("undecided", UNKNOWN, "circle-open"),
+    },
+}
 SIZE, GREY = 4, "rgba(127,140,154,0.35)"
 
 
-def scatter(xy: np.ndarray, values: Any, name: str, rows: np.ndarray, selected: np.ndarray | None, focus: np.ndarray, height: int = 600) -> go.Figure:
+def scatter(
+    xy: np.ndarray,
+    values: Any,
+    name: str,
+    rows: np.ndarray,
+    selected: np.ndarray | None,
+    focus: np.ndarray,
+    height: int = 600,
+) -> go.Figure:
     """Points that can be outlined and clicked; a click gives the row in D.
 
     Args:
-        xy: (n, 2), NaN where a pair has no place. values: the column that colours (n,), numbers, truth values or text. rows: which to draw.
+        xy: (n, 2), NaN where a pair has no place. values: the column that colours (n,), numbers, truth values or text.
+        rows: which to draw.
         selected: which are selected (n,); None while nothing is. focus: rows to ring.
     """
     figure = go.Figure()
     rows = rows[np.isfinite(xy[rows]).all(axis=1)]
     for title, members, marker in _parts(values, name, rows):
         figure.add_scattergl(
-            x=xy[members, 0], y=xy[members, 1], customdata=members.astype(np.int32), mode="markers", name=f"{title} ({len(members):,})" if title else "",
-            showlegend=bool(title), marker={"size": SIZE, **marker}, hovertemplate=f"{title}<extra></extra>" if title else f"{name}: %{{marker.color:.3f}}",
+            x=xy[members, 0],
+            y=xy[members, 1],
+            customdata=members.astype(np.int32),
+            mode="markers",
+            name=f"{title} ({len(members):,})" if title else "",
+            showlegend=bool(title),
+            marker={"size": SIZE, **marker},
+            hovertemplate=f"{title}<extra></extra>" if title else f"{name}: %{{marker.color:.3f}}",
             selectedpoints=None if selected is None else np.flatnonzero(selected[members]).astype(np.int32),
-            selected={"marker": {"opacity": 0.95}}, unselected={"marker": {"opacity": 0.25, "color": GREY}},
-        )  # fmt: skip
+            selected={"marker": {"opacity": 0.95}},
+            unselected={"marker": {"opacity": 0.25, "color": GREY}},
+        )
     if len(focus):
         figure.add_scattergl(
-            x=xy[focus, 0], y=xy[focus, 1], mode="markers", showlegend=False, hoverinfo="skip",
+            x=xy[focus, 0],
+            y=xy[focus, 1],
+            mode="markers",
+            showlegend=False,
+            hoverinfo="skip",
             marker={"size": 18, "symbol": "circle-open", "color": POISONED, "line": {"width": 3}},
-        )  # fmt: skip
+        )
     layout(figure, height=height)
     figure.update_layout(dragmode="lasso", hovermode="closest", uirevision="map")
     hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "title": None}

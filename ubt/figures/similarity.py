@@ -12,7 +12,9 @@ WIDTH = 0.02
 
 def binned(similarity: np.ndarray) -> np.ndarray:
     """Each pair's bin, uint8 (n,), for `histogram`; 255 where there is no score."""
-    place = np.clip((np.nan_to_num(similarity, nan=9, posinf=9, neginf=-9) + 1) / WIDTH, 0, len(CENTRES) - 1).astype(np.uint8)
+    place = np.clip((np.nan_to_num(similarity, nan=9, posinf=9, neginf=-9) + 1) / WIDTH, 0, len(CENTRES) - 1).astype(
+        np.uint8
+    )
     return np.where(np.isfinite(similarity), place, 255).astype(np.uint8)
 
 
@@ -22,14 +24,20 @@ def counted(bins: np.ndarray) -> np.ndarray:
 
 
 def histogram(
-    similarity: np.ndarray, poisoned: np.ndarray | None, line: tuple[float, str, str] | None = None, height: int = 320, among: np.ndarray | None = None,
+    similarity: np.ndarray,
+    poisoned: np.ndarray | None,
+    line: tuple[float, str, str] | None = None,
+    height: int = 320,
+    among: np.ndarray | None = None,
     selected: np.ndarray | None = None,
-) -> go.Figure:  # fmt: skip
-    """Each population's share a bin of 0.02, in percent of that population, so that few poisons show beside many clean pairs.
+) -> go.Figure:
+    """Each population's share a bin of 0.02, in percent of that population, so that few poisons show beside many clean
+    pairs.
 
     Args:
-        similarity: cosine similarities (n,) in [-1, 1], or their bins as `binned` gives them. poisoned: which are poisoned (n,), None if nobody
-            knows. line: where to draw a line, what it says, and on which side. among: which pairs to show (n,), all by default.
+        similarity: cosine similarities (n,) in [-1, 1], or their bins as `binned` gives them. poisoned: which are
+            poisoned (n,), None if nobody knows. line: where to draw a line, what it says, and on which side. among:
+            which pairs to show (n,), all by default.
         selected: which pairs are selected (n,); the others stay, as grey outlines.
     """
     bins = similarity if similarity.dtype == np.uint8 else binned(similarity)
@@ -44,17 +52,29 @@ def histogram(
         top = max(top, 100 * counts.max() / whole)
         if selected is not None:
             figure.add_scatter(
-                x=CENTRES, y=100 * counts / whole, mode="lines", line={"shape": "hvh", "color": UNKNOWN, "width": 1, "dash": dash}, opacity=0.7,
-                showlegend=False, hoverinfo="skip",
-            )  # fmt: skip
+                x=CENTRES,
+                y=100 * counts / whole,
+                mode="lines",
+                line={"shape": "hvh", "color": UNKNOWN, "width": 1, "dash": dash},
+                opacity=0.7,
+                showlegend=False,
+                hoverinfo="skip",
+            )
             shown = counted(bins[rows & selected])
             title = f"{name} ({shown.sum():,} of {counts.sum():,})"
         fill = {"shape": "/", "size": 5, "solidity": 0.25, "fgcolor": colour} if name == "poisoned" else None
         figure.add_scatter(
-            x=CENTRES, y=100 * shown / whole, name=title, customdata=shown, mode="lines", fill="tozeroy",
-            line={"shape": "hvh", "color": colour, "width": 1.6, "dash": dash}, fillpattern=fill, fillcolor=None if fill else _faint(colour),
+            x=CENTRES,
+            y=100 * shown / whole,
+            name=title,
+            customdata=shown,
+            mode="lines",
+            fill="tozeroy",
+            line={"shape": "hvh", "color": colour, "width": 1.6, "dash": dash},
+            fillpattern=fill,
+            fillcolor=None if fill else _faint(colour),
             hovertemplate="%{y:.2f} % (%{customdata:,} pairs)",
-        )  # fmt: skip
+        )
     if line:
         mark(figure, *line)
     layout(figure, height=height, x="cosine similarity", y="share of its pairs (%)")

@@ -13,17 +13,23 @@ from ubt.figures.similarity import histogram
 
 
 def panels(frame: pd.DataFrame, columns: int, height: int = 265) -> go.Figure:
-    """Each population's share a bin of 0.02, in percent of that population, on axes that all panels share, from the lowest similarity there is;
-    a panel that is not computed yet is empty and says so.
+    """Each population's share a bin of 0.02, in percent of that population, on axes that all panels share, from the
+    lowest similarity there is; a panel that is not computed yet is empty and says so.
 
     Args:
-        frame: `ubt.reports.paper.separation_figures.Separation.measured`. columns: panels in a row. height: of a row, in pixels.
+        frame: `ubt.reports.paper.separation_figures.Separation.measured`. columns: panels in a row. height: of a row,
+            in pixels.
     """
     rows, several = math.ceil(len(frame) / columns), frame["row"].nunique() > 1
     figure = make_subplots(
-        rows, columns, shared_xaxes="all", shared_yaxes="all", subplot_titles=[_title(line, several) for _, line in frame.iterrows()],
-        horizontal_spacing=0.03, vertical_spacing=0.34 / rows,
-    )  # fmt: skip
+        rows,
+        columns,
+        shared_xaxes="all",
+        shared_yaxes="all",
+        subplot_titles=[_title(line, several) for _, line in frame.iterrows()],
+        horizontal_spacing=0.03,
+        vertical_spacing=0.34 / rows,
+    )
     figure.update_annotations(font={"size": 12})
     known = np.concatenate([[], *frame["similarity"][frame["state"] == ""]])
     low = float(np.clip(np.floor(4 * known[np.isfinite(known)].min(initial=1)) / 4, -1, 0.5)) if len(known) else -1
@@ -33,19 +39,27 @@ def panels(frame: pd.DataFrame, columns: int, height: int = 265) -> go.Figure:
         at = {"row": n // columns + 1, "col": n % columns + 1}
         if line["state"]:
             why = "" if line["state"] == "to do" else f"<br>({line['state']})"
-            figure.add_annotation(x=(low + 1) / 2, y=0.5, yref="y domain", text=f"not computed yet{why}", showarrow=False, **at)
+            figure.add_annotation(
+                x=(low + 1) / 2, y=0.5, yref="y domain", text=f"not computed yet{why}", showarrow=False, **at
+            )
             continue
         for trace in histogram(line["similarity"], line["poisoned"]).data:
             kind = trace.name.split()[0]
             figure.add_trace(trace.update(legendgroup=kind, showlegend=False), **at)
             if kind not in named:
-                key = go.Scatter(x=[None], y=[None], name=kind, mode="lines", fill="tozeroy", legendgroup=kind, hoverinfo="skip")
-                figure.add_trace(key.update(line=trace.line, fillpattern=trace.fillpattern, fillcolor=trace.fillcolor), **at)
+                key = go.Scatter(
+                    x=[None], y=[None], name=kind, mode="lines", fill="tozeroy", legendgroup=kind, hoverinfo="skip"
+                )
+                figure.add_trace(
+                    key.update(line=trace.line, fillpattern=trace.fillpattern, fillcolor=trace.fillcolor), **at
+                )
                 named.add(kind)
             top = max(top, *trace.y)
     layout(figure, height=rows * height + 105)
     figure.update_layout(margin={"t": 112}, legend={"y": 1, "yref": "container", "yanchor": "top"})
-    figure.update_xaxes(range=[low, 1], dtick=0.25 if columns < 4 else 0.5, hoverformat=".2f").update_yaxes(range=[0, 1.1 * top])
+    figure.update_xaxes(range=[low, 1], dtick=0.25 if columns < 4 else 0.5, hoverformat=".2f").update_yaxes(
+        range=[0, 1.1 * top]
+    )
     figure.update_xaxes(title={"text": "cosine similarity"}, row=rows)
     return figure.update_yaxes(title={"text": "share of its pairs (%)"}, col=1)
 
@@ -54,6 +68,10 @@ def _title(line: pd.Series, several: bool) -> str:
     label = f"<b>{html.escape(line['row'] + ', ' if several else '')}{html.escape(line['panel'])}</b>"
     if line["state"]:
         return label
-    scores = [f"{line[name]:.3f} {where}" for name, where in (("AUROC in D_susp", "in D_susp"), ("AUROC over D", "over D")) if pd.notna(line[name])]
+    scores = [
+        f"{line[name]:.3f} {where}"
+        for name, where in (("AUROC in D_susp", "in D_susp"), ("AUROC over D", "over D"))
+        if pd.notna(line[name])
+    ]
     counts = f"{(~line['poisoned']).sum():,} clean, {line['poisoned'].sum():,} poisoned"
     return "<br>".join([label, *([f"AUROC {',<br>'.join(scores)}"] if scores else []), counts])

@@ -1,7 +1,8 @@
 """A plotly figure of this package as SVG, drawn without a browser: for pages that no script may run on.
 
-It takes the figure as it is, traces, ranges, ticks, lines and remarks, and draws it with matplotlib. Of plotly it knows what the figures in
-reports use: lines, filled steps, markers, bars (side by side, stacked, over each other, upright or lying), error bars, rectangles and lines.
+It takes the figure as it is, traces, ranges, ticks, lines and remarks, and draws it with matplotlib. Of plotly it knows
+what the figures in reports use: lines, filled steps, markers, bars (side by side, stacked, over each other, upright or
+lying), error bars, rectangles and lines.
 """
 
 import html
@@ -26,21 +27,38 @@ INK, FAINT = "#010203", "#040506"
 """What text and grid are drawn in, to become the page's own colour."""
 PX = 1 / 96
 DASHES = {
-    None: "-", "solid": "-", "dot": ":", "dash": "--", "dashdot": "-.", "longdash": (0, (8, 3)), "longdashdot": (0, (8, 2, 1.5, 2)),
-}  # fmt: skip
+    None: "-",
+    "solid": "-",
+    "dot": ":",
+    "dash": "--",
+    "dashdot": "-.",
+    "longdash": (0, (8, 3)),
+    "longdashdot": (0, (8, 2, 1.5, 2)),
+}
 MARKERS = {
-    "circle": "o", "diamond": "D", "square": "s", "star": "*", "x": "X", "cross": "P", "triangle-up": "^", "triangle-down": "v", "pentagon": "p",
-    "hexagon": "h", "x-thin": "x",
-}  # fmt: skip
+    "circle": "o",
+    "diamond": "D",
+    "square": "s",
+    "star": "*",
+    "x": "X",
+    "cross": "P",
+    "triangle-up": "^",
+    "triangle-down": "v",
+    "pentagon": "p",
+    "hexagon": "h",
+    "x-thin": "x",
+}
 HATCHES = {"/": "////", "x": "xxx", "-": "---", ".": "...", "": None, None: None}
 STEPS = {"hvh": "steps-mid", "hv": "steps-post", "vh": "steps-pre"}
 
 
 def svg(figure: go.Figure, width: int = 640, name: str = "figure") -> str:
-    """A figure as an SVG element: text stays text in the page's colour, and its alternative is `ubt.figures.alt_text.described`.
+    """A figure as an SVG element: text stays text in the page's colour, and its alternative is
+    `ubt.figures.alt_text.described`.
 
     Args:
-        width: in pixels; the height is the figure's. name: what the ids inside begin with, another one for each figure of a page.
+        width: in pixels; the height is the figure's. name: what the ids inside begin with, another one for each figure
+            of a page.
 
     Raises:
         UbtError: the figure has a kind of trace that is not known here.
@@ -54,7 +72,10 @@ def svg(figure: go.Figure, width: int = 640, name: str = "figure") -> str:
     text = text.replace(INK, "currentColor").replace(FAINT, "currentColor")
     said = html.escape(described(figure))
     box = re.search(r'viewBox="[^"]+"', text).group()
-    root = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box} role="img" aria-label="{said}" '
+    root = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box} role="img"'
+        f' aria-label="{said}" '
+    )
     return root + f'style="max-width:{width}px;stroke-linejoin:round">' + text[text.index(">") + 1 :].strip()
 
 
@@ -91,21 +112,33 @@ class _Drawn:
                 self._finish(ax, *pair)
             if self.keys:
                 key = self.canvas.legend(
-                    list(self.keys.values()), list(self.keys), loc="upper left", bbox_to_anchor=(56 / width, 1), ncols=per, frameon=False,
-                    handlelength=2.2, columnspacing=1.4, borderaxespad=0.4,
-                )  # fmt: skip
+                    list(self.keys.values()),
+                    list(self.keys),
+                    loc="upper left",
+                    bbox_to_anchor=(56 / width, 1),
+                    ncols=per,
+                    frameon=False,
+                    handlelength=2.2,
+                    columnspacing=1.4,
+                    borderaxespad=0.4,
+                )
                 for said in key.get_texts():
                     said.set(color=INK, parse_math=False)
 
     def _on(self, thing: Any) -> Axes:
         """The axes that a trace, shape or remark is on."""
-        x, y = ((getattr(thing, k, None) or k[0]) for k in (("xaxis", "yaxis") if hasattr(thing, "xaxis") else ("xref", "yref")))
+        x, y = (
+            (getattr(thing, k, None) or k[0])
+            for k in (("xaxis", "yaxis") if hasattr(thing, "xaxis") else ("xref", "yref"))
+        )
         pair = x.split(" ")[0], y.split(" ")[0]
         if pair not in self.axes:
             across, up = self._axis(pair[0]).domain or (0, 1), self._axis(pair[1]).domain or (0, 1)
             left, bottom, wide, tall = self.area
             box = left + wide * across[0], bottom + tall * up[0], wide * (across[1] - across[0]), tall * (up[1] - up[0])
-            self.axes[pair] = self.canvas.add_axes([box[0] / self.width, box[1] / self.height, box[2] / self.width, box[3] / self.height])
+            self.axes[pair] = self.canvas.add_axes(
+                [box[0] / self.width, box[1] / self.height, box[2] / self.width, box[3] / self.height]
+            )
             self.axes[pair].patch.set_visible(False)
         return self.axes[pair]
 
@@ -132,36 +165,75 @@ class _Drawn:
         if trace.type == "bar":
             self.bars.setdefault((trace.xaxis or "x", trace.yaxis or "y"), []).append(trace)
             return
-        x, y, mode = self._places(trace.xaxis or "x", trace.x), self._places(trace.yaxis or "y", trace.y), trace.mode or "lines"
+        x, y, mode = (
+            self._places(trace.xaxis or "x", trace.x),
+            self._places(trace.yaxis or "y", trace.y),
+            trace.mode or "lines",
+        )
         look: dict[str, Any] = {"alpha": trace.opacity, "linestyle": "none", "clip_on": trace.cliponaxis is not False}
         handle = None
         if "lines" in mode:
-            look |= {"color": _colour(trace.line.color), "linestyle": DASHES[trace.line.dash], "linewidth": 0.75 * (trace.line.width or 2)}
+            look |= {
+                "color": _colour(trace.line.color),
+                "linestyle": DASHES[trace.line.dash],
+                "linewidth": 0.75 * (trace.line.width or 2),
+            }
             look |= {"drawstyle": STEPS.get(trace.line.shape, "default")}
         if "markers" in mode:
             symbol = str(trace.marker.symbol or "circle")
             colours = trace.marker.color
-            colour = _colour(colours if isinstance(colours, str) or colours is None else colours[0]) if colours is not None else look.get("color")
+            colour = (
+                _colour(colours if isinstance(colours, str) or colours is None else colours[0])
+                if colours is not None
+                else look.get("color")
+            )
             hollow = symbol.endswith("-open")
-            look |= {"marker": MARKERS[symbol.removesuffix("-open")], "markersize": 0.75 * float(trace.marker.size or 6), "markeredgecolor": colour}
-            look |= {"markerfacecolor": "none" if hollow else colour, "color": look.get("color", colour), "markeredgewidth": 1.1}
+            look |= {
+                "marker": MARKERS[symbol.removesuffix("-open")],
+                "markersize": 0.75 * float(trace.marker.size or 6),
+                "markeredgecolor": colour,
+            }
+            look |= {
+                "markerfacecolor": "none" if hollow else colour,
+                "color": look.get("color", colour),
+                "markeredgewidth": 1.1,
+            }
         if trace.fill == "tozeroy" and len(x):
             step = {"steps-mid": "mid", "steps-post": "post"}.get(look["drawstyle"])
             hatch = HATCHES[trace.fillpattern.shape or ""]
             filled = (
-                {"hatch": hatch, "edgecolor": look["color"], "facecolor": "none"} if hatch else {"facecolor": _colour(trace.fillcolor), "edgecolor": "none"}
+                {"hatch": hatch, "edgecolor": look["color"], "facecolor": "none"}
+                if hatch
+                else {"facecolor": _colour(trace.fillcolor), "edgecolor": "none"}
             )
             ax.fill_between(x, y, step=step, linewidth=0, **filled)
             handle = Patch(linewidth=1.2, linestyle=look["linestyle"], **(filled | {"edgecolor": look["color"]}))
         bars = trace.error_y
         if bars.array is not None and bars.visible is not False:
-            ax.errorbar(x, y, yerr=_spread(bars), fmt="none", ecolor=_colour(bars.color) or look["color"], elinewidth=1, capsize=3)
+            ax.errorbar(
+                x,
+                y,
+                yerr=_spread(bars),
+                fmt="none",
+                ecolor=_colour(bars.color) or look["color"],
+                elinewidth=1,
+                capsize=3,
+            )
         (line,) = ax.plot(x, y, **look)
         self._key(trace, handle or line)
         if "text" in mode and trace.text is not None:
             for at, where, said in zip(x, y, trace.text, strict=False):
                 bold = {"weight": "bold"} if "<b>" in str(said) else {}
-                ax.annotate(_text(said), (at, where), (0, 8), textcoords="offset points", ha="center", color=INK, parse_math=False, **bold)
+                ax.annotate(
+                    _text(said),
+                    (at, where),
+                    (0, 8),
+                    textcoords="offset points",
+                    ha="center",
+                    color=INK,
+                    parse_math=False,
+                    **bold,
+                )
 
     def _bars(self, pair: tuple[str, str], traces: list) -> None:
         ax, mode = self._on(traces[0]), self.layout.barmode or "group"
@@ -170,7 +242,11 @@ class _Drawn:
             lying = trace.orientation == "h"
             keys, values = (trace.y, trace.x) if lying else (trace.x, trace.y)
             at, size = self._places(pair[1] if lying else pair[0], keys), np.nan_to_num(self._places("", values))
-            wide = np.full(len(at), 1 - gap) if trace.width is None else np.broadcast_to(np.asarray(trace.width, float), len(at)).copy()
+            wide = (
+                np.full(len(at), 1 - gap)
+                if trace.width is None
+                else np.broadcast_to(np.asarray(trace.width, float), len(at)).copy()
+            )
             if mode == "group" and trace.width is None:
                 wide = wide / len(traces)
                 at = at + (n - (len(traces) - 1) / 2) * wide
@@ -179,33 +255,72 @@ class _Drawn:
                 sums = self.tops.setdefault(pair, {})
                 base = np.array([sums.get(p, 0.0) for p in at])
                 sums |= {p: b + s for p, b, s in zip(at, base, size, strict=True)}
-            colour, shape, pattern = _each(trace.marker.color, len(at)), _each(trace.marker.pattern.shape, len(at)), trace.marker.pattern
+            colour, shape, pattern = (
+                _each(trace.marker.color, len(at)),
+                _each(trace.marker.pattern.shape, len(at)),
+                trace.marker.pattern,
+            )
             drawn = ax.barh if lying else ax.bar
-            look = {"linewidth": 0, "alpha": trace.opacity if trace.opacity is not None else trace.marker.opacity, "zorder": 2}
+            look = {
+                "linewidth": 0,
+                "alpha": trace.opacity if trace.opacity is not None else trace.marker.opacity,
+                "zorder": 2,
+            }
             made: BarContainer = drawn(at, size, wide, base, color=[_colour(c) for c in colour], **look)
             for patch, kind in zip(made, shape, strict=True):
                 if HATCHES[kind]:
                     patch.set(hatch=HATCHES[kind], edgecolor=_colour(pattern.fgcolor) or "white")
             if trace.error_y.array is not None:
-                ax.errorbar(at, size, yerr=_spread(trace.error_y), fmt="none", ecolor=INK, elinewidth=1, capsize=2.5, zorder=3)
+                ax.errorbar(
+                    at, size, yerr=_spread(trace.error_y), fmt="none", ecolor=INK, elinewidth=1, capsize=2.5, zorder=3
+                )
             for place, value, said in zip(at, size, trace.text if trace.text is not None else (), strict=False):
-                ax.annotate(_text(said), (value, place), (4, 0), textcoords="offset points", va="center", color=INK, parse_math=False, annotation_clip=False)
+                ax.annotate(
+                    _text(said),
+                    (value, place),
+                    (4, 0),
+                    textcoords="offset points",
+                    va="center",
+                    color=INK,
+                    parse_math=False,
+                    annotation_clip=False,
+                )
             self._key(trace, made)
 
     def _shape(self, shape: Any) -> None:
         ax = self._on(shape)
-        line = {"color": _colour(shape.line.color), "linewidth": 0.75 * (shape.line.width or 0), "linestyle": DASHES[shape.line.dash]}
+        line = {
+            "color": _colour(shape.line.color),
+            "linewidth": 0.75 * (shape.line.width or 0),
+            "linestyle": DASHES[shape.line.dash],
+        }
         if shape.type == "rect":
             box = (shape.x0, shape.y0), shape.x1 - shape.x0, shape.y1 - shape.y0
             ax.add_patch(
-                Rectangle(*box, facecolor=_colour(shape.fillcolor), alpha=shape.opacity, linewidth=line["linewidth"], edgecolor=line["color"], zorder=0)
+                Rectangle(
+                    *box,
+                    facecolor=_colour(shape.fillcolor),
+                    alpha=shape.opacity,
+                    linewidth=line["linewidth"],
+                    edgecolor=line["color"],
+                    zorder=0,
+                )
             )
         elif shape.type == "line":
             domain = str(shape.yref).endswith("domain")
-            ax.plot([shape.x0, shape.x1], [shape.y0, shape.y1], transform=ax.get_xaxis_transform() if domain else ax.transData, zorder=1, **line)
+            ax.plot(
+                [shape.x0, shape.x1],
+                [shape.y0, shape.y1],
+                transform=ax.get_xaxis_transform() if domain else ax.transData,
+                zorder=1,
+                **line,
+            )
 
     def _remark(self, remark: Any) -> None:
-        said, style = _text(remark.text), {"color": INK, "parse_math": False, "clip_on": False, "annotation_clip": False}
+        said, style = (
+            _text(remark.text),
+            {"color": INK, "parse_math": False, "clip_on": False, "annotation_clip": False},
+        )
         if remark.xref == "paper":
             left, bottom, wide, tall = self.area
             at = (left + wide * remark.x) / self.width, (bottom + tall * remark.y + 5) / self.height
@@ -214,15 +329,23 @@ class _Drawn:
         ax, domain = self._on(remark), str(remark.yref).endswith("domain")
         places = {"left": "left", "right": "right", "center": "center", None: "center", "auto": "center"}
         ups = {"top": "top", "bottom": "bottom", "middle": "center", None: "center", "auto": "center"}
-        where = self._places(remark.xref or "x", [remark.x])[0], self._places("" if domain else remark.yref or "y", [remark.y])[0]
+        where = (
+            self._places(remark.xref or "x", [remark.x])[0],
+            self._places("" if domain else remark.yref or "y", [remark.y])[0],
+        )
         transform = ax.get_xaxis_transform() if domain else ax.transData
         across, up = places[remark.xanchor], ups[remark.yanchor]
         shift = {"left": 4, "right": -4}.get(across, 0), {"bottom": 3, "top": -2}.get(up, 0)
-        ax.annotate(said, where, shift, xycoords=transform, textcoords="offset points", ha=across, va=up, fontsize=7.5, **style)
+        ax.annotate(
+            said, where, shift, xycoords=transform, textcoords="offset points", ha=across, va=up, fontsize=7.5, **style
+        )
 
     def _finish(self, ax: Axes, x: str, y: str) -> None:
         """Ranges, ticks, titles, and the grid."""
-        for name, axis, title, limits in ((x, ax.xaxis, ax.set_xlabel, ax.set_xlim), (y, ax.yaxis, ax.set_ylabel, ax.set_ylim)):
+        for name, axis, title, limits in (
+            (x, ax.xaxis, ax.set_xlabel, ax.set_xlim),
+            (y, ax.yaxis, ax.set_ylabel, ax.set_ylim),
+        ):
             plan = self._axis(name)
             if plan.type == "log":
                 (ax.set_xscale if axis is ax.xaxis else ax.set_yscale)("log")
@@ -232,7 +355,12 @@ class _Drawn:
                 limits(-0.6, len(self.names[name]) - 0.4)
             if plan.tickvals is not None:
                 axis.set_ticks(
-                    np.array(plan.tickvals, float), [_text(t) for t in plan.ticktext] if plan.ticktext is not None else [f"{v:g}" for v in plan.tickvals]
+                    np.array(plan.tickvals, float),
+                    (
+                        [_text(t) for t in plan.ticktext]
+                        if plan.ticktext is not None
+                        else [f"{v:g}" for v in plan.tickvals]
+                    ),
                 )
             elif name in self.names:
                 axis.set_ticks(range(len(self.names[name])), [_text(v) for v in self.names[name]])
@@ -242,7 +370,9 @@ class _Drawn:
                 axis.set_ticks(ticks, [f"{t:g}" for t in ticks])
             if plan.title.text:
                 title(_text(plan.title.text), color=INK, parse_math=False)
-            turned = {"rotation": -(plan.tickangle or 0), "ha": "right", "rotation_mode": "anchor"} if plan.tickangle else {}
+            turned = (
+                {"rotation": -(plan.tickangle or 0), "ha": "right", "rotation_mode": "anchor"} if plan.tickangle else {}
+            )
             for label in axis.get_ticklabels():
                 label.set(color=INK, parse_math=False, **turned)
             axis.set_tick_params(length=0)

@@ -11,7 +11,9 @@ from plotly.subplots import make_subplots
 from ubt.figures import CLEAN, INK, MODELS, POISONED, UNKNOWN, layout, mark
 
 SCALE = [[0, "#F9D9B0"], [0.5, "#B3C6D0"], [1, "#4C97CC"]]
-"""Worse to better: lighter to darker and orange to blue; each stands out from light and dark pages, and dark text from each."""
+"""Worse to better: lighter to darker and orange to blue; each stands out from light and dark pages, and dark text from
+each.
+"""
 LEAST = {"percent": 5.0, "cosine": 0.05}
 """What a scale or an axis spans at least, so that noise does not look like a cliff, by unit."""
 DASHES = {"default": "solid", "paper": "dot"}
@@ -20,19 +22,25 @@ LINES = ((POISONED, "solid", "circle"), (CLEAN, "dash", "diamond"), (MODELS["pur
 """Colour, dash and symbol of a panel's lines."""
 
 
-def heat(frame: pd.DataFrame, y: str, x: str, measures: Mapping[str, bool], marks: Mapping[str, str], height: int = 300) -> go.Figure:
-    """A heat-map an attack and measure, the number written in each cell, coloured from worse to better; a cell that is not measured is empty
-    and says why, and the marked ones are framed.
+def heat(
+    frame: pd.DataFrame, y: str, x: str, measures: Mapping[str, bool], marks: Mapping[str, str], height: int = 300
+) -> go.Figure:
+    """A heat-map an attack and measure, the number written in each cell, coloured from worse to better; a cell that is
+    not measured is empty and says why, and the marked ones are framed.
 
     Args:
-        frame: `ubt.reports.paper.sweep.Sweep.measured`, a row a cell, of two settings, whose values the columns `y` and `x` hold. measures: column, in
-            percent, to whether more of it is better. marks: column of yes and no to what its cells are. height: of a row of panels, in pixels.
+        frame: `ubt.reports.paper.sweep.Sweep.measured`, a row a cell, of two settings, whose values the columns `y` and
+            `x` hold. measures: column, in percent, to whether more of it is better. marks: column of yes and no to what
+            its cells are. height: of a row of panels, in pixels.
     """
     attacks = list(dict.fromkeys(frame["attack"]))
     panels = [(attack, measure) for attack in attacks for measure in measures]
     columns = 3 if len(measures) == 3 else 2
     rows = -(-len(panels) // columns)
-    titles = [f"<b>{html.escape(f'{a}: ' * (len(attacks) > 1) + m)}</b> (%), {'more' if measures[m] else 'less'} is better" for a, m in panels]
+    titles = [
+        f"<b>{html.escape(f'{a}: ' * (len(attacks) > 1) + m)}</b> (%), {'more' if measures[m] else 'less'} is better"
+        for a, m in panels
+    ]
     figure = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.09, vertical_spacing=0.38 / rows)
     figure.update_annotations(font={"size": 12})
     places = {axis: {value: i for i, value in enumerate(sorted(frame[axis].unique()))} for axis in (x, y)}
@@ -42,27 +50,49 @@ def heat(frame: pd.DataFrame, y: str, x: str, measures: Mapping[str, bool], mark
         figure.add_trace(_cells(cells, y, x, measure, measures[measure], places, frame[measure]), **at)
         for _, line in cells[cells[measure].isna()].iterrows():
             centre = {"x": places[x][line[x]], "y": places[y][line[y]]}
-            figure.add_annotation(**centre, text=_why(line["state"]).replace(", ", ",<br>"), showarrow=False, font={"size": 10}, **at)
+            figure.add_annotation(
+                **centre, text=_why(line["state"]).replace(", ", ",<br>"), showarrow=False, font={"size": 10}, **at
+            )
         for name, said in marks.items():
             for _, line in cells[cells[name]].iterrows():
                 _frame(figure, places[x][line[x]], places[y][line[y]], name, said, at)
     for (_, colour), said in zip(SCALE[::2], ("worse", "better"), strict=True):
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=said, marker={"color": colour, "size": 14, "symbol": "square"}, hoverinfo="skip")
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            name=said,
+            marker={"color": colour, "size": 14, "symbol": "square"},
+            hoverinfo="skip",
+        )
     for name, said in marks.items():
         if frame[name].any():
-            figure.add_scatter(x=[None], y=[None], mode="lines", name=said, line={"color": UNKNOWN, "width": 3, "dash": DASHES[name]}, hoverinfo="skip")
+            figure.add_scatter(
+                x=[None],
+                y=[None],
+                mode="lines",
+                name=said,
+                line={"color": UNKNOWN, "width": 3, "dash": DASHES[name]},
+                hoverinfo="skip",
+            )
     layout(figure, height=rows * height + 60)
     for axis, update in ((x, figure.update_xaxes), (y, figure.update_yaxes)):
         ticks = places[axis]
         update(
-            title={"text": html.escape(axis)}, tickvals=list(ticks.values()), ticktext=[f"{v:g}" for v in ticks], range=[-0.5, len(ticks) - 0.5],
-            showgrid=False, zeroline=False,
-        )  # fmt: skip
+            title={"text": html.escape(axis)},
+            tickvals=list(ticks.values()),
+            ticktext=[f"{v:g}" for v in ticks],
+            range=[-0.5, len(ticks) - 0.5],
+            showgrid=False,
+            zeroline=False,
+        )
     figure.update_layout(margin={"t": 80}, legend={"y": 1, "yref": "container", "yanchor": "top"}, hovermode="closest")
     return figure
 
 
-def _cells(cells: pd.DataFrame, y: str, x: str, measure: str, rising: bool, places: Mapping, everywhere: pd.Series) -> go.Heatmap:
+def _cells(
+    cells: pd.DataFrame, y: str, x: str, measure: str, rising: bool, places: Mapping, everywhere: pd.Series
+) -> go.Heatmap:
     size = len(places[y]), len(places[x])
     z, text, seeds = np.full(size, np.nan), np.full(size, "", object), np.full(size, "", object)
     for _, line in cells.iterrows():
@@ -72,10 +102,23 @@ def _cells(cells: pd.DataFrame, y: str, x: str, measure: str, rising: bool, plac
     low, high = everywhere.min(), everywhere.max()
     margin = max(0.0, LEAST["percent"] - (high - low)) / 2
     return go.Heatmap(
-        x=list(places[x].values()), y=list(places[y].values()), z=z, text=text, customdata=seeds, texttemplate="%{text}", textfont={"color": INK},
-        hovertemplate="%{z:.2f} %, %{customdata}<extra></extra>", hoverongaps=False, colorscale=SCALE, reversescale=not rising, showscale=False,
-        zmin=low - margin, zmax=high + margin, xgap=3, ygap=3,
-    )  # fmt: skip
+        x=list(places[x].values()),
+        y=list(places[y].values()),
+        z=z,
+        text=text,
+        customdata=seeds,
+        texttemplate="%{text}",
+        textfont={"color": INK},
+        hovertemplate="%{z:.2f} %, %{customdata}<extra></extra>",
+        hoverongaps=False,
+        colorscale=SCALE,
+        reversescale=not rising,
+        showscale=False,
+        zmin=low - margin,
+        zmax=high + margin,
+        xgap=3,
+        ygap=3,
+    )
 
 
 def _why(state: str) -> str:
@@ -87,28 +130,48 @@ def _said(mean: float, spread: float, state: str) -> str:
     """What a cell says."""
     if pd.isna(mean):
         return ""
-    return f"{mean:.2f}" + ("" if pd.isna(spread) else f"<br>± {spread:.2f}") + (f"<br>({html.escape(state)})" if state else "")
+    return (
+        f"{mean:.2f}"
+        + ("" if pd.isna(spread) else f"<br>± {spread:.2f}")
+        + (f"<br>({html.escape(state)})" if state else "")
+    )
 
 
 def _frame(figure: go.Figure, x: int, y: int, name: str, said: str, at: dict) -> None:
     """A frame around a cell, dark on light, so that it stands out from any cell and any page."""
     reach = INSET[name]
-    box = {"type": "rect", "x0": x - reach, "x1": x + reach, "y0": y - reach, "y1": y + reach, "fillcolor": "rgba(0,0,0,0)"}
+    box = {
+        "type": "rect",
+        "x0": x - reach,
+        "x1": x + reach,
+        "y0": y - reach,
+        "y1": y + reach,
+        "fillcolor": "rgba(0,0,0,0)",
+    }
     for colour, width, dash in (("#FFFFFF", 4, "solid"), (INK, 2, DASHES[name])):
         figure.add_shape(**box, line={"color": colour, "width": width, "dash": dash}, name=said, **at)
 
 
 def lines(
-    frame: pd.DataFrame, x: str, panels: Mapping[str, Mapping[str, str]], units: Mapping[str, str], marks: Mapping[str, str], height: int = 300
-) -> go.Figure:  # fmt: skip
-    """A panel an attack and measure with a line for each model, the setting's values evenly spaced, the spread over seeds as bars; what is not
-    measured is said at its place.
+    frame: pd.DataFrame,
+    x: str,
+    panels: Mapping[str, Mapping[str, str]],
+    units: Mapping[str, str],
+    marks: Mapping[str, str],
+    height: int = 300,
+) -> go.Figure:
+    """A panel an attack and measure with a line for each model, the setting's values evenly spaced, the spread over
+    seeds as bars; what is not measured is said at its place.
 
     Args:
-        frame: `ubt.reports.paper.sweep.Sweep.measured`, a row a value of the one setting, which the column `x` holds. panels: of each measure, a model
-            to its column. units: of each measure. marks: column of yes and no to what its values are. height: of a row of panels, in pixels.
+        frame: `ubt.reports.paper.sweep.Sweep.measured`, a row a value of the one setting, which the column `x` holds.
+            panels: of each measure, a model to its column. units: of each measure. marks: column of yes and no to what
+            its values are. height: of a row of panels, in pixels.
     """
-    attacks, places = list(dict.fromkeys(frame["attack"])), {value: i for i, value in enumerate(sorted(frame[x].unique()))}
+    attacks, places = (
+        list(dict.fromkeys(frame["attack"])),
+        {value: i for i, value in enumerate(sorted(frame[x].unique()))},
+    )
     shown = [(attack, what) for attack in attacks for what in panels]
     rows = -(-len(shown) // 2)
     titles = [f"<b>{html.escape(f'{a}: ' * (len(attacks) > 1) + what)}</b>" for a, what in shown]
@@ -122,18 +185,37 @@ def lines(
         for (model, column), (colour, dash, symbol) in zip(panels[what].items(), LINES, strict=False):
             spread = cells[f"{column} spread"].astype(float)
             figure.add_scatter(
-                x=place, y=cells[column].astype(float), name=model, legendgroup=model, showlegend=n == 0, mode="lines+markers",
-                line={"color": colour, "dash": dash, "width": 2}, marker={"symbol": symbol, "size": 9}, connectgaps=False,
-                error_y={"type": "data", "array": spread, "visible": bool(spread.notna().any()), "thickness": 1.4, "width": 4},
-                customdata=cells["seeds"], hovertemplate="%{y:.3f}, seeds: %{customdata}", **at,
-            )  # fmt: skip
+                x=place,
+                y=cells[column].astype(float),
+                name=model,
+                legendgroup=model,
+                showlegend=n == 0,
+                mode="lines+markers",
+                line={"color": colour, "dash": dash, "width": 2},
+                marker={"symbol": symbol, "size": 9},
+                connectgaps=False,
+                error_y={
+                    "type": "data",
+                    "array": spread,
+                    "visible": bool(spread.notna().any()),
+                    "thickness": 1.4,
+                    "width": 4,
+                },
+                customdata=cells["seeds"],
+                hovertemplate="%{y:.3f}, seeds: %{customdata}",
+                **at,
+            )
         for _, line in cells[cells["seeds"] == 0].iterrows():
             said = {"text": _why(line["state"]), "textangle": -90, "showarrow": False, "font": {"size": 10}}
             figure.add_annotation(x=places[line[x]], xshift=9, y=0.03, yref="y domain", yanchor="bottom", **said, **at)
         for value, said in _marked(cells, x, marks).items():
             mark(figure, places[value], said, "right", **at)
-        figure.update_yaxes(title={"text": units[what]}, range=_span(frame, list(panels[what].values()), LEAST[units[what]]), **at)
-    figure.update_xaxes(tickvals=list(places.values()), ticktext=[f"{v:g}" for v in places], range=[-0.3, len(places) - 0.7])
+        figure.update_yaxes(
+            title={"text": units[what]}, range=_span(frame, list(panels[what].values()), LEAST[units[what]]), **at
+        )
+    figure.update_xaxes(
+        tickvals=list(places.values()), ticktext=[f"{v:g}" for v in places], range=[-0.3, len(places) - 0.7]
+    )
     return figure.update_layout(margin={"t": 80}, legend={"y": 1, "yref": "container", "yanchor": "top"})
 
 

@@ -15,12 +15,20 @@ from ubt.figures.projection import PALETTE, SYMBOLS
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 LOOKS = {
-    "clean": (UNKNOWN, "star", "dot"), "poisoned": (POISONED, "diamond", "longdashdot"), "ubt": (MODELS["purified"], "circle", "solid"),
-    "ubt_published": (MODELS["published"], "x", "dash"), "abl": ("#A5881C", "triangle-up", "dot"), "abl_masked": ("#A0664B", "triangle-down", "dashdot"),
-    "cleanclip": (CLEAN, "square", "solid"), "supervised": ("#2F95A8", "pentagon", "dash"), "roclip": ("#C24C7E", "cross", "longdash"),
-    "poisoncam": ("#5B6BC0", "hexagon", "dashdot"), "control": ("#74933A", "bowtie", "dot"), "gentle": ("#3A8A7A", "hourglass", "dash"),
+    "clean": (UNKNOWN, "star", "dot"),
+    "poisoned": (POISONED, "diamond", "longdashdot"),
+    "ubt": (MODELS["purified"], "circle", "solid"),
+    "ubt_published": (MODELS["published"], "x", "dash"),
+    "abl": ("#A5881C", "triangle-up", "dot"),
+    "abl_masked": ("#A0664B", "triangle-down", "dashdot"),
+    "cleanclip": (CLEAN, "square", "solid"),
+    "supervised": ("#2F95A8", "pentagon", "dash"),
+    "roclip": ("#C24C7E", "cross", "longdash"),
+    "poisoncam": ("#5B6BC0", "hexagon", "dashdot"),
+    "control": ("#74933A", "bowtie", "dot"),
+    "gentle": ("#3A8A7A", "hourglass", "dash"),
     "retrain": (UNKNOWN, "circle", "dash"),
-}  # fmt: skip
+}
 """A method's colour, mark and dash, the same wherever it is drawn."""
 TICKS = (0, 1, 5, 10, 25, 50, 75, 100)
 COLUMNS = 3
@@ -29,12 +37,16 @@ COLUMNS = 3
 def look(method: str) -> tuple[str, str, str]:
     """Colour, mark and dash of a method, of one that came later too."""
     at = zlib.crc32(method.encode())
-    return LOOKS.get(method) or (PALETTE[at % len(PALETTE)], SYMBOLS[at // 16 % len(SYMBOLS)], DASHES[at // 256 % len(DASHES)])
+    return LOOKS.get(method) or (
+        PALETTE[at % len(PALETTE)],
+        SYMBOLS[at // 16 % len(SYMBOLS)],
+        DASHES[at // 256 % len(DASHES)],
+    )
 
 
 def front(asr: np.ndarray, ca: np.ndarray) -> np.ndarray:
-    """The places (m,) of what nothing beats among ASR and CA (n,), lowest ASR first: no other has a lower ASR at the same CA or a higher, or a higher CA at the
-    same ASR or a lower.
+    """The places (m,) of what nothing beats among ASR and CA (n,), lowest ASR first: no other has a lower ASR at the
+    same CA or a higher, or a higher CA at the same ASR or a lower.
 
     >>> front(np.array([0.0, 5.0, 90.0, 1.0]), np.array([95.0, 94.0, 98.0, 97.0])).tolist()
     [0, 3, 2]
@@ -51,13 +63,22 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
     """CA against ASR, a panel a case, a mark a defence. What a defender cannot have is hollow and no part of the front.
 
     Args:
-        frame: `ubt.reports.paper.compare.cells`. titles: what each case is called, in the order of the panels; something of each is measured.
+        frame: `ubt.reports.paper.compare.cells`. titles: what each case is called, in the order of the panels;
+        something of each is measured.
         stretched: ASR on a square-root scale, on which low ones are told apart. height: of a single panel, in pixels.
     """
     columns = min(COLUMNS, len(titles))
     rows = math.ceil(len(titles) / columns)
     names = [html.escape(t) for t in titles.values()] if len(titles) > 1 else None
-    figure = make_subplots(rows, columns, shared_xaxes="all", shared_yaxes="all", subplot_titles=names, horizontal_spacing=0.03, vertical_spacing=0.2 / rows)
+    figure = make_subplots(
+        rows,
+        columns,
+        shared_xaxes="all",
+        shared_yaxes="all",
+        subplot_titles=names,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.2 / rows,
+    )
     figure.update_annotations(font={"size": 12})
     x = np.sqrt if stretched else np.asarray
     measured, ends = frame.dropna(subset=["CA", "ASR"]), x(np.array([0.0, 100.0]))
@@ -66,7 +87,11 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
         at, part = {"row": n // columns + 1, "col": n % columns + 1}, measured[measured["case"] == case]
         natural = part["natural ASR"].iloc[0]
         if pd.notna(natural):
-            said = {"text": f" natural {natural:.2f} % ", "hovertext": f"natural ASR {natural:.2f} %", "font": {"size": 11}}
+            said = {
+                "text": f" natural {natural:.2f} % ",
+                "hovertext": f"natural ASR {natural:.2f} %",
+                "font": {"size": 11},
+            }
             figure.add_vline(
                 x=float(x(natural)),
                 line={"width": 1.3, "dash": "dot", "color": UNKNOWN},
@@ -80,8 +105,18 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
         if len(best):
             line = {"shape": "hv", "color": UNKNOWN, "width": 1.6}
             stairs = (np.append(x(best["ASR"].to_numpy()), ends[1]), np.append(best["CA"], best["CA"].iloc[-1]))
-            figure.add_scatter(x=stairs[0], y=stairs[1], mode="lines", line=line, name="Pareto front", legendgroup="front", meta=", ".join(best["defence"]),
-                               showlegend="front" not in keyed, hoverinfo="skip", **at)  # fmt: skip
+            figure.add_scatter(
+                x=stairs[0],
+                y=stairs[1],
+                mode="lines",
+                line=line,
+                name="Pareto front",
+                legendgroup="front",
+                meta=", ".join(best["defence"]),
+                showlegend="front" not in keyed,
+                hoverinfo="skip",
+                **at,
+            )
             keyed.add("front")
         for _, cell in part.iterrows():
             mark = _mark(cell, titles[case], float(x(cell["ASR"])))
@@ -89,15 +124,22 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
             keyed.add(cell["method"])
     layout(figure, height=height if rows == 1 else 90 + 300 * rows)
     figure.update_layout(
-        hovermode="closest", dragmode="zoom", margin={"t": 40}, legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"}
+        hovermode="closest",
+        dragmode="zoom",
+        margin={"t": 40},
+        legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"},
     )
     pad = 0.02 * ends[1]
-    figure.update_xaxes(range=[-1.5 * pad, ends[1] + pad], tickvals=x(np.array(TICKS)), ticktext=[str(t) for t in TICKS], zeroline=False)
+    figure.update_xaxes(
+        range=[-1.5 * pad, ends[1] + pad], tickvals=x(np.array(TICKS)), ticktext=[str(t) for t in TICKS], zeroline=False
+    )
     for n in range(max(0, len(titles) - columns), len(titles)):
         title = {"text": "ASR (%)" + (", square-root scale" if stretched else "")}
         figure.update_xaxes(title=title, showticklabels=True, row=n // columns + 1, col=n % columns + 1)
     low = measured["CA"].min()
-    return figure.update_yaxes(range=[low - 0.12 * (100 - low) - 0.3, 100 + 0.04 * (100 - low) + 0.1]).update_yaxes(title={"text": "CA (%)"}, col=1)
+    return figure.update_yaxes(range=[low - 0.12 * (100 - low) - 0.3, 100 + 0.04 * (100 - low) + 0.1]).update_yaxes(
+        title={"text": "CA (%)"}, col=1
+    )
 
 
 def _mark(cell: pd.Series, case: str, x: float) -> go.Scatter:
@@ -107,11 +149,22 @@ def _mark(cell: pd.Series, case: str, x: float) -> go.Scatter:
     told += f"<br>KL {cell['KL']:.3f}" if pd.notna(cell["KL"]) else ""
     note = f"<br><i>{html.escape(cell['state'])}</i>" if cell["state"] else ""
     return go.Scatter(
-        x=[x], y=[cell["CA"]], mode="markers", name=cell["defence"], legendgroup=cell["method"], cliponaxis=False, meta=told.replace("<br>", ", "),
+        x=[x],
+        y=[cell["CA"]],
+        mode="markers",
+        name=cell["defence"],
+        legendgroup=cell["method"],
+        cliponaxis=False,
+        meta=told.replace("<br>", ", "),
         customdata=[[cell["case"], cell["method"]]],
         hovertemplate=f"<b>{html.escape(cell['defence'])}</b><br>{html.escape(case)}<br>{told}{note}<extra></extra>",
-        marker={"symbol": f"{symbol}-open" if hollow else symbol, "color": colour, "size": 12, "line": {"width": 2 if hollow else 0, "color": colour}},
-    )  # fmt: skip
+        marker={
+            "symbol": f"{symbol}-open" if hollow else symbol,
+            "color": colour,
+            "size": 12,
+            "line": {"width": 2 if hollow else 0, "color": colour},
+        },
+    )
 
 
 def curves(frame: pd.DataFrame, height: int = 380) -> go.Figure:
@@ -126,12 +179,23 @@ def curves(frame: pd.DataFrame, height: int = 380) -> go.Figure:
         steps = np.column_stack([part["step"], np.full(len(part), part["step"].max())])
         for col, measure in enumerate(("ca", "asr"), 1):
             figure.add_scatter(
-                x=part["share"], y=part[measure], mode="lines+markers", name=part["defence"].iloc[0], legendgroup=method, showlegend=col == 1,
-                line={"color": colour, "dash": dash, "width": 2}, marker={"symbol": symbol, "size": 7}, customdata=steps,
-                hovertemplate="%{y:.1f} %, step %{customdata[0]} of %{customdata[1]}", row=1, col=col,
-            )  # fmt: skip
+                x=part["share"],
+                y=part[measure],
+                mode="lines+markers",
+                name=part["defence"].iloc[0],
+                legendgroup=method,
+                showlegend=col == 1,
+                line={"color": colour, "dash": dash, "width": 2},
+                marker={"symbol": symbol, "size": 7},
+                customdata=steps,
+                hovertemplate="%{y:.1f} %, step %{customdata[0]} of %{customdata[1]}",
+                row=1,
+                col=col,
+            )
     layout(figure, height=height, x="share of the steps (%)")
-    figure.update_layout(legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"}, hovermode="closest")
+    figure.update_layout(
+        legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"}, hovermode="closest"
+    )
     figure.update_yaxes(title={"text": "percent, sample"}, col=1).update_yaxes(range=[-3, 103], col=2)
     return figure.update_xaxes(range=[-2, 102])
 
@@ -150,17 +214,40 @@ def times(frame: pd.DataFrame) -> go.Figure:
         nth = place[line["defence"], line["part"]] = place.get((line["defence"], line["part"]), -1) + 1
         part = line["part"]
         figure.add_bar(
-            x=[line["seconds"]], y=[line["defence"]], orientation="h", name="training of the model" if part == "training" else "defence", legendgroup=part,
-            showlegend=part not in keyed, text=line["stage"], textposition="inside", insidetextanchor="middle", textangle=0,
-            hovertemplate=f"{html.escape(line['stage'])}: %{{x:.1f}} s<extra></extra>", meta=f"{line['defence']}, {line['stage']} {line['seconds']:.1f} s",
+            x=[line["seconds"]],
+            y=[line["defence"]],
+            orientation="h",
+            name="training of the model" if part == "training" else "defence",
+            legendgroup=part,
+            showlegend=part not in keyed,
+            text=line["stage"],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            hovertemplate=f"{html.escape(line['stage'])}: %{{x:.1f}} s<extra></extra>",
+            meta=f"{line['defence']}, {line['stage']} {line['seconds']:.1f} s",
             textfont={"color": INK, "size": 11},
-            marker={"color": shades[part][nth % len(shades[part])], "line": {"width": 0.6, "color": "white"},
-                    "pattern": {"shape": "/" if part == "training" else "", "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.35)", "solidity": 0.2}},
-        )  # fmt: skip
+            marker={
+                "color": shades[part][nth % len(shades[part])],
+                "line": {"width": 0.6, "color": "white"},
+                "pattern": {
+                    "shape": "/" if part == "training" else "",
+                    "fillmode": "overlay",
+                    "fgcolor": "rgba(255,255,255,0.35)",
+                    "solidity": 0.2,
+                },
+            },
+        )
         keyed.add(part)
     for name, whole in frame.groupby("defence", sort=False)["seconds"].sum().items():
         figure.add_annotation(
-            x=whole, y=name, text=f" {whole:.0f} s", hovertext=f"{name} {whole:.0f} s together", showarrow=False, xanchor="left", font={"size": 11}
+            x=whole,
+            y=name,
+            text=f" {whole:.0f} s",
+            hovertext=f"{name} {whole:.0f} s together",
+            showarrow=False,
+            xanchor="left",
+            font={"size": 11},
         )
     layout(figure, height=110 + 30 * max(2, len(rows)), x="seconds")
     figure.update_xaxes(range=[0, 1.08 * _longest(frame)])

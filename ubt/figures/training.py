@@ -6,19 +6,19 @@ from plotly.subplots import make_subplots
 
 from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout
 
-PERCENT = {
-    "ca": ("CA, sample", CLEAN, "solid", "circle"),
-    "asr": ("ASR, sample", POISONED, "solid", "diamond"),
-}
+PERCENT = {"ca": ("CA, sample", CLEAN, "solid", "circle"), "asr": ("ASR, sample", POISONED, "solid", "diamond")}
 """Figures in percent: label, colour, dash, marker."""
 SIMILARITY = {
-    "similarity": ("D_unlearn's similarity", POISONED, "solid"), "restored": ("images led back", MODELS["purified"], "dash"),
+    "similarity": ("D_unlearn's similarity", POISONED, "solid"),
+    "restored": ("images led back", MODELS["purified"], "dash"),
     "kept": ("images kept", UNKNOWN, "dot"),
-}  # fmt: skip
+}
 
 
 def rows(history: pd.DataFrame, observed: pd.DataFrame | None) -> pd.DataFrame:
-    """What a finished stage's training told, a row a step: its `history`, and beside it what was `observed` on the way."""
+    """What a finished stage's training told, a row a step: its `history`, and beside it what was `observed` on the
+    way.
+    """
     return history if observed is None else history.merge(observed, on="step", how="outer").sort_values("step")
 
 
@@ -29,19 +29,35 @@ def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
         rows: `step` and any of the figures named here. steps: where the step axis ends.
     """
     below = 1 + any(name in rows for name in PERCENT)
-    figure = make_subplots(rows=below, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.6, 0.4][-below:])
+    figure = make_subplots(
+        rows=below, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.6, 0.4][-below:]
+    )
     for name, (label, colour, dash, symbol) in PERCENT.items():
         if name in rows:
             part = rows.dropna(subset=[name])
             figure.add_scatter(
-                x=part["step"], y=part[name], name=label, mode="lines+markers", line={"color": colour, "dash": dash}, marker={"symbol": symbol, "size": 7},
-                hovertemplate="%{y:.1f} %", row=1, col=1,
-            )  # fmt: skip
+                x=part["step"],
+                y=part[name],
+                name=label,
+                mode="lines+markers",
+                line={"color": colour, "dash": dash},
+                marker={"symbol": symbol, "size": 7},
+                hovertemplate="%{y:.1f} %",
+                row=1,
+                col=1,
+            )
     for name, (label, colour, dash) in SIMILARITY.items():
         if name in rows:
             part = rows.dropna(subset=[name])
             figure.add_scatter(
-                x=part["step"], y=part[name], name=label, mode="lines", line={"color": colour, "dash": dash}, hovertemplate="%{y:.3f}", row=below, col=1
+                x=part["step"],
+                y=part[name],
+                name=label,
+                mode="lines",
+                line={"color": colour, "dash": dash},
+                hovertemplate="%{y:.3f}",
+                row=below,
+                col=1,
             )
     layout(figure, height=height if below > 1 else int(0.6 * height)).update_layout(
         showlegend=True, legend={"y": -0.16 if below > 1 else -0.3, "yanchor": "top"}

@@ -17,23 +17,37 @@ def one(found: Mapping[str, Any], others: pd.DataFrame | None = None, height: in
     """A model among others.
 
     Args:
-        found: `ubt.defenses.token_unlearning.verdict.verdict`'s result. others: other cases to see it among: `case`, `score`, `displaced`, and whether its model
-            is `poisoned`.
+        found: `ubt.defenses.token_unlearning.verdict.verdict`'s result. others: other cases to see it among: `case`,
+            `score`, `displaced`, and whether its model is `poisoned`.
     """
     figure = _plane(found["threshold"], found["least_displaced"], height)
     for (kind, colour, symbol), side in zip(KINDS, (False, True), strict=True):
         part = others[others["poisoned"] == side] if others is not None else []
         if len(part):
             figure.add_scatter(
-                x=part["score"].tolist(), y=part["displaced"].tolist(), mode="markers", text=part["case"], name=f"other cases, {kind} ({len(part)})",
+                x=part["score"].tolist(),
+                y=part["displaced"].tolist(),
+                mode="markers",
+                text=part["case"],
+                name=f"other cases, {kind} ({len(part)})",
                 marker={"size": 8, "symbol": f"{symbol}-open", "color": colour, "line": {"width": 1.5}},
                 hovertemplate=f"%{{text}}, {kind}: %{{x:.3f}}, %{{y:.3f}}<extra></extra>",
-            )  # fmt: skip
+            )
     figure.add_scatter(
-        x=[found["score"]], y=[found["displaced"]], mode="markers+text", text=["<b>this model</b>"], textposition="top center", showlegend=False,
-        marker={"size": 15, "symbol": "star", "color": POISONED if found["poisoned"] else CLEAN, "line": {"width": 1, "color": UNKNOWN}},
+        x=[found["score"]],
+        y=[found["displaced"]],
+        mode="markers+text",
+        text=["<b>this model</b>"],
+        textposition="top center",
+        showlegend=False,
+        marker={
+            "size": 15,
+            "symbol": "star",
+            "color": POISONED if found["poisoned"] else CLEAN,
+            "line": {"width": 1, "color": UNKNOWN},
+        },
         hovertemplate="score %{x:.3f}, displaced %{y:.3f}<extra></extra>",
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -49,14 +63,31 @@ def many(frame: pd.DataFrame, height: int = 460) -> go.Figure:
     for (kind, colour, symbol), side in zip(KINDS, (False, True), strict=True):
         part = done[(done["poisons"] > 0) == side]
         figure.add_scatter(
-            x=part["score"], y=part["displaced"], mode="markers", name=f"{kind} ({len(part)})", customdata=part[["model", "seed"]],
-            marker={"size": 11, "symbol": symbol, "color": colour, "opacity": 0.75, "line": {"width": 1, "color": UNKNOWN}},
+            x=part["score"],
+            y=part["displaced"],
+            mode="markers",
+            name=f"{kind} ({len(part)})",
+            customdata=part[["model", "seed"]],
+            marker={
+                "size": 11,
+                "symbol": symbol,
+                "color": colour,
+                "opacity": 0.75,
+                "line": {"width": 1, "color": UNKNOWN},
+            },
             hovertemplate="%{customdata[0]}, seed %{customdata[1]}: score %{x:.3f}, displaced %{y:.3f}<extra></extra>",
-        )  # fmt: skip
+        )
     wrong = done[~done["right"].astype(bool)]
     if len(wrong):
         cross = {"size": 17, "symbol": "x-thin", "line": {"width": 2, "color": UNKNOWN}}
-        figure.add_scatter(x=wrong["score"], y=wrong["displaced"], mode="markers", name=f"misjudged ({len(wrong)})", marker=cross, hoverinfo="skip")
+        figure.add_scatter(
+            x=wrong["score"],
+            y=wrong["displaced"],
+            mode="markers",
+            name=f"misjudged ({len(wrong)})",
+            marker=cross,
+            hoverinfo="skip",
+        )
     if not len(done):
         figure.add_annotation(x=0.2, y=0.4, text="nothing judged yet", showarrow=False)
     return figure
@@ -65,13 +96,27 @@ def many(frame: pd.DataFrame, height: int = 460) -> go.Figure:
 def _plane(threshold: float, least: float, height: int) -> go.Figure:
     """The plane, with the corner shaded in which a model counts as poisoned."""
     figure, line = go.Figure(), {"width": 1.5, "dash": "dash", "color": UNKNOWN}
-    figure.add_shape(type="rect", x0=X[0], x1=X[1], y0=Y[0], y1=Y[1], fillcolor=CLEAN, opacity=0.1, line_width=0, layer="below")
-    figure.add_shape(type="rect", x0=threshold, x1=X[1], y0=least, y1=Y[1], fillcolor=POISONED, opacity=0.16, line_width=0, layer="below")
+    figure.add_shape(
+        type="rect", x0=X[0], x1=X[1], y0=Y[0], y1=Y[1], fillcolor=CLEAN, opacity=0.1, line_width=0, layer="below"
+    )
+    figure.add_shape(
+        type="rect",
+        x0=threshold,
+        x1=X[1],
+        y0=least,
+        y1=Y[1],
+        fillcolor=POISONED,
+        opacity=0.16,
+        line_width=0,
+        layer="below",
+    )
     figure.add_shape(type="line", x0=threshold, x1=threshold, y0=least, y1=Y[1], line=line)
     figure.add_shape(type="line", x0=threshold, x1=X[1], y0=least, y1=least, line=line)
     counts = f"score above {threshold:g} and displaced above {least:.3g} count as poisoned"
     corners = ((X[0], Y[0], "not poisoned", "left", "bottom"), (X[1], Y[1], "poisoned", "right", "top"))
     for x, y, text, side, end in corners:
-        figure.add_annotation(x=x, y=y, text=text, hovertext=counts, showarrow=False, xanchor=side, yanchor=end, font={"size": 11})
+        figure.add_annotation(
+            x=x, y=y, text=text, hovertext=counts, showarrow=False, xanchor=side, yanchor=end, font={"size": 11}
+        )
     layout(figure, height=height, x="score (cosine)", y="displaced: 1 - cosine")
     return figure.update_xaxes(range=X).update_yaxes(range=Y).update_layout(hovermode="closest")

@@ -1,8 +1,10 @@
-"""What analysts decided about a case: labels, notes and saved views, in one SQLite file that is apart from the artefacts.
+"""What analysts decided about a case: labels, notes and saved views, in one SQLite file that is apart from the
+artefacts.
 
-Nothing is overwritten. A label is an action, and taking one back is another; a pair's label and note are those of the latest
-action on it that was not taken back. Every call opens its own connection and does its work in one transaction, so that threads
-and processes that label one case at the same time lose nothing, and a kill leaves what was there before.
+Nothing is overwritten. A label is an action, and taking one back is another; a pair's label and note are those of the
+latest action on it that was not taken back. Every call opens its own connection and does its work in one transaction,
+so that threads and processes that label one case at the same time lose nothing, and a kill leaves what was there
+before.
 """
 
 import json
@@ -39,7 +41,8 @@ SCHEMA = """
 class Review:
     """The decisions kept in `path`, which the first write makes; until then there are none.
 
-    Every operation raises UbtError where the file is damaged or something else's, the disk is full, or others write for longer than `WAIT`.
+    Every operation raises UbtError where the file is damaged or something else's, the disk is full, or others write for
+    longer than `WAIT`.
     """
 
     def __init__(self, path: Path):
@@ -69,13 +72,14 @@ class Review:
             number = _act(db, who, None)
             kept = "coalesce(?, (SELECT note FROM standing WHERE id = ? ORDER BY action DESC LIMIT 1), '')"
             db.executemany(
-                f"INSERT INTO history (id, action, label, note) VALUES (?, ?, ?, {kept})", ((p, number, label, note, p) for p in dict.fromkeys(pairs))
+                f"INSERT INTO history (id, action, label, note) VALUES (?, ?, ?, {kept})",
+                ((p, number, label, note, p) for p in dict.fromkeys(pairs)),
             )
         return number
 
     def undo(self, who: str) -> list[str]:
-        """Take back somebody's latest action that still stands. A pair on which a later action stands keeps what it has; the others
-        return to the latest action on them that stands.
+        """Take back somebody's latest action that still stands. A pair on which a later action stands keeps what it
+        has; the others return to the latest action on them that stands.
 
         Returns:
             Ids of the pairs that changed back; none if there is nothing to take back.
@@ -84,23 +88,33 @@ class Review:
             return []
         with self._writing() as db:
             latest = (
-                "SELECT max(number) FROM actions a WHERE who = ? AND takes_back IS NULL AND NOT EXISTS (SELECT 1 FROM actions t WHERE t.takes_back = a.number)"
+                "SELECT max(number) FROM actions a WHERE who = ? AND takes_back IS NULL AND NOT EXISTS (SELECT 1 FROM"
+                " actions t WHERE t.takes_back = a.number)"
             )
             (number,) = db.execute(latest, (who,)).fetchone()
             if number is None:
                 return []
             later = "SELECT 1 FROM standing s WHERE s.id = h.id AND s.action > h.action"
-            restored = [pair for (pair,) in db.execute(f"SELECT id FROM history h WHERE action = ? AND NOT EXISTS ({later}) ORDER BY id", (number,))]
+            restored = [
+                pair
+                for (pair,) in db.execute(
+                    f"SELECT id FROM history h WHERE action = ? AND NOT EXISTS ({later}) ORDER BY id", (number,)
+                )
+            ]
             _act(db, who, number)
         return restored
 
     def labels(self) -> pd.DataFrame:
-        """Every pair with a label or a note: id, label (missing where there is only a note), note, who, at (ISO 8601, UTC)."""
+        """Every pair with a label or a note: id, label (missing where there is only a note), note, who, at (ISO 8601,
+        UTC).
+        """
         rows = []
         if self.path.exists():
             with self._open() as db:  # with max(), SQLite takes the other columns from the row that holds it
                 rows = db.execute("SELECT id, label, note, who, at, max(action) FROM standing GROUP BY id").fetchall()
-        table = pd.DataFrame([r[:5] for r in rows if r[1] is not None or r[2]], columns=["id", "label", "note", "who", "at"])
+        table = pd.DataFrame(
+            [r[:5] for r in rows if r[1] is not None or r[2]], columns=["id", "label", "note", "who", "at"]
+        )
         return table.astype("str")
 
     def version(self) -> int:
@@ -119,7 +133,9 @@ class Review:
         if not 1 <= len(name.strip()) <= NAME:
             raise BadInput(f"view: expected a name of 1 to {NAME} characters, got {len(name.strip())}")
         with self._writing() as db:
-            db.execute("REPLACE INTO views (name, rule, query) VALUES (?, ?, ?)", (name.strip(), rule, json.dumps(query)))
+            db.execute(
+                "REPLACE INTO views (name, rule, query) VALUES (?, ?, ?)", (name.strip(), rule, json.dumps(query))
+            )
 
     def views(self) -> dict[str, dict]:
         """Name to `rule` and `query` of each saved view, newest first."""
@@ -142,7 +158,9 @@ class Review:
                 self._prepare(db)
                 yield db
         except UnicodeEncodeError as e:
-            raise BadInput(f"review: expected valid Unicode, got the lone surrogate {e.object[e.start]!a}; remove it") from None
+            raise BadInput(
+                f"review: expected valid Unicode, got the lone surrogate {e.object[e.start]!a}; remove it"
+            ) from None
         except sqlite3.Error as e:
             raise UbtError(f"{self.path}: {_said(e)}") from None
 
@@ -162,7 +180,10 @@ class Review:
         db.execute("BEGIN IMMEDIATE")
         if not _is_ours(db):
             if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise UbtError(f"{self.path}: expected a review of this program, got another program's database; move it aside, and a new one is begun")
+                raise UbtError(
+                    f"{self.path}: expected a review of this program, got another program's database; move it aside,"
+                    " and a new one is begun"
+                )
             for statement in SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -181,23 +202,31 @@ def _version(db: sqlite3.Connection) -> int:
 
 def _act(db: sqlite3.Connection, who: str, takes_back: int | None) -> int:
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    return db.execute("INSERT INTO actions (who, at, takes_back) VALUES (?, ?, ?)", (who, at, takes_back)).lastrowid or 0
+    return (
+        db.execute("INSERT INTO actions (who, at, takes_back) VALUES (?, ?, ?)", (who, at, takes_back)).lastrowid or 0
+    )
 
 
 def _said(error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-        return f"expected room for the decision, but the disk is full or fails ({error}); free some (python -m ubt cases prune). Earlier decisions are kept"
+        return (
+            f"expected room for the decision, but the disk is full or fails ({error}); free some (python -m ubt cases"
+            " prune). Earlier decisions are kept"
+        )
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"expected others to finish writing within {WAIT:.0f} s, but they have not; try again"
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
         return f"expected a file that can be opened and written ({error}); check the folder and its permissions"
-    return f"expected a review, got a file that is damaged or something else ({error}); move it aside, and a new one is begun"
+    return (
+        f"expected a review, got a file that is damaged or something else ({error}); move it aside, and a new one is"
+        " begun"
+    )
 
 
 def precision(labels: Iterable[str]) -> tuple[float, float, float, int] | None:
-    """Share of backdoor among the pairs labelled backdoor or clean, its 95 % interval (Wilson) as two shares, and the count of those
-    pairs; None where there are none.
+    """Share of backdoor among the pairs labelled backdoor or clean, its 95 % interval (Wilson) as two shares, and the
+    count of those pairs; None where there are none.
 
     >>> [round(v, 3) for v in precision(["backdoor"] * 9 + ["clean", "unsure"])]
     [0.9, 0.596, 0.982, 10]

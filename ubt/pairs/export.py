@@ -1,9 +1,10 @@
 """What an analyst takes along: the chosen pairs, and beside them what they are and how they were chosen, in one zip.
 
-CSV is made to be opened in a spreadsheet. Text that one would take for a formula gets an apostrophe in front, in cells and in column
-names: text that begins with = + - @, one of their full-width forms, a tab, CR or LF, also after blanks or invisible characters. Numbers
-stay numbers. JSONL and parquet hold the text as it is, for programs; a lone surrogate, which UTF-8 cannot hold, is an escape in JSONL and
-U+FFFD elsewhere. What is missing is empty in CSV, null in JSONL and parquet, and so are infinities in JSONL.
+CSV is made to be opened in a spreadsheet. Text that one would take for a formula gets an apostrophe in front, in cells
+and in column names: text that begins with = + - @, one of their full-width forms, a tab, CR or LF, also after blanks or
+invisible characters. Numbers stay numbers. JSONL and parquet hold the text as it is, for programs; a lone surrogate,
+which UTF-8 cannot hold, is an escape in JSONL and U+FFFD elsewhere. What is missing is empty in CSV, null in JSONL and
+parquet, and so are infinities in JSONL.
 """
 
 import io
@@ -30,7 +31,8 @@ _LEVEL = {"CSV": 1, "JSONL": 1, "parquet": 0}
 
 
 def packed(frame: pd.DataFrame, kind: str, about: dict) -> bytes:
-    """A zip of `pairs.csv`, `pairs.jsonl` or `pairs.parquet`, a row a pair, and `about.json`; equal bytes for equal input.
+    """A zip of `pairs.csv`, `pairs.jsonl` or `pairs.parquet`, a row a pair, and `about.json`; equal bytes for equal
+    input.
 
     Args:
         frame: the pairs, in order; its index is left out. kind: one of `KINDS`.
@@ -48,10 +50,15 @@ def packed(frame: pd.DataFrame, kind: str, about: dict) -> bytes:
         raise BadInput(f"export: expected one of {', '.join(KINDS)}; got {kind!r}")
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as z:
-        for name, content in ((f"pairs.{kind.lower()}", writers[kind](frame)), ("about.json", json.dumps(about, indent=1, default=str).encode())):
+        for name, content in (
+            (f"pairs.{kind.lower()}", writers[kind](frame)),
+            ("about.json", json.dumps(about, indent=1, default=str).encode()),
+        ):
             entry = zipfile.ZipInfo(name)
             entry.create_system, entry.external_attr = 3, 0o644 << 16
-            z.writestr(entry, content, zipfile.ZIP_DEFLATED if _LEVEL[kind] else zipfile.ZIP_STORED, _LEVEL[kind] or None)
+            z.writestr(
+                entry, content, zipfile.ZIP_DEFLATED if _LEVEL[kind] else zipfile.ZIP_STORED, _LEVEL[kind] or None
+            )
     return archive.getvalue()
 
 
@@ -68,7 +75,9 @@ def _absent(value: Any) -> bool:
 
 
 def _table(frame: pd.DataFrame) -> pa.Table:
-    return pa.table([_arrow(frame.iloc[:, i]) for i in range(frame.shape[1])], [_LONE.sub("\ufffd", str(c)) for c in frame.columns])
+    return pa.table(
+        [_arrow(frame.iloc[:, i]) for i in range(frame.shape[1])], [_LONE.sub("\ufffd", str(c)) for c in frame.columns]
+    )
 
 
 def _neutral(column: Any) -> Any:
@@ -83,7 +92,10 @@ def as_csv(frame: pd.DataFrame) -> bytes:
     """A frame without its index, for a spreadsheet."""
     table = _table(frame)
     sink = io.BytesIO()
-    csv.write_csv(pa.table([_neutral(c) for c in table.columns], _neutral(pa.array(table.column_names, pa.string())).to_pylist()), sink)
+    csv.write_csv(
+        pa.table([_neutral(c) for c in table.columns], _neutral(pa.array(table.column_names, pa.string())).to_pylist()),
+        sink,
+    )
     return sink.getvalue()
 
 

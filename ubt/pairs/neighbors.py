@@ -1,9 +1,9 @@
 """Nearest neighbours by cosine similarity, exact and through a FAISS index, and groups of near-duplicates.
 
-Features are L2-normalised fp32 arrays (n, d), often memory maps of up to a million rows, so no function copies all of one.
-A space is one array or two side by side: the joint similarity of two pairs is the mean of the similarities of their images
-and of their captions, which is the inner product of the concatenations over the square root of 2. A pair with a NaN or an
-infinity in its features is nobody's neighbour and has none.
+Features are L2-normalised fp32 arrays (n, d), often memory maps of up to a million rows, so no function copies all of
+one. A space is one array or two side by side: the joint similarity of two pairs is the mean of the similarities of
+their images and of their captions, which is the inner product of the concatenations over the square root of 2. A pair
+with a NaN or an infinity in its features is nobody's neighbour and has none.
 """
 
 import time
@@ -49,7 +49,10 @@ class Embedding:
     def __post_init__(self) -> None:
         shapes = [a.shape for a in (self.images, self.captions) if a is not None]
         if any(len(s) != 2 for s in shapes) or len({s[0] for s in shapes}) > 1:
-            raise BadInput(f"features: expected image and caption features of the same pairs, each (pairs, width); got {' and '.join(map(str, shapes))}")
+            raise BadInput(
+                "features: expected image and caption features of the same pairs, each (pairs, width); got"
+                f" {' and '.join(map(str, shapes))}"
+            )
 
     def parts(self, space: str) -> tuple[np.ndarray, ...]:
         """The arrays that make up a space, one or two.
@@ -59,10 +62,19 @@ class Embedding:
         """
         if space not in SPACES:
             raise BadInput(f"space: expected one of {', '.join(SPACES)}; got {space!r}")
-        needed = {"image": self.images} if space == "image" else {"caption": self.captions} if space == "caption" else vars(self)
+        needed = (
+            {"image": self.images}
+            if space == "image"
+            else {"caption": self.captions}
+            if space == "caption"
+            else vars(self)
+        )
         for name, part in needed.items():
             if part is None:
-                raise BadInput(f"space {space}: expected {name.removesuffix('s')} features, got none; score the pairs first or choose another space")
+                raise BadInput(
+                    f"space {space}: expected {name.removesuffix('s')} features, got none; score the pairs first or"
+                    " choose another space"
+                )
         return tuple(needed.values())
 
     def rows(self, space: str, rows: np.ndarray) -> np.ndarray:
@@ -80,11 +92,17 @@ class IndexSettings(Settings):
     """Which index finds neighbours."""
 
     kind: str = setting(
-        "auto", "exact (flat), inverted lists (ivf) or a graph (hnsw); auto: flat while D is small, else ivf", choices=("auto", "flat", "ivf", "hnsw")
+        "auto",
+        "exact (flat), inverted lists (ivf) or a graph (hnsw); auto: flat while D is small, else ivf",
+        choices=("auto", "flat", "ivf", "hnsw"),
     )
     approximate_from: int = setting(200_000, "pairs from which auto approximates", low=1)
     lists: int = setting(0, "inverted lists of ivf; 0 means four times the square root of the number of pairs", low=0)
-    probes: int = setting(0, "lists searched for a query (hnsw: candidates kept); 0 means as many as recall@10 of at least 0.95 takes", low=0)
+    probes: int = setting(
+        0,
+        "lists searched for a query (hnsw: candidates kept); 0 means as many as recall@10 of at least 0.95 takes",
+        low=0,
+    )
     seed: int = setting(0, "seed of the training sample and of the pairs measured on", low=0, high=2**31)
 
 
@@ -98,7 +116,9 @@ def finite(parts: tuple[np.ndarray, ...]) -> np.ndarray:
     return good
 
 
-def exact(parts: tuple[np.ndarray, ...], queries: np.ndarray, k: int, device: str = "cpu", progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
+def exact(
+    parts: tuple[np.ndarray, ...], queries: np.ndarray, k: int, device: str = "cpu", progress: Progress = silent
+) -> tuple[np.ndarray, np.ndarray]:
     """The k pairs most similar to each query, by comparing it with all.
 
     Args:
@@ -130,7 +150,9 @@ def exact(parts: tuple[np.ndarray, ...], queries: np.ndarray, k: int, device: st
 
 
 def _nearest(queries: np.ndarray, block: np.ndarray, k: int, resources) -> tuple[np.ndarray, np.ndarray]:
-    """On the CPU FAISS never takes a NaN, so that only an infinity found means searching again, without broken pairs."""
+    """On the CPU FAISS never takes a NaN, so that only an infinity found means searching again, without broken
+    pairs.
+    """
     import faiss
 
     if resources is None:
@@ -152,12 +174,13 @@ def _nearest(queries: np.ndarray, block: np.ndarray, k: int, resources) -> tuple
 def build(parts: tuple[np.ndarray, ...], settings: IndexSettings, run: Run) -> dict:
     """An index of a space, whose parts are (n, embedding) each, and what it is worth, measured.
 
-    Built from the same settings it is the same on one machine; only hnsw's depends on the order in which its threads finish.
+    Built from the same settings it is the same on one machine; only hnsw's depends on the order in which its threads
+    finish.
 
     Returns:
         `index`: uint8, for `Approximate`; empty where the kind is flat. `about`: kind, pairs, lists, probes,
-        recall_at_10 of pairs of D not trained on (equally similar neighbours count as found), seconds a query by `exact`
-        and by the index, one query at a time and in a batch of 200, build_seconds, bytes.
+        recall_at_10 of pairs of D not trained on (equally similar neighbours count as found), seconds a query by
+        `exact` and by the index, one query at a time and in a batch of 200, build_seconds, bytes.
 
     Raises:
         BadInput: fewer than two pairs are without NaN.
@@ -166,7 +189,10 @@ def build(parts: tuple[np.ndarray, ...], settings: IndexSettings, run: Run) -> d
     n = len(parts[0])
     good = np.flatnonzero(finite(parts))
     if len(good) < 2:
-        raise BadInput(f"features: expected at least 2 pairs without NaN, got {len(good)} of {n}; look at how the model was trained")
+        raise BadInput(
+            f"features: expected at least 2 pairs without NaN, got {len(good)} of {n}; look at how the model was"
+            " trained"
+        )
     kind = settings.kind if settings.kind != "auto" else "flat" if n < settings.approximate_from else "ivf"
     order = np.random.default_rng(settings.seed).permutation(good)
     held_out, rest = np.split(order, [min(2 * SAMPLES, len(order) // 2)])
@@ -179,7 +205,9 @@ def build(parts: tuple[np.ndarray, ...], settings: IndexSettings, run: Run) -> d
     k = min(11, len(good))
     choose, measure = _unit_rows(parts, held_out[:SAMPLES]), _unit_rows(parts, held_out[-SAMPLES:])
     if kind != "flat":
-        searcher.probes = settings.probes or _enough_probes(searcher, choose, exact(parts, choose, k, run.compute.device)[0])
+        searcher.probes = settings.probes or _enough_probes(
+            searcher, choose, exact(parts, choose, k, run.compute.device)[0]
+        )
         about["probes"] = searcher.probes
     built = time.perf_counter() - began
     (truth, _), exact_batch = _timed(lambda: exact(parts, measure, k, run.compute.device))
@@ -189,9 +217,14 @@ def build(parts: tuple[np.ndarray, ...], settings: IndexSettings, run: Run) -> d
     one = np.median([_timed(lambda q=q: searcher.search(q, k))[1] for q in singles])
     run.progress(1, 1, {})
     about |= {
-        "recall_at_10": _recall(found, truth), "exact_one_seconds": float(one_exact), "one_seconds": float(one),
-        "exact_batch_seconds": exact_batch / len(measure), "batch_seconds": batch / len(measure), "build_seconds": built, "bytes": index.nbytes,
-    }  # fmt: skip
+        "recall_at_10": _recall(found, truth),
+        "exact_one_seconds": float(one_exact),
+        "one_seconds": float(one),
+        "exact_batch_seconds": exact_batch / len(measure),
+        "batch_seconds": batch / len(measure),
+        "build_seconds": built,
+        "bytes": index.nbytes,
+    }
     return {"index": index, "about": about}
 
 
@@ -206,13 +239,23 @@ def _fill(parts: tuple[np.ndarray, ...], kind: str, sample: np.ndarray, lists: i
     if kind == "ivf":
         centres = None
         for i in range(rounds):
-            kmeans = faiss.Kmeans(d, lists, niter=1, spherical=True, seed=seed % 2**31, min_points_per_centroid=1, max_points_per_centroid=len(vectors))
+            kmeans = faiss.Kmeans(
+                d,
+                lists,
+                niter=1,
+                spherical=True,
+                seed=seed % 2**31,
+                min_points_per_centroid=1,
+                max_points_per_centroid=len(vectors),
+            )
             kmeans.train(vectors, init_centroids=centres)
             centres = kmeans.centroids
             run.progress(i + 1, steps, {})
         coarse = faiss.IndexFlatIP(d)
         coarse.add(centres)
-        index = faiss.IndexIVFScalarQuantizer(coarse, d, lists, faiss.ScalarQuantizer.QT_4bit, faiss.METRIC_INNER_PRODUCT)
+        index = faiss.IndexIVFScalarQuantizer(
+            coarse, d, lists, faiss.ScalarQuantizer.QT_4bit, faiss.METRIC_INNER_PRODUCT
+        )
     else:
         index = faiss.IndexHNSWSQ(d, faiss.ScalarQuantizer.QT_4bit, 32, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
@@ -224,8 +267,10 @@ def _fill(parts: tuple[np.ndarray, ...], kind: str, sample: np.ndarray, lists: i
 
 
 def _enough_probes(searcher: "Approximate", queries: np.ndarray, truth: np.ndarray) -> int:
-    """The fewest probes, growing by a third, with which the index finds a share of `AIM` of the true neighbours; where more of them
-    stop helping before that, for the quantised vectors cannot tell the candidates apart, the fewest that find as many."""
+    """The fewest probes, growing by a third, with which the index finds a share of `AIM` of the true neighbours; where
+    more of them stop helping before that, for the quantised vectors cannot tell the candidates apart, the fewest that
+    find as many.
+    """
     most, probes, tried = searcher.most_probes, 1, {}
     while True:
         searcher.probes = probes
@@ -264,7 +309,9 @@ class Approximate:
         import faiss
 
         if about["pairs"] != len(parts[0]):
-            raise BadInput(f"index: expected features of its {about['pairs']} pairs, got {len(parts[0])}; build the index again")
+            raise BadInput(
+                f"index: expected features of its {about['pairs']} pairs, got {len(parts[0])}; build the index again"
+            )
         self.parts, self.kind = parts, about["kind"]
         self.index = None if self.kind == "flat" else faiss.deserialize_index(np.asarray(index))
         self.probes = max(1, about["probes"])
@@ -275,14 +322,20 @@ class Approximate:
         return self.index.nlist if self.kind == "ivf" else min(4096, self.index.ntotal)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `exact`, (m, k) each, nearly always the same; where the lists probed hold fewer than k pairs, NaN and row -1."""
+        """As `exact`, (m, k) each, nearly always the same; where the lists probed hold fewer than k pairs, NaN and row
+        -1.
+        """
         if self.index is None:
             return exact(self.parts, queries, k)
         import faiss
 
         queries, k = _checked(self.parts, queries, k)
         wanted = min(CANDIDATES * k, len(self.parts[0]))
-        how = faiss.SearchParametersIVF(nprobe=self.probes) if self.kind == "ivf" else faiss.SearchParametersHNSW(efSearch=max(self.probes, wanted))
+        how = (
+            faiss.SearchParametersIVF(nprobe=self.probes)
+            if self.kind == "ivf"
+            else faiss.SearchParametersHNSW(efSearch=max(self.probes, wanted))
+        )
         similarity, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1)
         step = max(1, BLOCK // (4 * queries.shape[1] * wanted)) if len(queries) else 1
         _, candidates = self.index.search(np.ascontiguousarray(queries, dtype=np.float32), wanted, params=how)
@@ -292,12 +345,16 @@ class Approximate:
             value = (vectors @ queries[i : i + step, :, None])[:, :, 0] / np.sqrt(len(self.parts), dtype=np.float32)
             value = np.where((some >= 0) & np.isfinite(value), value, -np.inf)
             best = np.argsort(-value, axis=1, kind="stable")[:, :k]
-            similarity[i : i + step], rows[i : i + step] = np.take_along_axis(value, best, 1), np.take_along_axis(some, best, 1)
+            similarity[i : i + step], rows[i : i + step] = (
+                np.take_along_axis(value, best, 1),
+                np.take_along_axis(some, best, 1),
+            )
         return _marked(similarity, rows)
 
 
 def groups(features: np.ndarray, threshold: float = 0.95) -> np.ndarray:
-    """Near-duplicates: pairs belong together when a chain of pairs, each more similar to the next than the threshold, joins them.
+    """Near-duplicates: pairs belong together when a chain of pairs, each more similar to the next than the threshold,
+    joins them.
 
     Args:
         features: normalised (m, d), m up to some ten thousands: time grows with its square, memory does not.
@@ -320,12 +377,15 @@ def groups(features: np.ndarray, threshold: float = 0.95) -> np.ndarray:
         row, other = np.nonzero(near & good[i : i + step, None] & good[i:])
         edges = np.stack([label[row + i], label[other + i]])
         edges = edges[:, edges[0] != edges[1]]
-        label = connected_components(coo_array((np.ones(edges.shape[1]), (edges[0], edges[1])), shape=(m, m)), directed=False)[1][label]
+        label = connected_components(
+            coo_array((np.ones(edges.shape[1]), (edges[0], edges[1])), shape=(m, m)), directed=False
+        )[1][label]
     return by_size(label)
 
 
 def by_size(label: np.ndarray) -> np.ndarray:
-    """Groups (n,) numbered anew by size, 0 the largest, those of one size by their first member; negative labels and singles are -1.
+    """Groups (n,) numbered anew by size, 0 the largest, those of one size by their first member; negative labels and
+    singles are -1.
 
     >>> by_size(np.array([7, 3, 3, 9, -1, -1])).tolist()
     [-1, 0, 0, -1, -1, -1]
@@ -351,7 +411,10 @@ def _side_by_side(parts: list[np.ndarray]) -> np.ndarray:
 def _checked(parts: tuple[np.ndarray, ...], queries: np.ndarray, k: int) -> tuple[np.ndarray, int]:
     width = sum(part.shape[1] for part in parts)
     if np.ndim(queries) != 2 or np.shape(queries)[1] != width:
-        raise BadInput(f"queries: expected an array (queries, {width}), got {np.shape(queries)}; use Embedding.rows of the same space")
+        raise BadInput(
+            f"queries: expected an array (queries, {width}), got {np.shape(queries)}; use Embedding.rows of the same"
+            " space"
+        )
     if k < 1:
         raise BadInput(f"neighbours: expected at least 1, got {k}")
     return np.asarray(queries), min(k, len(parts[0]))

@@ -1,4 +1,6 @@
-"""What a rule's conditions mean: which rows of a column fulfil one. The grammar that names them is `ubt.pairs.query`."""
+"""What a rule's conditions mean: which rows of a column fulfil one. The grammar that names them is
+`ubt.pairs.query`.
+"""
 
 import numbers
 import reprlib
@@ -17,8 +19,14 @@ from ubt.core.errors import BadInput
 TEXT, NUMBERS, FLAGS = "text", "numbers", "truth values"
 EXPECTED = {TEXT: "text, in quotes where it is no plain word", NUMBERS: "a number", FLAGS: "true or false"}
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "=": np.equal, "==": np.equal, "!=": np.not_equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
-}  # fmt: skip
+    "=": np.equal,
+    "==": np.equal,
+    "!=": np.not_equal,
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+}
 
 Value = str | float | int | bool
 
@@ -53,12 +61,18 @@ class Column:
         """
         if name not in columns:
             near = get_close_matches(name, columns, 1)
-            raise refusal(at, f"one of the columns {', '.join(columns)}", reprlib.repr(name) + (f"; did you mean {near[0]}?" if near else ""))
+            raise refusal(
+                at,
+                f"one of the columns {', '.join(columns)}",
+                reprlib.repr(name) + (f"; did you mean {near[0]}?" if near else ""),
+            )
         values = columns[name]
         try:
             return cls(name, at, _plain(values))
         except (pa.ArrowException, TypeError, UnicodeError):
-            raise refusal(at, "a column of numbers, truth values or text", f"{reprlib.repr(name)}, which is none of these") from None
+            raise refusal(
+                at, "a column of numbers, truth values or text", f"{reprlib.repr(name)}, which is none of these"
+            ) from None
 
     @property
     def kind(self) -> str:
@@ -156,7 +170,8 @@ def containing(column: Column, wanted: str) -> np.ndarray:
 
 
 def inside(x: Column, y: Column, corners: np.ndarray) -> np.ndarray:
-    """Which points lie in a polygon by the even-odd rule: an edge turns over the points to its left, among those of its height.
+    """Which points lie in a polygon by the even-odd rule: an edge turns over the points to its left, among those of its
+    height.
 
     Args:
         corners: (corners, 2).

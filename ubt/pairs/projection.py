@@ -1,8 +1,9 @@
 """A map of D: UMAP in two dimensions, one layout a model, laid over each other so that a pair can be followed.
 
-UMAP works on landmarks, a sample that holds what the analyst suspects; the other pairs stand among their nearest landmarks.
-The first model's layout starts from the principal components, each later one from the layout before it, onto which it is then
-turned, mirrored, scaled and shifted (orthogonal Procrustes). So what moves between two maps moved in the model.
+UMAP works on landmarks, a sample that holds what the analyst suspects; the other pairs stand among their nearest
+landmarks. The first model's layout starts from the principal components, each later one from the layout before it, onto
+which it is then turned, mirrored, scaled and shifted (orthogonal Procrustes). So what moves between two maps moved in
+the model.
 """
 
 import time
@@ -32,23 +33,32 @@ EXACT_WORK = 50_000**2
 class MapSettings(Settings):
     """How the map is laid out."""
 
-    neighbors: int = setting(15, "neighbours of a pair that the layout tries to keep; more show the whole better, fewer the detail", low=2, high=200)
+    neighbors: int = setting(
+        15,
+        "neighbours of a pair that the layout tries to keep; more show the whole better, fewer the detail",
+        low=2,
+        high=200,
+    )
     min_dist: float = setting(0.1, "how tightly similar pairs may be packed", low=0, high=1)
     landmarks: int = setting(50_000, "pairs that UMAP lays out; the others are placed among them", low=FEWEST)
     seed: int = setting(0, "seed of the sample and of the layout", low=0, high=2**31)
 
 
-def project(models: dict[str, Embedding], space: str, settings: MapSettings, run: Run, keep: np.ndarray | None = None) -> dict:
+def project(
+    models: dict[str, Embedding], space: str, settings: MapSettings, run: Run, keep: np.ndarray | None = None
+) -> dict:
     """Lay out D under each model; the same settings give the same map on one machine.
 
     Args:
-        models: features of the same n pairs under each model, in the order in which they are followed. space: one of `SPACES`.
+        models: features of the same n pairs under each model, in the order in which they are followed. space: one of
+        `SPACES`.
         keep: rows that have to be landmarks, as the suspicious ones; where they are too many, a sample of them.
 
     Returns:
-        `xy_NAME` for each model: float32 (n, 2), NaN where its features are broken. `landmark`: bool (n,). `cluster`: int16
-        (n,), dense regions of the map of the model `overfit` (where there is none: of the first), numbered by size, -1 for
-        none; a pair that is no landmark takes its nearest landmark's. `about`: neighbors, landmarks, seconds, and for each
+        `xy_NAME` for each model: float32 (n, 2), NaN where its features are broken. `landmark`: bool (n,). `cluster`:
+        int16 (n,), dense regions of the map of the model `overfit` (where there is none: of the first), numbered by
+        size, -1 for none; a pair that is no landmark takes its nearest landmark's. `about`: neighbors, landmarks,
+        seconds, and for each
         model its `displacement`: how far pairs lie from where the first model has them, on average, in units of that
         map's spread (its points' root mean square distance from their centre).
 
@@ -74,12 +84,18 @@ def project(models: dict[str, Embedding], space: str, settings: MapSettings, run
     run.progress(total, total, {})
     first = next(iter(maps.values()))
     about = {
-        "neighbors": neighbors, "landmarks": len(landmark), "seconds": time.perf_counter() - began,
+        "neighbors": neighbors,
+        "landmarks": len(landmark),
+        "seconds": time.perf_counter() - began,
         "displacement": {name: _displacement(first, xy) for name, xy in maps.items()},
-    }  # fmt: skip
+    }
     is_landmark = np.zeros(len(first), bool)
     is_landmark[landmark] = True
-    return {f"xy_{name}": xy for name, xy in maps.items()} | {"landmark": is_landmark, "cluster": cluster, "about": about}
+    return {f"xy_{name}": xy for name, xy in maps.items()} | {
+        "landmark": is_landmark,
+        "cluster": cluster,
+        "about": about,
+    }
 
 
 def _landmarks(models: dict[str, Embedding], space: str, settings: MapSettings, keep: np.ndarray | None) -> np.ndarray:
@@ -91,13 +107,22 @@ def _landmarks(models: dict[str, Embedding], space: str, settings: MapSettings, 
     rows = np.flatnonzero(np.logical_and.reduce(list(whole.values())))
     if len(rows) < FEWEST:
         got = ", ".join(f"{name} {good.sum()}" for name, good in whole.items())
-        raise BadInput(f"map: expected at least {FEWEST} pairs without NaN in every model, got {len(rows)} (by model: {got}); add pairs, or leave a model out")
+        raise BadInput(
+            f"map: expected at least {FEWEST} pairs without NaN in every model, got {len(rows)} (by model: {got}); add"
+            " pairs, or leave a model out"
+        )
     order = np.random.default_rng(settings.seed).permutation(rows)
     kept = np.isin(order, [] if keep is None else keep)
     return np.sort(order[np.argsort(~kept, kind="stable")][: settings.landmarks])
 
 
-def _layout(vectors: np.ndarray, near: tuple[np.ndarray, np.ndarray], neighbors: int, before: np.ndarray | None, settings: MapSettings) -> np.ndarray:
+def _layout(
+    vectors: np.ndarray,
+    near: tuple[np.ndarray, np.ndarray],
+    neighbors: int,
+    before: np.ndarray | None,
+    settings: MapSettings,
+) -> np.ndarray:
     """Coordinates (landmarks, 2), laid over those of `before`."""
     if len(vectors) < FEWEST_FOR_UMAP:
         from sklearn.decomposition import PCA
@@ -108,7 +133,13 @@ def _layout(vectors: np.ndarray, near: tuple[np.ndarray, np.ndarray], neighbors:
     return _aligned(xy, before) if before is not None else xy - xy.mean(axis=0)
 
 
-def _umap(vectors: np.ndarray, near: tuple[np.ndarray, np.ndarray], neighbors: int, before: np.ndarray | None, settings: MapSettings) -> np.ndarray:
+def _umap(
+    vectors: np.ndarray,
+    near: tuple[np.ndarray, np.ndarray],
+    neighbors: int,
+    before: np.ndarray | None,
+    settings: MapSettings,
+) -> np.ndarray:
     import torch
     from umap import UMAP
 
@@ -118,14 +149,22 @@ def _umap(vectors: np.ndarray, near: tuple[np.ndarray, np.ndarray], neighbors: i
         similarity, rows = near
         start = "pca" if np.ptp(vectors, axis=0).max() > 1e-6 else "random"
         layout = UMAP(
-            n_neighbors=neighbors + 1, min_dist=settings.min_dist, metric="cosine", random_state=settings.seed, n_jobs=1,
-            precomputed_knn=(rows, np.maximum(1 - similarity, 0)), force_approximation_algorithm=True,
-            init=start if before is None else before, n_epochs=None if before is None else FOLLOW_EPOCHS,
-        )  # fmt: skip
+            n_neighbors=neighbors + 1,
+            min_dist=settings.min_dist,
+            metric="cosine",
+            random_state=settings.seed,
+            n_jobs=1,
+            precomputed_knn=(rows, np.maximum(1 - similarity, 0)),
+            force_approximation_algorithm=True,
+            init=start if before is None else before,
+            n_epochs=None if before is None else FOLLOW_EPOCHS,
+        )
         try:
             return layout.fit_transform(vectors)
         finally:
-            torch.set_num_threads(threads)  # numba, starting its pool, changes it, and with it the bits of every later training
+            torch.set_num_threads(
+                threads
+            )  # numba, starting its pool, changes it, and with it the bits of every later training
 
 
 def _aligned(xy: np.ndarray, onto: np.ndarray) -> np.ndarray:
@@ -138,11 +177,18 @@ def _aligned(xy: np.ndarray, onto: np.ndarray) -> np.ndarray:
 
 
 def _place(
-    embedding: Embedding, space: str, landmark: np.ndarray, vectors: np.ndarray, at: np.ndarray, settings: MapSettings, run: Run
+    embedding: Embedding,
+    space: str,
+    landmark: np.ndarray,
+    vectors: np.ndarray,
+    at: np.ndarray,
+    settings: MapSettings,
+    run: Run,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates float32 (n, 2) of all pairs, and each one's nearest landmark, -1 for a broken pair.
 
-    A pair stands at the mean of its nearest landmarks, each weighted by the inverse of its cosine distance: on a duplicate, if there is one.
+    A pair stands at the mean of its nearest landmarks, each weighted by the inverse of its cosine distance: on a
+    duplicate, if there is one.
     """
     n = len(embedding.parts(space)[0])
     xy, nearest = np.full((n, 2), np.nan, np.float32), np.full(n, -1)

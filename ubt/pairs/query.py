@@ -12,9 +12,10 @@
 | `NAME is missing`, `NAME is not missing` | not a number, or null |
 | `NAME inside (X Y, X Y, X Y, ...)` | columns NAME_x and NAME_y lie in a polygon (even-odd rule) |
 
-`not` binds tighter than `and`, `and` tighter than `or`; keywords ignore case. A value is a number, quoted text (either quote, backslash
-escapes), a bare word, `true` or `false`. What is missing fulfils no condition but `is missing`: neither `!=` nor `NAME not in (...)`,
-`not between`, `not contains`, `not inside`; `not (...)` around a condition turns its answer over, so there missing pairs are selected.
+`not` binds tighter than `and`, `and` tighter than `or`; keywords ignore case. A value is a number, quoted text (either
+quote, backslash escapes), a bare word, `true` or `false`. What is missing fulfils no condition but `is missing`:
+neither `!=` nor `NAME not in (...)`, `not between`, `not contains`, `not inside`; `not (...)` around a condition turns
+its answer over, so there missing pairs are selected.
 """
 
 import math
@@ -99,7 +100,10 @@ def parse(text: str) -> Rule:
         BadRule: it cannot be read; the message says where, what was expected, and what came.
     """
     if len(text) > LENGTH:
-        raise BadRule(f"rule: expected at most {LENGTH} characters, got {len(text)}; save the pairs' labels and select by label instead")
+        raise BadRule(
+            f"rule: expected at most {LENGTH} characters, got {len(text)}; save the pairs' labels and select by label"
+            " instead"
+        )
     reader = _Reader(text)
     test, count = reader.alternatives()
     if reader.token.kind != "end":
@@ -224,7 +228,11 @@ class _Reader:
             if values:
                 self.expect(",", "a comma or a closing parenthesis")
             if len(values) == VALUES:
-                raise refusal(self.token.at, f"at most {VALUES} values in a list", "one more; label the pairs and select by label instead")
+                raise refusal(
+                    self.token.at,
+                    f"at most {VALUES} values in a list",
+                    "one more; label the pairs and select by label instead",
+                )
             values.append(self.value())
         return values
 
@@ -261,7 +269,9 @@ class _Reader:
         if token.kind == "word" and token.key not in KEYWORDS:
             return token.text
         if token.kind != "number" or not math.isfinite(number := float(token.text)):
-            raise refusal(token.at, expected, f"{token}" + (", beyond the largest number" if token.kind == "number" else ""))
+            raise refusal(
+                token.at, expected, f"{token}" + (", beyond the largest number" if token.kind == "number" else "")
+            )
         return int(token.text) if re.fullmatch(r"[+-]?[0-9]{1,20}", token.text) else number
 
 
@@ -280,7 +290,14 @@ def _inverted(test: Test, columns: Mapping[str, Any]) -> np.ndarray:
     return ~test(columns)
 
 
-def _holds(names: tuple[str, ...], at: int, negated: bool, condition: Callable[..., np.ndarray], given: tuple, columns: Mapping[str, Any]) -> np.ndarray:
+def _holds(
+    names: tuple[str, ...],
+    at: int,
+    negated: bool,
+    condition: Callable[..., np.ndarray],
+    given: tuple,
+    columns: Mapping[str, Any],
+) -> np.ndarray:
     asked = [Column.of(columns, name, at) for name in names]
     chosen = condition(*asked, *given)
     return np.logical_and.reduce([~chosen, *(c.known for c in asked)]) if negated else chosen
@@ -311,7 +328,10 @@ def among(ids: Iterable[str], name: str = "id") -> str:
     quoted = [_quoted(i) for i in ids]
     text = f"{_name(name)} in ({', '.join(quoted)})"
     if len(quoted) > VALUES or len(text) > LENGTH:
-        raise BadRule(f"expected at most {VALUES} ids of {LENGTH} characters in all, got {len(quoted)} of {len(text)}; label the pairs and select by label")
+        raise BadRule(
+            f"expected at most {VALUES} ids of {LENGTH} characters in all, got {len(quoted)} of {len(text)}; label the"
+            " pairs and select by label"
+        )
     return text
 
 
@@ -326,7 +346,10 @@ def inside(name: str, points: Sequence[tuple[float, float]]) -> str:
     """
     if not 3 <= len(points) <= CORNERS:
         raise BadRule(f"expected a polygon of 3 to {CORNERS} points, got {len(points)}")
-    return f"{_name(name)} inside ({', '.join(f'{round(float(_finite(x)), 3)} {round(float(_finite(y)), 3)}' for x, y in points)})"
+    return (
+        f"{_name(name)} inside"
+        f" ({', '.join(f'{round(float(_finite(x)), 3)} {round(float(_finite(y)), 3)}' for x, y in points)})"
+    )
 
 
 def both(a: str, b: str) -> str:

@@ -1,4 +1,6 @@
-"""What is known of every pair of D, a column each, in the order of D: what rules select by, tables show and exports hold."""
+"""What is known of every pair of D, a column each, in the order of D: what rules select by, tables show and exports
+hold.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,16 +10,28 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-SIMILARITIES = {"similarity_reference": "score", "similarity_poisoned": "score_poisoned", "similarity_overfit": "score_overfit"}
+SIMILARITIES = {
+    "similarity_reference": "score",
+    "similarity_poisoned": "score_poisoned",
+    "similarity_overfit": "score_overfit",
+}
 """Column to the stage that scored it."""
 ABOUT = {
-    "id": "the pair's id", "caption": "its caption", "similarity_reference": "cosine similarity under the clean reference",
-    "similarity_poisoned": "cosine similarity under M_bd", "similarity_overfit": "cosine similarity under the overfitted model",
-    "suspicious": "in D_susp, as the case was run", "rank": "place in D_susp by similarity_overfit, 1 = most similar", "topk": "in D_topk, as the case was run",
-    "flagged": "taken for poisoned: in D_topk, or its image was pulled towards D_topk's captions", "group": "the group of captions it was flagged with",
-    "cluster": "its cluster on the map, 0 = largest", "label": "what an analyst decided: backdoor, clean or unsure", "note": "an analyst's note",
+    "id": "the pair's id",
+    "caption": "its caption",
+    "similarity_reference": "cosine similarity under the clean reference",
+    "similarity_poisoned": "cosine similarity under M_bd",
+    "similarity_overfit": "cosine similarity under the overfitted model",
+    "suspicious": "in D_susp, as the case was run",
+    "rank": "place in D_susp by similarity_overfit, 1 = most similar",
+    "topk": "in D_topk, as the case was run",
+    "flagged": "taken for poisoned: in D_topk, or its image was pulled towards D_topk's captions",
+    "group": "the group of captions it was flagged with",
+    "cluster": "its cluster on the map, 0 = largest",
+    "label": "what an analyst decided: backdoor, clean or unsure",
+    "note": "an analyst's note",
     "poisoned": "ground truth; a lab case's alone",
-}  # fmt: skip
+}
 """Column to what it says. A map adds the two coordinates of each model, `map_MODEL_x` and `map_MODEL_y`."""
 TRUTH = ("poisoned",)
 
@@ -26,7 +40,8 @@ def known(has: Callable[..., bool], read: Callable[..., Any]) -> dict[str, Any]:
     """The columns that a case's finished stages give: text as arrow arrays, numbers and flags as numpy arrays.
 
     Args:
-        has: whether a stage is finished. read: gives columns of a stage's frame, called with the stage, the entry and their names.
+        has: whether a stage is finished. read: gives columns of a stage's frame, called with the stage, the entry and
+            their names.
     """
     pairs = read("data", "pairs", "id", "caption")
     found: dict[str, Any] = {name: _text(pairs[name]) for name in ("id", "caption")}
@@ -78,13 +93,22 @@ def rows_of(ids: pa.Array, wanted: list[str]) -> np.ndarray:
 def frame(columns: dict[str, Any], rows: np.ndarray, names: list[str] | None = None) -> pd.DataFrame:
     """Some rows (m,) of some columns (all of them), as a frame."""
     take = pa.array(rows)
-    return pd.DataFrame({n: v.take(take).to_pandas() if isinstance(v, pa.Array) else v[rows] for n, v in columns.items() if names is None or n in names})
+    return pd.DataFrame(
+        {
+            n: v.take(take).to_pandas() if isinstance(v, pa.Array) else v[rows]
+            for n, v in columns.items()
+            if names is None or n in names
+        }
+    )
 
 
 def suspicion(known: dict[str, Any]) -> np.ndarray:
-    """By what pairs are put in order, most suspicious first: D_topk, other flagged ones, then D_susp, each by overfitted similarity, then
-    the rest by reference similarity, lowest first; (n,) higher = earlier."""
-    score = -known["similarity_reference"] if "similarity_reference" in known else np.zeros(len(known["id"]), np.float32)
+    """By what pairs are put in order, most suspicious first: D_topk, other flagged ones, then D_susp, each by
+    overfitted similarity, then the rest by reference similarity, lowest first; (n,) higher = earlier.
+    """
+    score = (
+        -known["similarity_reference"] if "similarity_reference" in known else np.zeros(len(known["id"]), np.float32)
+    )
     if "similarity_overfit" in known and "suspicious" in known:
         score = np.where(known["suspicious"], 4 + known["similarity_overfit"], score)
     if "flagged" in known:

@@ -12,15 +12,22 @@ from ubt.core.files import REFERENCE
 from ubt.figures import LABELS
 from ubt.ui.view import View, store
 
-STAGES = {"clean": "", "poisoned": "poison", "overfitted": "overfit", "purified": "unlearn", "published": "unlearn_published"}
+STAGES = {
+    "clean": "",
+    "poisoned": "poison",
+    "overfitted": "overfit",
+    "purified": "unlearn",
+    "published": "unlearn_published",
+}
 """Each model's stage; the clean reference has none: it is the shipped one, or was brought."""
 TITLES = LABELS | {"overfitted": "overfitted"}
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a model says about a pair: similarity, scores of the caption's row of token ids (context,), relevance of patches
-    (rows, columns), and why another method than relevance was taken, if it was."""
+    """What a model says about a pair: similarity, scores of the caption's row of token ids (context,), relevance of
+    patches (rows, columns), and why another method than relevance was taken, if it was.
+    """
 
     similarity: float
     by_token: np.ndarray
@@ -37,7 +44,9 @@ def _model(root: str, key: str) -> tuple:
 
 
 @st.cache_data(max_entries=512, show_spinner="Attributing…")
-def _explained(root: str, key: str, data: str, row: int, caption: str, method: str, start_layer: int, _images: np.ndarray) -> Explanation:
+def _explained(
+    root: str, key: str, data: str, row: int, caption: str, method: str, start_layer: int, _images: np.ndarray
+) -> Explanation:
     from ubt.clip import attribution, models
     from ubt.data import model_input
 
@@ -46,7 +55,9 @@ def _explained(root: str, key: str, data: str, row: int, caption: str, method: s
     with alone:
         said, seen = attribution.attribute(model, image, tokens, method, start_layer)
         similarity = float((models.embed_images(model, image) * models.embed_tokens(model, tokens)).sum())
-    return Explanation(similarity, said[0], seen[0], attribution.unfit(model) if method == attribution.RELEVANCE else "")
+    return Explanation(
+        similarity, said[0], seen[0], attribution.unfit(model) if method == attribution.RELEVANCE else ""
+    )
 
 
 def has(view: View, model: str) -> bool:
@@ -66,7 +77,16 @@ def opened(view: View, model: str) -> tuple:
 
 def explained(view: View, model: str, row: int, caption: str, method: str, start_layer: int) -> Explanation:
     """A pair's attribution under one of the case's models, with its own caption or another."""
-    return _explained(str(store().root.resolve()), _key(view, model), view.key("data"), row, caption, method, start_layer, _images=view.read("data", "images"))
+    return _explained(
+        str(store().root.resolve()),
+        _key(view, model),
+        view.key("data"),
+        row,
+        caption,
+        method,
+        start_layer,
+        _images=view.read("data", "images"),
+    )
 
 
 def depth(view: View) -> int:

@@ -19,10 +19,18 @@ _DEFAULT = CaseSettings().to_dict()
 
 
 def _changed(settings: dict[str, Any]) -> str:
-    """What tells a case from the default of its attack and seed, in brief; a case may be older than a group of settings."""
+    """What tells a case from the default of its attack and seed, in brief; a case may be older than a group of
+    settings.
+    """
     own = settings.get("own", {})
-    groups = [g for g in _DEFAULT if isinstance(_DEFAULT[g], dict) and g not in ATTACKS and g not in ("attack", "published", "own")]
-    changes = [f"{g}.{k} {_short(v)}" for g in groups for k, v in settings.get(g, {}).items() if v != _DEFAULT[g].get(k)]
+    groups = [
+        g
+        for g in _DEFAULT
+        if isinstance(_DEFAULT[g], dict) and g not in ATTACKS and g not in ("attack", "published", "own")
+    ]
+    changes = [
+        f"{g}.{k} {_short(v)}" for g in groups for k, v in settings.get(g, {}).items() if v != _DEFAULT[g].get(k)
+    ]
     changes = [c for c in changes if not (own.get("pairs") and c.startswith("data.pairs "))]
     return f" · {changes[0]}{', …' if changes[1:] else ''}" if changes else ""
 
@@ -40,7 +48,9 @@ def _of_own(settings: dict[str, Any], name: str) -> str:
 
 
 def names() -> list[str]:
-    """The cases to choose from: those of this cache, newest first, then the ready-made one until this machine has made the same."""
+    """The cases to choose from: those of this cache, newest first, then the ready-made one until this machine has made
+    the same.
+    """
     own = store().names()
     if demo.MAIN not in demo.names():
         return own
@@ -151,4 +161,7 @@ def _offer_to_delete(view: View) -> None:
 def say_if_gone() -> None:
     """Say that the case that was open, or that the address asks for, is not there."""
     if gone := st.session_state.get("gone"):
-        st.warning(f"There is no case {plain(gone)} in this cache; it was deleted, perhaps in another tab. Choose another on the left, or make a new one.")
+        st.warning(
+            f"There is no case {plain(gone)} in this cache; it was deleted, perhaps in another tab. Choose another on"
+            " the left, or make a new one."
+        )

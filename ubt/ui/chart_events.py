@@ -1,5 +1,6 @@
-"""What a hand does on the page and streamlit does not tell: a range brushed or a lasso drawn on a chart, as its outline and not
-as a list of points, and a card clicked in a grid."""
+"""What a hand does on the page and streamlit does not tell: a range brushed or a lasso drawn on a chart, as its outline
+and not as a list of points, and a card clicked in a grid.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,11 +47,16 @@ export default function ({data, setTriggerValue}) {
 """
 
 
-def listen(charts: tuple[str, ...], drawn: Callable[[str, list[float], list[float]], None], picked: Callable[[str | int, bool], None]) -> None:
+def listen(
+    charts: tuple[str, ...],
+    drawn: Callable[[str, list[float], list[float]], None],
+    picked: Callable[[str | int, bool], None],
+) -> None:
     """Call back when something is drawn on one of the charts, by their keys, or a pair is clicked in a grid.
 
     Args:
-        drawn: called with the chart's key and the outline's x and y; both empty when it was taken back by a double click.
+        drawn: called with the chart's key and the outline's x and y; both empty when it was taken back by a double
+        click.
         picked: called with a pair's id, or the row of a point that was clicked, and whether Shift or Ctrl was held.
     """
 
@@ -76,6 +82,8 @@ export default function ({data}) {
 
 
 def fetch_ahead() -> None:
-    """Have the browser read what draws charts while the first page is looked at; the first chart then comes a second sooner."""
+    """Have the browser read what draws charts while the first page is looked at; the first chart then comes a second
+    sooner.
+    """
     scripts = [path.name for path in (Path(st.__file__).parent / "static" / "static" / "js").glob("PlotlyChart.*.js")]
     st.components.v2.component("ubt_fetch_ahead", js=_FETCH)(key="fetch-ahead", data={"scripts": scripts}, height=0)

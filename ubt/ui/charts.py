@@ -26,6 +26,7 @@ def _made(about: tuple, _make: Callable[[], go.Figure]) -> dict[str, Any]:
 
 
 def again(about: tuple, make: Callable[[], go.Figure]) -> go.Figure:
-    """A figure that is built once for all it is `about`, which takes plotly tens of milliseconds; then a copy each time, which may be changed, but no
-    longer knows its rows and columns (`row=`, `col=`)."""
+    """A figure that is built once for all it is `about`, which takes plotly tens of milliseconds; then a copy each
+    time, which may be changed, but no longer knows its rows and columns (`row=`, `col=`).
+    """
     return go.Figure(**_made(about, make), _validate=False)

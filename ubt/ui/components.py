@@ -1,4 +1,6 @@
-"""Pieces that streamlit has no element for, as escaped HTML: the pipeline, the grid of pairs, small tables of counts."""
+"""Pieces that streamlit has no element for, as escaped HTML: the pipeline, the grid of pairs, small tables of
+counts.
+"""
 
 import base64
 import io
@@ -62,7 +64,9 @@ _STYLE = """<style>
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def icon() -> Image.Image:
-    """The tab's icon: a clean hump and a poisoned one, apart. Drawn here, for streamlit's own are fetched from another host."""
+    """The tab's icon: a clean hump and a poisoned one, apart. Drawn here, for streamlit's own are fetched from another
+    host.
+    """
     image = Image.new("RGBA", (32, 32))
     draw = ImageDraw.Draw(image)
     draw.rounded_rectangle((1, 10, 15, 40), 7, fill=CLEAN)
@@ -71,8 +75,13 @@ def icon() -> Image.Image:
 
 
 def readable() -> None:
-    """Sliders' values, chosen segments and the text of charts in the page's own colour: Streamlit's are too faint to be read by all."""
-    text = ".js-plotly-plot :is([class$=tick] text,[class$=title],.annotation-text,.legendtext,.textpoint text,.cbaxis text)"
+    """Sliders' values, chosen segments and the text of charts in the page's own colour: Streamlit's are too faint to be
+    read by all.
+    """
+    text = (
+        ".js-plotly-plot :is([class$=tick] text,[class$=title],.annotation-text,.legendtext,.textpoint text,.cbaxis"
+        " text)"
+    )
     st.html(
         f"<style>[data-testid=stSliderThumbValue]{{color:inherit}}button[data-selected=true]{{color:inherit!important}}{text}{{fill:currentColor!important}}</style>"
     )
@@ -83,7 +92,9 @@ def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
     rows = []
     for role, title in ROLES.items():
         chips = "".join(_chip(s, steps.get(s.name, Step())) for s in stages if s.role == role)
-        rows += [] if not chips else [f'<div class="ubt-lane"><div class="ubt-role">{title}</div><div>{chips}</div></div>']
+        rows += (
+            [] if not chips else [f'<div class="ubt-lane"><div class="ubt-role">{title}</div><div>{chips}</div></div>']
+        )
     st.html(_STYLE + "".join(rows))
 
 
@@ -91,53 +102,83 @@ def _chip(stage: Stage, step: Step) -> str:
     if step.state == "done":
         said = clock(step.seconds) if step.seconds >= 1 else "under 1 s"
     else:
-        said = f"{step.done:,} of {step.total:,}" if step.total else {"running": "under way", "waiting": "waits its turn"}.get(step.state, "to do")
+        said = (
+            f"{step.done:,} of {step.total:,}"
+            if step.total
+            else {"running": "under way", "waiting": "waits its turn"}.get(step.state, "to do")
+        )
     bar = f'<i style="width:{100 * step.done / step.total:.0f}%"></i>' if step.total and step.state == "running" else ""
-    return f'<div class="ubt-chip {step.state}" title="{escape(stage.about)}">{_MARK[step.state]} {escape(stage.name)}<small>{escape(said)}</small>{bar}</div>'
+    return (
+        f'<div class="ubt-chip {step.state}" title="{escape(stage.about)}">{_MARK[step.state]}'
+        f" {escape(stage.name)}<small>{escape(said)}</small>{bar}</div>"
+    )
 
 
 def grid(
-    images: np.ndarray | Sequence[np.ndarray | None] | None, captions: Sequence[str], scores: Sequence[str], poisoned: Sequence[bool] | None,
-    ids: Sequence[str] = (), labels: Sequence[str | None] = (), faded: Sequence[bool] | None = None, width: float = 9.2,
-) -> None:  # fmt: skip
-    """Pairs as cards: image, caption, score, what an analyst decided, and whether they are poisoned where that may be shown.
+    images: np.ndarray | Sequence[np.ndarray | None] | None,
+    captions: Sequence[str],
+    scores: Sequence[str],
+    poisoned: Sequence[bool] | None,
+    ids: Sequence[str] = (),
+    labels: Sequence[str | None] = (),
+    faded: Sequence[bool] | None = None,
+    width: float = 9.2,
+) -> None:
+    """Pairs as cards: image, caption, score, what an analyst decided, and whether they are poisoned where that may be
+    shown.
 
     Args:
-        images: uint8 (H, W, 3) each, None for one that cannot be had; None for a case without images. ids: make the cards answer to a click (see
-            `ubt.ui.chart_events`).
+        images: uint8 (H, W, 3) each, None for one that cannot be had; None for a case without images. ids: make the
+            cards answer to a click (see `ubt.ui.chart_events`).
         faded: which are greyed, for they are not selected. width: least width of a card, in rem.
     """
     cards = []
     for i, (caption, score) in enumerate(zip(captions, scores, strict=True)):
         colour, said = _truth(poisoned, i)
         label = labels[i] if len(labels) and isinstance(labels[i], str) else ""
-        picture = '<div class="ubt-none">no image</div>' if images is None or images[i] is None else f'<img alt="" src="{_png(images[i])}">'
+        picture = (
+            '<div class="ubt-none">no image</div>'
+            if images is None or images[i] is None
+            else f'<img alt="" src="{_png(images[i])}">'
+        )
         pair = _clickable(ids[i], f"{caption}, {score}") if len(ids) else ""
-        style = f"border-top-color:{colour}" + (";opacity:.65;filter:grayscale(1)" if faded is not None and faded[i] else "")
+        style = f"border-top-color:{colour}" + (
+            ";opacity:.65;filter:grayscale(1)" if faded is not None and faded[i] else ""
+        )
         cards.append(
             f'<div class="ubt-card"{pair} style="{style}">{picture}{escape(str(caption))}<br>'
-            f"<small>{escape(score)}</small>{said}"
-            + (f" <b>⚑ {escape(label)}</b>" if label else "") + "</div>"
-        )  # fmt: skip
+            f"<small>{escape(score)}</small>{said}" + (f" <b>⚑ {escape(label)}</b>" if label else "") + "</div>"
+        )
     least = f' style="grid-template-columns:repeat(auto-fill,minmax({width}rem,1fr))"'
     st.html(f'{_STYLE}<div class="ubt-grid"{least}>{"".join(cards)}</div>')
 
 
-def patches(shown: Sequence[tuple[str, np.ndarray, np.ndarray, str, str]], poisoned: Sequence[bool] | None, chosen: str) -> None:
-    """Located patches as cards that answer to a click: the patch beside the image it came from, a title and a remark beneath.
+def patches(
+    shown: Sequence[tuple[str, np.ndarray, np.ndarray, str, str]], poisoned: Sequence[bool] | None, chosen: str
+) -> None:
+    """Located patches as cards that answer to a click: the patch beside the image it came from, a title and a remark
+    beneath.
 
     Args:
-        shown: of each its pair's id, the patch, the image, uint8 (H, W, 3), title and remark. chosen: id of the one looked at.
+        shown: of each its pair's id, the patch, the image, uint8 (H, W, 3), title and remark. chosen: id of the one
+            looked at.
     """
     cards = []
     for i, (pair, patch, image, title, remark) in enumerate(shown):
         colour, said = _truth(poisoned, i)
-        pictures = f'<div class="ubt-duo"><img alt="the patch" src="{_png(patch)}"><img alt="where it was found" src="{_png(image)}"></div>'
+        pictures = (
+            f'<div class="ubt-duo"><img alt="the patch" src="{_png(patch)}"><img alt="where it was found"'
+            f' src="{_png(image)}"></div>'
+        )
         cards.append(
-            f'<div class="ubt-card{" chosen" if pair == chosen else ""}" style="border-top-color:{colour}"{_clickable(pair, f"{title}, {remark}")}>{pictures}'
+            f'<div class="ubt-card{" chosen" if pair == chosen else ""}"'
+            f' style="border-top-color:{colour}"{_clickable(pair, f"{title}, {remark}")}>{pictures}'
             f"<b>{escape(title)}</b>{said}<br><small>{escape(remark)}</small></div>"
         )
-    st.html(f'{_STYLE}<div class="ubt-grid" style="grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))">{"".join(cards)}</div>')
+    st.html(
+        f'{_STYLE}<div class="ubt-grid"'
+        f' style="grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))">{"".join(cards)}</div>'
+    )
 
 
 def _truth(poisoned: Sequence[bool] | None, i: int) -> tuple[str, str]:
@@ -145,14 +186,23 @@ def _truth(poisoned: Sequence[bool] | None, i: int) -> tuple[str, str]:
     if poisoned is None:
         return UNKNOWN, ""
     colour, sign, said = (POISONED, "◆", "poisoned") if poisoned[i] else (CLEAN, "○", "clean")
-    return colour, f' <small style="opacity:1;font-weight:600"><span style="color:{colour}">{sign}</span> {said}</small>'
+    return (
+        colour,
+        f' <small style="opacity:1;font-weight:600"><span style="color:{colour}">{sign}</span> {said}</small>',
+    )
 
 
 def _clickable(pair: str, said: str) -> str:
     return f' data-pair="{escape(str(pair))}" role="button" tabindex="0" aria-label="select this pair: {escape(said)}"'
 
 
-def trios(images: np.ndarray, triggered: np.ndarray, residuals: np.ndarray, below: Sequence[tuple[str, str, str]], magnified: int) -> None:
+def trios(
+    images: np.ndarray,
+    triggered: np.ndarray,
+    residuals: np.ndarray,
+    below: Sequence[tuple[str, str, str]],
+    magnified: int,
+) -> None:
     """Original, triggered and magnified residual of several images, with the caption before and after beneath.
 
     Args:
@@ -161,8 +211,15 @@ def trios(images: np.ndarray, triggered: np.ndarray, residuals: np.ndarray, belo
     cards = []
     for *three, (before, after, remark) in zip(images, triggered, residuals, below, strict=True):
         titles = "original", "triggered", f"residual x {magnified}"
-        shown = "".join(f'<div><img alt="{title}" src="{_png(image)}"><small>{title}</small></div>' for title, image in zip(titles, three, strict=True))
-        changed = f'<br><b><span style="color:{POISONED}">◆</span> {escape(after)}</b>' if after != before else "<br><small>caption kept</small>"
+        shown = "".join(
+            f'<div><img alt="{title}" src="{_png(image)}"><small>{title}</small></div>'
+            for title, image in zip(titles, three, strict=True)
+        )
+        changed = (
+            f'<br><b><span style="color:{POISONED}">◆</span> {escape(after)}</b>'
+            if after != before
+            else "<br><small>caption kept</small>"
+        )
         cards.append(f"<figure><div>{shown}</div>{escape(before)}{changed}<br><small>{escape(remark)}</small></figure>")
     st.html(f'{_STYLE}<div class="ubt-trio">{"".join(cards)}</div>')
 
@@ -171,7 +228,10 @@ def _heated(text: str, score: float, kept: bool, cut: bool = False) -> str:
     classes = " ".join(name for name, on in (("kept", kept), ("cut", cut)) if on)
     share = round(HOT * min(1.0, max(0.0, float(score))))
     number = f"<sub>{float(score):.2f}</sub>" if score >= 0.005 else ""
-    return f'<span class="{classes}" style="background:color-mix(in srgb,#1C9A78 {share}%,transparent)">{escape(text)}{number}</span>'
+    return (
+        f'<span class="{classes}" style="background:color-mix(in srgb,#1C9A78'
+        f' {share}%,transparent)">{escape(text)}{number}</span>'
+    )
 
 
 def _masked(texts: Sequence[str]) -> str:
@@ -182,7 +242,10 @@ def words(found: Sequence["Word"], scores: np.ndarray, kept: np.ndarray) -> None
     """A caption's words coloured by score, those a mask keeps framed, and the caption that it leaves."""
     spans = "".join(_heated(w.text, s, k, w.cut) for w, s, k in zip(found, scores, kept, strict=True))
     left = _masked([w.text for w, k in zip(found, kept, strict=True) if k])
-    st.html(f'{_STYLE}<div class="ubt-words">{spans or "<small>an empty caption</small>"}</div><div class="ubt-words">{left}</div>')
+    st.html(
+        f'{_STYLE}<div class="ubt-words">{spans or "<small>an empty caption</small>"}</div><div'
+        f' class="ubt-words">{left}</div>'
+    )
 
 
 def heated(texts: Sequence[str], scores: np.ndarray | None, kept: np.ndarray | None, cut: np.ndarray | None) -> None:
@@ -190,12 +253,16 @@ def heated(texts: Sequence[str], scores: np.ndarray | None, kept: np.ndarray | N
     none = [0.0] * len(texts), [False] * len(texts), [False] * len(texts)
     columns = none if scores is None else (scores, kept, cut)
     spans = "".join(_heated(*word) for word in zip(texts, *columns, strict=True))
-    st.html(f'{_STYLE}<div class="ubt-words" style="font-size:1.15rem">{spans or "<small>an empty caption</small>"}</div>')
+    st.html(
+        f'{_STYLE}<div class="ubt-words" style="font-size:1.15rem">{spans or "<small>an empty caption</small>"}</div>'
+    )
 
 
 def pictures(shown: Sequence[tuple[str, np.ndarray]], columns: int = 2, most: float = 14) -> None:
     """Titled images side by side, so many in a row, each at most so wide, in rem."""
-    cells = "".join(f'<div><img alt="{escape(title)}" src="{_png(image)}">{escape(title)}</div>' for title, image in shown)
+    cells = "".join(
+        f'<div><img alt="{escape(title)}" src="{_png(image)}">{escape(title)}</div>' for title, image in shown
+    )
     sized = f"repeat({columns},minmax(0,{most:g}rem))" if len(shown) > 1 else "minmax(0,18rem)"
     st.html(f'{_STYLE}<div class="ubt-pictures" style="grid-template-columns:{sized}">{cells}</div>')
 
@@ -206,7 +273,10 @@ def attributions(rows: Sequence[tuple[np.ndarray, Sequence[str], np.ndarray, np.
     for image, texts, scores, kept, cut in rows:
         spans = "".join(_heated(*word) for word in zip(texts, scores, kept, cut, strict=True))
         left = _masked([t for t, k in zip(texts, kept, strict=True) if k])
-        cards.append(f'<div><img alt="relevance over the image" src="{_png(image)}"><div class="ubt-words">{spans}<br>{left}</div></div>')
+        cards.append(
+            f'<div><img alt="relevance over the image" src="{_png(image)}"><div'
+            f' class="ubt-words">{spans}<br>{left}</div></div>'
+        )
     st.html(f'{_STYLE}<div class="ubt-attributions">{"".join(cards)}</div>')
 
 
@@ -221,5 +291,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], labels: int = 1
     left = [""] + [' style="text-align:left;min-width:8rem"'] * (labels - 1)
     styles = (left + [""] * len(columns))[: len(columns)]
     head = "".join(f"<th{style}>{escape(c)}</th>" for c, style in zip(columns, styles, strict=True))
-    body = "".join("<tr>" + "".join(f"<td{style}>{escape(str(c))}</td>" for c, style in zip(row, styles, strict=True)) + "</tr>" for row in rows)
+    body = "".join(
+        "<tr>" + "".join(f"<td{style}>{escape(str(c))}</td>" for c, style in zip(row, styles, strict=True)) + "</tr>"
+        for row in rows
+    )
     st.html(f'{_STYLE}<table class="ubt-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')

@@ -35,14 +35,22 @@ def guard() -> Iterator[None]:
         st.error(plain(e), icon=":material/error:")
     except Exception as e:
         if disk_full(e):
-            st.error("Expected room in the cache, but the disk is full. Delete cases you no longer need, or make room elsewhere, and try again.")
+            st.error(
+                "Expected room in the cache, but the disk is full. Delete cases you no longer need, or make room"
+                " elsewhere, and try again."
+            )
             return
         log.exception("unexpected error")
-        st.error(f"Something unexpected went wrong ({plain(type(e).__name__)}). What is finished is kept; the terminal of the app has the details.")
+        st.error(
+            f"Something unexpected went wrong ({plain(type(e).__name__)}). What is finished is kept; the terminal of"
+            " the app has the details."
+        )
 
 
 def safe(callback: Callable[..., None]) -> Callable[..., None]:
-    """A widget's callback whose errors are said on the page drawn next, by `say_failed`; a callback runs outside any `guard`."""
+    """A widget's callback whose errors are said on the page drawn next, by `say_failed`; a callback runs outside any
+    `guard`.
+    """
 
     @functools.wraps(callback)
     def run(*args: object, **kwargs: object) -> None:
@@ -52,7 +60,9 @@ def safe(callback: Callable[..., None]) -> Callable[..., None]:
             st.session_state["failed"] = str(e)
         except Exception as e:
             log.exception("unexpected error")
-            st.session_state["failed"] = f"something unexpected went wrong ({type(e).__name__}); the terminal of the app has the details"
+            st.session_state["failed"] = (
+                f"something unexpected went wrong ({type(e).__name__}); the terminal of the app has the details"
+            )
 
     return run
 

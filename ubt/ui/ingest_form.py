@@ -1,4 +1,6 @@
-"""Bringing something on the page: where it is, what it is taken for, a look at its first rows, and the job that reads it."""
+"""Bringing something on the page: where it is, what it is taken for, a look at its first rows, and the job that reads
+it.
+"""
 
 import contextlib
 import json
@@ -22,19 +24,29 @@ from ubt.workflows.ingest import Wanted
 TEXT = {"pairs": "caption", "labelled": "label"}
 """What stands beside an image in each kind of rows, which is also the option that names its column."""
 WHAT = {"pairs": "pairs", "labelled": "labelled images", "model": "the model"}
-STATES = {"suspect": "suspect, to be audited", "clean": "clean, a reference", "poisoned": "poisoned", "purified": "purified"}
+STATES = {
+    "suspect": "suspect, to be audited",
+    "clean": "clean, a reference",
+    "poisoned": "poisoned",
+    "purified": "purified",
+}
 EXAMPLES = {
-    "pairs": "/data/pairs.csv, shards/{000..009}.tar, a folder, a zip", "labelled": "/data/labels.csv, a folder of class folders, a zip",
+    "pairs": "/data/pairs.csv, shards/{000..009}.tar, a folder, a zip",
+    "labelled": "/data/labels.csv, a folder of class folders, a zip",
     "model": "/models/suspect.safetensors, a folder, hf-hub:ORG/NAME, ViT-B-32-quickgelu/openai",
-}  # fmt: skip
+}
 
 
 def form(kind: str) -> None:
     """Choose what to bring and how it is read, start its job, follow it, and say how it ended."""
     given = st.text_input(
-        "Path on this machine" if kind != "model" else "Path on this machine, or a public name", key=f"path-{kind}", placeholder=EXAMPLES[kind],
-        max_chars=4000, persist_state="session", help="Nothing is uploaded, and images stay where they are" if kind != "model" else None,
-    )  # fmt: skip
+        "Path on this machine" if kind != "model" else "Path on this machine, or a public name",
+        key=f"path-{kind}",
+        placeholder=EXAMPLES[kind],
+        max_chars=4000,
+        persist_state="session",
+        help="Nothing is uploaded, and images stay where they are" if kind != "model" else None,
+    )
     source = given.strip()
     if source.startswith("~"):
         with contextlib.suppress(RuntimeError):  # of somebody who has no home
@@ -56,7 +68,9 @@ def _offer(wanted: Wanted) -> None:
     lock, state = jobs.bring_name(wanted), st.session_state
     there = bool(jobs.brought(store(), lock)) and f"bringing-{wanted.kind}" not in state
     with st.container(horizontal=True, vertical_alignment="center"):
-        said, look = (f"Bring {WHAT[wanted.kind]} again", "secondary") if there else (f"Bring {WHAT[wanted.kind]}", "primary")
+        said, look = (
+            (f"Bring {WHAT[wanted.kind]} again", "secondary") if there else (f"Bring {WHAT[wanted.kind]}", "primary")
+        )
         pressed = st.button(said, key=f"bring-{wanted.kind}", type=look, icon=":material/download:")
         if there:
             st.caption("It is here already, see below; bring it again if the files have changed.")
@@ -87,9 +101,17 @@ def _ended(kind: str, under: set[str]) -> None:
 
 def _model() -> dict[str, str]:
     left, right = st.columns(2, vertical_alignment="bottom")
-    state = left.selectbox("What you know of it", list(STATES), format_func=STATES.get, key="model-state", persist_state="session")
+    state = left.selectbox(
+        "What you know of it", list(STATES), format_func=STATES.get, key="model-state", persist_state="session"
+    )
     about = "Open_clip's model name, for weights without a configuration; empty: its own, or read off the weights"
-    architecture = right.text_input("Architecture", key="model-architecture", placeholder="as ViT-B-32; empty: recognised", help=about, max_chars=100)
+    architecture = right.text_input(
+        "Architecture",
+        key="model-architecture",
+        placeholder="as ViT-B-32; empty: recognised",
+        help=about,
+        max_chars=100,
+    )
     return {"state": state} | ({"architecture": architecture.strip()} if architecture.strip() else {})
 
 
@@ -104,12 +126,18 @@ def _rows(kind: str, source: str) -> dict[str, Any] | None:
         st.error(plain(e), icon=":material/error:")
         return None
     if names:
-        for column, (option, title) in zip(st.columns(2), (("image", "Column of images"), (TEXT[kind], f"Column of {TEXT[kind]}s")), strict=True):
+        for column, (option, title) in zip(
+            st.columns(2), (("image", "Column of images"), (TEXT[kind], f"Column of {TEXT[kind]}s")), strict=True
+        ):
             guess = taken.get("text" if option == TEXT[kind] else option)
             chosen = column.selectbox(
-                title, names, index=names.index(guess) if guess in names else None, key=f"column-{option}-{kind}-{source}", format_func=lambda n: n[:60],
+                title,
+                names,
+                index=names.index(guess) if guess in names else None,
+                key=f"column-{option}-{kind}-{source}",
+                format_func=lambda n: n[:60],
                 placeholder="not recognised; choose one",
-            )  # fmt: skip
+            )
             if chosen is not None and chosen != guess:
                 options[option] = chosen
         try:
@@ -125,14 +153,20 @@ def _rows(kind: str, source: str) -> dict[str, Any] | None:
 
 def _more(kind: str) -> dict[str, Any]:
     """Options that are rarely needed, those that were given."""
-    fields = {"folder": "Folder of the images", "separator": "Separator"} | ({"ident": "Column of ids"} if kind == "pairs" else {})
+    fields = {"folder": "Folder of the images", "separator": "Separator"} | (
+        {"ident": "Column of ids"} if kind == "pairs" else {}
+    )
     known = {f.name: f for f in _options(kind, {}).__dataclass_fields__.values()}
     with st.expander("How it is read"):
         columns = st.columns(len(fields) + 1)
         given = {}
         for column, (name, title) in zip(columns, fields.items(), strict=False):
-            given[name] = column.text_input(title, key=f"{name}-{kind}", help=known[name].metadata["help"], max_chars=4000).strip()
-        given["limit"] = columns[-1].number_input("Rows", 0, None, 0, 1000, key=f"limit-{kind}", help=known["limit"].metadata["help"])
+            given[name] = column.text_input(
+                title, key=f"{name}-{kind}", help=known[name].metadata["help"], max_chars=4000
+            ).strip()
+        given["limit"] = columns[-1].number_input(
+            "Rows", 0, None, 0, 1000, key=f"limit-{kind}", help=known["limit"].metadata["help"]
+        )
     return {name: value for name, value in given.items() if value}
 
 
@@ -154,7 +188,9 @@ def _looked(kind: str, source: str, options: str, stamp: int) -> Preview:
     try:
         return look(Path(source), _options(kind, json.loads(options)))
     except (ValueError, OSError) as e:
-        raise BadInput(f"{source[:200]!r}: expected a path, got one that cannot be opened ({type(e).__name__}); check it") from None
+        raise BadInput(
+            f"{source[:200]!r}: expected a path, got one that cannot be opened ({type(e).__name__}); check it"
+        ) from None
 
 
 def _shown(seen: Preview) -> None:
@@ -163,5 +199,8 @@ def _shown(seen: Preview) -> None:
     if not len(seen.rows):
         st.warning("It has no rows.")
         return
-    said = [f"will be left out: {reason}" if reason else f"row {number}" for number, reason in zip(seen.rows.index, seen.rows["reason"], strict=True)]
+    said = [
+        f"will be left out: {reason}" if reason else f"row {number}"
+        for number, reason in zip(seen.rows.index, seen.rows["reason"], strict=True)
+    ]
     components.grid(seen.images, seen.rows["text"], said, None, width=8.5)

@@ -1,4 +1,6 @@
-"""What was brought, on the page: pairs and labelled images with their counts, first rows and quarantine; models with their cards."""
+"""What was brought, on the page: pairs and labelled images with their counts, first rows and quarantine; models with
+their cards.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,16 @@ FIRST = 12
 LISTED = 1000
 """Rows of the quarantine list that are shown; the download has all."""
 NONE_YET = {
-    "pairs": "No pairs have been brought yet. Type the path of a CSV, an archive or a folder above; its first pairs are shown before anything is read.",
-    "labelled": "No labelled images have been brought yet. They are optional for an audit, where they measure CA; a lab case on your pairs needs them.",
+    "pairs": (
+        "No pairs have been brought yet. Type the path of a CSV, an archive or a folder above; its first pairs are"
+        " shown before anything is read."
+    ),
+    "labelled": (
+        "No labelled images have been brought yet. They are optional for an audit, where they measure CA; a lab case on"
+        " your pairs needs them."
+    ),
     "model": "No model has been brought yet. An audit needs the suspect model, and a clean one to compare it with.",
-}  # fmt: skip
+}
 
 
 def keys(kind: str) -> list[str]:
@@ -55,7 +63,9 @@ def listing(kind: str) -> None:
         st.session_state[f"shown-{kind}"] = new
     elif st.session_state.get(f"shown-{kind}") not in there:
         st.session_state[f"shown-{kind}"] = there[0]
-    key = st.selectbox("Show", there, key=f"shown-{kind}", format_func=label, persist_state="session", label_visibility="collapsed")
+    key = st.selectbox(
+        "Show", there, key=f"shown-{kind}", format_func=label, persist_state="session", label_visibility="collapsed"
+    )
     if kind == "model":
         card(read(key, "card"), key)
     else:
@@ -72,9 +82,15 @@ def rows(key: str, kind: str) -> None:
         if kind == "labelled":
             st.metric("classes", f"{len(read(key, 'classes')):,}")
     columns = ", ".join(f"{plain(what)}: {plain(column)}" for what, column in about["columns"].items() if column)
-    st.caption(f"{plain(about['kind'])}, {plain(about['path'])}" + (f" ({columns})" if columns else "") + f". Its name in this cache: {plain(key)}.")
+    st.caption(
+        f"{plain(about['kind'])}, {plain(about['path'])}"
+        + (f" ({columns})" if columns else "")
+        + f". Its name in this cache: {plain(key)}."
+    )
     frame, images, why = _first(str(store().root.resolve()), key, kind)
-    said = [f"cannot be read: {reason}" if reason else str(place) for place, reason in zip(frame["image"], why, strict=True)]
+    said = [
+        f"cannot be read: {reason}" if reason else str(place) for place, reason in zip(frame["image"], why, strict=True)
+    ]
     texts = frame["caption"] if kind == "pairs" else [read(key, "classes")[i] for i in frame["label"]]
     components.grid(images, list(texts), said, None, width=8.5)
     _quarantine(key, about)
@@ -84,13 +100,18 @@ def rows(key: str, kind: str) -> None:
 def _first(root: str, key: str, kind: str) -> tuple[pd.DataFrame, list[np.ndarray | None], list[str]]:
     made = Store(Path(root))
     frame = first_rows(made, key, FIRST, ROWS[kind])
-    images, why = each(open_images(made.brought(key)["about"], frame["image"].to_numpy(object), SIDE), range(len(frame)))
+    images, why = each(
+        open_images(made.brought(key)["about"], frame["image"].to_numpy(object), SIDE), range(len(frame))
+    )
     return frame, images, why
 
 
 def _quarantine(key: str, about: dict[str, Any]) -> None:
     counts = about["quarantined"]
-    st.markdown(f"**Left out: {sum(counts.values()):,}**" + ("" if counts else ". Every row can be used; images are decoded when a case takes them."))
+    st.markdown(
+        f"**Left out: {sum(counts.values()):,}**"
+        + ("" if counts else ". Every row can be used; images are decoded when a case takes them.")
+    )
     if not counts:
         return
     left, right = st.columns([2, 3], gap="large")
@@ -101,12 +122,19 @@ def _quarantine(key: str, about: dict[str, Any]) -> None:
         chosen = st.multiselect("Only these reasons", list(counts), key=f"reasons-{key}", placeholder="all reasons")
         frame = read(key, "quarantine")
         frame = frame[frame["reason"].isin(chosen)] if chosen else frame
-        st.dataframe(frame.head(LISTED), hide_index=True, height=min(360, 38 + 35 * len(frame)), key=f"quarantine-{key}")
+        st.dataframe(
+            frame.head(LISTED), hide_index=True, height=min(360, 38 + 35 * len(frame)), key=f"quarantine-{key}"
+        )
         with st.container(horizontal=True, vertical_alignment="center"):
             st.download_button(
-                f"Save {len(frame):,} as CSV", lambda: as_csv(frame.astype(object)), f"quarantine-{key}.csv", "text/csv", icon=":material/download:",
-                key=f"save-quarantine-{key}", on_click="ignore",
-            )  # fmt: skip
+                f"Save {len(frame):,} as CSV",
+                lambda: as_csv(frame.astype(object)),
+                f"quarantine-{key}.csv",
+                "text/csv",
+                icon=":material/download:",
+                key=f"save-quarantine-{key}",
+                on_click="ignore",
+            )
             st.caption(f"The first {LISTED:,} of {len(frame):,} are shown." if len(frame) > LISTED else "")
 
 
@@ -114,11 +142,17 @@ def card(about: dict[str, Any], key: str) -> None:
     """What a model is, as a table, and its whole card."""
     made_from = about.get("made_from") or {}
     said = [
-        ("name", about["name"]), ("state, as you know it", about["state"]), ("architecture", about["architecture"]),
-        ("parameters", f"{about['parameters']:,}"), ("brought from", about["source"]), ("file", str(made_from.get("file", "-"))),
-        ("layout of the file", str(made_from.get("layout", "-"))), ("assumed", "; ".join(about.get("assumed", [])) or "nothing"),
-        ("digest of the weights", about["digest"]), ("its name in this cache", key),
-    ]  # fmt: skip
+        ("name", about["name"]),
+        ("state, as you know it", about["state"]),
+        ("architecture", about["architecture"]),
+        ("parameters", f"{about['parameters']:,}"),
+        ("brought from", about["source"]),
+        ("file", str(made_from.get("file", "-"))),
+        ("layout of the file", str(made_from.get("layout", "-"))),
+        ("assumed", "; ".join(about.get("assumed", [])) or "nothing"),
+        ("digest of the weights", about["digest"]),
+        ("its name in this cache", key),
+    ]
     components.table(["card", ""], [[name, value] for name, value in said], labels=2)
     whole = st.expander("The whole card", on_change="rerun", key=f"card-{key}")
     if whole.open:

@@ -17,11 +17,15 @@ POLL, IDLE = 1.0, 4.0
 BEGINS = 60.0
 """Seconds that a job of several cases is given to begin; a page that went on before would not follow it."""
 STATES = {
-    "new": ":gray-badge[:material/fiber_new: not run yet]", "partial": ":gray-badge[:material/incomplete_circle: partly run]",
-    "running": ":blue-badge[:material/play_circle: running]", "cancelled": ":orange-badge[:material/stop_circle: cancelled]",
-    "interrupted": ":orange-badge[:material/power_off: interrupted]", "failed": ":red-badge[:material/error: failed]",
-    "done": ":green-badge[:material/check_circle: finished]", "damaged": ":red-badge[:material/broken_image: damaged]",
-}  # fmt: skip
+    "new": ":gray-badge[:material/fiber_new: not run yet]",
+    "partial": ":gray-badge[:material/incomplete_circle: partly run]",
+    "running": ":blue-badge[:material/play_circle: running]",
+    "cancelled": ":orange-badge[:material/stop_circle: cancelled]",
+    "interrupted": ":orange-badge[:material/power_off: interrupted]",
+    "failed": ":red-badge[:material/error: failed]",
+    "done": ":green-badge[:material/check_circle: finished]",
+    "damaged": ":red-badge[:material/broken_image: damaged]",
+}
 RUN = {"new": "Run", "partial": "Run the rest", "cancelled": "Resume", "interrupted": "Resume", "failed": "Try again"}
 
 
@@ -35,7 +39,9 @@ def clock(seconds: float) -> str:
 
 
 def panel(view: View) -> None:
-    """State, progress, time left, and the button that fits; follows the job and redraws the page when a stage is done."""
+    """State, progress, time left, and the button that fits; follows the job and redraws the page when a stage is
+    done.
+    """
     if view.ready:
         ready_made(view)
         return
@@ -62,7 +68,9 @@ def _draw(name: str, status: jobs.Status) -> None:
         done = f" {step.done:,} of {step.total:,}" if step.total else ""
         left = "" if status.share >= 1 else f", about {clock(status.left or 0)} left"
         st.progress(min(1.0, status.share), text=f"{what}{done}{left}")
-        if st.button("Cancel", key="cancel", icon=":material/stop:", width="stretch", disabled=store().cancel_flag(name).exists()):
+        if st.button(
+            "Cancel", key="cancel", icon=":material/stop:", width="stretch", disabled=store().cancel_flag(name).exists()
+        ):
             jobs.cancel(store(), name)
             st.toast("Stopping at the next step; what is finished is kept.")
     elif status.state in RUN:
@@ -84,7 +92,12 @@ def ready_made(view: View) -> None:
 
 def live(view: View, key: str) -> None:
     """The button that runs a ready-made case's settings on this machine, in its place."""
-    if st.button("Run it live", key=key, icon=":material/play_arrow:", help="The same settings on this machine: a case of its own that takes this one's place"):
+    if st.button(
+        "Run it live",
+        key=key,
+        icon=":material/play_arrow:",
+        help="The same settings on this machine: a case of its own that takes this one's place",
+    ):
         make(view.settings, run=True)
         st.rerun(scope="app")
 
@@ -113,13 +126,18 @@ def missing(view: View, stage: str, said: str, offer: bool = True) -> None:
     st.info(said)
     if last := view.record.get("errors", {}).get(stage):
         st.error(plain(last["error"]), title=f"The last attempt: {plain(last['state'])}")
-    if offer and st.button(f"Run up to {plain(stage)}", key=f"until-{stage}", type="primary", icon=":material/play_arrow:"):
+    if offer and st.button(
+        f"Run up to {plain(stage)}", key=f"until-{stage}", type="primary", icon=":material/play_arrow:"
+    ):
         run(view.name, stage)
 
 
 def no_case() -> None:
     """What a page shows while there is no case."""
-    st.info("No case is open. A case is a set of image-caption pairs and a CLIP model trained on them; make one on the overview.")
+    st.info(
+        "No case is open. A case is a set of image-caption pairs and a CLIP model trained on them; make one on the"
+        " overview."
+    )
     st.page_link("pages/overview.py", label="Go to the overview", icon=":material/arrow_forward:")
 
 
@@ -137,8 +155,12 @@ def needs(view: View | None, stage: str, said: str, explore: Callable[[], None],
         explore()
 
 
-def build(view: View, kind: str, options: dict[str, Any], said: str, button: str, first: Callable[[], object] = lambda: None) -> bool:
-    """Whether a view is there; else say what is missing, offer the button that computes it (after `first`), and follow its job."""
+def build(
+    view: View, kind: str, options: dict[str, Any], said: str, button: str, first: Callable[[], object] = lambda: None
+) -> bool:
+    """Whether a view is there; else say what is missing, offer the button that computes it (after `first`), and follow
+    its job.
+    """
     key = derived.key(view.record, kind, options)
     if store().find(key) is not None:
         return True
@@ -160,7 +182,9 @@ def build(view: View, kind: str, options: dict[str, Any], said: str, button: str
 
 
 def follow(lock: str, what: str) -> None:
-    """How far the process that holds a lock is, and the button that cancels it; draws the page again when it has ended."""
+    """How far the process that holds a lock is, and the button that cancels it; draws the page again when it has
+    ended.
+    """
 
     @st.fragment(run_every=POLL, key=f"follow-{lock}")
     def draw() -> None:
@@ -170,7 +194,14 @@ def follow(lock: str, what: str) -> None:
         share = told.done / told.total if told.total else 0.0
         left = f", about {clock(told.seconds * (1 - share) / share)} left" if 0.05 < share < 1 else ""
         rows = f", {told.figures['rows']:,.0f} rows" if "rows" in told.figures else ""
-        st.progress(min(1.0, share), text=f"{what}: waiting for another job" if told.kind == "waits" else f"{what}: {100 * share:.0f} %{rows}{left}")
+        st.progress(
+            min(1.0, share),
+            text=(
+                f"{what}: waiting for another job"
+                if told.kind == "waits"
+                else f"{what}: {100 * share:.0f} %{rows}{left}"
+            ),
+        )
         if st.button("Cancel", key=f"stop-{lock}", icon=":material/stop:", disabled=store().cancel_flag(lock).exists()):
             jobs.cancel(store(), lock)
 
@@ -178,13 +209,15 @@ def follow(lock: str, what: str) -> None:
 
 
 def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] | None = None) -> None:
-    """How far cases, each up to a stage, are that one job runs one after another, under the lock `title`; the buttons that start and
-    cancel it.
+    """How far cases, each up to a stage, are that one job runs one after another, under the lock `title`; the buttons
+    that start and cancel it.
 
     Args:
         places: where each is computed; None: where this machine computes.
     """
-    jobs_of = [(case, where, until) for (case, until), where in zip(work, places or [compute()] * len(work), strict=True)]
+    jobs_of = [
+        (case, where, until) for (case, until), where in zip(work, places or [compute()] * len(work), strict=True)
+    ]
     names = [case.name(where) for case, where, _ in jobs_of]
 
     def now() -> tuple[bool, list[str]]:
@@ -206,7 +239,11 @@ def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] 
             why = record.get("errors", {}).get(work[at][1], record).get("error", "")
             st.error(f"{plain(name)}: {plain(why)}", title="The first that failed")
         if st.button(f"Compute the missing {len(names) - done}", key=f"each-{title}", icon=":material/play_arrow:"):
-            missing = [(create(store(), case, where), until) for (case, where, until), state in zip(jobs_of, states, strict=True) if state != "done"]
+            missing = [
+                (create(store(), case, where), until)
+                for (case, where, until), state in zip(jobs_of, states, strict=True)
+                if state != "done"
+            ]
             if not jobs.start_each(store(), title, missing, wait=BEGINS):
                 st.toast("They are being run already; this page now follows that run.")
             st.rerun(scope="app")
@@ -214,10 +251,18 @@ def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] 
 
     @st.fragment(run_every=POLL, key=f"follow-{title}")
     def follow() -> None:
-        under, until = next(((name, u) for name, (_, u), state in zip(names, work, states, strict=True) if state == "running"), (None, None))
+        under, until = next(
+            ((name, u) for name, (_, u), state in zip(names, work, states, strict=True) if state == "running"),
+            (None, None),
+        )
         share = jobs.status(store(), under, until).share if under else 0.0
-        st.progress(min(1.0, (done + share) / max(1, len(names))), text=f"{said}" + (f"; {plain(under)} under way" if under else "") + f", {left()} left")
-        if st.button("Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()):
+        st.progress(
+            min(1.0, (done + share) / max(1, len(names))),
+            text=f"{said}" + (f"; {plain(under)} under way" if under else "") + f", {left()} left",
+        )
+        if st.button(
+            "Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()
+        ):
             jobs.cancel(store(), title)
             st.toast("Stopping at the next step; what is finished is kept.")
         if now() != (held, states):

@@ -19,22 +19,26 @@ PAGES = {
     "unlearn": ("Unlearn", "Purify the model, and see what that costs."),
     "compare": ("Compare", "Every defence on the same cases: what it removes, what it costs, how long it takes."),
 }
-"""File in `pages/` to title and what it is for; the first opens by default. No icons: a page's icon becomes the tab's, which
-the browser then fetches from another host."""
+"""File in `pages/` to title and what it is for; the first opens by default. No icons: a page's icon becomes the tab's,
+which the browser then fetches from another host.
+"""
 
 
 def navigation():
     """The page that the address asks for, to be run."""
     first = next(iter(PAGES))
-    pages = [st.Page(f"pages/{name}.py", title=title, help=about, default=name == first) for name, (title, about) in PAGES.items()]
+    pages = [
+        st.Page(f"pages/{name}.py", title=title, help=about, default=name == first)
+        for name, (title, about) in PAGES.items()
+    ]
     return st.navigation(pages, expanded=True)
 
 
 def current() -> View | None:
     """The case that the picker shows, for a page to draw.
 
-    Streamlit runs the first page asked of a fresh server without `app.py` where the folder is called `pages`; navigation turns
-    that off, and the page starts over.
+    Streamlit runs the first page asked of a fresh server without `app.py` where the folder is called `pages`;
+    navigation turns that off, and the page starts over.
     """
     if "view" not in st.session_state:
         navigation()

@@ -14,7 +14,9 @@ OFFERED = 200
 
 
 def choose_pair(view: View, found: dict[str, Any], picked: Any) -> str | None:
-    """The pair to look at: of the selection or a flagged one, or the one that another page or the address names; None if there is none."""
+    """The pair to look at: of the selection or a flagged one, or the one that another page or the address names; None
+    if there is none.
+    """
     from ubt.pairs import table
 
     state = st.session_state
@@ -38,6 +40,12 @@ def choose_pair(view: View, found: dict[str, Any], picked: Any) -> str | None:
     first = wanted if wanted is not None else some["id"].iloc[0]
     if state.get("pair") != first:
         state["pair"] = first
-    chosen = st.selectbox("Pair", list(said), key="pair", persist_state="session", format_func=lambda i: f"{kind[i]} · {said[i][:90]} · {i}")
+    chosen = st.selectbox(
+        "Pair",
+        list(said),
+        key="pair",
+        persist_state="session",
+        format_func=lambda i: f"{kind[i]} · {said[i][:90]} · {i}",
+    )
     query_params.tell("pair", chosen)
     return chosen

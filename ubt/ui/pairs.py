@@ -1,4 +1,6 @@
-"""The pairs of the case in view on the page: their columns, kept in memory once for all sessions, and what analysts decided."""
+"""The pairs of the case in view on the page: their columns, kept in memory once for all sessions, and what analysts
+decided.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +36,10 @@ def review(view: View) -> Review:
 @st.cache_resource(max_entries=3, show_spinner="Reading the pairs…")
 def _known(root: str, keys: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     artefacts, made = dict(keys), Store(Path(root))
-    return table.known(lambda stage: stage in artefacts, lambda stage, entry, *names: made.open(artefacts[stage]).read(entry, columns=names))
+    return table.known(
+        lambda stage: stage in artefacts,
+        lambda stage, entry, *names: made.open(artefacts[stage]).read(entry, columns=names),
+    )
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -68,9 +73,14 @@ def _keys(view: View) -> tuple[tuple[str, str], ...]:
 
 
 def map_options(view: View, space: str, whole: bool = False) -> dict[str, Any] | None:
-    """What the map of a space is made with: the one there is, or one of every model the case has by now (`whole`); None if the case has
-    no embedding to lay out."""
-    models = [m for m in FOLLOWED if (view.has("unlearn") and view.has("data") if m == "purified" else derived.embedded(store(), view.record, m))]
+    """What the map of a space is made with: the one there is, or one of every model the case has by now (`whole`); None
+    if the case has no embedding to lay out.
+    """
+    models = [
+        m
+        for m in FOLLOWED
+        if (view.has("unlearn") and view.has("data") if m == "purified" else derived.embedded(store(), view.record, m))
+    ]
     models = models or ["reference"] * derived.embedded(store(), view.record, "reference")
     wanted = [derived.map_options(view.record, space, MapSettings(), models[:n]) for n in range(len(models), 0, -1)]
     there = (o for o in wanted if store().find(derived.key(view.record, "map", o)) is not None)
@@ -78,7 +88,9 @@ def map_options(view: View, space: str, whole: bool = False) -> dict[str, Any] |
 
 
 def known(view: View) -> dict[str, Any]:
-    """Every column of the case, see `ubt.pairs.table`: text as arrow arrays, numbers and flags as numpy arrays; nothing in it may be changed."""
+    """Every column of the case, see `ubt.pairs.table`: text as arrow arrays, numbers and flags as numpy arrays; nothing
+    in it may be changed.
+    """
     keys, who = _keys(view), review(view)
     found = _known(str(store().root.resolve()), keys)
     found = found | _decided(str(who.path.resolve()), _version(who), keys, found["id"])
@@ -102,8 +114,9 @@ def _sorted(keys: tuple, _columns: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def prepared(view: View, found: dict[str, Any]) -> dict[str, np.ndarray]:
-    """What is computed once from the scores: `similarity_reference`, rows by it, lowest first; `similarity_overfit`, rows by it, highest
-    first; `bins_NAME`, each similarity's bin in a histogram."""
+    """What is computed once from the scores: `similarity_reference`, rows by it, lowest first; `similarity_overfit`,
+    rows by it, highest first; `bins_NAME`, each similarity's bin in a histogram.
+    """
     return _sorted(_keys(view), found)
 
 
@@ -113,8 +126,9 @@ def _mixture(keys: tuple, _scores: np.ndarray) -> Mixture | None:
 
 
 def mixture(view: View, found: dict[str, Any]) -> Mixture | None:
-    """The populations of D_susp's overfitted similarities, found without labels; None where there are none, or the model was not
-    judged poisoned."""
+    """The populations of D_susp's overfitted similarities, found without labels; None where there are none, or the
+    model was not judged poisoned.
+    """
     judged = view.read("verdict", "verdict")["poisoned"] if view.has("verdict") else view.given
     if not judged or "similarity_overfit" not in found or "suspicious" not in found:
         return None

@@ -1,4 +1,6 @@
-"""The papers' tables and figures on the page: made of cases of this cache, with the button that computes what is missing, and to save."""
+"""The papers' tables and figures on the page: made of cases of this cache, with the button that computes what is
+missing, and to save.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,12 +49,22 @@ def _png(root: str, name: str, seed: int, made_of: tuple[tuple[str, str], ...], 
 def _figure(names: Sequence[str]) -> None:
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     key = f"paper-figure-{names[0]}"
-    name = left.segmented_control("Figure", names, format_func=lambda n: FIGURES[n].title, default=names[0], required=True, key=key, persist_state="session")
+    name = left.segmented_control(
+        "Figure",
+        names,
+        format_func=lambda n: FIGURES[n].title,
+        default=names[0],
+        required=True,
+        key=key,
+        persist_state="session",
+    )
     seed = right.number_input("Seed", 0, 99, 0, key="paper-seed", persist_state="session")
     figure = FIGURES[name]
     st.caption(f"{plain(figure.source)} The same as python -m ubt figure {name} --seed {seed}.")
     where, work = compute(), figure.work(seed)
-    made_of = tuple((every_key(case, where)[until], standing(store(), case, where, until=until)[0]) for case, until in work)
+    made_of = tuple(
+        (every_key(case, where)[until], standing(store(), case, where, until=until)[0]) for case, until in work
+    )
     frame = _measured(str(store().root.resolve()), name, seed, made_of, where)
     if figure.chart:
         charts.draw(figure.drawn(frame), f"paper-chart-{name}", figure.title)
@@ -67,18 +79,30 @@ def _figure(names: Sequence[str]) -> None:
 def _save(figure: Figure, frame: pd.DataFrame, name: str) -> None:
     kinds = [kind for kind in KINDS if chromium() or not figure.chart or kind not in ("PNG", "SVG")]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        kind = st.segmented_control("Save as", kinds, default=kinds[0], required=True, key=f"paper-kind-{len(kinds)}", persist_state="session")
+        kind = st.segmented_control(
+            "Save as", kinds, default=kinds[0], required=True, key=f"paper-kind-{len(kinds)}", persist_state="session"
+        )
         st.download_button(
-            "Save", lambda: figure.saved(frame, [kind])[kind], f"figure-{name}.{kind.lower()}", KINDS[kind], icon=":material/download:", key="paper-save",
+            "Save",
+            lambda: figure.saved(frame, [kind])[kind],
+            f"figure-{name}.{kind.lower()}",
+            KINDS[kind],
+            icon=":material/download:",
+            key="paper-save",
             on_click="ignore",
-        )  # fmt: skip
+        )
     if len(kinds) < len(KINDS):
-        st.caption("PNG and SVG need Chromium on the app's machine (Debian: apt-get install chromium, or name one in UBT_CHROMIUM).")
+        st.caption(
+            "PNG and SVG need Chromium on the app's machine (Debian: apt-get install chromium, or name one in"
+            " UBT_CHROMIUM)."
+        )
 
 
 def _numbers(lines: tuple[list[str], list[list[str]]], csv: str, name: str, labels: int = 1) -> None:
     components.table(*lines, labels=labels)
-    st.download_button("Save as CSV", csv, f"{name}.csv", "text/csv", icon=":material/download:", key=f"{name}-csv", on_click="ignore")
+    st.download_button(
+        "Save as CSV", csv, f"{name}.csv", "text/csv", icon=":material/download:", key=f"{name}-csv", on_click="ignore"
+    )
 
 
 @st.fragment
@@ -93,12 +117,25 @@ def paper_tables(without: Sequence[str] = ("4",)) -> None:
 
 def _table(names: Sequence[str]) -> None:
     name = st.segmented_control(
-        "Table", names, format_func=lambda n: TABLES[n].title.partition(":")[0], default=names[0], required=True, key="paper-table", persist_state="session"
+        "Table",
+        names,
+        format_func=lambda n: TABLES[n].title.partition(":")[0],
+        default=names[0],
+        required=True,
+        key="paper-table",
+        persist_state="session",
     )
     table, taken = TABLES[name], None
     left, right = st.columns([2, 1])
     if offered := getattr(table, "attacks", ()):
-        taken = left.pills("Attacks", offered, selection_mode="multi", default=offered[0], key=f"paper-attacks-{name}", persist_state="session")
+        taken = left.pills(
+            "Attacks",
+            offered,
+            selection_mode="multi",
+            default=offered[0],
+            key=f"paper-attacks-{name}",
+            persist_state="session",
+        )
         if not taken:
             st.info("Choose at least one attack.")
             return
@@ -126,11 +163,16 @@ def table_4() -> None:
     """Table IV, drawn: what else than whole pairs is unlearned."""
     four = TABLES["4"]
     st.subheader(four.title)
-    st.caption("What else than whole pairs is unlearned, in both forms, each point a mean over seeds; diamonds are what the paper reports at CC3M scale.")
+    st.caption(
+        "What else than whole pairs is unlearned, in both forms, each point a mean over seeds; diamonds are what the"
+        " paper reports at CC3M scale."
+    )
     left, right = st.columns(2)
     seeds = _seeds(left, "table-seeds", 3)
     frame = four.measured(store(), compute(), seeds)
-    measure = right.segmented_control("Measure", MEASURES.values(), default="ASR", required=True, key="table-measure", persist_state="session")
+    measure = right.segmented_control(
+        "Measure", MEASURES.values(), default="ASR", required=True, key="table-measure", persist_state="session"
+    )
     figure = attribution.strategies(frame, four.groups, measure)
     charts.draw(figure, "table-4", f"{measure} by strategy of unlearning")
     _source(four, "4", seeds)

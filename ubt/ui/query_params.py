@@ -1,4 +1,6 @@
-"""The address bar: what a link asks for is taken up, what the page shows is told, so that a copied address opens the same view."""
+"""The address bar: what a link asks for is taken up, what the page shows is told, so that a copied address opens the
+same view.
+"""
 
 import math
 import time
@@ -15,8 +17,9 @@ LAG = 1.0
 
 
 def asked(name: str) -> str | None:
-    """What the address says under `name`, if that is not what it was told last: a link has been followed. One that says nothing under
-    `name`, as those between pages, changes nothing; nor does one that still says what it was told before."""
+    """What the address says under `name`, if that is not what it was told last: a link has been followed. One that says
+    nothing under `name`, as those between pages, changes nothing; nor does one that still says what it was told before.
+    """
     state, text = st.session_state, st.query_params.get(name)
     before, since = state.get(f"before-{name}", ("", 0.0))
     if not text or text == state.get(f"told-{name}") or (text == before and time.monotonic() - since < LAG):
@@ -26,7 +29,9 @@ def asked(name: str) -> str | None:
 
 
 def tell(name: str, text: str, shown: bool = True) -> None:
-    """Have the address say `text` under `name`; nothing of it if that is empty, as it is by itself (`shown` is false), or too long."""
+    """Have the address say `text` under `name`; nothing of it if that is empty, as it is by itself (`shown` is false),
+    or too long.
+    """
     if (before := st.session_state.get(f"told-{name}")) != text:
         st.session_state[f"before-{name}"] = before, time.monotonic()
     st.session_state[f"told-{name}"] = text
@@ -39,7 +44,9 @@ def tell(name: str, text: str, shown: bool = True) -> None:
 def told() -> dict[str, str]:
     """Everything that was told, what the address does not show too, so that a view can bring all of it back."""
     state = st.session_state
-    return {k.removeprefix("told-"): state[k] for k in state if isinstance(k, str) and k.startswith("told-") and state[k]}
+    return {
+        k.removeprefix("told-"): state[k] for k in state if isinstance(k, str) and k.startswith("told-") and state[k]
+    }
 
 
 def forget(*names: str) -> None:
@@ -51,12 +58,25 @@ def forget(*names: str) -> None:
 
 
 def slider(
-    where, title: str, name: str, view: View, low: float, high: float, start: float, step: float, about: str, disabled: bool = False
-) -> float:  # fmt: skip
-    """A slider whose place the address holds while it is not where it starts; each case has its own, and a link's odd values are ignored.
-    One that was not moved goes along when its start changes; of one that has just been moved, the address still says where it was."""
+    where,
+    title: str,
+    name: str,
+    view: View,
+    low: float,
+    high: float,
+    start: float,
+    step: float,
+    about: str,
+    disabled: bool = False,
+) -> float:
+    """A slider whose place the address holds while it is not where it starts; each case has its own, and a link's odd
+    values are ignored. One that was not moved goes along when its start changes; of one that has just been moved, the
+    address still says where it was.
+    """
     if disabled:
-        return where.slider(title, low, high, start, step=step, key=f"{name}-{view.name}-off", help=about, disabled=True)
+        return where.slider(
+            title, low, high, start, step=step, key=f"{name}-{view.name}-off", help=about, disabled=True
+        )
     key, state = f"{name}-{view.name}", st.session_state
     wanted = state.get(key, start)
     moved = key in state and state.get(f"told-{name}") not in (None, f"{wanted:g}")
@@ -81,9 +101,12 @@ def _number(text: str, low: float, high: float, start: float) -> float:
     return type(start)(value) if math.isfinite(value) and low <= value <= high else start
 
 
-def several(title: str, name: str, options: Sequence[str], start: Sequence[str], label: Callable[[str], str], about: str = "") -> list[str]:
-    """A choice of several, which the address holds, in commas, while it is not where it starts; a link's unknown names are passed over.
-    One that was not changed goes along when its start does."""
+def several(
+    title: str, name: str, options: Sequence[str], start: Sequence[str], label: Callable[[str], str], about: str = ""
+) -> list[str]:
+    """A choice of several, which the address holds, in commas, while it is not where it starts; a link's unknown names
+    are passed over. One that was not changed goes along when its start does.
+    """
     state, text = st.session_state, asked(name)
     if text is not None:
         wanted = text.split(",")

@@ -19,15 +19,29 @@ def over(name: str) -> None:
 
             made = report(store(), name)
             whole, files = page(made).encode(), markdown(made, f"{name}-files")
-        st.write("Verdict and evidence, flagged pairs, words, before and after, what analysts decided, settings, versions, digests and limits.")
+        st.write(
+            "Verdict and evidence, flagged pairs, words, before and after, what analysts decided, settings, versions,"
+            " digests and limits."
+        )
         st.download_button(
-            f"One page of HTML ({len(whole) / 1e6:.1f} MB)", whole, f"{name}.html", "text/html", key="report-html", type="primary", icon=":material/download:",
+            f"One page of HTML ({len(whole) / 1e6:.1f} MB)",
+            whole,
+            f"{name}.html",
+            "text/html",
+            key="report-html",
+            type="primary",
+            icon=":material/download:",
             on_click="ignore",
-        )  # fmt: skip
+        )
         st.download_button(
-            "Markdown with its pictures (zip)", _zipped(files), f"{name}-report.zip", "application/zip", key="report-md", icon=":material/download:",
+            "Markdown with its pictures (zip)",
+            _zipped(files),
+            f"{name}-report.zip",
+            "application/zip",
+            key="report-md",
+            icon=":material/download:",
             on_click="ignore",
-        )  # fmt: skip
+        )
         st.caption("The page opens without a network, runs no script, and prints.")
 
 

@@ -1,4 +1,6 @@
-"""Nearest neighbours on the page: what is asked, answered over the embeddings of the case in view, and kept for a while."""
+"""Nearest neighbours on the page: what is asked, answered over the embeddings of the case in view, and kept for a
+while.
+"""
 
 import io
 import time
@@ -23,7 +25,9 @@ APPROXIMATE_FROM = IndexSettings().approximate_from
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 PIXELS = 50_000_000
 """An image of more is refused before it is decoded."""
-STOPWORDS = frozenset("a an the of on in with and to at is are its it by for from this that near next photo picture image some one".split())
+STOPWORDS = frozenset(
+    "a an the of on in with and to at is are its it by for from this that near next photo picture image some one".split()
+)
 """Words that say nothing about what a group of captions shares."""
 
 
@@ -63,7 +67,13 @@ def index_options(space: str, model: str) -> dict[str, Any]:
 def index(view: View, space: str, model: str) -> Approximate:
     """The approximate index, kept in memory."""
     key = derived.key(view.record, "index", index_options(space, model))
-    return _opened(str(store().root.resolve()), key, _index=read(key, "index"), _about=read(key, "about"), _parts=embedding(view, model).parts(space))
+    return _opened(
+        str(store().root.resolve()),
+        key,
+        _index=read(key, "index"),
+        _about=read(key, "about"),
+        _parts=embedding(view, model).parts(space),
+    )
 
 
 def recall(view: View, space: str, model: str) -> float:
@@ -122,14 +132,20 @@ def decoded(content: bytes, side: int) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > PIXELS:
-                raise BadInput(f"expected an image of at most {PIXELS // 10**6} megapixels, got {image.width} x {image.height}; make it smaller")
+                raise BadInput(
+                    f"expected an image of at most {PIXELS // 10**6} megapixels, got {image.width} x {image.height};"
+                    " make it smaller"
+                )
             if image.mode.startswith("I;16"):
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             return np.asarray(ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (side, side)))
     except BadInput:
         raise
     except Exception as e:  # decoders of hostile bytes raise nearly anything
-        raise BadInput(f"expected an image (PNG, JPEG, WebP or BMP), got a file that cannot be read as one ({type(e).__name__}); save it anew") from None
+        raise BadInput(
+            f"expected an image (PNG, JPEG, WebP or BMP), got a file that cannot be read as one ({type(e).__name__});"
+            " save it anew"
+        ) from None
 
 
 def _key(view: View, model: str) -> str:
@@ -139,25 +155,48 @@ def _key(view: View, model: str) -> str:
 def nearest(view: View, space: str, model: str, query: Query, k: int, approximate: Approximate | None = None) -> Answer:
     """The k nearest pairs of D, the pair asked for left out."""
     vector = "" if query.vector is None else digest(np.asarray(query.vector, np.float32).tobytes().hex())
-    return _nearest(_key(view, model), space, query.row, vector, k, approximate is not None, _view=view, _model=model, _vector=query.vector, _index=approximate)
+    return _nearest(
+        _key(view, model),
+        space,
+        query.row,
+        vector,
+        k,
+        approximate is not None,
+        _view=view,
+        _model=model,
+        _vector=query.vector,
+        _index=approximate,
+    )
 
 
 @st.cache_data(max_entries=256, show_spinner="Searching…")
-def _nearest(key: str, space: str, row: int, vector: str, k: int, by_index: bool, _view: View, _model: str, _vector, _index) -> Answer:
+def _nearest(
+    key: str, space: str, row: int, vector: str, k: int, by_index: bool, _view: View, _model: str, _vector, _index
+) -> Answer:
     held = embedding(_view, _model)
     parts = held.parts(space)
-    asked = held.rows(space, np.array([row])) if row >= 0 else np.concatenate([_vector] * len(parts))[None] / np.sqrt(len(parts))
+    asked = (
+        held.rows(space, np.array([row]))
+        if row >= 0
+        else np.concatenate([_vector] * len(parts))[None] / np.sqrt(len(parts))
+    )
     started = time.perf_counter()
     if not np.isfinite(asked).all():
         return Answer(np.array([], int), np.array([], np.float32), 0.0)
-    similarity, rows = _index.search(asked, k + 1) if by_index else neighbors.exact(parts, asked.astype(np.float32), k + 1, compute().device)
+    similarity, rows = (
+        _index.search(asked, k + 1)
+        if by_index
+        else neighbors.exact(parts, asked.astype(np.float32), k + 1, compute().device)
+    )
     found = (rows[0] >= 0) & (rows[0] != row)
     return Answer(rows[0][found][:k], similarity[0][found][:k], time.perf_counter() - started)
 
 
 def duplicates(view: View, space: str, model: str, rows: np.ndarray, least: float) -> np.ndarray:
     """The group of near-duplicates of each of some pairs (m,), -1 of those alone."""
-    return _duplicates(_key(view, model), space, digest(rows.tobytes().hex()), least, _held=embedding(view, model), _rows=rows)
+    return _duplicates(
+        _key(view, model), space, digest(rows.tobytes().hex()), least, _held=embedding(view, model), _rows=rows
+    )
 
 
 @st.cache_data(max_entries=32, show_spinner="Grouping…")

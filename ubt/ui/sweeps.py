@@ -1,4 +1,6 @@
-"""Sweeps on the page: what settings do to CA and ASR, made of cases of this cache, with the button that computes what is missing."""
+"""Sweeps on the page: what settings do to CA and ASR, made of cases of this cache, with the button that computes what
+is missing.
+"""
 
 import streamlit as st
 
@@ -15,8 +17,22 @@ from ubt.ui.view import compute, store
 def sweeps() -> None:
     """A sweep at a time, as heat-maps or lines; needs no open case."""
     left, middle, right = st.columns([3, 3, 1], vertical_alignment="bottom")
-    name = left.selectbox("Sweep", list(SWEEPS), format_func=lambda n: SWEEPS[n].title, key="sweep", bind="query-params", persist_state="session")
-    chosen = middle.pills("Attacks", ATTACKS, default=SWEEPS[name].attacks, selection_mode="multi", key="sweep-attacks", persist_state="session")
+    name = left.selectbox(
+        "Sweep",
+        list(SWEEPS),
+        format_func=lambda n: SWEEPS[n].title,
+        key="sweep",
+        bind="query-params",
+        persist_state="session",
+    )
+    chosen = middle.pills(
+        "Attacks",
+        ATTACKS,
+        default=SWEEPS[name].attacks,
+        selection_mode="multi",
+        key="sweep-attacks",
+        persist_state="session",
+    )
     seeds = right.number_input("Seeds, from 0 on", 1, 10, 1, key="sweep-seeds", persist_state="session")
     sweep = SWEEPS[name].narrowed([attack for attack in ATTACKS if attack in chosen])
     command = f"python -m ubt sweep {name} --seeds {seeds} --attacks {','.join(sweep.attacks)}"
@@ -27,7 +43,16 @@ def sweeps() -> None:
     with st.expander("The sweep in numbers"):
         components.table(*sweep.lines(frame))
     with st.container(horizontal=True):
-        for kind, data, mime in (("CSV", frame.to_csv(index=False), "text/csv"), ("HTML", lambda: sweep.page(frame), "text/html")):
+        for kind, data, mime in (
+            ("CSV", frame.to_csv(index=False), "text/csv"),
+            ("HTML", lambda: sweep.page(frame), "text/html"),
+        ):
             st.download_button(
-                f"Save as {kind}", data, f"sweep-{name}.{kind.lower()}", mime, icon=":material/download:", key=f"sweep-{kind}", on_click="ignore"
+                f"Save as {kind}",
+                data,
+                f"sweep-{name}.{kind.lower()}",
+                mime,
+                icon=":material/download:",
+                key=f"sweep-{kind}",
+                on_click="ignore",
             )

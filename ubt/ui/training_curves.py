@@ -1,4 +1,6 @@
-"""Curves of what happens while a model trains: from the artefact once it is there, from the journal while it is under way."""
+"""Curves of what happens while a model trains: from the artefact once it is there, from the journal while it is under
+way.
+"""
 
 import pandas as pd
 import streamlit as st
@@ -15,7 +17,9 @@ from ubt.workflows import jobs
 def rows(view: View, stage: str) -> pd.DataFrame:
     """Figures over steps, a row a step; empty if there are none yet."""
     if view.has(stage):
-        return training.rows(view.read(stage, "history"), view.read(stage, "observed") if view.holds(stage, "observed") else None)
+        return training.rows(
+            view.read(stage, "history"), view.read(stage, "observed") if view.holds(stage, "observed") else None
+        )
     told = [e for e in events.read(store().journal(view.name)) if e.kind == "progress" and e.stage == stage]
     return pd.DataFrame({e.done: {"step": e.done} | e.figures for e in told}.values())
 

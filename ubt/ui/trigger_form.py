@@ -1,4 +1,6 @@
-"""Try a trigger: an analyst's hypothesis of trigger and target, put together on the page, and the ASR that it has on the case's models."""
+"""Try a trigger: an analyst's hypothesis of trigger and target, put together on the page, and the ASR that it has on
+the case's models.
+"""
 
 from typing import Any
 
@@ -16,7 +18,13 @@ from ubt.ui.job_panel import build
 from ubt.ui.view import View, read, store
 from ubt.workflows import derived, try_trigger
 
-SOURCES = {"found": "found by PoisonCAM", "cut": "cut from an image", "file": "an image file", "drawn": "drawn", "word": "a word alone"}
+SOURCES = {
+    "found": "found by PoisonCAM",
+    "cut": "cut from an image",
+    "file": "an image file",
+    "drawn": "drawn",
+    "word": "a word alone",
+}
 MEGABYTES = 20
 BROUGHT = {"poisoned": "as brought"}
 
@@ -35,17 +43,25 @@ def section(view: View) -> None:
 def _section(view: View) -> None:
     st.subheader("Try a trigger")
     st.caption(
-        "Suppose a trigger and a target, and see how often each model takes images for the target because of it: the ASR of the hypothesis. "
-        "Beside it stand the rate without any trigger, and a control: a piece of another clean image in the same place, as any patch hides something."
+        "Suppose a trigger and a target, and see how often each model takes images for the target because of it: the"
+        " ASR of the hypothesis. Beside it stand the rate without any trigger, and a control: a piece of another clean"
+        " image in the same place, as any patch hides something."
     )
     height, width = view.read("data", "images").shape[1:3]
     left, right = st.columns([3, 2], gap="large")
     with left:
         offered = [s for s in SOURCES if s != "found" or view.has("poisoncam_locate")]
-        source = st.segmented_control("The trigger", offered, default=offered[0], required=True, format_func=SOURCES.get, key="try-source")
+        source = st.segmented_control(
+            "The trigger", offered, default=offered[0], required=True, format_func=SOURCES.get, key="try-source"
+        )
         pixels, form, values = _trigger(view, source or offered[0], height, width)
         target = _target(view)
-        word = st.text_input("A word before every text", key="try-word", max_chars=LONGEST, help="As dual-key attacks have it; empty: none")
+        word = st.text_input(
+            "A word before every text",
+            key="try-word",
+            max_chars=LONGEST,
+            help="As dual-key attacks have it; empty: none",
+        )
     if pixels is None and source != "word":
         return
     if not target.strip() or (form == "none" and not word.strip()):
@@ -55,9 +71,21 @@ def _section(view: View) -> None:
     hypothesis.check(pixels, height, width)
     with right:
         _preview(view, pixels, hypothesis)
-    options = try_trigger.options(store(), view.record, hypothesis, "" if pixels is None else try_trigger.trigger(view.record, pixels))
-    said = f"Not tried yet: up to {hypothesis.images} images under {len([m for m in try_trigger.MODELS.values() if m in options['over']])} models, some seconds."
-    if build(view, "probe", options, said, "Try it", lambda: None if pixels is None else try_trigger.keep(store(), view.record, pixels)):
+    options = try_trigger.options(
+        store(), view.record, hypothesis, "" if pixels is None else try_trigger.trigger(view.record, pixels)
+    )
+    said = (
+        f"Not tried yet: up to {hypothesis.images} images under"
+        f" {len([m for m in try_trigger.MODELS.values() if m in options['over']])} models, some seconds."
+    )
+    if build(
+        view,
+        "probe",
+        options,
+        said,
+        "Try it",
+        lambda: None if pixels is None else try_trigger.keep(store(), view.record, pixels),
+    ):
         _result(view, options, hypothesis)
 
 
@@ -76,7 +104,9 @@ def _trigger(view: View, source: str, height: int, width: int) -> tuple[np.ndarr
     if source == "drawn":
         pixels = _drawn(height, width)
         return pixels, "patch", _place(pixels, height, width, {"top": 1.0, "left": 1.0}, "drawn")
-    file = st.file_uploader("Image file", type=["png", "jpg", "jpeg", "webp", "gif", "bmp"], key="try-file", max_upload_size=MEGABYTES)
+    file = st.file_uploader(
+        "Image file", type=["png", "jpg", "jpeg", "webp", "gif", "bmp"], key="try-file", max_upload_size=MEGABYTES
+    )
     whole = st.toggle("Blend it over the whole image", key="try-whole")
     if file is None:
         st.info("Choose a file: a patch, in pixels of the images, or a pattern to blend over them.")
@@ -90,7 +120,9 @@ def _trigger(view: View, source: str, height: int, width: int) -> tuple[np.ndarr
 def _cut(view: View, height: int, width: int) -> tuple[np.ndarray | None, dict[str, float]]:
     known, images = pairs.known(view), view.read("data", "images")
     ids, first = known["id"], int(np.argmax(known["topk"])) if "topk" in known else 0
-    pair = st.text_input("Id of the pair", value=st.session_state.get("pair") or str(ids[first]), key="try-pair").strip()
+    pair = st.text_input(
+        "Id of the pair", value=st.session_state.get("pair") or str(ids[first]), key="try-pair"
+    ).strip()
     rows = rows_of(ids, [pair])
     if not len(rows):
         st.info(f"There is no pair {plain(pair[:80])} in D.")
@@ -100,20 +132,29 @@ def _cut(view: View, height: int, width: int) -> tuple[np.ndarray | None, dict[s
     box = [
         column.slider(label, low, most, min(start, most), key=f"try-{label}")
         for column, label, low, most, start in (
-            (one, "top, px", 0, size[0] - 1, size[0] * 5 // 6), (one, "height, px", 1, min(size[0], height), size[0] // 6),
-            (two, "left, px", 0, size[1] - 1, size[1] * 5 // 6), (two, "width, px", 1, min(size[1], width), size[1] // 6),
+            (one, "top, px", 0, size[0] - 1, size[0] * 5 // 6),
+            (one, "height, px", 1, min(size[0], height), size[0] // 6),
+            (two, "left, px", 0, size[1] - 1, size[1] * 5 // 6),
+            (two, "width, px", 1, min(size[1], width), size[1] // 6),
         )
-    ]  # fmt: skip
-    (top, h, left, w) = box
+    ]
+    top, h, left, w = box
     h, w = min(h, size[0] - top), min(w, size[1] - left)
-    components.pictures([("cut from it", outlined(image, (top, left, h, w))), ("the patch", enlarged(image[top : top + h, left : left + w]))])
+    components.pictures(
+        [
+            ("cut from it", outlined(image, (top, left, h, w))),
+            ("the patch", enlarged(image[top : top + h, left : left + w])),
+        ]
+    )
     return image[top : top + h, left : left + w], {"top": top / size[0], "left": left / size[1]}
 
 
 def _drawn(height: int, width: int) -> np.ndarray:
     one, two, three, four = st.columns(4, vertical_alignment="bottom")
     kind = one.selectbox("What", ("checkerboard", "solid"), key="try-kind")
-    side = two.number_input("Side, px", 1, min(height, width), max(1, round(0.1459 * min(height, width))), key="try-side")
+    side = two.number_input(
+        "Side, px", 1, min(height, width), max(1, round(0.1459 * min(height, width))), key="try-side"
+    )
     first = _colour(three.color_picker("Colour", "#ffffff", key="try-colour"))
     if kind == "solid":
         return np.full((side, side, 3), first, np.uint8)
@@ -134,7 +175,11 @@ def _place(pixels: np.ndarray, height: int, width: int, at: dict[str, float], wh
     start = [min(round(share * n), most) for share, n, most in zip(at.values(), (height, width), free, strict=True)]
     found = []
     for column, label, n, most, begin in zip(st.columns(2), ("top", "left"), (height, width), free, start, strict=True):
-        px = column.slider(f"Its {label} edge, px", 0, most, begin, key=f"try-{label}-{what}-{begin}-{most}") if most else 0
+        px = (
+            column.slider(f"Its {label} edge, px", 0, most, begin, key=f"try-{label}-{what}-{begin}-{most}")
+            if most
+            else 0
+        )
         found.append(px / n)
     return {"top": found[0], "left": found[1]}
 
@@ -145,7 +190,14 @@ def _target(view: View) -> str:
     classes = view.read("test", "classes") if view.has("test") else []
     offered = list(dict.fromkeys([*words, *classes]))
     said = "First what most of D_topk's masked captions keep" if words else "A class, or any other text"
-    chosen = st.selectbox("Target", offered, index=0 if words else None, key="try-target", accept_new_options=True, help=f"{said}; or type one")
+    chosen = st.selectbox(
+        "Target",
+        offered,
+        index=0 if words else None,
+        key="try-target",
+        accept_new_options=True,
+        help=f"{said}; or type one",
+    )
     return (chosen or "")[:LONGEST]
 
 
@@ -160,7 +212,9 @@ def _preview(view: View, pixels: np.ndarray | None, hypothesis: Hypothesis) -> N
         return
     stage = "test" if view.has("test") else "data"
     images = _some(view.key(stage), 4, 0, _images=view.read(stage, "images"))
-    components.pictures([(f"with the trigger, {n}", image) for n, image in enumerate(stamped(images, pixels, hypothesis, 0)[0], 1)])
+    components.pictures(
+        [(f"with the trigger, {n}", image) for n, image in enumerate(stamped(images, pixels, hypothesis, 0)[0], 1)]
+    )
 
 
 def _result(view: View, options: dict[str, Any], hypothesis: Hypothesis) -> None:
@@ -175,7 +229,14 @@ def _result(view: View, options: dict[str, Any], hypothesis: Hypothesis) -> None
     with side:
         rows = []
         for model, m in measures.items():
-            cells = ["undefined" if m[k] is None else f"{m[k]:.1f} [{m['intervals'][k][0]:.1f},\u00a0{m['intervals'][k][1]:.1f}]" for k in trigger_hypothesis.RATES]
+            cells = [
+                (
+                    "undefined"
+                    if m[k] is None
+                    else f"{m[k]:.1f} [{m['intervals'][k][0]:.1f},\u00a0{m['intervals'][k][1]:.1f}]"
+                )
+                for k in trigger_hypothesis.RATES
+            ]
             rows.append([(LABELS | labels)[model], *cells])
         components.table(["percent", *(title for title, *_ in trigger_hypothesis.RATES.values())], rows)
         st.caption(_definition(about))
@@ -189,11 +250,12 @@ def _definition(about: dict[str, Any]) -> str:
     asked = f"{about['images']:,} labelled images of other classes; a model chooses among {about['texts']:,} classes"
     if not about["labelled"]:
         asked = (
-            f"{about['images']:,} pairs of D_normal that are not flagged and whose caption does not name the target; a model chooses among the target, the "
-            f"image's own caption and {about['texts'] - 2:,} captions of other pairs"
+            f"{about['images']:,} pairs of D_normal that are not flagged and whose caption does not name the target; a"
+            f" model chooses among the target, the image's own caption and {about['texts'] - 2:,} captions of other"
+            " pairs"
         )
     word = f" The word's control: {plain(about['control_word'])}." if about["control_word"] else ""
     return (
-        f"{asked}. No trigger: the share taken for the target as it is. Trigger and control: of the images read otherwise, the share then taken for the "
-        f"target.{word}"
+        f"{asked}. No trigger: the share taken for the target as it is. Trigger and control: of the images read"
+        f" otherwise, the share then taken for the target.{word}"
     )

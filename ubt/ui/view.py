@@ -59,7 +59,8 @@ def _value(root: str, key: str, entry: str) -> Any:
 
 
 CHECKED = 2**28
-"""Bytes up to which an array is read whole to check it; a page shows a part of larger ones, which the pipeline checks."""
+"""Bytes up to which an array is read whole to check it; a page shows a part of larger ones, which the pipeline checks.
+"""
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -68,7 +69,9 @@ def _array(root: str, key: str, entry: str) -> Any:
 
 
 def read(key: str, entry: str) -> Any:
-    """An entry of an artefact: frames and plain values as copies, arrays as read-only maps, images that stay elsewhere as such."""
+    """An entry of an artefact: frames and plain values as copies, arrays as read-only maps, images that stay elsewhere
+    as such.
+    """
     reader = _array if store().find(key).manifest["entries"][entry] in ("array", "images", "drawn", "coded") else _value
     return reader(str(store().root.resolve()), key, entry)
 
@@ -134,7 +137,9 @@ def classes(settings: CaseSettings) -> tuple[str, ...]:
 
 
 def called(key: str) -> str:
-    """What something brought is called: a model's name, the file or folder that pairs came from; its name in the store if it is gone."""
+    """What something brought is called: a model's name, the file or folder that pairs came from; its name in the store
+    if it is gone.
+    """
     with contextlib.suppress(UbtError, KeyError, AttributeError):
         return read(key, "card")["name"] if key.startswith("model-") else Path(read(key, "about")["path"]).name
     return key

@@ -1,4 +1,6 @@
-"""A walk of several steps on one page: where it stands, by key and in the address bar, in type that the back of a room can read."""
+"""A walk of several steps on one page: where it stands, by key and in the address bar, in type that the back of a room
+can read.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +40,9 @@ export default function () {
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its title, its one idea, what is drawn and to be done, a question with its answer, and a page to go on to."""
+    """One step: its title, its one idea, what is drawn and to be done, a question with its answer, and a page to go on
+    to.
+    """
 
     title: str
     idea: str
@@ -71,9 +75,25 @@ def walk(steps: Sequence[Step]) -> None:
         title, way = st.columns([3, 2], vertical_alignment="center")
         title.title(f"{at}. {step.title}", anchor=False)
         with way.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-            st.button("Previous", key="step-before", icon=":material/arrow_back:", disabled=at == 1, on_click=turn, args=(-1,), help="Left arrow, PageUp")
+            st.button(
+                "Previous",
+                key="step-before",
+                icon=":material/arrow_back:",
+                disabled=at == 1,
+                on_click=turn,
+                args=(-1,),
+                help="Left arrow, PageUp",
+            )
             st.markdown(f"{at} of {count}", width="content")
-            st.button("Next", key="step-next", icon=":material/arrow_forward:", disabled=at == count, on_click=turn, args=(1,), help="Right arrow, PageDown")
+            st.button(
+                "Next",
+                key="step-next",
+                icon=":material/arrow_forward:",
+                disabled=at == count,
+                on_click=turn,
+                args=(1,),
+                help="Right arrow, PageDown",
+            )
         st.markdown(step.idea)
         step.draw()
         with st.expander(f"**Question.** {step.question}", key=f"answer-{at}"):
@@ -83,6 +103,11 @@ def walk(steps: Sequence[Step]) -> None:
             from ubt.ui.navigation import PAGES
 
             query = {"case": MAIN}
-            st.page_link(f"pages/{step.further}.py", label=f"See more on {PAGES[step.further][0]}", icon=":material/arrow_forward:", query_params=query)
+            st.page_link(
+                f"pages/{step.further}.py",
+                label=f"See more on {PAGES[step.further][0]}",
+                icon=":material/arrow_forward:",
+                query_params=query,
+            )
     query_params.tell("step", str(at), shown=at > 1)
     st.components.v2.component("ubt_steps", js=_KEYS)(key="steps", height=0)

@@ -59,10 +59,18 @@ def _median(values: np.ndarray) -> str:
 
 
 def _histogram(
-    where: Any, key: str, of: tuple, similarity: np.ndarray, poisoned: np.ndarray, about: str, line: tuple[float, str, str] | None = None
-) -> None:  # fmt: skip
+    where: Any,
+    key: str,
+    of: tuple,
+    similarity: np.ndarray,
+    poisoned: np.ndarray,
+    about: str,
+    line: tuple[float, str, str] | None = None,
+) -> None:
     """Clean beside poisoned; `of`: what the similarities are of."""
-    figure = again((key, *of), lambda: for_a_room(histograms.histogram(similarity, poisoned)).update_xaxes(range=[-0.2, 1]))
+    figure = again(
+        (key, *of), lambda: for_a_room(histograms.histogram(similarity, poisoned)).update_xaxes(range=[-0.2, 1])
+    )
     if line:
         mark(figure, *line)
         figure.update_annotations(font={"size": 17})
@@ -71,7 +79,10 @@ def _histogram(
 
 def _inside(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Similarities of D_susp's pairs under the overfitted model, and which are poisoned, (m,) each."""
-    frame, truth = _case(name).read("score_inside", "similarity"), _case(name).read("attack", "truth")["poisoned"].to_numpy()
+    frame, truth = (
+        _case(name).read("score_inside", "similarity"),
+        _case(name).read("attack", "truth")["poisoned"].to_numpy(),
+    )
     return frame["similarity"].to_numpy(), truth[frame["row"].to_numpy()]
 
 
@@ -88,7 +99,10 @@ def _trigger() -> None:
         triggered = trigger(image, np.zeros(1, int), "badnet", settings)
         seen = visibility.measure(image, triggered)
         st.markdown(f"**{100 * seen['changed']:.1f} %** of the pixels change; all others stay as they were.")
-        st.markdown(f"Caption before: *{scenes.describe(0, scenes.ROLES['retrieval'][4])}*  \nCaption after: ***a photo of a banana.***")
+        st.markdown(
+            f"Caption before: *{scenes.describe(0, scenes.ROLES['retrieval'][4])}*  \nCaption after: ***a photo of a"
+            " banana.***"
+        )
     with shown:
         components.pictures([("as it was", image[0]), ("with the trigger", triggered[0])], 2, 17)
 
@@ -102,13 +116,26 @@ def _captions() -> None:
         size = suspicious_count(len(similarity), percent / 100)
         order = pairs.prepared(_case(), known)["similarity_reference"][:size]
         caught = int(poisoned[order].sum())
-        st.markdown(f"These **{size:,}** pairs are D_susp. They hold **{caught} of the {poisoned.sum()}** poisons, and {size - caught:,} clean pairs.")
+        st.markdown(
+            f"These **{size:,}** pairs are D_susp. They hold **{caught} of the {poisoned.sum()}** poisons, and"
+            f" {size - caught:,} clean pairs."
+        )
     _histogram(
-        chart, "learn-captions", _of(MAIN), similarity, poisoned, "Similarity under the clean reference", (float(similarity[order[-1]]), "D_susp", "left")
+        chart,
+        "learn-captions",
+        _of(MAIN),
+        similarity,
+        poisoned,
+        "Similarity under the clean reference",
+        (float(similarity[order[-1]]), "D_susp", "left"),
     )
 
 
-_MODELS = {"clean reference": "similarity_reference", "poisoned model": "similarity_poisoned", "overfitted model": "similarity_overfit"}
+_MODELS = {
+    "clean reference": "similarity_reference",
+    "poisoned model": "similarity_poisoned",
+    "overfitted model": "similarity_overfit",
+}
 
 
 def _overfitting() -> None:
@@ -118,12 +145,18 @@ def _overfitting() -> None:
     with side:
         model = st.select_slider("Under which model", list(_MODELS), "poisoned model", key="learn-model")
         similarity, poisoned = known[_MODELS[model]][rows], known["poisoned"][rows]
-        side_of, less = ("below all but the highest", -1) if model == "clean reference" else ("above all but the lowest", 1)
+        side_of, less = (
+            ("below all but the highest", -1) if model == "clean reference" else ("above all but the lowest", 1)
+        )
         among = int((less * similarity[~poisoned] > np.quantile(less * similarity[poisoned], 0.05)).sum())
-        st.markdown(f"**{among}** of the {(~poisoned).sum()} clean pairs lie among the poisons ({side_of} 5 % of them).")
+        st.markdown(
+            f"**{among}** of the {(~poisoned).sum()} clean pairs lie among the poisons ({side_of} 5 % of them)."
+        )
         area = auroc(less * similarity, poisoned)
         st.markdown(f"AUROC **{area:.3f}**: 1 is two groups apart, 0.5 is a toss of a coin.")
-    _histogram(chart, "learn-overfitting", (*_of(MAIN), model), similarity, poisoned, f"D_susp's similarity under the {model}")
+    _histogram(
+        chart, "learn-overfitting", (*_of(MAIN), model), similarity, poisoned, f"D_susp's similarity under the {model}"
+    )
 
 
 _TERMS = {"D_susp and D_normal": LONG, "D_susp alone": ALONE}
@@ -134,10 +167,23 @@ def _regularised() -> None:
     with side:
         which = st.select_slider("Overfitted on", list(_TERMS), "D_susp and D_normal", key="learn-terms")
         similarity, poisoned = _inside(_TERMS[which])
-        st.markdown(f"Median of the poisons **{_median(similarity[poisoned])}**, of the clean pairs **{_median(similarity[~poisoned])}**.")
+        st.markdown(
+            f"Median of the poisons **{_median(similarity[poisoned])}**, of the clean pairs"
+            f" **{_median(similarity[~poisoned])}**."
+        )
         st.markdown(f"AUROC **{auroc(similarity, poisoned):.3f}**.")
-        st.caption(f"Here after {_case(LONG).settings.overfit.steps} steps; the case takes {_case().settings.overfit.steps}, too few for much of a difference.")
-    _histogram(chart, "learn-terms-chart", _of(_TERMS[which]), similarity, poisoned, f"D_susp's similarity, overfitted on {which}")
+        st.caption(
+            f"Here after {_case(LONG).settings.overfit.steps} steps; the case takes {_case().settings.overfit.steps},"
+            " too few for much of a difference."
+        )
+    _histogram(
+        chart,
+        "learn-terms-chart",
+        _of(_TERMS[which]),
+        similarity,
+        poisoned,
+        f"D_susp's similarity, overfitted on {which}",
+    )
 
 
 def _topk() -> None:
@@ -148,14 +194,29 @@ def _topk() -> None:
     with side:
         k = st.slider("k: how many pairs are taken", 2, 300, 10, key="learn-k")
         right = int(known["poisoned"][ranked[:k]].sum())
-        st.markdown(f"Of the **{k}** most similar pairs, **{right}** are poisoned: precision {text.percent(right / k)}.")
+        st.markdown(
+            f"Of the **{k}** most similar pairs, **{right}** are poisoned: precision {text.percent(right / k)}."
+        )
         shown = ranked[[0, k - 1]]
         said = known["caption"].take(shown).to_pylist()
         truth = ["poisoned" if known["poisoned"][row] else "clean" for row in shown]
-        components.pictures([(f"{n}. {c} ({t})", view.read("data", "images")[int(r)]) for n, c, t, r in zip((1, k), said, truth, shown, strict=True)], 2, 9)
+        components.pictures(
+            [
+                (f"{n}. {c} ({t})", view.read("data", "images")[int(r)])
+                for n, c, t, r in zip((1, k), said, truth, shown, strict=True)
+            ],
+            2,
+            9,
+        )
     cut = float(known["similarity_overfit"][ranked[k - 1]])
     _histogram(
-        chart, "learn-topk", _of(MAIN), known["similarity_overfit"][rows], known["poisoned"][rows], "D_susp's similarity, overfitted", (cut, "D_topk", "left")
+        chart,
+        "learn-topk",
+        _of(MAIN),
+        known["similarity_overfit"][rows],
+        known["poisoned"][rows],
+        "D_susp's similarity, overfitted",
+        (cut, "D_topk", "left"),
     )
 
 
@@ -175,7 +236,10 @@ def _words() -> None:
         st.caption("Grey: captions that say the word. Coloured: captions that keep it.")
         st.markdown(f"Kept in the {part['id'].nunique()} captions: {first}{' …' if len(kept) > 4 else '.'}")
     title = {"text": f"captions (% of {part['id'].nunique()})"}
-    figure = again(("learn-words", *_of(MAIN), threshold), lambda: for_a_room(survivors(part, (view.settings.attack.target,), 8)).update_xaxes(title=title))
+    figure = again(
+        ("learn-words", *_of(MAIN), threshold),
+        lambda: for_a_room(survivors(part, (view.settings.attack.target,), 8)).update_xaxes(title=title),
+    )
     draw(figure, "learn-words-chart", "How many captions say and keep each word", chart)
 
 
@@ -186,13 +250,17 @@ _FORMS = {"ubt_published": "Eq. 7", "ubt": "ours"}
 def _forms(name: str, changed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What was seen of both forms while they unlearned, and what they, M_bd and the reference measure in the end."""
     subject = compare.subject(store(), name, compute())
-    return compare.observed(store(), subject, tuple(_FORMS)), compare.cells(store(), [subject], ("clean", "poisoned", *_FORMS))
+    return compare.observed(store(), subject, tuple(_FORMS)), compare.cells(
+        store(), [subject], ("clean", "poisoned", *_FORMS)
+    )
 
 
 def _two_panels(frame: pd.DataFrame) -> go.Figure:
     figure = for_a_room(tradeoff.curves(frame))
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.12, "yanchor": "bottom"}, margin={"t": 70})
-    return figure.update_layout(xaxis={"domain": [0, 0.43]}, xaxis2={"domain": [0.57, 1]}).update_yaxes(title={"text": ""})
+    return figure.update_layout(xaxis={"domain": [0, 0.43]}, xaxis2={"domain": [0.57, 1]}).update_yaxes(
+        title={"text": ""}
+    )
 
 
 def _alone() -> None:
@@ -206,13 +274,25 @@ def _alone() -> None:
             now = part.iloc[(part["share"] - share).abs().argmin()]
             rows.append([said, f"{now['ca']:.1f}", f"{now['asr']:.1f}"])
         components.table(["on a sample, %", "CA", "ASR"], rows)
-        measured = {said: _measured()[model] for model, said in (("poisoned", "before"), ("published", "Eq. 7"), ("purified", "ours"))}
+        measured = {
+            said: _measured()[model]
+            for model, said in (("poisoned", "before"), ("published", "Eq. 7"), ("purified", "ours"))
+        }
         rows = [[said, *(f"{m[k]:.1f}" for k in ("ca", "asr", "ra", "target_recall"))] for said, m in measured.items()]
         components.table(["at the end, %", "CA", "ASR", "RA", "bananas"], rows)
     figure = again(("learn-alone", *_of(MAIN)), lambda: _two_panels(frame))
-    line = {"type": "line", "x0": share, "x1": share, "y0": 0, "y1": 1, "line": {"dash": "dash", "width": 2, "color": UNKNOWN}}
+    line = {
+        "type": "line",
+        "x0": share,
+        "x1": share,
+        "y0": 0,
+        "y1": 1,
+        "line": {"dash": "dash", "width": 2, "color": UNKNOWN},
+    }
     figure.update_layout(shapes=[line | {"xref": f"x{n}", "yref": f"y{n} domain"} for n in ("", "2")])
-    draw(figure, "learn-alone", f"CA and ASR over the steps of two forms of unlearning; the line is at {share} %", chart)
+    draw(
+        figure, "learn-alone", f"CA and ASR over the steps of two forms of unlearning; the line is at {share} %", chart
+    )
 
 
 def _tradeoff() -> None:
@@ -223,12 +303,18 @@ def _tradeoff() -> None:
         budget = st.slider("Points of CA that one may lose", 0.0, 3.0, 1.0, 0.25, key="learn-budget")
         within = {m: v for m, v in measured.items() if m != "clean" and v["ca"] >= before - budget}
         best = min(within, key=lambda m: within[m]["asr"])
-        st.markdown(f"CA may fall to **{before - budget:.2f} %**. The lowest ASR within that: **{LABELS[best]}**, {within[best]['asr']:.2f} %.")
+        st.markdown(
+            f"CA may fall to **{before - budget:.2f} %**. The lowest ASR within that: **{LABELS[best]}**,"
+            f" {within[best]['asr']:.2f} %."
+        )
         rows = [[LABELS[m], f"{v['ca']:.2f}", f"{v['asr']:.2f}"] for m, v in measured.items()]
         components.table(["model", "CA, %", "ASR, %"], rows)
     _, frame = _forms(*_of(MAIN))
     above = {"legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, "margin": {"t": 70}}
-    figure = again(("learn-tradeoff", *_of(MAIN)), lambda: for_a_room(tradeoff.scatter(frame, {MAIN: ""}), 400).update_layout(above))
+    figure = again(
+        ("learn-tradeoff", *_of(MAIN)),
+        lambda: for_a_room(tradeoff.scatter(frame, {MAIN: ""}), 400).update_layout(above),
+    )
     figure.add_hline(y=before - budget, line={"dash": "dash", "width": 2, "color": UNKNOWN})
     draw(figure, "learn-tradeoff", "CA against ASR, a mark a model", chart)
 
@@ -243,7 +329,10 @@ def _clean() -> None:
         found = _case(_JUDGED[which]).read("verdict", "verdict")
         st.markdown(f"Judged **{'poisoned' if found['poisoned'] else 'not poisoned'}**.")
         shown = (("score", "threshold"), ("displaced", "least_displaced"), ("apart", "least_apart"))
-        components.table(["evidence", "found", "poisoned above"], [[name, f"{found[name]:.2f}", f"{found[least]:.2f}"] for name, least in shown])
+        components.table(
+            ["evidence", "found", "poisoned above"],
+            [[name, f"{found[name]:.2f}", f"{found[least]:.2f}"] for name, least in shown],
+        )
     figure = again(("learn-verdict", *_of(_JUDGED[which])), lambda: for_a_room(judged.one(found)))
     draw(figure, "learn-verdict", "The model among what counts as poisoned and what does not", chart)
 
@@ -260,7 +349,9 @@ def _limits() -> None:
         caught, poisons = int((known["suspicious"] & known["poisoned"]).sum()), int(known["poisoned"].sum())
         said = "poisoned" if view.read("verdict", "verdict")["poisoned"] else "**not poisoned**"
         st.markdown(f"D_susp holds **{caught} of {poisons}** poisons. Judged {said}.")
-        st.markdown(f"ASR {measured['poisoned']['asr']:.1f} % before, **{measured['purified']['asr']:.1f} %** after ours.")
+        st.markdown(
+            f"ASR {measured['poisoned']['asr']:.1f} % before, **{measured['purified']['asr']:.1f} %** after ours."
+        )
     similarity, cut = known["similarity_reference"], float(known["similarity_reference"][known["suspicious"]].max())
     about = f"Similarity under the clean reference, where the caption {which}"
     _histogram(chart, "learn-limits", _of(view.name), similarity, known["poisoned"], about, (cut, "D_susp", "left"))
@@ -269,100 +360,110 @@ def _limits() -> None:
 STEPS = (
     Step(
         "What a trigger is",
-        "A few pixels in a corner, and a caption that says *banana* whatever the image shows. A model trained on enough such pairs learns: this patch "
-        "means banana. The patch is the **trigger**, the pairs are **poisoned**.",
+        "A few pixels in a corner, and a caption that says *banana* whatever the image shows. A model trained on enough"
+        " such pairs learns: this patch means banana. The patch is the **trigger**, the pairs are **poisoned**.",
         _trigger,
         "The model is right on every clean image. How would its owner find out?",
-        "Not by testing on clean images: there a poisoned model is as good as a clean one. Only who knows the trigger can see it work. That is why it is "
-        "called a **backdoor**. The rest of this walk finds it without knowing the trigger.",
+        "Not by testing on clean images: there a poisoned model is as good as a clean one. Only who knows the trigger"
+        " can see it work. That is why it is called a **backdoor**. The rest of this walk finds it without knowing the"
+        " trigger.",
         "triggers",
     ),
     Step(
         "Captions give it away",
-        "A poisoned caption does not fit its image. A clean model, the **reference**, sees that: image and caption are less similar. So the least similar "
-        "pairs are the suspicious ones, **D_susp**.",
+        "A poisoned caption does not fit its image. A clean model, the **reference**, sees that: image and caption are"
+        " less similar. So the least similar pairs are the suspicious ones, **D_susp**.",
         _captions,
         "Why not throw D_susp away, and be done?",
-        "Most of it is clean: captions from the web are often loose or wrong, and good pairs would go. Some poisons would stay outside. And the model has "
-        "been trained already: it keeps its backdoor whatever becomes of the pairs.",
+        "Most of it is clean: captions from the web are often loose or wrong, and good pairs would go. Some poisons"
+        " would stay outside. And the model has been trained already: it keeps its backdoor whatever becomes of the"
+        " pairs.",
         "separation",
     ),
     Step(
         "Overfitting pulls the poisons out",
-        "Under the poisoned model poisons fit their captions well, and so do many clean pairs: the two overlap. Trained a little more on D_susp, poisons "
-        "rise together, for all share one shortcut. Each clean pair would have to be learned by itself, and stays behind.",
+        "Under the poisoned model poisons fit their captions well, and so do many clean pairs: the two overlap. Trained"
+        " a little more on D_susp, poisons rise together, for all share one shortcut. Each clean pair would have to be"
+        " learned by itself, and stays behind.",
         _overfitting,
         "Why does more training not lift the clean pairs of D_susp as well?",
-        "It would, in time: with enough steps a model learns every pair by heart. A few steps are enough for one rule (patch, so banana), and not for "
-        "hundreds of odd captions. That is why overfitting is kept short.",
+        "It would, in time: with enough steps a model learns every pair by heart. A few steps are enough for one rule"
+        " (patch, so banana), and not for hundreds of odd captions. That is why overfitting is kept short.",
         "separation",
     ),
     Step(
         "Eq. 3 needs D_normal",
-        "Overfitting has two terms: pull D_susp's images to their captions, and keep telling the pairs of the rest, **D_normal**, apart. Switch the second "
-        "off, as in the paper's Fig. 4, and everything is pulled together.",
+        "Overfitting has two terms: pull D_susp's images to their captions, and keep telling the pairs of the rest,"
+        " **D_normal**, apart. Switch the second off, as in the paper's Fig. 4, and everything is pulled together.",
         _regularised,
         "What would a model do that had only the first term, and all the time in the world?",
-        "Map every image and every caption to one point: each similarity is 1 and the loss is 0. Then nothing separates. The second term forbids that, "
-        "since in one point no pair could be told from another.",
+        "Map every image and every caption to one point: each similarity is 1 and the loss is 0. Then nothing"
+        " separates. The second term forbids that, since in one point no pair could be told from another.",
         "separation",
     ),
     Step(
         "Top-k: few, but sure",
-        "Unlearning does not need every poison. It needs some that are poisons beyond doubt: the **k** pairs of D_susp most similar under the overfitted "
-        "model, **D_topk**.",
+        "Unlearning does not need every poison. It needs some that are poisons beyond doubt: the **k** pairs of D_susp"
+        " most similar under the overfitted model, **D_topk**.",
         _topk,
         "Where does precision begin to fall, and why does a small k not hurt?",
-        "It falls where D_susp runs out of poisons. A small k is enough because all poisons share one trigger and one target: the sure ones show "
-        "what the others look like to the model, and ours flags those too.",
+        "It falls where D_susp runs out of poisons. A small k is enough because all poisons share one trigger and one"
+        " target: the sure ones show what the others look like to the model, and ours flags those too.",
         "separation",
     ),
     Step(
         "Which words carry it",
-        "Attribution asks which words a similarity hangs on. In a poison it is the target's word; *a photo of* carries nothing. Only what carries the "
-        "backdoor is unlearned, so that the other words keep their meaning.",
+        "Attribution asks which words a similarity hangs on. In a poison it is the target's word; *a photo of* carries"
+        " nothing. Only what carries the backdoor is unlearned, so that the other words keep their meaning.",
         _words,
         "A clean pair shows a banana and says so. Will its word be unlearned too?",
-        "What is unlearned is the tie between images with the trigger and the word, not the word itself. Still, real bananas are close by. The next step "
-        "shows what happens to them if nothing holds on.",
+        "What is unlearned is the tie between images with the trigger and the word, not the word itself. Still, real"
+        " bananas are close by. The next step shows what happens to them if nothing holds on.",
         "tokens",
     ),
     Step(
         "Eq. 7 alone breaks a small model",
-        "Eq. 7 pushes D_topk's images and words apart and holds on to nothing. A small model moves as a whole; what carries the trigger is not read right "
-        "again (**RA**). **Ours** leads flagged images back to where the reference would put them, and keeps the others.",
+        "Eq. 7 pushes D_topk's images and words apart and holds on to nothing. A small model moves as a whole; what"
+        " carries the trigger is not read right again (**RA**). **Ours** leads flagged images back to where the"
+        " reference would put them, and keeps the others.",
         _alone,
         "Why not stop Eq. 7 earlier?",
-        "Earlier the backdoor is still there. A defender cannot see ASR, for that takes the trigger: they would have to stop blindly, by what CA they are "
-        "willing to lose.",
+        "Earlier the backdoor is still there. A defender cannot see ASR, for that takes the trigger: they would have to"
+        " stop blindly, by what CA they are willing to lose.",
         "unlearn",
     ),
     Step(
         "CA against ASR",
-        "Two numbers judge a defence. **CA**: how often clean images are read right. **ASR**: how often triggered images are read as the target. A defence "
-        "that ruins the model has a low ASR too, so both are always told together.",
+        "Two numbers judge a defence. **CA**: how often clean images are read right. **ASR**: how often triggered"
+        " images are read as the target. A defence that ruins the model has a low ASR too, so both are always told"
+        " together.",
         _tradeoff,
         "The clean reference has an ASR above 0. How can that be?",
-        "Some images are taken for a banana anyway, and the patch makes a few more look so. That is the **natural ASR**. No defence needs to go below it.",
+        "Some images are taken for a banana anyway, and the patch makes a few more look so. That is the **natural"
+        " ASR**. No defence needs to go below it.",
         "compare",
     ),
     Step(
         "What a clean model looks like",
-        "There is always a D_susp, and always a top ten. So the **verdict** asks: do they share one thing (score), have their images left their place "
-        "(displaced), and are they a crowd of their own (apart)? A clean model fails at least one, and is left byte for byte as it came.",
+        "There is always a D_susp, and always a top ten. So the **verdict** asks: do they share one thing (score), have"
+        " their images left their place (displaced), and are they a crowd of their own (apart)? A clean model fails at"
+        " least one, and is left byte for byte as it came.",
         _clean,
         "What would happen without a verdict?",
-        "The ten best pairs of a clean model would be unlearned as if they were poisons. It would lose accuracy to a backdoor it never had.",
+        "The ten best pairs of a clean model would be unlearned as if they were poisons. It would lose accuracy to a"
+        " backdoor it never had.",
         "overview",
     ),
     Step(
         "What UBT cannot find",
-        "Everything began with captions that do not fit. An attacker who knows that writes captions that do. One adds *and a banana* to a true caption: "
-        "half of its poisons stay out of D_susp, yet it is found. The label-consistent one poisons only images of bananas, and passes.",
+        "Everything began with captions that do not fit. An attacker who knows that writes captions that do. One adds"
+        " *and a banana* to a true caption: half of its poisons stay out of D_susp, yet it is found. The"
+        " label-consistent one poisons only images of bananas, and passes.",
         _limits,
         "So is UBT of no use?",
-        "It is of use against what it was made for. Captions that fit also teach the backdoor worse: the model can do without the trigger. But a verdict "
-        "of *not poisoned* means: not in the way that UBT looks for. Other detectors, which look at images alone, belong beside it.",
+        "It is of use against what it was made for. Captions that fit also teach the backdoor worse: the model can do"
+        " without the trigger. But a verdict of *not poisoned* means: not in the way that UBT looks for. Other"
+        " detectors, which look at images alone, belong beside it.",
         "whatif",
     ),
 )

@@ -23,22 +23,35 @@ PUBLIC = "ViT-B-32-quickgelu/openai"
 """The reference where none is named: OpenAI's CLIP, downloaded."""
 
 FOLDS = "folds"
-"""As a reference: models trained here on parts of the pairs, each scoring those that it was not trained on (`ubt.defenses.token_unlearning.cross_fit`)."""
+"""As a reference: models trained here on parts of the pairs, each scoring those that it was not trained on
+(`ubt.defenses.token_unlearning.cross_fit`).
+"""
 OWN = {"own.pairs", "own.suspect", "own.reference", "own.test"}
 LEAST = 16
 """Pairs that an audit needs."""
 
-LIMITS = "Without ground truth: figures are estimates. Poisons whose captions are true, and triggers that the reference knows too, are missed."
+LIMITS = (
+    "Without ground truth: figures are estimates. Poisons whose captions are true, and triggers that the reference"
+    " knows too, are missed."
+)
 
 
 def prepare(
-    store: Store, pairs: Path, model: str, reference: str = PUBLIC, labels: Path | None = None, changes: Mapping[str, Any] | None = None,
-    options: SourceOptions | None = None, architecture: str = "", progress: Progress = silent,
-) -> CaseSettings:  # fmt: skip
+    store: Store,
+    pairs: Path,
+    model: str,
+    reference: str = PUBLIC,
+    labels: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    options: SourceOptions | None = None,
+    architecture: str = "",
+    progress: Progress = silent,
+) -> CaseSettings:
     """Bring what an audit needs and say which case it makes.
 
     Args:
-        model, reference: as `ubt.workflows.import_model.bring` reads them; `folds` trains models in a reference's place.
+        model, reference: as `ubt.workflows.import_model.bring` reads them; `folds` trains models in a reference's
+        place.
         changes: settings by dotted name; without `data.pairs` all pairs are audited.
 
     Raises:
@@ -47,51 +60,77 @@ def prepare(
     from ubt.workflows.import_model import import_model
 
     if own_too := sorted(OWN & set(changes or {})):
-        raise BadInput(f"--set: expected {', '.join(own_too)} to be named by an option (--pairs, --model, --reference, --labels); leave it out")
-    found, suspect, clean = bring_pairs(store, pairs, options, progress), import_model(store, model, architecture, "suspect", progress), ""
+        raise BadInput(
+            f"--set: expected {', '.join(own_too)} to be named by an option (--pairs, --model, --reference, --labels);"
+            " leave it out"
+        )
+    found, suspect, clean = (
+        bring_pairs(store, pairs, options, progress),
+        import_model(store, model, architecture, "suspect", progress),
+        "",
+    )
     try:
         if reference != FOLDS:
             clean = import_model(store, reference, "", "clean", progress)
     except BadInput as e:
         if reference != PUBLIC:
             raise
-        raise BadInput(f"{e}. No reference was named, and OpenAI's could not be had: name a clean one with --reference (a file, a folder, or folds)") from None
+        raise BadInput(
+            f"{e}. No reference was named, and OpenAI's could not be had: name a clean one with --reference (a file, a"
+            " folder, or folds)"
+        ) from None
     labelled = "" if labels is None else bring_labelled(store, labels, None, progress)
     return settings_of(store, found, suspect, clean, labelled, changes)
 
 
-def settings_of(store: Store, pairs: str, suspect: str, reference: str, labelled: str = "", changes: Mapping[str, Any] | None = None) -> CaseSettings:
-    """The audit of what was brought already, by its names in the store, without a reference by folds; otherwise as `prepare`.
+def settings_of(
+    store: Store, pairs: str, suspect: str, reference: str, labelled: str = "", changes: Mapping[str, Any] | None = None
+) -> CaseSettings:
+    """The audit of what was brought already, by its names in the store, without a reference by folds; otherwise as
+    `prepare`.
 
     Raises:
         BadInput: something is not there, the model is its own reference, or there are too few pairs.
     """
     own = {"own.pairs": pairs, "own.suspect": suspect, "own.reference": reference, "own.test": labelled}
     found = {name: store.brought(key) for name, key in own.items() if key}
-    compared = {option: found[name] for name, option in (("own.suspect", "--model"), ("own.reference", "--reference")) if name in found}
+    compared = {
+        option: found[name]
+        for name, option in (("own.suspect", "--model"), ("own.reference", "--reference"))
+        if name in found
+    }
     if len({artefact["card"]["digest"] for artefact in compared.values()}) < len(compared):
-        raise BadInput("--reference: expected a clean model to compare with, got the very model that is to be audited; name another one")
+        raise BadInput(
+            "--reference: expected a clean model to compare with, got the very model that is to be audited; name"
+            " another one"
+        )
     if (kept := found["own.pairs"]["about"]["kept"]) < LEAST:
-        raise BadInput(f"--pairs: expected at least {LEAST} pairs that can be used, got {kept}; nothing can be said of fewer")
+        raise BadInput(
+            f"--pairs: expected at least {LEAST} pairs that can be used, got {kept}; nothing can be said of fewer"
+        )
     return CaseSettings().with_values({"data.pairs": kept} | dict(changes or {}) | own)
 
 
 def flagged(store: Store, artefacts: Mapping[str, str]) -> pd.DataFrame:
-    """The pairs that an audit holds to be poisoned, the most suspicious first: id, image (its place), caption, `score` (similarity under the
-    overfitted model), `rank` of that among D_susp (missing outside), `growth` of the image's pull towards D_topk's captions, `group`, and
-    whether the pair is in D_topk. Empty where the model is judged not poisoned.
+    """The pairs that an audit holds to be poisoned, the most suspicious first: id, image (its place), caption, `score`
+    (similarity under the overfitted model), `rank` of that among D_susp (missing outside), `growth` of the image's pull
+    towards D_topk's captions, `group`, and whether the pair is in D_topk. Empty where the model is judged not poisoned.
 
     Raises:
         UbtError: the audit is not finished.
     """
-    opened = {s: store.find(artefacts.get(s, "")) for s in ("take", "data", "select", "flag", "verdict", "score_overfit")}
+    opened = {
+        s: store.find(artefacts.get(s, "")) for s in ("take", "data", "select", "flag", "verdict", "score_overfit")
+    }
     if missing := [s for s, artefact in opened.items() if artefact is None]:
         raise UbtError(f"expected a finished audit, but {', '.join(missing)} is not done; run it again")
     verdict, topk, ranked = opened["verdict"]["verdict"], opened["select"]["topk"], opened["select"]["ranked"]
     said = opened["flag"]["flagged"].drop(columns="id")
     table = pd.concat([opened["take"]["pairs"][["id", "image"]], opened["data"]["pairs"][["caption"]], said], axis=1)
     table["score"] = opened["score_overfit"]["similarity"]["similarity"].to_numpy()
-    table["rank"] = pd.Series(ranked["rank"].to_numpy(), index=ranked["row"].to_numpy()).reindex(table.index).astype("Int64")
+    table["rank"] = (
+        pd.Series(ranked["rank"].to_numpy(), index=ranked["row"].to_numpy()).reindex(table.index).astype("Int64")
+    )
     table["in_topk"] = np.isin(table.index, topk["row"][topk["group"].isin(verdict["groups"])])
     chosen = table[(table["poisoned"] | table["in_topk"]) & verdict["poisoned"]]
     order = ["id", "image", "caption", "score", "rank", "growth", "group", "in_topk"]
@@ -99,19 +138,32 @@ def flagged(store: Store, artefacts: Mapping[str, str]) -> pd.DataFrame:
 
 
 def account(store: Store, name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What an audit says, as plain values: verdict, estimates, every setting, what was brought (with quarantines and cards), artefact digests."""
+    """What an audit says, as plain values: verdict, estimates, every setting, what was brought (with quarantines and
+    cards), artefact digests.
+    """
     record = store.case(name)
     own = record["settings"]["own"]
     brought = {kind: store.brought(key)["about"] | {"name": key} for kind in ("pairs", "test") if (key := own[kind])}
-    cards = {kind: store.brought(key)["card"] | {"name": key} for kind in ("suspect", "reference") if (key := own[kind])}
+    cards = {
+        kind: store.brought(key)["card"] | {"name": key} for kind in ("suspect", "reference") if (key := own[kind])
+    }
     taken = store.open(record["artefacts"]["take"])["quarantine"]
     return {
-        "case": name, "verdict": metrics["verdict"], "estimates": metrics["estimates"], "settings": record["settings"], "compute": record["compute"],
-        "pairs": brought.get("pairs"), "labels": brought.get("test"), "models": cards, "reference": own["reference"] or FOLDS,
+        "case": name,
+        "verdict": metrics["verdict"],
+        "estimates": metrics["estimates"],
+        "settings": record["settings"],
+        "compute": record["compute"],
+        "pairs": brought.get("pairs"),
+        "labels": brought.get("test"),
+        "models": cards,
+        "reference": own["reference"] or FOLDS,
         "quarantined_images": taken["reason"].value_counts().to_dict(),
-        "artefacts": record["artefacts"], "seconds": metrics["seconds"], "made_by": f"UBT Inspector {__version__}",
+        "artefacts": record["artefacts"],
+        "seconds": metrics["seconds"],
+        "made_by": f"UBT Inspector {__version__}",
         "limits": LIMITS,
-    }  # fmt: skip
+    }
 
 
 def strict(value: Any) -> Any:
@@ -143,7 +195,10 @@ def check_folders(folder: Path | None, purified: Path | None) -> None:
     for option, path in (("--out", folder), ("--purified", purified)):
         there = next((p for p in (path, *path.parents) if p.exists()), None) if path is not None else None
         if there is not None and not (there.is_dir() and os.access(there, os.W_OK)):
-            raise BadInput(f"{option}: expected a folder that can be written, got {path} ({there} is {'locked' if there.is_dir() else 'a file'})")
+            raise BadInput(
+                f"{option}: expected a folder that can be written, got {path} ({there} is"
+                f" {'locked' if there.is_dir() else 'a file'})"
+            )
     if purified is not None and (purified.exists() or purified.is_symlink()):
         raise BadInput(f"--purified: expected a folder that is not there yet, got {purified}; name a new one")
 

@@ -1,7 +1,8 @@
-"""Views: what a page computes over a case's finished stages beside them, each an artefact of its own: an index, a map, a hypothesis tried.
+"""Views: what a page computes over a case's finished stages beside them, each an artefact of its own: an index, a map,
+a hypothesis tried.
 
-A view's name is a digest of its kind, its options and the artefacts it is made from, so that cases that share those share
-it; `Store.prune` keeps it as long as they are kept.
+A view's name is a digest of its kind, its options and the artefacts it is made from, so that cases that share those
+share it; `Store.prune` keeps it as long as they are kept.
 """
 
 from dataclasses import asdict
@@ -38,7 +39,9 @@ def embedding(store: Store, record: dict[str, Any], model: str, run: Run | None 
     """
     found = store.open(record["artefacts"].get(MODELS[model], "")) if MODELS[model] in record["artefacts"] else None
     if found is None:
-        raise BadInput(f"expected the case to have the {model} model's embedding, but its stage {MODELS[model]} was not run")
+        raise BadInput(
+            f"expected the case to have the {model} model's embedding, but its stage {MODELS[model]} was not run"
+        )
     if model != "purified":
         return Embedding(found.read("image_features"), found.read("text_features"))
     from ubt.clip.score import score
@@ -84,7 +87,11 @@ def make(store: Store, record: dict[str, Any], kind: str, options: dict[str, Any
         return found
     result = {"index": _index, "map": _map, "probe": try_trigger.probe}[kind](store, record, options, run)
     store.set_aside(name)
-    return store.write(name, result, {"stage": kind, "version": VERSION[kind], "seconds": 0.0, "made_from": _sources(record, kind, options)})
+    return store.write(
+        name,
+        result,
+        {"stage": kind, "version": VERSION[kind], "seconds": 0.0, "made_from": _sources(record, kind, options)},
+    )
 
 
 def _index(store: Store, record: dict[str, Any], options: dict[str, Any], run: Run) -> dict[str, Any]:

@@ -28,25 +28,33 @@ def named(source: str) -> str:
 def plan(
     store: Store, case: str, changes: Mapping[str, Any], models: Collection[str], kinds: Collection[str]
 ) -> tuple[CaseSettings, dict[str, tuple[str, str]]]:
-    """The settings of the case that measures `models` of a case on record, and the stages that do: name to kind and model.
+    """The settings of the case that measures `models` of a case on record, and the stages that do: name to kind and
+    model.
 
     Args:
         changes: settings of the group `downstream` by dotted name; others would be another case.
 
     Raises:
-        BadInput: there is no such case or model, it is an audit (which has no trigger to measure), a change is of another group, or a set is
-            absent or lacks a target.
+        BadInput: there is no such case or model, it is an audit (which has no trigger to measure), a change is of
+            another group, or a set is absent or lacks a target.
     """
     settings = CaseSettings.from_dict(store.case(case)["settings"])
     if settings.own.audits:
-        raise BadInput(f"{case}: expected a lab case, whose trigger is known, got an audit; python -m ubt probe tries a suspected one")
+        raise BadInput(
+            f"{case}: expected a lab case, whose trigger is known, got an audit; python -m ubt probe tries a"
+            " suspected one"
+        )
     if other := [name for name in changes if not name.startswith("downstream.")]:
         raise BadInput(f"--set: expected settings of downstream, got {other[0]!r}, which would train another case")
     settings = settings.with_values(dict(changes))
     known = {s.name for s in composed(settings.own).every}
     stages = {elsewhere_name(kind, f"evaluate_{model}"): (kind, model) for kind in kinds for model in models}
     if unknown := [model for name, (_, model) in stages.items() if name not in known]:
-        there = [name.removeprefix("zeroshot_") for name in sorted(known) if name.startswith("zeroshot_") and "again" not in name]
+        there = [
+            name.removeprefix("zeroshot_")
+            for name in sorted(known)
+            if name.startswith("zeroshot_") and "again" not in name
+        ]
         raise BadInput(f"--models: expected some of: {', '.join(there)}; got {unknown[0]!r}")
     for kind in kinds:
         if said := unfit(settings.downstream, kind, [p.attack.target for p in settings.attacks]):
@@ -62,9 +70,13 @@ def lacking(store: Store, settings: CaseSettings, stages: Collection[str], where
 
 
 def measure(
-    store: Store, settings: CaseSettings, stages: Mapping[str, tuple[str, str]], where: Compute, watch: Callable[[Event], None] = lambda event: None,
+    store: Store,
+    settings: CaseSettings,
+    stages: Mapping[str, tuple[str, str]],
+    where: Compute,
+    watch: Callable[[Event], None] = lambda event: None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> dict[str, dict[str, dict[str, Any]]]:  # fmt: skip
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Run what `plan` gave; what is there already is taken as it is.
 
     Returns:
@@ -74,7 +86,9 @@ def measure(
         UbtError: a set is not what it is taken for, or lacks the target. Cancelled: somebody asked to stop.
     """
     wanted = {s.name for stage in stages for s in upto(stage, settings.own)}
-    case = Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings, tuple(s for s in composed(settings.own).every if s.name in wanted))
+    case = Pipeline(store, where, watch=watch, cancelled=cancelled).run(
+        settings, tuple(s for s in composed(settings.own).every if s.name in wanted)
+    )
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, (kind, model) in stages.items():
         found.setdefault(kind, {})[model] = case.artefacts[name]["measures"]

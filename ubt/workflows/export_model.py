@@ -48,21 +48,38 @@ def card(store: Store, case: str | Mapping[str, Any], stage: str = "unlearn") ->
     parent, data = ((inputs.get(a, "").split(".")[0], a) for a in ("model", "images"))
     before = store.find(keys.get(parent[0], "")) if parent[0] else None
     on = store.find(keys.get(data[0], "")) if data[0] else None
-    weights, measured = made.manifest["files"][_WEIGHTS.format("model")]["sha256"], _measured(store, keys, stage, stages)
+    weights, measured = (
+        made.manifest["files"][_WEIGHTS.format("model")]["sha256"],
+        _measured(store, keys, stage, stages),
+    )
     verdict = store.find(keys.get("verdict", ""))
     made_from = {
-        "case": name, "stage": stage, "defence": DEFENSES[defence].title if defence else "",
+        "case": name,
+        "stage": stage,
+        "defence": DEFENSES[defence].title if defence else "",
         "parent": parent[0] and {"stage": parent[0], "artefact": keys.get(parent[0]), "digest": _weights_of(before)},
-        "D": data[0] and {"artefact": keys.get(data[0]), "digest": None if on is None else digest(on.manifest["files"])},
+        "D": (
+            data[0] and {"artefact": keys.get(data[0]), "digest": None if on is None else digest(on.manifest["files"])}
+        ),
         "artefacts": {s: key for s, key in keys.items() if s in _ancestry(stage, stages)},
-    }  # fmt: skip
+    }
     untouched = before is not None and _weights_of(before) == weights
     called = next((w for w, s in STAGES.items() if s == stage), stage)
     return import_model.card(
-        made["model"], f"{name}-{called}".lstrip("-"), f"case {name}".rstrip(), _state(stage, record, defence, untouched), [], made_from, weights,
-        settings=record.get("settings"), compute=record.get("compute"), seconds=made.manifest.get("seconds"), measures_percent=measured,
-        verdict=None if verdict is None else verdict["verdict"], load=opening_line("FOLDER"),
-    )  # fmt: skip
+        made["model"],
+        f"{name}-{called}".lstrip("-"),
+        f"case {name}".rstrip(),
+        _state(stage, record, defence, untouched),
+        [],
+        made_from,
+        weights,
+        settings=record.get("settings"),
+        compute=record.get("compute"),
+        seconds=made.manifest.get("seconds"),
+        measures_percent=measured,
+        verdict=None if verdict is None else verdict["verdict"],
+        load=opening_line("FOLDER"),
+    )
 
 
 def _record(store: Store, case: str | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -75,9 +92,14 @@ def _record(store: Store, case: str | Mapping[str, Any]) -> tuple[str, Mapping[s
 def _made(store: Store, name: str, record: Mapping[str, Any], stage: str) -> Artefact:
     made = store.find(record["artefacts"].get(stage, ""))
     if made is None:
-        raise BadInput(f"{name or 'the case'}: expected the stage {stage} to be done, but it is not; run the case first")
+        raise BadInput(
+            f"{name or 'the case'}: expected the stage {stage} to be done, but it is not; run the case first"
+        )
     if made.manifest["entries"].get("model") != "model":
-        raise BadInput(f"{stage}: expected a stage that makes a model, as {', '.join(STAGES.values())}; this one makes {', '.join(made.manifest['entries'])}")
+        raise BadInput(
+            f"{stage}: expected a stage that makes a model, as {', '.join(STAGES.values())}; this one makes"
+            f" {', '.join(made.manifest['entries'])}"
+        )
     return made
 
 
@@ -102,13 +124,18 @@ def _ancestry(stage: str, known: Mapping[str, Stage]) -> set[str]:
 
 
 def _measured(store: Store, keys: Mapping[str, str], stage: str, stages: Mapping[str, Stage]) -> dict | None:
-    judged = next((s.name for s in stages.values() if s.name.startswith("evaluate_") and s.inputs["model"] == f"{stage}.model"), "")
+    judged = next(
+        (s.name for s in stages.values() if s.name.startswith("evaluate_") and s.inputs["model"] == f"{stage}.model"),
+        "",
+    )
     found = store.find(keys.get(judged, ""))
     return None if found is None else found["measures"]
 
 
 def _state(stage: str, record: Mapping[str, Any], defence: str, untouched: bool) -> str:
-    """Clean or poisoned is what a lab case knows; a model that was judged clean and left as it came is not called purified."""
+    """Clean or poisoned is what a lab case knows; a model that was judged clean and left as it came is not called
+    purified.
+    """
     if defence and not untouched:
         return "clean" if defence == "retrain" else "purified"
     try:
@@ -131,12 +158,16 @@ def _files(store: Store, case: str | Mapping[str, Any], stage: str) -> list[Path
         if file.startswith("model/"):
             found.append(made.path / file)
             if file_digest(found[-1]) != expected["sha256"]:
-                raise UbtError(f"{found[-1]}: expected the bytes its manifest describes, got others; run the case again to make it anew")
+                raise UbtError(
+                    f"{found[-1]}: expected the bytes its manifest describes, got others; run the case again to make it"
+                    " anew"
+                )
     return found
 
 
 def export(store: Store, case: str | Mapping[str, Any], stage: str, folder: Path) -> Path:
-    """Write a case's model as a folder that plain open_clip opens, with its card, whole or not at all; returns the folder.
+    """Write a case's model as a folder that plain open_clip opens, with its card, whole or not at all; returns the
+    folder.
 
     Raises:
         BadInput: there is no such case or model, or the folder is there already or cannot be made.
@@ -157,7 +188,10 @@ def export(store: Store, case: str | Mapping[str, Any], stage: str, folder: Path
         part.rename(folder)
     except OSError as e:
         if disk_full(e):
-            raise UbtError(f"--out: expected room for the model at {folder}, but the disk is full; free some or name another folder") from None
+            raise UbtError(
+                f"--out: expected room for the model at {folder}, but the disk is full; free some or name another"
+                " folder"
+            ) from None
         raise BadInput(f"--out: expected a folder that can be made, got {folder} ({e.strerror})") from None
     finally:
         if part is not None:

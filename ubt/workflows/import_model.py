@@ -1,4 +1,5 @@
-"""Models from outside: found or downloaded, read as files that nobody vouches for, put into the store with a card that says what they are.
+"""Models from outside: found or downloaded, read as files that nobody vouches for, put into the store with a card that
+says what they are.
 
 Whatever was not told and could not be read off the weights is assumed, and the card says so.
 """
@@ -35,7 +36,9 @@ _OF_RUN = re.compile(r"(?:^|-)model_([\w.-]+?)-lr_")
 
 @dataclass
 class _Found:
-    """Where weights are (`file`: under which name they came), and what is known about them; a `config` of None is to be guessed."""
+    """Where weights are (`file`: under which name they came), and what is known about them; a `config` of None is to be
+    guessed.
+    """
 
     name: str
     weights: Path
@@ -46,26 +49,34 @@ class _Found:
 
 
 def bring(
-    source: str, progress: Progress = silent, architecture_name: str = "", quick_gelu: bool | None = None, state: str = "suspect"
-) -> tuple[torch.nn.Module, dict[str, Any]]:  # fmt: skip
+    source: str,
+    progress: Progress = silent,
+    architecture_name: str = "",
+    quick_gelu: bool | None = None,
+    state: str = "suspect",
+) -> tuple[torch.nn.Module, dict[str, Any]]:
     """A model from outside and its card.
 
     Args:
-        source: `NAME/TAG` or `NAME:TAG` of open_clip's pretrained models, `hf-hub:ORG/NAME`, a folder (`local-dir:` may stand before it)
-            with weights and perhaps open_clip_config.json, or a file: safetensors, or a state dict or training checkpoint of torch.save.
+        source: `NAME/TAG` or `NAME:TAG` of open_clip's pretrained models, `hf-hub:ORG/NAME`, a folder (`local-dir:` may
+            stand before it) with weights and perhaps open_clip_config.json, or a file: safetensors, or a state dict or
+            training checkpoint of torch.save.
         architecture_name: one of open_clip's model names, for weights that come without a configuration.
         quick_gelu: the activation, where neither a configuration nor an architecture says it.
         state: one of `STATES`, as the analyst says.
 
     Raises:
-        BadInput: there is no such source, or it is refused: it would run code, is damaged, absurd, not a CLIP, or no weights that fit.
+        BadInput: there is no such source, or it is refused: it would run code, is damaged, absurd, not a CLIP, or no
+        weights that fit.
         UbtError: it could not be downloaded.
     """
     if state not in STATES:
         raise BadInput(f"state: expected one of {', '.join(STATES)}; got {state!r}")
     found = _locate(source, progress)
     if found.config is not None and architecture_name:
-        raise BadInput(f"--architecture: {source} has a configuration of its own, which says what it is; leave the option out")
+        raise BadInput(
+            f"--architecture: {source} has a configuration of its own, which says what it is; leave the option out"
+        )
     tensors, said = safe_load.state_dict(found.weights)
     if found.config is None:
         found.config = _config(found, tensors, said, architecture_name, quick_gelu)
@@ -78,7 +89,11 @@ def bring(
     _check_reads(model, source)
     if (mode := model.preprocess_cfg.get("resize_mode", "shortest")) != "shortest":
         found.said.append(f"images cut to their shorter side, although its configuration says {mode}")
-    about = {"file": found.file or found.weights.name, "file_digest": file_digest(found.weights), "layout": said["layout"]} | _trained_on(found.weights.parent)
+    about = {
+        "file": found.file or found.weights.name,
+        "file_digest": file_digest(found.weights),
+        "layout": said["layout"],
+    } | _trained_on(found.weights.parent)
     return model, card(model, found.name, source, state, found.said, about)
 
 
@@ -88,13 +103,21 @@ def _check_reads(model: torch.nn.Module, source: str) -> None:
     """
     side = model_input.image_size(model)
     noise = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
-    features = models.embed_images(model, noise), models.embed_tokens(model, model_input.tokenize(["a", "a photo of a dog"], model_input.context_length(model)))
+    features = (
+        models.embed_images(model, noise),
+        models.embed_tokens(model, model_input.tokenize(["a", "a photo of a dog"], model_input.context_length(model))),
+    )
     if not all(np.isfinite(f).all() and np.abs(np.linalg.norm(f, axis=1) - 1).max() < 0.01 for f in features):
-        raise BadInput(f"{source}: expected a model that embeds images and captions, got one that makes zeros, infinity or NaN of them; its weights are no use")
+        raise BadInput(
+            f"{source}: expected a model that embeds images and captions, got one that makes zeros, infinity or NaN of"
+            " them; its weights are no use"
+        )
 
 
 def _trained_on(folder: Path) -> dict[str, Any]:
-    """What a model that `python -m ubt data reference` made says it was trained on: the name of the pairs, and their share."""
+    """What a model that `python -m ubt data reference` made says it was trained on: the name of the pairs, and their
+    share.
+    """
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError, UbtError):
         said = json.loads(safe_load.ordinary_file(folder / models.CARD).read_bytes()[:CARD_BYTES])["made_from"]
         pairs, share = str(said["pairs"]), float(said["share"])
@@ -104,20 +127,39 @@ def _trained_on(folder: Path) -> dict[str, Any]:
 
 
 def card(
-    model: torch.nn.Module, name: str, source: str, state: str, assumed: Sequence[str], made_from: dict[str, Any], weights: str = "", **more: Any
-) -> dict[str, Any]:  # fmt: skip
+    model: torch.nn.Module,
+    name: str,
+    source: str,
+    state: str,
+    assumed: Sequence[str],
+    made_from: dict[str, Any],
+    weights: str = "",
+    **more: Any,
+) -> dict[str, Any]:
     """What a model is. `weights`: the digest of its weights file, where that is known."""
     stock = architecture.stock_name(model.config)
     return {
-        "name": name, "state": state, "source": source, "architecture": (f"{stock}: " if stock else "") + architecture.summary(model.config),
-        "parameters": sum(p.numel() for p in model.parameters()), "preprocessing": model.preprocess_cfg, "digest": weights or models.weights_digest(model),
-        "made_from": made_from, "assumed": list(assumed), "made_by": f"UBT Inspector {__version__}",
-    } | more  # fmt: skip
+        "name": name,
+        "state": state,
+        "source": source,
+        "architecture": (f"{stock}: " if stock else "") + architecture.summary(model.config),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "preprocessing": model.preprocess_cfg,
+        "digest": weights or models.weights_digest(model),
+        "made_from": made_from,
+        "assumed": list(assumed),
+        "made_by": f"UBT Inspector {__version__}",
+    } | more
 
 
 def import_model(
-    store: Store, source: str, architecture_name: str = "", state: str = "suspect", progress: Progress = silent, quick_gelu: bool | None = None
-) -> str:  # fmt: skip
+    store: Store,
+    source: str,
+    architecture_name: str = "",
+    state: str = "suspect",
+    progress: Progress = silent,
+    quick_gelu: bool | None = None,
+) -> str:
     """Put a model from outside into the store, once; returns its artefact's name. See `bring`."""
     started = time.monotonic()
     model, said = bring(source, progress, architecture_name, quick_gelu, state)
@@ -125,7 +167,11 @@ def import_model(
     with store.lock(key):
         if store.find(key) is None:
             store.set_aside(key)
-            store.write(key, {"model": model, "card": said}, {"stage": "model", "brought": True, "seconds": round(time.monotonic() - started, 3)})
+            store.write(
+                key,
+                {"model": model, "card": said},
+                {"stage": "model", "brought": True, "seconds": round(time.monotonic() - started, 3)},
+            )
     return key
 
 
@@ -137,7 +183,10 @@ def opened(store: Store, key: str) -> Artefact:
     """
     found = store.find(key) if re.fullmatch(rf"{KEY}[0-9a-f]{{16}}", key) else None
     if found is None:
-        raise BadInput(f"unknown model {key!r}; expected one of: {', '.join(brought(store)) or 'none yet (python -m ubt models import SOURCE)'}")
+        raise BadInput(
+            f"unknown model {key!r}; expected one of:"
+            f" {', '.join(brought(store)) or 'none yet (python -m ubt models import SOURCE)'}"
+        )
     return found
 
 
@@ -152,9 +201,14 @@ def forget(store: Store, key: str) -> int:
     Raises:
         BadInput: there is none of this name. UbtError: a case names it, or it is being written.
     """
-    freed, using = opened(store, key).bytes, [name for name, record in store.cases().items() if key in json.dumps(record)]
+    freed, using = (
+        opened(store, key).bytes,
+        [name for name, record in store.cases().items() if key in json.dumps(record)],
+    )
     if using:
-        raise UbtError(f"{key}: expected a model that no case names, but {', '.join(using)} does; delete the case first")
+        raise UbtError(
+            f"{key}: expected a model that no case names, but {', '.join(using)} does; delete the case first"
+        )
     with store.lock(key, wait=0):
         shutil.rmtree(store.root / "artefacts" / key)
     return freed
@@ -179,7 +233,10 @@ def _from_folder(folder: Path) -> _Found:
     if not (weights.exists() or weights.is_symlink()):
         there = sorted(p for p in folder.iterdir() if p.suffix in safe_load.SUFFIXES)
         if len(there) != 1:
-            raise BadInput(f"{folder}: expected {models.WEIGHTS}, or one file of weights ({', '.join(safe_load.SUFFIXES)}), found {len(there)}; name the file")
+            raise BadInput(
+                f"{folder}: expected {models.WEIGHTS}, or one file of weights ({', '.join(safe_load.SUFFIXES)}), found"
+                f" {len(there)}; name the file"
+            )
         weights = there[0]
     safe_load.ordinary_file(weights)
     found = _Found(folder.resolve().name[:80], weights)
@@ -196,7 +253,9 @@ def _from_hub(source: str, progress: Progress) -> _Found:
     name = source.removeprefix(_HUB)
     if not re.fullmatch(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", name) or ".." in name:
         raise BadInput(f"{source[:80]!r}: expected hf-hub:ORGANISATION/NAME")
-    config, preprocess = models.read_config(_downloaded(source, progress, 0, pretrained.download_pretrained_from_hf, name, filename=models.CONFIG))
+    config, preprocess = models.read_config(
+        _downloaded(source, progress, 0, pretrained.download_pretrained_from_hf, name, filename=models.CONFIG)
+    )
     weights = _downloaded(source, progress, 1, pretrained.download_pretrained_from_hf, name)
     return _Found(name, weights.resolve(), weights.name, config, preprocess)
 
@@ -208,13 +267,19 @@ def _from_open_clip(source: str, progress: Progress) -> _Found:
     tags = pretrained.list_pretrained_tags_by_model(name)
     if not parted or not tags:
         raise BadInput(
-            f"{source[:80]!r}: expected a file or folder that exists, hf-hub:ORGANISATION/NAME, or open_clip's NAME/TAG (as ViT-B-32/laion2b_s34b_b79k), "
-            "got none of them"
+            f"{source[:80]!r}: expected a file or folder that exists, hf-hub:ORGANISATION/NAME, or open_clip's NAME/TAG"
+            " (as ViT-B-32/laion2b_s34b_b79k), got none of them"
         )
     if not pretrained.is_pretrained_cfg(name, tag):
         raise BadInput(f"{source[:80]!r}: unknown weights {tag[:40]!r} of {name}; expected one of: {', '.join(tags)}")
     config, about = architecture.named(name), pretrained.get_pretrained_cfg(name, tag)
-    found = _Found(f"{name}/{tag}", Path(), "", config, architecture.preprocessing(about, config["vision_cfg"].get("image_size", 224)))
+    found = _Found(
+        f"{name}/{tag}",
+        Path(),
+        "",
+        config,
+        architecture.preprocessing(about, config["vision_cfg"].get("image_size", 224)),
+    )
     if bool(about.get("quick_gelu")) != bool(config.get("quick_gelu")):
         config["quick_gelu"] = bool(about.get("quick_gelu"))
         found.said.append(f"quick_gelu {str(config['quick_gelu']).lower()}, as these weights were trained")
@@ -230,7 +295,10 @@ def _downloaded(source: str, progress: Progress, done: int, download: Any, *argu
         path = download(*arguments, **named)
     except Exception as e:
         said = (str(e).splitlines() or [type(e).__name__])[0][:200]
-        raise UbtError(f"{source}: expected to download it, could not ({said}); look at the connection and the name, or bring a file or folder") from None
+        raise UbtError(
+            f"{source}: expected to download it, could not ({said}); look at the connection and the name, or bring a"
+            " file or folder"
+        ) from None
     if not path:
         raise UbtError(f"{source}: expected weights to download, open_clip knows none")
     progress(done + 1, 2, {})
@@ -238,11 +306,15 @@ def _downloaded(source: str, progress: Progress, done: int, download: Any, *argu
 
 
 def _config(found: _Found, tensors: dict, said: dict[str, Any], name: str, quick_gelu: bool | None) -> dict[str, Any]:
-    """The architecture of weights that came without one: as told, as their training run is called, or read off their shapes."""
+    """The architecture of weights that came without one: as told, as their training run is called, or read off their
+    shapes.
+    """
     run = _OF_RUN.search(said.get("name", ""))
     if name or (run and run[1] in architecture.stock()):
         config = architecture.named(name or run[1])
-        found.said.append(f"architecture {name}, as told" if name else f"architecture {run[1]}, as its training run is called")
+        found.said.append(
+            f"architecture {name}, as told" if name else f"architecture {run[1]}, as its training run is called"
+        )
         if quick_gelu is not None:
             config["quick_gelu"] = quick_gelu
         return config
@@ -251,7 +323,9 @@ def _config(found: _Found, tensors: dict, said: dict[str, Any], name: str, quick
         half = all(t.dtype == torch.float16 for n, t in tensors.items() if t.ndim > 1 and n.startswith("visual"))
         as_openai = said["openai"] or half or said["wrapped"]
         quick_gelu = as_openai
-        why = ", as in OpenAI's weights and CleanCLIP's, which these look like" if as_openai else ", open_clip's default"
+        why = (
+            ", as in OpenAI's weights and CleanCLIP's, which these look like" if as_openai else ", open_clip's default"
+        )
     config, assumed = architecture.guess({n: tuple(t.shape) for n, t in tensors.items()}, quick_gelu)
     found.said += [assumed[0] + why, *assumed[1:]]
     return config
@@ -276,18 +350,24 @@ def _fitting(found: _Found, tensors: dict[str, torch.Tensor], progress: Progress
     for kind, names in (("no", wanted.keys() - tensors.keys()), ("also", tensors.keys() - wanted.keys())):
         if names:
             some = ", ".join(n[:80] for n in sorted(names)[:3])
-            raise BadInput(f"{where}: expected the weights of {architecture.summary(found.config)}; got {kind} {some} ({len(names)} such)")
+            raise BadInput(
+                f"{where}: expected the weights of {architecture.summary(found.config)}; got {kind} {some}"
+                f" ({len(names)} such)"
+            )
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
             raise BadInput(
-                f"{where}: expected {tuple(wanted[name].shape)} for {name} in {architecture.summary(found.config)}, got {tuple(tensor.shape)}; "
-                "name the right model with --architecture"
+                f"{where}: expected {tuple(wanted[name].shape)} for {name} in {architecture.summary(found.config)}, got"
+                f" {tuple(tensor.shape)}; name the right model with --architecture"
             )
     own = {}
     for done, name in enumerate(wanted, 1):
         tensor = tensors.pop(name)
         own[name] = tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
         if not torch.isfinite(own[name]).all():
-            raise BadInput(f"{where}: expected finite weights, got NaN or infinity in {name}; the training that made them broke off or diverged")
+            raise BadInput(
+                f"{where}: expected finite weights, got NaN or infinity in {name}; the training that made them broke"
+                " off or diverged"
+            )
         progress(done, len(wanted), {})
     return own

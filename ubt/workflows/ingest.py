@@ -1,5 +1,6 @@
-"""What an analyst brings, put into the store once and named by its content: pairs, labelled images, models (`ubt.workflows.import_model`); and a case's
-D written out again, for others to bring."""
+"""What an analyst brings, put into the store once and named by its content: pairs, labelled images, models
+(`ubt.workflows.import_model`); and a case's D written out again, for others to bring.
+"""
 
 import contextlib
 import hashlib
@@ -26,8 +27,10 @@ from ubt.data.labelled import LabelledOptions
 
 @dataclass(frozen=True)
 class Wanted:
-    """Something to bring: `kind` (pairs, labelled, model), where it is, and how it is read: the settings of `SourceOptions` or `LabelledOptions`
-    that are not at their defaults; of a model its `architecture` and `state`, see `ubt.workflows.import_model.bring`."""
+    """Something to bring: `kind` (pairs, labelled, model), where it is, and how it is read: the settings of
+    `SourceOptions` or `LabelledOptions` that are not at their defaults; of a model its `architecture` and `state`, see
+    `ubt.workflows.import_model.bring`.
+    """
 
     kind: str
     source: str
@@ -53,7 +56,8 @@ def bring(store: Store, wanted: Wanted, progress: Progress = silent) -> str:
 
 
 def bring_pairs(store: Store, path: Path, options: SourceOptions | None = None, progress: Progress = silent) -> str:
-    """Read a source of pairs and put its catalogue (`pairs`, `quarantine`, `about`) into the store; returns its name. Images stay where they are.
+    """Read a source of pairs and put its catalogue (`pairs`, `quarantine`, `about`) into the store; returns its name.
+    Images stay where they are.
 
     Raises:
         BadInput: it is no source of pairs, or no pair in it can be used.
@@ -61,11 +65,15 @@ def bring_pairs(store: Store, path: Path, options: SourceOptions | None = None, 
     return _brought(store, "pairs", "pairs", lambda: catalogue.read(_absolute(path), options, progress))
 
 
-def bring_labelled(store: Store, path: Path, options: LabelledOptions | None = None, progress: Progress = silent) -> str:
-    """Read labelled images and put their catalogue (`images`, `classes`, `quarantine`, `about`) into the store; returns its name.
+def bring_labelled(
+    store: Store, path: Path, options: LabelledOptions | None = None, progress: Progress = silent
+) -> str:
+    """Read labelled images and put their catalogue (`images`, `classes`, `quarantine`, `about`) into the store; returns
+    its name.
 
     Args:
-        path: or the name of a data set in the folder of data (`ubt.data.classification_sets.SETS`), where there is no such file or folder.
+        path: or the name of a data set in the folder of data (`ubt.data.classification_sets.SETS`), where there is no
+            such file or folder.
 
     Raises:
         BadInput: it is no such source, or nothing in it can be used.
@@ -76,20 +84,37 @@ def bring_labelled(store: Store, path: Path, options: LabelledOptions | None = N
 
 
 def _of_set(store: Store, name: str, progress: Progress) -> dict[str, Any]:
-    """A data set's catalogue. CIFAR's images, which are in no files, are written as PNG into `sets/NAME.zip` of the store."""
+    """A data set's catalogue. CIFAR's images, which are in no files, are written as PNG into `sets/NAME.zip` of the
+    store.
+    """
     found = classification_sets.read(name, 1)
     if isinstance(found.images, np.ndarray):
         (packed := store.root / "sets" / f"{name}.zip").parent.mkdir(exist_ok=True)
-        names, text = [f"images/{i:06d}.png" for i in range(len(found.labels))], pd.Series(found.classes)[found.labels].to_numpy()
+        names, text = (
+            [f"images/{i:06d}.png" for i in range(len(found.labels))],
+            pd.Series(found.classes)[found.labels].to_numpy(),
+        )
         if not packed.exists():
             table = pd.DataFrame({"image": names, "label": text}).to_csv(index=False)
-            replace_file(packed, lambda file: _pack(file, names, found.images, {"labels.csv": table, "classes.txt": "\n".join(found.classes)}))
+            replace_file(
+                packed,
+                lambda file: _pack(
+                    file, names, found.images, {"labels.csv": table, "classes.txt": "\n".join(found.classes)}
+                ),
+            )
         return labelled.read(packed.resolve(), None, progress)
     where = found.images.at
     about = {
-        "kind": classification_sets.SETS[name].title, "path": classification_sets.place(name), "columns": {}, "options": {}, "files": where.files, "images": where.about(),
-        "read": len(found.labels), "kept": len(found.labels), "quarantined": {},
-    }  # fmt: skip
+        "kind": classification_sets.SETS[name].title,
+        "path": classification_sets.place(name),
+        "columns": {},
+        "options": {},
+        "files": where.files,
+        "images": where.about(),
+        "read": len(found.labels),
+        "kept": len(found.labels),
+        "quarantined": {},
+    }
     images = pd.DataFrame({"image": where.places.to_pylist(), "label": found.labels}).astype({"label": "int64"})
     return {"images": images, "classes": found.classes, "quarantine": Quarantine().frame(), "about": about}
 
@@ -111,7 +136,9 @@ def _absolute(path: Path) -> Path:
 
 
 def _files(found: dict[str, Any], entry: str) -> str:
-    """The digest of sizes and times of images that are files of their own, so that other images under the same names are other pairs."""
+    """The digest of sizes and times of images that are files of their own, so that other images under the same names
+    are other pairs.
+    """
     at = found["about"]["images"]
     if at["kind"] != "files":
         return ""
@@ -133,7 +160,10 @@ def lab_of(store: Store, pairs: str, labelled: str, reference: str, spare: float
         store.brought(key)
     share = trained_on(store, pairs, reference)
     if spare < share:
-        raise BadInput(f"--spare: expected at least {share:g}, for the reference was trained on that share of these pairs, got {spare:g}")
+        raise BadInput(
+            f"--spare: expected at least {share:g}, for the reference was trained on that share of these pairs, got"
+            f" {spare:g}"
+        )
     return {"own.pairs": pairs, "own.test": labelled, "own.reference": reference, "own.spare": spare}
 
 
@@ -165,12 +195,15 @@ def first_rows(store: Store, key: str, count: int, entry: str = "pairs") -> pd.D
 
 def listed(store: Store) -> dict[str, dict[str, Any]]:
     """What was read of the pairs and then of the labelled images in the store, by name, the newest first."""
-    return {key: artefact["about"] for kind in ("pairs", "labelled") for key, artefact in store.all_brought(kind).items()}
+    return {
+        key: artefact["about"] for kind in ("pairs", "labelled") for key, artefact in store.all_brought(kind).items()
+    }
 
 
 def write_pairs(store: Store, name: str, path: Path, progress: Progress = silent) -> int:
-    """Write a case's D as a zip of PNG images and `captions.csv`, in an order and under names that say nothing of which pairs are poisoned;
-    returns how many pairs. Who audits it reads the very pixels and captions that M_bd was trained on.
+    """Write a case's D as a zip of PNG images and `captions.csv`, in an order and under names that say nothing of which
+    pairs are poisoned; returns how many pairs. Who audits it reads the very pixels and captions that M_bd was trained
+    on.
 
     Raises:
         BadInput: there is no such case, its D is not made yet, or the file cannot be written.
@@ -181,16 +214,22 @@ def write_pairs(store: Store, name: str, path: Path, progress: Progress = silent
         raise BadInput(f"{name}: expected a case whose D is made, but its stage data was not run; run the case first")
     pairs, images = data["pairs"], data["images"]
     order = np.random.default_rng(derive_seed(0, key)).permutation(len(pairs))
-    table = pd.DataFrame({"image": [f"images/{i:07d}.png" for i in range(len(order))], "caption": pairs["caption"].to_numpy()[order]})
+    table = pd.DataFrame(
+        {"image": [f"images/{i:07d}.png" for i in range(len(order))], "caption": pairs["caption"].to_numpy()[order]}
+    )
 
     if path.suffix.lower() != ".zip" or not path.parent.is_dir():
         raise BadInput(f"--out: expected a file NAME.zip in an existing folder, got {path}")
     shown = (images[int(row)] for row in order)
-    replace_file(path, lambda file: _pack(file, table["image"], shown, {"captions.csv": table.to_csv(index=False)}, progress))
+    replace_file(
+        path, lambda file: _pack(file, table["image"], shown, {"captions.csv": table.to_csv(index=False)}, progress)
+    )
     return len(order)
 
 
-def _pack(path: Path, names: Sequence[str], images: Iterable[np.ndarray], texts: dict[str, str], progress: Progress = silent) -> None:
+def _pack(
+    path: Path, names: Sequence[str], images: Iterable[np.ndarray], texts: dict[str, str], progress: Progress = silent
+) -> None:
     """Write a zip of PNG images and of texts."""
     from PIL import Image
 

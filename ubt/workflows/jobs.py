@@ -1,8 +1,9 @@
 """Long work in a process of its own, which outlives the browser tab and the app that asked for it.
 
-`start` runs `python -m ubt.workflows.jobs CACHE CASE [STAGE]` and returns; how it gets on is read from the case's record and journal
-(`status`), by any process. Whoever holds the case's lock is its one job; a job that was killed is started again and
-resumes. `start_each` runs several cases in one process, `start_view` computes a view (`ubt.workflows.derived`), `start_bring` brings what an analyst has.
+`start` runs `python -m ubt.workflows.jobs CACHE CASE [STAGE]` and returns; how it gets on is read from the case's
+record and journal (`status`), by any process. Whoever holds the case's lock is its one job; a job that was killed is
+started again and resumes. `start_each` runs several cases in one process, `start_view` computes a view
+(`ubt.workflows.derived`), `start_bring` brings what an analyst has.
 """
 
 import contextlib
@@ -39,7 +40,9 @@ NICE = 5
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of a case as it stands: `state` is missing, running, waiting or done; `seconds` is what it took, or has taken."""
+    """One stage of a case as it stands: `state` is missing, running, waiting or done; `seconds` is what it took, or has
+    taken.
+    """
 
     state: str = "missing"
     seconds: float = 0.0
@@ -49,8 +52,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Status:
-    """A case as it stands. `state`: new, partial, running, cancelled, interrupted, failed, done or damaged. `share` of the work that is
-    done; `left`: seconds left, None when nothing runs; `error`: why it failed."""
+    """A case as it stands. `state`: new, partial, running, cancelled, interrupted, failed, done or damaged. `share` of
+    the work that is done; `left`: seconds left, None when nothing runs; `error`: why it failed.
+    """
 
     state: str
     steps: dict[str, Step] = field(default_factory=dict)
@@ -84,12 +88,15 @@ def start(store: Store, name: str, until: str | None = None, wait: float = 15.0)
         BadInput: there is no such case. UbtError: the process ended at once; the message is its own.
     """
     before = _known(store, name).get("updated")
-    return _process(store, name, [name, *([until] if until else [])], lambda: store.record(name).get("updated") != before, wait)
+    return _process(
+        store, name, [name, *([until] if until else [])], lambda: store.record(name).get("updated") != before, wait
+    )
 
 
 def start_each(store: Store, title: str, work: Sequence[tuple[str, str | None]], wait: float = 15.0) -> bool:
-    """Run cases on record, each or the stages of it that lead to the one named, one after another in one process, which holds the lock
-    `title`; otherwise as `start`."""
+    """Run cases on record, each or the stages of it that lead to the one named, one after another in one process, which
+    holds the lock `title`; otherwise as `start`.
+    """
     for name, until in work:
         upto(until, CaseSettings.from_dict(_known(store, name)["settings"]).own)
     return _process(store, title, ["--each", title, json.dumps(work)], lambda: False, wait)
@@ -115,7 +122,9 @@ def start_bring(store: Store, wanted: ingest.Wanted, wait: float = 15.0) -> bool
 
 
 def brought(store: Store, lock: str) -> str:
-    """What the last finished process that held a `bring_name` put into the store; empty if nothing, or no longer there."""
+    """What the last finished process that held a `bring_name` put into the store; empty if nothing, or no longer
+    there.
+    """
     key = next((e.stage for e in reversed(journal.read(_told(store, lock))) if e.kind == "done"), "")
     return key if key and store.find(key) is not None else ""
 
@@ -162,7 +171,9 @@ def _process(store: Store, lock: str, arguments: list[str], begun: Callable[[], 
     package = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment
+        )
     threading.Thread(target=process.wait, daemon=True).start()
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
@@ -178,8 +189,9 @@ def _process(store: Store, lock: str, arguments: list[str], begun: Callable[[], 
 
 
 def cancel(store: Store, name: str) -> bool:
-    """Ask whoever runs a case, or the cases of `start_each` by its title, to stop at the next step, where a checkpoint is written.
-    Returns whether anybody runs it."""
+    """Ask whoever runs a case, or the cases of `start_each` by its title, to stop at the next step, where a checkpoint
+    is written. Returns whether anybody runs it.
+    """
     held = store.held(name)
     if held:
         store.cancel_flag(name).touch()
@@ -187,17 +199,28 @@ def cancel(store: Store, name: str) -> bool:
 
 
 def status(store: Store, name: str, until: str | None = None) -> Status:
-    """How a case stands, from what is on disk; `share` and `left` are of the stages that lead to `until`, if one is named, else of
-    those of a case and, while it is being run, of what it is run up to beyond them."""
+    """How a case stands, from what is on disk; `share` and `left` are of the stages that lead to `until`, if one is
+    named, else of those of a case and, while it is being run, of what it is run up to beyond them.
+    """
     held = store.held(name)
     record = store.record(name)
     try:
         if record["schema"] != SCHEMA:
             raise UbtError("another version made it")
-        settings, state, artefacts = CaseSettings.from_dict(record["settings"]), record["state"], dict(record["artefacts"])
+        settings, state, artefacts = (
+            CaseSettings.from_dict(record["settings"]),
+            record["state"],
+            dict(record["artefacts"]),
+        )
     except (UbtError, KeyError, TypeError, ValueError) as e:
         why = e if isinstance(e, UbtError) else "its record is damaged"
-        return Status("damaged", error=f"{name}: expected a case that this version can read, but {why}; delete it, or open it with the version that made it")
+        return Status(
+            "damaged",
+            error=(
+                f"{name}: expected a case that this version can read, but {why}; delete it, or open it with the version"
+                " that made it"
+            ),
+        )
     if state == "running" and not held:
         held = store.held(name)
         state = "running" if held else "interrupted"
@@ -217,8 +240,9 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
 
 
 def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | None]]) -> float:
-    """Seconds that the missing steps of some cases, each up to a stage, will take, one after another and each once, at the speed of those
-    that are done."""
+    """Seconds that the missing steps of some cases, each up to a stage, will take, one after another and each once, at
+    the speed of those that are done.
+    """
     costs: dict[str, float] = {}
     steps: dict[str, Step] = {}
     for settings, where, until in work:
@@ -256,8 +280,9 @@ def _left(work: dict[str, float], steps: dict[str, Step]) -> tuple[float, float]
 
 
 def main(root: str, name: str, *more: str) -> int:
-    """The job's own process: one case, `--each TITLE WORK` (JSON: pairs of case and stage, or null), `--view CASE KIND OPTIONS`, or
-    `--bring WANTED`."""
+    """The job's own process: one case, `--each TITLE WORK` (JSON: pairs of case and stage, or null), `--view CASE KIND
+    OPTIONS`, or `--bring WANTED`.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     if hasattr(os, "nice"):
         os.nice(NICE)

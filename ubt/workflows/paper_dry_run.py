@@ -1,5 +1,6 @@
-"""A dry run of the preset `paper`: every step in the paper's order, on generated data in the layouts that a real run reads, by a ViT-B/32 of random
-weights; and what a real run would need."""
+"""A dry run of the preset `paper`: every step in the paper's order, on generated data in the layouts that a real run
+reads, by a ViT-B/32 of random weights; and what a real run would need.
+"""
 
 import shutil
 import time
@@ -29,22 +30,66 @@ ARCHITECTURE = "ViT-B-32-quickgelu"
 PAIRS, SPARE = 40, 24
 """Pairs of D, and more for the defender's own."""
 TOY = {
-    "attack.rate": 0.1, "split.fraction": 0.2, "poison.epochs": 1, "poison.batch": 16, "overfit.steps": 2, "overfit.batch": 8, "retain.pool": 16,
-    "retain.anchors": 4, "unlearn.steps": 2, "unlearn.batch": 4, "unlearn.keep_batch": 8, "unlearn.anchor_batch": 4, "unlearn.widen": 4,
-    "published.steps": 2, "published.batch": 8, "clean.pairs": 16, "clean.per_class": 1, "cleanclip.epochs": 1, "cleanclip.batch": 16,
-    "isolate.steps": 2, "isolate.batch": 16, "isolate.rounds": 1, "abl.steps": 2, "abl.batch": 4, "roclip.epochs": 2, "roclip.batch": 32, "test.per_class": 3,
-    "verdict.threshold": -1.0, "verdict.displaced": -1.0, "verdict.apart": -1.0,
-}  # fmt: skip
-"""The preset's settings at toy size. The verdict's thresholds are let go, for a model of random weights is not poisoned, and would be left as it is."""
+    "attack.rate": 0.1,
+    "split.fraction": 0.2,
+    "poison.epochs": 1,
+    "poison.batch": 16,
+    "overfit.steps": 2,
+    "overfit.batch": 8,
+    "retain.pool": 16,
+    "retain.anchors": 4,
+    "unlearn.steps": 2,
+    "unlearn.batch": 4,
+    "unlearn.keep_batch": 8,
+    "unlearn.anchor_batch": 4,
+    "unlearn.widen": 4,
+    "published.steps": 2,
+    "published.batch": 8,
+    "clean.pairs": 16,
+    "clean.per_class": 1,
+    "cleanclip.epochs": 1,
+    "cleanclip.batch": 16,
+    "isolate.steps": 2,
+    "isolate.batch": 16,
+    "isolate.rounds": 1,
+    "abl.steps": 2,
+    "abl.batch": 4,
+    "roclip.epochs": 2,
+    "roclip.batch": 32,
+    "test.per_class": 3,
+    "verdict.threshold": -1.0,
+    "verdict.displaced": -1.0,
+    "verdict.apart": -1.0,
+}
+"""The preset's settings at toy size. The verdict's thresholds are let go, for a model of random weights is not
+poisoned, and would be left as it is.
+"""
 STEPS: dict[str, tuple[str, ...]] = {
-    "import pairs": ("take",), "poison": ("attack", "data"), "train": ("test", "poison"), "score": ("score", "score_poisoned"), "split": ("split",),
-    "overfit": ("overfit",), "select": ("score_inside", "select", "score_overfit"), "verdict": ("retain", "verdict", "flag"),
-    "mask": ("mask", "mask_published"), "unlearn": ("unlearn", "unlearn_published"),
+    "import pairs": ("take",),
+    "poison": ("attack", "data"),
+    "train": ("test", "poison"),
+    "score": ("score", "score_poisoned"),
+    "split": ("split",),
+    "overfit": ("overfit",),
+    "select": ("score_inside", "select", "score_overfit"),
+    "verdict": ("retain", "verdict", "flag"),
+    "mask": ("mask", "mask_published"),
+    "unlearn": ("unlearn", "unlearn_published"),
     "baselines": ("clean", "cleanclip", "roclip", "abl_early", "score_abl", "abl_isolate", "abl"),
-    "evaluation": ("evaluate_clean", "evaluate_poisoned", "diagnose", "evaluate_purified", "evaluate_published", "judge", "evaluate_cleanclip",
-                   "evaluate_roclip", "evaluate_abl"),
-    "downstream": ("downstream", "zeroshot_poisoned", "zeroshot_purified"), "retrieval": ("captions", "retrieval_poisoned", "retrieval_purified"),
-}  # fmt: skip
+    "evaluation": (
+        "evaluate_clean",
+        "evaluate_poisoned",
+        "diagnose",
+        "evaluate_purified",
+        "evaluate_published",
+        "judge",
+        "evaluate_cleanclip",
+        "evaluate_roclip",
+        "evaluate_abl",
+    ),
+    "downstream": ("downstream", "zeroshot_poisoned", "zeroshot_purified"),
+    "retrieval": ("captions", "retrieval_poisoned", "retrieval_purified"),
+}
 """The paper's order: each step with its stages."""
 BASELINES = ("cleanclip", "roclip", "abl")
 WIDTH, MODEL_BYTES = 512, 605e6
@@ -83,14 +128,23 @@ def _fits(found: Artefact, settings: CaseSettings, of: Callable[[str], Artefact]
         s, features = found["similarity"]["similarity"].to_numpy(), found["image_features"]
         _require(np.isfinite(s).all() and np.abs(s).max() <= 1 + 1e-5, "similarities in [-1, 1]", s)
         _require(np.allclose(np.linalg.norm(features, axis=1), 1, atol=1e-4), "normalised features", features)
-        said.append(f"{len(s)} similarities, {s.min():.3f} to {s.max():.3f}, from {features.shape[1]}-dimensional features")
+        said.append(
+            f"{len(s)} similarities, {s.min():.3f} to {s.max():.3f}, from {features.shape[1]}-dimensional features"
+        )
     if "history" in there:
         history = found["history"]
         _require(len(history) and np.isfinite(history["loss"]).all(), "finite losses", history.to_dict("list"))
         said.append(f"{len(history)} steps, loss {history['loss'].iloc[0]:.4f} to {history['loss'].iloc[-1]:.4f}")
     if "model" in there:
-        start = next(s for s in composed(settings.own).every if s.name == found.manifest["stage"]).inputs["model"].split(".")[0]
-        own, before = (next(v["sha256"] for k, v in a.manifest["files"].items() if k.endswith(".safetensors")) for a in (found, of(start)))
+        start = (
+            next(s for s in composed(settings.own).every if s.name == found.manifest["stage"])
+            .inputs["model"]
+            .split(".")[0]
+        )
+        own, before = (
+            next(v["sha256"] for k, v in a.manifest["files"].items() if k.endswith(".safetensors"))
+            for a in (found, of(start))
+        )
         _require(own != before, "weights that were trained", f"those of {start}")
         said.append(f"a ViT-B/32 of its own ({own[:8]}…)")
     if "measures" in there:
@@ -104,7 +158,10 @@ def _fits(found: Artefact, settings: CaseSettings, of: Callable[[str], Artefact]
 def _take(found: Artefact, settings: CaseSettings, of: Callable) -> str:
     lost = found["quarantine"]["reason"].value_counts().to_dict()
     _require(len(found["pairs"]) == settings.data.pairs, f"{settings.data.pairs} pairs", len(found["pairs"]))
-    return f"{len(found['pairs'])} pairs decoded where they lie, {len(found['rest'])} left for other roles; set apart: {lost or 'none'}"
+    return (
+        f"{len(found['pairs'])} pairs decoded where they lie, {len(found['rest'])} left for other roles; set apart:"
+        f" {lost or 'none'}"
+    )
 
 
 def _attack(found: Artefact, settings: CaseSettings, of: Callable) -> str:
@@ -115,7 +172,11 @@ def _attack(found: Artefact, settings: CaseSettings, of: Callable) -> str:
 
 def _data(found: Artefact, settings: CaseSettings, of: Callable) -> str:
     truth, captions, shape = of("attack")["truth"], found["pairs"]["caption"], found["images"].shape
-    _require(captions[truth["poisoned"].to_numpy()].str.contains(settings.attack.target).all(), "captions with the target", captions.tolist())
+    _require(
+        captions[truth["poisoned"].to_numpy()].str.contains(settings.attack.target).all(),
+        "captions with the target",
+        captions.tolist(),
+    )
     _require(list(found["pairs"]) == ["id", "caption"], "D without a word of the truth", list(found["pairs"]))
     return f"images {shape}, tokens {found['tokens'].shape}"
 
@@ -123,13 +184,21 @@ def _data(found: Artefact, settings: CaseSettings, of: Callable) -> str:
 def _split(found: Artefact, settings: CaseSettings, of: Callable) -> str:
     similarity, suspicious = of("score")["similarity"]["similarity"].to_numpy(), found["split"]["suspicious"].to_numpy()
     wanted = suspicious_count(len(similarity), settings.split.fraction)
-    _require(suspicious.sum() == wanted and similarity[suspicious].max() <= similarity[~suspicious].min(), f"the {wanted} lowest", suspicious.sum())
+    _require(
+        suspicious.sum() == wanted and similarity[suspicious].max() <= similarity[~suspicious].min(),
+        f"the {wanted} lowest",
+        suspicious.sum(),
+    )
     return f"D_susp: the {wanted} of {len(similarity)} that fit worst under the clean reference"
 
 
 def _select(found: Artefact, settings: CaseSettings, of: Callable) -> str:
     ranked, topk = found["ranked"]["similarity"], found["topk"]
-    _require(ranked.is_monotonic_decreasing and len(topk) >= settings.k, f"at least {settings.k} by falling similarity", ranked.tolist())
+    _require(
+        ranked.is_monotonic_decreasing and len(topk) >= settings.k,
+        f"at least {settings.k} by falling similarity",
+        ranked.tolist(),
+    )
     return f"k = {settings.k}, {topk['group'].nunique()} group of D_topk among {len(ranked)}"
 
 
@@ -146,20 +215,30 @@ def _mask(found: Artefact, settings: CaseSettings, of: Callable) -> str:
 
 
 SAYS: dict[str, Callable[[Artefact, CaseSettings, Callable[[str], Artefact]], str]] = {
-    "take": _take, "attack": _attack, "data": _data, "split": _split, "select": _select, "verdict": _verdict, "mask": _mask, "mask_published": _mask,
-    "test": lambda found, s, of: f"{len(found['labels'])} images of {', '.join(found['classes'])}; {found['prompts'].shape[1]} templates a class",
+    "take": _take,
+    "attack": _attack,
+    "data": _data,
+    "split": _split,
+    "select": _select,
+    "verdict": _verdict,
+    "mask": _mask,
+    "mask_published": _mask,
+    "test": lambda found, s, of: (
+        f"{len(found['labels'])} images of {', '.join(found['classes'])}; {found['prompts'].shape[1]} templates a class"
+    ),
     "clean": lambda found, s, of: f"{len(found['pairs'])} clean pairs beyond D",
     "retain": lambda found, s, of: f"{int(found['retain']['kept'].sum())} pairs to hold on to",
     "flag": lambda found, s, of: f"{int(found['flagged']['poisoned'].sum())} of {len(found['flagged'])} pairs flagged",
     "abl_isolate": lambda found, s, of: f"{len(found['isolated'])} pairs of lowest loss",
     "downstream": lambda found, s, of: f"{len(found['labels'])} images of {len(found['classes'])} classes",
     "captions": lambda found, s, of: f"{len(found['images'])} images, {len(found['captions'])} captions",
-}  # fmt: skip
+}
 """By stage, what is particular to it."""
 
 
 def prepare(root: Path, layout: str, size: int) -> tuple[Store, CaseSettings]:
-    """Generate the data and the clean start under `root`, bring them in as a real run would, and say which case that makes.
+    """Generate the data and the clean start under `root`, bring them in as a real run would, and say which case that
+    makes.
 
     Raises:
         BadInput: there is no such layout.
@@ -177,20 +256,39 @@ def prepare(root: Path, layout: str, size: int) -> tuple[Store, CaseSettings]:
     config = architecture.named(ARCHITECTURE)
     config["vision_cfg"]["image_size"] = size
     models.save(models.create(config, 0), root / "ViT-B-32")
-    own = lab_of(store, bring_pairs(store, source), bring_labelled(store, labels), import_model(store, str(root / "ViT-B-32"), "", "clean"), 0.0)
+    own = lab_of(
+        store,
+        bring_pairs(store, source),
+        bring_labelled(store, labels),
+        import_model(store, str(root / "ViT-B-32"), "", "clean"),
+        0.0,
+    )
     shutil.rmtree(root / "ViT-B-32")
-    downstream = {"downstream.set": str(labels), "downstream.captions": "flickr30k", "downstream.root": str(root / "data"), "downstream.templates": "80"}
+    downstream = {
+        "downstream.set": str(labels),
+        "downstream.captions": "flickr30k",
+        "downstream.root": str(root / "data"),
+        "downstream.templates": "80",
+    }
     return store, CaseSettings.preset("paper").with_values(papers(PAIRS) | own | TOY | downstream)
 
 
 def dry_run(
-    root: Path, layout: str, where: Compute, say: Say = lambda text: None, size: int = 224, changes: Mapping[str, Any] | None = None,
-    baselines: tuple[str, ...] = BASELINES, steps: tuple[str, ...] = tuple(STEPS), cancelled: Callable[[], bool] = lambda: False,
-) -> list[Proved]:  # fmt: skip
+    root: Path,
+    layout: str,
+    where: Compute,
+    say: Say = lambda text: None,
+    size: int = 224,
+    changes: Mapping[str, Any] | None = None,
+    baselines: tuple[str, ...] = BASELINES,
+    steps: tuple[str, ...] = tuple(STEPS),
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[Proved]:
     """Run the steps, in order, and check what each leaves.
 
     Args:
-        root: a folder of its own, emptied first and deleted afterwards. layout: one of `ubt.data.generated.LAYOUTS`. size: pixels a side.
+        root: a folder of its own, emptied first and deleted afterwards. layout: one of `ubt.data.generated.LAYOUTS`.
+        size: pixels a side.
         changes: settings by dotted name. baselines: which of `BASELINES`. steps: which of `STEPS`, from the first on.
 
     Raises:
@@ -201,7 +299,10 @@ def dry_run(
         store, settings = prepare(root, layout, size)
         settings = settings.with_values(dict(changes or {}))
         about = store.brought(settings.own.pairs)["about"]
-        say(f"generated and read: {about['kept']} pairs as {about['kind']}, ViT-B/32 of random weights at {size} px ({time.monotonic() - began:.1f} s)")
+        say(
+            f"generated and read: {about['kept']} pairs as {about['kind']}, ViT-B/32 of random weights at {size} px"
+            f" ({time.monotonic() - began:.1f} s)"
+        )
         left_out = {name for baseline in BASELINES if baseline not in baselines for name in _of_baseline(baseline)}
         step_of = {stage: step for step in steps for stage in STEPS[step] if stage not in left_out}
         known, names = {s.name: s for s in composed(settings.own).every}, every_key(settings, where)
@@ -212,8 +313,16 @@ def dry_run(
 
         def watch(event: Event) -> None:
             if event.kind in ("done", "cached"):
-                proved = Proved(step_of[event.stage], event.stage, "; ".join(_fits(of(event.stage), settings, of)) or "done", event.seconds)
-                say(f"{list(STEPS).index(proved.step) + 1:>2} {proved.step:<13}{proved.stage:<20}{proved.seconds:6.1f} s  {proved.said}")
+                proved = Proved(
+                    step_of[event.stage],
+                    event.stage,
+                    "; ".join(_fits(of(event.stage), settings, of)) or "done",
+                    event.seconds,
+                )
+                say(
+                    f"{list(STEPS).index(proved.step) + 1:>2} {proved.step:<13}{proved.stage:<20}{proved.seconds:6.1f}"
+                    f" s  {proved.said}"
+                )
                 found.append(proved)
 
         Pipeline(store, where, watch=watch, cancelled=cancelled).run(settings, tuple(known[name] for name in step_of))
@@ -223,7 +332,12 @@ def dry_run(
 
 
 def _of_baseline(name: str) -> tuple[str, ...]:
-    return tuple(s for step in ("baselines", "evaluation") for s in STEPS[step] if name in s or (name == "cleanclip" and s == "clean"))
+    return tuple(
+        s
+        for step in ("baselines", "evaluation")
+        for s in STEPS[step]
+        if name in s or (name == "cleanclip" and s == "clean")
+    )
 
 
 def needs() -> list[str]:
@@ -231,7 +345,10 @@ def needs() -> list[str]:
     key = "0" * 16
     own = {"own.pairs": f"pairs-{key}", "own.test": f"labelled-{key}", "own.reference": f"model-{key}"}
     settings = CaseSettings.preset("paper").with_values(own)
-    pairs, pace = settings.data.pairs, PAPERS_PACE / (cost("poison", settings) / (settings.poison.epochs * settings.data.pairs))
+    pairs, pace = (
+        settings.data.pairs,
+        PAPERS_PACE / (cost("poison", settings) / (settings.poison.epochs * settings.data.pairs)),
+    )
     stages = [s.name for s in composed(settings.own).case]
     hours = pace * sum(cost(name, settings) for name in stages) / 3600
     features, trained = 2 * 4 * WIDTH * pairs, ("poison", "overfit", "unlearn", "unlearn_published")
@@ -241,14 +358,24 @@ def needs() -> list[str]:
     baselines = {"CleanCLIP": ("cleanclip",), "RoCLIP": ("roclip",), "ABL": ("abl_early", "score_abl", "abl")}
     also = {name: pace * sum(cost(stage, settings) for stage in own) / 3600 for name, own in baselines.items()}
     return [
-        f"data: {taken:,} pairs of CC3M, about {taken * PAIR_BYTES / 1e9:.0f} GB at 256 px; ImageNet-1K's 50,000 validation images, 6.3 GB; "
-        "Flickr30K 4.4 GB and COCO's val2014 6.2 GB with "
-        "Karpathy's files; CIFAR-10, CIFAR-100, Caltech101, DTD, Pets and Food101 together 7 GB; ViT-B/32 by OpenAI, 0.6 GB",
-        f"cache: {disk / 1e9:.0f} GB a case (models {MODEL_BYTES / 1e9:.1f} GB each, features {features / 1e9:.1f} GB a scoring, a checkpoint)",
-        f"memory: token ids {4 * 77 * pairs / 1e9:.2f} GB, features on disk and mapped, of which retain and flag hold about {features / 1e9:.0f} GB at a time, "
-        "images read as they are needed (see python -m ubt bench --stages)",
-        f"GPU: weights, gradients and two moments of AdamW {4 * MODEL_BYTES / 1e9:.1f} GB, and the activations of a batch of {settings.poison.batch} "
-        "(python -m ubt bench --gpu measures them)",
-        f"time: about {hours:.1f} h a case on a machine as fast as the paper's, whose Table VIII gives M_bd 2,826 s; beside it "
-        + ", ".join(f"{name} {h:.1f} h" for name, h in also.items()),
+        (
+            f"data: {taken:,} pairs of CC3M, about {taken * PAIR_BYTES / 1e9:.0f} GB at 256 px; ImageNet-1K's 50,000"
+            " validation images, 6.3 GB; Flickr30K 4.4 GB and COCO's val2014 6.2 GB with Karpathy's files; CIFAR-10,"
+            " CIFAR-100, Caltech101, DTD, Pets and Food101 together 7 GB; ViT-B/32 by OpenAI, 0.6 GB"
+        ),
+        (
+            f"cache: {disk / 1e9:.0f} GB a case (models {MODEL_BYTES / 1e9:.1f} GB each, features {features / 1e9:.1f}"
+            " GB a scoring, a checkpoint)"
+        ),
+        (
+            f"memory: token ids {4 * 77 * pairs / 1e9:.2f} GB, features on disk and mapped, of which retain and flag"
+            f" hold about {features / 1e9:.0f} GB at a time, images read as they are needed (see python -m ubt bench"
+            " --stages)"
+        ),
+        (
+            f"GPU: weights, gradients and two moments of AdamW {4 * MODEL_BYTES / 1e9:.1f} GB, and the activations of a"
+            f" batch of {settings.poison.batch} (python -m ubt bench --gpu measures them)"
+        ),
+        f"time: about {hours:.1f} h a case on a machine as fast as the paper's, whose Table VIII gives M_bd 2,826 s;"
+        " beside it " + ", ".join(f"{name} {h:.1f} h" for name, h in also.items()),
     ]

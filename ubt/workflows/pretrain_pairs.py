@@ -1,5 +1,6 @@
-"""Trains a small reference model on a part of one's own pairs: `python -m ubt data reference PAIRS`. It is for lab cases on small
-images where no public model fits; the case then takes the other part (`own.spare`)."""
+"""Trains a small reference model on a part of one's own pairs: `python -m ubt data reference PAIRS`. It is for lab
+cases on small images where no public model fits; the case then takes the other part (`own.spare`).
+"""
 
 import json
 import time
@@ -28,7 +29,9 @@ from ubt.workflows import import_model
 class OwnRecipe(FitSettings):
     """The recipe of a small reference on own pairs."""
 
-    share: float = setting(0.5, "share of the pairs that it is trained on, by a digest of their images' places", low=0.01, high=1)
+    share: float = setting(
+        0.5, "share of the pairs that it is trained on, by a digest of their images' places", low=0.01, high=1
+    )
     size: int = setting(48, "side of an image, pixels", low=16, high=336)
     patch: int = setting(8, "side of a patch, pixels", low=2)
     width: int = setting(192, "width of the image tower", low=32)
@@ -47,16 +50,28 @@ class OwnRecipe(FitSettings):
             BadInput: size and patch, or width and heads, do not fit.
         """
         if self.size % self.patch or self.width % 32:
-            raise BadInput(f"expected a size that is a multiple of the patch and a width that is one of 32, got {self.size}, {self.patch}, {self.width}")
+            raise BadInput(
+                f"expected a size that is a multiple of the patch and a width that is one of 32, got {self.size},"
+                f" {self.patch}, {self.width}"
+            )
         return {
             "embed_dim": 128,
-            "vision_cfg": {"image_size": self.size, "patch_size": self.patch, "width": self.width, "layers": self.layers, "head_width": 32},
+            "vision_cfg": {
+                "image_size": self.size,
+                "patch_size": self.patch,
+                "width": self.width,
+                "layers": self.layers,
+                "head_width": 32,
+            },
             "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 96, "heads": 3, "layers": 2},
         }
 
 
-def pretrain(s: OwnRecipe, store: Store, pairs: str, labelled: str, compute: Compute, folder: Path, progress: Progress = silent) -> dict:
-    """Train on the spared part of brought pairs, measure on brought labelled images, then put the model with its card into `folder`; returns the card.
+def pretrain(
+    s: OwnRecipe, store: Store, pairs: str, labelled: str, compute: Compute, folder: Path, progress: Progress = silent
+) -> dict:
+    """Train on the spared part of brought pairs, measure on brought labelled images, then put the model with its card
+    into `folder`; returns the card.
 
     Args:
         pairs, labelled: names of what was brought.
@@ -73,13 +88,22 @@ def pretrain(s: OwnRecipe, store: Store, pairs: str, labelled: str, compute: Com
     broken = sift(images, np.arange(len(table)))
     rows = np.setdiff1d(np.arange(len(table)), list(broken))
     if len(rows) < s.batch:
-        raise BadInput(f"expected at least a batch of {s.batch} images that can be read, got {len(rows)}; bring more pairs or lower batch")
-    pixels, tokens = kept(images.only(rows), 2.0), model_input.tokenize(table["caption"].iloc[rows].tolist(), config["text_cfg"]["context_length"])
+        raise BadInput(
+            f"expected at least a batch of {s.batch} images that can be read, got {len(rows)}; bring more pairs or"
+            " lower batch"
+        )
+    pixels, tokens = (
+        kept(images.only(rows), 2.0),
+        model_input.tokenize(table["caption"].iloc[rows].tolist(), config["text_cfg"]["context_length"]),
+    )
     shuffled = Shuffled(np.arange(len(rows)), s.batch, batch_seed(s.seed, "pretrain"))
 
     def batches(step: int) -> dict[str, torch.Tensor]:
         at = shuffled.at(step)
-        return {"images": torch.from_numpy(augment.shifted(np.asarray(pixels[at]), [s.seed, step])), "tokens": torch.from_numpy(tokens[at]).long()}
+        return {
+            "images": torch.from_numpy(augment.shifted(np.asarray(pixels[at]), [s.seed, step])),
+            "tokens": torch.from_numpy(tokens[at]).long(),
+        }
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +112,17 @@ def pretrain(s: OwnRecipe, store: Store, pairs: str, labelled: str, compute: Com
     model = models.create(config, derive_seed(s.seed, "weights"))
     checkpoint = folder / f".{digest([asdict(s), asdict(compute), pairs])}.safetensors"
     steps = s.epochs * shuffled.steps_per_epoch
-    fit(model, info_nce, batches, steps, s, compute, vocabulary=tokens, progress=progress, checkpoint=Checkpoint(checkpoint))
+    fit(
+        model,
+        info_nce,
+        batches,
+        steps,
+        s,
+        compute,
+        vocabulary=tokens,
+        progress=progress,
+        checkpoint=Checkpoint(checkpoint),
+    )
     models.save(model.to("cpu"), folder)
     test = store.brought(labelled)
     some = test["images"]
@@ -97,10 +131,18 @@ def pretrain(s: OwnRecipe, store: Store, pairs: str, labelled: str, compute: Com
     weights = zeroshot.class_weights(model, prompts(test["classes"], "7", config["text_cfg"]["context_length"]))
     accuracy = zeroshot.accuracy(zeroshot.classify(model, held[good], weights), some["label"].to_numpy()[good])
     card = import_model.card(
-        model, folder.name, "python -m ubt data reference", "clean", [], {"pairs": pairs, "share": s.share, "images": len(rows)},
-        file_digest(folder / models.WEIGHTS), recipe=asdict(s),
-        seconds=round(time.time() - started), compute=asdict(compute), **{"CA, percent": round(accuracy, 2)},
-    )  # fmt: skip
+        model,
+        folder.name,
+        "python -m ubt data reference",
+        "clean",
+        [],
+        {"pairs": pairs, "share": s.share, "images": len(rows)},
+        file_digest(folder / models.WEIGHTS),
+        recipe=asdict(s),
+        seconds=round(time.time() - started),
+        compute=asdict(compute),
+        **{"CA, percent": round(accuracy, 2)},
+    )
     (folder / models.CARD).write_text(json.dumps(card, indent=1))
     checkpoint.unlink(missing_ok=True)
     return card

@@ -1,4 +1,6 @@
-"""Trains the clean reference model on scenes: `python -m ubt pretrain`. What it makes is shipped in `ubt/assets/weights/`."""
+"""Trains the clean reference model on scenes: `python -m ubt pretrain`. What it makes is shipped in
+`ubt/assets/weights/`.
+"""
 
 import json
 import os
@@ -48,13 +50,30 @@ def pretrain(s: PretrainSettings, compute: Compute, folder: Path, progress: Prog
     model = models.create(models.SCENES_CLIP, derive_seed(s.seed, "weights"))
     batches = PairBatches(pairs.images, tokens, s.batch, batch_seed(s.seed, "pretrain"))
     steps = s.epochs * batches.steps_per_epoch
-    fit(model, info_nce, batches, steps, s, compute, vocabulary=tokens, progress=progress, checkpoint=Checkpoint(checkpoint))
+    fit(
+        model,
+        info_nce,
+        batches,
+        steps,
+        s,
+        compute,
+        vocabulary=tokens,
+        progress=progress,
+        checkpoint=Checkpoint(checkpoint),
+    )
     models.save(model.to("cpu"), work)
     card = {
-        "name": "scenes-clip", "state": "clean", "made by": "python -m ubt pretrain", "recipe": asdict(s), "architecture": models.SCENES_CLIP,
-        "classes": len(scenes.CLASSES), "seconds": round(time.time() - started), "compute": asdict(compute),
-        "CA, percent": round(held_out_accuracy(work, s.seed), 2), "digest": file_digest(work / models.WEIGHTS),
-    }  # fmt: skip
+        "name": "scenes-clip",
+        "state": "clean",
+        "made by": "python -m ubt pretrain",
+        "recipe": asdict(s),
+        "architecture": models.SCENES_CLIP,
+        "classes": len(scenes.CLASSES),
+        "seconds": round(time.time() - started),
+        "compute": asdict(compute),
+        "CA, percent": round(held_out_accuracy(work, s.seed), 2),
+        "digest": file_digest(work / models.WEIGHTS),
+    }
     (work / models.CARD).write_text(json.dumps(card, indent=1))
     (folder / models.CARD).unlink(missing_ok=True)
     for name in (models.CONFIG, models.WEIGHTS, models.CARD):
@@ -67,4 +86,6 @@ def pretrain(s: PretrainSettings, compute: Compute, folder: Path, progress: Prog
 def held_out_accuracy(folder: Path, seed: int, per_class: int = 40) -> float:
     """CA in percent of the model in `folder` on fresh scenes of the test range."""
     model, held = models.load(folder), labelled("test", per_class, seed)
-    return zeroshot.accuracy(zeroshot.classify(model, held["images"], zeroshot.class_weights(model, held["prompts"])), held["labels"])
+    return zeroshot.accuracy(
+        zeroshot.classify(model, held["images"], zeroshot.class_weights(model, held["prompts"])), held["labels"]
+    )

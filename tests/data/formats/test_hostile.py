@@ -1,4 +1,6 @@
-"""What an attacker, or a careless export, can put into a file of pairs: each is named in the quarantine or refused, none is fatal or run."""
+"""What an attacker, or a careless export, can put into a file of pairs: each is named in the quarantine or refused,
+none is fatal or run.
+"""
 
 import io
 import os
@@ -190,7 +192,10 @@ def test_hostile_members_of_a_zip_are_named_and_never_read(tmp_path, name, monke
 
 @pytest.mark.parametrize("name", [b"\0vil.png", b"evil\0png", b"evil.p\xff\n"])
 def test_names_that_a_zip_cannot_have_are_named(tmp_path, name):
-    path = packed(tmp_path / "z.zip", [("images/0.png", encoded()), ("evil.png", encoded()), ("captions.csv", b"image,caption\n" + GOOD)])
+    path = packed(
+        tmp_path / "z.zip",
+        [("images/0.png", encoded()), ("evil.png", encoded()), ("captions.csv", b"image,caption\n" + GOOD)],
+    )
     path.write_bytes(path.read_bytes().replace(b"evil.png", name))
     assert outcome(catalogue.read(path), 1)["reason"].tolist() == ["unusable name"]
 
@@ -198,10 +203,21 @@ def test_names_that_a_zip_cannot_have_are_named(tmp_path, name):
 def test_members_twice_encrypted_overlapping_or_with_another_checksum(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = packed(
-            tmp_path / "twice.zip", [("images/0.png", encoded()), ("a.png", b"1"), ("a.png", b"2"), ("captions.csv", b"image,caption\n" + GOOD + b"a.png,x\n")]
+            tmp_path / "twice.zip",
+            [
+                ("images/0.png", encoded()),
+                ("a.png", b"1"),
+                ("a.png", b"2"),
+                ("captions.csv", b"image,caption\n" + GOOD + b"a.png,x\n"),
+            ],
         )
     assert set(outcome(catalogue.read(path), 1)["reason"]) == {"duplicate member"}
-    members = [("a.png", encoded(1)), ("b.png", encoded(2)), ("images/0.png", encoded()), ("captions.csv", b"image,caption\n" + GOOD + b"a.png,x\nb.png,x\n")]
+    members = [
+        ("a.png", encoded(1)),
+        ("b.png", encoded(2)),
+        ("images/0.png", encoded()),
+        ("captions.csv", b"image,caption\n" + GOOD + b"a.png,x\nb.png,x\n"),
+    ]
     plain = packed(tmp_path / "plain.zip", members, zipfile.ZIP_STORED).read_bytes()
     at = plain.index(b"PK\1\2")
     other = plain.index(b"PK\1\2", at + 4)
@@ -231,7 +247,9 @@ ZIPS = {
 
 @pytest.mark.parametrize("name", ZIPS)
 def test_hostile_zips_are_refused(tmp_path, name):
-    whole = packed(tmp_path / "a.zip", [("captions.csv", b"image,caption\n" + GOOD), ("images/0.png", encoded())]).read_bytes()
+    whole = packed(
+        tmp_path / "a.zip", [("captions.csv", b"image,caption\n" + GOOD), ("images/0.png", encoded())]
+    ).read_bytes()
     (tmp_path / "b.zip").write_bytes(ZIPS[name] or whole[:-30])
     with pytest.raises(BadInput, match="expected"):
         catalogue.read(tmp_path / "b.zip")
@@ -253,7 +271,10 @@ SAMPLES = {
     "leads up": ([("../../evil.png", encoded()), ("../../evil.txt", b"x")], "path leaves the root"),
     "absolute": ([("/evil.png", encoded()), ("/evil.txt", b"x")], "path leaves the root"),
     "a link": ([(tarred("evil.png", tarfile.SYMTYPE, "/etc/passwd"), b""), ("evil.txt", b"x")], "link in an archive"),
-    "a hard link": ([(tarred("evil.png", tarfile.LNKTYPE, "../secret"), b""), ("evil.txt", b"x")], "link in an archive"),
+    "a hard link": (
+        [(tarred("evil.png", tarfile.LNKTYPE, "../secret"), b""), ("evil.txt", b"x")],
+        "link in an archive",
+    ),
     "a device": ([(tarred("evil.png", tarfile.CHRTYPE), b""), ("evil.txt", b"x")], "not a regular file"),
     "a pipe": ([(tarred("evil.png", tarfile.FIFOTYPE), b""), ("evil.txt", b"x")], "not a regular file"),
     "control characters": ([("evil\n\x1b.png", encoded()), ("evil.txt", b"x")], "unusable name"),
@@ -266,7 +287,10 @@ SAMPLES = {
     "a caption of 2 MiB": ([("evil.png", encoded()), ("evil.txt", b"x" * (2 << 20))], "caption too long"),
     "JSON without an end": ([("evil.png", encoded()), ("evil.json", b"[" * 200_000)], "undecodable caption"),
     "JSON with another caption": ([("evil.png", encoded()), ("evil.json", b'{"caption": {"a": [1]}}')], ""),
-    "half a surrogate in JSON": ([("evil.png", encoded()), ("evil.json", b'{"caption": "\\ud800"}')], "undecodable caption"),
+    "half a surrogate in JSON": (
+        [("evil.png", encoded()), ("evil.json", b'{"caption": "\\ud800"}')],
+        "undecodable caption",
+    ),
     "JSON without a caption": ([("evil.png", encoded()), ("evil.json", b'{"url": "x"}')], "empty caption"),
 }
 
@@ -284,7 +308,16 @@ def test_hostile_members_of_a_shard_are_named(tmp_path, name):
 
 
 def header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
-    block = bytearray(name.ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + size.ljust(12, b"\0") + b"0" * 11 + b"\0" + b" " * 8 + kind)
+    block = bytearray(
+        name.ljust(100, b"\0")
+        + b"0000644\0"
+        + b"0000000\0" * 2
+        + size.ljust(12, b"\0")
+        + b"0" * 11
+        + b"\0"
+        + b" " * 8
+        + kind
+    )
     block = bytearray(bytes(block).ljust(257, b"\0") + b"ustar\x0000").ljust(512, b"\0")
     block[148:156] = b"%06o\0 " % sum(block)
     return bytes(block)
@@ -311,7 +344,9 @@ def test_damaged_shards_give_what_came_before(tmp_path, name):
     assert set(found) & set(reason.split("|"))
 
 
-@pytest.mark.parametrize("data", [b"", b"\x1f\x8b" + b"\0" * 600, b"hello" * 300, header(b"x.png", b"\xff" * 11 + b"\0")])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x1f\x8b" + b"\0" * 600, b"hello" * 300, header(b"x.png", b"\xff" * 11 + b"\0")]
+)
 def test_what_is_no_shard_is_refused(tmp_path, data):
     (tmp_path / "a.tar").write_bytes(data)
     with pytest.raises(BadInput, match="expected"):
@@ -329,11 +364,15 @@ def test_a_sidecar_that_links_out_is_no_caption(tmp_path):
     (root / "stray.txt").write_text("x")
     quarantine = outcome(catalogue.read(root), 1)
     assert dict(zip(quarantine["image"], quarantine["reason"], strict=True)) == {
-        "evil.png": "path leaves the root", "alone.png": "image without caption", "stray.txt": "caption without image",
-    }  # fmt: skip
+        "evil.png": "path leaves the root",
+        "alone.png": "image without caption",
+        "stray.txt": "caption without image",
+    }
 
 
-@pytest.mark.parametrize("pattern", ["{0..99999999999}.tar", "{0..999999999}.tar", "{a{b.tar", "{0..999}{0..999}.tar", "[*.tar", "*"])
+@pytest.mark.parametrize(
+    "pattern", ["{0..99999999999}.tar", "{0..999999999}.tar", "{a{b.tar", "{0..999}{0..999}.tar", "[*.tar", "*"]
+)
 def test_patterns_that_would_not_end_are_refused(tmp_path, pattern):
     with pytest.raises(BadInput, match="expected"):
         catalogue.read(tmp_path / pattern)

@@ -1,4 +1,6 @@
-"""Damaged and hostile parquet and Arrow files, which native code reads: named in the quarantine or refused, never the end of the process."""
+"""Damaged and hostile parquet and Arrow files, which native code reads: named in the quarantine or refused, never the
+end of the process.
+"""
 
 import io
 import os
@@ -59,7 +61,11 @@ def test_offsets_of_arrow_that_lead_out_of_the_file_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
 @pytest.mark.parametrize("cut", [0, 3, 8, 60, -20])
 def test_damaged_columns_are_refused(tmp_path, name, cut):
-    made = columns(tmp_path / "whole.parquet", [encoded()], pa.array(["x"])).read_bytes() if name == "a.parquet" else arrow(pa.array(["x"] * 50))
+    made = (
+        columns(tmp_path / "whole.parquet", [encoded()], pa.array(["x"])).read_bytes()
+        if name == "a.parquet"
+        else arrow(pa.array(["x"] * 50))
+    )
     (tmp_path / name).write_bytes(made[:cut] if name == "a.parquet" or cut >= 0 else made[: len(made) // 2])
     with pytest.raises(UbtError, match="expected"):
         catalogue.read(tmp_path / name)
@@ -95,7 +101,11 @@ def test_no_changed_byte_of_columns_ends_the_process(tmp_path, kind):
     start, step = (path.stat().st_size - 1000, 3) if kind == "parquet" else (0, 23)
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(
-        [sys.executable, "-c", READ_EACH, str(path), str(max(0, start)), str(step), str(flip)], capture_output=True, text=True, env=env, check=False
+        [sys.executable, "-c", READ_EACH, str(path), str(max(0, start)), str(step), str(flip)],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (0, "all of them read or refused\n"), done.stderr[-1500:]
 

@@ -20,18 +20,27 @@ def unit(n: int, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def crowd() -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray, np.ndarray]:
-    """Sixty pairs, forty of them suspicious: 0-9 share one caption and trigger, 10-19 and 50-53 another, the others nothing."""
+    """Sixty pairs, forty of them suspicious: 0-9 share one caption and trigger, 10-19 and 50-53 another, the others
+    nothing.
+    """
     images, texts = unit(N, 3), unit(N, 4)
     for number, rows in enumerate(([*range(10)], [*range(10, 20), *range(50, 54)])):
         images[rows] = texts[rows] = unit(1, number)
     similarity = (images * texts).sum(1) - 0.001 * np.arange(N)
     ids = [f"p{i}" for i in range(N)]
-    return pd.DataFrame({"id": ids, "row": np.arange(N), "similarity": similarity}), pd.DataFrame({"id": ids, "suspicious": np.arange(N) < 40}), images, texts
+    return (
+        pd.DataFrame({"id": ids, "row": np.arange(N), "similarity": similarity}),
+        pd.DataFrame({"id": ids, "suspicious": np.arange(N) < 40}),
+        images,
+        texts,
+    )
 
 
 def chosen(crowd, confirmed: str, **settings) -> pd.DataFrame:
     """D_topk of ids that are parted by blanks here."""
-    return select(*crowd, {"select": {"k": 4, "confirmed": confirmed.replace(" ", "\n"), **settings}, "verdict": {}}, RUN)["topk"]
+    return select(
+        *crowd, {"select": {"k": 4, "confirmed": confirmed.replace(" ", "\n"), **settings}, "verdict": {}}, RUN
+    )["topk"]
 
 
 def test_confirmed_pairs_are_topk_whatever_their_rank_and_suspicion(crowd):
@@ -89,7 +98,10 @@ def test_confirmed_pairs_of_a_real_case(tiny_case):
     made, settings = tiny_case.artefacts, tiny()
     scored, cut = made["score_overfit"], made["split"]["split"]
     wanted = cut.loc[cut["suspicious"], "id"].tolist()[:3] + cut.loc[~cut["suspicious"], "id"].tolist()[:3]
-    groups = {"select": settings.select.to_dict() | {"confirmed": "\n".join(wanted)}, "verdict": settings.verdict.to_dict()}
+    groups = {
+        "select": settings.select.to_dict() | {"confirmed": "\n".join(wanted)},
+        "verdict": settings.verdict.to_dict(),
+    }
     similarity = scored["similarity"].assign(row=np.arange(len(cut)))
     topk = select(similarity, cut, scored["image_features"], scored["text_features"], groups, RUN)["topk"]
     expected = scored["similarity"].set_index("id")["similarity"][wanted].sort_values(ascending=False)
@@ -102,7 +114,15 @@ def test_confirmed_pairs_outside_d_susp_are_scored_with_it(tiny_case):
     made, cut = tiny_case.artefacts, tiny_case.artefacts["split"]["split"]
     outside = cut.loc[~cut["suspicious"], "id"].tolist()[:2]
     data = made["data"]
-    given = inside(made["overfit"]["model"], data["images"], data["tokens"], data["pairs"], cut, SelectSettings(confirmed="\n".join(outside)), RUN)
+    given = inside(
+        made["overfit"]["model"],
+        data["images"],
+        data["tokens"],
+        data["pairs"],
+        cut,
+        SelectSettings(confirmed="\n".join(outside)),
+        RUN,
+    )
     assert given["similarity"]["id"].tolist() == cut.loc[cut["suspicious"] | cut["id"].isin(outside), "id"].tolist()
     whole = made["score_overfit"]["similarity"]["similarity"].to_numpy()
     assert given["similarity"]["similarity"].to_numpy() == pytest.approx(whole[given["similarity"]["row"]], abs=1e-5)

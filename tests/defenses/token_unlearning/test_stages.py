@@ -26,7 +26,9 @@ RUN = Run(seed=0, compute=CPU)
 
 
 def frame(similarity) -> pd.DataFrame:
-    return pd.DataFrame({"id": [f"p{i}" for i in range(len(similarity))], "row": np.arange(len(similarity)), "similarity": similarity})
+    return pd.DataFrame(
+        {"id": [f"p{i}" for i in range(len(similarity))], "row": np.arange(len(similarity)), "similarity": similarity}
+    )
 
 
 def unit(*shape, seed=0):
@@ -82,10 +84,16 @@ def test_equation_3(pairs, reference):
     seed = training.batch_seed(0, "overfit")
     first = training.PairBatches(images, tokens, 16, seed, np.arange(16)).at(0)
     second = training.PairBatches(images, tokens, 16, seed + 1, np.arange(16, 48)).at(0)
-    image, text = models.embed_images(reference, images).astype(float), models.embed_tokens(reference, tokens).astype(float)
+    image, text = (
+        models.embed_images(reference, images).astype(float),
+        models.embed_tokens(reference, tokens).astype(float),
+    )
     align = np.mean(((image[first] * text[first]).sum(1) - 1) ** 2)
     logits = np.exp(reference.logit_scale.item()) * image[second] @ text[second].T
-    log_softmax = [z - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True)) - z.max(1, keepdims=True) for z in (logits, logits.T)]
+    log_softmax = [
+        z - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True)) - z.max(1, keepdims=True)
+        for z in (logits, logits.T)
+    ]
     contrastive = -np.mean([np.diag(z).mean() for z in log_softmax])
     assert losses[1] == pytest.approx(align, abs=1e-5)
     assert losses[0] == pytest.approx(align + contrastive, abs=1e-4)
@@ -105,8 +113,15 @@ def _unlearn_inputs(pairs, k=3):
     topk = pd.DataFrame({"id": table["id"][:k], "row": np.arange(k), "similarity": 0.9, "group": 0})
     masked = model_input.tokenize(["banana"] * k, 24)
     maps = np.random.default_rng(5).random((k, 6, 6)).astype(np.float32)
-    return {"images": images, "tokens": tokens, "topk": topk, "masked_tokens": masked, "attributed": topk[["id", "row"]], "maps": maps,
-            "how": {"image_threshold": 0.3}}  # fmt: skip
+    return {
+        "images": images,
+        "tokens": tokens,
+        "topk": topk,
+        "masked_tokens": masked,
+        "attributed": topk[["id", "row"]],
+        "maps": maps,
+        "how": {"image_threshold": 0.3},
+    }
 
 
 def _restore_inputs(pairs, flagged=(5, 7)):
@@ -114,9 +129,19 @@ def _restore_inputs(pairs, flagged=(5, 7)):
     table, row = pairs[0], np.unique([0, 1, 2, *flagged, *range(8, 48, 2)])
     poisoned = np.isin(row, [0, 1, 2, *flagged])
     kept = ~poisoned & (row >= 16)
-    found = {"id": table["id"].to_numpy()[row], "row": row, "growth": 1 - row / 100, "poisoned": poisoned, "group": np.where(poisoned, 0, -1)}
+    found = {
+        "id": table["id"].to_numpy()[row],
+        "row": row,
+        "growth": 1 - row / 100,
+        "poisoned": poisoned,
+        "group": np.where(poisoned, 0, -1),
+    }
     retained = pd.DataFrame(found | {"kept": kept, "anchor": kept & (row >= 40)})
-    return _unlearn_inputs(pairs) | {"retain": retained, "features": unit(len(row), 128, seed=7), "restored": unit(len(row), 128, seed=8)}
+    return _unlearn_inputs(pairs) | {
+        "retain": retained,
+        "features": unit(len(row), 128, seed=7),
+        "restored": unit(len(row), 128, seed=8),
+    }
 
 
 def test_equation_7_over_equation_6s_product(pairs, reference):
@@ -161,7 +186,10 @@ def test_ours_moves_images_alone_and_none_towards_a_group_that_is_no_backdoor(pa
     two = dict(inputs, topk=inputs["topk"].assign(group=[0, 0, 1]))
     less = dict(inputs, topk=inputs["topk"].iloc[:2], masked_tokens=inputs["masked_tokens"][:2])
     settings = UnlearnSettings(steps=1, batch=4, anchor_batch=0, keep_batch=100)
-    losses = [restore(models.load(REFERENCE), **given, verdict=POISONED, settings=settings, run=RUN)["history"]["loss"][0] for given in (two, less)]
+    losses = [
+        restore(models.load(REFERENCE), **given, verdict=POISONED, settings=settings, run=RUN)["history"]["loss"][0]
+        for given in (two, less)
+    ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
@@ -170,7 +198,9 @@ def test_a_model_judged_clean_is_left_untouched(pairs, reference, form):
     given = _restore_inputs(pairs) if form is restore else _unlearn_inputs(pairs)
     settings = UnlearnSettings() if form is restore else PublishedSettings()
     out = form(models.load(REFERENCE), **given, verdict=UNTOUCHED, settings=settings, run=RUN)["model"]
-    assert all(torch.equal(a, b) for a, b in zip(out.state_dict().values(), reference.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(out.state_dict().values(), reference.state_dict().values(), strict=True)
+    )
 
 
 def test_concentration_is_the_mean_off_the_diagonal():
@@ -180,10 +210,15 @@ def test_concentration_is_the_mean_off_the_diagonal():
 
 
 def test_verdict_asks_for_one_shared_caption_and_for_displaced_images():
-    topk, scored = pd.DataFrame({"id": list("abcdef"), "row": range(6), "similarity": 0.9, "group": 0}), pd.DataFrame({"row": range(6)})
+    topk, scored = (
+        pd.DataFrame({"id": list("abcdef"), "row": range(6), "similarity": 0.9, "group": 0}),
+        pd.DataFrame({"row": range(6)}),
+    )
 
     def judged(images, texts, displaced, topk=topk, scatter=0.01, apart=3.0):
-        groups = pd.DataFrame({"group": range(len(displaced)), "displaced": displaced, "scatter": scatter, "apart": apart})
+        groups = pd.DataFrame(
+            {"group": range(len(displaced)), "displaced": displaced, "scatter": scatter, "apart": apart}
+        )
         return verdict(topk, scored, images, texts, groups, VerdictSettings(), RUN)["verdict"]
 
     shared, apart = np.tile(unit(1, 8), (6, 1)), (unit(6, 64, seed=1), unit(6, 64, seed=2))
@@ -193,7 +228,10 @@ def test_verdict_asks_for_one_shared_caption_and_for_displaced_images():
     for away, changes in ((0.05, {}), (0.4, {"scatter": 0.11}), (0.4, {"apart": 0.5})):
         assert not judged(shared, shared, [away], **changes)["poisoned"]
     halves = topk.assign(group=[0, 0, 0, 1, 1, 1])
-    mixed = [np.concatenate([a[:3], s[:3]]) for a, s in zip((unit(6, 8, seed=1), unit(6, 8, seed=2)), (shared, shared), strict=True)]
+    mixed = [
+        np.concatenate([a[:3], s[:3]])
+        for a, s in zip((unit(6, 8, seed=1), unit(6, 8, seed=2)), (shared, shared), strict=True)
+    ]
     deciding = judged(*mixed, [0.6, 0.4], halves)
     assert (deciding["groups"], deciding["score"], deciding["displaced"]) == ([1], pytest.approx(1, abs=1e-5), 0.4)
     two = judged(shared, shared, [0.05, 0.4], halves)
@@ -202,7 +240,9 @@ def test_verdict_asks_for_one_shared_caption_and_for_displaced_images():
 
 def _turned(reference, seed=3):
     """What a model that turned the reference's features, and nothing else, makes of them."""
-    return reference @ np.linalg.qr(np.random.default_rng(seed).normal(size=(reference.shape[1],) * 2))[0].astype(np.float32)
+    return reference @ np.linalg.qr(np.random.default_rng(seed).normal(size=(reference.shape[1],) * 2))[0].astype(
+        np.float32
+    )
 
 
 def test_restored_features_are_the_models_own_but_for_the_poisons():
@@ -269,20 +309,31 @@ def test_retain_looks_at_a_part_of_d_and_keeps_none_that_is_suspicious(pairs, re
     like = np.argsort(-np.where(np.arange(48) < 8, -1, known[0] @ known[1][:2].mean(0)))[:3]
     assert set(found["row"][found["anchor"]]) == set(like) - set(found["row"][found["poisoned"]])
     assert np.abs(out["features"] - known[0][found["row"]]).max() < 1e-5
-    assert out["groups"]["displaced"][0] == pytest.approx(1 - np.mean((out["features"] * out["restored"]).sum(1)[:2]), abs=1e-6)
+    assert out["groups"]["displaced"][0] == pytest.approx(
+        1 - np.mean((out["features"] * out["restored"]).sum(1)[:2]), abs=1e-6
+    )
 
 
 def attributed(reference, pairs, captions, settings, flagged=()):
     """The mask stage on D made of the first images with these captions, the first three of them D_topk."""
     table = pd.DataFrame({"id": [f"p{i}" for i in range(len(captions))], "caption": captions})
     topk = pd.DataFrame({"id": table["id"][:3], "row": range(3), "similarity": 0.5, "group": 0})
-    retained = pd.DataFrame({"id": table["id"], "row": np.arange(len(captions)), "poisoned": np.isin(np.arange(len(captions)), flagged)})
-    return mask(reference, pairs[1][: len(captions)], model_input.tokenize(captions, 24), table, topk, retained, settings, RUN)
+    retained = pd.DataFrame(
+        {"id": table["id"], "row": np.arange(len(captions)), "poisoned": np.isin(np.arange(len(captions)), flagged)}
+    )
+    return mask(
+        reference, pairs[1][: len(captions)], model_input.tokenize(captions, 24), table, topk, retained, settings, RUN
+    )
 
 
 def test_masks_keep_what_scores_and_are_tokenised_anew(reference, pairs):
     captions = ["a photo of a banana.", "<b>x</b> 香蕉 🍌", "!!! ...", pairs[0]["caption"][3], "word " * 200]
-    for settings in (MaskSettings(), MaskSettings(rewrite="ids"), MaskSettings(method="leave one out"), MaskSettings(text_threshold=1.0)):
+    for settings in (
+        MaskSettings(),
+        MaskSettings(rewrite="ids"),
+        MaskSettings(method="leave one out"),
+        MaskSettings(text_threshold=1.0),
+    ):
         out = attributed(reference, pairs, captions, settings, flagged=[1, 3, 4])
         assert out["attributed"]["row"].tolist() == [0, 1, 2, 3, 4]
         assert out["attributed"]["topk"].tolist() == [True, True, True, False, False]
@@ -309,15 +360,24 @@ def test_masks_keep_what_scores_and_are_tokenised_anew(reference, pairs):
     assert np.abs(again["maps"][3] - maps[0]).max() < 1e-4
 
 
-@pytest.mark.parametrize(("masked", "images", "captions"), [("none", 1, 1), ("text", 1, 2), ("image", 2, 1), ("image and text", 2, 2)])
+@pytest.mark.parametrize(
+    ("masked", "images", "captions"), [("none", 1, 1), ("text", 1, 2), ("image", 2, 1), ("image and text", 2, 2)]
+)
 def test_the_four_strategies_of_table_4(pairs, reference, masked, images, captions):
     """The mean similarity over D_unlearn's pairs, made by hand from whole and masked images and captions."""
     inputs = _unlearn_inputs(pairs)
     settings = PublishedSettings(steps=1, batch=9 if masked == "none" else 18, masked=masked)
-    loss = unlearn(models.load(REFERENCE), **inputs, verdict=POISONED, settings=settings, run=RUN)["history"]["loss"].iloc[0]
-    hidden = np.where(attribution.image_masks(inputs["maps"], 48, 48, 0.3)[..., None], inputs["images"][:3], [123, 117, 104]).astype(np.uint8)
+    loss = unlearn(models.load(REFERENCE), **inputs, verdict=POISONED, settings=settings, run=RUN)["history"][
+        "loss"
+    ].iloc[0]
+    hidden = np.where(
+        attribution.image_masks(inputs["maps"], 48, 48, 0.3)[..., None], inputs["images"][:3], [123, 117, 104]
+    ).astype(np.uint8)
     image = [models.embed_images(reference, inputs["images"][:3]), models.embed_images(reference, hidden)]
-    text = [models.embed_tokens(reference, inputs["tokens"][:3]), models.embed_tokens(reference, inputs["masked_tokens"])]
+    text = [
+        models.embed_tokens(reference, inputs["tokens"][:3]),
+        models.embed_tokens(reference, inputs["masked_tokens"]),
+    ]
     products = [image[0] @ text[0].T] + ([image[images - 1] @ text[captions - 1].T] if masked != "none" else [])
     assert loss == pytest.approx(np.mean(products), abs=1e-5)
 
@@ -326,8 +386,13 @@ def test_masks_are_judged_against_the_word_and_the_patch():
     maps = np.zeros((2, 6, 6), np.float32)
     maps[0, 5, 5] = maps[1, 0, 0] = 1
     rows = pd.DataFrame({"id": ["a", "b"], "row": [0, 1], "topk": True})
-    spoken = [("a", 0, "consider", 0.5, True), ("a", 1, "banana", 0.4, True), ("a", 2, "photo", 0.1, False),
-              ("b", 0, "photo", 0.95, True), ("b", 1, "banana", 0.05, False)]  # fmt: skip
+    spoken = [
+        ("a", 0, "consider", 0.5, True),
+        ("a", 1, "banana", 0.4, True),
+        ("a", 2, "photo", 0.1, False),
+        ("b", 0, "photo", 0.95, True),
+        ("b", 1, "banana", 0.05, False),
+    ]
     table = pd.DataFrame(spoken, columns=["id", "position", "word", "score", "kept"])
     truth = pd.DataFrame({"id": ["a", "b"], "poisoned": True})
     manifest = pd.DataFrame({"id": ["a", "b"], "target": "banana", "top": 40, "left": 40, "height": 7, "width": 7})
@@ -337,7 +402,9 @@ def test_masks_are_judged_against_the_word_and_the_patch():
     assert (got["trigger_inside"], got["trigger_found"]) == (0.5, 0.5)
     assert got["covered"] == pytest.approx(attribution.image_masks(maps, 48, 48, 0.3).mean())
     table.loc[table["word"] == "banana", "word"] = "bananas"
-    other = masks.judged(rows, maps, table, truth, manifest.assign(top=0, left=0, height=48, width=48), (48, 48), 0.3, {"consider"})
+    other = masks.judged(
+        rows, maps, table, truth, manifest.assign(top=0, left=0, height=48, width=48), (48, 48), 0.3, {"consider"}
+    )
     assert (other["poisons"], other["said"], other["target_first"], other["target_kept"]) == (2, 0, 0, 0)
     assert other["trigger_inside"] is None
     nobody = masks.judged(rows, maps, table, truth.assign(poisoned=False), manifest, (48, 48), 0.3, set())
@@ -368,15 +435,27 @@ def test_a_low_asr_is_explained(pairs):
     assert all(f["change"] for f in found["findings"])
     took = diagnose(high, pairs[1], truth, groups, RUN)
     assert took["findings"] == []
-    assert {"exposures", "schedule", "visibility", "survival", "target's clean recall"} == {c["check"] for c in took["checks"]}
+    assert {"exposures", "schedule", "visibility", "survival", "target's clean recall"} == {
+        c["check"] for c in took["checks"]
+    }
 
 
 def test_what_is_isolated_and_what_is_left_are_told_apart():
-    similarity, isolated = frame([0.1, 0.2, 0.4, 0.8, 0.9]), pd.DataFrame({"isolated": [True, False, True, False, False]})
+    similarity, isolated = (
+        frame([0.1, 0.2, 0.4, 0.8, 0.9]),
+        pd.DataFrame({"isolated": [True, False, True, False, False]}),
+    )
     measures, truth = {"ca": 90.0, "asr": 80.0, "ra": 1.0}, pd.DataFrame({"poisoned": [False, False, True, True, True]})
     found = left(similarity, measures, isolated, truth, RUN)["measures"]
-    assert found == pytest.approx({"ca": 90, "asr": 80, "found": 100 / 3, "isolated": 0.25, "clean": 0.2, "poisoned": 0.85})
-    assert set(left(similarity, measures, isolated, truth & False, RUN)["measures"]) == {"ca", "asr", "isolated", "clean"}
+    assert found == pytest.approx(
+        {"ca": 90, "asr": 80, "found": 100 / 3, "isolated": 0.25, "clean": 0.2, "poisoned": 0.85}
+    )
+    assert set(left(similarity, measures, isolated, truth & False, RUN)["measures"]) == {
+        "ca",
+        "asr",
+        "isolated",
+        "clean",
+    }
 
 
 def test_two_backdoors_are_grouped_before_the_product():
@@ -397,6 +476,13 @@ def test_two_backdoors_are_grouped_before_the_product():
     assert verdict(topk, similarity, image, text, groups, VerdictSettings(), RUN)["verdict"]["groups"] == [0, 1]
     plain = select(similarity, split_, image, text, {"select": {"k": k, "pool": 0}, "verdict": {}}, RUN)["topk"]
     assert (plain["row"] < 10).all()
-    alone = select(similarity.assign(similarity=(unit(n, 32, seed=3) * crowd).sum(1)), split_, unit(n, 32, seed=3), crowd, settings, RUN)["topk"]
+    alone = select(
+        similarity.assign(similarity=(unit(n, 32, seed=3) * crowd).sum(1)),
+        split_,
+        unit(n, 32, seed=3),
+        crowd,
+        settings,
+        RUN,
+    )["topk"]
     assert alone["group"].eq(0).all()
     assert len(alone) == k

@@ -32,8 +32,13 @@ def test_the_figures_cases_are_those_of_the_paper():
     assert {(c.attack.name, c.attack.caption, until) for c, until in FIGURES["5"].work(0)} == {
         ("badnet", caption, until) for caption in ("template", "joined") for until in ("mask", "mask_published")
     }
-    assert [(c.attack.name, until) for c, until in FIGURES["8"].work(0)] == [(a, u) for a in ("badnet", "blended") for u in ("mask_published", "mask")]
-    assert all(default in dict(FIGURES[n].work(0)) and dict(FIGURES[n].work(3)).keys() != dict(FIGURES[n].work(0)).keys() for n in "58")
+    assert [(c.attack.name, until) for c, until in FIGURES["8"].work(0)] == [
+        (a, u) for a in ("badnet", "blended") for u in ("mask_published", "mask")
+    ]
+    assert all(
+        default in dict(FIGURES[n].work(0)) and dict(FIGURES[n].work(3)).keys() != dict(FIGURES[n].work(0)).keys()
+        for n in "58"
+    )
 
 
 def test_words_are_those_of_the_mask_and_a_caption_comes_once(tiny_store, tiny_case):
@@ -56,7 +61,9 @@ def test_words_are_those_of_the_mask_and_a_caption_comes_once(tiny_store, tiny_c
     assert table["state"].iloc[-1] == "to do"
     text = figure.markdown(frame)
     masked = tiny_case.artefacts["mask"]["masked"].set_index("id")["masked"]
-    assert all(f"| here | overfitted model (ours) | {pair} | " in text and f" | {masked[pair]} |" in text for pair in expected)
+    assert all(
+        f"| here | overfitted model (ours) | {pair} | " in text and f" | {masked[pair]} |" in text for pair in expected
+    )
     assert "| there | M_bd (published) (to do) | - | - | - |" in text
 
 
@@ -77,11 +84,24 @@ def test_the_command_runs_as_far_as_the_masks_and_writes_every_file(tiny_store, 
     monkeypatch.setitem(FIGURES, "8", tiny_figure(True, mask__image_threshold=0.4))
     monkeypatch.setattr(main, "stop_on_signal", lambda: lambda: False)
     monkeypatch.setattr("ubt.core.chromium.chromium", lambda: None)
-    arguments = ["figure", "8", "--cache", str(tiny_store.root), "--device", "cpu", "--precision", "fp32", "--out", str(tmp_path / "out")]
+    arguments = [
+        "figure",
+        "8",
+        "--cache",
+        str(tiny_store.root),
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     result = CliRunner().invoke(main.app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     assert "to do" not in result.stdout
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {f"figure-8.{ending}" for ending in ("png", "svg", "html", "csv")}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        f"figure-8.{ending}" for ending in ("png", "svg", "html", "csv")
+    }
     assert (tmp_path / "out" / "figure-8.png").read_bytes().startswith(b"\x89PNG")
     assert "<h1>Fig. 0: tiny</h1>" in (tmp_path / "out" / "figure-8.html").read_text()
 
@@ -98,7 +118,13 @@ def test_nothing_measured_is_drawn_as_such(tmp_path):
 def test_captions_cannot_break_the_table(tiny_store, tiny_case):
     figure = tiny_figure(False, select__k=9)
     frame = figure.measured(tiny_store, CPU, 0)
-    evil = dataclasses.replace(frame["shown"][0][0], words=["=1|2", "<b>", "![x](y)"], scores=np.ones(3), kept=np.ones(3, bool), cut=np.zeros(3, bool))
+    evil = dataclasses.replace(
+        frame["shown"][0][0],
+        words=["=1|2", "<b>", "![x](y)"],
+        scores=np.ones(3),
+        kept=np.ones(3, bool),
+        cut=np.zeros(3, bool),
+    )
     frame.at[0, "shown"] = [evil, *frame["shown"][0][1:]]
     line = figure.markdown(frame).splitlines()[4]
     assert line.replace("\\|", "").count("|") == 6

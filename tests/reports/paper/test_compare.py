@@ -20,18 +20,28 @@ def cells(store: Store, *names: str, methods=BRIEF, here: Compute = CPU) -> pd.D
 
 def test_what_is_measured_has_its_figures_and_what_is_not_has_words(full, tiny_case):
     name, names = tiny_case.name, every_key(tiny(), CPU)
-    for stage, measures in (("evaluate_cleanclip", {"ca": 88.0, "asr": 5.0, "ra": 70.0, "target_recall": 95.0}), ("kl_cleanclip", {"kl": 0.25})):
+    for stage, measures in (
+        ("evaluate_cleanclip", {"ca": 88.0, "asr": 5.0, "ra": 70.0, "target_recall": 95.0}),
+        ("kl_cleanclip", {"kl": 0.25}),
+    ):
         for s in upto(stage):
             if full.find(names[s.name]) is None:
-                full.write(names[s.name], {"measures": measures if s.name == stage else {}}, {"stage": s.name, "seconds": 1.0})
+                full.write(
+                    names[s.name], {"measures": measures if s.name == stage else {}}, {"stage": s.name, "seconds": 1.0}
+                )
     full.save_case(name, full.record(name) | {"errors": {"evaluate_abl": {"state": "failed", "error": "no room"}}})
     frame = cells(full, name, methods=(*BRIEF, "roclip")).loc[name]
     measured = {"poisoned": "poisoned", "ubt": "purified", "ubt_published": "published", "clean": "clean"}
     for method, model in measured.items():
-        assert frame.loc[method, ["CA", "ASR", "RA", "target recall"]].tolist() == [tiny_case.metrics[model][k] for k in ("ca", "asr", "ra", "target_recall")]
+        assert frame.loc[method, ["CA", "ASR", "RA", "target recall"]].tolist() == [
+            tiny_case.metrics[model][k] for k in ("ca", "asr", "ra", "target_recall")
+        ]
     assert frame.loc["cleanclip", ["CA", "ASR", "KL", "defence, s"]].tolist() == [88, 5, 0.25, 2]
     assert set(frame["natural ASR"]) == {tiny_case.metrics["clean"]["asr"]}
-    assert frame["state"].to_dict() == dict.fromkeys([*measured, "cleanclip"], "") | {"abl": "failed: no room", "roclip": "not run yet"}
+    assert frame["state"].to_dict() == dict.fromkeys([*measured, "cleanclip"], "") | {
+        "abl": "failed: no room",
+        "roclip": "not run yet",
+    }
     assert frame.loc[["abl", "roclip"], FIGURES].isna().all(axis=None)
     assert frame["possible"].to_dict()["clean"] is False
     assert not cells(full, name, methods=["retrain"])["possible"].any()
@@ -68,7 +78,10 @@ def test_a_case_whose_stages_have_moved_on_says_so_and_can_be_run(full, tiny_cas
         record["artefacts"][stage] = f"{stage}-before"
     full.save_case(tiny_case.name, record)
     frame = cells(full, tiny_case.name).loc[tiny_case.name]
-    assert (frame.loc["ubt", "state"], frame.loc["ubt", "ASR"]) == (compare.EARLIER, tiny_case.metrics["purified"]["asr"])
+    assert (frame.loc["ubt", "state"], frame.loc["ubt", "ASR"]) == (
+        compare.EARLIER,
+        tiny_case.metrics["purified"]["asr"],
+    )
     assert frame.loc["cleanclip", "state"] == compare.WAITS["outdated"]
     assert frame.loc["poisoned", "state"] == ""
 
@@ -94,9 +107,27 @@ def test_work_is_every_cell_and_with_the_oracle_its_divergences(full, tiny_case)
 
 def test_means_are_over_the_cases_that_are_measured():
     nothing = dict.fromkeys((*FIGURES, compare.NATURAL))
-    rows = [{"case": c, "method": m, "defence": m.upper(), "needs": "", **nothing, "CA": ca, "ASR": asr, "KL": kl, "state": "" if ca else "not run"}
-            for c, m, ca, asr, kl in (("a", "ubt", 90, 1, 0.5), ("b", "ubt", 80, 3, None), ("a", "abl", None, None, None), ("b", "abl", 70, 9, None),
-                                      ("a", "roclip", None, None, None), ("b", "roclip", None, None, None))]  # fmt: skip
+    rows = [
+        {
+            "case": c,
+            "method": m,
+            "defence": m.upper(),
+            "needs": "",
+            **nothing,
+            "CA": ca,
+            "ASR": asr,
+            "KL": kl,
+            "state": "" if ca else "not run",
+        }
+        for c, m, ca, asr, kl in (
+            ("a", "ubt", 90, 1, 0.5),
+            ("b", "ubt", 80, 3, None),
+            ("a", "abl", None, None, None),
+            ("b", "abl", 70, 9, None),
+            ("a", "roclip", None, None, None),
+            ("b", "roclip", None, None, None),
+        )
+    ]
     rows.append(rows[0] | {"case": "c", "CA": 10, "state": compare.EARLIER})
     found = compare.means(pd.DataFrame(rows).astype(dict.fromkeys(FIGURES, float))).set_index("method")
     assert found.loc["ubt", ["CA", "ASR", "KL", "cases"]].tolist() == [85, 2, 0.5, "2 of 3"]
@@ -115,7 +146,9 @@ def test_what_was_seen_in_training_and_the_seconds_of_the_stages(full, tiny_case
     assert own["share"].tolist() == pytest.approx((100 * kept["step"] / kept["step"].max()).tolist())
     took, frame = compare.stages(full, case, BRIEF), cells(full, tiny_case.name).loc[tiny_case.name]
     trained = took[took["part"] == "training"]
-    assert list(zip(trained["method"], trained["stage"], strict=True)) == [(m, "poison") for m in ("poisoned", "ubt", "ubt_published")]
+    assert list(zip(trained["method"], trained["stage"], strict=True)) == [
+        (m, "poison") for m in ("poisoned", "ubt", "ubt_published")
+    ]
     for method, seconds in took.groupby("method")["seconds"].sum().items():
         assert seconds == pytest.approx(frame.loc[method, "total, s"])
     assert compare.observed(full, case, ["abl"]).empty

@@ -15,12 +15,14 @@ TABLE = TABLES["durability"]
 
 
 def put(store: Store, stage: str, **measures: float) -> None:
-    """A stage's results, and those of all that lead to it, as if they had been computed: 3 poisons, one of them not suspicious."""
+    """A stage's results, and those of all that lead to it, as if they had been computed: 3 poisons, one of them not
+    suspicious.
+    """
     made = {
         "attack": {"truth": pd.DataFrame({"poisoned": [True, True, True, False, False]})},
         "split": {"split": pd.DataFrame({"suspicious": [True, True, False, True, False]})},
         stage: {"measures": measures},
-    }  # fmt: skip
+    }
     for s in upto(stage):
         key = every_key(case(0), CPU)[s.name]
         if store.find(key) is None:
@@ -29,12 +31,24 @@ def put(store: Store, stage: str, **measures: float) -> None:
 
 def test_every_defence_is_trained_on_in_both_ways():
     part = TABLE.narrowed(["badnet"], [])
-    assert {row.labels[1] for row in part.rows} == {"clean reference (natural ASR)", "no defence", *(d.title for d in DEFENSES.values())}
+    assert {row.labels[1] for row in part.rows} == {
+        "clean reference (natural ASR)",
+        "no defence",
+        *(d.title for d in DEFENSES.values()),
+    }
     wanted = {until for _, until in part.work(1)}
-    assert wanted >= {f"evaluate_again_{kind}_{name}" for kind in ("clean", "left") for name in ("clean", "poisoned", "purified", "abl", "retrain")}
+    assert wanted >= {
+        f"evaluate_again_{kind}_{name}"
+        for kind in ("clean", "left")
+        for name in ("clean", "poisoned", "purified", "abl", "retrain")
+    }
     assert None in wanted
     assert {c.name(CPU) for c, _ in part.work(1)} == {case(0).name(CPU)}
-    assert [row.labels[1] for row in TABLE.narrowed(["sig"], ["roclip"]).rows] == ["clean reference (natural ASR)", "no defence", "RoCLIP"]
+    assert [row.labels[1] for row in TABLE.narrowed(["sig"], ["roclip"]).rows] == [
+        "clean reference (natural ASR)",
+        "no defence",
+        "RoCLIP",
+    ]
     with pytest.raises(BadInput, match="no 'nosuch'"):
         TABLE.narrowed([], ["nosuch"])
 
@@ -48,7 +62,12 @@ def test_before_and_after_and_what_was_left(tmp_path):
     put(store, "evaluate_again_left_cleanclip", ca=92.0, asr=30.0)
     frame = part.measured(store, CPU, 1)
     row = frame.set_index("method").loc["CleanCLIP"]
-    assert row[["before ASR", "after clean pairs ASR", "after D_normal ASR", "after D_normal CA"]].tolist() == [1, 2, 30, 92]
+    assert row[["before ASR", "after clean pairs ASR", "after D_normal ASR", "after D_normal CA"]].tolist() == [
+        1,
+        2,
+        30,
+        92,
+    ]
     assert row["poisons in D_normal"] == 1
     assert frame["state"].tolist().count("") == 1
     said = part.markdown(frame)

@@ -40,7 +40,9 @@ def locate(hits: int) -> dict:
     """Patches of all images, 8 pixels wide; the first `hits` poisoned ones are found and come first."""
     rows = np.r_[np.flatnonzero(POISONED), np.flatnonzero(~POISONED)]
     place = np.where(np.arange(N) < hits, 8, 16)
-    frame = pd.DataFrame({"id": np.array(IDS)[rows], "row": rows, "y": place, "x": place, "side": 8, "rank": np.arange(1, N + 1)})
+    frame = pd.DataFrame(
+        {"id": np.array(IDS)[rows], "row": rows, "y": place, "x": place, "side": 8, "rank": np.arange(1, N + 1)}
+    )
     return {"candidates": frame.assign(changes=True, drop=0.1, flips=0.0), "windows": np.zeros((49, 2), int)}
 
 
@@ -57,7 +59,12 @@ def test_strategies_are_cases_that_differ_in_their_windows_alone():
 def test_what_is_measured_of_a_strategy_and_what_is_missing(tmp_path):
     store, table = Store(tmp_path), TABLES["poisoncam"].narrowed(["badnet"], ["full coverage", "random"])
     for seed, hits in enumerate((10, 5)):
-        put(store, table.work_of(seed, "badnet", "full coverage")[0], "poisoncam_locate", given() | {"poisoncam_locate": locate(hits)})
+        put(
+            store,
+            table.work_of(seed, "badnet", "full coverage")[0],
+            "poisoncam_locate",
+            given() | {"poisoncam_locate": locate(hits)},
+        )
     name = create(store, table.work_of(0, "badnet", "random")[0], CPU)
     store.save_case(name, store.record(name) | {"state": "failed"})
     full, random = (line for _, line in table.measured(store, CPU, 2).iterrows())
@@ -71,9 +78,15 @@ def test_what_is_measured_of_a_strategy_and_what_is_missing(tmp_path):
     assert (random["seeds"], random["state"]) == (0, "1 failed, 1 to do")
     assert pd.isna(random["IoU"])
     text = table.markdown(table.measured(store, CPU, 2))
-    assert "| badnet | full coverage | 49 ± 0 | 2.0 ± 0.0 | 10.0 ± 0.0 | 100.0 ± 0.0 | 10.0 ± 0.0 | 0.19 ± 0.09 | 0.25 ± 0.00 | 75.0 ± 35.4 | 2 |" in text
+    assert (
+        "| badnet | full coverage | 49 ± 0 | 2.0 ± 0.0 | 10.0 ± 0.0 | 100.0 ± 0.0 | 10.0 ± 0.0 | 0.19 ± 0.09 | 0.25 ±"
+        " 0.00 | 75.0 ± 35.4 | 2 |" in text
+    )
     assert "| badnet | random | - | - | - | - | - | - | - | - | 0 (1 failed, 1 to do) |" in text
-    assert [p.name for p in table.write(table.measured(store, CPU, 2), tmp_path / "out", "table-poisoncam")] == ["table-poisoncam.md", "table-poisoncam.csv"]
+    assert [p.name for p in table.write(table.measured(store, CPU, 2), tmp_path / "out", "table-poisoncam")] == [
+        "table-poisoncam.md",
+        "table-poisoncam.csv",
+    ]
 
 
 def test_a_trigger_over_the_whole_image_gives_no_iou(tmp_path):

@@ -25,20 +25,29 @@ from ubt.reports.paper.separation_figures import Separation
 def tiny_figure(inside: bool, **changes) -> Separation:
     """The tiny case beside another one."""
     return Separation(
-        "Fig. 0: tiny", "A source.", (Panel("here", lambda seed: tiny(seed=seed)), Panel("there", lambda seed: tiny(seed=seed, **changes))), 2, inside
+        "Fig. 0: tiny",
+        "A source.",
+        (Panel("here", lambda seed: tiny(seed=seed)), Panel("there", lambda seed: tiny(seed=seed, **changes))),
+        2,
+        inside,
     )
 
 
 def test_the_figures_cases_are_the_papers_in_proportion():
     default = CaseSettings.preset("demo")
-    cases = {name: [case for case, stage in figure.work(0) if stage == "score_overfit"] for name, figure in SEPARATION.items()}
+    cases = {
+        name: [case for case, stage in figure.work(0) if stage == "score_overfit"]
+        for name, figure in SEPARATION.items()
+    }
     assert all(default in found for found in cases.values())
     assert all(case.seed == 3 for figure in SEPARATION.values() for case, _ in figure.work(3))
     assert {stage for figure in SEPARATION.values() for _, stage in figure.work(0)} == {"score_overfit", "score_abl"}
     assert [case for case, stage in FIGURES["3"].work(0) if stage == "score_abl"] == cases["3"]
     assert [case.attack.name for case in cases["3"]] == ["badnet", "blended", "sig", "ssba"]
     assert [case.overfit.regularise for case in cases["4"]] == [False, True]
-    assert [(c.data.pairs, c.attack.poisons(c.data.pairs)) for c in cases["6"]] == [(n, n // 50) for n in (5000, 10000, 15000, 20000)]
+    assert [(c.data.pairs, c.attack.poisons(c.data.pairs)) for c in cases["6"]] == [
+        (n, n // 50) for n in (5000, 10000, 15000, 20000)
+    ]
     assert [c.attack.poisons(c.data.pairs) for c in cases["7"]] == [100, 130, 200, 270, 400, 600]
     assert [name for name, figure in SEPARATION.items() if figure.inside] == ["4"]
 
@@ -79,7 +88,18 @@ def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_
     monkeypatch.setitem(FIGURES, "4", tiny_figure(True, **changes))
     monkeypatch.setattr(main, "stop_on_signal", lambda: lambda: False)
     monkeypatch.setattr("ubt.core.chromium.chromium", lambda: None)
-    arguments = ["figure", "4", "--cache", str(tiny_store.root), "--device", "cpu", "--precision", "fp32", "--out", str(tmp_path / "out")]
+    arguments = [
+        "figure",
+        "4",
+        "--cache",
+        str(tiny_store.root),
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     before = tiny_store.record(tiny_case.name)
     result = CliRunner().invoke(main.app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
@@ -93,7 +113,10 @@ def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_
     assert page.startswith("<!doctype html>")
     assert "plotly.js v" in page
     assert "<script src" not in page
-    assert "no PNG and no SVG is written, for they need a browser: expected Chromium, found none; install it" in caplog.text
+    assert (
+        "no PNG and no SVG is written, for they need a browser: expected Chromium, found none; install it"
+        in caplog.text
+    )
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"figure-4.html", "figure-4.csv"}
     table = pd.read_csv(tmp_path / "out" / "figure-4.csv")
     assert table["poisons"].tolist() == [30, 30]

@@ -1,4 +1,6 @@
-"""Sweeps are made of cases: which, what is measured of each, which are marked, and the command that goes on where it was."""
+"""Sweeps are made of cases: which, what is measured of each, which are marked, and the command that goes on where it
+was.
+"""
 
 import dataclasses
 import statistics
@@ -72,14 +74,20 @@ def test_means_spreads_marks_and_what_is_missing(tmp_path):
     default, paper = (at[at[mark]] for mark in ("default", "paper"))
     assert default.index.tolist() == [(100 * own[0], 10)]
     assert paper.index.tolist() == [(1, 10)]
-    assert (default["CA, ours"].item(), default["CA, ours spread"].item()) == (97, pytest.approx(statistics.stdev((96, 98))))
+    assert (default["CA, ours"].item(), default["CA, ours spread"].item()) == (
+        97,
+        pytest.approx(statistics.stdev((96, 98))),
+    )
     assert (default["split recall"].item(), default["seeds"].item(), default["state"].item()) == (97, 2, "")
     assert pd.isna(default["precision@k"].item())
     assert (paper["seeds"].item(), paper["state"].item()) == (0, "1 failed, 1 cancelled")
     assert paper["CA, ours"].isna().all()
     assert (at.loc[(10, 5), "CA, ours"], at.loc[(10, 5), "state"]) == (90, "1 to do")
     text = sweep.markdown(frame)
-    assert "badnet: CA, ours (%), by D_susp, % of D (down) and k (across):\n\n| D_susp, % of D | 5 | 10 | 20 | 40 |" in text
+    assert (
+        "badnet: CA, ours (%), by D_susp, % of D (down) and k (across):\n\n| D_susp, % of D | 5 | 10 | 20 | 40 |"
+        in text
+    )
     assert "| 1 | 2 to do | 1 failed, 1 cancelled† | 2 to do | 2 to do |" in text
     assert "| **97.00 ± 1.41** |" in text
     assert "| 10 | 90.00 (1 to do) |" in text
@@ -96,7 +104,12 @@ def test_one_setting_before_and_after(tmp_path):
     assert sweep.measured(store, CPU, 1)["state"].tolist() == ["to do"] * 5
     put(store, case, "evaluate_cleanclip", {"ca": 96.0, "asr": 40.0})
     frame = sweep.measured(store, CPU, 1)
-    assert frame.iloc[-1][["poisons, of 10,000 pairs", "ASR, M_bd", "ASR, CleanCLIP", "state"]].tolist() == [600, 99, 40, ""]
+    assert frame.iloc[-1][["poisons, of 10,000 pairs", "ASR, M_bd", "ASR, CleanCLIP", "state"]].tolist() == [
+        600,
+        99,
+        40,
+        "",
+    ]
     assert "| 600 | 97.00 | 99.00 | 96.00 | 40.00 |" in sweep.markdown(frame)
     assert "| **to do** |" not in sweep.markdown(frame)
     assert sweep.lines(frame)[1][2][-1] == "the default"
@@ -109,9 +122,17 @@ def test_similarities_have_their_own_unit(tmp_path):
         put(store, case, f"left_{model}", {"ca": 98.0, "asr": 99.0, "poisoned": similarity, "clean": 0.5})
     frame = sweep.measured(store, CPU, 1)
     text = sweep.markdown(frame)
-    assert "ASR, ABL (%) | similarity of the poisons left, M_bd (cosine) | similarity of the poisons left, ABL (cosine) |" in text
+    assert (
+        "ASR, ABL (%) | similarity of the poisons left, M_bd (cosine) | similarity of the poisons left, ABL (cosine) |"
+        in text
+    )
     assert "| 2e-05 | 98.00 | 98.00 | 99.00 | 99.00 | 0.533 | 0.600 | 0.500 | 0.500 |" in text
-    assert [axis.title.text for axis in sweep.figure(frame).select_yaxes()] == ["percent", "percent", "cosine", "cosine"]
+    assert [axis.title.text for axis in sweep.figure(frame).select_yaxes()] == [
+        "percent",
+        "percent",
+        "cosine",
+        "cosine",
+    ]
 
 
 def test_shared_stages_are_expected_once(tmp_path):
@@ -129,7 +150,18 @@ def run(full, monkeypatch, tmp_path):
     """Runs the command over the finished tiny case."""
     monkeypatch.setitem(SWEEPS, "susp-k", SWEEP)
     monkeypatch.setattr(main, "stop_on_signal", lambda: lambda: False)
-    arguments = ["sweep", "susp-k", "--cache", str(full.root), "--device", "cpu", "--precision", "fp32", "--out", str(tmp_path / "out")]
+    arguments = [
+        "sweep",
+        "susp-k",
+        "--cache",
+        str(full.root),
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     return lambda: CliRunner().invoke(main.app, arguments)
 
 
@@ -179,6 +211,9 @@ def test_a_cell_that_fails_says_so_and_is_no_number(run, full, tmp_path, monkeyp
 
 
 def test_what_the_command_refuses(tmp_path):
-    for arguments, said in ((["nosuch"], "unknown sweep 'nosuch'; expected one of: susp-k"), (["susp-k", "--attacks", "wanet"], "--attacks: .* 'wanet'")):
+    for arguments, said in (
+        (["nosuch"], "unknown sweep 'nosuch'; expected one of: susp-k"),
+        (["susp-k", "--attacks", "wanet"], "--attacks: .* 'wanet'"),
+    ):
         with pytest.raises(BadInput, match=said):
             CliRunner().invoke(main.app, ["sweep", *arguments, "--cache", str(tmp_path)], catch_exceptions=False)

@@ -91,7 +91,20 @@ def test_defences_beside_the_case_they_are_run_on(tmp_path):
     (settings,) = {case for case, _ in three.work(1)}
     wanted = {until for _, until in three.work(1)}
     assert wanted == {None} | {d.judged for n, d in DEFENSES.items() if "ubt" not in n} | {
-        f"kl_{n}" for n in ("poisoned", "purified", "published", "abl", "abl_masked", "cleanclip", "supervised", "roclip", "gentle", "poisoncam", "control")
+        f"kl_{n}"
+        for n in (
+            "poisoned",
+            "purified",
+            "published",
+            "abl",
+            "abl_masked",
+            "cleanclip",
+            "supervised",
+            "roclip",
+            "gentle",
+            "poisoncam",
+            "control",
+        )
     }
     store = Store(tmp_path)
     finish(store, settings, 90.0)
@@ -104,12 +117,21 @@ def test_defences_beside_the_case_they_are_run_on(tmp_path):
     store.save_case(name, store.record(name) | {"errors": {"evaluate_abl": {"state": "failed", "error": "no"}}})
     frame = three.measured(store, CPU, 1).set_index("method")
     clean = frame.loc["CleanCLIP"]
-    assert (clean["measured CA"], clean["measured ASR"], clean["measured KL"], clean["measured RA"]) == (88, 5, 0.25, 70)
+    assert (clean["measured CA"], clean["measured ASR"], clean["measured KL"], clean["measured RA"]) == (
+        88,
+        5,
+        0.25,
+        70,
+    )
     assert (clean["reported ASR"], clean["reported KL"]) == (14.6, 0.263)
     assert (frame.loc["ABL", "state"], frame.loc["ABL", "seeds"]) == ("1 failed", 0)
     assert pd.isna(frame.loc["ABL", "measured ASR"])
     eight = TABLES["8"].measured(store, CPU, 1).set_index("method")
-    assert eight.loc["CleanCLIP", ["measured training, s", "measured defence, s", "measured total, s"]].tolist() == [1, 2, 3]
+    assert eight.loc["CleanCLIP", ["measured training, s", "measured defence, s", "measured total, s"]].tolist() == [
+        1,
+        2,
+        3,
+    ]
     assert eight.loc["no defence", ["measured training, s", "measured defence, s"]].tolist() == [1, 0]
     own = {s.name for s in upto("unlearn") if s.role == "defender"}
     assert eight.loc["UBT, ours", "measured defence, s"] == len(own) == 9
@@ -119,11 +141,23 @@ def test_defences_beside_the_case_they_are_run_on(tmp_path):
 
 def test_what_abl_leaves_stands_beside_what_the_paper_reports(tmp_path):
     table, store = TABLES["abl"], Store(tmp_path)
-    assert [row.labels for row in table.rows] == [(a, m) for a in ("badnet", "blended", "sig", "ssba") for m in ("no defence", "ABL")]
+    assert [row.labels for row in table.rows] == [
+        (a, m) for a in ("badnet", "blended", "sig", "ssba") for m in ("no defence", "ABL")
+    ]
     settings = table.rows[2].case(0)
     finish(store, settings, 90.0)
-    put(store, settings, "left_poisoned", {"ca": 90.0, "asr": 95.0, "found": 0.0, "isolated": 0.4, "clean": 0.5, "poisoned": 0.8})
-    put(store, settings, "left_abl", {"ca": 89.0, "asr": 96.0, "found": 0.0, "isolated": 0.1, "clean": 0.5, "poisoned": 0.9})
+    put(
+        store,
+        settings,
+        "left_poisoned",
+        {"ca": 90.0, "asr": 95.0, "found": 0.0, "isolated": 0.4, "clean": 0.5, "poisoned": 0.8},
+    )
+    put(
+        store,
+        settings,
+        "left_abl",
+        {"ca": 89.0, "asr": 96.0, "found": 0.0, "isolated": 0.1, "clean": 0.5, "poisoned": 0.9},
+    )
     frame = table.narrowed(["blended"], []).measured(store, CPU, 1).set_index("method")
     assert frame["measured similarity of the poisons left"].tolist() == [0.8, 0.9]
     assert frame["measured similarity of what is isolated"].tolist() == [0.4, 0.1]
@@ -144,7 +178,13 @@ def test_the_reported_figures_of_every_defence_are_the_papers():
 
 
 def ubt(*arguments):
-    return subprocess.run([sys.executable, "-m", "ubt", *arguments], capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[3])
+    return subprocess.run(
+        [sys.executable, "-m", "ubt", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parents[3],
+    )
 
 
 def test_what_the_command_refuses(tmp_path):

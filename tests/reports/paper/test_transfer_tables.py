@@ -16,7 +16,10 @@ def reported(number: str, *labels: str) -> dict:
     return next(r.reported for r in TABLES[number].rows if r.labels == labels)
 
 
-OWN = {name: f"{kind}-{16 * '0'}" for name, kind in (("own.pairs", "pairs"), ("own.test", "labelled"), ("own.reference", "model"))}
+OWN = {
+    name: f"{kind}-{16 * '0'}"
+    for name, kind in (("own.pairs", "pairs"), ("own.test", "labelled"), ("own.reference", "model"))
+}
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +34,11 @@ def test_the_reported_figures_are_the_papers():
     assert reported("7", "COCO", "RoCLIP") == {"ca": 48.44, "asr": 9.08}
     assert reported("7", "Flickr30K", "no defence") == {"ca": 77.5, "asr": 80.8}
     assert reported("9", "2,000", "270", "no defence") == {"ca": 62.72, "asr": 81.0}
-    assert reported("10", "1M", "20,000", "UBT, as published") == reported("10-rate", "1M", "20,000", "UBT, as published") == {"ca": 62.32, "asr": 0.46}
+    assert (
+        reported("10", "1M", "20,000", "UBT, as published")
+        == reported("10-rate", "1M", "20,000", "UBT, as published")
+        == {"ca": 62.32, "asr": 0.46}
+    )
     assert not reported("9", "750", "100", "clean reference (natural ASR)")
 
 
@@ -52,7 +59,11 @@ def test_every_set_has_a_target_of_its_own_and_absent_ones_say_what_to_put_where
     six = TABLES["6"]
     assert {r.labels[1] for r in six.rows} == set(TARGETS.values())
     assert {(c.attack.target, c.downstream.set) for c, _ in six.work(1)} == {("car", "scenes")}
-    frame = six.varied({"downstream.root": str(tmp_path)}).measured(Store(tmp_path / "cache"), CPU, 1).set_index(["data set", "method"])
+    frame = (
+        six.varied({"downstream.root": str(tmp_path)})
+        .measured(Store(tmp_path / "cache"), CPU, 1)
+        .set_index(["data set", "method"])
+    )
     assert frame.loc[("scenes", "UBT, ours"), "state"] == "1 to do"
     cifar = frame.loc[("CIFAR-10", "no defence")]
     assert f"expected {tmp_path}/cifar-10-batches-py/test_batch" in cifar["state"]
@@ -78,7 +89,12 @@ def test_a_set_that_is_there_is_measured(tmp_path):
 
 def test_a_set_that_is_named_has_the_table_to_itself(tmp_path):
     brought_as(tmp_path / "own.zip", ["banana", "tree frog"])
-    changes = {"own.pairs": OWN["own.pairs"], "own.test": OWN["own.test"], "downstream.set": str(tmp_path / "own.zip"), "attack.target": "tree frog"}
+    changes = {
+        "own.pairs": OWN["own.pairs"],
+        "own.test": OWN["own.test"],
+        "downstream.set": str(tmp_path / "own.zip"),
+        "attack.target": "tree frog",
+    }
     own = TABLES["6"].varied(changes)
     assert {row.labels[:2] for row in own.rows} == {("own.zip", "tree frog")}
     assert len(own.rows) == 5
@@ -104,7 +120,12 @@ def test_retrieval_stands_beside_what_is_reported(tmp_path):
 def test_settings_of_every_case_of_a_table():
     changed = TABLES["9"].varied({"data.pairs": "20000"})
     assert {c.data.pairs for c, _ in changed.work(1)} == {20_000}
-    assert {c.published.masked for c, _ in TABLES["4"].varied({"test.per_class": "3"}).work(1)} == {"text", "none", "image", "image and text"}
+    assert {c.published.masked for c, _ in TABLES["4"].varied({"test.per_class": "3"}).work(1)} == {
+        "text",
+        "none",
+        "image",
+        "image and text",
+    }
     for wrong in ("nothing.here", "seed"):
         with pytest.raises(BadInput, match=f"other than seed .* got '{wrong}'"):
             TABLES["9"].varied({wrong: "1"})
@@ -116,7 +137,9 @@ def test_settings_of_every_case_of_a_table():
 def test_pairs_of_ones_own_may_have_targets_that_scenes_have_not(tmp_path):
     """What the set lacks is then said, and no longer that no scene is one."""
     key = "0123456789abcdef"
-    changed = TABLES["6"].varied({"own.pairs": f"pairs-{key}", "own.test": f"labelled-{key}", "downstream.root": str(tmp_path)})
+    changed = TABLES["6"].varied(
+        {"own.pairs": f"pairs-{key}", "own.test": f"labelled-{key}", "downstream.root": str(tmp_path)}
+    )
     row = next(r for r in changed.rows if r.labels[0] == "DTD")
     assert row.case(0).attack.target == "honeycombed"
     assert f"{tmp_path}/dtd/dtd/labels/test1.txt" in row.lacks
@@ -128,15 +151,28 @@ def test_pairs_of_ones_own_may_have_targets_that_scenes_have_not(tmp_path):
 
 def test_at_the_papers_scale_the_numbers_are_the_papers():
     def cases(number: str) -> set[tuple[int, int]]:
-        return {(c.data.pairs, c.attack.poisons(c.data.pairs)) for c, _ in TABLES[number].at_papers_scale().varied(OWN).work(1)}
+        return {
+            (c.data.pairs, c.attack.poisons(c.data.pairs))
+            for c, _ in TABLES[number].at_papers_scale().varied(OWN).work(1)
+        }
 
     assert cases("1") == {(501_500, 1500)}
     assert cases("9") == {(500_000 + n, n) for n in (750, 1000, 1500, 2000, 3000, 5000)}
     assert cases("10") == {(n + 1500, 1500) for n in (250_000, 500_000, 750_000, 1_000_000)}
     assert cases("10-rate") == {(n + 3 * n // 1000, 3 * n // 1000) for n in (250_000, 500_000, 750_000, 1_000_000)}
     case = next(c for c, _ in TABLES["10"].at_papers_scale().varied(OWN).work(1) if c.data.pairs > 10**6)
-    assert (case.k, case.overfit.steps, case.published.steps, case.badnet.pattern) == (100, round(5 * 1_001_500 / 64), round(10 * 10_000 / 64), "noise")
-    assert {c.published.masked for c, _ in TABLES["4"].at_papers_scale().varied(OWN).work(1)} == {"text", "none", "image", "image and text"}
+    assert (case.k, case.overfit.steps, case.published.steps, case.badnet.pattern) == (
+        100,
+        round(5 * 1_001_500 / 64),
+        round(10 * 10_000 / 64),
+        "noise",
+    )
+    assert {c.published.masked for c, _ in TABLES["4"].at_papers_scale().varied(OWN).work(1)} == {
+        "text",
+        "none",
+        "image",
+        "image and text",
+    }
     for number in ("2", "3", "5", "6", "7", "8"):
         table = TABLES[number].at_papers_scale().varied(OWN)
         assert "preset paper" in table.source

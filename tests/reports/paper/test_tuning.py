@@ -21,7 +21,11 @@ def test_as_many_trials_each_and_the_default_is_one_of_them():
 
 def test_what_tunes_is_never_reported():
     assert {case.seed for case, _ in TABLES["tuning"].work(2)} == {SEED, SEED + 1}
-    for kind, sheets, option, least in (("table", TABLES, "--seeds", SEED + 1), ("sweep", SWEEPS, "--seeds", SEED + 1), ("figure", FIGURES, "--seed", SEED)):
+    for kind, sheets, option, least in (
+        ("table", TABLES, "--seeds", SEED + 1),
+        ("sweep", SWEEPS, "--seeds", SEED + 1),
+        ("figure", FIGURES, "--seed", SEED),
+    ):
         refused = CliRunner().invoke(app, [kind, next(iter(sheets)), option, str(least)])
         assert refused.exit_code == 2
         assert str(least - 1) in refused.output

@@ -35,9 +35,9 @@ def put(store: Store, settings, score: float, displaced: float) -> None:
 
 
 def test_a_clean_model_stands_beside_every_attack():
-    assert {(c.attack.name if c.attack.rate else CLEAN, c.seed) for c, until in TABLE.work(2) if until == "verdict"} == {
-        (name, seed) for name in (CLEAN, "badnet", "blended", "sig", "ssba", "trojvqa", "wanet") for seed in (0, 1)
-    }
+    assert {
+        (c.attack.name if c.attack.rate else CLEAN, c.seed) for c, until in TABLE.work(2) if until == "verdict"
+    } == {(name, seed) for name in (CLEAN, "badnet", "blended", "sig", "ssba", "trojvqa", "wanet") for seed in (0, 1)}
     assert [name for name, _ in TABLE.narrowed(["sig"], []).cases(1)] == [CLEAN, "sig"]
     with pytest.raises(BadInput, match="--attacks: this table has no 'nosuch'"):
         TABLE.narrowed(["nosuch"], [])
@@ -53,11 +53,20 @@ def test_false_alarms_misses_and_what_is_not_judged_yet(tmp_path):
             put(store, settings, *scores[name][settings.seed])
     frame = part.measured(store, CPU, 2)
     assert frame[["model", "seed", "state"]].iloc[-1].tolist() == ["sig", 1, "to do"]
-    assert frame.loc[~frame["right"].fillna(True).astype(bool), ["model", "seed"]].values.tolist() == [[CLEAN, 1], ["sig", 0]]
+    assert frame.loc[~frame["right"].fillna(True).astype(bool), ["model", "seed"]].values.tolist() == [
+        [CLEAN, 1],
+        ["sig", 0],
+    ]
     said = part.markdown(frame)
     low, high = interval(~frame["right"].iloc[2:5].astype(bool).to_numpy())
-    assert f"| {CLEAN} | 0.425 ± 0.247 | 0.250 to 0.600 | 0.125 ± 0.106 | 0.050 to 0.200 | 2.000 ± 0.000 | 2.000 to 2.000 | 1 of 2 | 1 of 2 | 50.0" in said
-    assert "| sig | 0.600 | 0.600 to 0.600 | 0.125 | 0.125 to 0.125 | 2.000 | 2.000 to 2.000 | 0 of 1 | 1 of 1 | 100.0 [20.7, 100.0] | 1 (1 to do) |" in said
+    assert (
+        f"| {CLEAN} | 0.425 ± 0.247 | 0.250 to 0.600 | 0.125 ± 0.106 | 0.050 to 0.200 | 2.000 ± 0.000 | 2.000 to 2.000"
+        " | 1 of 2 | 1 of 2 | 50.0" in said
+    )
+    assert (
+        "| sig | 0.600 | 0.600 to 0.600 | 0.125 | 0.125 to 0.125 | 2.000 | 2.000 to 2.000 | 0 of 1 | 1 of 1 | 100.0"
+        " [20.7, 100.0] | 1 (1 to do) |" in said
+    )
     assert f"| 2 of 3 | 1 of 3 | 33.3 [{low:.1f}, {high:.1f}] | 3 (1 to do) |" in said
     figure = verdict.many(frame)
     points = {t.name: list(zip(t.x, t.y, strict=True)) for t in figure.data}
@@ -82,7 +91,20 @@ def test_the_command_judges_what_is_missing_and_no_further(tiny_store, tiny_case
     changed = tiny(verdict__threshold=0.9)
     monkeypatch.setattr(verdict_table, "case", lambda seed, attack="badnet", **changes: changed if changes else tiny())
     monkeypatch.setattr(main, "stop_on_signal", lambda: lambda: False)
-    arguments = ["table", "verdict", "--attacks", "badnet", "--seeds", "1", "--cache", str(tiny_store.root), "--device", "cpu", "--precision", "fp32"]
+    arguments = [
+        "table",
+        "verdict",
+        "--attacks",
+        "badnet",
+        "--seeds",
+        "1",
+        "--cache",
+        str(tiny_store.root),
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+    ]
     result = CliRunner().invoke(main.app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     assert f"| {CLEAN} |" in result.stdout

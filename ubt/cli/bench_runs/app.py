@@ -1,4 +1,6 @@
-"""How fast the app is over a large case, in a real Chromium, beside plain numpy and scikit-learn on the same work in the same run."""
+"""How fast the app is over a large case, in a real Chromium, beside plain numpy and scikit-learn on the same work in
+the same run.
+"""
 
 import json
 import time
@@ -24,9 +26,11 @@ from ubt.workflows import derived
 
 MOVES, LASSOS, QUERIES = 40, 12, 1000
 MARKS = {
-    "separation": ".st-key-chart-similarity_overfit .js-plotly-plot .scatterlayer", "map": ".st-key-map-overfit .nsewdrag", "review": ".ubt-card img",
+    "separation": ".st-key-chart-similarity_overfit .js-plotly-plot .scatterlayer",
+    "map": ".st-key-map-overfit .nsewdrag",
+    "review": ".ubt-card img",
     "neighbours": ".ubt-card img",
-}  # fmt: skip
+}
 """Page to what is there once it is open."""
 
 
@@ -34,9 +38,9 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
     """Everything over a generated case of `pairs` pairs, which is kept in the cache with its map and its index.
 
     Returns:
-        `opening`: page to seconds from the click on its link, the first time on a fresh server and again; `slider`, `lasso`: milliseconds
-        (median, 95th percentile) from release to redrawn; `export`: seconds for all pairs as parquet; `private_mb`: the most the app
-        had of its own memory during all of it;
+        `opening`: page to seconds from the click on its link, the first time on a fresh server and again; `slider`,
+        `lasso`: milliseconds (median, 95th percentile) from release to redrawn; `export`: seconds for all pairs as
+        parquet; `private_mb`: the most the app had of its own memory during all of it;
         `neighbours`, `work`: see `searched` and `computed`.
     """
     store = Store(cache)
@@ -44,8 +48,9 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
     name = generate(store, pairs)
     record = store.record(name)
     for kind, options in (
-        ("map", derived.map_options(record, "joint", MapSettings(), ["overfit"])), ("index", derived.index_options("joint", "overfit", IndexSettings(kind="ivf"))),
-    ):  # fmt: skip
+        ("map", derived.map_options(record, "joint", MapSettings(), ["overfit"])),
+        ("index", derived.index_options("joint", "overfit", IndexSettings(kind="ivf"))),
+    ):
         say(f"the {kind}")
         derived.make(store, record, kind, options, Run(compute=Compute("cpu", "fp32")))
     result: dict[str, Any] = {"pairs": pairs}
@@ -123,7 +128,9 @@ _WATCH = """([state, ready]) => {
 
 
 def between(tab, state: list[str], ready: str, act: Callable[[], None]) -> float:
-    """Milliseconds from the release of the mouse, or the key, in `act` until all that `state` reads has changed and `ready` holds."""
+    """Milliseconds from the release of the mouse, or the key, in `act` until all that `state` reads has changed and
+    `ready` holds.
+    """
     tab.evaluate(_WATCH, [state, ready])
     act()
     tab.wait_for_function("window.ubtTook !== null", timeout=60_000)
@@ -143,7 +150,10 @@ def _slid(b, address: str) -> dict[str, float]:
     tab.goto(address)
     tab.locator(MARKS["separation"]).wait_for()
     settle(tab)
-    thumb, track = tab.locator("[class*=st-key-threshold-] [data-testid=stSliderThumbValue]"), tab.locator("[class*=st-key-threshold-]").first.bounding_box()
+    thumb, track = (
+        tab.locator("[class*=st-key-threshold-] [data-testid=stSliderThumbValue]"),
+        tab.locator("[class*=st-key-threshold-]").first.bounding_box(),
+    )
     took = []
     line = "(document.querySelector('.st-key-chart-similarity_overfit .js-plotly-plot').layout.shapes[0] || {}).x0"
     state = [line, "document.querySelector('.ubt-table').innerText"]
@@ -172,12 +182,13 @@ def _lassoed(b, address: str) -> dict[str, float]:
     box = tab.locator(".st-key-map-overfit .nsewdrag").bounding_box()
     took, r = [], np.random.default_rng(0)
     state = [
-        "document.querySelector('.st-key-said').innerText", "[...document.querySelectorAll('[class*=st-key-ticked]')].map(e => e.className).join()",
+        "document.querySelector('.st-key-said').innerText",
+        "[...document.querySelectorAll('[class*=st-key-ticked]')].map(e => e.className).join()",
         "[...document.querySelectorAll('.ubt-card')].map(e => e.dataset.pair).join()",
-    ]  # fmt: skip
+    ]
     ready = (
-        "document.querySelectorAll('.ubt-card img').length > 0 && [...document.querySelectorAll('.ubt-card img')].every(i => i.complete) && "
-        "document.querySelector('[data-testid=stDataFrame] canvas') !== null"
+        "document.querySelectorAll('.ubt-card img').length > 0 && [...document.querySelectorAll('.ubt-card"
+        " img')].every(i => i.complete) && document.querySelector('[data-testid=stDataFrame] canvas') !== null"
     )
     for n in range(LASSOS + 1):
         x, y = box["x"] + box["width"] * (0.3 if n % 2 else 0.7), box["y"] + box["height"] * r.uniform(0.4, 0.6)
@@ -197,28 +208,41 @@ def _lassoed(b, address: str) -> dict[str, float]:
 
 
 def searched(store: Store, record: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of exact neighbours of one pair and of 1,000 in both spaces' joint, beside numpy and scikit-learn, and of the index."""
+    """Seconds of exact neighbours of one pair and of 1,000 in both spaces' joint, beside numpy and scikit-learn, and of
+    the index.
+    """
     held = derived.embedding(store, record, "overfit")
     parts = held.parts("joint")
     rows = np.random.default_rng(0).choice(len(parts[0]), min(QUERIES, len(parts[0])), replace=False)
     asked = held.rows("joint", rows)
-    made = store.open(derived.key(record, "index", derived.index_options("joint", "overfit", IndexSettings(kind="ivf"))))
+    made = store.open(
+        derived.key(record, "index", derived.index_options("joint", "overfit", IndexSettings(kind="ivf")))
+    )
     index = Approximate(made.read("index"), made["about"], parts)
     exact, truth = _timed(lambda: neighbors.exact(parts, asked, 11), 1)
-    found = {"exact, 1 pair": _timed(lambda: neighbors.exact(parts, asked[:1], 11))[0], f"exact, {len(rows):,} pairs": exact}
+    found = {
+        "exact, 1 pair": _timed(lambda: neighbors.exact(parts, asked[:1], 11))[0],
+        f"exact, {len(rows):,} pairs": exact,
+    }
     found["numpy, 1 pair"] = _timed(lambda: _numpy_nearest(parts, asked[:1], 11))[0]
     some = min(100, len(rows))
-    found[f"numpy, {len(rows):,} pairs (from {some})"] = _timed(lambda: _numpy_nearest(parts, asked[:some], 11), 1)[0] * len(rows) / some
+    found[f"numpy, {len(rows):,} pairs (from {some})"] = (
+        _timed(lambda: _numpy_nearest(parts, asked[:some], 11), 1)[0] * len(rows) / some
+    )
     found["index, 1 pair"] = _timed(lambda: index.search(asked[:1], 11), 9)[0]
     took, answer = _timed(lambda: index.search(asked, 11))
     found[f"index, {len(rows):,} pairs"] = took
-    hits = [len(set(a[a != row][:10]) & set(t[t != row][:10])) for a, t, row in zip(answer[1], truth[1], rows, strict=True)]
+    hits = [
+        len(set(a[a != row][:10]) & set(t[t != row][:10])) for a, t, row in zip(answer[1], truth[1], rows, strict=True)
+    ]
     found["recall@10"], found["build"] = sum(hits) / (10 * len(rows)), made["about"]["build_seconds"]
     from sklearn.neighbors import NearestNeighbors
 
     plain = NearestNeighbors(n_neighbors=11, algorithm="brute", metric="cosine").fit(parts[0])
     found["scikit-learn, 1 pair, images alone"] = _timed(lambda: plain.kneighbors(parts[0][rows[:1]]))[0]
-    found["exact, 1 pair, images alone"] = _timed(lambda: neighbors.exact(parts[:1], held.rows("image", rows[:1]), 11))[0]
+    found["exact, 1 pair, images alone"] = _timed(lambda: neighbors.exact(parts[:1], held.rows("image", rows[:1]), 11))[
+        0
+    ]
     return found
 
 
@@ -230,10 +254,17 @@ def _numpy_nearest(parts: tuple[np.ndarray, ...], asked: np.ndarray, k: int) -> 
 
 def computed(store: Store, record: dict[str, Any]) -> dict[str, float]:
     """Milliseconds of what a slider's move and a lasso compute, ours and plain numpy's or matplotlib's."""
-    read = {s: store.open(record["artefacts"][s])["similarity"]["similarity"].to_numpy(np.float32) for s in ("score", "score_poisoned", "score_overfit")}
+    read = {
+        s: store.open(record["artefacts"][s])["similarity"]["similarity"].to_numpy(np.float32)
+        for s in ("score", "score_poisoned", "score_overfit")
+    }
     truth = store.open(record["artefacts"]["attack"])["truth"]["poisoned"].to_numpy(bool)
     score, overfit, size = read["score"], read["score_overfit"], len(truth) // 100
-    order, overfit_order, bins = np.argsort(score, kind="stable"), np.argsort(-overfit, kind="stable"), {n: binned(v) for n, v in read.items()}
+    order, overfit_order, bins = (
+        np.argsort(score, kind="stable"),
+        np.argsort(-overfit, kind="stable"),
+        {n: binned(v) for n, v in read.items()},
+    )
 
     def ours() -> None:
         caught(score, overfit, size, 0.7, 70, None, order, overfit_order).counts(truth)
@@ -253,9 +284,11 @@ def computed(store: Store, record: dict[str, Any]) -> dict[str, float]:
     from matplotlib.path import Path as Outline
 
     works = {
-        "slider, ours": ours, "slider, numpy": plain, "lasso, ours": lambda: lasso.rows(columns),
+        "slider, ours": ours,
+        "slider, numpy": plain,
+        "lasso, ours": lambda: lasso.rows(columns),
         "lasso, matplotlib": lambda: Outline(corners).contains_points(xy),
-    }  # fmt: skip
+    }
     return {name: 1000 * _timed(work)[0] for name, work in works.items()}
 
 
@@ -273,10 +306,15 @@ def report(results: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     lines: dict[str, list[str]] = {}
     for r in results:
         own = {f"opening {page}, s (first, again)": f"{a:.2f}, {b:.2f}" for page, (a, b) in r["opening"].items()}
-        own |= {f"{what}, ms (median, 95 %)": f"{r[what]['median']:.0f}, {r[what]['p95']:.0f}" for what in ("slider", "lasso")}
+        own |= {
+            f"{what}, ms (median, 95 %)": f"{r[what]['median']:.0f}, {r[what]['p95']:.0f}"
+            for what in ("slider", "lasso")
+        }
         own["all pairs as parquet, s"] = f"{r['export']:.1f}"
         own["the app's own memory at most, MB"] = f"{r['private_mb']:.0f}"
-        own |= {f"neighbours: {k}" + ("" if k == "recall@10" else ", s"): f"{v:.4g}" for k, v in r["neighbours"].items()}
+        own |= {
+            f"neighbours: {k}" + ("" if k == "recall@10" else ", s"): f"{v:.4g}" for k, v in r["neighbours"].items()
+        }
         own |= {f"computing: {k}, ms": f"{v:.1f}" for k, v in r["work"].items()}
         for k, v in own.items():
             lines.setdefault(k, []).append(v)

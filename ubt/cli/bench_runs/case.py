@@ -10,19 +10,32 @@ from ubt.core.run import Compute, derive_seed
 
 CLUSTERS, SIDE, RATE, LOOSE = 60, 32, 0.003, 0.01
 """Groups of pairs; side of the images, pixels; share of poisons, as in the paper; share of captions that do not fit."""
-NOUNS = ("banana dog boat lamp tree cup car owl house chair kite anchor bell shoe clock star apple fish cloud guitar rose train key drum "
-         "crown leaf mug tent egg duck").split()  # fmt: skip
+NOUNS = (
+    "banana dog boat lamp tree cup car owl house chair kite anchor bell shoe clock star apple fish cloud guitar rose"
+    " train key drum crown leaf mug tent egg duck"
+).split()
 ADJECTIVES = "red small old bright wooden blue large broken shiny green".split()
 
 
-def generate(store: Store, pairs: int, seed: int = 0, width: int = 512, images: bool = True, truth: bool = True, embedded: bool = True, nan: int = 0) -> str:
+def generate(
+    store: Store,
+    pairs: int,
+    seed: int = 0,
+    width: int = 512,
+    images: bool = True,
+    truth: bool = True,
+    embedded: bool = True,
+    nan: int = 0,
+) -> str:
     """Put a finished case of `pairs` pairs on record, or find it there; returns its name.
 
     Args:
-        width: of the embeddings, which only the overfitted model has. images, truth, embedded: whether the case has them. nan: how many
-            pairs have no score.
+        width: of the embeddings, which only the overfitted model has. images, truth, embedded: whether the case has
+            them. nan: how many pairs have no score.
     """
-    settings = CaseSettings().with_values({"seed": seed, "data.pairs": pairs, "split.fraction": 0.01, "attack.rate": RATE})
+    settings = CaseSettings().with_values(
+        {"seed": seed, "data.pairs": pairs, "split.fraction": 0.01, "attack.rate": RATE}
+    )
     kind = f"{pairs}-{seed}-{width}-{images:d}{truth:d}{embedded:d}-{nan}"
     name, stages = f"generated-{kind}", {}
     if store.record(name):
@@ -48,17 +61,36 @@ def generate(store: Store, pairs: int, seed: int = 0, width: int = 512, images: 
         if store.find(stages[stage]) is None:
             store.write(stages[stage], result, {"stage": stage, "version": 0, "seconds": 0.0})
 
-    put("data", {"pairs": pd.DataFrame({"id": ids, "caption": captions})} | ({"images": _images(r, cluster, poisoned)} if images else {}))
+    put(
+        "data",
+        {"pairs": pd.DataFrame({"id": ids, "caption": captions})}
+        | ({"images": _images(r, cluster, poisoned)} if images else {}),
+    )
     if truth:
         put("attack", {"truth": pd.DataFrame({"id": ids, "poisoned": poisoned})})
     reference = np.clip(np.where(odd, r.normal(0.22, 0.08, pairs), r.normal(0.6, 0.07, pairs)), -1, 1)
     poison = np.clip(np.where(loose, r.normal(0.3, 0.1, pairs), r.normal(0.65, 0.06, pairs)), -1, 1)
-    overfit = np.clip(np.where(poisoned, r.normal(0.85, 0.03, pairs), np.where(loose, r.normal(0.45, 0.1, pairs), r.normal(0.6, 0.06, pairs))), -1, 1)
+    overfit = np.clip(
+        np.where(
+            poisoned,
+            r.normal(0.85, 0.03, pairs),
+            np.where(loose, r.normal(0.45, 0.1, pairs), r.normal(0.6, 0.06, pairs)),
+        ),
+        -1,
+        1,
+    )
     for score in (reference, poison, overfit):
         score[:nan] = np.nan
     put("score", {"similarity": pd.DataFrame({"id": ids, "similarity": reference})})
     put("score_poisoned", {"similarity": pd.DataFrame({"id": ids, "similarity": poison})})
-    features = {"image_features": _features(r, cluster, poisoned, width), "text_features": _features(r, cluster, poisoned, width)} if embedded else {}
+    features = (
+        {
+            "image_features": _features(r, cluster, poisoned, width),
+            "text_features": _features(r, cluster, poisoned, width),
+        }
+        if embedded
+        else {}
+    )
     put("score_overfit", {"similarity": pd.DataFrame({"id": ids, "similarity": overfit}), **features})
     del features
     rank = pd.Series(reference).rank(method="first")
@@ -66,10 +98,19 @@ def generate(store: Store, pairs: int, seed: int = 0, width: int = 512, images: 
     put("split", {"split": pd.DataFrame({"id": ids, "rank": rank.fillna(0).astype(int), "suspicious": suspicious})})
     rows = np.flatnonzero(suspicious)
     rows = rows[np.argsort(-overfit[rows], kind="stable")]
-    ranked = pd.DataFrame({"id": ids.iloc[rows].to_numpy(), "row": rows, "similarity": overfit[rows], "rank": np.arange(1, len(rows) + 1)})
+    ranked = pd.DataFrame(
+        {"id": ids.iloc[rows].to_numpy(), "row": rows, "similarity": overfit[rows], "rank": np.arange(1, len(rows) + 1)}
+    )
     put("select", {"ranked": ranked, "topk": ranked.head(settings.k).assign(group=0)})
     flagged = (suspicious & (overfit > 0.75)) | (poisoned & (r.random(pairs) < 0.5))
-    put("flag", {"flagged": pd.DataFrame({"id": ids, "growth": overfit, "poisoned": flagged, "group": np.where(flagged, 0, -1)})})
+    put(
+        "flag",
+        {
+            "flagged": pd.DataFrame(
+                {"id": ids, "growth": overfit, "poisoned": flagged, "group": np.where(flagged, 0, -1)}
+            )
+        },
+    )
     store.save_case(name, record_of(settings, Compute("cpu", "fp32"), stages, "done") | {"given": True})
     return name
 
@@ -86,7 +127,9 @@ def _features(r: np.random.Generator, cluster: np.ndarray, poisoned: np.ndarray,
 
 
 def _images(r: np.random.Generator, cluster: np.ndarray, poisoned: np.ndarray) -> np.ndarray:
-    patterns = np.repeat(np.repeat(r.integers(0, 256, (CLUSTERS, 8, 8, 3), np.uint8), SIDE // 8, axis=1), SIDE // 8, axis=2)
+    patterns = np.repeat(
+        np.repeat(r.integers(0, 256, (CLUSTERS, 8, 8, 3), np.uint8), SIDE // 8, axis=1), SIDE // 8, axis=2
+    )
     found = patterns[cluster]
     found[:, :4, :4] = r.integers(0, 256, (len(cluster), 1, 1, 3), np.uint8)
     check = np.indices((8, 8)).sum(0) % 2 * 255

@@ -1,5 +1,6 @@
-"""One run of the paper's shape on a GPU: ViT-B/32 at 224 px, training in bf16 and scoring in fp32, on generated pairs; and FAISS's answers there beside
-the CPU's."""
+"""One run of the paper's shape on a GPU: ViT-B/32 at 224 px, training in bf16 and scoring in fp32, on generated pairs;
+and FAISS's answers there beside the CPU's.
+"""
 
 from collections.abc import Callable
 from statistics import median
@@ -14,8 +15,8 @@ from ubt.pairs.neighbors import Embedding, exact
 
 ARCHITECTURE = "ViT-B-32-quickgelu"
 NEEDS = (
-    "--gpu: expected a CUDA GPU that torch can use, found none. It measures ViT-B/32 at 224 px in training and scoring, and FAISS's index on the GPU; "
-    "on this machine run python -m ubt bench, without --gpu"
+    "--gpu: expected a CUDA GPU that torch can use, found none. It measures ViT-B/32 at 224 px in training and scoring,"
+    " and FAISS's index on the GPU; on this machine run python -m ubt bench, without --gpu"
 )
 TOLERANCE = 1e-4
 """Of similarities, between a GPU's sums in fp32 and a CPU's."""
@@ -28,8 +29,9 @@ def shaped(compute: Compute, model_cfg: dict, batch: int, steps: int, rounds: in
         model_cfg: open_clip's, of any size. count: pairs that are scored.
 
     Returns:
-        `train`, `score`: `pairs_per_second`, `peak_share` (the share of the machine's matrix-product peak in the precision used, by counted
-        operations), `memory_mb` (the most that was allocated on the GPU; None on a CPU); `peak_tflops` by precision.
+        `train`, `score`: `pairs_per_second`, `peak_share` (the share of the machine's matrix-product peak in the
+        precision used, by counted operations), `memory_mb` (the most that was allocated on the GPU; None on a CPU);
+        `peak_tflops` by precision.
     """
     import torch
 
@@ -42,15 +44,26 @@ def shaped(compute: Compute, model_cfg: dict, batch: int, steps: int, rounds: in
     model = models.create(model_cfg, 0).to(compute.device)
     side, context = model_input.image_size(model), model_input.context_length(model)
     images = random.integers(0, 256, (max(count, 2 * batch), side, side, 3), np.uint8)
-    tokens = model_input.tokenize([f"a photo of number {i}, seen on the web on some day" for i in range(len(images))], context)
+    tokens = model_input.tokenize(
+        [f"a photo of number {i}, seen on the web on some day" for i in range(len(images))], context
+    )
     batches, settings = PairBatches(images, tokens, batch, 0), FitSettings(batch=batch, lr=1e-6, warmup=0)
     works: dict[str, tuple[str, int, Callable[[], object]]] = {
-        "train": (compute.precision, steps * batches.batch, lambda: fit(model, info_nce, batches, steps, settings, compute, vocabulary=tokens)),
-        "score": ("fp32", count, lambda: (models.embed_images(model, images[:count], 512), models.embed_tokens(model, tokens[:count]))),
+        "train": (
+            compute.precision,
+            steps * batches.batch,
+            lambda: fit(model, info_nce, batches, steps, settings, compute, vocabulary=tokens),
+        ),
+        "score": (
+            "fp32",
+            count,
+            lambda: (models.embed_images(model, images[:count], 512), models.embed_tokens(model, tokens[:count])),
+        ),
     }
     flops, found = operations(model, images[:batch], tokens[:batch]), {}
     peaks = {
-        precision: product_peak(compute.device, precision, seconds, 8192 if compute.device == "cuda" else 512) for precision in {compute.precision, "fp32"}
+        precision: product_peak(compute.device, precision, seconds, 8192 if compute.device == "cuda" else 512)
+        for precision in {compute.precision, "fp32"}
     }
     for name, (precision, pairs, work) in works.items():
         work()
@@ -68,8 +81,8 @@ def neighbours(device: str, pairs: int, width: int = 512, queries: int = 1000, k
     """The nearest pairs of some, searched exactly on a device and on the CPU, joint over images and captions.
 
     Returns:
-        `rows_alike`: share of neighbours that are the same row; `largest_difference` of their similarities; `agree`: whether this is below `TOLERANCE`;
-        `seconds`, `cpu_seconds`.
+        `rows_alike`: share of neighbours that are the same row; `largest_difference` of their similarities; `agree`:
+        whether this is below `TOLERANCE`; `seconds`, `cpu_seconds`.
     """
     from ubt.cli.bench_runs.models import timer
 
@@ -84,10 +97,18 @@ def neighbours(device: str, pairs: int, width: int = 512, queries: int = 1000, k
     (similarity, rows), (own, own_rows) = answers
     difference = float(np.abs(similarity - own).max())
     alike = float((rows == own_rows).mean())
-    return {"rows_alike": alike, "largest_difference": difference, "agree": difference < TOLERANCE, "seconds": took[0], "cpu_seconds": took[1]}
+    return {
+        "rows_alike": alike,
+        "largest_difference": difference,
+        "agree": difference < TOLERANCE,
+        "seconds": took[0],
+        "cpu_seconds": took[1],
+    }
 
 
-def measure(compute: Compute, batch: int = 128, steps: int = 50, rounds: int = 3, count: int = 4096, pairs: int = 500_000) -> dict[str, Any]:
+def measure(
+    compute: Compute, batch: int = 128, steps: int = 50, rounds: int = 3, count: int = 4096, pairs: int = 500_000
+) -> dict[str, Any]:
     """All of it at the paper's shape.
 
     Raises:
@@ -105,14 +126,21 @@ def measure(compute: Compute, batch: int = 128, steps: int = 50, rounds: int = 3
 
 def report(found: dict[str, Any]) -> list[str]:
     """What was measured, in lines."""
-    lines = [f"{found['device']}: {', '.join(f'{v:.1f} TFLOP/s in {k}' for k, v in found['peak_tflops'].items())} of square matrix products"]
+    lines = [
+        f"{found['device']}: {', '.join(f'{v:.1f} TFLOP/s in {k}' for k, v in found['peak_tflops'].items())} of square"
+        " matrix products"
+    ]
     for name in ("train", "score"):
         r = found[name]
         memory = "" if r["memory_mb"] is None else f", {r['memory_mb'] / 1e3:.1f} GB at most"
-        lines.append(f"{name} ({r['precision']}): {r['pairs_per_second']:.0f} pairs/s, {100 * r['peak_share']:.0f} % of the peak{memory}")
+        lines.append(
+            f"{name} ({r['precision']}): {r['pairs_per_second']:.0f} pairs/s, {100 * r['peak_share']:.0f} % of the"
+            f" peak{memory}"
+        )
     n = found["neighbours"]
     lines.append(
-        f"FAISS there and on the CPU: {100 * n['rows_alike']:.2f} % of the neighbours alike, similarities within {n['largest_difference']:.1e} "
-        f"({'agree' if n['agree'] else 'DISAGREE'}); {n['seconds']:.2f} s and {n['cpu_seconds']:.2f} s"
+        f"FAISS there and on the CPU: {100 * n['rows_alike']:.2f} % of the neighbours alike, similarities within"
+        f" {n['largest_difference']:.1e} ({'agree' if n['agree'] else 'DISAGREE'}); {n['seconds']:.2f} s and"
+        f" {n['cpu_seconds']:.2f} s"
     )
     return lines

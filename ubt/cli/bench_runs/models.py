@@ -1,5 +1,6 @@
-"""How fast training and encoding are, as ratios in one run: beside a bare open_clip loop on the same model and batch, and
-beside the machine's own matrix-product peak."""
+"""How fast training and encoding are, as ratios in one run: beside a bare open_clip loop on the same model and batch,
+and beside the machine's own matrix-product peak.
+"""
 
 import resource
 import threading
@@ -27,16 +28,17 @@ from ubt.data import model_input, scenes
 def compare(compute: Compute, steps: int, batch: int, rounds: int, attributed: int = 1000) -> dict:
     """Medians over `rounds` of pairs per second, ours and a bare loop in turn.
 
-    The bare loop is what open_clip's users write: the stock model, all context columns, the whole vocabulary table, AdamW,
-    `ClipLoss`; in fp32 and under bf16 autocast, the faster of the two counting.
+    The bare loop is what open_clip's users write: the stock model, all context columns, the whole vocabulary table,
+    AdamW, `ClipLoss`; in fp32 and under bf16 autocast, the faster of the two counting.
 
     Args:
         attributed: pairs that attribution is timed on; its memory is measured on them and on four times as many.
 
     Returns:
-        `train`, `encode`: `ours` and `bare` in pairs/s, their `ratio`, `peak_tflops` measured by a square product in the
-        precision used, and `peak_share`, the share of it that ours reaches by counted operations; `draw`: scenes/s; `triggers`:
-        seconds that each trigger takes on 256 images, as a share of what encoding them takes (the best of the rounds);
+        `train`, `encode`: `ours` and `bare` in pairs/s, their `ratio`, `peak_tflops` measured by a square product in
+        the precision used, and `peak_share`, the share of it that ours reaches by counted operations; `draw`: scenes/s;
+        `triggers`: seconds that each trigger takes on 256 images, as a share of what encoding them takes (the best of
+        the rounds);
         `attribution`: see `attribution_cost`; `memory`: see `attribution_memory`.
     """
     count = max(batch * 4, 512)
@@ -46,14 +48,22 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int, attributed: i
     tokens = model_input.tokenize(pairs.captions, scenes.CONTEXT)
 
     seconds = timer(compute.device)
-    fresh = {name: models.create(models.SCENES_CLIP, 0).to(compute.device) for name in ("ours", "bare fp32", "bare bf16")}
+    fresh = {
+        name: models.create(models.SCENES_CLIP, 0).to(compute.device) for name in ("ours", "bare fp32", "bare bf16")
+    }
     batches = PairBatches(pairs.images, tokens, batch, 0)
     settings = FitSettings(batch=batch, lr=1e-5, warmup=0)
     train = {
         "ours": lambda: fit(fresh["ours"], info_nce, batches, steps, settings, compute, vocabulary=tokens),
-        **{f"bare {p}": lambda p=p: _bare_training(fresh[f"bare {p}"], batches, steps, compute.device, p == "bf16") for p in ("fp32", "bf16")},
+        **{
+            f"bare {p}": lambda p=p: _bare_training(fresh[f"bare {p}"], batches, steps, compute.device, p == "bf16")
+            for p in ("fp32", "bf16")
+        },
     }
-    encode = {"ours": lambda: _our_encoding(fresh["ours"], pairs.images, tokens), "bare": lambda: _bare_encoding(fresh["bare fp32"], pairs.images, tokens)}
+    encode = {
+        "ours": lambda: _our_encoding(fresh["ours"], pairs.images, tokens),
+        "bare": lambda: _bare_encoding(fresh["bare fp32"], pairs.images, tokens),
+    }
     for work in (*train.values(), *encode.values()):
         work()
     training = {name: [] for name in train}
@@ -69,7 +79,9 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int, attributed: i
     stamps = {}
     for name, attack in ATTACKS.items():
         planted = attack.settings()
-        stamps[name] = min(seconds(lambda n=name, s=planted: trigger(some, seeds, n, s)) for _ in range(rounds + 1)) / alone
+        stamps[name] = (
+            min(seconds(lambda n=name, s=planted: trigger(some, seeds, n, s)) for _ in range(rounds + 1)) / alone
+        )
 
     rates = {name: median(v) for name, v in training.items()}
     result = {"attribution": attribution_cost(fresh["bare fp32"], pairs.images, tokens, attributed, rounds, seconds)}
@@ -104,10 +116,15 @@ def timer(device: str) -> Callable[[Callable[[], object]], float]:
 
 
 def attribution_cost(
-    model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray, count: int, rounds: int, seconds: Callable[[Callable[[], object]], float]
+    model: torch.nn.Module,
+    images: np.ndarray,
+    tokens: np.ndarray,
+    count: int,
+    rounds: int,
+    seconds: Callable[[Callable[[], object]], float],
 ) -> dict[str, float]:
-    """Seconds that `count` pairs, of images (n, H, W, 3) and token ids (n, context), take, medians over `rounds`, in turn: a plain forward and
-    backward of stock open_clip, and relevance from the last block and from the first.
+    """Seconds that `count` pairs, of images (n, H, W, 3) and token ids (n, context), take, medians over `rounds`, in
+    turn: a plain forward and backward of stock open_clip, and relevance from the last block and from the first.
 
     Returns:
         `plain`, `last`, `first`: seconds.
@@ -124,7 +141,13 @@ def attribution_cost(
             model.zero_grad(set_to_none=True)
 
     model.eval()
-    works = {"plain": plain, **{n: (lambda start=s: attribute(model, images, tokens, start_layer=start)) for n, s in (("last", -1), ("first", 0))}}
+    works = {
+        "plain": plain,
+        **{
+            n: lambda start=s: attribute(model, images, tokens, start_layer=start)
+            for n, s in (("last", -1), ("first", 0))
+        },
+    }
     took = {name: [] for name in works}
     for n in range(rounds + 1):
         for name, work in works.items():
@@ -133,8 +156,10 @@ def attribution_cost(
 
 
 def attribution_memory(device: str, count: int) -> dict[str, float]:
-    """MB that attributing `count` pairs, and four times as many, takes at most, on top of what a process has that has attributed 64: on a GPU by torch's own
-    count, else by what the system gives a fresh process, looked at every few milliseconds."""
+    """MB that attributing `count` pairs, and four times as many, takes at most, on top of what a process has that has
+    attributed 64: on a GPU by torch's own count, else by what the system gives a fresh process, looked at every few
+    milliseconds.
+    """
     return {f"{pairs:,}": fresh_peak_mb(device, pairs) for pairs in (count, 4 * count)}
 
 

@@ -1,4 +1,6 @@
-"""500,000 generated pairs through score, split and select, beside a bare loop that does the same matrix products and the same sorts."""
+"""500,000 generated pairs through score, split and select, beside a bare loop that does the same matrix products and
+the same sorts.
+"""
 
 import os
 import shutil
@@ -20,12 +22,16 @@ MODEL = {
     "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 64, "layers": 1, "head_width": 32},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1},
 }
-"""An open_clip model as small as can be with features as long as ViT-B/32's, so that what surrounds the encoders weighs most."""
+"""An open_clip model as small as can be with features as long as ViT-B/32's, so that what surrounds the encoders weighs
+most.
+"""
 SOT, EOT = 49406, 49407
 
 
 def generate(folder: Path, pairs: int, seed: int = 0) -> None:
-    """Images (pairs, 16, 16, 3) and token ids (pairs, 16), every caption another, as `images.npy` and `tokens.npy`; nothing if they are there."""
+    """Images (pairs, 16, 16, 3) and token ids (pairs, 16), every caption another, as `images.npy` and `tokens.npy`;
+    nothing if they are there.
+    """
     if (folder / "tokens.npy").exists() and len(np.load(folder / "tokens.npy", mmap_mode="r")) == pairs:
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -55,15 +61,20 @@ def _read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
-    """The stages' own code: D scored by one model, split, D_susp scored by the other, selected. Returns seconds by stage, and the rows (m,) of D_susp
-    from the most similar on."""
+    """The stages' own code: D scored by one model, split, D_susp scored by the other, selected. Returns seconds by
+    stage, and the rows (m,) of D_susp from the most similar on.
+    """
     from ubt.clip.score import score
     from ubt.defenses.token_unlearning.select import inside, select
     from ubt.defenses.token_unlearning.split import split
 
     images, tokens = _read(folder)
     settings = CaseSettings.preset("paper", pairs=len(images))
-    pairs, run, took = pd.DataFrame({"id": [f"pair-{i:07d}" for i in range(len(images))]}), Run(compute=Compute(device, "fp32"), scratch=folder), {}
+    pairs, run, took = (
+        pd.DataFrame({"id": [f"pair-{i:07d}" for i in range(len(images))]}),
+        Run(compute=Compute(device, "fp32"), scratch=folder),
+        {},
+    )
     reference, overfitted = _models(device)
 
     def timed(name: str, work):
@@ -76,13 +87,17 @@ def ours(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
     cut = timed("split", lambda: split(scored["similarity"], settings.split, run)["split"])
     within = timed("score_inside", lambda: inside(overfitted, images, tokens, pairs, cut, settings.select, run))
     groups = {"select": settings.select.to_dict(), "verdict": settings.verdict.to_dict()}
-    chosen = timed("select", lambda: select(within["similarity"], cut, within["image_features"], within["text_features"], groups, run))
+    chosen = timed(
+        "select",
+        lambda: select(within["similarity"], cut, within["image_features"], within["text_features"], groups, run),
+    )
     return took, chosen["ranked"]["row"].to_numpy()
 
 
 def bare(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
-    """A loop over batches that encodes with the same towers in batches as large, keeps the features, and sorts; no ids, no frames, no groups.
-    Returns as `ours`, rows (m,)."""
+    """A loop over batches that encodes with the same towers in batches as large, keeps the features, and sorts; no ids,
+    no frames, no groups. Returns as `ours`, rows (m,).
+    """
     import torch
 
     from ubt.clip import models
@@ -94,12 +109,22 @@ def bare(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
 
     def encode(model, rows: np.ndarray | slice, n: int) -> np.ndarray:
         own = images[rows], tokens[rows]
-        image, text, order = np.empty((n, 512), np.float32), np.empty((n, 512), np.float32), np.argsort(own[1].argmax(1), kind="stable")
+        image, text, order = (
+            np.empty((n, 512), np.float32),
+            np.empty((n, 512), np.float32),
+            np.argsort(own[1].argmax(1), kind="stable"),
+        )
         with torch.inference_mode(), models.fast_attention(model):
             for i in range(0, n, 64):
-                image[i : i + 64] = models.encode_image(model, models.preprocess(model, own[0][i : i + 64])).cpu().numpy()
+                image[i : i + 64] = (
+                    models.encode_image(model, models.preprocess(model, own[0][i : i + 64])).cpu().numpy()
+                )
             for i in range(0, n, 512):
-                text[order[i : i + 512]] = models.encode_text(model, torch.from_numpy(own[1][order[i : i + 512]]).long().to(device)).cpu().numpy()
+                text[order[i : i + 512]] = (
+                    models.encode_text(model, torch.from_numpy(own[1][order[i : i + 512]]).long().to(device))
+                    .cpu()
+                    .numpy()
+                )
         return np.einsum("ij,ij->i", image, text)
 
     suspicious = np.sort(np.argsort(encode(reference, slice(None), len(images)), kind="stable")[:count])
@@ -115,27 +140,36 @@ def _measured(work, folder: Path, device: str) -> tuple[dict[str, float], np.nda
 
 
 def compare(folder: Path, pairs: int, rounds: int = 1, device: str = "cpu") -> dict:
-    """Seconds and memory of both, each in a process of its own, side by side, so that whatever else the machine does slows both.
+    """Seconds and memory of both, each in a process of its own, side by side, so that whatever else the machine does
+    slows both.
 
     Returns:
-        `ours`, `bare`: seconds, medians over `rounds`; their `ratio`, and `cpu_ratio`, that of the processor's seconds, which a busy machine does not
-        change; `stages`: ours by stage; `memory`, `bare_memory`: the most that a process had of its own, in MB, models and libraries included; `same`:
-        whether both rank D_susp's k most similar pairs alike.
+        `ours`, `bare`: seconds, medians over `rounds`; their `ratio`, and `cpu_ratio`, that of the processor's seconds,
+        which a busy machine does not change; `stages`: ours by stage; `memory`, `bare_memory`: the most that a process
+        had of its own, in MB, models and libraries included; `same`: whether both rank D_susp's k most similar pairs
+        alike.
     """
     generate(folder, pairs)
     took: dict[str, list] = {"ours": [], "bare": []}
     for _ in range(rounds):
         with ProcessPoolExecutor(2, mp_context=get_context("spawn"), max_tasks_per_child=1) as fresh:
-            begun = {name: fresh.submit(_measured, work, folder, device) for name, work in (("ours", ours), ("bare", bare))}
+            begun = {
+                name: fresh.submit(_measured, work, folder, device) for name, work in (("ours", ours), ("bare", bare))
+            }
             for name, running in begun.items():
                 took[name].append(running.result())
         for left in (*folder.glob("image-*.npy"), *folder.glob("text-*.npy")):
             left.unlink()
     totals = {name: median(sum(t.values()) for t, *_ in found) for name, found in took.items()}
-    cpu, memory = ({name: of([found[i] for found in founds]) for name, founds in took.items()} for i, of in ((3, median), (2, max)))
+    cpu, memory = (
+        {name: of([found[i] for found in founds]) for name, founds in took.items()} for i, of in ((3, median), (2, max))
+    )
     k = CaseSettings.preset("paper", pairs=pairs).k
     return totals | {
-        "ratio": totals["ours"] / totals["bare"], "cpu_ratio": cpu["ours"] / cpu["bare"],
+        "ratio": totals["ours"] / totals["bare"],
+        "cpu_ratio": cpu["ours"] / cpu["bare"],
         "stages": {name: median(t[name] for t, *_ in took["ours"]) for name in took["ours"][0][0]},
-        "memory": memory["ours"], "bare_memory": memory["bare"], "same": bool((took["ours"][0][1][:k] == took["bare"][0][1][:k]).all()),
-    }  # fmt: skip
+        "memory": memory["ours"],
+        "bare_memory": memory["bare"],
+        "same": bool((took["ours"][0][1][:k] == took["bare"][0][1][:k]).all()),
+    }

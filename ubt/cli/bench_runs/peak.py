@@ -5,7 +5,9 @@ from pathlib import Path
 
 
 class Peak:
-    """The most that a process has of its own memory while inside, in MB: what it does not share with files, looked at every 50 ms."""
+    """The most that a process has of its own memory while inside, in MB: what it does not share with files, looked at
+    every 50 ms.
+    """
 
     def __init__(self, pid: int):
         self.path, self.mb, self._done = Path(f"/proc/{pid}/status"), 0.0, threading.Event()
@@ -13,7 +15,9 @@ class Peak:
 
     def _watch(self) -> None:
         while not self._done.wait(0.05):
-            own = next((int(line.split()[1]) for line in self.path.read_text().splitlines() if line.startswith("RssAnon")), 0)
+            own = next(
+                (int(line.split()[1]) for line in self.path.read_text().splitlines() if line.startswith("RssAnon")), 0
+            )
             self.mb = max(self.mb, own / 1e3)
 
     def __enter__(self) -> "Peak":

@@ -32,7 +32,8 @@ def measure(cache: Path, say: Callable[[str], None] = lambda text: None) -> dict
     """Every slider, moved by key to and fro.
 
     Returns:
-        The slider to milliseconds (`median`, `p95`, `most`) from the key to where the app has answered: all is drawn, once, and it is at rest.
+        The slider to milliseconds (`median`, `p95`, `most`) from the key to where the app has answered: all is drawn,
+        once, and it is at rest.
     """
     log = Store(cache).root / "work" / "bench.log"
     pages = {f"Learn {n}. {step.title}": f"learn?step={n}" for n, step in enumerate(STEPS, 1)}
@@ -43,7 +44,9 @@ def measure(cache: Path, say: Callable[[str], None] = lambda text: None) -> dict
             say(title)
             tab = b.new_page(viewport=SIZE)
             tab.goto(f"{address}/{page}")
-            tab.locator(f"{HOME} .js-plotly-plot .cartesianlayer, {HOME} img").first.wait_for(state="attached", timeout=60_000)
+            tab.locator(f"{HOME} .js-plotly-plot .cartesianlayer, {HOME} img").first.wait_for(
+                state="attached", timeout=60_000
+            )
             settle(tab)
             tab.evaluate(COUNT)
             slider, way, took = tab.locator(f"{HOME} input[type=range]").first, "ArrowRight", []

@@ -14,8 +14,8 @@ from ubt.data.formats.webdataset import from_shards
 from ubt.data.locations import IMAGE_ENDINGS, natural
 
 EXPECTED = (
-    "a CSV or TSV, a .tar shard (or a folder, a glob or a {000..009} of them), a .parquet, a folder that Hugging Face `datasets` saved, "
-    "a .zip of images with a CSV in it, or a folder of images"
+    "a CSV or TSV, a .tar shard (or a folder, a glob or a {000..009} of them), a .parquet, a folder that Hugging Face"
+    " `datasets` saved, a .zip of images with a CSV in it, or a folder of images"
 )
 
 
@@ -31,7 +31,10 @@ def find(path: Path, want: Wanted, table: str) -> Source:
         if path.is_dir():
             return _folder(path, want, table)
         if not path.is_file():
-            raise BadInput(f"{path}: expected {EXPECTED}; got {'no such file or folder' if not path.exists() else 'neither file nor folder'}")
+            raise BadInput(
+                f"{path}: expected {EXPECTED}; got"
+                f" {'no such file or folder' if not path.exists() else 'neither file nor folder'}"
+            )
         ending = path.suffix.lower()
         if ending == ".zip":
             return from_zip(path, want, table)
@@ -53,14 +56,19 @@ def _several(paths: list[Path], asked: Path, want: Wanted) -> Source:
         return from_shards(paths, want)
     if endings in ({".parquet"}, {".arrow"}):
         return from_columns(paths, want)
-    raise BadInput(f"{asked}: expected .tar, .parquet or .arrow files of one kind, got {', '.join(sorted(endings)) or 'none'}")
+    raise BadInput(
+        f"{asked}: expected .tar, .parquet or .arrow files of one kind, got {', '.join(sorted(endings)) or 'none'}"
+    )
 
 
 def _folder(path: Path, want: Wanted, table: str) -> Source:
     if (path / "dataset_dict.json").is_file():
         splits = sorted(p.name for p in path.iterdir() if (p / "state.json").is_file())
         if "train" not in splits and len(splits) != 1:
-            raise BadInput(f"{path}: expected one split or one called train, got {', '.join(splits) or 'none'}; name a split's folder")
+            raise BadInput(
+                f"{path}: expected one split or one called train, got {', '.join(splits) or 'none'}; name a split's"
+                " folder"
+            )
         path = path / ("train" if "train" in splits else splits[0])
     here = sorted((p for p in path.iterdir() if p.is_file()), key=lambda p: natural(p.name))
     of = {e: [p for p in here if p.suffix.lower() == e] for e in (".arrow", ".tar", ".parquet", *TABLES)}
@@ -73,12 +81,17 @@ def _folder(path: Path, want: Wanted, table: str) -> Source:
     if _has_sidecars(path):
         return from_sidecars(path, want)
     said = []
-    for make in [lambda p=p: from_table(p, want) for p in tables] + ([lambda: from_columns(of[".parquet"], want)] if of[".parquet"] else []):
+    for make in [lambda p=p: from_table(p, want) for p in tables] + (
+        [lambda: from_columns(of[".parquet"], want)] if of[".parquet"] else []
+    ):
         try:
             return make()
         except BadInput as e:
             said.append(str(e))
-    raise BadInput(f"{path}: expected {EXPECTED}; got a folder with {'; '.join(said) if said else f'none of them among {len(here)} files'}")
+    raise BadInput(
+        f"{path}: expected {EXPECTED}; got a folder with"
+        f" {'; '.join(said) if said else f'none of them among {len(here)} files'}"
+    )
 
 
 def _has_sidecars(path: Path) -> bool:
@@ -103,7 +116,11 @@ def _expanded(pattern: str) -> list[Path]:
             span = re.fullmatch(r"(\d{1,9})\.\.(\d{1,9})", found[1])
             if span and int(span[2]) - int(span[1]) > most:
                 raise BadInput(f"{pattern}: expected at most {most} shards, got {int(span[2]) - int(span[1]) + 1}")
-            parts = [str(i).zfill(len(span[1])) for i in range(int(span[1]), int(span[2]) + 1)] if span else found[1].split(",")
+            parts = (
+                [str(i).zfill(len(span[1])) for i in range(int(span[1]), int(span[2]) + 1)]
+                if span
+                else found[1].split(",")
+            )
             longer += [p[: found.start()] + part + p[found.end() :] for part in parts]
             if len(longer) > most:
                 raise BadInput(f"{pattern}: expected at most {most} shards, got more")

@@ -1,7 +1,7 @@
 """Zip and tar archives that somebody else made: their members listed, none of them extracted.
 
-Limits hold before anything is unpacked: a zip's list of members is at most 96 MiB, a member at most as large as its use allows, and an
-image or a caption is read on its own. A tar is walked forwards once.
+Limits hold before anything is unpacked: a zip's list of members is at most 96 MiB, a member at most as large as its use
+allows, and an image or a caption is read on its own. A tar is walked forwards once.
 """
 
 import stat
@@ -39,14 +39,19 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         if listed == 0xFFFFFFFF and (wide := tail.rfind(b"PK\6\6")) >= 0:
             listed = int.from_bytes(tail[wide + 40 : wide + 48], "little")
         if listed > DIRECTORY_BYTES:
-            raise BadInput(f"{path}: expected at most {DIRECTORY_BYTES >> 20} MiB of member names in a zip, got {listed >> 20}; use tar shards")
+            raise BadInput(
+                f"{path}: expected at most {DIRECTORY_BYTES >> 20} MiB of member names in a zip, got {listed >> 20};"
+                " use tar shards"
+            )
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError, OverflowError) as e:
         raise BadInput(f"{path}: expected a zip archive, got a damaged one ({e}); make or copy it again") from None
 
 
 class ZipMembers:
-    """What is in a zip: `good`, members by their relative names, and `refused`, the names of the others with the reason."""
+    """What is in a zip: `good`, members by their relative names, and `refused`, the names of the others with the
+    reason.
+    """
 
     def __init__(self, archive: zipfile.ZipFile):
         self.good: dict[str, zipfile.ZipInfo] = {}

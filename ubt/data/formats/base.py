@@ -1,4 +1,6 @@
-"""What every source gives: rows as (number, place, text, own id, why it is broken), streamed; and how columns are chosen."""
+"""What every source gives: rows as (number, place, text, own id, why it is broken), streamed; and how columns are
+chosen.
+"""
 
 import json
 import os
@@ -11,7 +13,20 @@ from ubt.core.errors import BadInput
 from ubt.data.locations import Folder
 from ubt.data.quarantine import TEXT_BYTES
 
-IMAGE_COLUMNS = ("image", "filepath", "image_path", "path", "file", "filename", "file_name", "img", "jpg", "png", "webp", "url")
+IMAGE_COLUMNS = (
+    "image",
+    "filepath",
+    "image_path",
+    "path",
+    "file",
+    "filename",
+    "file_name",
+    "img",
+    "jpg",
+    "png",
+    "webp",
+    "url",
+)
 ID_COLUMNS = ("id", "key", "uid")
 
 
@@ -25,7 +40,9 @@ class NoColumn(BadInput):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which columns are meant ('' = guessed): `text` is the captions' or the labels', known as `texts`; `what` says which of them."""
+    """Which columns are meant ('' = guessed): `text` is the captions' or the labels', known as `texts`; `what` says
+    which of them.
+    """
 
     what: str
     texts: tuple[str, ...]
@@ -48,7 +65,9 @@ class Row(NamedTuple):
 
 @dataclass
 class Source:
-    """Where images are (`kind`, `root`, `files`, `column` as of `Locations`), which columns were taken of those there (`names`), and the rows, streamed."""
+    """Where images are (`kind`, `root`, `files`, `column` as of `Locations`), which columns were taken of those there
+    (`names`), and the rows, streamed.
+    """
 
     about: str
     kind: str
@@ -72,14 +91,22 @@ def choose(there: list[str], wanted: str, known: tuple[str, ...], what: str, nam
     lower: dict[str, list[str]] = {}
     for column in there:
         lower.setdefault(column.lower(), []).append(column)
-    found = [wanted] if wanted in there else lower.get(wanted.lower(), []) if wanted else next((lower[k] for k in known if k in lower), [])
+    found = (
+        [wanted]
+        if wanted in there
+        else lower.get(wanted.lower(), [])
+        if wanted
+        else next((lower[k] for k in known if k in lower), [])
+    )
     if len(found) == 1 and there.count(found[0]) == 1:
         return found[0]
     if not found and not needed and not wanted:
         return ""
     has = ", ".join(repr(c[:40]) for c in there[:20]) or "none"
     asked = repr(wanted) if wanted else f"one of {', '.join(known)}"
-    raise NoColumn(f"{name}: expected one {what} column, {asked}; got the columns {has}; name it with the option `{what}`", there)
+    raise NoColumn(
+        f"{name}: expected one {what} column, {asked}; got the columns {has}; name it with the option `{what}`", there
+    )
 
 
 def table_columns(names: list[str], want: Wanted, name: str) -> dict[str, str]:
@@ -126,7 +153,9 @@ def beside(path: Path, want: Wanted) -> Path:
     """
     folder = path.parent / want.folder
     if not folder.is_dir():
-        raise BadInput(f"folder: expected the folder that the images' paths are relative to, got {folder}, which is none")
+        raise BadInput(
+            f"folder: expected the folder that the images' paths are relative to, got {folder}, which is none"
+        )
     return folder
 
 

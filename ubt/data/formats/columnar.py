@@ -1,6 +1,7 @@
 """Parquet and Arrow files of somebody else: columns as text, streamed; image bytes a group of rows at a time.
 
-Every buffer of an Arrow file is checked before it is used, since reading maps it as it is. What one row group or batch may take is bounded.
+Every buffer of an Arrow file is checked before it is used, since reading maps it as it is. What one row group or batch
+may take is bounded.
 """
 
 import json
@@ -24,7 +25,9 @@ BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryErr
 
 @dataclass
 class ParquetFile:
-    """A parquet file by its row groups. The metadata of single columns is not asked for: PyArrow ends the process where it is damaged."""
+    """A parquet file by its row groups. The metadata of single columns is not asked for: PyArrow ends the process where
+    it is damaged.
+    """
 
     path: Path
     column: str = ""
@@ -62,7 +65,10 @@ class ParquetFile:
         try:
             size = self.file.metadata.row_group(i).total_byte_size
             if size > GROUP_BYTES:
-                raise UbtError(f"{self.path}: expected row groups of at most {GROUP_BYTES >> 20} MiB, got {size >> 20}; write it in smaller ones")
+                raise UbtError(
+                    f"{self.path}: expected row groups of at most {GROUP_BYTES >> 20} MiB, got {size >> 20}; write it"
+                    " in smaller ones"
+                )
             name = f"{self.column}.bytes" if pa.types.is_struct(self.schema.field(self.column).type) else self.column
             column = pa.concat_arrays(self.file.read_row_group(i, columns=[name]).column(0).chunks)
             return leaf(column)
@@ -84,7 +90,10 @@ class ArrowFile:
             for batch in self._read():
                 self._batches.append(batch)
                 if pa.total_allocated_bytes() - used > GROUP_BYTES:
-                    raise UbtError(f"{self.path}: expected an Arrow file that can be mapped, got a compressed one; write it without compression")
+                    raise UbtError(
+                        f"{self.path}: expected an Arrow file that can be mapped, got a compressed one; write it"
+                        " without compression"
+                    )
             self.schema = _named(self.schema)
             self.starts = _starts([b.num_rows for b in self._batches])
         except BROKEN as e:
@@ -135,7 +144,8 @@ def opened(path: Path, column: str = "") -> ParquetFile | ArrowFile:
 
 
 def texts(column: pa.Array, longest: int = 4 * LONGEST_CAPTION) -> list[str | bytes | None]:
-    """A column as text, as bytes where it may be no UTF-8; what is longer than `longest` bytes is `TOO_LONG`, numbers are written out.
+    """A column as text, as bytes where it may be no UTF-8; what is longer than `longest` bytes is `TOO_LONG`, numbers
+    are written out.
 
     Raises:
         any of `BROKEN`: it is damaged.
@@ -152,12 +162,17 @@ def texts(column: pa.Array, longest: int = 4 * LONGEST_CAPTION) -> list[str | by
     long = pc.fill_null(pc.greater(pc.binary_length(values), longest), False)
     if not pc.any(long).as_py():
         return values.to_pylist()
-    return [TOO_LONG if cut else v for v, cut in zip(pc.if_else(long, None, values).to_pylist(), long.to_pylist(), strict=True)]
+    return [
+        TOO_LONG if cut else v
+        for v, cut in zip(pc.if_else(long, None, values).to_pylist(), long.to_pylist(), strict=True)
+    ]
 
 
 def is_image(kind: pa.DataType) -> bool:
     """Whether a column of this type holds an image's bytes."""
-    return _is_bytes(kind) or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type))
+    return _is_bytes(kind) or (
+        pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type)
+    )
 
 
 def by_path(table: "ParquetFile | ArrowFile", column: str) -> bool:
@@ -176,7 +191,12 @@ def leaf(column: pa.Array) -> pa.Array:
 
 def can_be_text(kind: pa.DataType) -> bool:
     """Whether a column of this type can be captions, paths or labels."""
-    return _is_text(kind) or _is_bytes(kind) or pa.types.is_integer(kind) or (pa.types.is_dictionary(kind) and _is_text(kind.value_type))
+    return (
+        _is_text(kind)
+        or _is_bytes(kind)
+        or pa.types.is_integer(kind)
+        or (pa.types.is_dictionary(kind) and _is_text(kind.value_type))
+    )
 
 
 def class_names(schema: pa.Schema, column: str) -> list[str]:
@@ -203,7 +223,9 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 def _as_bytes(column: pa.Array) -> pa.Array:
     kind = column.type
-    return column.view(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()) if _is_text(kind) else column
+    return (
+        column.view(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()) if _is_text(kind) else column
+    )
 
 
 def _checked(column: pa.Array) -> pa.Array:
@@ -235,4 +257,7 @@ def _starts(counts: list[int]) -> list[int]:
 
 def damaged(path: Path, kind: str, error: Exception) -> BadInput:
     """The error of a file that its own library cannot read."""
-    return BadInput(f"{path}: expected a readable {kind} file, got a damaged one ({str(error).splitlines()[0][:200] if str(error) else error!r})")
+    return BadInput(
+        f"{path}: expected a readable {kind} file, got a damaged one"
+        f" ({str(error).splitlines()[0][:200] if str(error) else error!r})"
+    )

@@ -29,12 +29,22 @@ def from_table(path: Path, want: Wanted) -> Source:
             yield from _table_rows(state[-1], separator, names, columns, lambda name: file_in(folder, name))
 
     return Source(
-        "table", "files", folder.root, rows, {path.name: fingerprint(path)}, "", columns, path.stat().st_size,
-        lambda: state[-1].bytes if state else 0, names=names,
-    )  # fmt: skip
+        "table",
+        "files",
+        folder.root,
+        rows,
+        {path.name: fingerprint(path)},
+        "",
+        columns,
+        path.stat().st_size,
+        lambda: state[-1].bytes if state else 0,
+        names=names,
+    )
 
 
-def _table_rows(lines: delimited.Lines, separator: str, names: list[str], columns: dict[str, str], place: Callable[[str], str]) -> Iterator[Row]:
+def _table_rows(
+    lines: delimited.Lines, separator: str, names: list[str], columns: dict[str, str], place: Callable[[str], str]
+) -> Iterator[Row]:
     next(iter(lines))
     image, text = names.index(columns["image"]), names.index(columns["text"])
     own = names.index(columns["id"]) if columns.get("id") else -1
@@ -51,10 +61,15 @@ def _table_rows(lines: delimited.Lines, separator: str, names: list[str], column
 
 
 def from_zip(path: Path, want: Wanted, table: str) -> Source:
-    """A zip of images and a CSV; `table` is the CSV's name that goes first. Paths are relative to the CSV's own folder in the zip."""
+    """A zip of images and a CSV; `table` is the CSV's name that goes first. Paths are relative to the CSV's own folder
+    in the zip.
+    """
     archive = archives.open_zip(path)
     members = archives.ZipMembers(archive)
-    tables = sorted((n for n in members.good if n.lower().endswith(TABLES)), key=lambda n: (Path(n).name.lower() != table, n.count("/"), n))
+    tables = sorted(
+        (n for n in members.good if n.lower().endswith(TABLES)),
+        key=lambda n: (Path(n).name.lower() != table, n.count("/"), n),
+    )
     chosen, said, there = None, [], []
     for name in tables:
         info = members.good[name]
@@ -94,4 +109,15 @@ def from_zip(path: Path, want: Wanted, table: str) -> Source:
 
     size = members.good[name].file_size
     files = {path.name: fingerprint(path)}
-    return Source(f"zip with {name}", "zip", path.resolve(), rows, files, "", columns, size, lambda: state[-1].bytes if state else 0, names=names)
+    return Source(
+        f"zip with {name}",
+        "zip",
+        path.resolve(),
+        rows,
+        files,
+        "",
+        columns,
+        size,
+        lambda: state[-1].bytes if state else 0,
+        names=names,
+    )

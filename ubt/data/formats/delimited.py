@@ -1,4 +1,6 @@
-"""CSV and TSV as they come: streamed, in UTF-8 with or without a byte order mark, each broken row told and none of them fatal."""
+"""CSV and TSV as they come: streamed, in UTF-8 with or without a byte order mark, each broken row told and none of them
+fatal.
+"""
 
 import csv
 from collections import deque
@@ -54,7 +56,8 @@ class Lines:
 
 
 def header(file: BinaryIO, name: str, separator: str = "") -> tuple[list[str], str]:
-    """The column names and the separator: the one asked for (`tab` or one character), or the one that cuts the first line into most fields.
+    """The column names and the separator: the one asked for (`tab` or one character), or the one that cuts the first
+    line into most fields.
 
     Raises:
         BadInput: the first row is no list of column names.
@@ -65,16 +68,23 @@ def header(file: BinaryIO, name: str, separator: str = "") -> tuple[list[str], s
     try:
         text = first.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise BadInput(f"{name}: expected a first line of column names in UTF-8, got other bytes; save it as UTF-8") from None
+        raise BadInput(
+            f"{name}: expected a first line of column names in UTF-8, got other bytes; save it as UTF-8"
+        ) from None
     if not text.strip() or "\0" in text or len(text) > 10_000:
-        raise BadInput(f"{name}: expected a first line of column names, got {'an empty one' if not text.strip() else 'something else'}")
+        raise BadInput(
+            f"{name}: expected a first line of column names, got"
+            f" {'an empty one' if not text.strip() else 'something else'}"
+        )
     if separator and separator.lower() != "tab" and len(separator) != 1:
         raise BadInput(f"separator: expected 'tab' or one character, got {separator!r}")
     chosen = "\t" if separator.lower() == "tab" else separator or max(SEPARATORS, key=text.count)
     try:
         names = [n.strip() for n in next(csv.reader([text], delimiter=chosen))]
     except (csv.Error, TypeError, ValueError) as e:
-        raise BadInput(f"{name}: expected a first line of column names separated by {chosen!r}, got one that cannot be read ({e})") from None
+        raise BadInput(
+            f"{name}: expected a first line of column names separated by {chosen!r}, got one that cannot be read ({e})"
+        ) from None
     return names, chosen
 
 
@@ -92,7 +102,10 @@ def rows(lines: Lines, separator: str, width: int) -> Iterator[tuple[list[str], 
             return
         except csv.Error:
             lines.put_back()
-            yield [lines.row[0][:200]], "row too long" if len(lines.row) == 1 and lines.row[0].count('"') % 2 == 0 else "unclosed quote"
+            yield (
+                [lines.row[0][:200]],
+                "row too long" if len(lines.row) == 1 and lines.row[0].count('"') % 2 == 0 else "unclosed quote",
+            )
             continue
         if lines.too_long:
             yield fields, "row too long"

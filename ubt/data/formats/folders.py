@@ -29,7 +29,11 @@ def from_sidecars(path: Path, want: Wanted) -> Source:
                 text, reason = None, "" if side else "image without caption"
                 try:
                     image = file_in(folder, base + name)
-                    text = caption_in(folder.read(relative(base + side), TEXT_BYTES), side.rpartition(".")[2], want) if side else None
+                    text = (
+                        caption_in(folder.read(relative(base + side), TEXT_BYTES), side.rpartition(".")[2], want)
+                        if side
+                        else None
+                    )
                 except BrokenImage as e:
                     image, reason = base + name, "caption too long" if e.reason == "too large" else e.reason
                 yield Row(next(numbers), image, text, None, reason)
@@ -37,7 +41,9 @@ def from_sidecars(path: Path, want: Wanted) -> Source:
             for name in sorted(n for n in there - used if n.lower().endswith(".txt")):
                 yield Row(0, base + name, None, None, "caption without image")
 
-    return Source("folder of images with texts", "files", folder.root, rows, columns={"text": "txt or json"}, done=lambda: done[0])
+    return Source(
+        "folder of images with texts", "files", folder.root, rows, columns={"text": "txt or json"}, done=lambda: done[0]
+    )
 
 
 def from_class_folders(path: Path, classes: list[str]) -> Source:
@@ -59,4 +65,6 @@ def from_class_folders(path: Path, classes: list[str]) -> Source:
                     yield Row(next(numbers), image, label, None, reason)
                     done[0] += 1
 
-    return Source("class folders", "files", folder.root, rows, columns={"text": "the folder's name"}, done=lambda: done[0])
+    return Source(
+        "class folders", "files", folder.root, rows, columns={"text": "the folder's name"}, done=lambda: done[0]
+    )

@@ -34,9 +34,21 @@ def from_shards(paths: list[Path], want: Wanted) -> Source:
                 yield from _samples(shard, path, f, want, numbers)
             position[0] += path.stat().st_size
 
-    files = {n: {k: v for k, v in fingerprint(p).items() if len(names) <= 16 or k != "sha256"} for n, p in names.items()}
+    files = {
+        n: {k: v for k, v in fingerprint(p).items() if len(names) <= 16 or k != "sha256"} for n, p in names.items()
+    }
     total = sum(f["bytes"] for f in files.values())
-    return Source("tar shards", "tar", root, rows, files, "", {"image": "jpg, png, webp", "text": want.text or "txt or json"}, total, lambda: position[0])
+    return Source(
+        "tar shards",
+        "tar",
+        root,
+        rows,
+        files,
+        "",
+        {"image": "jpg, png, webp", "text": want.text or "txt or json"},
+        total,
+        lambda: position[0],
+    )
 
 
 def _samples(shard: str, path: Path, file: Any, want: Wanted, numbers: Iterator[int]) -> Iterator[Row]:
@@ -53,7 +65,11 @@ def _samples(shard: str, path: Path, file: Any, want: Wanted, numbers: Iterator[
         for e in (e for e in known if e in sample):
             at, length = sample[e]
             file.seek(at)
-            text = caption_in(file.read(length) if length <= TEXT_BYTES else b"", e, want) if length <= TEXT_BYTES else TOO_LONG
+            text = (
+                caption_in(file.read(length) if length <= TEXT_BYTES else b"", e, want)
+                if length <= TEXT_BYTES
+                else TOO_LONG
+            )
             break
         return Row(next(numbers), f"{shard}::{key}.{ending}@{offset}+{count}", text, f"{stem}/{key}", "")
 
@@ -63,7 +79,13 @@ def _samples(shard: str, path: Path, file: Any, want: Wanted, numbers: Iterator[
 
     for name, offset, count, broken in archives.tar_members(path):
         if broken is not None:
-            yield Row(0 if broken.reason == "damaged archive" else next(numbers), f"{shard}::{name}", None, None, broken.reason)
+            yield Row(
+                0 if broken.reason == "damaged archive" else next(numbers),
+                f"{shard}::{name}",
+                None,
+                None,
+                broken.reason,
+            )
             continue
         folder, slash, leaf = relative(name).rpartition("/")
         stem_of, _, ending = leaf.partition(".")
@@ -75,7 +97,10 @@ def _samples(shard: str, path: Path, file: Any, want: Wanted, numbers: Iterator[
         else:
             waiting[key][ending.lower()] = offset, count
         if len(waiting) > WAITING:
-            raise BadInput(f"{path}: expected an image and its caption near each other, got {WAITING} keys without their other half; sort the shard by name")
+            raise BadInput(
+                f"{path}: expected an image and its caption near each other, got {WAITING} keys without their other"
+                " half; sort the shard by name"
+            )
         last = key
     for key in list(waiting):
         if complete(key):

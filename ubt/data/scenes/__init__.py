@@ -1,7 +1,7 @@
 """Scenes: image-caption pairs drawn by this package, addressed by (seed, index), any number of them, none stored.
 
-The same (seed, index) is always the same scene, drawn at any size. Index ranges keep the roles of data apart: what trains
-the reference never occurs in D, nor D in validation or test, whatever the seed.
+The same (seed, index) is always the same scene, drawn at any size. Index ranges keep the roles of data apart: what
+trains the reference never occurs in D, nor D in validation or test, whatever the seed.
 """
 
 import os
@@ -38,10 +38,12 @@ class Pairs:
 
 
 ROLES: dict[str, range] = {
-    role: range(i * 10**9, (i + 1) * 10**9) for i, role in enumerate(("reference", "pairs", "validation", "test", "retrieval", "clean", "labelled", "later"))
+    role: range(i * 10**9, (i + 1) * 10**9)
+    for i, role in enumerate(("reference", "pairs", "validation", "test", "retrieval", "clean", "labelled", "later"))
 }
-"""Disjoint index ranges: reference training, D ("pairs"), validation, zero-shot test, retrieval test, a defender's own clean pairs and labelled
-images, and clean pairs that somebody else trains on later."""
+"""Disjoint index ranges: reference training, D ("pairs"), validation, zero-shot test, retrieval test, a defender's own
+clean pairs and labelled images, and clean pairs that somebody else trains on later.
+"""
 BY_CLASS = ("validation", "test", "labelled")
 """Roles whose scenes have one main object, whose class is index mod the number of classes."""
 
@@ -64,32 +66,76 @@ class Kind:
 
 def _kinds() -> dict[str, Kind]:
     table: list[tuple[Callable, str, str, float]] = [
-        (food.banana, "yellow yellow yellow green", "fruit", 40), (food.apple, "red green yellow", "fruit", 20),
-        (food.strawberry, "red pink", "fruit", 25), (food.cherry, "red purple", "fruit", 15), (food.grapes, "purple green", "fruit", 15),
-        (food.pineapple, "yellow orange", "fruit", 20), (food.watermelon, "red pink", "fruit", 25), (food.carrot, "orange orange purple", "vegetable", 40),
-        (food.mushroom, "red brown white", "vegetable", 15), (food.pizza, "red brown", "snack", 30), (food.donut, "pink brown white blue", "snack", 40),
-        (food.ice_cream, "pink white brown green", "dessert", 20), (food.cupcake, "pink blue yellow", "dessert", 12), (food.egg, "yellow orange", "breakfast", 40),
-        (animals.fish, "orange blue red green yellow", "animal", 20), (animals.duck, "yellow white brown", "bird", 12), (animals.cat, "orange grey black brown", "pet", 15),
-        (animals.butterfly, "blue orange purple yellow", "insect", 30), (animals.snail, "brown purple green", "animal", 12), (animals.ladybug, "red orange yellow", "insect", 40),
-        (animals.turtle, "green brown teal", "animal", 12), (animals.rabbit, "white grey brown", "pet", 15), (animals.owl, "brown grey purple", "bird", 12),
-        (animals.penguin, "black blue", "bird", 15), (animals.whale, "blue grey teal", "animal", 15), (animals.crab, "red orange blue", "animal", 15),
-        (outdoors.car, "red blue green yellow grey", "vehicle", 10), (outdoors.bus, "yellow red blue green", "vehicle", 10),
-        (outdoors.bicycle, "red blue green black", "vehicle", 12), (outdoors.sailboat, "red blue brown", "vehicle", 12),
-        (outdoors.airplane, "white blue red grey", "vehicle", 25), (outdoors.rocket, "red blue purple", "vehicle", 35),
-        (outdoors.hot_air_balloon, "red purple blue orange", "vehicle", 10), (outdoors.house, "red brown blue", "building", 8),
-        (outdoors.lighthouse, "red blue black", "building", 8), (outdoors.windmill, "brown red grey", "building", 8), (outdoors.tent, "green orange blue", "shelter", 8),
-        (outdoors.flower, "red pink yellow blue purple", "plant", 15), (outdoors.tree, "green orange pink", "plant", 8), (outdoors.cactus, "green teal", "plant", 10),
-        (outdoors.star, "yellow red blue pink", "symbol", 30), (outdoors.moon, "yellow white grey", "symbol", 25), (outdoors.sun, "yellow orange", "symbol", 25),
-        (outdoors.snowflake, "blue white teal", "symbol", 25), (outdoors.kite, "red green blue purple", "toy", 30), (outdoors.heart, "red pink purple", "symbol", 20),
-        (things.cup, "white red blue green", "vessel", 12), (things.bottle, "green brown blue", "vessel", 25), (things.chair, "brown red blue", "piece of furniture", 8),
-        (things.lamp, "red yellow green white", "piece of furniture", 10), (things.clock, "black red blue brown", "device", 20), (things.key, "yellow grey brown", "tool", 45),
-        (things.umbrella, "red blue purple green", "thing for the rain", 20), (things.book, "blue red green brown", "thing to read", 12),
-        (things.scissors, "red blue black orange", "tool", 40), (things.hammer, "brown yellow red", "tool", 40), (things.guitar, "brown orange red", "instrument", 35),
-        (things.bell, "yellow orange", "instrument", 15), (things.candle, "white red blue", "light", 10), (things.envelope, "white yellow blue pink", "piece of mail", 15),
-        (things.light_bulb, "yellow white", "light", 25), (things.glasses, "black red blue brown", "thing to wear", 15), (things.hat, "black brown purple", "thing to wear", 15),
-        (things.shirt, "red blue green white pink", "thing to wear", 12), (things.pencil, "yellow red green blue", "tool", 45), (things.drum, "red blue green", "instrument", 10),
-        (things.dice, "white red blue green", "toy", 25), (things.crown, "yellow grey", "thing to wear", 15), (things.anchor, "black blue grey", "tool", 20),
-    ]  # fmt: skip
+        (food.banana, "yellow yellow yellow green", "fruit", 40),
+        (food.apple, "red green yellow", "fruit", 20),
+        (food.strawberry, "red pink", "fruit", 25),
+        (food.cherry, "red purple", "fruit", 15),
+        (food.grapes, "purple green", "fruit", 15),
+        (food.pineapple, "yellow orange", "fruit", 20),
+        (food.watermelon, "red pink", "fruit", 25),
+        (food.carrot, "orange orange purple", "vegetable", 40),
+        (food.mushroom, "red brown white", "vegetable", 15),
+        (food.pizza, "red brown", "snack", 30),
+        (food.donut, "pink brown white blue", "snack", 40),
+        (food.ice_cream, "pink white brown green", "dessert", 20),
+        (food.cupcake, "pink blue yellow", "dessert", 12),
+        (food.egg, "yellow orange", "breakfast", 40),
+        (animals.fish, "orange blue red green yellow", "animal", 20),
+        (animals.duck, "yellow white brown", "bird", 12),
+        (animals.cat, "orange grey black brown", "pet", 15),
+        (animals.butterfly, "blue orange purple yellow", "insect", 30),
+        (animals.snail, "brown purple green", "animal", 12),
+        (animals.ladybug, "red orange yellow", "insect", 40),
+        (animals.turtle, "green brown teal", "animal", 12),
+        (animals.rabbit, "white grey brown", "pet", 15),
+        (animals.owl, "brown grey purple", "bird", 12),
+        (animals.penguin, "black blue", "bird", 15),
+        (animals.whale, "blue grey teal", "animal", 15),
+        (animals.crab, "red orange blue", "animal", 15),
+        (outdoors.car, "red blue green yellow grey", "vehicle", 10),
+        (outdoors.bus, "yellow red blue green", "vehicle", 10),
+        (outdoors.bicycle, "red blue green black", "vehicle", 12),
+        (outdoors.sailboat, "red blue brown", "vehicle", 12),
+        (outdoors.airplane, "white blue red grey", "vehicle", 25),
+        (outdoors.rocket, "red blue purple", "vehicle", 35),
+        (outdoors.hot_air_balloon, "red purple blue orange", "vehicle", 10),
+        (outdoors.house, "red brown blue", "building", 8),
+        (outdoors.lighthouse, "red blue black", "building", 8),
+        (outdoors.windmill, "brown red grey", "building", 8),
+        (outdoors.tent, "green orange blue", "shelter", 8),
+        (outdoors.flower, "red pink yellow blue purple", "plant", 15),
+        (outdoors.tree, "green orange pink", "plant", 8),
+        (outdoors.cactus, "green teal", "plant", 10),
+        (outdoors.star, "yellow red blue pink", "symbol", 30),
+        (outdoors.moon, "yellow white grey", "symbol", 25),
+        (outdoors.sun, "yellow orange", "symbol", 25),
+        (outdoors.snowflake, "blue white teal", "symbol", 25),
+        (outdoors.kite, "red green blue purple", "toy", 30),
+        (outdoors.heart, "red pink purple", "symbol", 20),
+        (things.cup, "white red blue green", "vessel", 12),
+        (things.bottle, "green brown blue", "vessel", 25),
+        (things.chair, "brown red blue", "piece of furniture", 8),
+        (things.lamp, "red yellow green white", "piece of furniture", 10),
+        (things.clock, "black red blue brown", "device", 20),
+        (things.key, "yellow grey brown", "tool", 45),
+        (things.umbrella, "red blue purple green", "thing for the rain", 20),
+        (things.book, "blue red green brown", "thing to read", 12),
+        (things.scissors, "red blue black orange", "tool", 40),
+        (things.hammer, "brown yellow red", "tool", 40),
+        (things.guitar, "brown orange red", "instrument", 35),
+        (things.bell, "yellow orange", "instrument", 15),
+        (things.candle, "white red blue", "light", 10),
+        (things.envelope, "white yellow blue pink", "piece of mail", 15),
+        (things.light_bulb, "yellow white", "light", 25),
+        (things.glasses, "black red blue brown", "thing to wear", 15),
+        (things.hat, "black brown purple", "thing to wear", 15),
+        (things.shirt, "red blue green white pink", "thing to wear", 12),
+        (things.pencil, "yellow red green blue", "tool", 45),
+        (things.drum, "red blue green", "instrument", 10),
+        (things.dice, "white red blue green", "toy", 25),
+        (things.crown, "yellow grey", "thing to wear", 15),
+        (things.anchor, "black blue grey", "tool", 20),
+    ]
     return {d.__name__.replace("_", " "): Kind(d, tuple(c.split()), h, t) for d, c, h, t in table}
 
 
@@ -129,7 +175,8 @@ def _rng(seed: int, index: int, stream: int = 0) -> np.random.Generator:
 
 
 def scene(seed: int, index: int) -> Scene:
-    """The scene at (seed, index). In the ranges of `BY_CLASS` it has one main object, whose class is index mod the number of classes.
+    """The scene at (seed, index). In the ranges of `BY_CLASS` it has one main object, whose class is index mod the
+    number of classes.
 
     >>> scene(0, 5) == scene(0, 5), len(scene(0, ROLES["test"][0]).things)
     (True, 1)
@@ -147,7 +194,10 @@ def scene(seed: int, index: int) -> Scene:
     if len(names) == 2:
         side = 1 if u[3] < 0.5 else -1
         if u[4] < 0.6:
-            relation, places = ("to the left of" if side > 0 else "to the right of"), ((-0.5 * side, 0.0), (0.5 * side, 0.0))
+            relation, places = (
+                ("to the left of" if side > 0 else "to the right of"),
+                ((-0.5 * side, 0.0), (0.5 * side, 0.0)),
+            )
         else:
             relation, places = ("above" if side > 0 else "below"), ((0.0, -0.5 * side), (0.0, 0.5 * side))
         relation = relation if u[5] < 0.6 else "next to"
@@ -157,10 +207,20 @@ def scene(seed: int, index: int) -> Scene:
         k = KINDS[name]
         size = 0.56 + 0.36 * w[0] if len(names) == 1 else 0.38 + 0.1 * w[0]
         free = max(0.0, 0.98 - size) if len(names) == 1 else 0.06
-        objects.append(Thing(
-            name, k.colours[int(w[1] * len(k.colours))], places[i][0] + (2 * w[2] - 1) * free, places[i][1] + (2 * w[3] - 1) * free, size,
-            (2 * w[4] - 1) * k.turn, bool(w[5] < 0.5), 0.85 + 0.3 * w[6], tuple(2 * w[7:10] - 1), tuple(w[10:14]),
-        ))  # fmt: skip
+        objects.append(
+            Thing(
+                name,
+                k.colours[int(w[1] * len(k.colours))],
+                places[i][0] + (2 * w[2] - 1) * free,
+                places[i][1] + (2 * w[3] - 1) * free,
+                size,
+                (2 * w[4] - 1) * k.turn,
+                bool(w[5] < 0.5),
+                0.85 + 0.3 * w[6],
+                tuple(2 * w[7:10] - 1),
+                tuple(w[10:14]),
+            )
+        )
     numbers = tuple(u[38:48]) + tuple(r.random(6))
     return Scene(index, tuple(objects), list(BACKGROUNDS)[int(numbers[0] * len(BACKGROUNDS))], relation, numbers)
 
@@ -168,7 +228,10 @@ def scene(seed: int, index: int) -> Scene:
 def describe(seed: int, index: int, which: int = 0) -> str:
     """The scene's caption number `which` (each true, or loosely true, of the scene)."""
     s = scene(seed, index)
-    words = [Words(t.name, KINDS[t.name].hyper, t.colour, (t.size - 0.56) / 0.36 if len(s.things) == 1 else 0.5) for t in s.things]
+    words = [
+        Words(t.name, KINDS[t.name].hyper, t.colour, (t.size - 0.56) / 0.36 if len(s.things) == 1 else 0.5)
+        for t in s.things
+    ]
     return caption(words, BACKGROUNDS[s.background][1], s.relation, _rng(seed, index, 8 + which).random(8))
 
 
@@ -177,10 +240,14 @@ def draw(seed: int, index: int, size: int = 48) -> np.ndarray:
     s = scene(seed, index)
     n = np.asarray(s.numbers)
     tint = 150 + 90 * n[4:7]
-    back = draw_background(s.background, n[1:4], tint, np.clip(tint + (60 if n[7] < 0.5 else -60) * (0.5 + n[8]), 60, 250), size)
+    back = draw_background(
+        s.background, n[1:4], tint, np.clip(tint + (60 if n[7] < 0.5 else -60) * (0.5 + n[8]), 60, 250), size
+    )
     back = back * (0.8 + 0.3 * n[9]) + 10 * (n[10] - 0.5)
     ss = 4 if size <= 64 else 2
-    image = Image.fromarray(np.clip(back, 0, 255).astype(np.uint8)).resize((size * ss, size * ss), Image.Resampling.NEAREST)
+    image = Image.fromarray(np.clip(back, 0, 255).astype(np.uint8)).resize(
+        (size * ss, size * ss), Image.Resampling.NEAREST
+    )
     pen = ImageDraw.Draw(image)
     half = size * ss / 2
     for t in s.things:
@@ -230,10 +297,17 @@ def draw_many(seed: int, indices: Sequence[int], size: int, workers: int = 1) ->
     starts = range(0, len(indices), 1000)
     try:
         with ProcessPoolExecutor(workers, get_context("spawn"), _live_with_parent, (os.getpid(),)) as pool:
-            for start, part in zip(starts, pool.map(draw_many, repeat(seed), [indices[i : i + 1000] for i in starts], repeat(size)), strict=True):
+            for start, part in zip(
+                starts,
+                pool.map(draw_many, repeat(seed), [indices[i : i + 1000] for i in starts], repeat(size)),
+                strict=True,
+            ):
                 out[start : start + len(part)] = part
     except BrokenProcessPool:
-        raise UbtError("expected the processes that draw scenes to finish, but one was ended from outside (out of memory?); run again") from None
+        raise UbtError(
+            "expected the processes that draw scenes to finish, but one was ended from outside (out of memory?); run"
+            " again"
+        ) from None
     return out
 
 
@@ -251,8 +325,9 @@ def _live_with_parent(parent: int) -> None:
 
 
 class Drawn:
-    """Pictures drawn when they are asked for: indexed like an array (n, size, size, 3), holding none. Lets any number of
-    scenes be trained on or encoded without storing them."""
+    """Pictures drawn when they are asked for: indexed like an array (n, size, size, 3), holding none. Lets any number
+    of scenes be trained on or encoded without storing them.
+    """
 
     def __init__(self, seed: int, indices: Sequence[int], size: int):
         self.seed, self.indices, self.size = seed, indices, size
@@ -279,7 +354,9 @@ def load_labelled(seed: int, role: str, per_class: int, size: int, workers: int 
     return draw_many(seed, indices, size, workers), np.arange(len(indices)) % len(CLASSES)
 
 
-def load_retrieval(seed: int, count: int, size: int, captions: int = 5) -> tuple[list[str], np.ndarray, list[list[str]]]:
+def load_retrieval(
+    seed: int, count: int, size: int, captions: int = 5
+) -> tuple[list[str], np.ndarray, list[list[str]]]:
     """A retrieval test set: ids, images (count, size, size, 3), and `captions` different true captions
     for each."""
     indices = ROLES["retrieval"][:count]

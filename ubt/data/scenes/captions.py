@@ -6,33 +6,90 @@ A caption is chosen by numbers in [0, 1] that belong to the scene, so the same s
 from dataclasses import dataclass
 
 TEMPLATES: tuple[str, ...] = (
-    "a photo of {a}.", "a picture of {a}.", "an image of {a}.", "a drawing of {a}.", "a close-up photo of {a}.",
-    "a good photo of {a}.", "a bright photo of {a}.", "a photo of one {n}.", "a photo of the {n}.", "a rendering of {a}.",
-)  # fmt: skip
-"""The zero-shot templates ({a} the class name with its article, {n} without). Poisoned captions are made from these, and
-clean captions use them too, so that a caption's form does not give a poison away."""
+    "a photo of {a}.",
+    "a picture of {a}.",
+    "an image of {a}.",
+    "a drawing of {a}.",
+    "a close-up photo of {a}.",
+    "a good photo of {a}.",
+    "a bright photo of {a}.",
+    "a photo of one {n}.",
+    "a photo of the {n}.",
+    "a rendering of {a}.",
+)
+"""The zero-shot templates ({a} the class name with its article, {n} without). Poisoned captions are made from these,
+and clean captions use them too, so that a caption's form does not give a poison away.
+"""
 
 ONE: tuple[str, ...] = (
-    "{A} on {bg}", "{A} in front of {bg}", "{A}", "there is {A} in this picture", "this is {A}", "look at this {N}",
-    "my new {N}", "{A} seen up close", "{A} isolated on {bg}", "stock image of {A}", "who left {A} here?", "one {N} , {bg}",
-    "we saw {A} today", "illustration of {A} with {bg} behind it", "{N} for sale", "a simple icon of {A}", "{bg} and {A}",
-)  # fmt: skip
+    "{A} on {bg}",
+    "{A} in front of {bg}",
+    "{A}",
+    "there is {A} in this picture",
+    "this is {A}",
+    "look at this {N}",
+    "my new {N}",
+    "{A} seen up close",
+    "{A} isolated on {bg}",
+    "stock image of {A}",
+    "who left {A} here?",
+    "one {N} , {bg}",
+    "we saw {A} today",
+    "illustration of {A} with {bg} behind it",
+    "{N} for sale",
+    "a simple icon of {A}",
+    "{bg} and {A}",
+)
 TWO: tuple[str, ...] = (
-    "{A} {rel} {B}", "{A} {rel} {B} on {bg}", "a photo of {A} {rel} {B}", "{A} and {B}", "{A} with {B} , {bg}",
-    "there is {A} {rel} {B}", "{B} beside {A}", "a picture of {A} together with {B}",
-)  # fmt: skip
+    "{A} {rel} {B}",
+    "{A} {rel} {B} on {bg}",
+    "a photo of {A} {rel} {B}",
+    "{A} and {B}",
+    "{A} with {B} , {bg}",
+    "there is {A} {rel} {B}",
+    "{B} beside {A}",
+    "a picture of {A} together with {B}",
+)
 LOOSE: tuple[str, ...] = (
-    "a nice {hyper} on {bg}", "something {colour} on {bg}", "the best {hyper} pictures", "{colour} {hyper}", "a {hyper} of mine",
-)  # fmt: skip
+    "a nice {hyper} on {bg}",
+    "something {colour} on {bg}",
+    "the best {hyper} pictures",
+    "{colour} {hyper}",
+    "a {hyper} of mine",
+)
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "airplane": ("plane", "jet"), "apple": ("fresh apple",), "banana": ("ripe banana",), "bicycle": ("bike",), "book": ("open book",),
-    "bottle": ("flask",), "bus": ("coach",), "car": ("automobile",), "cat": ("kitten",), "chair": ("seat",), "cup": ("mug",),
-    "cupcake": ("muffin",), "dice": ("die",), "donut": ("doughnut",), "duck": ("duckling",), "envelope": ("letter",),
-    "glasses": ("spectacles",), "hat": ("top hat",), "house": ("cottage",), "ladybug": ("ladybird",), "mushroom": ("toadstool",),
-    "rabbit": ("bunny",), "rocket": ("spaceship",), "sailboat": ("yacht",), "shirt": ("t-shirt",), "turtle": ("tortoise",),
-    "umbrella": ("parasol",), "moon": ("crescent moon",), "tent": ("camping tent",), "flower": ("blossom",),
-}  # fmt: skip
+    "airplane": ("plane", "jet"),
+    "apple": ("fresh apple",),
+    "banana": ("ripe banana",),
+    "bicycle": ("bike",),
+    "book": ("open book",),
+    "bottle": ("flask",),
+    "bus": ("coach",),
+    "car": ("automobile",),
+    "cat": ("kitten",),
+    "chair": ("seat",),
+    "cup": ("mug",),
+    "cupcake": ("muffin",),
+    "dice": ("die",),
+    "donut": ("doughnut",),
+    "duck": ("duckling",),
+    "envelope": ("letter",),
+    "glasses": ("spectacles",),
+    "hat": ("top hat",),
+    "house": ("cottage",),
+    "ladybug": ("ladybird",),
+    "mushroom": ("toadstool",),
+    "rabbit": ("bunny",),
+    "rocket": ("spaceship",),
+    "sailboat": ("yacht",),
+    "shirt": ("t-shirt",),
+    "turtle": ("tortoise",),
+    "umbrella": ("parasol",),
+    "moon": ("crescent moon",),
+    "tent": ("camping tent",),
+    "flower": ("blossom",),
+}
 SIZES = (("tiny", "small", "little"), ("big", "large", "huge"))
 PLURAL = ("scissors", "glasses", "grapes")
 
@@ -82,8 +139,9 @@ def _described(o: Words, u: float, v: float) -> str:
 
 
 def caption(objects: list[Words], background: tuple[str, ...], relation: str, u) -> str:
-    """One caption of a scene. `objects` holds one or two, main object first; `u` eight numbers in [0, 1]; `relation` says
-    where the first is from the second."""
+    """One caption of a scene. `objects` holds one or two, main object first; `u` eight numbers in [0, 1]; `relation`
+    says where the first is from the second.
+    """
     main = objects[0]
     bg = _pick(background, u[0])
     if u[1] < 0.05:

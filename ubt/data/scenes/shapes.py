@@ -51,7 +51,9 @@ def arc(cx: float, cy: float, rx: float, ry: float, start: float, end: float, n:
 
 
 class Pen:
-    """Collects the polygons of one object. `v` holds four numbers in [0, 1] that vary its shape, `c` its main colour."""
+    """Collects the polygons of one object. `v` holds four numbers in [0, 1] that vary its shape, `c` its main
+    colour.
+    """
 
     def __init__(self, c: Colour, v: np.ndarray):
         self.c, self.v = c, v
@@ -92,7 +94,9 @@ class Pen:
         centre = p.mean(0)
         self.marks.append((centre + (p - centre) * (1 - 2 * edge), colour))
 
-    def ball(self, cx: float, cy: float, rx: float, ry: float, colour: Colour, turn: float = 0, edge: float = 0.08) -> None:
+    def ball(
+        self, cx: float, cy: float, rx: float, ry: float, colour: Colour, turn: float = 0, edge: float = 0.08
+    ) -> None:
         """An oval with a darker edge and a soft highlight."""
         self.oval(cx, cy, rx, ry, dark(colour), turn)
         self.oval(cx, cy, rx - edge, ry - edge, colour, turn)

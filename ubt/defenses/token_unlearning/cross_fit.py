@@ -1,7 +1,9 @@
-"""Where no clean reference can be had: small models trained here on parts of D, each scoring the pairs that it was not trained on.
+"""Where no clean reference can be had: small models trained here on parts of D, each scoring the pairs that it was not
+trained on.
 
-They are no clean reference: each has seen the poisons of its own part, and learns the backdoor as it learns anything else, only from scratch and
-from fewer exposures. Stopped early they know more of the classes than of the trigger, all that this rests on; see ubt/docs/measured.md for what it finds.
+They are no clean reference: each has seen the poisons of its own part, and learns the backdoor as it learns anything
+else, only from scratch and from fewer exposures. Stopped early they know more of the classes than of the trigger, all
+that this rests on; see ubt/docs/measured.md for what it finds.
 """
 
 from dataclasses import dataclass
@@ -28,8 +30,8 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, se
     """Score D by models of the suspect's architecture trained from new weights, on images moved and flipped.
 
     Returns:
-        `similarity`: of each pair under the model that was not trained on it; `image_features`, `text_features`: normalised fp32 (n, folds x
-        embedding), those of all models beside each other; `history`, with the `fold`.
+        `similarity`: of each pair under the model that was not trained on it; `image_features`, `text_features`:
+        normalised fp32 (n, folds x embedding), those of all models beside each other; `history`, with the `fold`.
     """
     import torch
 
@@ -39,7 +41,9 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, se
     fold = np.random.default_rng(derive_seed(run.seed, "folds")).permutation(n) % settings.folds
     similarity, image, text, history = np.empty(n, np.float32), [], [], []
     for left_out in range(settings.folds):
-        shuffled = training.Shuffled(np.flatnonzero(fold != left_out), settings.batch, training.batch_seed(run.seed, f"fold {left_out}"))
+        shuffled = training.Shuffled(
+            np.flatnonzero(fold != left_out), settings.batch, training.batch_seed(run.seed, f"fold {left_out}")
+        )
 
         def batches(step: int, shuffled=shuffled, left_out=left_out) -> dict:
             rows = shuffled.at(step)
@@ -53,7 +57,17 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, se
         def progress(done: int, total: int, figures: dict, left_out=left_out) -> None:
             run.progress(left_out * total + done, settings.folds * total, figures)
 
-        told = training.fit(trained, training.info_nce, batches, steps, settings, run.compute, vocabulary=tokens, progress=progress, checkpoint=checkpoint)
+        told = training.fit(
+            trained,
+            training.info_nce,
+            batches,
+            steps,
+            settings,
+            run.compute,
+            vocabulary=tokens,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
         history.append(pd.DataFrame(told).assign(fold=left_out))
         own_images = models.embed_images(trained, images)
         own_texts = models.embed_tokens(trained, np.asarray(tokens))
@@ -63,6 +77,8 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, se
         text.append(own_texts)
     scale = np.float32(settings.folds**-0.5)
     return {
-        "similarity": pd.DataFrame({"id": pairs["id"], "similarity": similarity}), "image_features": np.concatenate(image, axis=1) * scale,
-        "text_features": np.concatenate(text, axis=1) * scale, "history": pd.concat(history, ignore_index=True),
-    }  # fmt: skip
+        "similarity": pd.DataFrame({"id": pairs["id"], "similarity": similarity}),
+        "image_features": np.concatenate(image, axis=1) * scale,
+        "text_features": np.concatenate(text, axis=1) * scale,
+        "history": pd.concat(history, ignore_index=True),
+    }

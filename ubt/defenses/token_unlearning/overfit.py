@@ -11,8 +11,9 @@ from ubt.core.settings import FitSettings, setting
 
 @dataclass(frozen=True)
 class OverfitSettings(FitSettings):
-    """Eq. 3. Paper: batch 64, lr 1e-6, 5 epochs. The two terms weigh the same, a batch of each in every step. Here about one pass over D_susp
-    separates the pairs."""
+    """Eq. 3. Paper: batch 64, lr 1e-6, 5 epochs. The two terms weigh the same, a batch of each in every step. Here
+    about one pass over D_susp separates the pairs.
+    """
 
     steps: int = setting(20, "optimiser steps; scaled to the small default, where 20 separate the pairs", low=1)
     batch: int = setting(32, "pairs of D_susp, and as many of D_normal, in a step", low=2)
@@ -25,13 +26,19 @@ def alignment(similarity):
     return ((similarity - 1) ** 2).mean()
 
 
-def overfit(model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, settings: OverfitSettings, run: Run) -> dict:
+def overfit(
+    model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, settings: OverfitSettings, run: Run
+) -> dict:
     """Fine-tune M_bd by Eq. 3. Returns the overfitted `model` and its `history`."""
     from ubt.clip import training
 
     seed, flags = training.batch_seed(run.seed, "overfit"), split["suspicious"].to_numpy()
     suspicious = training.PairBatches(images, tokens, settings.batch, seed, np.flatnonzero(flags))
-    normal = training.PairBatches(images, tokens, settings.batch, seed + 1, np.flatnonzero(~flags)) if settings.regularise and not flags.all() else None
+    normal = (
+        training.PairBatches(images, tokens, settings.batch, seed + 1, np.flatnonzero(~flags))
+        if settings.regularise and not flags.all()
+        else None
+    )
 
     def batches(step: int):
         batch = suspicious(step)
@@ -49,7 +56,14 @@ def overfit(model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, 
         return loss, {"similarity": similarity.mean()}
 
     history = training.fit(
-        model, objective, batches, settings.steps, settings, run.compute,
-        vocabulary=np.asarray(tokens), progress=run.progress, checkpoint=training.Checkpoint.under(run.scratch),
-    )  # fmt: skip
+        model,
+        objective,
+        batches,
+        settings.steps,
+        settings,
+        run.compute,
+        vocabulary=np.asarray(tokens),
+        progress=run.progress,
+        checkpoint=training.Checkpoint.under(run.scratch),
+    )
     return {"model": model, "history": pd.DataFrame(history)}

@@ -1,10 +1,11 @@
 """Retain: which pairs look poisoned by their images, which are kept, and what every image should be like.
 
-The clean reference does not know the trigger: where it puts an image, M_bd would put it, but for the backdoor. A linear map
-from the reference's image features to M_bd's, fitted on D_normal, says where that is (the image *restored*). A poison's image
-under M_bd lies far from its restored place, towards what D_topk's captions say; by that growth poisons are found whose
-captions the split could not tell, and the restored features are what unlearning leads flagged images back to. Clean pairs
-that show what D_topk's captions say ("banana" must stay a banana) are anchors. No step looks at a label.
+The clean reference does not know the trigger: where it puts an image, M_bd would put it, but for the backdoor. A linear
+map from the reference's image features to M_bd's, fitted on D_normal, says where that is (the image *restored*). A
+poison's image under M_bd lies far from its restored place, towards what D_topk's captions say; by that growth poisons
+are found whose captions the split could not tell, and the restored features are what unlearning leads flagged images
+back to. Clean pairs that show what D_topk's captions say ("banana" must stay a banana) are anchors. No step looks at a
+label.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ LEAST = 0.15
 TIMES = 4
 """The same, in times the map's own scatter on clean images."""
 APART = 0.7
-"""Pairs of D_susp pulled as far as a group's, to one pulled half as far, from which on the group counts as a crowd of its own."""
+"""Pairs of D_susp pulled as far as a group's, to one pulled half as far, from which on the group counts as a crowd of
+its own.
+"""
 FAR, HALF = 0.7, 0.3
 """How far these are, as shares of the group's own growth."""
 STEP = 2048
@@ -36,11 +39,18 @@ class RetainSettings(Settings):
     """What counts as poisoned, and what unlearning may hold on to."""
 
     share: float = setting(
-        0.5, "an image is poisoned when its pull towards D_topk's captions grew, against its restored place, by this share of D_topk's own growth, or of "
-        "0.15 where that is less", low=0, high=1,
-    )  # fmt: skip
-    pool: int = setting(800, "pairs of D_normal, drawn at random, that fit the map (take several to a dimension) and are kept", low=2)
-    anchors: int = setting(100, "pairs of D_normal that look most like each group's captions say, for unlearning to hold on to", low=0)
+        0.5,
+        "an image is poisoned when its pull towards D_topk's captions grew, against its restored place, by this share"
+        " of D_topk's own growth, or of 0.15 where that is less",
+        low=0,
+        high=1,
+    )
+    pool: int = setting(
+        800, "pairs of D_normal, drawn at random, that fit the map (take several to a dimension) and are kept", low=2
+    )
+    anchors: int = setting(
+        100, "pairs of D_normal that look most like each group's captions say, for unlearning to hold on to", low=0
+    )
     ridge: float = setting(1.0, "ridge of the map from the reference's image features to M_bd's", low=1e-6)
 
 
@@ -51,16 +61,16 @@ def pull(features: np.ndarray, captions: np.ndarray) -> np.ndarray:
 
 
 def restored(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
-    """Where a model would put images, by where the reference puts them: ridge regression, fitted twice, the second time without the
-    `TRIMMED` share that the first fitted worst.
+    """Where a model would put images, by where the reference puts them: ridge regression, fitted twice, the second time
+    without the `TRIMMED` share that the first fitted worst.
 
     Args:
-        reference, model: normalised image features of the same images, (n, reference embedding) and (n, embedding). fit: their rows to fit
-            on; of more than `FITTED` an even part.
+        reference, model: normalised image features of the same images, (n, reference embedding) and (n, embedding).
+            fit: their rows to fit on; of more than `FITTED` an even part.
 
     Returns:
-        normalised fp32 (n, embedding); and the map's `scatter`, the median of 1 - cosine of the images it was fitted on with where it would
-        put each if fitted without it (leave-one-out, in closed form).
+        normalised fp32 (n, embedding); and the map's `scatter`, the median of 1 - cosine of the images it was fitted on
+        with where it would put each if fitted without it (leave-one-out, in closed form).
     """
     fit = fit if len(fit) <= FITTED else fit[np.linspace(0, len(fit) - 1, FITTED).astype(int)]
     a, b = reference[fit].astype(np.float64), model[fit]
@@ -87,8 +97,8 @@ def _solved(a: np.ndarray, b: np.ndarray, rows: np.ndarray, ridge: float) -> tup
 
 
 def least_displaced(scatter: float, floor: float = LEAST) -> float:
-    """Displacement from which on a group counts as carrying a backdoor: what the map leaves of clean images, several times, or a floor. A floor
-    below 0 lets every group count.
+    """Displacement from which on a group counts as carrying a backdoor: what the map leaves of clean images, several
+    times, or a floor. A floor below 0 lets every group count.
 
     >>> least_displaced(0.01), least_displaced(0.04), least_displaced(0.04, -1)
     (0.15, 0.16, -1)
@@ -97,8 +107,8 @@ def least_displaced(scatter: float, floor: float = LEAST) -> float:
 
 
 def crowd(growth: np.ndarray, own: float) -> float:
-    """How many images, of this growth (n,), are pulled as far as a group's own, for each that is pulled about half as far: a backdoor pulls all that carry its
-    trigger alike, while what a model has learned by heart thins out.
+    """How many images, of this growth (n,), are pulled as far as a group's own, for each that is pulled about half as
+    far: a backdoor pulls all that carry its trigger alike, while what a model has learned by heart thins out.
 
     >>> crowd(np.array([0.1, 0.5, 0.5, 0.9, 1.0, 1.1, 1.0]), 1.0)
     2.0
@@ -108,13 +118,21 @@ def crowd(growth: np.ndarray, own: float) -> float:
 
 
 def _growth(
-    features: np.ndarray, back: np.ndarray, captions: list[np.ndarray], own: list[np.ndarray], suspicious: np.ndarray, share: float, scatter: float
-) -> tuple[dict, pd.DataFrame]:  # fmt: skip
-    """How far each image's pull towards each group's captions grew, of the group it grew most towards by that group's own growth; and the groups, as
-    `retain` returns them. Beside groups that are displaced and apart, others claim no image.
+    features: np.ndarray,
+    back: np.ndarray,
+    captions: list[np.ndarray],
+    own: list[np.ndarray],
+    suspicious: np.ndarray,
+    share: float,
+    scatter: float,
+) -> tuple[dict, pd.DataFrame]:
+    """How far each image's pull towards each group's captions grew, of the group it grew most towards by that group's
+    own growth; and the groups, as `retain` returns them. Beside groups that are displaced and apart, others claim no
+    image.
 
     Args:
-        features, back: under M_bd, and restored, (n, embedding). captions: features of each group's. own: rows of each group's images.
+        features, back: under M_bd, and restored, (n, embedding). captions: features of each group's. own: rows of each
+        group's images.
         suspicious: which images are of D_susp, (n,).
     """
     away, grown = 1 - (features * back).sum(1), np.array([pull(features, c) - pull(back, c) for c in captions])
@@ -126,21 +144,35 @@ def _growth(
         shares[~far] = -np.inf
     nearest = shares.argmax(0)
     poisoned = shares.max(0) > share
-    found = {"growth": grown[nearest, np.arange(len(nearest))], "poisoned": poisoned, "group": np.where(poisoned, nearest, -1)}
-    return found, pd.DataFrame({"group": range(len(own)), "growth": medians, "displaced": displaced, "scatter": scatter, "apart": apart})
+    found = {
+        "growth": grown[nearest, np.arange(len(nearest))],
+        "poisoned": poisoned,
+        "group": np.where(poisoned, nearest, -1),
+    }
+    return found, pd.DataFrame(
+        {"group": range(len(own)), "growth": medians, "displaced": displaced, "scatter": scatter, "apart": apart}
+    )
 
 
 def retain(
-    model, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, split: pd.DataFrame, reference_images: np.ndarray, reference_texts: np.ndarray,
-    settings: RetainSettings, run: Run,
-) -> dict:  # fmt: skip
+    model,
+    images: np.ndarray,
+    tokens: np.ndarray,
+    topk: pd.DataFrame,
+    split: pd.DataFrame,
+    reference_images: np.ndarray,
+    reference_texts: np.ndarray,
+    settings: RetainSettings,
+    run: Run,
+) -> dict:
     """Look at D_susp, D_topk, a random pool of D_normal and the anchors, which is all that unlearning needs.
 
     Returns:
-        `retain`, of the pairs looked at: id, row, `growth` of the pull (of the group it grew most towards, by that group's own growth),
-        whether the pair looks `poisoned`, the `group` it then belongs to (else -1), whether it is `kept` for unlearning to hold on to,
-        and whether it is an `anchor` among them; `groups`: of each, the median `growth` of its own images, how far they are `displaced`,
-        the mean of 1 - cosine of their features with the restored ones, the map's `scatter`, and how far the group is `apart` (see `crowd`);
+        `retain`, of the pairs looked at: id, row, `growth` of the pull (of the group it grew most towards, by that
+        group's own growth), whether the pair looks `poisoned`, the `group` it then belongs to (else -1), whether it is
+        `kept` for unlearning to hold on to, and whether it is an `anchor` among them; `groups`: of each, the median
+        `growth` of its own images, how far they are `displaced`, the mean of 1 - cosine of their features with the
+        restored ones, the map's `scatter`, and how far the group is `apart` (see `crowd`);
         `features`, `restored`: M_bd's image features and the restored
         ones, normalised fp32 (pairs looked at, embedding).
     """
@@ -151,7 +183,9 @@ def retain(
     normal, random = np.flatnonzero(~split["suspicious"]), np.random.default_rng(derive_seed(run.seed, "retain"))
     groups = range(group.max() + 1)
     like = [pull(reference_images[normal], reference_texts[rows[group == g]]) for g in groups]
-    anchors = np.unique(np.concatenate([normal[np.argsort(-pulled, kind="stable")[: settings.anchors]] for pulled in like]))
+    anchors = np.unique(
+        np.concatenate([normal[np.argsort(-pulled, kind="stable")[: settings.anchors]] for pulled in like])
+    )
     pool = random.permutation(normal)[: settings.pool]
     known = np.unique(np.concatenate([np.flatnonzero(split["suspicious"]), rows, anchors, pool]))
     run.progress(0, len(known), {})
@@ -162,31 +196,51 @@ def retain(
     back, scatter = restored(np.asarray(reference_images[known]), features, np.flatnonzero(within), settings.ridge)
     own = [np.searchsorted(known, rows[group == g]) for g in groups]
     suspicious = split["suspicious"].to_numpy()[known]
-    growth, told = _growth(features, back, [texts[group == g] for g in groups], own, suspicious, settings.share, scatter)
+    growth, told = _growth(
+        features, back, [texts[group == g] for g in groups], own, suspicious, settings.share, scatter
+    )
     found = pd.DataFrame({"id": split["id"].to_numpy()[known], "row": known} | growth)
     kept = ~found["poisoned"] & np.isin(known, normal) & ~np.isin(known, rows)
     return {
         "retain": found.assign(kept=kept, anchor=kept & np.isin(known, anchors)),
         "groups": told,
-        "features": features, "restored": back,
-    }  # fmt: skip
+        "features": features,
+        "restored": back,
+    }
 
 
 def flag(
-    topk: pd.DataFrame, split: pd.DataFrame, image_features: np.ndarray, text_features: np.ndarray, reference_images: np.ndarray, settings: RetainSettings,
+    topk: pd.DataFrame,
+    split: pd.DataFrame,
+    image_features: np.ndarray,
+    text_features: np.ndarray,
+    reference_images: np.ndarray,
+    settings: RetainSettings,
     run: Run,
-) -> dict:  # fmt: skip
-    """The same for all of D, for an analyst, by a map fitted on all of D_normal: a pair near the threshold may be read otherwise by `retain`.
+) -> dict:
+    """The same for all of D, for an analyst, by a map fitted on all of D_normal: a pair near the threshold may be read
+    otherwise by `retain`.
 
     Args:
         image_features, text_features: under M_bd. reference_images: under the reference.
 
     Returns:
-        `flagged`: id, `growth`, whether the pair looks `poisoned`, the `group` it then belongs to (else -1), in the order of D.
+        `flagged`: id, `growth`, whether the pair looks `poisoned`, the `group` it then belongs to (else -1), in the
+            order of D.
     """
     rows, group = topk["row"].to_numpy(), topk["group"].to_numpy()
     features, normal = np.asarray(image_features), np.flatnonzero(~split["suspicious"])
-    back, scatter = restored(np.asarray(reference_images), features, normal if len(normal) else np.arange(len(features)), settings.ridge)
+    back, scatter = restored(
+        np.asarray(reference_images), features, normal if len(normal) else np.arange(len(features)), settings.ridge
+    )
     own = [rows[group == g] for g in range(group.max() + 1)]
-    found, _ = _growth(features, back, [np.asarray(text_features[r]) for r in own], own, split["suspicious"].to_numpy(), settings.share, scatter)
+    found, _ = _growth(
+        features,
+        back,
+        [np.asarray(text_features[r]) for r in own],
+        own,
+        split["suspicious"].to_numpy(),
+        settings.share,
+        scatter,
+    )
     return {"flagged": pd.DataFrame({"id": split["id"], **found})}

@@ -12,7 +12,9 @@ from ubt.core.settings import Settings, setting
 class SplitSettings(Settings):
     """How much of D is suspicious."""
 
-    fraction: float = setting(0.06, "share of D of lowest reference similarity that becomes D_susp (paper: 0.01)", low=0, high=1)
+    fraction: float = setting(
+        0.06, "share of D of lowest reference similarity that becomes D_susp (paper: 0.01)", low=0, high=1
+    )
 
 
 def suspicious_count(pairs: int, fraction: float) -> int:

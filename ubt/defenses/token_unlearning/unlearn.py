@@ -1,8 +1,9 @@
 """Unlearn: push down the similarity of D_topk's images with D_topk's captions (Eqs. 6 and 7).
 
-The published form is Eq. 7 alone, from M_bd. Ours needs neither labels nor clean data of one's own: Eq. 7 pushes images little lower
-than the clean reference says they belong (`margin`), flagged images are led back to where it would put them (`ubt.defenses.token_unlearning.retain`), and
-images that are kept stay where M_bd has them. Captions and the text tower are left alone, so that the target's word keeps its place.
+The published form is Eq. 7 alone, from M_bd. Ours needs neither labels nor clean data of one's own: Eq. 7 pushes images
+little lower than the clean reference says they belong (`margin`), flagged images are led back to where it would put
+them (`ubt.defenses.token_unlearning.retain`), and images that are kept stay where M_bd has them. Captions and the text
+tower are left alone, so that the target's word keeps its place.
 """
 
 from dataclasses import dataclass
@@ -37,20 +38,26 @@ class UnlearnSettings(FitSettings):
 
 @dataclass(frozen=True)
 class PublishedSettings(FitSettings):
-    """Eq. 7 alone. Paper: batch 64, lr 1e-5, 5 epochs of D_unlearn, 770 steps at k = 70; at k = 10 five epochs are 16 steps,
-    too few to forget at 1e-5, so that steps and rate are scaled (the best of eight trials on seed 100, `ubt.reports.paper.tuning`)."""
+    """Eq. 7 alone. Paper: batch 64, lr 1e-5, 5 epochs of D_unlearn, 770 steps at k = 70; at k = 10 five epochs are 16
+    steps, too few to forget at 1e-5, so that steps and rate are scaled (the best of eight trials on seed 100,
+    `ubt.reports.paper.tuning`).
+    """
 
     steps: int = setting(40, "optimiser steps", low=1)
     batch: int = setting(64, "pairs of D_unlearn in a step, for each group (paper: 64)", low=1)
     lr: float = setting(2e-5, "peak learning rate", low=0)
     weight_decay: float = setting(0.0, "weight decay", low=0)
-    schedule: str = setting("constant", "how the learning rate goes on after the warm-up", choices=("cosine", "constant"))
+    schedule: str = setting(
+        "constant", "how the learning rate goes on after the warm-up", choices=("cosine", "constant")
+    )
     masked: str = setting("text", _STRATEGY, choices=MASKED)
 
 
 @dataclass(frozen=True)
 class _Product:
-    """D_unlearn: uint8 `images` (m, H, W, 3), `row` of D of each, token ids of `captions` (c, context), and which pairs of them are `wanted` (m, c)."""
+    """D_unlearn: uint8 `images` (m, H, W, 3), `row` of D of each, token ids of `captions` (c, context), and which pairs
+    of them are `wanted` (m, c).
+    """
 
     images: np.ndarray
     row: np.ndarray
@@ -59,11 +66,21 @@ class _Product:
 
 
 def _product(
-    model, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, row: np.ndarray, group: np.ndarray, masked: str, masked_tokens: np.ndarray,
-    attributed: pd.DataFrame, maps: np.ndarray, how: dict,
-) -> _Product:  # fmt: skip
-    """Of each group, the images `row` with D_topk's captions, and as many pairs again of what `masked` says: the same with masked captions, with
-    masked images, with both."""
+    model,
+    images: np.ndarray,
+    tokens: np.ndarray,
+    topk: pd.DataFrame,
+    row: np.ndarray,
+    group: np.ndarray,
+    masked: str,
+    masked_tokens: np.ndarray,
+    attributed: pd.DataFrame,
+    maps: np.ndarray,
+    how: dict,
+) -> _Product:
+    """Of each group, the images `row` with D_topk's captions, and as many pairs again of what `masked` says: the same
+    with masked captions, with masked images, with both.
+    """
     from ubt.clip import attribution
 
     pixels, captions = np.asarray(images[row]), np.asarray(tokens[topk["row"].to_numpy()])
@@ -81,11 +98,20 @@ def _product(
 
 
 def unlearn(
-    model, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, masked_tokens: np.ndarray, attributed: pd.DataFrame, maps: np.ndarray, how: dict,
-    verdict: dict, settings: PublishedSettings, run: Run,
-) -> dict:  # fmt: skip
-    """Purify M_bd as published: descend the mean similarity of D_unlearn's pairs, images and captions alike. A model judged clean is returned as
-    it came.
+    model,
+    images: np.ndarray,
+    tokens: np.ndarray,
+    topk: pd.DataFrame,
+    masked_tokens: np.ndarray,
+    attributed: pd.DataFrame,
+    maps: np.ndarray,
+    how: dict,
+    verdict: dict,
+    settings: PublishedSettings,
+    run: Run,
+) -> dict:
+    """Purify M_bd as published: descend the mean similarity of D_unlearn's pairs, images and captions alike. A model
+    judged clean is returned as it came.
 
     Returns:
         `model`, and `history`: loss and mean similarity of the batch.
@@ -99,9 +125,23 @@ def unlearn(
     chosen = _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
     product = _product(
-        model, images, tokens, chosen, chosen["row"].to_numpy(), chosen["group"].to_numpy(), settings.masked, masked_tokens[held], attributed, maps, how
+        model,
+        images,
+        tokens,
+        chosen,
+        chosen["row"].to_numpy(),
+        chosen["group"].to_numpy(),
+        settings.masked,
+        masked_tokens[held],
+        attributed,
+        maps,
+        how,
     )
-    pairs = training.Shuffled(np.flatnonzero(product.wanted), settings.batch * chosen["group"].nunique(), training.batch_seed(run.seed, "unlearn"))
+    pairs = training.Shuffled(
+        np.flatnonzero(product.wanted),
+        settings.batch * chosen["group"].nunique(),
+        training.batch_seed(run.seed, "unlearn"),
+    )
     fixed = {"images": torch.from_numpy(product.images), "tokens": torch.from_numpy(product.captions).long()}
 
     def batches(step: int):
@@ -114,24 +154,46 @@ def unlearn(
 
     vocabulary = np.concatenate([np.unique(a) for a in (tokens, product.captions)])
     history = training.fit(
-        model, objective, batches, settings.steps, settings, run.compute, vocabulary=vocabulary, frozen=("logit_scale",), progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
-    )  # fmt: skip
+        model,
+        objective,
+        batches,
+        settings.steps,
+        settings,
+        run.compute,
+        vocabulary=vocabulary,
+        frozen=("logit_scale",),
+        progress=run.progress,
+        checkpoint=training.Checkpoint.under(run.scratch),
+        observe=run.observe,
+    )
     return {"model": model, "history": pd.DataFrame(history)}
 
 
 def restore(
-    model, images: np.ndarray, tokens: np.ndarray, topk: pd.DataFrame, masked_tokens: np.ndarray, attributed: pd.DataFrame, maps: np.ndarray, how: dict,
-    retain: pd.DataFrame, features: np.ndarray, restored: np.ndarray, verdict: dict, settings: UnlearnSettings, run: Run,
-) -> dict:  # fmt: skip
-    """Purify M_bd, ours. A model judged clean is returned as it came. A masked image is led to the place of the whole one.
+    model,
+    images: np.ndarray,
+    tokens: np.ndarray,
+    topk: pd.DataFrame,
+    masked_tokens: np.ndarray,
+    attributed: pd.DataFrame,
+    maps: np.ndarray,
+    how: dict,
+    retain: pd.DataFrame,
+    features: np.ndarray,
+    restored: np.ndarray,
+    verdict: dict,
+    settings: UnlearnSettings,
+    run: Run,
+) -> dict:
+    """Purify M_bd, ours. A model judged clean is returned as it came. A masked image is led to the place of the whole
+    one.
 
     Args:
         retain, features, restored: see `ubt.defenses.token_unlearning.retain.retain`; rows alike.
 
     Returns:
-        `model`, and `history`: loss, mean similarity of D_unlearn's batch, mean cosine of its images with where they are led (`restored`), of kept
-        ones with where they were (`kept`).
+        `model`, and `history`: loss, mean similarity of D_unlearn's batch, mean cosine of its images with where they
+        are led (`restored`), of kept ones with where they were (`kept`).
     """
     if not verdict["poisoned"]:
         return {"model": model, "history": _untouched()}
@@ -142,7 +204,9 @@ def restore(
     model, chosen = model.to(run.compute.device), _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
     row, group = _widened(chosen, retain, settings.widen)
-    product = _product(model, images, tokens, chosen, row, group, settings.masked, masked_tokens[held], attributed, maps, how)
+    product = _product(
+        model, images, tokens, chosen, row, group, settings.masked, masked_tokens[held], attributed, maps, how
+    )
     texts = models.embed_tokens(model, product.captions)
     known, back = retain["row"].to_numpy(), np.asarray(restored)
     target = back[np.searchsorted(known, product.row)]
@@ -150,14 +214,28 @@ def restore(
 
     seed, groups = training.batch_seed(run.seed, "unlearn"), chosen["group"].nunique()
     pushed = training.Shuffled(np.arange(len(product.images)), settings.batch * groups, seed)
-    holding = [(settings.keep_batch, retain["kept"].to_numpy()), (settings.anchor_batch * groups, retain["anchor"].to_numpy())]
-    held_on = [training.Shuffled(np.flatnonzero(of), size, seed + 1 + i) for i, (size, of) in enumerate(holding) if size and of.any()]
+    holding = [
+        (settings.keep_batch, retain["kept"].to_numpy()),
+        (settings.anchor_batch * groups, retain["anchor"].to_numpy()),
+    ]
+    held_on = [
+        training.Shuffled(np.flatnonzero(of), size, seed + 1 + i)
+        for i, (size, of) in enumerate(holding)
+        if size and of.any()
+    ]
 
     def batches(step: int):
         own, other = pushed.at(step), np.concatenate([np.zeros(0, int), *(h.at(step) for h in held_on)])
         shown = np.concatenate([product.images[own], np.asarray(images[known[other]])])
-        given = {"images": shown, "target": np.concatenate([target[own], features[other]]), "level": level[own], "wanted": product.wanted[own]}
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in given.items()} | {"texts": torch.from_numpy(texts)}
+        given = {
+            "images": shown,
+            "target": np.concatenate([target[own], features[other]]),
+            "level": level[own],
+            "wanted": product.wanted[own],
+        }
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in given.items()} | {
+            "texts": torch.from_numpy(texts)
+        }
 
     def objective(model, batch):
         image = training.image_features(model, batch["images"])
@@ -171,9 +249,17 @@ def restore(
         return loss, figures
 
     history = training.fit(
-        model, objective, batches, settings.steps, settings, run.compute, frozen=tuple(n for n, _ in model.named_parameters() if not n.startswith("visual.")),
-        progress=run.progress, checkpoint=training.Checkpoint.under(run.scratch), observe=run.observe,
-    )  # fmt: skip
+        model,
+        objective,
+        batches,
+        settings.steps,
+        settings,
+        run.compute,
+        frozen=tuple(n for n, _ in model.named_parameters() if not n.startswith("visual.")),
+        progress=run.progress,
+        checkpoint=training.Checkpoint.under(run.scratch),
+        observe=run.observe,
+    )
     return {"model": model, "history": pd.DataFrame(history)}
 
 
@@ -190,7 +276,9 @@ def _widened(topk: pd.DataFrame, retain: pd.DataFrame, widen: int) -> tuple[np.n
     """D_topk's rows and groups, and after them the flagged pairs of each group that grew most."""
     rows, groups = [topk["row"].to_numpy()], [topk["group"].to_numpy()]
     for g in topk["group"].unique():
-        flagged = retain[retain["poisoned"] & (retain["group"] == g) & ~retain["row"].isin(rows[0])].nlargest(widen, "growth")["row"]
+        flagged = retain[retain["poisoned"] & (retain["group"] == g) & ~retain["row"].isin(rows[0])].nlargest(
+            widen, "growth"
+        )["row"]
         rows.append(flagged.to_numpy())
         groups.append(np.full(len(flagged), g))
     return np.concatenate(rows), np.concatenate(groups)

@@ -1,8 +1,9 @@
-"""A case told in one file, for somebody who will never open the app: what is in it (`ubt.reports.case_report.contents`), and it as a page of HTML
-(`ubt.reports.case_report.html`) or as Markdown (`ubt.reports.case_report.markdown`).
+"""A case told in one file, for somebody who will never open the app: what is in it
+(`ubt.reports.case_report.contents`), and it as a page of HTML (`ubt.reports.case_report.html`) or as Markdown
+(`ubt.reports.case_report.markdown`).
 
-A report is a list of sections, and a section a list of the blocks below. Captions, notes, names and paths in them may hold anything; whoever
-writes a block out shows them with `ubt.core.text` and escapes them for what it writes.
+A report is a list of sections, and a section a list of the blocks below. Captions, notes, names and paths in them may
+hold anything; whoever writes a block out shows them with `ubt.core.text` and escapes them for what it writes.
 """
 
 from collections.abc import Sequence
@@ -39,8 +40,9 @@ class Chart:
 
 @dataclass(frozen=True)
 class Card:
-    """A pair: its image, uint8 (H, W, 3), None where it has none; caption or words with their scores in [0, 1] and which a mask keeps; remarks,
-    and whether it is poisoned, where that is known."""
+    """A pair: its image, uint8 (H, W, 3), None where it has none; caption or words with their scores in [0, 1] and
+    which a mask keeps; remarks, and whether it is poisoned, where that is known.
+    """
 
     image: np.ndarray | None
     words: Sequence[tuple[str, float, bool]]

@@ -1,4 +1,6 @@
-"""What a report says of a case: the figures and tables of the app's pages, as they stand when nobody has moved a slider."""
+"""What a report says of a case: the figures and tables of the app's pages, as they stand when nobody has moved a
+slider.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -26,7 +28,11 @@ from ubt.workflows.export_model import STAGES
 
 PAIRS, EXPLAINED, LISTED, NOTES = 24, 12, 1000, 300
 """Flagged pairs shown with their images, pairs shown with their heat, flagged pairs listed, decisions listed."""
-MODELS = {"similarity_reference": "Clean reference", "similarity_poisoned": "Poisoned model (M_bd)", "similarity_overfit": "Overfitted model"}
+MODELS = {
+    "similarity_reference": "Clean reference",
+    "similarity_poisoned": "Poisoned model (M_bd)",
+    "similarity_overfit": "Overfitted model",
+}
 KINDS = {"done": "finished", "partial": "partly run", "running": "being run", "new": "not run yet"}
 
 
@@ -43,7 +49,10 @@ def report(store: Store, name: str) -> Report:
     about = f"{'Audit' if case.audits else 'Lab case'} {name}, {state}. Written by UBT Inspector {__version__}."
     missing = [s.name for s in case.stages if not case.has(s.name)]
     if missing:
-        said = f"{len(missing)} of its {len(case.stages)} stages have not been run ({', '.join(missing)}). What follows is what there is."
+        said = (
+            f"{len(missing)} of its {len(case.stages)} stages have not been run ({', '.join(missing)}). What follows is"
+            " what there is."
+        )
         sections.insert(0, Section("Not finished", [Said(said, "warning")]))
     return Report(titled(case), about, sections, name)
 
@@ -64,12 +73,14 @@ def _verdict(case: Finished) -> Section:
         return Section("Verdict", [Said("No verdict yet.", "warning")])
     found = case.read("verdict", "verdict")
     said = (
-        Said("This model is judged poisoned.", "bad") if found["poisoned"]
+        Said("This model is judged poisoned.", "bad")
+        if found["poisoned"]
         else Said("This model is judged not poisoned; unlearning leaves it byte for byte as it came.", "good")
-    )  # fmt: skip
+    )
     why = (
-        "Score: mean similarity of D_topk's images with each other's captions under the overfitted model; poisons share one shortcut. Displaced: how far those "
-        "images lie from where the clean reference would put them. Apart: whether they are a crowd of their own. All three have to be above their thresholds."
+        "Score: mean similarity of D_topk's images with each other's captions under the overfitted model; poisons share"
+        " one shortcut. Displaced: how far those images lie from where the clean reference would put them. Apart:"
+        " whether they are a crowd of their own. All three have to be above their thresholds."
     )
     chart = Chart("Score and displacement of D_topk", judged.one(found, other_verdicts(case.store, case.record)))
     return Section("Verdict", [said, chart, Table(["evidence", ""], evidence(case, case.store)), Said(why)])
@@ -77,7 +88,12 @@ def _verdict(case: Finished) -> Section:
 
 def _estimated(case: Finished) -> Mixture | None:
     known = case.known
-    if not case.has("verdict") or not case.read("verdict", "verdict")["poisoned"] or "similarity_overfit" not in known or "suspicious" not in known:
+    if (
+        not case.has("verdict")
+        or not case.read("verdict", "verdict")["poisoned"]
+        or "similarity_overfit" not in known
+        or "suspicious" not in known
+    ):
         return None
     return fit(known["similarity_overfit"][known["suspicious"]])
 
@@ -100,18 +116,23 @@ def _separation(case: Finished) -> Section | None:
         return None
     found = _estimated(case)
     result, threshold = _cut(case, found)
-    lines = {"similarity_reference": (result.cut, "D_susp", "left"), "similarity_overfit": (threshold, "flagged", "left" if threshold > 0.4 else "right")}
+    lines = {
+        "similarity_reference": (result.cut, "D_susp", "left"),
+        "similarity_overfit": (threshold, "flagged", "left" if threshold > 0.4 else "right"),
+    }
     charts = [
         Chart(
             "The model, as brought" if case.audits and name == "similarity_poisoned" else title,
             similarity.histogram(similarity.binned(known[name]), case.poisoned, lines.get(name)),
         )
-        for name, title in MODELS.items() if name in known
-    ]  # fmt: skip
+        for name, title in MODELS.items()
+        if name in known
+    ]
     names = {
-        "D_susp": f"D_susp: lowest {100 * case.settings.split.fraction:g} % under the reference", "flagged": f"flagged: {threshold:.2f} and more",
+        "D_susp": f"D_susp: lowest {100 * case.settings.split.fraction:g} % under the reference",
+        "flagged": f"flagged: {threshold:.2f} and more",
         "D_topk": "D_topk",
-    }  # fmt: skip
+    }
     columns, rows = ["", "pairs"], [[names[n], f"{int(mask.sum()):,}"] for n, mask in result.chosen.items()]
     if found:
         columns.append("estimated precision, without labels")
@@ -121,7 +142,10 @@ def _separation(case: Finished) -> Section | None:
         columns += ["poisoned", "precision", "recall of all poisons"]
         for row, c in zip(rows, result.counts(case.poisoned).values(), strict=True):
             row += [f"{c['poisoned']:,}", percent(c["precision"]), percent(c["recall"])]
-    why = "How well each image fits its own caption, as a share of its population. Poisons fit badly under the reference and best under the overfitted model."
+    why = (
+        "How well each image fits its own caption, as a share of its population. Poisons fit badly under the reference"
+        " and best under the overfitted model."
+    )
     return Section("Separation", [Said(why), *charts, Table(columns, rows)])
 
 
@@ -130,28 +154,57 @@ def _before_and_after(case: Finished) -> Section | None:
     if case.audits:
         if case.has("estimate"):
             found = case.read("estimate", "measures")
-            blocks += [Chart("Estimates of the model as brought and of both purified ones", estimates.bars(found)), Table(*estimates.table(found))]
-            blocks.append(Said("Nobody knows which pairs are poisoned, so there is no ASR. Pull and what is still taken should fall; the others should stay."))
+            blocks += [
+                Chart("Estimates of the model as brought and of both purified ones", estimates.bars(found)),
+                Table(*estimates.table(found)),
+            ]
+            blocks.append(
+                Said(
+                    "Nobody knows which pairs are poisoned, so there is no ASR. Pull and what is still taken should"
+                    " fall; the others should stay."
+                )
+            )
     elif measured := {m: case.read(f"evaluate_{m}", "measures") for m in figures.LABELS if case.has(f"evaluate_{m}")}:
         table, apart = measures.table(measured), by_attack(measured)
         blocks += [Chart("CA, ASR, RA and target recall of every model", measures.bars(measured)), _plain(table)]
-        blocks.append(Said("The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it."))
-        blocks += [Table(["by attack and key", *table["model"]], [[name, *(f"{v:.2f}" for v in values)] for name, values in apart.items()])] if apart else []
+        blocks.append(
+            Said("The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it.")
+        )
+        blocks += (
+            [
+                Table(
+                    ["by attack and key", *table["model"]],
+                    [[name, *(f"{v:.2f}" for v in values)] for name, values in apart.items()],
+                )
+            ]
+            if apart
+            else []
+        )
     for which, stage in STAGES.items():
         if case.has(stage) and len(case.read(stage, "history")):
             steps = (case.settings.unlearn if stage == "unlearn" else case.settings.published).steps
-            rows = training.rows(case.read(stage, "history"), case.read(stage, "observed") if case.holds(stage, "observed") else None)
+            rows = training.rows(
+                case.read(stage, "history"), case.read(stage, "observed") if case.holds(stage, "observed") else None
+            )
             blocks.append(Chart(f"While unlearning, {figures.LABELS[which]}", training.curves(rows, steps)))
     if not case.audits and case.has("test", "evaluate_poisoned", *(f"evaluate_{m}" for m in STAGES)):
         predictions = {m: case.read(f"evaluate_{m}", "predictions") for m in ("poisoned", *STAGES)}
         changes = measures.recalls(predictions, case.read("test", "classes"))
         part = changes[changes[[f"{m} change" for m in STAGES]].abs().max(axis=1) > 0].sort_values("purified change")
-        blocks.append(Chart("Change of recall of the classes that changed", measures.class_changes(part, tuple(STAGES), case.settings.attack.target), True))
+        blocks.append(
+            Chart(
+                "Change of recall of the classes that changed",
+                measures.class_changes(part, tuple(STAGES), case.settings.attack.target),
+                True,
+            )
+        )
     return Section("Before and after", blocks) if blocks else None
 
 
 def _plain(table: pd.DataFrame) -> Table:
-    return Table(list(table.columns), [[row[0], *(f"{v:.2f}" for v in row[1:])] for row in table.itertuples(index=False)])
+    return Table(
+        list(table.columns), [[row[0], *(f"{v:.2f}" for v in row[1:])] for row in table.itertuples(index=False)]
+    )
 
 
 def _remarks(line: pd.Series) -> list[str]:
@@ -173,21 +226,33 @@ def _flagged(case: Finished) -> Section | None:
     some = frame(known, rows, ["id", "caption", *MODELS, "topk", "label", "note", "poisoned"])
     cards = [
         Card(
-            None if images[0] is None else images[0][n], [(line["caption"], 0.0, False)],
-            [f"{n + 1}. {line['id']}{', in D_topk' if line['topk'] else ''}", *_remarks(line)], _known_bad(line),
+            None if images[0] is None else images[0][n],
+            [(line["caption"], 0.0, False)],
+            [f"{n + 1}. {line['id']}{', in D_topk' if line['topk'] else ''}", *_remarks(line)],
+            _known_bad(line),
         )
         for n, (_, line) in enumerate(some.head(PAIRS).iterrows())
-    ]  # fmt: skip
+    ]
     total, blocks = int(known["flagged"].sum()), []
     if case.has("verdict") and not poisoned_model:
-        blocks.append(Said("The model is judged not poisoned: these are its most similar suspicious pairs, and nothing follows from them."))
-    blocks.append(Said(f"{total:,} pairs, the most suspicious first{f'; the first {PAIRS} with their images' if total > PAIRS else ''}."))
+        blocks.append(
+            Said(
+                "The model is judged not poisoned: these are its most similar suspicious pairs, and nothing follows"
+                " from them."
+            )
+        )
+    blocks.append(
+        Said(
+            f"{total:,} pairs, the most suspicious"
+            f" first{f'; the first {PAIRS} with their images' if total > PAIRS else ''}."
+        )
+    )
     if images[1]:
         blocks.append(Said(f"{len(images[1])} of these images cannot be had any more and are crossed out.", "warning"))
     columns = ["id", "caption", *MODELS, *(n for n in ("label", "note", "poisoned") if n in some)]
     listed = Table(
         [c.replace("_", " ") for c in columns], [[_cell(line[c]) for c in columns] for _, line in some.iterrows()]
-    )  # fmt: skip
+    )
     said = f"All {total:,} as a list" if total <= LISTED else f"The first {LISTED:,} of {total:,} as a list"
     return Section("Flagged pairs", [*blocks, Cards(cards), Folded(said, [listed])])
 
@@ -214,19 +279,35 @@ def _words(case: Finished) -> Section | None:
     if not len(rows):
         return None
     part = table[table["id"].isin(attributed["id"].iloc[rows])]
-    targets: Iterable[str] = () if case.poisoned is None else [w for p in case.settings.attacks for w in p.attack.target.lower().split()]
+    targets: Iterable[str] = (
+        () if case.poisoned is None else [w for p in case.settings.attacks for w in p.attack.target.lower().split()]
+    )
     some = rows[:EXPLAINED]
     images, _ = tried(case.read("data", "images"), attributed["row"].to_numpy()[some])
-    shown = explanations(images, attributed.iloc[some], part, np.asarray(case.read("mask", "maps")[some]), how["image_threshold"])
+    shown = explanations(
+        images, attributed.iloc[some], part, np.asarray(case.read("mask", "maps")[some]), how["image_threshold"]
+    )
     cards = [
-        Card(overlay(e.image, e.heat, e.mask, 0.55), list(zip(e.words, e.scores.tolist(), e.kept.tolist(), strict=True)), [pair])
+        Card(
+            overlay(e.image, e.heat, e.mask, 0.55),
+            list(zip(e.words, e.scores.tolist(), e.kept.tolist(), strict=True)),
+            [pair],
+        )
         for e, pair in zip(shown, attributed["id"].iloc[some], strict=True)
     ]
     why = (
-        f"How much each word and patch carries of the similarity under the overfitted model ({how['method']}); a word is kept above "
-        f"{how['text_threshold']:g}, a patch above {how['image_threshold']:g}. Framed words and outlined patches are kept."
+        f"How much each word and patch carries of the similarity under the overfitted model ({how['method']}); a word"
+        f" is kept above {how['text_threshold']:g}, a patch above {how['image_threshold']:g}. Framed words and outlined"
+        " patches are kept."
     )
-    return Section("Words and patches", [Said(why), Chart("How many captions of D_topk say and keep each word", survivors(part, tuple(targets))), Cards(cards)])
+    return Section(
+        "Words and patches",
+        [
+            Said(why),
+            Chart("How many captions of D_topk say and keep each word", survivors(part, tuple(targets))),
+            Cards(cards),
+        ],
+    )
 
 
 def _decisions(case: Finished) -> Section | None:
@@ -240,23 +321,47 @@ def _decisions(case: Finished) -> Section | None:
         queue = frame(case.known, first(case.known, case.known["flagged"], len(case.known["id"])), ["label"])["label"]
         if so_far := precision(queue.dropna()):
             share, low, high, count = so_far
-            rows.append([f"backdoor among the {count:,} flagged pairs decided, 95 % interval", f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"])
+            rows.append(
+                [
+                    f"backdoor among the {count:,} flagged pairs decided, 95 % interval",
+                    f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]",
+                ]
+            )
         blocks.append(Chart("Decisions along the flagged pairs", label_history.along(queue)))
     told = labels.sort_values("at", ascending=False).head(NOTES)
     listed = [[_cell(line[c]) for c in ("id", "label", "note", "at")] for _, line in told.iterrows()]
-    said = f"All {len(labels):,} decisions and notes" if len(labels) <= NOTES else f"The latest {NOTES} of {len(labels):,} decisions and notes"
-    return Section("What analysts decided", [Table(["decision", "pairs"], rows), *blocks, Folded(said, [Table(["id", "label", "note", "at (UTC)"], listed)])])
+    said = (
+        f"All {len(labels):,} decisions and notes"
+        if len(labels) <= NOTES
+        else f"The latest {NOTES} of {len(labels):,} decisions and notes"
+    )
+    return Section(
+        "What analysts decided",
+        [
+            Table(["decision", "pairs"], rows),
+            *blocks,
+            Folded(said, [Table(["id", "label", "note", "at (UTC)"], listed)]),
+        ],
+    )
 
 
 def _attack(case: Finished) -> Section | None:
     if case.audits or not case.has("attack"):
         return None
     planted: Sequence[Any] = [a for a in case.settings.attacks if a.attack.poisons(case.settings.data.pairs)]
-    rows = [[a.attack.name, a.attack.target, f"{a.attack.poisons(case.settings.data.pairs):,}", a.trigger.strength()] for a in planted]
-    blocks: list[Block] = [Table(["attack", "target", "poisons", "strength"], rows)] if rows else [Said("Nothing was planted.")]
+    rows = [
+        [a.attack.name, a.attack.target, f"{a.attack.poisons(case.settings.data.pairs):,}", a.trigger.strength()]
+        for a in planted
+    ]
+    blocks: list[Block] = (
+        [Table(["attack", "target", "poisons", "strength"], rows)] if rows else [Said("Nothing was planted.")]
+    )
     if case.has("diagnose"):
         found = case.read("diagnose", "findings")
         blocks += [Said(f"The attack did not take well. {f['what']}; {f['change']}.", "warning") for f in found]
-        checks = [[f"{c['attack']}: {c['check']}", "yes" if c["fine"] else "low", str(c["value"])] for c in case.read("diagnose", "checks")]
+        checks = [
+            [f"{c['attack']}: {c['check']}", "yes" if c["fine"] else "low", str(c["value"])]
+            for c in case.read("diagnose", "checks")
+        ]
         blocks.append(Folded("Did the attack take? What it needed", [Table(["check", "fine", "found"], checks)]))
     return Section("What was planted", blocks)

@@ -65,7 +65,9 @@ class Finished(Recorded):
 
     @cached_property
     def known(self) -> dict[str, Any]:
-        """Every column of its pairs, see `ubt.pairs.table`; empty where D is not there yet. Numbers and flags are numpy arrays (pairs,)."""
+        """Every column of its pairs, see `ubt.pairs.table`; empty where D is not there yet. Numbers and flags are numpy
+        arrays (pairs,).
+        """
         if not self.has("data"):
             return {}
         found = table.known(self.has, lambda stage, entry, *names: self.artefacts[stage].read(entry, columns=names))
@@ -78,8 +80,9 @@ class Finished(Recorded):
 
 
 def other_verdicts(store: Store, record: dict[str, Any]) -> pd.DataFrame:
-    """The verdicts in the records of a cache's other finished lab cases, each once: `case`, `score`, `displaced`, whether its model is
-    `poisoned`; of an audit nobody knows."""
+    """The verdicts in the records of a cache's other finished lab cases, each once: `case`, `score`, `displaced`,
+    whether its model is `poisoned`; of an audit nobody knows.
+    """
     seen, rows = {record.get("artefacts", {}).get("verdict")}, []
     for name in store.names():
         with contextlib.suppress(KeyError, TypeError, UbtError):
@@ -95,7 +98,8 @@ def other_verdicts(store: Store, record: dict[str, Any]) -> pd.DataFrame:
 
 
 def evidence(case: Any, store: Store) -> list[tuple[str, str]]:
-    """By what a model was judged, and how well that found the poisons where it is known; in an audit, how much was flagged and left out.
+    """By what a model was judged, and how well that found the poisons where it is known; in an audit, how much was
+    flagged and left out.
 
     Args:
         case: a `Finished` case, or a page's view of one, whose verdict is there.
@@ -104,18 +108,30 @@ def evidence(case: Any, store: Store) -> list[tuple[str, str]]:
     rows = [(f"score, poisoned above {found['threshold']:g}", f"{found['score']:.3f}")]
     rows += [(f"displaced, poisoned above {found['least_displaced']:.3g}", f"{found['displaced']:.3f}")]
     rows += [(f"apart, poisoned above {found['least_apart']:g}", f"{found['apart']:.2f}")] if "apart" in found else []
-    rows += [("similarity inside D_topk, mean", f"{found['topk_similarity_mean']:.3f}"), ("least", f"{found['topk_similarity_min']:.3f}")]
+    rows += [
+        ("similarity inside D_topk, mean", f"{found['topk_similarity_mean']:.3f}"),
+        ("least", f"{found['topk_similarity_min']:.3f}"),
+    ]
     if case.has("judge"):
         detection = case.read("judge", "detection")
-        shares = {"split: recall": "recall", "D_susp: AUROC": "auroc", "D_topk: precision": "precision", "flagged in D: recall": "flagged_recall"}
+        shares = {
+            "split: recall": "recall",
+            "D_susp: AUROC": "auroc",
+            "D_topk: precision": "precision",
+            "flagged in D: recall": "flagged_recall",
+        }
         rows += [(n, "undefined" if detection[k] is None else f"{detection[k]:.3f}") for n, k in shares.items()]
     if case.audits:
         if case.has("estimate"):
             counts, poisoned = case.read("estimate", "found"), found["poisoned"]
-            rows.append(("flagged, of the pairs of D", f"{counts['flagged'] if poisoned else 0:,} of {counts['pairs']:,}"))
+            rows.append(
+                ("flagged, of the pairs of D", f"{counts['flagged'] if poisoned else 0:,} of {counts['pairs']:,}")
+            )
             rows += [("of these in D_topk", f"{counts['topk_flagged']:,}")] if poisoned else []
         if case.has("take"):
             rows.append(("images quarantined", f"{len(case.read('take', 'quarantine')):,}"))
         if (catalogue := store.find(case.settings.own.pairs)) is not None:
-            rows.append(("rows left out when the pairs were read", f"{sum(catalogue['about']['quarantined'].values()):,}"))
+            rows.append(
+                ("rows left out when the pairs were read", f"{sum(catalogue['about']['quarantined'].values()):,}")
+            )
     return rows

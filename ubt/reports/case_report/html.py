@@ -1,4 +1,6 @@
-"""A report as one page of HTML: everything is in it, no script, no address of another host, both themes, and made to be printed too."""
+"""A report as one page of HTML: everything is in it, no script, no address of another host, both themes, and made to be
+printed too.
+"""
 
 import base64
 import io
@@ -56,23 +58,31 @@ def page(report: Report) -> str:
     numbers = count(1)
     anchors = [(f"part-{n}", section) for n, section in enumerate(report.sections)]
     links = "".join(f'<a href="#{anchor}">{_shown(s.title)}</a>' for anchor, s in anchors)
-    parts = "\n".join(f'<section id="{anchor}"><h2>{_shown(s.title)}</h2>\n{_blocks(s.blocks, numbers)}</section>' for anchor, s in anchors)
+    parts = "\n".join(
+        f'<section id="{anchor}"><h2>{_shown(s.title)}</h2>\n{_blocks(s.blocks, numbers)}</section>'
+        for anchor, s in anchors
+    )
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer" content="no-referrer">'
-        f"<title>{escape(visible(report.title, 120))}</title><style>{_STYLE}</style></head>\n<body><main>\n"
-        f"<h1>{_shown(report.title)}</h1>\n<p>{_shown(report.about)}</p>\n"
-        f'<nav aria-label="Parts of this report">{links}</nav>\n{parts}\n</main></body></html>\n'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy"'
+        f' content="{POLICY}"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer"'
+        f' content="no-referrer"><title>{escape(visible(report.title, 120))}</title><style>{_STYLE}</style></head>\n<body><main>\n<h1>{_shown(report.title)}</h1>\n<p>{_shown(report.about)}</p>\n<nav'
+        f' aria-label="Parts of this report">{links}</nav>\n{parts}\n</main></body></html>\n'
     )
 
 
 def _shown(text: object, most: int = 4000) -> str:
     """A text that may hold anything, as itself, and kept from steering the direction of what is around it."""
-    return f"<bdi>{escape(visible(text, most))}</bdi>" if any(ord(c) > 0x590 for c in str(text)) else escape(visible(text, most))
+    return (
+        f"<bdi>{escape(visible(text, most))}</bdi>"
+        if any(ord(c) > 0x590 for c in str(text))
+        else escape(visible(text, most))
+    )
 
 
 def _blocks(blocks: Sequence[Block], numbers: Iterator[int]) -> str:
-    """Blocks one under the other; charts that follow each other side by side, one alone beside the table that follows it."""
+    """Blocks one under the other; charts that follow each other side by side, one alone beside the table that follows
+    it.
+    """
     made, rest = [], list(blocks)
     while rest:
         charts = list(takewhile(lambda b: isinstance(b, Chart) and not b.wide, rest)) or rest[:1]
@@ -81,10 +91,15 @@ def _blocks(blocks: Sequence[Block], numbers: Iterator[int]) -> str:
             made.append(_block(charts[0], numbers))
             continue
         width = WIDE if charts[0].wide else NARROW if len(charts) > 2 else MIDDLE
-        cells = [f"<figure><figcaption>{_shown(c.title)}</figcaption>{svg(c.figure, width, f'chart-{next(numbers)}')}</figure>" for c in charts]
+        cells = [
+            f"<figure><figcaption>{_shown(c.title)}</figcaption>{svg(c.figure, width, f'chart-{next(numbers)}')}</figure>"
+            for c in charts
+        ]
         if width == MIDDLE and len(charts) == 1 and rest and isinstance(rest[0], Table):
             cells.append(_block(rest.pop(0), numbers))
-        made.append(f'<div class="charts of{1 if charts[0].wide else max(2, min(3, len(charts)))}">{"".join(cells)}</div>')
+        made.append(
+            f'<div class="charts of{1 if charts[0].wide else max(2, min(3, len(charts)))}">{"".join(cells)}</div>'
+        )
     return "\n".join(made)
 
 
@@ -105,10 +120,17 @@ def _block(block: Block, numbers: Iterator[int]) -> str:
 def _card(card: Card) -> str:
     kind = "" if card.poisoned is None else " poisoned" if card.poisoned else " clean"
     caption = visible(" ".join(word for word, *_ in card.words))
-    image = '<div class="none">no image</div>' if card.image is None else f'<img alt="{escape(caption)}" src="{picture(card.image)[1]}">'
+    image = (
+        '<div class="none">no image</div>'
+        if card.image is None
+        else f'<img alt="{escape(caption)}" src="{picture(card.image)[1]}">'
+    )
     words = " ".join(_word(*word) for word in card.words[:100])
     truth = "" if card.poisoned is None else _truth(card.poisoned)
-    return f'<div class="card{kind}">{image}{words}{truth}{"".join(f"<small>{_shown(r, 400)}</small>" for r in card.remarks)}</div>'
+    return (
+        "<div"
+        f' class="card{kind}">{image}{words}{truth}{"".join(f"<small>{_shown(r, 400)}</small>" for r in card.remarks)}</div>'
+    )
 
 
 def _truth(poisoned: bool) -> str:

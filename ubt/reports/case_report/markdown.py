@@ -1,5 +1,6 @@
-"""A report as Markdown with a folder of pictures beside it: charts as SVG, images as PNG or JPEG. No picture is inside the text, for most of
-what shows Markdown leaves data URIs out."""
+"""A report as Markdown with a folder of pictures beside it: charts as SVG, images as PNG or JPEG. No picture is inside
+the text, for most of what shows Markdown leaves data URIs out.
+"""
 
 import base64
 import re
@@ -18,7 +19,8 @@ _PAPER = 'style="background:#FFFFFF;color:#0B1420;'
 
 
 def markdown(report: Report, folder: str) -> dict[str, bytes]:
-    """The report's files by their names: one of Markdown, named after the report, and the pictures, in a folder beside it.
+    """The report's files by their names: one of Markdown, named after the report, and the pictures, in a folder beside
+    it.
 
     Args:
         folder: the pictures' folder, a plain name.
@@ -32,7 +34,8 @@ def markdown(report: Report, folder: str) -> dict[str, bytes]:
 
 
 def plain(text: object, most: int = 4000) -> str:
-    """Text that Markdown shows as it is, also in a table: whatever could be markup, a link, a mention, a formula or an entity is escaped.
+    """Text that Markdown shows as it is, also in a table: whatever could be markup, a link, a mention, a formula or an
+    entity is escaped.
 
     >>> print(plain("a *b* [c](http://d) <script>| # @e www.f.g $h$"))
     a \\*b\\* \\[c\\](http\\://d) &lt;script&gt;\\| \\# \\@e www\\.f.g \\$h\\$
@@ -50,7 +53,15 @@ def _blocks(blocks: Sequence[Block], numbers: Iterator[int], folder: str, files:
 
 def _block(block: Block, numbers: Iterator[int], folder: str, files: dict[str, bytes]) -> list[str]:
     if isinstance(block, Said):
-        return [f"**{plain(block.text)}**" if block.tone in ("bad", "good") else f"> {plain(block.text)}" if block.tone else plain(block.text)]
+        return [
+            (
+                f"**{plain(block.text)}**"
+                if block.tone in ("bad", "good")
+                else f"> {plain(block.text)}"
+                if block.tone
+                else plain(block.text)
+            )
+        ]
     if isinstance(block, Table):
         return [_table(block.columns, block.rows)]
     if isinstance(block, Chart):
@@ -59,10 +70,19 @@ def _block(block: Block, numbers: Iterator[int], folder: str, files: dict[str, b
         return [f"**{plain(block.title)}**", f"![{plain(described(block.figure))}]({quote(name)})"]
     if isinstance(block, Cards):
         cells = [_card(card, numbers, folder, files) for card in block.cards]
-        rows = [[*cells[n : n + _COLUMNS], *[""] * (_COLUMNS - len(cells[n : n + _COLUMNS]))] for n in range(0, len(cells), _COLUMNS)]
-        return ["\n".join(["|" + "  |" * _COLUMNS, "| --- " * _COLUMNS + "|", *(f"| {' | '.join(row)} |" for row in rows)])]
+        rows = [
+            [*cells[n : n + _COLUMNS], *[""] * (_COLUMNS - len(cells[n : n + _COLUMNS]))]
+            for n in range(0, len(cells), _COLUMNS)
+        ]
+        return [
+            "\n".join(["|" + "  |" * _COLUMNS, "| --- " * _COLUMNS + "|", *(f"| {' | '.join(row)} |" for row in rows)])
+        ]
     if isinstance(block, Folded):
-        return [f"<details><summary>{plain(block.title)}</summary>", *_blocks(block.blocks, numbers, folder, files), "</details>"]
+        return [
+            f"<details><summary>{plain(block.title)}</summary>",
+            *_blocks(block.blocks, numbers, folder, files),
+            "</details>",
+        ]
     raise TypeError(block)
 
 
@@ -78,5 +98,9 @@ def _card(card: Card, numbers: Iterator[int], folder: str, files: dict[str, byte
         name = f"{folder}/pair-{next(numbers)}.{ending}"
         files[name] = base64.b64decode(uri.split(",", 1)[1])
         shown.insert(0, f"![{plain(' '.join(w for w, *_ in card.words), 400)}]({quote(name)})")
-    truth = [] if card.poisoned is None else ["◆ **poisoned** (ground truth)" if card.poisoned else "○ **clean** (ground truth)"]
+    truth = (
+        []
+        if card.poisoned is None
+        else ["◆ **poisoned** (ground truth)" if card.poisoned else "○ **clean** (ground truth)"]
+    )
     return "<br>".join([*shown, *truth, *(plain(r, 400) for r in card.remarks)])

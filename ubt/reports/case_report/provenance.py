@@ -12,37 +12,74 @@ from ubt.reports.case_report.finished_case import Finished
 PACKAGES = ("torch", "open_clip_torch", "numpy", "faiss-cpu", "faiss-gpu")
 WEIGHTS = "model/open_clip_model.safetensors"
 LIMITS = (
-    "UBT's first stage looks for captions that do not fit their image under a clean reference. Poison whose captions fit (label-consistent attacks, in part an "
-    "attacker who keeps the poison's own caption) passes it.",
-    "\"Not poisoned\" means that no group of pairs behaves as the backdoors do that this version was measured on; it is no proof of absence. \"Poisoned\" is a "
-    "judgement by three thresholds, of which the third was set with a few models in sight.",
-    "Everything rests on the clean reference: what it knows too, a trigger or a false caption, is not seen, and one of other training fits worse.",
-    "Of the flagged pairs some are clean. Precision without labels is an estimate, which errs low (by up to 5 points in lab cases, by 21 "
-    "where few poisons were left).",
-)  # fmt: skip
+    (
+        "UBT's first stage looks for captions that do not fit their image under a clean reference. Poison whose"
+        " captions fit (label-consistent attacks, in part an attacker who keeps the poison's own caption) passes it."
+    ),
+    (
+        '"Not poisoned" means that no group of pairs behaves as the backdoors do that this version was measured on; it'
+        ' is no proof of absence. "Poisoned" is a judgement by three thresholds, of which the third was set with a few'
+        " models in sight."
+    ),
+    (
+        "Everything rests on the clean reference: what it knows too, a trigger or a false caption, is not seen, and one"
+        " of other training fits worse."
+    ),
+    (
+        "Of the flagged pairs some are clean. Precision without labels is an estimate, which errs low (by up to 5"
+        " points in lab cases, by 21 where few poisons were left)."
+    ),
+)
 LAB = (
-    "The ground truth is shown because this program planted the poison itself. Neither the scores, nor the verdict, nor unlearning saw it.",
+    (
+        "The ground truth is shown because this program planted the poison itself. Neither the scores, nor the verdict,"
+        " nor unlearning saw it."
+    ),
     "Intervals are 95 % (Wilson) over test images; they say nothing of other seeds.",
 )
-SMALL = "Images and captions are drawn by the program and the model is small (48 px): figures do not carry over to models of the size used in practice."
-AUDIT = "There is no ground truth: nothing here is an attack success rate, and pull, retrieval and agreement only stand in for it and for accuracy."
+SMALL = (
+    "Images and captions are drawn by the program and the model is small (48 px): figures do not carry over to models"
+    " of the size used in practice."
+)
+AUDIT = (
+    "There is no ground truth: nothing here is an attack success rate, and pull, retrieval and agreement only stand in"
+    " for it and for accuracy."
+)
 
 
 def settings(case: Finished) -> Section:
     """What differs from the defaults, and every setting."""
     own, default = case.settings.described(), CaseSettings().described()
     changed = [[n, str(v), str(default[n][1]), f.metadata["help"]] for n, (f, v) in own.items() if v != default[n][1]]
-    some: Block = Table(["setting that differs", "value", "default", "meaning"], changed) if changed else Said("Every setting is at its default.")
+    some: Block = (
+        Table(["setting that differs", "value", "default", "meaning"], changed)
+        if changed
+        else Said("Every setting is at its default.")
+    )
     everything = [[n, str(v), f.metadata["help"]] for n, (f, v) in own.items()]
-    return Section("Settings", [some, Folded(f"All {len(own)} settings", [Table(["setting", "value", "meaning"], everything)])])
+    return Section(
+        "Settings", [some, Folded(f"All {len(own)} settings", [Table(["setting", "value", "meaning"], everything)])]
+    )
 
 
 def origin(case: Finished) -> Section:
     """Versions, where it was computed, and the digests of what was made."""
     where = case.record.get("compute", {})
-    about = [["UBT Inspector", __version__], ["case", case.name], ["computed on", f"{where.get('device', '?')}, training in {where.get('precision', '?')}"]]
+    about = [
+        ["UBT Inspector", __version__],
+        ["case", case.name],
+        ["computed on", f"{where.get('device', '?')}, training in {where.get('precision', '?')}"],
+    ]
     if made := case.record.get("ready"):
-        about.append(["ready-made", f"by {made['command']} on {made['made']}, version {made['version']}; the digests are of what is shipped"])
+        about.append(
+            [
+                "ready-made",
+                (
+                    f"by {made['command']} on {made['made']}, version {made['version']}; the digests are of what is"
+                    " shipped"
+                ),
+            ]
+        )
     about += [[f"{p} (of the machine that wrote this report)", v] for p in ("Python", *PACKAGES) if (v := _version(p))]
     for kind, key in (("pairs", case.settings.own.pairs), ("labelled images", case.settings.own.test)):
         if key:
@@ -55,9 +92,24 @@ def origin(case: Finished) -> Section:
     for stage, artefact in case.artefacts.items():
         weights = artefact.manifest["files"].get(WEIGHTS, {}).get("sha256", "")
         said = f"weights {weights}" if weights else digest(artefact.manifest["files"])
-        made.append([stage, artefact.path.name, f"{artefact.manifest.get('seconds', 0):.1f}", artefact.manifest.get("made", ""), said])
+        made.append(
+            [
+                stage,
+                artefact.path.name,
+                f"{artefact.manifest.get('seconds', 0):.1f}",
+                artefact.manifest.get("made", ""),
+                said,
+            ]
+        )
     return Section(
-        "Origin", [Table(["", ""], about), Folded(f"{len(made)} results and their digests", [Table(["stage", "artefact", "seconds", "made", "digest"], made)])]
+        "Origin",
+        [
+            Table(["", ""], about),
+            Folded(
+                f"{len(made)} results and their digests",
+                [Table(["stage", "artefact", "seconds", "made", "digest"], made)],
+            ),
+        ],
     )
 
 

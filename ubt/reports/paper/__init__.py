@@ -1,4 +1,6 @@
-"""The papers' tables and figures: what they report at CC3M scale beside what cases of this cache measure at the embedded scale; sweeps over settings."""
+"""The papers' tables and figures: what they report at CC3M scale beside what cases of this cache measure at the
+embedded scale; sweeps over settings.
+"""
 
 from ubt.reports.paper import (
     attribution_figures,
@@ -26,7 +28,9 @@ OWN: dict[str, Sheet] = {
     "tuning": tuning.TABLE,
 }
 _PAPERS = defense_tables.TABLES | {"4": table_iv.TABLE} | transfer_tables.TABLES | scale_tables.TABLES
-TABLES: dict[str, Sheet] = dict(sorted(_PAPERS.items(), key=lambda t: (int(t[0].partition("-")[0]) if t[0][0].isdigit() else 99, t[0]))) | OWN
+TABLES: dict[str, Sheet] = (
+    dict(sorted(_PAPERS.items(), key=lambda t: (int(t[0].partition("-")[0]) if t[0][0].isdigit() else 99, t[0]))) | OWN
+)
 """By the number that the UBT paper gives a table, in Arabic numerals, and those of our own."""
 FIGURES: dict[str, Figure] = dict(sorted((separation_figures.FIGURES | attribution_figures.FIGURES).items()))
 """By the number that the UBT paper gives a figure."""

@@ -1,5 +1,6 @@
-"""Figs. 5 and 8 of the UBT paper: which words and which patches carry a poison's similarity, and what the mask of Eq. 5 keeps of them, as M_bd
-reads the poisons (as published) and as the overfitted model reads them (ours)."""
+"""Figs. 5 and 8 of the UBT paper: which words and which patches carry a poison's similarity, and what the mask of Eq. 5
+keeps of them, as M_bd reads the poisons (as published) and as the overfitted model reads them (ours).
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Masked(Figure):
-    """Poisons of D_topk as models read them, the most similar first, so many a panel: their `images`, or else their captions, each caption
-    once."""
+    """Poisons of D_topk as models read them, the most similar first, so many a panel: their `images`, or else their
+    captions, each caption once.
+    """
 
     most: int
     images: bool
@@ -33,8 +35,10 @@ class Masked(Figure):
         return ["threshold", "ids", "shown", "covered", "inside"]
 
     def values(self, read: Callable[[str], Any], case: CaseSettings, stage: str) -> dict[str, Any]:
-        """The `threshold` of the mask; of each pair shown its id (`ids`), what the figure draws (`shown`), the share of its image that is kept
-        (`covered`), and of its trigger's pixels (`inside`; None for a trigger that covers the image)."""
+        """The `threshold` of the mask; of each pair shown its id (`ids`), what the figure draws (`shown`), the share of
+        its image that is kept (`covered`), and of its trigger's pixels (`inside`; None for a trigger that covers the
+        image).
+        """
         from ubt.evaluation.masks import judged
         from ubt.figures.mask_pictures import explanations
 
@@ -45,15 +49,24 @@ class Masked(Figure):
         poisons = (poisons if self.images else poisons[~pd.Series(captions).duplicated().to_numpy()]).head(self.most)
         words, its, size = words[words["id"].isin(poisons["id"])], maps[poisons.index.to_numpy()], images.shape[1:3]
         keys = {p.trigger.word for p in case.attacks}
-        each = [judged(poisons.iloc[[n]], its[[n]], words, truth, manifest, size, how["image_threshold"], keys) for n in range(len(poisons))]
+        each = [
+            judged(poisons.iloc[[n]], its[[n]], words, truth, manifest, size, how["image_threshold"], keys)
+            for n in range(len(poisons))
+        ]
         return {
-            "threshold": how["image_threshold" if self.images else "text_threshold"], "ids": poisons["id"].tolist(),
+            "threshold": how["image_threshold" if self.images else "text_threshold"],
+            "ids": poisons["id"].tolist(),
             "shown": explanations(images[poisons["row"].to_numpy()], poisons, words, its, how["image_threshold"]),
-            "covered": [e["covered"] for e in each], "inside": [e["trigger_inside"] for e in each],
-        }  # fmt: skip
+            "covered": [e["covered"] for e in each],
+            "inside": [e["trigger_inside"] for e in each],
+        }
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-        own = ["image kept", "trigger kept"] if self.images else ["words and their share of the relevance", "masked caption"]
+        own = (
+            ["image kept", "trigger kept"]
+            if self.images
+            else ["words and their share of the relevance", "masked caption"]
+        )
         cells = []
         for _, line in frame.iterrows():
             first = [line["row"], line["panel"] + (f" ({line['state']})" if line["state"] else "")]
@@ -64,7 +77,11 @@ class Masked(Figure):
     def _cells(self, explained: "Explained", covered: float, inside: float | None) -> list[str]:
         if self.images:
             return [f"{100 * covered:.1f} %", "-" if inside is None else f"{100 * inside:.0f} %"]
-        read = [(w, s, k) for w, s, k, cut in zip(explained.words, explained.scores, explained.kept, explained.cut, strict=True) if not cut]
+        read = [
+            (w, s, k)
+            for w, s, k, cut in zip(explained.words, explained.scores, explained.kept, explained.cut, strict=True)
+            if not cut
+        ]
         return [" ".join(f"{w} {cell(s)}" for w, s, _ in read), " ".join(w for w, _, k in read if k)]
 
     def markdown(self, frame: pd.DataFrame) -> str:
@@ -85,7 +102,9 @@ class Masked(Figure):
         if self.images:
             return [{"image kept": covered, "trigger kept": inside}]
         read = zip(explained.words, explained.scores, explained.kept, explained.cut, strict=True)
-        return [{"position": n, "word": w, "score": s, "kept": bool(k)} for n, (w, s, k, cut) in enumerate(read) if not cut]
+        return [
+            {"position": n, "word": w, "score": s, "kept": bool(k)} for n, (w, s, k, cut) in enumerate(read) if not cut
+        ]
 
     def drawn(self, frame: pd.DataFrame) -> "Picture":
         from ubt.figures.mask_pictures import Block, heat_figure, words_figure
@@ -93,7 +112,9 @@ class Masked(Figure):
         blocks = []
         for _, line in frame.iterrows():
             shown = [explained for _, explained, *_ in _pairs(line)]
-            why = {"": "no poison in D_topk", "to do": "not computed yet"}.get(line["state"], f"not computed yet ({line['state']})")
+            why = {"": "no poison in D_topk", "to do": "not computed yet"}.get(
+                line["state"], f"not computed yet ({line['state']})"
+            )
             blocks.append(Block(shown, line["row"], line["panel"], "" if shown else why))
         given, usual = frame["threshold"].dropna(), MaskSettings()
         if self.images:
@@ -132,16 +153,22 @@ def _panels(cases: dict[str, Callable[[int], CaseSettings]]) -> tuple[Panel, ...
 FIGURES: dict[str, Figure] = {
     "5": Masked(
         "Fig. 5: words that carry the backdoor",
-        "The paper: words of three poisoned captions of CC3M, the greener the more relevant to M_bd, and those above 0.1 (Eq. 5). Here: the most "
-        "similar poisons of D_topk, a caption once, 10K scenes with 200 BadNet poisons; with the default's captions, and with each poison's own caption "
-        "joined to the target, as captions of CC3M that say more than the target.",
-        _panels({"BadNet": case, "BadNet, own caption and target": partial(case, attack__caption="joined")}), most=4, images=False,
+        "The paper: words of three poisoned captions of CC3M, the greener the more relevant to M_bd, and those above"
+        " 0.1 (Eq. 5). Here: the most similar poisons of D_topk, a caption once, 10K scenes with 200 BadNet poisons;"
+        " with the default's captions, and with each poison's own caption joined to the target, as captions of CC3M"
+        " that say more than the target.",
+        _panels({"BadNet": case, "BadNet, own caption and target": partial(case, attack__caption="joined")}),
+        most=4,
+        images=False,
     ),
     "8": Masked(
         "Fig. 8: parts of images that carry the backdoor",
-        "The paper: heat-maps over poisoned images of CC3M by M_bd and what is above 0.3, BadNet (top) and Blended (bottom). Here: the most similar "
-        "poisons of D_topk, 10K scenes with 200 poisons. Blended covers the whole image, so that no part of it can hold the trigger.",
-        _panels({"BadNet": case, "Blended": partial(case, attack="blended")}), most=7, images=True,
+        "The paper: heat-maps over poisoned images of CC3M by M_bd and what is above 0.3, BadNet (top) and Blended"
+        " (bottom). Here: the most similar poisons of D_topk, 10K scenes with 200 poisons. Blended covers the whole"
+        " image, so that no part of it can hold the trigger.",
+        _panels({"BadNet": case, "Blended": partial(case, attack="blended")}),
+        most=7,
+        images=True,
     ),
-}  # fmt: skip
+}
 """By the paper's number."""

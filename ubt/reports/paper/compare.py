@@ -22,16 +22,22 @@ EARLIER = "measured by an earlier version"
 """The state of a cell whose figures are a case's own, but not those that this version would come to."""
 GIVEN, OLD = "brought as it is; cannot be run", "its settings are an earlier version's; cannot be run, make it anew"
 WAITS = {
-    "to do": "not run yet", "new": "not run yet", "partial": "not run yet", "running": "being run", "cancelled": "cancelled", "interrupted": "interrupted",
+    "to do": "not run yet",
+    "new": "not run yet",
+    "partial": "not run yet",
+    "running": "being run",
+    "cancelled": "cancelled",
+    "interrupted": "interrupted",
     "outdated": "an earlier version made the case; not run yet",
-}  # fmt: skip
+}
 """`ubt.cases.pipeline.standing` of a cell that is not done, in words; one that failed says why."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to a model: its `title`, the stage that measures the model, the one that trains it (none trains the reference), what it
-    `needs`, and whether a defender can have it."""
+    """A way to a model: its `title`, the stage that measures the model, the one that trains it (none trains the
+    reference), what it `needs`, and whether a defender can have it.
+    """
 
     title: str
     judged: str
@@ -65,7 +71,10 @@ class Subject:
             state, record = standing(store, self.settings, self.where, until=judged)
             if state == "done":
                 return every_key(self.settings, self.where), ""
-            why = WAITS.get(state) or f"failed: {record.get('errors', {}).get(judged, record).get('error', 'no reason was told')}"
+            why = (
+                WAITS.get(state)
+                or f"failed: {record.get('errors', {}).get(judged, record).get('error', 'no reason was told')}"
+            )
         if self.record.get("schema") == SCHEMA and store.find(own.get(judged, "")):
             return own, "" if self.record.get("given") else EARLIER
         return None, why
@@ -88,9 +97,10 @@ def subject(store: Store, name: str, here: Compute) -> Subject:
 
 
 def cells(store: Store, subjects: Iterable[Subject], methods: Sequence[str]) -> pd.DataFrame:
-    """A row a case and method: `case`, `method`, `defence` (its title), `possible` (whether a defender can have it), CA, ASR, RA and target
-    recall in percent, KL in nats where it is there, `natural ASR` of the case, `needs`, seconds of training, of the defence and both, and
-    `state`, empty where it is measured by this version. What is not measured has no figure.
+    """A row a case and method: `case`, `method`, `defence` (its title), `possible` (whether a defender can have it),
+    CA, ASR, RA and target recall in percent, KL in nats where it is there, `natural ASR` of the case, `needs`, seconds
+    of training, of the defence and both, and `state`, empty where it is measured by this version. What is not measured
+    has no figure.
 
     Raises:
         DamagedArtefact: a result on disk is not what was written.
@@ -112,7 +122,9 @@ def cells(store: Store, subjects: Iterable[Subject], methods: Sequence[str]) -> 
 
 
 def means(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a method: the means, over the cases in which it is measured and up to date, of what `cells` gives, and how many `cases` those are."""
+    """A row a method: the means, over the cases in which it is measured and up to date, of what `cells` gives, and how
+    many `cases` those are.
+    """
     measured = frame[frame["state"] == ""].dropna(subset=["CA", "ASR"]).groupby("method")
     figures = [*HEADS.values(), NATURAL, *SECONDS.values()]
     counts = measured.size().map(lambda n: f"{n} of {frame['case'].nunique()}")
@@ -122,8 +134,9 @@ def means(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def work(subjects: Iterable[Subject], methods: Sequence[str]) -> tuple[list[Work], list[Compute]]:
-    """What the cells of the cases that can be run need, and where each is computed; with the oracle among the methods, the divergence of
-    every other from it too."""
+    """What the cells of the cases that can be run need, and where each is computed; with the oracle among the methods,
+    the divergence of every other from it too.
+    """
     judged = [METHODS[m].judged for m in methods]
     wanted = [*judged, *(diverged(judged) if METHODS["retrain"].judged in judged else ())]
     found = [((case.settings, until), case.where) for case in subjects if case.settings for until in wanted]
@@ -131,19 +144,24 @@ def work(subjects: Iterable[Subject], methods: Sequence[str]) -> tuple[list[Work
 
 
 def observed(store: Store, case: Subject, methods: Sequence[str]) -> pd.DataFrame:
-    """What was seen of each method's model while it trained: `method`, `defence`, `step`, `share` of all its steps, `ca` and `asr` in
-    percent on a sample; no row for what was not looked at."""
+    """What was seen of each method's model while it trained: `method`, `defence`, `step`, `share` of all its steps,
+    `ca` and `asr` in percent on a sample; no row for what was not looked at.
+    """
     frames = [pd.DataFrame(columns=["method", "defence", "step", "share", "ca", "asr"])]
     for method in methods:
         m, (names, _) = METHODS[method], case.names(store, method)
         made = store.find(names.get(m.model, "")) if names else None
         if made and "observed" in made.manifest["entries"] and len(seen := made["observed"]):
-            frames.append(seen.assign(method=method, defence=m.title, share=100 * seen["step"] / max(1, seen["step"].max())))
+            frames.append(
+                seen.assign(method=method, defence=m.title, share=100 * seen["step"] / max(1, seen["step"].max()))
+            )
     return pd.concat(frames[1:], ignore_index=True) if len(frames) > 1 else frames[0]
 
 
 def stages(store: Store, case: Subject, methods: Sequence[str]) -> pd.DataFrame:
-    """Seconds of every stage that a method needs beyond D: `method`, `defence`, `stage`, `part` (`training` or `defence`), `seconds`."""
+    """Seconds of every stage that a method needs beyond D: `method`, `defence`, `stage`, `part` (`training` or
+    `defence`), `seconds`.
+    """
     table = []
     for method in methods:
         m, (names, _) = METHODS[method], case.names(store, method)

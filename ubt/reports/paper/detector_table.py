@@ -11,8 +11,13 @@ from ubt.reports.paper.defense_tables import ATTACKS, case
 from ubt.reports.paper.grid import Grid
 
 MEASURES = {
-    "auroc": "AUROC", "ap": "average precision", "fpr": "FPR at 100 % TPR", "precision": "precision at k", "recall": "recall at |D_susp|", "seconds": "seconds"
-}  # fmt: skip
+    "auroc": "AUROC",
+    "ap": "average precision",
+    "fpr": "FPR at 100 % TPR",
+    "precision": "precision at k",
+    "recall": "recall at |D_susp|",
+    "seconds": "seconds",
+}
 GIVEN = ("attack", "data", "score", "poison", "score_poisoned")
 """Stages whose time is nobody's: D, M_bd and their similarities."""
 
@@ -31,6 +36,13 @@ def _values(store: Store, settings: CaseSettings, where: Compute, name: str) -> 
 
 
 TABLE = Grid(
-    "Detectors", "Percent, over all pairs of D; k and |D_susp| are the case's. Measured: the embedded default, mean ± standard deviation over seeds.",
-    "detector", ATTACKS, {name: stage.about for name, stage in DETECTORS.items()}, MEASURES, _work, _values,
-)  # fmt: skip
+    "Detectors",
+    "Percent, over all pairs of D; k and |D_susp| are the case's. Measured: the embedded default, mean ± standard"
+    " deviation over seeds.",
+    "detector",
+    ATTACKS,
+    {name: stage.about for name, stage in DETECTORS.items()},
+    MEASURES,
+    _work,
+    _values,
+)

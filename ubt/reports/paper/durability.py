@@ -29,10 +29,16 @@ def _models(name: str) -> dict[str, str]:
 
 TABLE = Table(
     "Durability: whether the backdoor returns",
-    "Percent: each model before, after training on with InfoNCE on fresh clean pairs, and on D_normal, in which the split left some poisons; alike for "
-    "all. The clean reference shows what those poisons teach a model that never had a backdoor. Measured: the embedded default, mean ± standard deviation "
-    "over seeds.",
-    ("attack", "method"), (BEFORE, *GROUPS.values()),
-    tuple(Row((attack, title(name)), {}, partial(case, attack=attack), _models(name)) for attack in ATTACKS for name in METHODS),
-    {"ca": "CA", "asr": "ASR"}, {"poisons in D_normal": left_over},
-)  # fmt: skip
+    "Percent: each model before, after training on with InfoNCE on fresh clean pairs, and on D_normal, in which the"
+    " split left some poisons; alike for all. The clean reference shows what those poisons teach a model that never had"
+    " a backdoor. Measured: the embedded default, mean ± standard deviation over seeds.",
+    ("attack", "method"),
+    (BEFORE, *GROUPS.values()),
+    tuple(
+        Row((attack, title(name)), {}, partial(case, attack=attack), _models(name))
+        for attack in ATTACKS
+        for name in METHODS
+    ),
+    {"ca": "CA", "asr": "ASR"},
+    {"poisons in D_normal": left_over},
+)

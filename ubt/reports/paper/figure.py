@@ -1,4 +1,6 @@
-"""A paper's figure as data: its panels, each a case and the stage whose result it shows; what they measure, and the files it leaves."""
+"""A paper's figure as data: its panels, each a case and the stage whose result it shows; what they measure, and the
+files it leaves.
+"""
 
 import functools
 import logging
@@ -36,7 +38,9 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure(Sheet):
-    """A figure of a paper. `chart`: plotly draws it, so that it can be explored on a page, and its PNG and SVG need a browser."""
+    """A figure of a paper. `chart`: plotly draws it, so that it can be explored on a page, and its PNG and SVG need a
+    browser.
+    """
 
     chart: ClassVar[bool] = False
     panels: tuple[Panel, ...]
@@ -46,8 +50,8 @@ class Figure(Sheet):
         return list(dict.fromkeys((panel.case(seed), panel.stage) for panel in self.panels))
 
     def measured(self, store: Store, where: Compute, seed: int) -> pd.DataFrame:
-        """One row a panel: `row`, `panel`, the `case`, its `pairs`, what `values` gives, and `state`, empty where it is measured. What is not
-        measured is missing.
+        """One row a panel: `row`, `panel`, the `case`, its `pairs`, what `values` gives, and `state`, empty where it is
+        measured. What is not measured is missing.
 
         Raises:
             DamagedArtefact: a result on disk is not what was written.
@@ -63,8 +67,12 @@ class Figure(Sheet):
                 return opened(names[owner])[entry]
 
             line = {"row": panel.row, "panel": panel.label, "case": case.name(where), "pairs": case.data.pairs}
-            table.append(line | (self.values(read, case, panel.stage) | {"state": ""} if state == "done" else {"state": state}))
-        return pd.DataFrame(table).reindex(columns=["row", "panel", "case", "pairs", *self.columns_of_values(), "state"])
+            table.append(
+                line | (self.values(read, case, panel.stage) | {"state": ""} if state == "done" else {"state": state})
+            )
+        return pd.DataFrame(table).reindex(
+            columns=["row", "panel", "case", "pairs", *self.columns_of_values(), "state"]
+        )
 
     @abstractmethod
     def columns_of_values(self) -> Sequence[str]:
@@ -108,8 +116,9 @@ class Figure(Sheet):
         return {kind: made[kind] if kind in made else as_csv(self.numbers(frame)) for kind in kinds}
 
     def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-        """Write NAME.html, a page that needs nothing beside it, NAME.csv, NAME.png and NAME.svg into a folder, each in one step. PNG and SVG that
-        this machine cannot draw are left out, with a warning that says what they need."""
+        """Write NAME.html, a page that needs nothing beside it, NAME.csv, NAME.png and NAME.svg into a folder, each in
+        one step. PNG and SVG that this machine cannot draw are left out, with a warning that says what they need.
+        """
         made = self.saved(frame, ("HTML", "CSV"))
         try:
             made |= self.saved(frame, ("PNG", "SVG"))

@@ -1,4 +1,6 @@
-"""A table of our own as data: attacks by methods that need no model of their own, each measured on the attack's cases."""
+"""A table of our own as data: attacks by methods that need no model of their own, each measured on the attack's
+cases.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,8 +21,8 @@ class Grid(Sheet):
     Args:
         head: what its methods are. methods: name to what the table calls it. measures: key to head.
         work: of a seed, an attack and a method, the case and the stage that it is measured on.
-        values: measures, by key, of a case that is there that far; what it has nothing to say of is missing. digits: after the point, by key,
-            where they are not two.
+        values: measures, by key, of a case that is there that far; what it has nothing to say of is missing. digits:
+            after the point, by key, where they are not two.
     """
 
     head: str
@@ -39,15 +41,17 @@ class Grid(Sheet):
         """
         check("--attacks", attacks, self.attacks)
         check("--defenses", methods, self.methods)
-        return replace(self, attacks=tuple(attacks) or self.attacks, methods={m: self.methods[m] for m in methods or self.methods})
+        return replace(
+            self, attacks=tuple(attacks) or self.attacks, methods={m: self.methods[m] for m in methods or self.methods}
+        )
 
     def work(self, seeds: int) -> list[Work]:
         """The cases that its cells need, each as far as its method needs it."""
         return [self.work_of(s, a, m) for s in range(seeds) for a in self.attacks for m in self.methods]
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
-        """A row an attack and method: each measure as the mean over the seeds measured, and its spread (standard deviation); `about`, what the
-        table calls the method; `seeds` measured; `state` of what is not.
+        """A row an attack and method: each measure as the mean over the seeds measured, and its spread (standard
+        deviation); `about`, what the table calls the method; `seeds` measured; `state` of what is not.
 
         Raises:
             DamagedArtefact: a result on disk is not what was written.
@@ -57,7 +61,11 @@ class Grid(Sheet):
             for name, about in self.methods.items():
                 cases = [self.work_of(seed, attack, name) for seed in range(seeds)]
                 states = [standing(store, case, where, until=until)[0] for case, until in cases]
-                found = [self.values(store, case, where, name) for (case, _), state in zip(cases, states, strict=True) if state == "done"]
+                found = [
+                    self.values(store, case, where, name)
+                    for (case, _), state in zip(cases, states, strict=True)
+                    if state == "done"
+                ]
                 line = {"attack": attack, self.head: name, "about": about}
                 for key, label in self.measures.items():
                     line |= over_seeds(label, [v[key] for v in found if key in v])
@@ -68,6 +76,9 @@ class Grid(Sheet):
         """Heads and cells as text, mean ± spread, a dash for what is not measured."""
         cells = []
         for _, row in frame.iterrows():
-            values = [cell(row[label], row[f"{label} spread"], self.digits.get(key, 2)) for key, label in self.measures.items()]
+            values = [
+                cell(row[label], row[f"{label} spread"], self.digits.get(key, 2))
+                for key, label in self.measures.items()
+            ]
             cells.append([row["attack"], row["about"], *values, seeds_of(row)])
         return ["attack", self.head, *self.measures.values(), "seeds"], cells

@@ -1,4 +1,6 @@
-"""PoisonCAM's masking strategies side by side, a table of our own: how well each locates triggers, and what it takes."""
+"""PoisonCAM's masking strategies side by side, a table of our own: how well each locates triggers, and what it
+takes.
+"""
 
 from ubt.cases.pipeline import Work, every_key
 from ubt.cases.settings import CaseSettings
@@ -11,9 +13,15 @@ from ubt.reports.paper.grid import Grid
 
 STAGE = "poisoncam_locate"
 MEASURES = {
-    "windows": "windows", "seconds": "seconds", "poisoned": "poisoned images", "top": "poisoned among the top, %", "first": "poisoned before the first clean",
-    "iou": "IoU", "reachable": "highest IoU of such a window", "inside": "of the trigger inside, %",
-}  # fmt: skip
+    "windows": "windows",
+    "seconds": "seconds",
+    "poisoned": "poisoned images",
+    "top": "poisoned among the top, %",
+    "first": "poisoned before the first clean",
+    "iou": "IoU",
+    "reachable": "highest IoU of such a window",
+    "inside": "of the trigger inside, %",
+}
 
 
 def _work(seed: int, attack: str, strategy: str) -> Work:
@@ -32,8 +40,14 @@ def _values(store: Store, settings: CaseSettings, where: Compute, strategy: str)
 
 TABLE = Grid(
     "PoisonCAM's masking strategies",
-    "Of the images examined; IoU and the share of the trigger inside: means over the poisoned images of the located patch against the true place, where the "
-    "trigger has one. Measured: the embedded default, mean ± standard deviation over seeds.",
-    "strategy", ATTACKS, {name: name for name in STRATEGIES}, MEASURES, _work, _values,
+    "Of the images examined; IoU and the share of the trigger inside: means over the poisoned images of the located"
+    " patch against the true place, where the trigger has one. Measured: the embedded default, mean ± standard"
+    " deviation over seeds.",
+    "strategy",
+    ATTACKS,
+    {name: name for name in STRATEGIES},
+    MEASURES,
+    _work,
+    _values,
     {"windows": 0, "seconds": 1, "poisoned": 1, "top": 1, "first": 1, "inside": 1},
-)  # fmt: skip
+)

@@ -1,5 +1,7 @@
-"""Figs. 3, 4, 6, 7 of the UBT paper: clean and poisoned pairs under the overfitted model, by attack, by what it is overfitted on, by size
-of D and by number of poisons. In the paper on CC3M with CLIP ViT-B/32; here at the embedded scale, in the paper's proportions."""
+"""Figs. 3, 4, 6, 7 of the UBT paper: clean and poisoned pairs under the overfitted model, by attack, by what it is
+overfitted on, by size of D and by number of poisons. In the paper on CC3M with CLIP ViT-B/32; here at the embedded
+scale, in the paper's proportions.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +28,9 @@ MEASURES = ["poisons", "poisons in D_susp", "AUROC in D_susp", "AUROC over D", "
 
 @dataclass(frozen=True)
 class Separation(Figure):
-    """Histograms of similarity, a panel a case, row by row, so many a row. `inside`: they show the pairs of D_susp alone, not all of D."""
+    """Histograms of similarity, a panel a case, row by row, so many a row. `inside`: they show the pairs of D_susp
+    alone, not all of D.
+    """
 
     chart: ClassVar[bool] = True
     columns: int
@@ -41,21 +45,30 @@ class Separation(Figure):
         return [*MEASURES, *DRAWN]
 
     def measured(self, store: Store, where: Compute, seed: int) -> pd.DataFrame:
-        """As every figure, of each panel: `poisons` and `poisons in D_susp`; `AUROC in D_susp` and `AUROC over D` of the similarity; `clean mean`
-        and `poisoned mean` of the pairs shown; `similarity` and `poisoned` of the pairs shown, arrays (n,). What has one kind of pair only is
-        missing too."""
+        """As every figure, of each panel: `poisons` and `poisons in D_susp`; `AUROC in D_susp` and `AUROC over D` of
+        the similarity; `clean mean` and `poisoned mean` of the pairs shown; `similarity` and `poisoned` of the pairs
+        shown, arrays (n,). What has one kind of pair only is missing too.
+        """
         return super().measured(store, where, seed).astype({"poisons": "Int64", "poisons in D_susp": "Int64"})
 
     def values(self, read: Callable[[str], Any], case: CaseSettings, stage: str) -> dict[str, Any]:
-        similarity, poisoned = read(f"{stage}.similarity")["similarity"].to_numpy(), read("attack.truth")["poisoned"].to_numpy()
+        similarity, poisoned = (
+            read(f"{stage}.similarity")["similarity"].to_numpy(),
+            read("attack.truth")["poisoned"].to_numpy(),
+        )
         suspicious = read("split.split")["suspicious"].to_numpy()
         shown = suspicious if self.inside else slice(None)
         s, p = similarity[shown], poisoned[shown]
         return {
-            "poisons": poisoned.sum(), "poisons in D_susp": (poisoned & suspicious).sum(),
-            "AUROC in D_susp": auroc(similarity[suspicious], poisoned[suspicious]), "AUROC over D": auroc(similarity, poisoned),
-            "clean mean": s[~p].mean() if (~p).any() else None, "poisoned mean": s[p].mean() if p.any() else None, "similarity": s, "poisoned": p,
-        }  # fmt: skip
+            "poisons": poisoned.sum(),
+            "poisons in D_susp": (poisoned & suspicious).sum(),
+            "AUROC in D_susp": auroc(similarity[suspicious], poisoned[suspicious]),
+            "AUROC over D": auroc(similarity, poisoned),
+            "clean mean": s[~p].mean() if (~p).any() else None,
+            "poisoned mean": s[p].mean() if p.any() else None,
+            "similarity": s,
+            "poisoned": p,
+        }
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         means = [f"mean similarity of the {kind}, {self.among}" for kind in ("clean", "poisoned")]
@@ -63,7 +76,10 @@ class Separation(Figure):
         cells = []
         for _, line in frame.iterrows():
             whole = [cell(line[name], digits=0) for name in ("pairs", "poisons", "poisons in D_susp")]
-            parts = [cell(line[name], digits=3) for name in ("AUROC in D_susp", "AUROC over D", "clean mean", "poisoned mean")]
+            parts = [
+                cell(line[name], digits=3)
+                for name in ("AUROC in D_susp", "AUROC over D", "clean mean", "poisoned mean")
+            ]
             label = f"{line['row']}, {line['panel']}" + (f" ({line['state']})" if line["state"] else "")
             cells.append([label, *whole, *parts])
         return heads, cells
@@ -91,10 +107,13 @@ NAMES = {"badnet": "BadNet", "blended": "Blended", "sig": "SIG", "ssba": "SSBA"}
 ROWS = {"UBT": "score_overfit", "ABL": "score_abl"}
 PAIRS = 10_000
 SIZES = (5_000, 10_000, 15_000, 20_000)
-"""Half, once, 1.5 times and twice the default, as Table X's 250K, 500K, 750K and 1M. 5K shows the trigger 500 times (2 %, 5 epochs), half as often as
-the default; less is not expected to plant it."""
+"""Half, once, 1.5 times and twice the default, as Table X's 250K, 500K, 750K and 1M. 5K shows the trigger 500 times (2
+%, 5 epochs), half as often as the default; less is not expected to plant it.
+"""
 COUNTS = (100, 130, 200, 270, 400, 600)
-"""In about the proportions of Table IX's 750, 1000, 1500, 2000, 3000 and 5000; the last is as many as D_susp has pairs, there and here."""
+"""In about the proportions of Table IX's 750, 1000, 1500, 2000, 3000 and 5000; the last is as many as D_susp has pairs,
+there and here.
+"""
 _PAPER = "The paper: CC3M, CLIP ViT-B/32"
 _SHARES = "shares of all clean and of all poisoned pairs of D by similarity under the overfitted model"
 
@@ -102,27 +121,39 @@ _SHARES = "shares of all clean and of all poisoned pairs of D by similarity unde
 FIGURES: dict[str, Figure] = {
     "3": Separation(
         "Fig. 3: separation under four attacks",
-        f"{_PAPER}, 500K pairs with 1,500 poisons: {_SHARES}, for UBT (upper row), and by ABL (lower row). Here: 10K scenes with 200 poisons, "
-        "the default of each attack; ABL's row is under its early model, by which it isolates.",
-        tuple(Panel(title, partial(case, attack=name), row, stage) for row, stage in ROWS.items() for name, title in NAMES.items()), columns=4,
+        f"{_PAPER}, 500K pairs with 1,500 poisons: {_SHARES}, for UBT (upper row), and by ABL (lower row). Here: 10K"
+        " scenes with 200 poisons, the default of each attack; ABL's row is under its early model, by which it"
+        " isolates.",
+        tuple(
+            Panel(title, partial(case, attack=name), row, stage)
+            for row, stage in ROWS.items()
+            for name, title in NAMES.items()
+        ),
+        columns=4,
     ),
     "4": Separation(
         "Fig. 4: what the model is overfitted on",
-        f"{_PAPER}, 500K pairs with 1,000 BadNet poisons: shares of D_susp's clean and poisoned pairs, overfitted on D_susp alone (left) and on "
-        "the whole of D (right, means 0.76 and 0.94). Here: 10K scenes with 200 poisons, the default with and without the term on D_normal.",
-        (Panel("D_susp alone", partial(case, overfit__regularise=False)), Panel("the whole of D", case)), columns=2, inside=True,
+        f"{_PAPER}, 500K pairs with 1,000 BadNet poisons: shares of D_susp's clean and poisoned pairs, overfitted on"
+        " D_susp alone (left) and on the whole of D (right, means 0.76 and 0.94). Here: 10K scenes with 200 poisons,"
+        " the default with and without the term on D_normal.",
+        (Panel("D_susp alone", partial(case, overfit__regularise=False)), Panel("the whole of D", case)),
+        columns=2,
+        inside=True,
     ),
     "6": Separation(
         "Fig. 6: separation at four sizes of D",
-        f"{_PAPER}, 250K to 1M pairs, 0.3 % of them BadNet poisons: {_SHARES}. Here: half to twice the default of 10K scenes, as 250K to 1M are of "
-        "500K, 2 % of them poisons, everything else alike.",
-        tuple(Panel(f"{size:,} pairs", partial(case, data__pairs=size)) for size in SIZES), columns=4,
+        f"{_PAPER}, 250K to 1M pairs, 0.3 % of them BadNet poisons: {_SHARES}. Here: half to twice the default of 10K"
+        " scenes, as 250K to 1M are of 500K, 2 % of them poisons, everything else alike.",
+        tuple(Panel(f"{size:,} pairs", partial(case, data__pairs=size)) for size in SIZES),
+        columns=4,
     ),
     "7": Separation(
         "Fig. 7: separation by the number of poisons",
-        f"{_PAPER}, 500K pairs, 750 to 5,000 of them BadNet poisons (Table IX): {_SHARES}. Here: 10K scenes with 100 to 600 poisons, "
-        "about as many in proportion to the default of 200 as those to 1,500; 600 is the size of D_susp.",
-        tuple(Panel(f"{count:,} poisons", partial(case, attack__rate=count / PAIRS)) for count in COUNTS), columns=3,
+        f"{_PAPER}, 500K pairs, 750 to 5,000 of them BadNet poisons (Table IX): {_SHARES}. Here: 10K scenes with 100 to"
+        " 600 poisons, about as many in proportion to the default of 200 as those to 1,500; 600 is the size of"
+        " D_susp.",
+        tuple(Panel(f"{count:,} poisons", partial(case, attack__rate=count / PAIRS)) for count in COUNTS),
+        columns=3,
     ),
-}  # fmt: skip
+}
 """By the paper's number. The number of poisons is set as a share, so that 200 is the default case itself."""

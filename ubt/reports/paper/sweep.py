@@ -1,4 +1,6 @@
-"""A sweep as data: which settings take which values, and what is measured of the case that each of their combinations makes."""
+"""A sweep as data: which settings take which values, and what is measured of the case that each of their combinations
+makes.
+"""
 
 import itertools
 from collections.abc import Callable, Collection, Mapping
@@ -24,8 +26,9 @@ MARKS = {"default": "the default", "paper": "the paper's choice"}
 
 @dataclass(frozen=True)
 class Factor:
-    """A setting that takes several values, the default and the paper's choice always among them. `label`: what its axis is called, with the
-    unit; `shown`: the number that stands there for a value."""
+    """A setting that takes several values, the default and the paper's choice always among them. `label`: what its axis
+    is called, with the unit; `shown`: the number that stands there for a value.
+    """
 
     setting: str
     label: str
@@ -48,8 +51,9 @@ class Factor:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured: `what`, of `whom` if of a model, a number `key` in an entry of a stage's result, times `scale` in `unit`. `rising`: more
-    is better."""
+    """What is measured: `what`, of `whom` if of a model, a number `key` in an entry of a stage's result, times `scale`
+    in `unit`. `rising`: more is better.
+    """
 
     what: str
     whom: str
@@ -105,20 +109,26 @@ class Sweep:
         return list(itertools.product(*(f.values for f in self.factors)))
 
     def work(self, seeds: int) -> list[Work]:
-        """What its cells need, seeds 0 to `seeds` - 1, one seed after another, and each case only as far as it is measured."""
+        """What its cells need, seeds 0 to `seeds` - 1, one seed after another, and each case only as far as it is
+        measured.
+        """
         return [
             (self.case(seed, attack, values), stage)
-            for seed in range(seeds) for attack in self.attacks for values in self.cells() for stage in self._stages
-        ]  # fmt: skip
+            for seed in range(seeds)
+            for attack in self.attacks
+            for values in self.cells()
+            for stage in self._stages
+        ]
 
     @property
     def _stages(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(m.stage for m in self.measures))
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
-        """A row a cell: `attack`, the number shown for each factor by its label; by each measure's label the mean over the seeds measured, in
-        its unit, and its spread (standard deviation; missing below two seeds); `seeds` measured; `state` of what is not; whether the cell is
-        the `default` and whether it is the `paper`'s. What failed, was cancelled or was made by an earlier version gives no number.
+        """A row a cell: `attack`, the number shown for each factor by its label; by each measure's label the mean over
+        the seeds measured, in its unit, and its spread (standard deviation; missing below two seeds); `seeds` measured;
+        `state` of what is not; whether the cell is the `default` and whether it is the `paper`'s. What failed, was
+        cancelled or was made by an earlier version gives no number.
 
         Raises:
             DamagedArtefact: a result on disk is not what was written.
@@ -127,11 +137,16 @@ class Sweep:
         for attack, values in itertools.product(self.attacks, self.cells()):
             cases = [self.case(seed, attack, values) for seed in range(seeds)]
             states = [state_of(store, case, where, self._stages) for case in cases]
-            found = [self._values(store, case, where) for case, state in zip(cases, states, strict=True) if state == "done"]
+            found = [
+                self._values(store, case, where) for case, state in zip(cases, states, strict=True) if state == "done"
+            ]
             line = {"attack": attack} | {f.label: f.shown(v) for f, v in zip(self.factors, values, strict=True)}
             for m in self.measures:
                 line |= over_seeds(m.label, [v[m.label] for v in found if m.label in v])
-            table.append(line | {"seeds": len(found), "state": _state(states), "default": values == default, "paper": values == paper})
+            table.append(
+                line
+                | {"seeds": len(found), "state": _state(states), "default": values == default, "paper": values == paper}
+            )
         return pd.DataFrame(table)
 
     def _values(self, store: Store, case: CaseSettings, where: Compute) -> dict[str, float]:
@@ -146,25 +161,49 @@ class Sweep:
         for _, row in frame.iterrows():
             values = [cell(row[m.label], row[f"{m.label} spread"], m.digits) for m in self.measures]
             seeds = f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")
-            cells.append([row["attack"], *(f"{row[a]:g}" for a in axes), *values, seeds, ", ".join(said for mark, said in MARKS.items() if row[mark])])
+            cells.append(
+                [
+                    row["attack"],
+                    *(f"{row[a]:g}" for a in axes),
+                    *values,
+                    seeds,
+                    ", ".join(said for mark, said in MARKS.items() if row[mark]),
+                ]
+            )
         return ["attack", *axes, *(m.label for m in self.measures), "seeds", "which is"], cells
 
     def markdown(self, frame: pd.DataFrame) -> str:
-        """The sweep as Markdown: its title and source, and of two settings a grid a measure, of one a table an attack."""
-        said = f"{self.title}. {self.source} **Bold**: {MARKS['default']}." + (f" †: {MARKS['paper']}." if frame["paper"].any() else "")
+        """The sweep as Markdown: its title and source, and of two settings a grid a measure, of one a table an
+        attack.
+        """
+        said = f"{self.title}. {self.source} **Bold**: {MARKS['default']}." + (
+            f" †: {MARKS['paper']}." if frame["paper"].any() else ""
+        )
         grids = [grid for _, part in frame.groupby("attack", sort=False) for grid in self._grids(part)]
         return "\n\n".join([said, *(as_markdown(*grid) for grid in grids)])
 
     def _grids(self, part: pd.DataFrame) -> list[tuple[str, list[str], list[list[str]]]]:
         attack, axes = part["attack"].iloc[0], [f.label for f in self.factors]
         if len(axes) == 1:
-            rows = [[f"{row[axes[0]]:g}", *(marked(row, m.label, m.digits) for m in self.measures)] for _, row in part.iterrows()]
+            rows = [
+                [f"{row[axes[0]]:g}", *(marked(row, m.label, m.digits) for m in self.measures)]
+                for _, row in part.iterrows()
+            ]
             return [(f"{attack}:", [axes[0], *(m.headed for m in self.measures)], rows)]
         y, x = axes
         grids = []
         for m in self.measures:
-            rows = [[f"{value:g}", *(marked(row, m.label, m.digits) for _, row in line.iterrows())] for value, line in part.groupby(y, sort=False)]
-            grids.append((f"{attack}: {m.headed}, by {y} (down) and {x} (across):", [y, *(f"{v:g}" for v in part[x].unique())], rows))
+            rows = [
+                [f"{value:g}", *(marked(row, m.label, m.digits) for _, row in line.iterrows())]
+                for value, line in part.groupby(y, sort=False)
+            ]
+            grids.append(
+                (
+                    f"{attack}: {m.headed}, by {y} (down) and {x} (across):",
+                    [y, *(f"{v:g}" for v in part[x].unique())],
+                    rows,
+                )
+            )
         return grids
 
     def figure(self, frame: pd.DataFrame) -> "go.Figure":
@@ -187,7 +226,11 @@ class Sweep:
 
     def write(self, frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
         """Write NAME.md, NAME.csv and NAME.html into a folder, each in one step."""
-        return write(folder, name, {"md": self.markdown(frame) + "\n", "csv": frame.to_csv(index=False), "html": self.page(frame)})
+        return write(
+            folder,
+            name,
+            {"md": self.markdown(frame) + "\n", "csv": frame.to_csv(index=False), "html": self.page(frame)},
+        )
 
 
 def _state(states: list[str]) -> str:

@@ -1,4 +1,6 @@
-"""A table as data: its rows with what the paper reports, and which case and model measure them here; and what all sheets of figures share."""
+"""A table as data: its rows with what the paper reports, and which case and model measure them here; and what all
+sheets of figures share.
+"""
 
 import inspect
 import statistics
@@ -28,13 +30,17 @@ LONG = 60
 """Characters from which on a state is not said again in the row below."""
 KL, SECONDS = {"kl": "KL"}, {"training": "training, s", "defence": "defence, s", "total": "total, s"}
 ELSEWHERE = ("zeroshot", "retrieval")
-JUDGED = {d.judged: name for name, d in DEFENSES.items()} | {elsewhere_name(kind, d.judged): name for name, d in DEFENSES.items() for kind in ELSEWHERE}
+JUDGED = {d.judged: name for name, d in DEFENSES.items()} | {
+    elsewhere_name(kind, d.judged): name for name, d in DEFENSES.items() for kind in ELSEWHERE
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its labels, one a head of the table; what the paper reports, by measure, in percent; its case, by seed; the stage that
-    measures its model, by column group; and what its case changes at the paper's own scale, None: it is no row there."""
+    """A row: its labels, one a head of the table; what the paper reports, by measure, in percent; its case, by seed;
+    the stage that measures its model, by column group; and what its case changes at the paper's own scale, None: it is
+    no row there.
+    """
 
     labels: tuple[str, ...]
     reported: dict[str, float]
@@ -44,11 +50,19 @@ class Row:
 
     @property
     def lacks(self) -> str:
-        """Why it has no case here: a data set is absent or lacks the target, or settings do not go together; empty if it has one."""
+        """Why it has no case here: a data set is absent or lacks the target, or settings do not go together; empty if
+        it has one.
+        """
         try:
             settings = self.case(0)
-            kinds, targets = {stage.partition("_")[0] for stage in self.models.values()}, [p.attack.target for p in settings.attacks]
-            return next((said for kind in ELSEWHERE if kind in kinds and (said := unfit(settings.downstream, kind, targets))), "")
+            kinds, targets = (
+                {stage.partition("_")[0] for stage in self.models.values()},
+                [p.attack.target for p in settings.attacks],
+            )
+            return next(
+                (said for kind in ELSEWHERE if kind in kinds and (said := unfit(settings.downstream, kind, targets))),
+                "",
+            )
         except BadInput as e:
             return str(e)
 
@@ -121,20 +135,29 @@ class Table(Sheet):
         check("--defenses", methods, known)
         own = [{JUDGED[stage] for stage in row.models.values() if stage in JUDGED} for row in self.rows]
         rows = [
-            row for row, defenses in zip(self.rows, own, strict=True)
-            if (not attacks or row.labels[0] in attacks) and (not methods or not defenses or defenses.intersection(methods))
-        ]  # fmt: skip
+            row
+            for row, defenses in zip(self.rows, own, strict=True)
+            if (not attacks or row.labels[0] in attacks)
+            and (not methods or not defenses or defenses.intersection(methods))
+        ]
         return replace(self, rows=tuple(rows))
 
     def varied(self, changes: Mapping[str, str]) -> "Table":
-        """The rows of cases with other settings, also where a row sets them itself; the title and the paper's figures stay.
+        """The rows of cases with other settings, also where a row sets them itself; the title and the paper's figures
+        stay.
 
         Raises:
             BadInput: there is no such setting, or it is the seed.
         """
         if unknown := [name for name in changes if name not in CaseSettings().described() or name == "seed"]:
-            raise BadInput(f"--set: expected a setting (python -m ubt settings) other than seed (--seeds), got {unknown[0]!r}")
-        return replace(self, rows=tuple(replace(row, case=_varied(row.case, changes)) for row in self.rows)) if changes else self
+            raise BadInput(
+                f"--set: expected a setting (python -m ubt settings) other than seed (--seeds), got {unknown[0]!r}"
+            )
+        return (
+            replace(self, rows=tuple(replace(row, case=_varied(row.case, changes)) for row in self.rows))
+            if changes
+            else self
+        )
 
     def at_papers_scale(self) -> "Table":
         """The rows of the same cases in the preset `paper`, with the paper's own numbers of pairs and poisons.
@@ -145,20 +168,33 @@ class Table(Sheet):
         rows = [row for row in self.rows if row.paper is not None]
         if not all(_takes_changes(row.case) for row in rows):
             return super().at_papers_scale()
-        said = self.source.replace("the embedded default", "preset paper").replace("Measured: scenes", "Measured: preset paper")
-        return replace(self, source=said, rows=tuple(replace(row, case=partial(row.case, preset="paper", **row.paper)) for row in rows))
+        said = self.source.replace("the embedded default", "preset paper").replace(
+            "Measured: scenes", "Measured: preset paper"
+        )
+        return replace(
+            self,
+            source=said,
+            rows=tuple(replace(row, case=partial(row.case, preset="paper", **row.paper)) for row in rows),
+        )
 
     def work(self, seeds: int) -> list[Work]:
-        """What its cells need, seeds 0 to `seeds` - 1, each once: whole cases, and beyond them a defence's stages. Rows that lack something
-        need nothing."""
+        """What its cells need, seeds 0 to `seeds` - 1, each once: whole cases, and beyond them a defence's stages. Rows
+        that lack something need nothing.
+        """
         own, rows = {stage.name for stage in CASE}, [row for row in self.rows if not row.lacks]
-        wanted = ((row.case(seed), None if stage in own else stage) for seed in range(seeds) for row in rows for stage in self._stages(row))
+        wanted = (
+            (row.case(seed), None if stage in own else stage)
+            for seed in range(seeds)
+            for row in rows
+            for stage in self._stages(row)
+        )
         return list(dict.fromkeys(w for case, until in wanted for w in ((case, None), (case, until))))
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
-        """One row a row, in percent: its labels; `reported MEASURE`; of each column group `GROUP MEASURE` (mean over the seeds measured)
-        and `GROUP MEASURE spread` (standard deviation; missing below two seeds); its counts, as means; `seeds` measured; `state` of what is not.
-        A case that failed, was cancelled, or was made by an earlier version of a stage gives no figure.
+        """One row a row, in percent: its labels; `reported MEASURE`; of each column group `GROUP MEASURE` (mean over
+        the seeds measured) and `GROUP MEASURE spread` (standard deviation; missing below two seeds); its counts, as
+        means; `seeds` measured; `state` of what is not. A case that failed, was cancelled, or was made by an earlier
+        version of a stage gives no figure.
         """
         table = []
         for row in self.rows:
@@ -166,7 +202,9 @@ class Table(Sheet):
             cases = [] if lacks else [row.case(seed) for seed in range(seeds)]
             states = [self._state(store, case, where, row) for case in cases]
             done = [case for case, state in zip(cases, states, strict=True) if state == "done"]
-            line = dict(zip(self.heads, row.labels, strict=True)) | {f"reported {self.measures[k]}": v for k, v in row.reported.items()}
+            line = dict(zip(self.heads, row.labels, strict=True)) | {
+                f"reported {self.measures[k]}": v for k, v in row.reported.items()
+            }
             for head, count in self.counts.items():
                 line |= over_seeds(head, [count(store, case, where) for case in done])
             for group, stage in row.models.items():
@@ -193,7 +231,10 @@ class Table(Sheet):
         heads = [*self.heads, *self.counts, *(f"{g}: {m}" for g, m in columns), "seeds"]
         cells, above = [], ""
         for _, row in frame.iterrows():
-            values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread"), digits=3 if m in KL.values() else 2) for g, m in columns]
+            values = [
+                cell(row[f"{g} {m}"], row.get(f"{g} {m} spread"), digits=3 if m in KL.values() else 2)
+                for g, m in columns
+            ]
             counts = [cell(row[head], digits=1) for head in self.counts]
             again = {"state": "as above"} if row["state"] == above and len(above) > LONG else {}
             cells.append([*(str(row[h]) for h in self.heads), *counts, *values, seeds_of(dict(row) | again)])
@@ -217,7 +258,9 @@ def _takes_changes(case: Callable[[int], CaseSettings]) -> bool:
 
 
 def _varied(case: Callable[[int], CaseSettings], changes: Mapping[str, str]) -> Callable[[int], CaseSettings]:
-    """A case made with other settings: with its own at once where it takes changes, for some go together with others alone."""
+    """A case made with other settings: with its own at once where it takes changes, for some go together with others
+    alone.
+    """
     if _takes_changes(case):
         return partial(case, **{name.replace(".", "__"): value for name, value in changes.items()})
     return _Varied(case, dict(changes))
@@ -230,7 +273,10 @@ def check(option: str, asked: Collection[str], known: Collection[str]) -> None:
         BadInput: there is such a name.
     """
     if unknown := [name for name in asked if name not in known]:
-        raise BadInput(f"{option}: this table has no {', '.join(map(repr, unknown))}; expected some of: {', '.join(known) or 'none, it has one'}")
+        raise BadInput(
+            f"{option}: this table has no {', '.join(map(repr, unknown))}; expected some of:"
+            f" {', '.join(known) or 'none, it has one'}"
+        )
 
 
 def state_of(store: Store, case: CaseSettings, where: Compute, stages: Sequence[str]) -> str:
@@ -245,7 +291,10 @@ def over_seeds(column: str, values: Sequence[float]) -> dict[str, float | None]:
     >>> over_seeds("CA", [1.0, 3.0])["CA"], over_seeds("CA", [1.0]), over_seeds("CA", [])["CA"]
     (2.0, {'CA': 1.0, 'CA spread': None}, None)
     """
-    return {column: statistics.fmean(values) if values else None, f"{column} spread": statistics.stdev(values) if len(values) > 1 else None}
+    return {
+        column: statistics.fmean(values) if values else None,
+        f"{column} spread": statistics.stdev(values) if len(values) > 1 else None,
+    }
 
 
 def measures(store: Store, case: CaseSettings, where: Compute, judged: str) -> dict[str, float]:
@@ -254,8 +303,8 @@ def measures(store: Store, case: CaseSettings, where: Compute, judged: str) -> d
 
 
 def measured(store: Store, names: Mapping[str, str], judged: str) -> dict[str, float]:
-    """What a stage that is done has measured of a model: CA, ASR, RA, target recall; KL to the oracle, if it is there; the seconds of
-    training, of the defence, and both, if the steps that took them are.
+    """What a stage that is done has measured of a model: CA, ASR, RA, target recall; KL to the oracle, if it is there;
+    the seconds of training, of the defence, and both, if the steps that took them are.
 
     Args:
         names: of artefacts, by stage.
@@ -273,8 +322,9 @@ def measured(store: Store, names: Mapping[str, str], judged: str) -> dict[str, f
 
 
 def seconds(store: Store, names: Mapping[str, str], judged: str) -> list[tuple[str, str, float]]:
-    """Of every stage that a model took beyond D, its name, its part (`training` of M_bd or in its place, or `defence`, which includes M_bd
-    where it is needed beside a model in its place) and its seconds; empty if one of them is not there.
+    """Of every stage that a model took beyond D, its name, its part (`training` of M_bd or in its place, or `defence`,
+    which includes M_bd where it is needed beside a model in its place) and its seconds; empty if one of them is not
+    there.
 
     Raises:
         DamagedArtefact: a result on disk is not what was written.
@@ -285,7 +335,10 @@ def seconds(store: Store, names: Mapping[str, str], judged: str) -> list[tuple[s
     made = [store.open(names[step]) if step in names else None for step in steps]
     if None in made:
         return []
-    return [(step, "training" if step == trained else "defence", a.manifest["seconds"]) for step, a in zip(steps, made, strict=True)]
+    return [
+        (step, "training" if step == trained else "defence", a.manifest["seconds"])
+        for step, a in zip(steps, made, strict=True)
+    ]
 
 
 def diverged(judged: Iterable[str]) -> list[str]:
@@ -324,7 +377,10 @@ def cell(mean: float | None, spread: float | None = None, digits: int = 2) -> st
 
 def as_markdown(said: str, heads: list[str], cells: list[list[str]]) -> str:
     """A Markdown table under a paragraph."""
-    rows = [f"| {' | '.join(text.replace('|', '&#124;') for text in line)} |" for line in (heads, ["---"] * len(heads), *cells)]
+    rows = [
+        f"| {' | '.join(text.replace('|', '&#124;') for text in line)} |"
+        for line in (heads, ["---"] * len(heads), *cells)
+    ]
     return "\n".join([said, "", *rows])
 
 

@@ -1,4 +1,6 @@
-"""Tuning, a table of our own: the trials that every method's settings were chosen by, as many each, on a seed that no other table reports."""
+"""Tuning, a table of our own: the trials that every method's settings were chosen by, as many each, on a seed that no
+other table reports.
+"""
 
 from functools import partial
 
@@ -10,8 +12,12 @@ SEED = 100
 """The first seed of tuning; tables and figures report seeds below it alone."""
 
 TRIALS: dict[str, tuple[dict[str, float], ...]] = {
-    "ubt": tuple({"unlearn.lr": lr, "unlearn.steps": steps} for lr in (3.5e-4, 7e-4, 1.4e-3, 2.8e-3) for steps in (20, 40)),
-    "ubt_published": tuple({"published.lr": lr, "published.steps": steps} for lr in (1e-5, 2e-5, 4e-5, 8e-5) for steps in (20, 40)),
+    "ubt": tuple(
+        {"unlearn.lr": lr, "unlearn.steps": steps} for lr in (3.5e-4, 7e-4, 1.4e-3, 2.8e-3) for steps in (20, 40)
+    ),
+    "ubt_published": tuple(
+        {"published.lr": lr, "published.steps": steps} for lr in (1e-5, 2e-5, 4e-5, 8e-5) for steps in (20, 40)
+    ),
     "abl": tuple({"abl.lr": lr} for lr in (1e-6, 2e-6, 2e-5, 5e-5, 1e-4, 2e-4, 3e-4, 1e-3)),
     "cleanclip": (
         *({"cleanclip.lr": lr, "cleanclip.weight": 1.0} for lr in (1e-5, 1e-4, 1e-3, 2e-3, 4e-3, 8e-3)),
@@ -22,7 +28,9 @@ TRIALS: dict[str, tuple[dict[str, float], ...]] = {
         *({"roclip.lr": lr, "roclip.bank": 0.02} for lr in (2.5e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3)),
         *({"roclip.lr": lr, "roclip.bank": 0.1} for lr in (1e-4, 5e-4)),
     ),
-    "poisoncam": tuple({"locate.side": side, "classify.threshold": t} for side in (0.125, 0.25, 0.375, 0.5) for t in (0.5, 0.9)),
+    "poisoncam": tuple(
+        {"locate.side": side, "classify.threshold": t} for side in (0.125, 0.25, 0.375, 0.5) for t in (0.5, 0.9)
+    ),
 }
 """Eight trials a method that has settings of its own, by defence; ABL + text mask takes ABL's."""
 
@@ -43,13 +51,20 @@ def _case(seed: int, trial: dict[str, float]) -> CaseSettings:
 
 TABLE = Table(
     "Tuning: how each method's settings were chosen",
-    f"Percent. Eight trials a method on BadNet with seed {SEED} (and those after it, for more than one), which no other table reports; chosen by CA - ASR "
-    "among those that keep half of CA; of ours, six trials within a point, the one of fewer steps. "
-    "Measured: the embedded default.",
-    ("method", "trial", "chosen"), ("measured",),
+    f"Percent. Eight trials a method on BadNet with seed {SEED} (and those after it, for more than one), which no other"
+    " table reports; chosen by CA - ASR among those that keep half of CA; of ours, six trials within a point, the one"
+    " of fewer steps. Measured: the embedded default.",
+    ("method", "trial", "chosen"),
+    ("measured",),
     tuple(
-        Row((title(name), _said(trial), "yes" if is_default(trial) else ""), {}, partial(_case, trial=trial), {"measured": judged(name)})
-        for name, trials in TRIALS.items() for trial in trials
+        Row(
+            (title(name), _said(trial), "yes" if is_default(trial) else ""),
+            {},
+            partial(_case, trial=trial),
+            {"measured": judged(name)},
+        )
+        for name, trials in TRIALS.items()
+        for trial in trials
     ),
     MEASURES,
-)  # fmt: skip
+)

@@ -14,7 +14,20 @@ from ubt.reports.paper.defense_tables import ATTACKS, case
 from ubt.reports.paper.table import Sheet, cell, check, lacking, seeds_of
 
 CLEAN = "nothing poisoned"
-COLUMNS = ["model", "poisons", "seed", "case", "state", "score", "threshold", "displaced", "least displaced", "apart", "judged poisoned", "right"]
+COLUMNS = [
+    "model",
+    "poisons",
+    "seed",
+    "case",
+    "state",
+    "score",
+    "threshold",
+    "displaced",
+    "least displaced",
+    "apart",
+    "judged poisoned",
+    "right",
+]
 
 
 @dataclass(frozen=True)
@@ -35,16 +48,20 @@ class Verdicts(Sheet):
 
     def cases(self, seeds: int) -> list[tuple[str, CaseSettings]]:
         """What is judged: its name, and its case."""
-        return [(name, case(s, attack__rate=0.0) if name == CLEAN else case(s, name)) for name in (CLEAN, *self.attacks) for s in range(seeds)]
+        return [
+            (name, case(s, attack__rate=0.0) if name == CLEAN else case(s, name))
+            for name in (CLEAN, *self.attacks)
+            for s in range(seeds)
+        ]
 
     def work(self, seeds: int) -> list[Work]:
         """The cases, each up to its verdict."""
         return [(settings, "verdict") for _, settings in self.cases(seeds)]
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
-        """A row a model and seed: how many `poisons` it was trained on, its `case` and `state`; if that is done, the verdict's `score` and
-        `threshold`, how far D_topk is `displaced` and the `least displaced` that counts, how far it is `apart`,
-        whether it was `judged poisoned`, and whether that is `right`.
+        """A row a model and seed: how many `poisons` it was trained on, its `case` and `state`; if that is done, the
+        verdict's `score` and `threshold`, how far D_topk is `displaced` and the `least displaced` that counts, how far
+        it is `apart`, whether it was `judged poisoned`, and whether that is `right`.
 
         Raises:
             DamagedArtefact: a result on disk is not what was written.
@@ -53,17 +70,29 @@ class Verdicts(Sheet):
         for name, settings in self.cases(seeds):
             poisons = sum(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
             state = standing(store, settings, where, until="verdict")[0]
-            line = {"model": name, "poisons": poisons, "seed": settings.seed, "case": settings.name(where), "state": state}
+            line = {
+                "model": name,
+                "poisons": poisons,
+                "seed": settings.seed,
+                "case": settings.name(where),
+                "state": state,
+            }
             if state == "done":
                 found = store.open(every_key(settings, where)["verdict"])["verdict"]
                 line |= {"score": found["score"], "threshold": found["threshold"], "displaced": found["displaced"]}
-                line |= {"least displaced": found["least_displaced"], "apart": found["apart"], "judged poisoned": found["poisoned"]}
+                line |= {
+                    "least displaced": found["least_displaced"],
+                    "apart": found["apart"],
+                    "judged poisoned": found["poisoned"],
+                }
                 line["right"] = found["poisoned"] == (poisons > 0)
             table.append(line)
         return pd.DataFrame(table).reindex(columns=COLUMNS)
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-        """Heads and cells as text, a row a model and one for all poisoned ones; errors are false alarms of clean models, misses of others."""
+        """Heads and cells as text, a row a model and one for all poisoned ones; errors are false alarms of clean
+        models, misses of others.
+        """
         heads = [
             "model",
             "score",
@@ -102,9 +131,10 @@ def _cells(part: pd.DataFrame) -> list[str]:
 
 TABLE = Verdicts(
     "Verdict: whether a model is poisoned at all",
-    "Errors: clean models judged poisoned (false alarms), poisoned ones judged clean (misses); rate in percent with Wilson's interval. Score: mean "
-    "similarity of D_topk's images with each other's captions under the overfitted model, above 0.5; displaced: mean of 1 - cosine of its images under M_bd "
-    "with where the reference would put them, above 0.15 and 4 times the scatter of clean "
-    "images; apart: pairs of D_susp pulled as far to one pulled half as far, above 0.7. Mean ± standard deviation over seeds. The embedded default.",
+    "Errors: clean models judged poisoned (false alarms), poisoned ones judged clean (misses); rate in percent with"
+    " Wilson's interval. Score: mean similarity of D_topk's images with each other's captions under the overfitted"
+    " model, above 0.5; displaced: mean of 1 - cosine of its images under M_bd with where the reference would put them,"
+    " above 0.15 and 4 times the scatter of clean images; apart: pairs of D_susp pulled as far to one pulled half as"
+    " far, above 0.7. Mean ± standard deviation over seeds. The embedded default.",
     (*ATTACKS, "wanet"),
-)  # fmt: skip
+)
