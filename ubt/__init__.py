@@ -1,3 +1,14 @@
 """UBT Inspector: see whether a backdoor separates in a CLIP model, find what carries it, unlearn it."""
 
+import os
+
 __version__ = "0.1.0"
+
+THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+"""What OpenMP's threads are told before torch, FAISS, scikit-learn or numba loads it: to sleep while they wait.
+Threads that spin at a barrier keep a core from whoever they wait for: beside one other process two cores then encode
+a twentieth of what they do alone.
+"""
+
+for _name, _value in THREADS.items():
+    os.environ.setdefault(_name, _value)
