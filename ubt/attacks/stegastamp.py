@@ -6,8 +6,9 @@ Trained by `python -m ubt train-stegastamp` on scenes of the reference's index r
 """
 
 import functools
-import json
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ubt.attacks.stegastamp_card import CARD, read_card
+from ubt.attacks.stegastamp_card import read_card
 from ubt.core.errors import BadInput, UbtError
-from ubt.core.files import digest, file_digest
+from ubt.core.files import file_digest
 from ubt.core.run import Compute, Progress, derive_seed, silent
 from ubt.core.settings import FitSettings, setting
 
@@ -126,21 +127,38 @@ def train(s: StegaStampSettings, compute: Compute, folder: Path, progress: Progr
     Raises:
         BadInput: the folder cannot be written. Cancelled: `progress` asked to stop; the same settings go on from there.
     """
-    import os
-    import time
-
-    from ubt.clip.training import Checkpoint, Shuffled, batch_seed, fit
+    from ubt.clip.recipes import ModelFolder
     from ubt.data import scenes
 
-    started, checkpoint = time.time(), folder / f".{digest([asdict(s), asdict(compute)])}.safetensors"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise BadInput(f"--out: expected a folder that can be written, got {folder} ({e.strerror})") from None
+    made = ModelFolder(folder, s, compute)
     images = scenes.draw_many(s.seed, scenes.ROLES["reference"][: s.scenes], s.size, os.cpu_count() or 1)
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(s.seed, "weights") % 2**63)
         model = StegaStamp(s.size, s.bits)
+    made.fit(model, _objective, _batches(images, s), s.steps, progress)
+
+    def write(work: Path) -> dict:
+        halves = {k: v.detach().cpu().to(torch.float16).contiguous() for k, v in model.state_dict().items()}
+        save_file(halves, weights := work / WEIGHTS)
+        held_out = scenes.draw_many(s.seed, scenes.ROLES["test"][:512], s.size)
+        return {
+            "name": f"stegastamp-{s.size}",
+            "made by": "python -m ubt train-stegastamp",
+            "size": s.size,
+            "bits": s.bits,
+            **measure(_read(weights, s.size, s.bits), held_out),
+            "digest": file_digest(weights),
+        }
+
+    return made.finish(write)
+
+
+def _batches(images: np.ndarray, s: StegaStampSettings) -> Callable[[int], dict[str, torch.Tensor]]:
+    """What a step trains on, a function of the step alone: images, a message for each, and the noise and the weight of
+    the image term at that step.
+    """
+    from ubt.clip.training import Shuffled, batch_seed
+
     rows = Shuffled(np.arange(len(images)), s.batch, batch_seed(s.seed, "stegastamp"))
 
     def batches(step: int) -> dict[str, torch.Tensor]:
@@ -157,26 +175,7 @@ def train(s: StegaStampSettings, compute: Compute, folder: Path, progress: Progr
             "weight": torch.tensor(weight),
         }
 
-    fit(model, _objective, batches, s.steps, s, compute, progress=progress, checkpoint=Checkpoint(checkpoint))
-    weights = folder / f".{WEIGHTS}"
-    save_file({k: v.detach().cpu().to(torch.float16).contiguous() for k, v in model.state_dict().items()}, weights)
-    held_out = scenes.draw_many(s.seed, scenes.ROLES["test"][:512], s.size)
-    card = {
-        "name": f"stegastamp-{s.size}",
-        "made by": "python -m ubt train-stegastamp",
-        "recipe": asdict(s),
-        "size": s.size,
-        "bits": s.bits,
-        "seconds": round(time.time() - started),
-        "compute": asdict(compute),
-        **measure(_read(weights, s.size, s.bits), held_out),
-        "digest": file_digest(weights),
-    }
-    (folder / CARD).unlink(missing_ok=True)
-    weights.replace(folder / WEIGHTS)
-    (folder / CARD).write_text(json.dumps(card, indent=1))
-    checkpoint.unlink(missing_ok=True)
-    return card
+    return batches
 
 
 def measure(

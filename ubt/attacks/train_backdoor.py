@@ -21,7 +21,6 @@ class PoisonSettings(FitSettings):
 
 def poison(model, images: np.ndarray, tokens: np.ndarray, settings: PoisonSettings, run: Run) -> dict:
     """Train on D as it is. Returns the `model` M_bd and the `history` of loss and mean similarity."""
-    from ubt.clip import training
+    from ubt.clip import recipes
 
-    batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "poison"))
-    return training.on_pairs(model, batches, settings.epochs * batches.steps_per_epoch, settings, run)
+    return recipes.train_on_pairs(model, images, tokens, settings, run, "poison")

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
@@ -27,7 +26,7 @@ from safetensors.torch import save_file
 from ubt.clip import distributed, models
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import disk_full, replace_file
-from ubt.core.run import Compute, Observe, Progress, Run, derive_seed, silent
+from ubt.core.run import Compute, Observe, Progress, derive_seed, silent
 from ubt.core.settings import FitSettings
 
 log = logging.getLogger("ubt")
@@ -255,23 +254,6 @@ def _ahead(batches: Callable[[int], Batch], first: int, steps: int) -> Iterator[
             return ready.result()
 
         yield made
-
-
-def on_pairs(model: torch.nn.Module, batches: PairBatches, steps: int, settings: FitSettings, run: Run) -> dict:
-    """A stage that trains with InfoNCE on pairs and nothing else: the `model` and its `history`."""
-    history = fit(
-        model,
-        info_nce,
-        batches,
-        steps,
-        settings,
-        run.compute,
-        vocabulary=np.asarray(batches.tokens),
-        progress=run.progress,
-        checkpoint=Checkpoint.under(run.scratch),
-        observe=run.observe,
-    )
-    return {"model": model, "history": pd.DataFrame(history)}
 
 
 class _Run:

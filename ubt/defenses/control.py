@@ -29,30 +29,28 @@ def control(
     model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, settings: ControlSettings, run: Run
 ) -> dict:
     """InfoNCE on D_normal from M_bd, and nothing unlearned. Returns the `model` and its `history`."""
-    from ubt.clip import training
+    from ubt.clip import recipes
 
     rows = np.flatnonzero(~split["suspicious"])
-    batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "control"), rows)
-    return training.on_pairs(model, batches, settings.steps, settings, run)
+    return recipes.train_on_pairs(model, images, tokens, settings, run, "control", rows, settings.steps)
 
 
 def gentle(model, images: np.ndarray, tokens: np.ndarray, settings: RoClipSettings, run: Run) -> dict:
     """The reference trained on D by plain InfoNCE as long and as gently as RoCLIP trains it. Returns the `model` and
     its `history`.
     """
-    from ubt.clip import training
+    from ubt.clip import recipes
 
-    batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "gentle"))
-    return training.on_pairs(model, batches, settings.epochs * batches.steps_per_epoch, settings, run)
+    return recipes.train_on_pairs(model, images, tokens, settings, run, "gentle")
 
 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, settings, run: Run) -> dict:
     """The oracle: the reference trained on D without its poisons, as M_bd was trained on all of it."""
-    from ubt.attacks.train_backdoor import poison
+    from ubt.clip import recipes
     from ubt.clip.score import some
 
     rows = np.flatnonzero(~truth["poisoned"])
-    return poison(model, some(images, rows), tokens[rows], settings, run)
+    return recipes.train_on_pairs(model, some(images, rows), tokens[rows], settings, run, "poison")
 
 
 STAGES: tuple[Stage, ...] = (

@@ -291,10 +291,10 @@ def classify(
 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, kept: np.ndarray, settings, run: Run) -> dict:
     """The reference trained on what the classifier left of D, as M_bd was trained on all of it."""
-    from ubt.attacks.train_backdoor import poison
+    from ubt.clip import recipes
     from ubt.clip.score import some
 
-    return poison(model, some(images, kept), tokens[kept], settings, run)
+    return recipes.train_on_pairs(model, some(images, kept), tokens[kept], settings, run, "poison")
 
 
 STAGES: tuple[Stage, ...] = (

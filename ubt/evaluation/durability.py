@@ -40,8 +40,7 @@ def again(
     """InfoNCE on pairs, or with a `split` on those of them that are not suspicious. Returns the `model` and its
     `history`.
     """
-    from ubt.clip import training
+    from ubt.clip import recipes
 
     rows = None if split is None else np.flatnonzero(~split["suspicious"])
-    batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "again"), rows)
-    return training.on_pairs(model, batches, settings.steps, settings, run)
+    return recipes.train_on_pairs(model, images, tokens, settings, run, "again", rows, settings.steps)

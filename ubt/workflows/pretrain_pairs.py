@@ -2,9 +2,7 @@
 cases on small images where no public model fits; the case then takes the other part (`own.spare`).
 """
 
-import json
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +10,22 @@ import torch
 
 from ubt.cases.store import Store
 from ubt.clip import augment, models
-from ubt.clip.training import Checkpoint, Shuffled, batch_seed, fit, info_nce
+from ubt.clip.recipes import ModelFolder, ReferenceSettings
+from ubt.clip.training import Shuffled, batch_seed, info_nce
 from ubt.core.errors import BadInput
-from ubt.core.files import digest, file_digest
+from ubt.core.files import file_digest
 from ubt.core.run import Compute, Progress, derive_seed, silent
-from ubt.core.settings import FitSettings, setting
+from ubt.core.settings import setting
 from ubt.data import model_input
 from ubt.data.catalogue import open_images
-from ubt.data.images import sift
+from ubt.data.images import Images, sift
 from ubt.data.user_roles import kept, prompts, spared
 from ubt.evaluation import zeroshot
 from ubt.workflows import import_model
 
 
 @dataclass(frozen=True)
-class OwnRecipe(FitSettings):
+class OwnRecipe(ReferenceSettings):
     """The recipe of a small reference on own pairs."""
 
     share: float = setting(
@@ -38,10 +37,7 @@ class OwnRecipe(FitSettings):
     layers: int = setting(4, "layers of the image tower", low=1)
     epochs: int = setting(30, "passes over them", low=1)
     seed: int = setting(0, "seed of initial weights and batches", low=0, high=2**31)
-    batch: int = setting(256, "pairs in a step", low=2)
     lr: float = setting(1e-3, "peak learning rate", low=0)
-    weight_decay: float = setting(0.1, "weight decay", low=0)
-    warmup: float = setting(0.05, "share of steps of warm-up", low=0, high=1)
 
     def architecture(self) -> dict:
         """The model's configuration: a ViT of 32-wide heads, a narrow text tower with the stock vocabulary.
@@ -70,33 +66,23 @@ class OwnRecipe(FitSettings):
 def pretrain(
     s: OwnRecipe, store: Store, pairs: str, labelled: str, compute: Compute, folder: Path, progress: Progress = silent
 ) -> dict:
-    """Train on the spared part of brought pairs, measure on brought labelled images, then put the model with its card
+    """Train on the spared part of imported pairs, measure on imported labelled images, then put the model with its card
     into `folder`; returns the card.
 
     Args:
-        pairs, labelled: names of what was brought.
+        pairs, labelled: their names in the store.
 
     Raises:
         BadInput: the folder cannot be written, or too few images can be read.
         Cancelled: `progress` asked to stop; the same settings go on from there.
     """
-    started, config = time.time(), s.architecture()
-    found = store.brought(pairs)
-    table = found["pairs"]
-    table = table[spared(table["image"], s.share)].reset_index(drop=True)
-    images = open_images(found["about"], table["image"].to_numpy(object), s.size)
-    broken = sift(images, np.arange(len(table)))
-    rows = np.setdiff1d(np.arange(len(table)), list(broken))
-    if len(rows) < s.batch:
-        raise BadInput(
-            f"expected at least a batch of {s.batch} images that can be read, got {len(rows)}; bring more pairs or"
-            " lower batch"
-        )
-    pixels, tokens = (
-        kept(images.only(rows), 2.0),
-        model_input.tokenize(table["caption"].iloc[rows].tolist(), config["text_cfg"]["context_length"]),
-    )
-    shuffled = Shuffled(np.arange(len(rows)), s.batch, batch_seed(s.seed, "pretrain"))
+    config = s.architecture()
+    context = config["text_cfg"]["context_length"]
+    pixels, captions = _readable(store.brought(pairs), s)
+    tokens = model_input.tokenize(captions, context)
+    made = ModelFolder(folder, s, compute, pairs)
+    model = models.create(config, derive_seed(s.seed, "weights"))
+    shuffled = Shuffled(np.arange(len(tokens)), s.batch, batch_seed(s.seed, "pretrain"))
 
     def batches(step: int) -> dict[str, torch.Tensor]:
         at = shuffled.at(step)
@@ -105,44 +91,42 @@ def pretrain(
             "tokens": torch.from_numpy(tokens[at]).long(),
         }
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise BadInput(f"--out: expected a folder that can be written, got {folder} ({e.strerror})") from None
-    model = models.create(config, derive_seed(s.seed, "weights"))
-    checkpoint = folder / f".{digest([asdict(s), asdict(compute), pairs])}.safetensors"
-    steps = s.epochs * shuffled.steps_per_epoch
-    fit(
-        model,
-        info_nce,
-        batches,
-        steps,
-        s,
-        compute,
-        vocabulary=tokens,
-        progress=progress,
-        checkpoint=Checkpoint(checkpoint),
-    )
-    models.save(model.to("cpu"), folder)
-    test = store.brought(labelled)
-    some = test["images"]
-    held = open_images(test["about"], some["image"].to_numpy(object), s.size)
-    good = np.setdiff1d(np.arange(len(some)), list(sift(held, np.arange(len(some)))))
-    weights = zeroshot.class_weights(model, prompts(test["classes"], "7", config["text_cfg"]["context_length"]))
-    accuracy = zeroshot.accuracy(zeroshot.classify(model, held[good], weights), some["label"].to_numpy()[good])
-    card = import_model.card(
-        model,
-        folder.name,
-        "python -m ubt data reference",
-        "clean",
-        [],
-        {"pairs": pairs, "share": s.share, "images": len(rows)},
-        file_digest(folder / models.WEIGHTS),
-        recipe=asdict(s),
-        seconds=round(time.time() - started),
-        compute=asdict(compute),
-        **{"CA, percent": round(accuracy, 2)},
-    )
-    (folder / models.CARD).write_text(json.dumps(card, indent=1))
-    checkpoint.unlink(missing_ok=True)
-    return card
+    made.fit(model, info_nce, batches, s.epochs * shuffled.steps_per_epoch, progress, tokens)
+
+    def write(work: Path) -> dict:
+        models.save(model.to("cpu"), work)
+        return import_model.card(
+            model,
+            folder.name,
+            "python -m ubt data reference",
+            "clean",
+            [],
+            {"pairs": pairs, "share": s.share, "images": len(tokens)},
+            file_digest(work / models.WEIGHTS),
+            **{"CA, percent": round(_accuracy(model, store.brought(labelled), s.size, context), 2)},
+        )
+
+    return made.finish(write)
+
+
+def _readable(found: dict, s: OwnRecipe) -> tuple[np.ndarray | Images, list[str]]:
+    """The images and captions of the spared pairs, without those whose image cannot be read."""
+    table = found["pairs"]
+    table = table[spared(table["image"], s.share)].reset_index(drop=True)
+    images = open_images(found["about"], table["image"].to_numpy(object), s.size)
+    rows = np.setdiff1d(np.arange(len(table)), list(sift(images, np.arange(len(table)))))
+    if len(rows) < s.batch:
+        raise BadInput(
+            f"expected at least a batch of {s.batch} images that can be read, got {len(rows)}; import more pairs or"
+            " lower batch"
+        )
+    return kept(images.only(rows), 2.0), table["caption"].iloc[rows].tolist()
+
+
+def _accuracy(model: torch.nn.Module, labelled: dict, size: int, context: int) -> float:
+    """CA in percent on the labelled images that can be read."""
+    table = labelled["images"]
+    images = open_images(labelled["about"], table["image"].to_numpy(object), size)
+    good = np.setdiff1d(np.arange(len(table)), list(sift(images, np.arange(len(table)))))
+    weights = zeroshot.class_weights(model, prompts(labelled["classes"], "7", context))
+    return zeroshot.accuracy(zeroshot.classify(model, images[good], weights), table["label"].to_numpy()[good])
