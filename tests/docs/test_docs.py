@@ -10,7 +10,8 @@ import typer
 from ubt.attacks import ATTACKS
 from ubt.cases.catalog import AFTERWARDS, AGAIN, CASE
 from ubt.cases.presets import PRESETS
-from ubt.cli.main import app, settings_table
+from ubt.cli.main import app
+from ubt.cli.settings import settings_table
 from ubt.core.stage import Stage
 from ubt.data.catalogue import CAPTION_COLUMNS
 from ubt.data.classification_sets import SETS

@@ -1,9 +1,8 @@
-"""The app in a real browser: served over a cache, opened in Chromium. For the README's picture and the browser
-tests.
+"""The app in a real browser: served over a cache, opened in Chromium. For `python -m ubt picture`, `bench --app` and
+the browser tests.
 """
 
 import contextlib
-import io
 import os
 import socket
 import subprocess
@@ -13,10 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
-from ubt.core.chromium import browser
-from ubt.core.errors import BadInput, UbtError
+from ubt.core.errors import UbtError
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,38 +73,6 @@ def served(cache: Path, log: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=30)
-
-
-def picture(cache: Path, page: str, width: int, theme: str, out: Path, case: str = "") -> None:
-    """Take a picture of a whole page over `cache`, of 256 colours, which a third of the bytes suffice for.
-
-    Raises:
-        BadInput: the page or theme is unknown, or there is no Chromium. UbtError: the page did not come up.
-    """
-    from playwright.sync_api import TimeoutError as Late
-
-    from ubt.ui.navigation import PAGES
-
-    if page not in PAGES or theme not in ("light", "dark"):
-        raise BadInput(
-            f"expected one of the pages {', '.join(PAGES)} and the theme light or dark; got {page!r} and {theme!r}"
-        )
-    from ubt.cases.store import Store
-
-    log = Store(cache).root / "work" / "picture.log"
-    with served(cache, log) as address, browser() as b:
-        tab = b.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
-        tab.goto(f"{address}/{'' if page == 'overview' else page}{f'?case={case}' if case else ''}")
-        try:
-            tab.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
-        except Late:
-            raise UbtError(f"expected the page {page}, but it did not come up; the app's log is {log}") from None
-        settle(tab, 1.0)
-        height = tab.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")
-        tab.set_viewport_size({"width": width, "height": max(700, int(height))})
-        settle(tab, 1.0)
-        shot = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
-        shot.quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
 
 
 BUSY = "[data-testid=stSpinner], [data-testid=stSkeleton], [data-test-script-state=running]"

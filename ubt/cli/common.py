@@ -2,21 +2,25 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ubt.cases.events import Event
-from ubt.cli.console import Show
+from ubt.cases.pipeline import Work, every_key, run_each, standing, upto
+from ubt.cases.store import Store
+from ubt.cli.console import Show, err
 from ubt.clip import distributed
 from ubt.core.errors import BadInput, Cancelled
+from ubt.core.run import Compute
 
 CacheOption = Annotated[Path, typer.Option("--cache", envvar="UBT_CACHE", help="Folder for cases and artefacts.")]
 CACHE = Path("cache")
-
-
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see ubt/docs/reference.md).")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
 
@@ -36,12 +40,13 @@ def stop_on_signal() -> Callable[[], bool]:
     return stop.is_set
 
 
-def changes(items: list[str]) -> dict[str, str]:
-    """Settings as `--set` gives them, `group.name=value`, by name.
+def changes(items: list[str] | None) -> dict[str, str]:
+    """The settings that `--set` changes, `group.name=value` each, by name.
 
     Raises:
         BadInput: one has no value.
     """
+    items = items or []
     for item in items:
         if "=" not in item:
             raise BadInput(f"--set: expected group.name=value, got {item!r}")
@@ -63,3 +68,30 @@ def long_work(name: str, work: Callable[[Callable[[int, int, dict[str, float]], 
         card = work(progress)
         show(Event("done", name, seconds=card["seconds"]))
     return card
+
+
+def run_missing(store: Store, where: Compute, work: Sequence[Work]) -> tuple[dict[str, str], int]:
+    """Run what is missing of some cases, each up to a stage, with the stages shown; says first how long it will take.
+
+    Returns:
+        The errors, by the case's name and its stage, and how many cases were run.
+    """
+    from ubt.workflows.jobs import remaining
+
+    wanted = [(case, where, until) for case, until in work if standing(store, case, where, until=until)[0] != "done"]
+    missing = {
+        key
+        for case, _, until in wanted
+        for stage in upto(until, case.own)
+        if store.find(key := every_key(case, where)[stage.name]) is None
+    }
+    if missing:
+        minutes = max(1, round(remaining(store, [(case, where, until) for case, until in work]) / 60))
+        err.print(
+            f"{len(missing)} stages to compute, about {minutes} min; interrupted, the same command goes on from there",
+            highlight=False,
+            soft_wrap=True,
+        )
+    show, stop = Show(len(missing), cached=False), stop_on_signal()
+    with show.bars:
+        return run_each(store, wanted, show, stop), len(wanted)
