@@ -261,6 +261,6 @@ def test_the_app_is_measured_with_and_without_a_file(tmp_path, monkeypatch, caps
     monkeypatch.setattr(app, "measure", lambda cache, pairs, say: {"pairs": pairs})
     monkeypatch.setattr(app, "report", lambda results: [("pairs", [str(r["pairs"]) for r in results])])
     for file in (None, tmp_path / "app.json"):
-        bench._bench_app([1000, 2000], tmp_path, file)
+        bench.print_app([1000, 2000], tmp_path, file)
         assert "| pairs | 1000 | 2000 |" in capsys.readouterr().out
     assert (tmp_path / "app.json").is_file()

@@ -8,55 +8,63 @@ from rich.table import Table
 
 from ubt.cli.common import CacheOption, Device, Precision
 from ubt.cli.console import check_writable, err, out
-from ubt.core.run import compute
+from ubt.core.run import Compute, compute
+
+App = Annotated[bool, typer.Option("--app", help="Measure the app over generated cases instead, in Chromium.")]
+Walk = Annotated[bool, typer.Option("--walk", help="Measure the sliders of Learn and What if instead, in Chromium.")]
+Stages = Annotated[bool, typer.Option("--stages", help="Measure score, split and select over generated pairs instead.")]
+Gpu = Annotated[
+    bool,
+    typer.Option(
+        "--gpu", help="Measure one run of the paper's shape on a GPU instead: ViT-B/32, 224 px; and FAISS there."
+    ),
+]
+Busy = Annotated[
+    bool, typer.Option("--busy", help="Measure encoding beside other busy processes instead, and what waiting costs.")
+]
+Sizes = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--pairs", help="With --app and --stages: pairs that are generated; may be given several times.", min=1000
+    ),
+]
+File = Annotated[Path | None, typer.Option("--out", help="With --app: also write the figures to this JSON file.")]
 
 
 def bench(
     steps: Annotated[int, typer.Option(help="Training steps a measurement.", min=2)] = 12,
     batch: Annotated[int, typer.Option(help="Pairs in a step.", min=2)] = 128,
-    rounds: Annotated[int, typer.Option(help="Rounds, ours and the bare loop in turn.", min=1)] = 3,
+    rounds: Annotated[int, typer.Option(help="Rounds, in which all that is compared is measured in turn.", min=1)] = 3,
     device: Device = "auto",
     precision: Precision = "auto",
-    app_too: Annotated[
-        bool, typer.Option("--app", help="Measure the app over generated cases instead, in Chromium.")
-    ] = False,
-    walk_too: Annotated[
-        bool, typer.Option("--walk", help="Measure the sliders of Learn and What if instead, in Chromium.")
-    ] = False,
-    stages_too: Annotated[
-        bool, typer.Option("--stages", help="Measure score, split and select over generated pairs instead.")
-    ] = False,
-    gpu: Annotated[
-        bool,
-        typer.Option(
-            "--gpu", help="Measure one run of the paper's shape on a GPU instead: ViT-B/32, 224 px; and FAISS there."
-        ),
-    ] = False,
-    sizes: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--pairs", help="With --app and --stages: pairs that are generated; may be given several times.", min=1000
-        ),
-    ] = None,
-    file: Annotated[
-        Path | None, typer.Option("--out", help="With --app: also write the figures to this JSON file.")
-    ] = None,
+    app: App = False,
+    walk: Walk = False,
+    stages: Stages = False,
+    gpu: Gpu = False,
+    busy: Busy = False,
+    sizes: Sizes = None,
+    file: File = None,
     cache: CacheOption = Path("cache/bench"),
 ) -> None:
     """Pairs per second of training and encoding beside a bare open_clip loop on the same model, in the same run; or the
     app's speed.
     """
-    if app_too:
-        return _bench_app(sizes or [50_000, 500_000, 1_000_000], cache, file)
-    if walk_too:
-        return _bench_walk(cache)
-    if stages_too:
-        return _bench_stages(sizes or [500_000], cache, rounds)
+    if app:
+        return print_app(sizes or [50_000, 500_000, 1_000_000], cache, file)
+    if walk:
+        return _print_walk(cache)
+    if stages:
+        return _print_stages(sizes or [500_000], cache, rounds)
     if gpu:
-        return _bench_gpu(device, precision, batch, rounds)
+        return _print_gpu(device, precision, batch, rounds)
+    if busy:
+        return _print_busy(rounds)
+    _print_models(compute(device, precision), steps, batch, rounds)
+
+
+def _print_models(where: Compute, steps: int, batch: int, rounds: int) -> None:
     from ubt.cli.bench_runs.models import compare
 
-    where = compute(device, precision)
     result = compare(where, steps, batch, rounds)
     table = Table(title=f"{where.device}, training in {where.precision}; medians of {rounds} rounds, batch {batch}")
     for column in ("", "ours, pairs/s", "bare open_clip, pairs/s", "ratio", "share of matrix-product peak"):
@@ -72,26 +80,38 @@ def bench(
         )
     out.print(table)
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in result["triggers"].items())
-    out.print(f"applying a trigger to 256 images, as a share of encoding them: {shares}", highlight=False)
+    _print_line(f"applying a trigger to 256 images, as a share of encoding them: {shares}")
     a = result["attribution"]
     took = ", ".join(f"{mb:.0f} MB for {pairs} pairs" for pairs, mb in result["memory"].items())
-    out.print(
+    _print_line(
         f"attribution of 1,000 pairs: {a['last']:.2f} s from the last block, {a['first']:.2f} s from the first; a plain"
         f" forward and backward of the same {a['plain']:.2f} s, {a['last'] / a['plain']:.2f} and"
-        f" {a['first'] / a['plain']:.2f} times; it takes {took}",
-        highlight=False,
+        f" {a['first'] / a['plain']:.2f} times; it takes {took}"
     )
-    out.print(f"drawing scenes: {result['draw']:.0f} images/s on one core", highlight=False)
+    _print_line(f"drawing scenes: {result['draw']:.0f} images/s on one core")
 
 
-def _bench_app(sizes: list[int], cache: Path, file: Path | None) -> None:
+def _print_busy(rounds: int) -> None:
+    from ubt.cli.bench_runs.busy import measure, report
+
+    found = measure(rounds=rounds, say=_say)
+    table = Table(title=f"{found['processor']}, {found['cores']} cores: median (range) of {rounds} rounds")
+    for column in ("work", "while OpenMP waits", "", "speed", "ratio to alone"):
+        table.add_column(column)
+    for row in report(found):
+        table.add_row(*row)
+    out.print(table)
+
+
+def print_app(sizes: list[int], cache: Path, file: Path | None) -> None:
+    """Measure the app over generated cases of each size; print a Markdown table, and write JSON to `file`."""
     from ubt.cli.bench_runs import app as bench_app
 
     if file is not None:
         check_writable(file)
     results = []
     for pairs in sizes:
-        results.append(bench_app.measure(cache, pairs, lambda text: err.print(text, highlight=False)))
+        results.append(bench_app.measure(cache, pairs, _say))
         if file is not None:
             bench_app.write(results, file)
     print("| | " + " | ".join(f"{pairs:,} pairs" for pairs in sizes) + " |\n|" + " --- |" * (len(sizes) + 1))
@@ -99,31 +119,38 @@ def _bench_app(sizes: list[int], cache: Path, file: Path | None) -> None:
         print(f"| {what} | {' | '.join(values)} |")
 
 
-def _bench_walk(cache: Path) -> None:
+def _print_walk(cache: Path) -> None:
     from ubt.cli.bench_runs.walk import measure
 
     print("| slider | median, ms | 95 %, ms |\n| --- | --- | --- |")
-    for title, took in measure(cache, lambda text: err.print(text, highlight=False)).items():
+    for title, took in measure(cache, _say).items():
         print(f"| {title} | {took['median']:.0f} | {took['p95']:.0f} |")
 
 
-def _bench_stages(sizes: list[int], cache: Path, rounds: int) -> None:
+def _print_stages(sizes: list[int], cache: Path, rounds: int) -> None:
     from ubt.cli.bench_runs.pairs import compare
 
     for pairs in sizes:
         r = compare(cache / "pairs", pairs, rounds)
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in r["stages"].items())
-        out.print(
+        _print_line(
             f"{pairs:,} pairs through score, split and select: {r['ours']:.1f} s ({stages}), a bare loop"
             f" {r['bare']:.1f} s, {r['ratio']:.2f} times ({r['cpu_ratio']:.2f} in processor time); at most"
             f" {r['memory']:.0f} MB of its own, the loop {r['bare_memory']:.0f} MB; D_topk"
-            f" {'alike' if r['same'] else 'NOT ALIKE'}",
-            highlight=False,
+            f" {'alike' if r['same'] else 'NOT ALIKE'}"
         )
 
 
-def _bench_gpu(device: str, precision: str, batch: int, rounds: int) -> None:
+def _print_gpu(device: str, precision: str, batch: int, rounds: int) -> None:
     from ubt.cli.bench_runs.gpu import measure, report
 
     for line in report(measure(compute("cpu" if device == "cpu" else "auto", precision), batch=batch, rounds=rounds)):
-        out.print(line, highlight=False)
+        _print_line(line)
+
+
+def _say(text: str) -> None:
+    err.print(text, highlight=False)
+
+
+def _print_line(text: str) -> None:
+    out.print(text, highlight=False)
