@@ -74,11 +74,8 @@ def public(tree: ast.Module) -> Iterator[tuple[Definition, ast.ClassDef | None]]
 
 def is_command(path: Path, node: Definition) -> bool:
     """A command's docstring is what `--help` prints, and `main` says its errors."""
-    return (
-        path.name.startswith("cli") and "typer" in ast.unparse(node.args)
-        if isinstance(node, ast.FunctionDef)
-        else False
-    )
+    in_room = "cli" in path.relative_to(ROOT / "ubt").parts[:1]
+    return in_room and isinstance(node, ast.FunctionDef) and "typer" in ast.unparse(node.args)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT / "ubt")))

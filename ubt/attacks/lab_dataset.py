@@ -30,8 +30,11 @@ def plan(settings: dict, run: Run) -> dict:
 
 
 def build(truth: pd.DataFrame, settings: dict, run: Run) -> dict:
-    """D as a defender finds it: ids and captions, images with the trigger where one was planted, token ids.
-    All rows go through the same drawing and the same 8 bits."""
+    """D as a defender finds it. All rows go through the same drawing and the same 8 bits.
+
+    Returns:
+        `pairs`: ids and captions; `images`, with the trigger where one was planted; `tokens`.
+    """
     from ubt.data import model_input
 
     data = DataSettings(**settings["data"])

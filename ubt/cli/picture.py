@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ubt.cases.store import Store
+from ubt.cli.app_in_browser import ROOT, served, settle
 from ubt.cli.common import CACHE, CacheOption
 from ubt.cli.console import check_writable, out
 from ubt.core.errors import BadInput, UbtError
@@ -23,12 +24,11 @@ def picture(
     cache: CacheOption = CACHE,
 ) -> None:
     """Take a picture of a page of the app in Chromium (the README's was made so)."""
-    from ubt.ui.navigation import PAGES
-
     check_writable(file)
-    if page not in PAGES or theme not in ("light", "dark"):
+    pages = sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
+    if page not in pages or theme not in ("light", "dark"):
         raise BadInput(
-            f"expected one of the pages {', '.join(PAGES)} and the theme light or dark; got {page!r} and {theme!r}"
+            f"expected one of the pages {', '.join(pages)} and the theme light or dark; got {page!r} and {theme!r}"
         )
     address = f"{'' if page == 'overview' else page}{f'?case={case}' if case else ''}"
     _take(cache, page, address, width, theme, file)
@@ -45,7 +45,6 @@ def _take(cache: Path, page: str, address: str, width: int, theme: str, file: Pa
     from PIL import Image
     from playwright.sync_api import TimeoutError as Late
 
-    from ubt.cli.app_in_browser import served, settle
     from ubt.core.chromium import browser
 
     log = Store(cache).root / "work" / "picture.log"

@@ -54,16 +54,16 @@ def labelled(role: str, per_class: int, seed: int) -> dict:
 
 
 def test(settings: LabelledSettings, run: Run) -> dict:
-    """The judge's labelled set; no defence sees it."""
+    """The judge's labelled set; no defence sees it: `images`, `labels`, `prompts` and `classes`."""
     return labelled("test", settings.per_class, run.seed)
 
 
 def clean(settings: CleanSettings, run: Run) -> dict:
-    """Clean pairs of the defender's own: pairs and images."""
+    """Clean pairs of the defender's own: `pairs` (id and caption) and `images`."""
     own = scenes.load_pairs(run.seed, "clean", settings.pairs, scenes.SIZE, workers=os.cpu_count() or 1)
     return {"pairs": pd.DataFrame({"id": own.ids, "caption": own.captions}), "images": own.images}
 
 
 def labelled_clean(settings: CleanSettings, run: Run) -> dict:
-    """Labelled clean images of the defender's own."""
+    """Labelled clean images of the defender's own: `images`, `labels` and `prompts`."""
     return labelled("labelled", settings.per_class, run.seed)

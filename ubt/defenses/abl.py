@@ -79,7 +79,8 @@ def isolate(
     """The pairs that the early model, under which D has these features, fits best.
 
     Returns:
-        `losses`: id, loss and whether it is `isolated`; `isolated`: id and row of those, lowest loss first.
+        `losses`: id, loss and whether it is `isolated`; `isolated`: id and row of those, lowest loss first;
+        `flagged`: id and row of D, none `poisoned`: the text mask reads the isolated pairs alone.
     """
     seed, image, text = derive_seed(run.seed, "isolate"), np.asarray(image_features), np.asarray(text_features)
     loss = pair_losses(image, text, model.logit_scale.exp().item(), settings.batch, settings.rounds, seed)

@@ -45,7 +45,9 @@ def gentle(model, images: np.ndarray, tokens: np.ndarray, settings: RoClipSettin
 
 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, settings, run: Run) -> dict:
-    """The oracle: the reference trained on D without its poisons, as M_bd was trained on all of it."""
+    """The oracle: the reference trained on D without its poisons, as M_bd was on all of it. Returns the `model` and its
+    `history`.
+    """
     from ubt.clip import recipes
     from ubt.clip.score import some
 

@@ -290,7 +290,9 @@ def classify(
 
 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, kept: np.ndarray, settings, run: Run) -> dict:
-    """The reference trained on what the classifier left of D, as M_bd was trained on all of it."""
+    """The reference trained on what the classifier left of D, as M_bd was on all of it. Returns the `model` and its
+    `history`.
+    """
     from ubt.clip import recipes
     from ubt.clip.score import some
 

@@ -96,8 +96,6 @@ def _exported(b, address: str) -> float:
 
 
 def _opened(b, address: str, name: str) -> dict[str, tuple[float, float]]:
-    from ubt.ui.navigation import PAGES
-
     tab, took = b.new_page(viewport={"width": 1280, "height": 900}), {page: [] for page in MARKS}
     tab.set_default_timeout(120_000)
     tab.goto(f"{address}/?case={name}")
@@ -105,7 +103,7 @@ def _opened(b, address: str, name: str) -> dict[str, tuple[float, float]]:
     for _ in range(2):
         for page, mark in MARKS.items():
             started = time.perf_counter()
-            tab.get_by_role("link", name=PAGES[page][0], exact=True).click()
+            tab.get_by_role("link", name=page.capitalize(), exact=True).click()
             tab.locator(mark).first.wait_for(state="attached")
             took[page].append(time.perf_counter() - started)
             tab.get_by_role("link", name="Overview", exact=True).click()

@@ -8,7 +8,6 @@ from ubt.cli.app_in_browser import served, settle
 from ubt.cli.bench_runs.app import between, quantiles
 from ubt.core.chromium import browser
 from ubt.reports.paper.whatif import WHAT_IF
-from ubt.ui.walkthrough_steps import STEPS
 
 PRESSES = 20
 HOME, SIZE = ".st-key-walk", {"width": 1280, "height": 720}
@@ -36,11 +35,10 @@ def measure(cache: Path, say: Callable[[str], None] = lambda text: None) -> dict
         once, and it is at rest.
     """
     log = Store(cache).root / "work" / "bench.log"
-    pages = {f"Learn {n}. {step.title}": f"learn?step={n}" for n, step in enumerate(STEPS, 1)}
-    pages |= {f"What if: {sweep.title}": f"whatif?what={name}" for name, sweep in WHAT_IF.items()}
+    what_if = {f"What if: {sweep.title}": f"whatif?what={name}" for name, sweep in WHAT_IF.items()}
     found = {}
     with served(cache, log) as address, browser() as b:
-        for title, page in pages.items():
+        for title, page in (_steps(b, address) | what_if).items():
             say(title)
             tab = b.new_page(viewport=SIZE)
             tab.goto(f"{address}/{page}")
@@ -57,4 +55,19 @@ def measure(cache: Path, say: Callable[[str], None] = lambda text: None) -> dict
                 took.append(between(tab, [SEEN], READY, lambda press=tab.keyboard.press, way=way: press(way)))
             tab.close()
             found[title] = quantiles(took[2:])
+    return found
+
+
+def _steps(b, address: str) -> dict[str, str]:
+    """The steps of *Learn* as they are headed, and their addresses."""
+    tab, found, last = b.new_page(viewport=SIZE), {}, False
+    tab.goto(f"{address}/learn?step=1")
+    while not last:
+        tab.get_by_role("heading", name=f"{len(found) + 1}. ").wait_for(timeout=60_000)
+        settle(tab)
+        found[f"Learn {tab.get_by_role('heading', level=1).inner_text()}"] = f"learn?step={len(found) + 1}"
+        last = (more := tab.locator(".st-key-step-next button").first).is_disabled()
+        if not last:
+            more.click()
+    tab.close()
     return found

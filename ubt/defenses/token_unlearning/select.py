@@ -170,7 +170,7 @@ def inside(
     """Encode D_susp alone, and the pairs that somebody has confirmed, which is all that the selection needs.
 
     Returns:
-        as `score`, of these pairs, in the order of D; `similarity` has their `row` of D too.
+        of these pairs, in the order of D: `similarity` with id and `row` of D; `image_features`, `text_features`.
     """
     rows = np.flatnonzero(split["suspicious"].to_numpy() | pairs["id"].isin(confirmed_ids(settings)).to_numpy())
     found = score(model, some(images, rows), tokens[rows], pairs.iloc[rows], run)
