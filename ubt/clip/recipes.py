@@ -96,7 +96,7 @@ class ModelFolder:
         progress: Progress,
         vocabulary: np.ndarray | None = None,
     ) -> None:
-        """Train `model` in place; see `ubt.clip.training.fit`."""
+        """Train `model` in place; see `ubt.clip.training.fit`. `vocabulary`: token ids in use (n,)."""
         fit(
             model,
             objective,

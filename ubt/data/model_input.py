@@ -8,6 +8,7 @@ import torch
 
 
 def image_sides(model: torch.nn.Module) -> tuple[int, int] | None:
+    """Height and width in pixels of the images that the model takes; none where its image tower does not say."""
     size = getattr(model.visual, "image_size", None)
     return (size, size) if isinstance(size, int) else size and tuple(size)
 
@@ -48,7 +49,7 @@ def prepend(word: str, tokens: np.ndarray) -> np.ndarray:
 
 
 def cut_to_context(tokens: np.ndarray, context: int) -> np.ndarray:
-    """Token ids (n, at most `context`): what no longer fits is cut, EOT kept, for a model that reads less than another
+    """Token ids (n, context or fewer): what no longer fits is cut, EOT kept, for a model that reads less than another
     that they were made for.
     """
     if tokens.shape[-1] <= context:
