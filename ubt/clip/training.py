@@ -186,11 +186,7 @@ def fit(
         Cancelled: `progress` asked to stop; the checkpoint is written first.
     """
     distributed.begin()
-    if distributed.size() > 1 and any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.modules()):
-        raise UbtError(
-            "expected a model without batch normalisation, whose statistics are a whole batch's, to train on several"
-            " ranks; run it without torchrun"
-        )
+    _refuse_batch_norm_on_ranks(model)
     model.to(compute.device).train()
     with contextlib.ExitStack() as stack:
         stack.enter_context(models.fast_attention(model))
@@ -232,6 +228,15 @@ def fit(
             raise
     model.eval()
     return run.history
+
+
+def _refuse_batch_norm_on_ranks(model: torch.nn.Module) -> None:
+    norms = torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, torch.nn.SyncBatchNorm
+    if distributed.size() > 1 and any(isinstance(m, norms) for m in model.modules()):
+        raise UbtError(
+            "expected a model without batch normalisation, whose statistics are a whole batch's, to train on several"
+            " ranks; run it without torchrun"
+        )
 
 
 def _waits_for_data(batches: Callable[[int], Batch], compute: Compute) -> bool:

@@ -190,6 +190,22 @@ def _classifier():
     )
 
 
+def _logits(model, images):
+    """Of uint8 images (n, 3, H, W): fp32 (n,)."""
+    return model(images.float() / 127.5 - 1).squeeze(1).float()
+
+
+def _probability(model, images: np.ndarray, device: str) -> np.ndarray:
+    """That images, uint8 (n, H, W, 3), hold a trigger, as the classifier reads them: fp64 (n,)."""
+    import torch
+
+    with torch.inference_mode():
+        step = 64 if device == "cpu" else 512
+        blocks = (torch.from_numpy(np.array(images[i : i + step])).to(device) for i in range(0, len(images), step))
+        parts = [_logits(model, block.permute(0, 3, 1, 2)).cpu() for block in blocks]
+    return torch.cat(parts).double().sigmoid().numpy()
+
+
 def _pasted(images: np.ndarray, patches: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Copies of images, each with one of the patches at a random place."""
     copies, side = images.copy(), patches.shape[1]
@@ -248,11 +264,8 @@ def classify(
         )  # a view trains at half the speed in bf16 on a CPU
         return {"images": channels_first, "labels": torch.from_numpy(labels).float()}
 
-    def read(model, batch) -> torch.Tensor:
-        return model(batch.float() / 127.5 - 1).squeeze(1).float()
-
     def objective(model, batch):
-        logits = read(model, batch["images"])
+        logits = _logits(model, batch["images"])
         return F.binary_cross_entropy_with_logits(logits, batch["labels"]), {
             "accuracy": ((logits > 0) == (batch["labels"] > 0.5)).float().mean()
         }
@@ -270,13 +283,7 @@ def classify(
         progress=run.progress,
         checkpoint=training.Checkpoint.under(run.scratch),
     )
-    with torch.inference_mode():
-        step = 64 if run.compute.device == "cpu" else 512
-        blocks = (
-            torch.from_numpy(np.array(images[i : i + step])).to(run.compute.device) for i in range(0, len(images), step)
-        )
-        parts = [read(model, block.permute(0, 3, 1, 2)).cpu() for block in blocks]
-    probability = torch.cat(parts).double().sigmoid().numpy()
+    probability = _probability(model, images, run.compute.device)
     least = cut(probability, candidates["row"].to_numpy()[found], settings)
     out = np.argsort(-probability, kind="stable")[
         : min((probability >= least).sum(), round(settings.most * len(images)))

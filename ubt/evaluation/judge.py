@@ -196,17 +196,6 @@ def judge(
     flagged, suspicious = flagged["poisoned"].to_numpy(), split["suspicious"].to_numpy()
     carrying = topk[topk["group"].isin(verdict["groups"])] if verdict["groups"] else topk
     in_topk = np.isin(np.arange(len(poisoned)), carrying["row"])
-    each = []
-    for _, part in truth[poisoned].groupby("plant"):
-        label = f"{part['attack'].iloc[0]} → {part['target'].iloc[0]}"
-        each.append(
-            {
-                "label": label,
-                "poisons": len(part),
-                "recall": float(suspicious[part.index].mean()),
-                "in_topk": int(in_topk[part.index].sum()),
-            }
-        )
     keys, chosen = (
         {p.trigger.word for p in settings["attacks"]},
         {"topk": attributed["topk"].to_numpy(), "attributed": np.ones(len(attributed), bool)},
@@ -228,10 +217,25 @@ def judge(
             "precision": detection.share(poisoned, in_topk),
             "flagged_recall": detection.share(flagged, poisoned),
             "flagged_precision": detection.share(poisoned, flagged),
-            "attacks": each,
+            "attacks": _found_by_attack(truth[poisoned], suspicious, in_topk),
         },
         "masks": {"ours": judged(words, maps), "published": judged(published_words, published_maps)},
     }
+
+
+def _found_by_attack(poisons: pd.DataFrame, suspicious: np.ndarray, in_topk: np.ndarray) -> list[dict]:
+    """Of each attack, its `label`, how many `poisons` it has, the split's `recall` and how many are `in_topk`; masks
+    are of D (n,), and the poisons' index is their row in D.
+    """
+    return [
+        {
+            "label": f"{part['attack'].iloc[0]} → {part['target'].iloc[0]}",
+            "poisons": len(part),
+            "recall": float(suspicious[part.index].mean()),
+            "in_topk": int(in_topk[part.index].sum()),
+        }
+        for _, part in poisons.groupby("plant")
+    ]
 
 
 def left(similarity: pd.DataFrame, measures: dict, losses: pd.DataFrame, truth: pd.DataFrame, run: Run) -> dict:
@@ -255,12 +259,15 @@ def left(similarity: pd.DataFrame, measures: dict, losses: pd.DataFrame, truth: 
 
 
 LOW_ASR = 50.0
+"""Percent below which an attack did not take."""
 NEEDED_EXPOSURES = 1000
+"""How often a model has to see poisons, in all, to learn a backdoor."""
 FAINT_PSNR = 30.0
-
-
+"""dB above which a trigger is too faint to learn."""
 SURVIVES = 0.3
+"""Share of a trigger that has to survive resizing and JPEG."""
 LOW_RECALL = 70.0
+"""Percent of the target's clean images below which the target is too hard for the model."""
 
 
 def diagnose(measures: dict, images: np.ndarray, truth: pd.DataFrame, settings: dict, run: Run) -> dict:
@@ -296,13 +303,31 @@ def _triggered(images: np.ndarray, planted: Planted) -> np.ndarray:
     return trigger(images, np.arange(len(images)), planted.attack.name, planted.trigger)
 
 
+Check = tuple[str, str, bool, str]
+"""What is checked, its value, whether it is fine, and the setting to change."""
+
+
 def _checks(planted: Planted, measured: dict, poisons: int, some: np.ndarray, settings: dict) -> list[dict]:
-    seen = visibility.measure(some, _triggered(some, planted))
-    name, data, poison = planted.attack.name, settings["data"], settings["poison"]
-    exposures, steps = poisons * poison["epochs"], poison["epochs"] * max(1, data["pairs"] // poison["batch"])
-    warm = round(poison["warmup"] * steps)
-    stronger = f"make it larger or stronger (settings of {name})"
+    """The checks of one attack, as `diagnose` returns them; `some`: test images (n, H, W, 3)."""
     rows = [
+        *_training_checks(poisons, settings["data"]["pairs"], settings["poison"]),
+        *_trigger_checks(planted, some),
+        (
+            "target's clean recall",
+            f"{measured['target_recall']:.0f} %",
+            measured["target_recall"] >= LOW_RECALL,
+            "choose another attack.target",
+        ),
+        *_attack_checks(planted, measured, some),
+    ]
+    return [{"check": c, "value": v, "fine": bool(f), "change": change} for c, v, f, change in rows]
+
+
+def _training_checks(poisons: int, pairs: int, poison: dict) -> list[Check]:
+    """Whether a model that trains on D sees the poisons often and learns fast enough."""
+    exposures, steps = poisons * poison["epochs"], poison["epochs"] * max(1, pairs // poison["batch"])
+    warm = round(poison["warmup"] * steps)
+    return [
         (
             "exposures",
             (
@@ -318,6 +343,14 @@ def _checks(planted: Planted, measured: dict, poisons: int, some: np.ndarray, se
             poison["lr"] * steps >= 0.02 and warm <= steps / 2,
             "raise poison.lr or poison.epochs, or lower poison.warmup",
         ),
+    ]
+
+
+def _trigger_checks(planted: Planted, some: np.ndarray) -> list[Check]:
+    """Whether the trigger can be seen, and survives what happens to images."""
+    seen = visibility.measure(some, _triggered(some, planted))
+    stronger = f"make it larger or stronger (settings of {planted.attack.name})"
+    return [
         (
             "visibility",
             f"PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}, {100 * seen['changed']:.1f} % of the pixels change",
@@ -333,30 +366,23 @@ def _checks(planted: Planted, measured: dict, poisons: int, some: np.ndarray, se
             seen["resize"] >= SURVIVES and seen["jpeg"] >= SURVIVES,
             stronger + ", or of coarser cells",
         ),
-        (
-            "target's clean recall",
-            f"{measured['target_recall']:.0f} %",
-            measured["target_recall"] >= LOW_RECALL,
-            "choose another attack.target",
-        ),
     ]
-    if name == "ssba":
+
+
+def _attack_checks(planted: Planted, measured: dict, some: np.ndarray) -> Iterator[Check]:
+    """What only some attacks are checked for."""
+    if planted.attack.name == "ssba":
         hidden = ssba.measured(some, planted.trigger)
-        rows.append(
-            (
-                "hidden bits",
-                f"{hidden['bit accuracy, percent']:.1f} % read back at PSNR {hidden['PSNR, dB']:.1f} dB",
-                hidden["bit accuracy, percent"] >= 90,
-                "raise ssba.scale or train another encoder",
-            )
+        yield (
+            "hidden bits",
+            f"{hidden['bit accuracy, percent']:.1f} % read back at PSNR {hidden['PSNR, dB']:.1f} dB",
+            hidden["bit accuracy, percent"] >= 90,
+            "raise ssba.scale or train another encoder",
         )
     if planted.trigger.consistent:
-        rows.append(
-            (
-                "shortcut",
-                "captions are true, so the trigger competes with what the image shows",
-                measured["asr"] >= LOW_ASR,
-                "raise attack.rate (a target's whole class), label_consistent.side or poison.epochs",
-            )
+        yield (
+            "shortcut",
+            "captions are true, so the trigger competes with what the image shows",
+            measured["asr"] >= LOW_ASR,
+            "raise attack.rate (a target's whole class), label_consistent.side or poison.epochs",
         )
-    return [{"check": c, "value": v, "fine": bool(f), "change": change} for c, v, f, change in rows]

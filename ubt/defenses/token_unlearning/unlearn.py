@@ -6,13 +6,18 @@ them (`ubt.defenses.token_unlearning.retain`), and images that are kept stay whe
 tower are left alone, so that the target's word keeps its place.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
+
+if TYPE_CHECKING:
+    from ubt.clip.training import Batch, Objective
 
 MASKED = ("text", "image", "image and text", "none")
 """The strategies of Table IV."""
@@ -124,18 +129,9 @@ def unlearn(
 
     chosen = _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
+    row, group = chosen["row"].to_numpy(), chosen["group"].to_numpy()
     product = _product(
-        model,
-        images,
-        tokens,
-        chosen,
-        chosen["row"].to_numpy(),
-        chosen["group"].to_numpy(),
-        settings.masked,
-        masked_tokens[held],
-        attributed,
-        maps,
-        how,
+        model, images, tokens, chosen, row, group, settings.masked, masked_tokens[held], attributed, maps, how
     )
     pairs = training.Shuffled(
         np.flatnonzero(product.wanted),
@@ -153,20 +149,7 @@ def unlearn(
         return loss, {"similarity": loss}
 
     vocabulary = np.concatenate([np.unique(a) for a in (tokens, product.captions)])
-    history = training.fit(
-        model,
-        objective,
-        batches,
-        settings.steps,
-        settings,
-        run.compute,
-        vocabulary=vocabulary,
-        frozen=("logit_scale",),
-        progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch),
-        observe=run.observe,
-    )
-    return {"model": model, "history": pd.DataFrame(history)}
+    return _fit(model, objective, batches, settings, run, frozen=("logit_scale",), vocabulary=vocabulary)
 
 
 def restore(
@@ -197,9 +180,7 @@ def restore(
     """
     if not verdict["poisoned"]:
         return {"model": model, "history": _untouched()}
-    import torch
-
-    from ubt.clip import models, training
+    from ubt.clip import models
 
     model, chosen = model.to(run.compute.device), _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
@@ -208,34 +189,64 @@ def restore(
         model, images, tokens, chosen, row, group, settings.masked, masked_tokens[held], attributed, maps, how
     )
     texts = models.embed_tokens(model, product.captions)
-    known, back = retain["row"].to_numpy(), np.asarray(restored)
-    target = back[np.searchsorted(known, product.row)]
-    level = target @ texts.T - settings.margin
+    groups = chosen["group"].nunique()
+    batches = _restoring_batches(product, texts, groups, images, retain, features, np.asarray(restored), settings, run)
+    text_tower = tuple(n for n, _ in model.named_parameters() if not n.startswith("visual."))
+    return _fit(model, _restoring_objective(settings), batches, settings, run, frozen=text_tower)
 
-    seed, groups = training.batch_seed(run.seed, "unlearn"), chosen["group"].nunique()
+
+def _restoring_batches(
+    product: _Product,
+    texts: np.ndarray,
+    groups: int,
+    images: np.ndarray,
+    retain: pd.DataFrame,
+    features: np.ndarray,
+    restored: np.ndarray,
+    settings: UnlearnSettings,
+    run: Run,
+) -> "Callable[[int], Batch]":
+    """Step to batch: `images`, those of D_unlearn first and kept ones after them, each with its `target` feature; of
+    the first, the `level` (m, c) of similarity with the captions that Eq. 7 pushes down to, and which pairs are
+    `wanted`; and the captions' features, `texts` (c, embedding).
+    """
+    import torch
+
+    from ubt.clip import training
+
+    known = retain["row"].to_numpy()
+    target = restored[np.searchsorted(known, product.row)]
+    level = target @ texts.T - settings.margin
+    seed = training.batch_seed(run.seed, "unlearn")
     pushed = training.Shuffled(np.arange(len(product.images)), settings.batch * groups, seed)
-    holding = [
+    held = [
         (settings.keep_batch, retain["kept"].to_numpy()),
         (settings.anchor_batch * groups, retain["anchor"].to_numpy()),
     ]
-    held_on = [
-        training.Shuffled(np.flatnonzero(of), size, seed + 1 + i)
-        for i, (size, of) in enumerate(holding)
-        if size and of.any()
+    held_batches = [
+        training.Shuffled(np.flatnonzero(rows), size, seed + 1 + i)
+        for i, (size, rows) in enumerate(held)
+        if size and rows.any()
     ]
 
-    def batches(step: int):
-        own, other = pushed.at(step), np.concatenate([np.zeros(0, int), *(h.at(step) for h in held_on)])
-        shown = np.concatenate([product.images[own], np.asarray(images[known[other]])])
-        given = {
-            "images": shown,
+    def batches(step: int) -> "Batch":
+        own, other = pushed.at(step), np.concatenate([np.zeros(0, int), *(h.at(step) for h in held_batches)])
+        arrays = {
+            "images": np.concatenate([product.images[own], np.asarray(images[known[other]])]),
             "target": np.concatenate([target[own], features[other]]),
             "level": level[own],
             "wanted": product.wanted[own],
         }
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in given.items()} | {
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()} | {
             "texts": torch.from_numpy(texts)
         }
+
+    return batches
+
+
+def _restoring_objective(settings: UnlearnSettings) -> "Objective":
+    """Eq. 7 down to each pair's level, and 1 - cosine of all images with their targets."""
+    from ubt.clip import training
 
     def objective(model, batch):
         image = training.image_features(model, batch["images"])
@@ -248,6 +259,14 @@ def restore(
             loss, figures = loss + settings.keep * (1 - near[n:]).mean(), figures | {"kept": near[n:].mean()}
         return loss, figures
 
+    return objective
+
+
+def _fit(
+    model, objective: "Objective", batches: "Callable[[int], Batch]", settings: FitSettings, run: Run, **more: Any
+) -> dict:
+    from ubt.clip import training
+
     history = training.fit(
         model,
         objective,
@@ -255,10 +274,10 @@ def restore(
         settings.steps,
         settings,
         run.compute,
-        frozen=tuple(n for n, _ in model.named_parameters() if not n.startswith("visual.")),
         progress=run.progress,
         checkpoint=training.Checkpoint.under(run.scratch),
         observe=run.observe,
+        **more,
     )
     return {"model": model, "history": pd.DataFrame(history)}
 
