@@ -11,6 +11,7 @@ from ubt.cli.cases import cases_app
 from ubt.cli.console import err
 from ubt.cli.data import audit, data_app
 from ubt.cli.demo import ready
+from ubt.cli.docs import docs
 from ubt.cli.measure import measure
 from ubt.cli.models import models_app
 from ubt.cli.paper_tables import figure, sweep, table
@@ -42,6 +43,7 @@ for command in (
     train_stegastamp,
     ready,
     settings,
+    docs,
     picture,
     bench,
 ):

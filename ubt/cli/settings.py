@@ -1,17 +1,8 @@
 """The command that lists every setting: `python -m ubt settings`."""
 
-from ubt.cases.settings import CaseSettings
+from ubt.reports.docs_tables import settings as table
 
 
 def settings() -> None:
     """Every setting with its default and meaning, as a Markdown table (that of ubt/docs/reference.md)."""
-    print("\n".join(settings_table()))
-
-
-def settings_table() -> list[str]:
-    """The rows of the table of settings."""
-    rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
-    for name, (f, value) in CaseSettings().described().items():
-        choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
-        rows.append(f"| `{name}` | {value} | {f.metadata['help']}{choices} |")
-    return rows
+    print("\n".join(table()))

@@ -29,6 +29,8 @@ MEASURES = {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recal
 LONG = 60
 """Characters from which on a state is not said again in the row below."""
 KL, SECONDS = {"kl": "KL"}, {"training": "training, s", "defence": "defence, s", "total": "total, s"}
+DIGITS = dict.fromkeys(KL.values(), 3) | dict.fromkeys(SECONDS.values(), 1)
+"""After the point, by head, where they are not two."""
 ELSEWHERE = ("zeroshot", "retrieval")
 JUDGED = {d.judged: name for name, d in DEFENSES.items()} | {
     elsewhere_name(kind, d.judged): name for name, d in DEFENSES.items() for kind in ELSEWHERE
@@ -231,10 +233,7 @@ class Table(Sheet):
         heads = [*self.heads, *self.counts, *(f"{g}: {m}" for g, m in columns), "seeds"]
         cells, above = [], ""
         for _, row in frame.iterrows():
-            values = [
-                cell(row[f"{g} {m}"], row.get(f"{g} {m} spread"), digits=3 if m in KL.values() else 2)
-                for g, m in columns
-            ]
+            values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread"), digits=DIGITS.get(m, 2)) for g, m in columns]
             counts = [cell(row[head], digits=1) for head in self.counts]
             again = {"state": "as above"} if row["state"] == above and len(above) > LONG else {}
             cells.append([*(str(row[h]) for h in self.heads), *counts, *values, seeds_of(dict(row) | again)])

@@ -1,0 +1,159 @@
+"""What the documents' generated tables hold: what the registries declare, and what was measured, as lines of Markdown.
+
+The tables of commands and options are made by `ubt.cli.docs`, which alone knows the command line.
+"""
+
+import ast
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from ubt.attacks import ATTACKS
+from ubt.cases.catalog import AFTERWARDS, AGAIN, CASE, EVERY
+from ubt.cases.settings import CaseSettings
+from ubt.core.stage import Stage
+from ubt.data.quarantine import REASONS
+from ubt.defenses import DEFENSES
+from ubt.detectors import DETECTORS
+from ubt.evaluation.stages import again_name
+from ubt.reports.documents import FOLDER
+from ubt.reports.paper import SWEEPS, TABLES
+
+MEASURED = FOLDER / "measured"
+"""One CSV a table of `measured.md`, as `python -m ubt table NAME --out DIR` writes it."""
+UNTIMED = {"detectors": ("seconds",)}
+"""Columns that a table leaves out: other work ran beside what they time."""
+
+
+def rows(heads: Sequence[str], cells: Iterable[Sequence[object]]) -> list[str]:
+    """The lines of a Markdown table."""
+    lines = (heads, ["---"] * len(heads), *cells)
+    return [f"| {' | '.join(str(c).replace('|', '&#124;') for c in line)} |" for line in lines]
+
+
+def settings() -> list[str]:
+    """Every setting, its default, and what it means."""
+    found = []
+    for name, (field, value) in CaseSettings().described().items():
+        choices = f" ({', '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
+        found.append((f"`{name}`", value, f"{field.metadata['help']}{choices}"))
+    return rows(("setting", "default", "meaning"), found)
+
+
+def stages(of: Iterable[Stage]) -> list[str]:
+    """Stages: who acts, what they do."""
+    return rows(("stage", "who", "what"), ((f"`{s.name}`", s.role, s.about) for s in of))
+
+
+def defence_stages() -> list[str]:
+    """The stages of the defences that are run on a case when they are asked for."""
+    known, wanted = {s.name for s in CASE}, {s.name for d in DEFENSES.values() for s in d.stages}
+    return stages(s for s in EVERY if s.name in wanted - known)
+
+
+def later_stages() -> list[str]:
+    """What is run on the model that `evaluate_X` measures, for every X: trained on again, in each way, and measured."""
+    found = [(f"`{AFTERWARDS.name}`", AFTERWARDS.role, AFTERWARDS.about)]
+    for kind, (on, _) in AGAIN.items():
+        name = again_name(kind, "evaluate_X")
+        said = f"the model trained on again on {on}, and what it then does"
+        found.append((f"`{name.removeprefix('evaluate_')}`, `{name}`", AFTERWARDS.role, said))
+    return rows(("stage", "who", "what"), found)
+
+
+def attacks() -> list[str]:
+    """Every attack, what it plants, and its profiles with what each changes."""
+    return rows(
+        ("attack", "what it plants", "profiles (`--profile`), and what each sets"),
+        ((f"`{name}`", attack.about, _profiles(attack.profiles)) for name, attack in ATTACKS.items()),
+    )
+
+
+def _profiles(profiles: dict[str, dict]) -> str:
+    """Profiles that set the same are named together."""
+    named: dict[str, list[str]] = {}
+    for name, changes in profiles.items():
+        named.setdefault(", ".join(f"{k} {_shown(v)}" for k, v in changes.items()), []).append(f"`{name}`")
+    return "; ".join(f"{', '.join(names)}: {said or 'the defaults'}" for said, names in named.items())
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def defences() -> list[str]:
+    """Every defence, what it needs beside D and M_bd, and what its model is trained from."""
+    return rows(
+        ("name", "defence", "needs beside D", "where it starts"),
+        (
+            (f"`{name}`", d.title, d.needs or "-", "in M_bd's place" if d.trains else "M_bd")
+            for name, d in DEFENSES.items()
+        ),
+    )
+
+
+def detectors() -> list[str]:
+    """Every detector, and what it finds suspicious."""
+    return rows(("name", "what it finds suspicious"), ((f"`{name}`", s.about) for name, s in DETECTORS.items()))
+
+
+def reasons() -> list[str]:
+    """Why a row or an image is left out."""
+    return rows(("reason", "meaning"), REASONS.items())
+
+
+def sweeps() -> list[str]:
+    """Every sweep, its settings, and what is measured in each cell."""
+    return rows(
+        ("sweep", "settings", "what it varies", "measured"),
+        (
+            (
+                f"`{name}`",
+                " x ".join(f"`{f.setting}`" for f in s.factors),
+                s.title,
+                "; ".join(m.label for m in s.measures),
+            )
+            for name, s in SWEEPS.items()
+        ),
+    )
+
+
+def tables() -> list[str]:
+    """Every table that `python -m ubt table` makes."""
+    return rows(("table", "what it holds"), ((f"`{name}`", sheet.title) for name, sheet in TABLES.items()))
+
+
+def pages(folder: Path = FOLDER.parents[1] / "pages") -> list[str]:
+    """Every page of the app, its name in the address, and what it is for, as its own file says."""
+    found = []
+    for path in sorted(folder.glob("*.py")):
+        title, _, about = (ast.get_docstring(ast.parse(path.read_text())) or "").partition(": ")
+        found.append((f"*{title}*", f"`{path.stem}`", " ".join(about.split()).rstrip(".")))
+    return rows(("page", "in the address", "what it is for"), found)
+
+
+def measured(name: str) -> list[str]:
+    """A table of `measured.md`, of its CSV, as `python -m ubt table` prints it."""
+    sheet = TABLES[name]
+    frame = pd.read_csv(MEASURED / f"table-{name}.csv", dtype=dict.fromkeys(getattr(sheet, "heads", ()), str))
+    heads, cells = sheet.lines(frame.fillna({"state": ""}))
+    kept = [i for i, head in enumerate(heads) if head not in UNTIMED.get(name, ())]
+    return rows([heads[i] for i in kept], ([line[i] for i in kept] for line in cells))
+
+
+GENERATED: dict[str, Callable[[], list[str]]] = {
+    "pages": pages,
+    "attacks": attacks,
+    "defences": defences,
+    "detectors": detectors,
+    "sweeps": sweeps,
+    "tables": tables,
+    "stages": partial(stages, CASE),
+    "stages of the defences": defence_stages,
+    "stages of durability": later_stages,
+    "reasons": reasons,
+    "settings": settings,
+} | {f"table {name}": partial(measured, name) for name in TABLES}
+"""By the name that stands in a document's mark."""
