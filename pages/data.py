@@ -1,6 +1,7 @@
-"""Data: bring pairs, labelled images and models of one's own, and make an audit or a lab case of them."""
+"""Data: import pairs, labelled images and models of one's own, and make an audit or a lab case of them."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ubt.cases.presets import PRESETS
 from ubt.cases.settings import CaseSettings
@@ -26,8 +27,8 @@ view = current()
 st.title("Data")
 st.caption(
     "Pairs, labelled images and models of your own, by their path on this machine: nothing is uploaded, images stay"
-    " where they are and are read when they are needed. Files are taken for hostile: what cannot be used is set apart"
-    " with its reason, and nothing in them is run."
+    " where they are and are read when they are needed. Files are taken for hostile: what cannot be used is left out"
+    " and listed with its reason, and nothing in them is run."
 )
 
 
@@ -65,7 +66,7 @@ def _choose(title: str, name: str, options: dict[str, str]) -> str:
 
 
 def make_case() -> None:
-    """Compose a case of what was brought."""
+    """Compose a case of what was imported."""
     there = {kind: ingested.keys(kind) for kind in ("pairs", "model", "labelled")}
     kind = _choose("Kind of case", "kind", KINDS)
     needed = (
@@ -75,67 +76,83 @@ def make_case() -> None:
     )
     if missing := [what for k, what in needed.items() if not there[k]]:
         st.info(
-            f"This needs {' and '.join(missing)}; bring"
+            f"This needs {' and '.join(missing)}; import"
             f" {'it' if len(missing) == 1 and missing[0].startswith('a ') else 'them'} first, above."
         )
         return
     left, right = st.columns(2)
     pairs = left.selectbox("Pairs", there["pairs"], key="own-pairs", format_func=ingested.label)
     states = {key: read(key, "card")["state"] for key in there["model"]}
-    clean = [*(k for k in states if states[k] == "clean"), "", *(k for k in states if states[k] != "clean")]
-    none = FOLDED if kind == "audit" else SHIPPED
-    about = (
-        "A clean model of the same image size, for example a public CLIP: bring ViT-B-32-quickgelu/openai under Models,"
-        " as clean"
+    reference = _reference(right, states, FOLDED if kind == "audit" else SHIPPED)
+    if (found := read(pairs, "about")["kept"]) < LEAST:
+        raise BadInput(f"{ingested.label(pairs)}: expected at least {LEAST} pairs to make a case of; import more")
+    base = (
+        _audit(left, right, pairs, reference, states, there["labelled"])
+        if kind == "audit"
+        else _lab(left, right, pairs, reference, there["labelled"], found)
     )
-    reference = right.selectbox(
+    draft(base, f"own-{digest(base.to_dict())}", lambda: st.switch_page("pages/overview.py"))
+
+
+def _reference(at: DeltaGenerator, states: dict[str, str], none: str) -> str:
+    """The clean model to compare with or to poison, by its name in the store; empty for what `none` says."""
+    about = (
+        "A clean model of the same image size, for example a public CLIP: import ViT-B-32-quickgelu/openai under"
+        " Models, as clean"
+    )
+    return at.selectbox(
         "Clean reference",
-        clean,
+        [*(k for k in states if states[k] == "clean"), "", *(k for k in states if states[k] != "clean")],
         key="own-reference",
         format_func=lambda k: ingested.label(k) if k else none,
         help=about,
     )
-    if (found := read(pairs, "about")["kept"]) < LEAST:
-        raise BadInput(f"{ingested.label(pairs)}: expected at least {LEAST} pairs to make a case of; bring more")
-    if kind == "audit":
-        suspects = sorted(states, key=lambda k: states[k] == "clean")
-        suspect = left.selectbox("Model to audit", suspects, key="own-suspect", format_func=ingested.label)
-        labelled = right.selectbox(
-            "Labelled images, if there are any",
-            ["", *there["labelled"]],
-            key="own-test",
-            format_func=ingested.label,
-            help="They measure CA before and after, and steer nothing",
-        )
-        base = audit.settings_of(store(), pairs, suspect, reference, labelled)
-        st.caption(
-            "Nothing is poisoned and nobody knows the truth: the verdict, the flagged pairs and estimates come instead"
-            " of ASR."
-        )
-    else:
-        labelled = left.selectbox(
-            "Labelled images",
-            there["labelled"],
-            key="own-labelled",
-            format_func=ingested.label,
-            help="They measure CA and ASR; their classes are what a target can be",
-        )
-        about = (
-            "Share of the pairs that the reference was trained on (python -m ubt data reference); the case does not"
-            " take these"
-        )
-        spare = right.number_input(
-            "Spare share", 0.0, 0.95, trained_on(store(), pairs, reference), 0.05, key="own-spare", help=about
-        )
-        preset = st.segmented_control(
-            "Preset", list(PRESETS), default="demo", required=True, key="own-preset", help=PRESET_HELP
-        )
-        own = lab_of(store(), pairs, labelled, reference, spare)
-        size = max(LEAST, min(MOST, int((1 - spare) * found)))
-        base = CaseSettings.preset(preset, pairs=size).with_values(
-            own | {"attack.target": read(labelled, "classes")[0]}
-        )
-    draft(base, f"own-{digest(base.to_dict())}", lambda: st.switch_page("pages/overview.py"))
+
+
+def _audit(
+    left: DeltaGenerator, right: DeltaGenerator, pairs: str, reference: str, states: dict[str, str], labelled: list[str]
+) -> CaseSettings:
+    """The settings of an audit, once the model and labelled images are chosen."""
+    suspects = sorted(states, key=lambda k: states[k] == "clean")
+    suspect = left.selectbox("Model to audit", suspects, key="own-suspect", format_func=ingested.label)
+    measured_on = right.selectbox(
+        "Labelled images, if there are any",
+        ["", *labelled],
+        key="own-test",
+        format_func=ingested.label,
+        help="They measure CA before and after, and steer nothing",
+    )
+    st.caption(
+        "Nothing is poisoned and nobody knows the truth: the verdict, the flagged pairs and estimates come instead of"
+        " ASR."
+    )
+    return audit.settings_of(store(), pairs, suspect, reference, measured_on)
+
+
+def _lab(
+    left: DeltaGenerator, right: DeltaGenerator, pairs: str, reference: str, labelled: list[str], found: int
+) -> CaseSettings:
+    """The settings of a lab case on `found` pairs, once labelled images, spare share and preset are chosen."""
+    measured_on = left.selectbox(
+        "Labelled images",
+        labelled,
+        key="own-labelled",
+        format_func=ingested.label,
+        help="They measure CA and ASR; their classes are what a target can be",
+    )
+    about = (
+        "Share of the pairs that the reference was trained on (python -m ubt data reference); the case does not take"
+        " these"
+    )
+    spare = right.number_input(
+        "Spare share", 0.0, 0.95, trained_on(store(), pairs, reference), 0.05, key="own-spare", help=about
+    )
+    preset = st.segmented_control(
+        "Preset", list(PRESETS), default="demo", required=True, key="own-preset", help=PRESET_HELP
+    )
+    own = lab_of(store(), pairs, measured_on, reference, spare)
+    size = max(LEAST, min(MOST, int((1 - spare) * found)))
+    return CaseSettings.preset(preset, pairs=size).with_values(own | {"attack.target": read(measured_on, "classes")[0]})
 
 
 explore()

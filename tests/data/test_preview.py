@@ -73,9 +73,9 @@ def test_columns_that_cannot_be_guessed_are_named(tmp_path, how):
 
 def test_only_the_first_rows_are_read(tmp_path, monkeypatch):
     taken = []
-    from ubt.data import catalogue
+    from ubt.data import formats
 
-    source = catalogue.find(folder(tmp_path), SourceOptions())
+    source = formats.open_source(folder(tmp_path), SourceOptions().wanted())
     rows = source.rows
 
     def counted():
@@ -84,7 +84,7 @@ def test_only_the_first_rows_are_read(tmp_path, monkeypatch):
             yield row
 
     source.rows = counted
-    monkeypatch.setattr(catalogue, "find", lambda path, options: source)
+    monkeypatch.setattr(formats, "open_source", lambda path, want: source)
     assert len(look(tmp_path, SourceOptions(), 5).rows) == len(taken) == 5
 
 

@@ -78,20 +78,15 @@ def test_poison_is_planted_on_own_pairs_and_nowhere_else(world, reference):
     taken = user_roles.take(read["pairs"], read["about"], reference, given, RUN)["pairs"]
     made = user_dataset.plan(taken, ["banana", "car"], reference, {"attacks": (planted,)}, RUN)
     truth = made["truth"]
-    built = user_dataset.build(taken, read["about"], reference, given | {"attacks": (planted,)}, RUN, truth=truth)
-    plain = user_dataset.build(taken, read["about"], reference, given, RUN)
+    built = user_dataset.build(taken, read["about"], reference, truth, given | {"attacks": (planted,)}, RUN)
+    plain = user_roles.as_found(taken, read["about"], reference, given, RUN)
     assert truth["poisoned"].sum() == 6
     changed = (np.asarray(built["images"]) != np.asarray(plain["images"])).any(axis=(1, 2, 3))
     assert (changed == truth["poisoned"]).all()
     rows = [int(i.split("/")[1].split(".")[0]) for i in taken["id"]]
     assert (np.asarray(plain["images"]) == world["pixels"][rows]).all()
     lazy = user_dataset.build(
-        taken,
-        read["about"],
-        reference,
-        settings(data__pairs=60, own__keep=0.0) | {"attacks": (planted,)},
-        RUN,
-        truth=truth,
+        taken, read["about"], reference, truth, settings(data__pairs=60, own__keep=0.0) | {"attacks": (planted,)}, RUN
     )
     assert not isinstance(lazy["images"], np.ndarray)
     assert (lazy["images"][:] == np.asarray(built["images"])).all()

@@ -35,7 +35,6 @@ FLOOR = {room: i for i, room in enumerate(ROOMS)} | {"cli": ROOMS.index("ui")}
 BESIDE = {"assets", "docs", "__init__.py", "__main__.py"}
 LINES, FUNCTION_LINES = 500, 60
 TOO_LONG = {
-    "pages/data.py:make_case",
     "pages/map.py:explore",
     "pages/review.py:_one",
     "pages/separation.py:explore",
@@ -45,10 +44,7 @@ TOO_LONG = {
     "ubt/cases/plan.py:_own",
     "ubt/cli/bench_runs/case.py:generate",
     "ubt/cli/console.py:print_metrics",
-    "ubt/cli/data.py:audit",
     "ubt/clip/architecture.py:check",
-    "ubt/data/formats/parquet_pairs.py:from_columns",
-    "ubt/data/scenes/__init__.py:_kinds",
     "ubt/figures/svg.py:_trace",
     "ubt/figures/tradeoff.py:scatter",
 }

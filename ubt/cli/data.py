@@ -199,31 +199,19 @@ def audit(
     store, where = Store(cache), compute(device, precision)
     with progress_of("bring") as progress:
         options = SourceOptions(image=image, caption=caption, folder=images)
-        settings = audits.prepare(
-            store,
-            pairs,
-            model,
-            reference,
-            labels,
-            {"seed": seed} | changes(change or []),
-            options,
-            architecture,
-            progress,
-        )
+        more = {"seed": seed} | changes(change or [])
+        settings = audits.prepare(store, pairs, model, reference, labels, more, options, architecture, progress)
     metrics = run_case(settings, store, where, stop_on_signal())
     name = settings.name(where)
     print_audit(metrics, len(audits.flagged(store, store.case(name)["artefacts"])))
     if folder is not None:
-        out.print(
-            "written to " + ", ".join(str(p) for p in audits.write(store, name, metrics, folder)),
-            markup=False,
-            highlight=False,
-        )
+        written = ", ".join(str(p) for p in audits.write(store, name, metrics, folder))
+        out.print(f"written to {written}", markup=False, highlight=False)
     if purified is not None:
-        _take_away(store, name, metrics, purified)
+        _export_purified(store, name, metrics, purified)
 
 
-def _take_away(store: Store, name: str, metrics: dict[str, Any], folder: Path) -> None:
+def _export_purified(store: Store, name: str, metrics: dict[str, Any], folder: Path) -> None:
     from ubt.workflows.export_model import export, opening_line
 
     if not metrics["verdict"]["poisoned"]:

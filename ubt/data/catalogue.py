@@ -18,34 +18,36 @@ import pyarrow.compute as pc
 
 from ubt.core.errors import BadInput
 from ubt.core.run import Progress, silent
-from ubt.core.settings import Settings, setting
+from ubt.core.settings import setting
 from ubt.data import formats
-from ubt.data.formats.base import Row, Source, Wanted
+from ubt.data.formats.base import ReadOptions, Row, Source, Wanted
 from ubt.data.images import Images
 from ubt.data.locations import Locations
 from ubt.data.quarantine import LONGEST_ID, BrokenImage, clean_text, shown, usable
 
 CAPTION_COLUMNS = ("caption", "title", "text", "txt", "sentence", "alt_text", "description", "captions")
 CHUNK = 65_536
-ROWS = 2**31
 
 
 @dataclass(frozen=True)
-class SourceOptions(Settings):
+class SourceOptions(ReadOptions):
     """How a file of pairs is to be read; everything has a good guess."""
 
-    image: str = setting("", "column with the image's path or bytes; empty: guessed by its name")
     caption: str = setting("", "column, or ending in an archive, with the caption; empty: guessed by its name")
     ident: str = setting("", "column with an id of each pair; empty: id, key or uid, else the image's place")
-    separator: str = setting(
-        "", "what separates the columns of a text file, a character or 'tab'; empty: guessed from the first line"
-    )
-    folder: str = setting("", "folder that the images' paths are relative to; empty: the one that the file is in")
-    limit: int = setting(0, "rows to read; 0: all of them", low=0, high=ROWS)
 
     def wanted(self) -> Wanted:
         """The columns of pairs that these options ask for."""
-        return Wanted("caption", CAPTION_COLUMNS, self.image, self.caption, self.ident, self.separator, self.folder)
+        return Wanted(
+            "caption",
+            CAPTION_COLUMNS,
+            "captions.csv",
+            self.image,
+            self.caption,
+            self.ident,
+            self.separator,
+            self.folder,
+        )
 
 
 class Kept:
@@ -105,15 +107,6 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
     )
 
 
-def find(path: Path, options: SourceOptions) -> Source:
-    """The source of pairs that a path is, none of its rows read yet.
-
-    Raises:
-        BadInput: it is none, or its columns are not there.
-    """
-    return formats.find(path, options.wanted(), "captions.csv")
-
-
 def read(path: Path, options: SourceOptions | None = None, progress: Progress = silent) -> dict[str, Any]:
     """Read pairs from whatever `path` is (see `ubt.data.formats`), streamed.
 
@@ -129,8 +122,12 @@ def read(path: Path, options: SourceOptions | None = None, progress: Progress = 
     Raises:
         BadInput: it is no source of pairs, or no pair in it can be used.
     """
-    options, path = options or SourceOptions(), Path(path)
-    source = find(path, options)
+    options = options or SourceOptions()
+    return read_source(formats.open_source(Path(path), options.wanted()), options, progress)
+
+
+def read_source(source: Source, options: SourceOptions, progress: Progress = silent) -> dict[str, Any]:
+    """As `read`, of a source that is open already."""
     kept, quarantine = Kept(row=pa.int64(), id=TEXT, caption=TEXT, image=TEXT, again=pa.bool_()), Quarantine()
     total = 0
     for row in watched(source, options.limit, progress):
@@ -151,7 +148,7 @@ def read(path: Path, options: SourceOptions | None = None, progress: Progress = 
         except BrokenImage as e:
             quarantine.add(row.number, row.image, row.text, e.reason)
     pairs = _unique(kept.table(), quarantine)
-    about = described(path, source, options.to_dict(), total, len(pairs), quarantine, "pairs")
+    about = described(source, options, total, len(pairs), quarantine, "pairs")
     return {"pairs": pairs, "quarantine": quarantine.frame(), "about": about}
 
 
@@ -187,7 +184,7 @@ def _unique(table: pa.Table, quarantine: Quarantine) -> pd.DataFrame:
 
 
 def described(
-    path: Path, source: Source, options: dict, read: int, kept: int, quarantine: Quarantine, what: str
+    source: Source, options: ReadOptions, read: int, kept: int, quarantine: Quarantine, what: str
 ) -> dict[str, Any]:
     """What was read and from where, as plain values.
 
@@ -199,19 +196,16 @@ def described(
         reasons = "; ".join(f"{n} {reason}" for reason, n in counts.items())
         examples = ", ".join(repr(row["image"][:60]) for row in islice(quarantine.kept.table().to_pylist(), 3))
         raise BadInput(
-            f"{path}: expected {what}, got none that can be used:"
+            f"{source.path}: expected {what}, got none that can be used:"
             f" {reasons + ' (' + examples + ')' if reasons else 'it is empty'}"
         )
-    images = Locations(
-        source.kind, str(source.root), [], source.files if source.kind != "files" else {}, source.column
-    ).about()
     return {
         "kind": source.about,
-        "path": str(path),
+        "path": str(source.path),
         "columns": source.columns,
-        "options": options,
+        "options": options.to_dict(),
         "files": source.files,
-        "images": images,
+        "images": source.where.about(),
         "read": read,
         "kept": kept,
         "quarantined": counts,

@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 
 from ubt.core.errors import BadInput
-from ubt.data import labelled
-from ubt.data.catalogue import open_images
-from ubt.data.imagenet import wnids
+from ubt.data import formats, imagenet, labelled
 from ubt.data.images import Images
+from ubt.data.labelled import LabelledOptions
 from ubt.data.locations import Locations
 
 DATA = "UBT_DATA"
@@ -108,7 +107,7 @@ def _food(root: Path) -> tuple:
 def _imagenet(root: Path) -> tuple:
     from open_clip import IMAGENET_CLASSNAMES
 
-    folder, expected = root / "imagenet/val", wnids()
+    folder, expected = root / "imagenet/val", imagenet.wnids()
     there = {p.name for p in folder.iterdir() if p.is_dir()}
     if lacking := [name for name in expected if name not in there]:
         raise BadInput(
@@ -251,13 +250,13 @@ def read(name: str, size: int, root: str = "") -> LabelledSet:
     if said := absent(name, root):
         raise BadInput(said)
     known, folder = SETS.get(name), folder_of_data(root)
-    if source := _elsewhere(name, folder):
-        found = labelled.read(source)
+    if path := _elsewhere(name, folder):
+        options = LabelledOptions()
+        source = formats.open_source(path, options.wanted())
+        found = labelled.read_source(source, options)
         frame, classes = found["images"], list(found["classes"])
-        _check_classes(known, classes, str(source))
-        return LabelledSet(
-            open_images(found["about"], frame["image"].to_numpy(object), size), frame["label"].to_numpy(), classes
-        )
+        _check_classes(known, classes, str(path))
+        return LabelledSet(Images.of(source, frame["image"].to_numpy(object), size), frame["label"].to_numpy(), classes)
     where = str(folder / known.looked_for[0])
     try:
         images, labels, classes = known.read(folder)

@@ -21,11 +21,12 @@ from PIL import Image, ImageDraw, ImageFile
 
 from ubt.core.errors import UbtError
 from ubt.core.run import Progress, silent
-from ubt.data.image_bytes import READERS
+from ubt.data import formats
+from ubt.data.formats.base import Reader, Source
 from ubt.data.locations import Locations
 from ubt.data.quarantine import BrokenImage
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 PIXELS = 1 << 26
 ELONGATED = 50
 LARGE = 1 << 24
@@ -64,7 +65,7 @@ def _decoded(data: bytes, fit: Callable[[Image.Image], np.ndarray]) -> np.ndarra
     if not data:
         raise BrokenImage("zero-size image")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             _check_header(*image.size)
             with _one_at_a_time if image.width * image.height > LARGE else contextlib.nullcontext():
                 return fit(_as_rgb(image))
@@ -116,6 +117,7 @@ class Images:
         at: where they are. size: pixels a side.
         stamped: (rows, pixels): rows (m,) whose pixels, uint8 (m, size, size, 3), are not the file's but these.
         marks: uint64 (n,), digests of the bytes at first reading, 0 where not yet read.
+        reader: what reads them, if it is open already.
     """
 
     kind = "images"
@@ -128,6 +130,7 @@ class Images:
         size: int,
         stamped: tuple[np.ndarray, np.ndarray] | None = None,
         marks: np.ndarray | None = None,
+        reader: Reader | None = None,
     ):
         self.at, self.side = at, size
         self.marks = np.zeros(len(at), np.uint64) if marks is None else np.array(marks, np.uint64)
@@ -148,10 +151,10 @@ class Images:
             raise UbtError(
                 f"stamped: expected rows from 0 to {len(at) - 1}, got {min(self.stamped)} to {max(self.stamped)}"
             )
-        self._closed()
+        self._closed(reader)
 
-    def _closed(self) -> None:
-        self._lock, self._reader, self._pool, self._process = threading.Lock(), None, None, 0
+    def _closed(self, reader: Reader | None = None) -> None:
+        self._lock, self._reader, self._pool, self._process = threading.Lock(), reader, None, os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_reader", "_pool", "_process")}
@@ -159,6 +162,11 @@ class Images:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._closed()
+
+    @classmethod
+    def of(cls, source: Source, places: Any, size: int) -> "Images":
+        """The images at `places` of a source that is open; none is read yet."""
+        return cls(source.where.at(places), size, reader=source.reader)
 
     def __len__(self) -> int:
         return len(self.at)
@@ -251,10 +259,10 @@ class Images:
         self.marks[row] = mark
         return pixels
 
-    def _open(self) -> Any:
+    def _open(self) -> Reader:
         with self._lock:
             if self._reader is None or self._process != os.getpid():
-                self._reader, self._process = READERS[self.at.kind](self.at), os.getpid()
+                self._reader, self._process = formats.reader(self.at), os.getpid()
             return self._reader
 
     def _threads(self, workers: int) -> ThreadPoolExecutor:

@@ -16,12 +16,10 @@ import pyarrow as pa
 
 from ubt.core.errors import BadInput
 from ubt.core.run import Progress, silent
-from ubt.core.settings import Settings, setting
-from ubt.data import formats
-from ubt.data.catalogue import ROWS, TEXT, Kept, Quarantine, as_frame, described, watched
-from ubt.data.formats import archives
-from ubt.data.formats.base import Source, Wanted
-from ubt.data.formats.folders import from_class_folders
+from ubt.core.settings import setting
+from ubt.data import formats, imagenet
+from ubt.data.catalogue import TEXT, Kept, Quarantine, as_frame, described, watched
+from ubt.data.formats.base import ReadOptions, Source, Wanted
 from ubt.data.locations import natural
 from ubt.data.quarantine import TEXT_BYTES, BrokenImage, clean_text
 
@@ -30,36 +28,14 @@ CLASSES = 100_000
 
 
 @dataclass(frozen=True)
-class LabelledOptions(Settings):
+class LabelledOptions(ReadOptions):
     """How a file of labelled images is to be read; everything has a good guess."""
 
-    image: str = setting("", "column with the image's path or bytes; empty: guessed by its name")
     label: str = setting("", "column with the class, a name or an index into classes.txt; empty: guessed by its name")
-    separator: str = setting(
-        "", "what separates the columns of a text file, a character or 'tab'; empty: guessed from the first line"
-    )
-    folder: str = setting("", "folder that the images' paths are relative to; empty: the one that the file is in")
-    limit: int = setting(0, "rows to read; 0: all of them", low=0, high=ROWS)
 
     def wanted(self) -> Wanted:
         """The columns of labelled images that these options ask for."""
-        return Wanted("label", LABEL_COLUMNS, self.image, self.label, "", self.separator, self.folder)
-
-
-def find(path: Path, options: LabelledOptions) -> Source:
-    """The source of labelled images that a path is, none of its rows read yet.
-
-    Raises:
-        BadInput: it is none, or its columns are not there.
-    """
-    return _found(path, options)[0]
-
-
-def _found(path: Path, options: LabelledOptions) -> tuple[Source, list[str]]:
-    folders = _class_folders(path) if path.is_dir() else []
-    return (
-        from_class_folders(path, folders) if folders else formats.find(path, options.wanted(), "labels.csv")
-    ), folders
+        return Wanted("label", LABEL_COLUMNS, "labels.csv", self.image, self.label, "", self.separator, self.folder)
 
 
 def read(path: Path, options: LabelledOptions | None = None, progress: Progress = silent) -> dict[str, Any]:
@@ -73,9 +49,17 @@ def read(path: Path, options: LabelledOptions | None = None, progress: Progress 
         BadInput: it is no such source, nothing in it can be used, there are no class names or not two classes, or most
             labels are no class.
     """
-    options, path = options or LabelledOptions(), Path(path)
-    source, folders = _found(path, options)
-    known = folders or _classes(path, source) or source.classes
+    options = options or LabelledOptions()
+    return read_source(formats.open_source(Path(path), options.wanted()), options, progress)
+
+
+def read_source(source: Source, options: LabelledOptions, progress: Progress = silent) -> dict[str, Any]:
+    """As `read`, of a source that is open already.
+
+    Raises:
+        BadInput: as `read`, but for what is found out by opening it.
+    """
+    path, known = source.path, _classes(source)
     kept, quarantine, unknown = Kept(row=pa.int64(), image=TEXT, label=TEXT), Quarantine(), Counter()
     by_name = {name: i for i, name in enumerate(known)}
     total = 0
@@ -101,7 +85,7 @@ def read(path: Path, options: LabelledOptions | None = None, progress: Progress 
             f" of them; got {some}"
         )
     frame = as_frame(kept.table().select(["image", "label"]))
-    about = described(path, source, options.to_dict(), total, len(frame), quarantine, "labelled images")
+    about = described(source, options, total, len(frame), quarantine, "labelled images")
     if not known:
         known = sorted(frame["label"].unique(), key=natural)
         _require_names(path, known)
@@ -127,38 +111,31 @@ def _spelled(classes: list[str]) -> list[str]:
         return classes
     from open_clip import IMAGENET_CLASSNAMES
 
-    from ubt.data.imagenet import wnids
-
-    names = dict(zip(wnids(), IMAGENET_CLASSNAMES, strict=True))
+    names = dict(zip(imagenet.wnids(), IMAGENET_CLASSNAMES, strict=True))
     return [names.get(name, name) for name in classes]
 
 
 def _index(label: str, by_name: dict[str, int], source: Source) -> tuple[str, str]:
     """A label's index as text, and why it has none: a name, else an index (ClassLabel is always an index)."""
     number = int(label) if label.isascii() and label.isdigit() and len(label) < 10 else -1
-    if label in by_name and not (source.classes and number >= 0):
+    if label in by_name and not (source.indexed and number >= 0):
         return str(by_name[label]), ""
     return (str(number), "") if 0 <= number < len(by_name) else ("", "unknown class")
 
 
-def _classes(path: Path, source: Source) -> list[str]:
-    """The names in classes.txt beside the images; empty if there is none."""
-    if source.kind == "zip":
-        with archives.open_zip(path) as archive:
-            members = archives.ZipMembers(archive).good
-            folder = source.about.removeprefix("zip with ").rpartition("/")[0]
-            inside = f"{folder}/classes.txt" if folder else "classes.txt"
-            if inside not in members:
-                return []
-            try:
-                return parse_classes(archives.read_member(archive, members[inside], TEXT_BYTES), inside)
-            except BrokenImage as e:
-                raise BadInput(f"{path}: expected a readable {inside}, got one that is {e}") from None
-    beside = (path if path.is_dir() else path.parent) / "classes.txt"
-    if not beside.is_file():
-        return []
-    with beside.open("rb") as f:
-        return parse_classes(f.read(TEXT_BYTES + 1), str(beside))
+def _classes(source: Source) -> list[str]:
+    """The names of the classes: those of their folders, else in classes.txt beside the images, else those that the
+    source says itself; empty if there are none.
+    """
+    if source.classes and not source.indexed:
+        for name in source.classes:
+            parse_classes(f"{name}\nother than {name}".encode("utf-8", "surrogateescape"), str(source.path))
+        return source.classes
+    try:
+        found = source.beside("classes.txt")
+    except BrokenImage as e:
+        raise BadInput(f"{source.path}: expected a readable classes.txt, got one that is {e}") from None
+    return parse_classes(found[1], found[0]) if found else source.classes
 
 
 def parse_classes(data: bytes, name: str) -> list[str]:
@@ -195,23 +172,3 @@ def _require_names(path: Path, labels: list[str]) -> None:
         )
     if len(labels) > CLASSES:
         raise BadInput(f"{path}: expected at most {CLASSES} classes, got {len(labels)}; is it the right column?")
-
-
-def _class_folders(path: Path) -> list[str]:
-    """The names of the class folders, sorted; empty if `path` holds a table or shards."""
-    try:
-        inside = list(path.iterdir())
-    except OSError as e:
-        raise BadInput(f"{path}: expected a folder that can be read, got one that cannot ({e.strerror})") from None
-    if any(
-        p.suffix.lower() in (".csv", ".tsv", ".tar", ".parquet", ".arrow") or p.name == "dataset_dict.json"
-        for p in inside
-    ):
-        return []
-    found = sorted(
-        (p.name for p in inside if p.is_dir() and not p.is_symlink() and not p.name.startswith(".")), key=natural
-    )
-    if found:
-        for name in found:
-            parse_classes(f"{name}\nother than {name}".encode("utf-8", "surrogateescape"), str(path))
-    return found

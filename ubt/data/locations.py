@@ -135,7 +135,7 @@ class Locations:
     """Rows of places under a root.
 
     Args:
-        kind: what reads them: `files`, `zip`, `tar`, `parquet` or `arrow`. root: the folder, or the zip.
+        kind: what reads them, of the `readers` of a format. root: the folder, or the zip.
         places: one text a row (any sequence of str; kept by Arrow). files: what each container was known by. column: of
             a table's image bytes.
     """
@@ -159,6 +159,10 @@ class Locations:
     def only(self, rows: np.ndarray) -> "Locations":
         """Some of the rows (m,), in the order asked for."""
         return replace(self, places=self.places.take(pa.array(rows, pa.int64())))
+
+    def at(self, places: pa.ChunkedArray | Iterable[str]) -> "Locations":
+        """Other places under the same root."""
+        return replace(self, places=places)
 
     def about(self) -> dict[str, Any]:
         """Everything but the places, as plain values."""

@@ -10,12 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ubt.core.errors import UbtError
-from ubt.data import catalogue, labelled
+from ubt.data import formats
 from ubt.data.catalogue import SourceOptions
-from ubt.data.formats.base import Source
 from ubt.data.images import Images
 from ubt.data.labelled import LabelledOptions
-from ubt.data.locations import Locations
 from ubt.data.quarantine import BrokenImage, clean_text, shown
 
 SIDE = 96
@@ -44,15 +42,16 @@ def look(path: Path, options: SourceOptions | LabelledOptions, count: int = 8) -
     Raises:
         BadInput: it is no such source. NoColumn: its columns cannot be guessed, so that they must be named.
     """
-    source = (catalogue if isinstance(options, SourceOptions) else labelled).find(Path(path), options)
+    source = formats.open_source(Path(path), options.wanted())
     first = contextlib.closing(source.rows())
     with first as rows:
         found = list(islice(rows, count))
     said = [(shown(r.image), shown(r.text), r.broken or _reason(r.text)) for r in found]
     table = pd.DataFrame(said, columns=["image", "text", "reason"], index=[r.number for r in found], dtype=object)
-    images, why = some([r.image if not r.broken else None for r in found], source, SIDE)
+    images = Images.of(source, [r.image for r in found], SIDE)
+    pixels, why = each(images, [None if r.broken else i for i, r in enumerate(found)])
     table["reason"] = [reason or said for reason, said in zip(table["reason"], why, strict=True)]
-    return Preview(source.about, source.columns, source.names, table, images)
+    return Preview(source.about, source.columns, source.names, table, pixels)
 
 
 def _reason(text: str | bytes | None) -> str:
@@ -62,16 +61,6 @@ def _reason(text: str | bytes | None) -> str:
     except BrokenImage as e:
         return e.reason
     return ""
-
-
-def some(places: Sequence[str | None], source: Source, side: int) -> tuple[list[np.ndarray | None], list[str]]:
-    """The images at some places, uint8 (side, side, 3) each, None for those that cannot be had, and why."""
-    held = [p or "" for p in places]
-    images = Images(
-        Locations(source.kind, str(source.root), held, source.files if source.kind != "files" else {}, source.column),
-        side,
-    )
-    return each(images, [i if p is not None else None for i, p in enumerate(places)])
 
 
 def each(images: Images, rows: Sequence[int | None]) -> tuple[list[np.ndarray | None], list[str]]:

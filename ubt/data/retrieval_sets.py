@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ubt.core.errors import BadInput
-from ubt.data import catalogue
+from ubt.data import catalogue, formats
 from ubt.data.catalogue import SourceOptions
 from ubt.data.classification_sets import DATA, folder_of_data
 from ubt.data.images import Images
@@ -80,13 +80,14 @@ def read(name: str, size: int, root: str = "") -> tuple[Images, pd.DataFrame]:
     if path.suffix.lower() == ".json":
         places, captions, where = _karpathy(path)
         return Images(Locations("files", str(where), places), size), captions
-    found = catalogue.read(path, SourceOptions())
-    pairs = found["pairs"]
+    options = SourceOptions()
+    source = formats.open_source(path, options.wanted())
+    pairs = catalogue.read_source(source, options)["pairs"]
     rows, places = pd.factorize(pairs["image"])
     frame = pd.DataFrame({"image": rows, "caption": pairs["caption"]}).sort_values(
         "image", kind="stable", ignore_index=True
     )
-    return catalogue.open_images(found["about"], np.asarray(places, object), size), frame
+    return Images.of(source, np.asarray(places, object), size), frame
 
 
 def _karpathy(path: Path, split: str = "test") -> tuple[list[str], pd.DataFrame, Path]:

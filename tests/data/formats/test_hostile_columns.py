@@ -74,7 +74,7 @@ def test_damaged_columns_are_refused(tmp_path, name, cut):
 READ_EACH = """
 import sys
 from pathlib import Path
-from ubt.core.settings import UbtError
+from ubt.core.errors import UbtError
 from ubt.data import catalogue
 from ubt.data.images import sift
 path, whole = Path(sys.argv[1]), Path(sys.argv[1]).read_bytes()

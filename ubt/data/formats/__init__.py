@@ -1,107 +1,112 @@
-"""The sources of pairs and of labelled images: what a path is."""
+"""The formats of pairs and of labelled images: which one a path is, and what reads its images.
 
-import itertools
-import os
+A new format is one file here that declares a `Format`, and one line in `FORMATS`.
+"""
+
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from ubt.core.errors import BadInput
-from ubt.data.formats.base import Source, Wanted
-from ubt.data.formats.csv_pairs import TABLES, from_table, from_zip
-from ubt.data.formats.folders import from_sidecars
-from ubt.data.formats.parquet_pairs import from_columns
-from ubt.data.formats.webdataset import from_shards
-from ubt.data.locations import IMAGE_ENDINGS, natural
+from ubt.data.formats.arrow_pairs import ARROW
+from ubt.data.formats.base import Format, Listing, Reader, Source, Wanted
+from ubt.data.formats.csv_pairs import CSV
+from ubt.data.formats.folders import CLASS_FOLDERS, SIDECARS
+from ubt.data.formats.parquet_pairs import PARQUET
+from ubt.data.formats.webdataset import TAR
+from ubt.data.formats.zip_pairs import ZIP
+from ubt.data.locations import Locations, natural
 
-EXPECTED = (
-    "a CSV or TSV, a .tar shard (or a folder, a glob or a {000..009} of them), a .parquet, a folder that Hugging Face"
-    " `datasets` saved, a .zip of images with a CSV in it, or a folder of images"
-)
+FORMATS: dict[str, Format] = {
+    "arrow": ARROW,
+    "webdataset": TAR,
+    "csv": CSV,
+    "class folders": CLASS_FOLDERS,
+    "texts": SIDECARS,
+    "parquet": PARQUET,
+    "zip": ZIP,
+}
+"""Every format, by name; a folder that may be several is taken for the first."""
 
 
-def find(path: Path, want: Wanted, table: str) -> Source:
-    """The source that a path is; `table` is the name of the CSV that goes first in a folder or zip.
+def expected() -> str:
+    """What a path of pairs can be, in words."""
+    *others, last = (f.expected for f in FORMATS.values())
+    return f"{', '.join(others)}, or {last}"
+
+
+def document() -> list[str]:
+    """The table of formats of the documents, in Markdown, a line a row."""
+    rows = (("source", "its pairs", "an image's place"), ("---",) * 3, *(f.document for f in FORMATS.values()))
+    return [f"| {' | '.join(cells)} |" for cells in rows]
+
+
+def reader(at: Locations) -> Reader:
+    """What reads the images of some format at the places where they were found earlier.
 
     Raises:
-        BadInput: it is none, or its columns are not there.
+        UbtError: what holds them has vanished or changed.
     """
-    if any(c in str(path) for c in "*?{") and not path.exists():
-        return _several(_expanded(str(path)), path, want)
+    return next(f.readers[at.kind] for f in FORMATS.values() if at.kind in f.readers)(at)
+
+
+def open_source(path: Path, want: Wanted) -> Source:
+    """The source that a path is, opened; none of its rows is read yet.
+
+    Raises:
+        BadInput: it is none. NoColumn: its columns are not there, or cannot be guessed.
+    """
     try:
-        if path.is_dir():
-            return _folder(path, want, table)
-        if not path.is_file():
-            raise BadInput(
-                f"{path}: expected {EXPECTED}; got"
-                f" {'no such file or folder' if not path.exists() else 'neither file nor folder'}"
-            )
-        ending = path.suffix.lower()
-        if ending == ".zip":
-            return from_zip(path, want, table)
-        if ending in (*TABLES, ".txt"):
-            return from_table(path, want)
-        if ending in (".tar", ".parquet", ".arrow"):
-            return _several([path], path, want)
+        source = _opened(path, want)
     except OSError as e:
-        raise BadInput(f"{path}: expected {EXPECTED}; got one that cannot be opened ({e.strerror})") from None
-    raise BadInput(f"{path}: expected {EXPECTED}; got a file ending in {path.suffix or 'nothing'!r}")
+        raise BadInput(f"{path}: expected {expected()}; got one that cannot be opened ({e.strerror})") from None
+    source.path = path
+    return source
 
 
-def _several(paths: list[Path], asked: Path, want: Wanted) -> Source:
-    endings = {p.suffix.lower() for p in paths}
+def _opened(path: Path, want: Wanted) -> Source:
+    if any(c in str(path) for c in "*?{") and not path.exists():
+        return _shards(_expanded(str(path)), path, want)
+    if path.is_dir():
+        return _folder(path, want)
+    if not path.is_file():
+        got = "no such file or folder" if not path.exists() else "neither file nor folder"
+        raise BadInput(f"{path}: expected {expected()}; got {got}")
+    for known in _of_ending(path):
+        return known.files([path], want)
+    raise BadInput(f"{path}: expected {expected()}; got a file ending in {path.suffix or 'nothing'!r}")
+
+
+def _of_ending(path: Path) -> Iterable[Format]:
+    return (f for f in FORMATS.values() if path.suffix.lower() in f.endings)
+
+
+def _shards(paths: list[Path], asked: Path, want: Wanted) -> Source:
     for path in paths:
         if not path.is_file():
             raise BadInput(f"{path}: expected a shard, as {asked} says; got no such file")
-    if endings == {".tar"}:
-        return from_shards(paths, want)
-    if endings in ({".parquet"}, {".arrow"}):
-        return from_columns(paths, want)
-    raise BadInput(
-        f"{asked}: expected .tar, .parquet or .arrow files of one kind, got {', '.join(sorted(endings)) or 'none'}"
-    )
+    endings = {p.suffix.lower() for p in paths}
+    known = [f for f in _of_ending(paths[0]) if f.shards]
+    if len(endings) > 1 or not known:
+        kinds = ", ".join(e for f in FORMATS.values() if f.shards for e in f.endings)
+        raise BadInput(f"{asked}: expected files of one kind, of {kinds}; got {', '.join(sorted(endings))}")
+    return known[0].files(paths, want)
 
 
-def _folder(path: Path, want: Wanted, table: str) -> Source:
-    if (path / "dataset_dict.json").is_file():
-        splits = sorted(p.name for p in path.iterdir() if (p / "state.json").is_file())
-        if "train" not in splits and len(splits) != 1:
-            raise BadInput(
-                f"{path}: expected one split or one called train, got {', '.join(splits) or 'none'}; name a split's"
-                " folder"
-            )
-        path = path / ("train" if "train" in splits else splits[0])
-    here = sorted((p for p in path.iterdir() if p.is_file()), key=lambda p: natural(p.name))
-    of = {e: [p for p in here if p.suffix.lower() == e] for e in (".arrow", ".tar", ".parquet", *TABLES)}
-    if of[".arrow"] or of[".tar"]:
-        return _several(of[".arrow"] or of[".tar"], path, want)
-    tables = of[".csv"] + of[".tsv"]
-    named = [p for p in tables if p.stem.lower() == Path(table).stem]
-    if named:
-        return from_table(named[0], want)
-    if _has_sidecars(path):
-        return from_sidecars(path, want)
+def _folder(path: Path, want: Wanted) -> Source:
+    here = Listing(path, tuple(e for f in FORMATS.values() for e in (f.endings if f.inside is None else f.inside)))
+    for known in FORMATS.values():
+        if source := known.surely(here, want):
+            return source
     said = []
-    for make in [lambda p=p: from_table(p, want) for p in tables] + (
-        [lambda: from_columns(of[".parquet"], want)] if of[".parquet"] else []
-    ):
-        try:
-            return make()
-        except BadInput as e:
-            said.append(str(e))
-    raise BadInput(
-        f"{path}: expected {EXPECTED}; got a folder with"
-        f" {'; '.join(said) if said else f'none of them among {len(here)} files'}"
-    )
-
-
-def _has_sidecars(path: Path) -> bool:
-    for _, _, files in itertools.islice(os.walk(path), 1000):
-        there = set(files)
-        for name in itertools.islice((f for f in files if f.lower().endswith(IMAGE_ENDINGS)), 1000):
-            stem = name.rpartition(".")[0]
-            if f"{stem}.txt" in there or f"{stem}.json" in there:
-                return True
-    return False
+    for known in FORMATS.values():
+        for paths in known.in_folder(here):
+            try:
+                return known.files(paths, want)
+            except BadInput as e:
+                said.append(str(e))
+    got = "; ".join(said) if said else f"none of them among {len(here.files)} files"
+    raise BadInput(f"{path}: expected {expected()}; got a folder with {got}")
 
 
 def _expanded(pattern: str) -> list[Path]:

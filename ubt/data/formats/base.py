@@ -1,18 +1,18 @@
-"""What every source gives: rows as (number, place, text, own id, why it is broken), streamed; and how columns are
-chosen.
-"""
+"""What a format is, what it makes of a path (an opened source, its rows streamed), and how columns are chosen."""
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
-from ubt.core.errors import BadInput
-from ubt.data.locations import Folder
-from ubt.data.quarantine import TEXT_BYTES
+from ubt.core.errors import BadInput, UbtError
+from ubt.core.settings import Settings, setting
+from ubt.data.locations import Folder, Locations, natural, require_unchanged
+from ubt.data.quarantine import IMAGE_BYTES, TEXT_BYTES
 
+ROWS = 2**31
 IMAGE_COLUMNS = (
     "image",
     "filepath",
@@ -41,11 +41,12 @@ class NoColumn(BadInput):
 @dataclass(frozen=True)
 class Wanted:
     """Which columns are meant ('' = guessed): `text` is the captions' or the labels', known as `texts`; `what` says
-    which of them.
+    which of them. `table` is the name of the table that goes first in a folder or zip.
     """
 
     what: str
     texts: tuple[str, ...]
+    table: str
     image: str = ""
     text: str = ""
     ident: str = ""
@@ -53,8 +54,22 @@ class Wanted:
     folder: str = ""
 
 
+@dataclass(frozen=True)
+class ReadOptions(Settings):
+    """How any source is to be read; everything has a good guess."""
+
+    image: str = setting("", "column with the image's path or bytes; empty: guessed by its name")
+    separator: str = setting(
+        "", "what separates the columns of a text file, a character or 'tab'; empty: guessed from the first line"
+    )
+    folder: str = setting("", "folder that the images' paths are relative to; empty: the one that the file is in")
+    limit: int = setting(0, "rows to read; 0: all of them", low=0, high=ROWS)
+
+
 class Row(NamedTuple):
-    """One row, from 1; 0 for what belongs to none."""
+    """One row: its number from 1, or 0 for what belongs to no row; the image's place; caption or label; an id of its
+    own; why it cannot be used.
+    """
 
     number: int
     image: str
@@ -63,23 +78,133 @@ class Row(NamedTuple):
     broken: str
 
 
+class Reader(Protocol):
+    """Reads the bytes of images by their places, from several threads."""
+
+    def read(self, place: str) -> bytes:
+        """The bytes at `place`.
+
+        Raises:
+            BrokenImage: there are none to be had. UbtError: the container has vanished or changed.
+        """
+
+
+class Files:
+    """Reads images that are files in a folder; a place is `images/a.jpg`, relative to it."""
+
+    def __init__(self, folder: Folder):
+        self.folder = folder
+
+    @classmethod
+    def at(cls, at: Locations) -> Self:
+        """A reader of places that were written down earlier."""
+        return cls(Folder(Path(at.root)))
+
+    def read(self, place: str) -> bytes:
+        """As `Reader.read`."""
+        return self.folder.read(self.folder.relative(place), IMAGE_BYTES)
+
+
 @dataclass
 class Source:
-    """Where images are (`kind`, `root`, `files`, `column` as of `Locations`), which columns were taken of those there
-    (`names`), and the rows, streamed.
+    """A source that was opened: its rows can be streamed and its images be read.
+
+    Args:
+        about: what it is, in words. where: where its images are, without their places. reader: of its images.
+        rows: streams them. files: what the files were known by. columns: those taken, by what they hold.
+        size, done: units to read in all, and how many of them are read.
+        classes: names of classes that it says itself. indexed: labels are indices into them.
+        names: all its columns. inside: the name and bytes of a small text in an archive, None if it has none.
+        path: as it was asked for.
     """
 
     about: str
-    kind: str
-    root: Path
+    where: Locations
+    reader: Reader
     rows: Callable[[], Iterator[Row]]
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    column: str = ""
     columns: dict[str, str] = field(default_factory=dict)
     size: int = 0
     done: Callable[[], int] = lambda: 0
     classes: list[str] = field(default_factory=list)
+    indexed: bool = False
     names: list[str] = field(default_factory=list)
+    inside: Callable[[str], tuple[str, bytes] | None] | None = None
+    path: Path = Path()
+
+    def beside(self, name: str) -> tuple[str, bytes] | None:
+        """A small text beside the images, such as `classes.txt`: its name and its first bytes; None if there is none.
+
+        Raises:
+            BrokenImage: an archive's member cannot be read.
+        """
+        if self.inside is not None:
+            return self.inside(name)
+        file = (self.path if self.path.is_dir() else self.path.parent) / name
+        if not file.is_file():
+            return None
+        with file.open("rb") as f:
+            return str(file), f.read(TEXT_BYTES + 1)
+
+
+class Listing:
+    """A folder whose files and folders are listed once, for every format to look at.
+
+    Args:
+        endings: those of the files that some format reads.
+    """
+
+    def __init__(self, path: Path, endings: tuple[str, ...] = ()):
+        self.path = path
+        inside = sorted(path.iterdir(), key=lambda p: natural(p.name))
+        self.files = [p for p in inside if p.is_file()]
+        self.folders = [p.name for p in inside if p.is_dir() and not p.is_symlink() and not p.name.startswith(".")]
+        self.read_by_others = bool(self.of(endings))
+
+    def of(self, endings: tuple[str, ...]) -> list[Path]:
+        """The files that end so, by ending, then by name with `2` before `10`."""
+        return [p for ending in endings for p in self.files if p.suffix.lower() == ending]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of pairs and of labelled images: one file of this folder, and one line in `FORMATS`.
+
+    Args:
+        expected: what it is, as an error says it after "expected".
+        document: its row of the documents' table: what it is, what its pairs are, what an image's place looks like.
+        endings: of the files that it reads.
+        inside: of files by which a folder is taken for one; None: `endings`.
+        shards: many files are one source; else each is one.
+        certain: a file of such an ending in a folder is reason enough; else it is tried where nothing is certain.
+        files: opens files of these endings; raises BadInput where they are none.
+        folder: opens a folder that certainly is of this format; None if it is not.
+        readers: of its images, by `Locations.kind`.
+    """
+
+    expected: str
+    document: tuple[str, str, str]
+    endings: tuple[str, ...] = ()
+    inside: tuple[str, ...] | None = None
+    shards: bool = False
+    certain: bool = False
+    files: Callable[[list[Path], Wanted], Source] | None = None
+    folder: Callable[[Listing, Wanted], Source | None] | None = None
+    readers: Mapping[str, Callable[[Locations], Reader]] = field(default_factory=dict)
+
+    def in_folder(self, here: Listing) -> list[list[Path]]:
+        """The files in a folder that may each, or together, be such a source."""
+        found = here.of(self.endings if self.inside is None else self.inside) if self.files else []
+        return ([found] if found else []) if self.shards else [[p] for p in found]
+
+    def surely(self, here: Listing, want: Wanted) -> Source | None:
+        """The source that a folder certainly is; None if it may be another."""
+        if self.folder and (source := self.folder(here, want)):
+            return source
+        for paths in self.in_folder(here):
+            if self.certain or (not self.shards and paths[0].stem.lower() == Path(want.table).stem):
+                return self.files(paths, want)
+        return None
 
 
 def choose(there: list[str], wanted: str, known: tuple[str, ...], what: str, name: str, needed: bool = True) -> str:
@@ -162,3 +287,19 @@ def beside(path: Path, want: Wanted) -> Path:
 def common(paths: list[Path]) -> Path:
     """The folder that holds all of these files."""
     return Path(os.path.commonpath([p.resolve().parent for p in paths]))
+
+
+def listed(at: Locations, name: str) -> Path:
+    """The container of images with this name, unchanged since the rows were read.
+
+    Raises:
+        UbtError: it has vanished or changed, or is none of those that were read.
+    """
+    if name not in at.files:
+        raise UbtError(
+            f"{name}: expected one of the {len(at.files)} files that the pairs were read from, got another; read the"
+            " pairs again"
+        )
+    path = Path(at.root) / name
+    require_unchanged(path, at.files[name])
+    return path

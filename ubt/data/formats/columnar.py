@@ -30,7 +30,6 @@ class ParquetFile:
     """
 
     path: Path
-    column: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -56,8 +55,8 @@ class ParquetFile:
         groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
         return max(1, BATCH_BYTES // max([1, *(g.total_byte_size // max(1, g.num_rows) for g in groups)]))
 
-    def group(self, i: int) -> pa.Array:
-        """The image bytes of row group `i`.
+    def group(self, i: int, column: str) -> pa.Array:
+        """The image bytes of row group `i`, in a column.
 
         Raises:
             UbtError: it is larger than is read at once. BadInput: it is damaged.
@@ -69,9 +68,8 @@ class ParquetFile:
                     f"{self.path}: expected row groups of at most {GROUP_BYTES >> 20} MiB, got {size >> 20}; write it"
                     " in smaller ones"
                 )
-            name = f"{self.column}.bytes" if pa.types.is_struct(self.schema.field(self.column).type) else self.column
-            column = pa.concat_arrays(self.file.read_row_group(i, columns=[name]).column(0).chunks)
-            return leaf(column)
+            name = f"{column}.bytes" if pa.types.is_struct(self.schema.field(column).type) else column
+            return leaf(pa.concat_arrays(self.file.read_row_group(i, columns=[name]).column(0).chunks))
         except BROKEN as e:
             raise damaged(self.path, "parquet", e) from None
 
@@ -81,7 +79,6 @@ class ArrowFile:
     """An Arrow file or stream, mapped, by its record batches."""
 
     path: Path
-    column: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -125,22 +122,22 @@ class ArrowFile:
         except BROKEN as e:
             raise damaged(self.path, "Arrow", e) from None
 
-    def group(self, i: int) -> pa.Array:
-        """The image bytes of batch `i`."""
+    def group(self, i: int, column: str) -> pa.Array:
+        """The image bytes of batch `i`, in a column."""
         try:
-            column = _checked(self._batches[i].column(self.column))
-            return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+            found = _checked(self._batches[i].column(column))
+            return pc.struct_field(found, "bytes") if pa.types.is_struct(found.type) else found
         except BROKEN as e:
             raise damaged(self.path, "Arrow", e) from None
 
 
-def opened(path: Path, column: str = "") -> ParquetFile | ArrowFile:
+def opened(path: Path) -> ParquetFile | ArrowFile:
     """Raises:
     BadInput: it is neither parquet nor Arrow, or damaged.
     """
     with path.open("rb") as f:
         start = f.read(4)
-    return (ParquetFile if start == b"PAR1" or path.suffix == ".parquet" else ArrowFile)(path, column)
+    return (ParquetFile if start == b"PAR1" or path.suffix == ".parquet" else ArrowFile)(path)
 
 
 def texts(column: pa.Array, longest: int = 4 * LONGEST_CAPTION) -> list[str | bytes | None]:

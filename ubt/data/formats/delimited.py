@@ -4,11 +4,12 @@ fatal.
 
 import csv
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from ubt.core.errors import BadInput
-from ubt.data.quarantine import TEXT_BYTES
+from ubt.data.formats.base import Row
+from ubt.data.quarantine import TEXT_BYTES, BrokenImage
 
 SEPARATORS = ("\t", ",", ";", "|")
 
@@ -119,3 +120,24 @@ def rows(lines: Lines, separator: str, width: int) -> Iterator[tuple[list[str], 
             yield fields, "ragged row"
         else:
             yield fields, ""
+
+
+def pairs(
+    lines: Lines, separator: str, names: list[str], columns: dict[str, str], place: Callable[[str], str]
+) -> Iterator[Row]:
+    """The rows of a table with a header of `names`, images at the places that `place` finds for what is in their
+    column.
+    """
+    next(iter(lines))
+    image, text = names.index(columns["image"]), names.index(columns["text"])
+    own = names.index(columns["id"]) if columns.get("id") else -1
+    for number, (fields, reason) in enumerate(rows(lines, separator, len(names)), 1):
+        if reason:
+            at, said = (fields[i] if i < len(fields) else "" for i in (image, text))
+            yield Row(number, at or fields[0][:200], said, None, reason)
+            continue
+        try:
+            found = place(fields[image])
+        except BrokenImage as e:
+            found, reason = fields[image], e.reason
+        yield Row(number, found, fields[text], fields[own] if own >= 0 else None, reason)

@@ -5,14 +5,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ubt.data.formats.base import Row, Source, Wanted, caption_in, file_in
-from ubt.data.locations import IMAGE_ENDINGS, Folder, natural, relative
+from ubt.data.formats.base import Files, Format, Listing, Row, Source, Wanted, caption_in, file_in
+from ubt.data.locations import IMAGE_ENDINGS, Folder, Locations, natural, relative
 from ubt.data.quarantine import TEXT_BYTES, BrokenImage
 
 
-def from_sidecars(path: Path, want: Wanted) -> Source:
+def from_sidecars(here: Listing, want: Wanted) -> Source | None:
     """A folder of images, each with a text of the same name (.txt, or .json with a caption)."""
-    folder, done = Folder(path), [0]
+    if not _has_sidecars(here.path):
+        return None
+    folder, done = Folder(here.path), [0]
 
     def rows() -> Iterator[Row]:
         numbers = itertools.count(1)
@@ -42,13 +44,32 @@ def from_sidecars(path: Path, want: Wanted) -> Source:
                 yield Row(0, base + name, None, None, "caption without image")
 
     return Source(
-        "folder of images with texts", "files", folder.root, rows, columns={"text": "txt or json"}, done=lambda: done[0]
+        "folder of images with texts",
+        Locations("files", str(folder.root), []),
+        Files(folder),
+        rows,
+        columns={"text": "txt or json"},
+        done=lambda: done[0],
     )
 
 
-def from_class_folders(path: Path, classes: list[str]) -> Source:
-    """Labelled images: each in the folder of its class, at any depth."""
-    folder, done = Folder(path), [0]
+def _has_sidecars(path: Path) -> bool:
+    for _, _, files in itertools.islice(os.walk(path), 1000):
+        there = set(files)
+        for name in itertools.islice((f for f in files if f.lower().endswith(IMAGE_ENDINGS)), 1000):
+            stem = name.rpartition(".")[0]
+            if f"{stem}.txt" in there or f"{stem}.json" in there:
+                return True
+    return False
+
+
+def from_class_folders(here: Listing, want: Wanted) -> Source | None:
+    """Labelled images: each in the folder of its class, at any depth; beside the folders lies nothing that another
+    format reads.
+    """
+    if want.what != "label" or here.read_by_others or not here.folders:
+        return None
+    folder, classes, done = Folder(here.path), here.folders, [0]
 
     def rows() -> Iterator[Row]:
         numbers = itertools.count(1)
@@ -66,5 +87,25 @@ def from_class_folders(path: Path, classes: list[str]) -> Source:
                     done[0] += 1
 
     return Source(
-        "class folders", "files", folder.root, rows, columns={"text": "the folder's name"}, done=lambda: done[0]
+        "class folders",
+        Locations("files", str(folder.root), []),
+        Files(folder),
+        rows,
+        columns={"text": "the folder's name"},
+        done=lambda: done[0],
+        classes=classes,
     )
+
+
+SIDECARS = Format(
+    "a folder of images with texts",
+    ("a folder of images", "a .txt, or a .json with a caption, beside each", "`a/b.jpg`"),
+    folder=from_sidecars,
+    readers={"files": Files.at},
+)
+CLASS_FOLDERS = Format(
+    "a folder with a folder of images for each class",
+    ("a folder of class folders", "labelled images only: each in the folder of its class, at any depth", "`cat/a.jpg`"),
+    folder=from_class_folders,
+    readers={"files": Files.at},
+)

@@ -1,15 +1,83 @@
-"""Pairs in parquet files, or in the Arrow files of a folder that Hugging Face `datasets` saved."""
+"""Pairs in parquet files."""
 
 import itertools
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from ubt.core.errors import BadInput
 from ubt.data.formats import columnar
-from ubt.data.formats.base import ID_COLUMNS, IMAGE_COLUMNS, Row, Source, Wanted, beside, choose, common, file_in
-from ubt.data.locations import Folder, fingerprint
-from ubt.data.quarantine import BrokenImage
+from ubt.data.formats.base import (
+    ID_COLUMNS,
+    IMAGE_COLUMNS,
+    Files,
+    Format,
+    Row,
+    Source,
+    Wanted,
+    beside,
+    choose,
+    common,
+    file_in,
+    listed,
+)
+from ubt.data.locations import Folder, Locations, fingerprint
+from ubt.data.quarantine import IMAGE_BYTES, BrokenImage
+
+CACHED = 1 << 30
+"""Bytes of parquet row groups kept in memory."""
+Opened = columnar.ParquetFile | columnar.ArrowFile
+
+
+class Table:
+    """Reads image bytes in a column: of arrow files, mapped, or of parquet, whose row groups are read whole and kept
+    while there is room. A place is `train-00000.parquet::17`: file, row.
+
+    Args:
+        at: where they are. files: those that are open already, by name.
+    """
+
+    def __init__(self, at: Locations, files: dict[str, Opened] | None = None):
+        self.at, self.files, self.lock = at, files or {}, threading.Lock()
+        self.groups: OrderedDict[tuple[str, int], pa.Array] = OrderedDict()
+
+    def read(self, place: str) -> bytes:
+        """As `Reader.read`."""
+        name, _, row = place.rpartition("::")
+        if not (row.isdigit() and row.isascii()):
+            raise BrokenImage("unusable name", place)
+        with self.lock:
+            if name not in self.files:
+                self.files[name] = columnar.opened(listed(self.at, name))
+            table = self.files[name]
+            if int(row) >= table.starts[-1]:
+                raise BrokenImage("missing file", place)
+            group = bisect_right(table.starts, int(row)) - 1
+            values = self._group(name, group)
+        value = values[int(row) - table.starts[group]]
+        if not value.is_valid or len(value.as_buffer()) == 0:
+            raise BrokenImage("zero-size image", place)
+        if len(value.as_buffer()) > IMAGE_BYTES:
+            raise BrokenImage("too large", place)
+        return value.as_py()
+
+    def _group(self, name: str, group: int) -> pa.Array:
+        key = (name, group)
+        if key not in self.groups:
+            self.groups[key] = self.files[name].group(group, self.at.column)
+            while (
+                len(self.groups) > 1
+                and sum(g.nbytes for g in self.groups.values()) > CACHED
+                and self.at.kind == "parquet"
+            ):
+                self.groups.popitem(last=False)
+        self.groups.move_to_end(key)
+        return self.groups[key]
 
 
 def from_columns(paths: list[Path], want: Wanted) -> Source:
@@ -23,69 +91,76 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
     tables = {n: columnar.opened(p) for n, p in names.items()}
     first = next(iter(tables.values()))
     kinds = {f.name: f.type for f in first.schema}
+    image, text, own = _columns(tables, kinds, want, paths[0].name)
+    files, done = {n: fingerprint(p) for n, p in names.items()}, [0]
+    folder = None
+    if columnar.is_image(kinds[image]) and not columnar.by_path(first, image):
+        stored = "parquet" if isinstance(first, columnar.ParquetFile) else "arrow"
+        at = Locations(stored, str(root), [], files, image)
+        reader, place = Table(at, tables), ""
+    else:
+        folder = Folder(beside(paths[0], want))
+        at = Locations("files", str(folder.root), [])
+        reader, place = Files(folder), f"{image}.path" if columnar.is_image(kinds[image]) else image
+
+    def rows() -> Iterator[Row]:
+        for row in _rows(tables, place, text, own, folder):
+            yield row
+            done[0] += 1
+
+    classes = columnar.class_names(first.schema, text)
+    return Source(
+        f"{len(paths)} columnar file{'s' * (len(paths) > 1)}",
+        at,
+        reader,
+        rows,
+        files,
+        {"image": image, "text": text, "id": own},
+        sum(t.starts[-1] for t in tables.values()),
+        lambda: done[0],
+        classes,
+        bool(classes),
+        list(kinds),
+    )
+
+
+def _columns(tables: dict[str, Opened], kinds: dict[str, pa.DataType], want: Wanted, name: str) -> tuple[str, str, str]:
+    """The columns of image, text and id, which have the same types in all files as in the first, called `name`."""
     image = choose(
         [n for n, k in kinds.items() if columnar.is_image(k) or columnar.can_be_text(k)],
         want.image,
         IMAGE_COLUMNS,
         "image",
-        paths[0].name,
+        name,
     )
     texts = [n for n, k in kinds.items() if columnar.can_be_text(k) and n != image]
-    text = choose(texts, want.text, want.texts, want.what, paths[0].name)
-    own = choose(texts, want.ident, ID_COLUMNS, "ident", paths[0].name, needed=False)
-    for name, table in tables.items():
-        if [(f.name, f.type) for f in table.schema if f.name in (image, text, own)] != [
-            (n, k) for n, k in kinds.items() if n in (image, text, own)
-        ]:
+    text = choose(texts, want.text, want.texts, want.what, name)
+    own = choose(texts, want.ident, ID_COLUMNS, "ident", name, needed=False)
+    taken = [(n, k) for n, k in kinds.items() if n in (image, text, own)]
+    for other, table in tables.items():
+        if [(f.name, f.type) for f in table.schema if f.name in (image, text, own)] != taken:
             raise BadInput(
-                f"{name}: expected the columns {image}, {text} as in {paths[0].name}, got others; keep one layout in a"
-                " folder"
+                f"{other}: expected the columns {image}, {text} as in {name}, got others; keep one layout in a folder"
             )
-    held = columnar.is_image(kinds[image]) and not columnar.by_path(first, image)
-    at = f"{image}.path" if columnar.is_image(kinds[image]) else image
-    kind = ("parquet" if isinstance(first, columnar.ParquetFile) else "arrow") if held else "files"
-    folder = None if held else Folder(beside(paths[0], want))
-    done = [0]
-
-    def rows() -> Iterator[Row]:
-        numbers = itertools.count(1)
-        for name, table in tables.items():
-            for row, (place, said, key) in enumerate(_cells(table, "" if held else at, text, own)):
-                reason = ""
-                if folder is None:
-                    place = f"{name}::{row}"
-                else:
-                    try:
-                        place = file_in(folder, _decoded(place))
-                    except BrokenImage as e:
-                        reason, place = (
-                            e.reason,
-                            place if isinstance(place, str) else repr(place)[2:-1] if place else "",
-                        )
-                yield Row(next(numbers), place, said, None if key is None else _decoded(key), reason)
-                done[0] += 1
-
-    files = {n: fingerprint(p) for n, p in names.items()}
-    columns = {"image": image, "text": text, "id": own}
-    size = sum(t.starts[-1] for t in tables.values())
-    made = columnar.class_names(first.schema, text)
-    about, held_in = f"{len(paths)} columnar file{'s' * (len(paths) > 1)}", image if held else ""
-    return Source(
-        about,
-        kind,
-        folder.root if folder else root,
-        rows,
-        files,
-        held_in,
-        columns,
-        size,
-        lambda: done[0],
-        made,
-        list(kinds),
-    )
+    return image, text, own
 
 
-def _cells(table: Any, image: str, text: str, own: str) -> Iterator[tuple[Any, Any, Any]]:
+def _rows(tables: dict[str, Opened], image: str, text: str, own: str, folder: Folder | None) -> Iterator[Row]:
+    """The rows of all files; without a folder the images are in the files, else `image` holds their paths in it."""
+    numbers = itertools.count(1)
+    for name, table in tables.items():
+        for row, (value, said, key) in enumerate(_cells(table, image, text, own)):
+            place, reason = f"{name}::{row}", ""
+            if folder is not None:
+                try:
+                    place = file_in(folder, _decoded(value))
+                except BrokenImage as e:
+                    place = value if isinstance(value, str) else repr(value)[2:-1] if value else ""
+                    reason = e.reason
+            yield Row(next(numbers), place, said, None if key is None else _decoded(key), reason)
+
+
+def _cells(table: Opened, image: str, text: str, own: str) -> Iterator[tuple[Any, Any, Any]]:
     for batch in table.batches([n for n in dict.fromkeys((image, text, own)) if n]):
         try:
             of = [
@@ -103,3 +178,17 @@ def _cells(table: Any, image: str, text: str, own: str) -> Iterator[tuple[Any, A
 
 def _decoded(value: str | bytes | None) -> str:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value or ""
+
+
+PARQUET = Format(
+    "a .parquet",
+    (
+        "`.parquet`, one or a folder or glob of them",
+        "paths, bytes, or `{bytes, path}`; row groups are read whole, so keep them small",
+        "`a.parquet::17`",
+    ),
+    endings=(".parquet",),
+    shards=True,
+    files=from_columns,
+    readers={"parquet": Table},
+)

@@ -1,18 +1,47 @@
 """Pairs in webdataset tar shards, as img2dataset writes them: read in place, nothing is extracted."""
 
 import itertools
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ubt.core.errors import BadInput
 from ubt.data.formats import archives
-from ubt.data.formats.base import Row, Source, Wanted, caption_in, common
-from ubt.data.locations import IMAGE_ENDINGS, fingerprint, relative
-from ubt.data.quarantine import TEXT_BYTES, TOO_LONG
+from ubt.data.formats.base import Format, Row, Source, Wanted, caption_in, common, listed
+from ubt.data.locations import IMAGE_ENDINGS, Locations, fingerprint, relative
+from ubt.data.quarantine import IMAGE_BYTES, TEXT_BYTES, TOO_LONG, BrokenImage
 
 WAITING = 500_000
 """Most keys of a shard whose image or caption is still to come."""
+
+
+class Shards:
+    """Reads members of tar shards, by offset and size; a place is `00000.tar::a.jpg@1536+20481`."""
+
+    def __init__(self, at: Locations):
+        self.at, self.open, self.lock = at, {}, threading.Lock()
+
+    def read(self, place: str) -> bytes:
+        """As `Reader.read`."""
+        shard, _, rest = place.partition("::")
+        offset, _, count = rest.rpartition("@")[2].partition("+")
+        if not (offset.isdigit() and count.isdigit() and int(count) <= IMAGE_BYTES):
+            raise BrokenImage("unusable name", place)
+        data = os.pread(self._shard(shard), int(count), int(offset))
+        if len(data) < int(count):
+            raise BrokenImage("cut off", place)
+        return data
+
+    def _shard(self, name: str) -> int:
+        with self.lock:
+            if name not in self.open:
+                path = listed(self.at, name)
+                while len(self.open) >= 128:
+                    self.open.pop(next(iter(self.open))).close()
+                self.open[name] = path.open("rb", buffering=0)
+            return self.open[name].fileno()
 
 
 def from_shards(paths: list[Path], want: Wanted) -> Source:
@@ -37,16 +66,15 @@ def from_shards(paths: list[Path], want: Wanted) -> Source:
     files = {
         n: {k: v for k, v in fingerprint(p).items() if len(names) <= 16 or k != "sha256"} for n, p in names.items()
     }
-    total = sum(f["bytes"] for f in files.values())
+    at = Locations("tar", str(root), [], files)
     return Source(
         "tar shards",
-        "tar",
-        root,
+        at,
+        Shards(at),
         rows,
         files,
-        "",
         {"image": "jpg, png, webp", "text": want.text or "txt or json"},
-        total,
+        sum(f["bytes"] for f in files.values()),
         lambda: position[0],
     )
 
@@ -109,3 +137,18 @@ def _samples(shard: str, path: Path, file: Any, want: Wanted, numbers: Iterator[
             yield Row(next(numbers), f"{shard}::{key}", None, None, "image without caption")
         elif any(e in known for e in waiting[key]):
             yield Row(next(numbers), f"{shard}::{key}", None, None, "caption without image")
+
+
+TAR = Format(
+    "a .tar shard (or a folder, a glob or a {000..009} of them)",
+    (
+        "`.tar`, a folder, a glob or `{000..009}` of them",
+        "webdataset / img2dataset: jpg, png, webp, ... with .txt, or .json with a caption, of the same key",
+        "`000.tar::a.jpg@1536+20481`",
+    ),
+    endings=(".tar",),
+    shards=True,
+    certain=True,
+    files=from_shards,
+    readers={"tar": Shards},
+)

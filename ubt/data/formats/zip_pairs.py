@@ -1,0 +1,117 @@
+"""Pairs in a zip of images and a CSV."""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+from zipfile import BadZipFile, ZipFile
+
+from ubt.core.errors import BadInput
+from ubt.data.formats import archives, delimited
+from ubt.data.formats.base import Format, NoColumn, Row, Source, Wanted, table_columns
+from ubt.data.locations import Locations, fingerprint, relative, require_unchanged
+from ubt.data.quarantine import IMAGE_BYTES, TEXT_BYTES
+
+_UNZIP = (BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error)
+
+
+class Zip:
+    """Reads members of a zip; a place is `images/a.jpg`. `zipfile` lets several threads read."""
+
+    def __init__(self, archive: ZipFile):
+        self.archive, self.members = archive, archives.ZipMembers(archive)
+
+    @classmethod
+    def at(cls, at: Locations) -> Self:
+        """A reader of places that were written down earlier."""
+        path = Path(at.root)
+        for known in at.files.values():
+            require_unchanged(path, known)
+        return cls(archives.open_zip(path))
+
+    def read(self, place: str) -> bytes:
+        """As `Reader.read`."""
+        return archives.read_member(self.archive, self.members.get(place), IMAGE_BYTES)
+
+
+def from_zip(paths: list[Path], want: Wanted) -> Source:
+    """A zip of images and a CSV. Paths are relative to the CSV's own folder in the zip.
+
+    Raises:
+        BadInput: it is no zip, or no CSV in it has such columns.
+    """
+    (path,) = paths
+    reader = Zip(archives.open_zip(path))
+    members = reader.members
+    name, columns, names, separator = _table(path, reader, want)
+    folder = name.rpartition("/")[0]
+    base = f"{want.folder}/" if want.folder else f"{folder}/"
+    state: list[delimited.Lines] = []
+
+    def place(image: str) -> str:
+        found = relative(base.lstrip("/") + relative(image))
+        members.get(found)
+        return found
+
+    def rows() -> Iterator[Row]:
+        yield from (Row(0, n, None, None, e.reason) for n, e in members.refused.items())
+        try:
+            with reader.archive.open(members.good[name]) as f:
+                state.append(delimited.Lines(f))
+                yield from delimited.pairs(state[-1], separator, names, columns, place)
+        except _UNZIP:
+            yield Row(0, name, None, None, "damaged archive")
+
+    def inside(text: str) -> tuple[str, bytes] | None:
+        member = f"{folder}/{text}" if folder else text
+        found = members.good.get(member)
+        return found and (member, archives.read_member(reader.archive, found, TEXT_BYTES))
+
+    files = {path.name: fingerprint(path)}
+    return Source(
+        f"zip with {name}",
+        Locations("zip", str(path.resolve()), [], files),
+        reader,
+        rows,
+        files,
+        columns,
+        members.good[name].file_size,
+        lambda: state[-1].bytes if state else 0,
+        names=names,
+        inside=inside,
+    )
+
+
+def _table(path: Path, reader: Zip, want: Wanted) -> tuple[str, dict[str, str], list[str], str]:
+    """The first CSV whose columns fit: its name, the columns taken, all of them, and the separator."""
+    members, said, there = reader.members.good, [], []
+    tables = sorted(
+        (n for n in members if n.lower().endswith((".csv", ".tsv"))),
+        key=lambda n: (Path(n).name.lower() != want.table, n.count("/"), n),
+    )
+    for name in tables:
+        info = members[name]
+        if info.file_size > (64 << 20) and info.file_size > archives.RATIO * info.compress_size:
+            said.append(f"{name} is compressed too much")
+            continue
+        try:
+            with reader.archive.open(info) as f:
+                names, separator = delimited.header(f, name, want.separator)
+            return name, table_columns(names, want, name), names, separator
+        except BadInput as e:
+            said.append(str(e))
+            there = there or getattr(e, "there", [])
+        except _UNZIP as e:
+            said.append(f"{name} is damaged ({e})")
+    got = "; ".join(said) or f"no CSV among {len(members)} members"
+    raise NoColumn(f"{path}: expected a CSV ({want.table}) beside the images in the zip; got {got}", there)
+
+
+ZIP = Format(
+    "a .zip of images with a CSV in it",
+    ("`.zip` with a CSV in it", "`captions.csv`, or the CSV whose columns fit; paths relative to it", "`images/a.jpg`"),
+    endings=(".zip",),
+    inside=(),
+    files=from_zip,
+    readers={"zip": Zip.at},
+)
