@@ -1,4 +1,4 @@
-"""What somebody brings, for tests: images, tables and archives, good and hostile."""
+"""What somebody imports, for tests: images, tables and archives, good and hostile."""
 
 import io
 import struct
@@ -38,9 +38,7 @@ def png(width: int, height: int, body: bytes = b"") -> bytes:
 
 
 def folder(path: Path, rows: list[tuple[str, str]] | None = None, table: bytes | None = None, images: int = 3) -> Path:
-    """captions.csv (as given, or `images` good rows) beside images/0.png, images/1.png, ...; returns the table's
-    path.
-    """
+    """captions.csv (`table`, or `rows`, or `images` good rows) beside images/0.png, images/1.png, ...; its path."""
     (path / "images").mkdir(parents=True, exist_ok=True)
     for i in range(images):
         (path / "images" / f"{i}.png").write_bytes(encoded(i))

@@ -115,11 +115,11 @@ def test_labelled_images_measure_and_train_apart(world, reference):
 
 @pytest.mark.parametrize("bad", ["../../etc/passwd", "model-0123456789abcdef", "pairs-xyz"])
 def test_only_names_that_the_store_gives_are_taken(bad):
-    with pytest.raises(BadInput, match=r"own\.pairs: expected the name of something brought"):
+    with pytest.raises(BadInput, match=r"own\.pairs: expected the name of something imported"):
         CaseSettings().with_values({"own.pairs": bad})
 
 
-def test_what_a_case_is_made_of_follows_what_was_brought():
+def test_what_a_case_is_made_of_follows_what_was_imported():
     lab = CaseSettings().with_values(
         {"own.pairs": f"pairs-{KEY}", "own.test": f"labelled-{KEY}", "own.reference": f"model-{KEY}"}
     )

@@ -1,5 +1,5 @@
-"""The page Data as a user meets it: empty, a look before reading, bringing as a job, hostile input in words, cases made
-of what was brought.
+"""The page Data as a user meets it: empty, a look before reading, importing as a job, hostile input in words, cases
+made of what was imported.
 """
 
 import json
@@ -17,7 +17,7 @@ from ubt.cases.store import Store
 from ubt.core.files import REFERENCE
 from ubt.workflows import jobs
 from ubt.workflows.import_model import import_model
-from ubt.workflows.ingest import Wanted, bring_labelled, bring_pairs
+from ubt.workflows.ingest import Wanted, import_labelled, import_pairs
 
 HOSTILE = [
     ("images/0.png", "<script>alert(1)</script> =1+1"),
@@ -42,7 +42,7 @@ def typed(at: AppTest, kind: str, path) -> AppTest:
 
 def test_an_empty_part_says_what_it_is_for(cache):
     at = page("data")
-    assert "No pairs have been brought" in words(at)
+    assert "No pairs have been imported" in words(at)
     for part, said in {
         "model": "No model has been",
         "labelled": "optional for an audit",
@@ -52,7 +52,7 @@ def test_an_empty_part_says_what_it_is_for(cache):
         assert said in words(at)
 
 
-def test_pairs_are_shown_before_they_are_read_then_brought_as_a_job(cache, tmp_path):
+def test_pairs_are_shown_before_they_are_read_then_imported_as_a_job(cache, tmp_path):
     at = typed(page("data"), "pairs", folder(tmp_path / "mine", HOSTILE + [("images/2.png", "fine")]))
     assert "recognised] table, image from *image*" in words(at)
     shown = html_of(at)
@@ -61,7 +61,7 @@ def test_pairs_are_shown_before_they_are_read_then_brought_as_a_job(cache, tmp_p
     for reason in ("path leaves the root", "missing file", "empty caption"):
         assert f"will be left out: {reason}" in shown
     assert not Store(cache).all_brought("pairs")
-    at.button(key="bring-pairs").click().run()
+    at.button(key="import-pairs").click().run()
     for _ in range(200):
         if Store(cache).all_brought("pairs") and not jobs.being_brought(Store(cache)):
             break
@@ -74,7 +74,7 @@ def test_pairs_are_shown_before_they_are_read_then_brought_as_a_job(cache, tmp_p
     at.multiselect[0].set_value(["missing file"]).run()
     assert at.dataframe[0].value["image"].tolist() == ["images/9.png"]
     assert any(b.label.startswith("Save 1 as CSV") for b in at.get("download_button"))
-    assert "again" in at.button(key="bring-pairs").label
+    assert "again" in at.button(key="import-pairs").label
 
 
 def test_columns_that_are_not_recognised_are_chosen(cache, tmp_path):
@@ -109,15 +109,17 @@ def test_a_model_that_would_run_code_is_refused_in_words_by_its_job(cache, tmp_p
     assert jobs.brought(store, jobs.bring_name(wanted)) == ""
     (store.root / "work" / f"{jobs.bring_name(wanted)}.log").write_text("evil.pt: expected weights, got <i>code</i>\n")
     at = at_part("model")
-    at.session_state["bringing-model"] = jobs.bring_name(wanted)
+    at.session_state["importing-model"] = jobs.bring_name(wanted)
     at.run()
     assert "got \\<i\\>code" in at.error[0].value
 
 
-def test_cases_are_made_of_what_was_brought(cache, tmp_path):
+def test_cases_are_made_of_what_was_imported(cache, tmp_path):
     store = Store(cache)
-    pairs = bring_pairs(store, folder(tmp_path / "p", [(f"images/{i % 3}.png", f"caption {i}") for i in range(60)]))
-    labelled = bring_labelled(store, folder(tmp_path / "l", table=b"image,label\nimages/0.png,cat\nimages/1.png,owl\n"))
+    pairs = import_pairs(store, folder(tmp_path / "p", [(f"images/{i % 3}.png", f"caption {i}") for i in range(60)]))
+    labelled = import_labelled(
+        store, folder(tmp_path / "l", table=b"image,label\nimages/0.png,cat\nimages/1.png,owl\n")
+    )
     suspect = import_model(store, str(REFERENCE), "", "suspect")
     at = at_part("model")
     assert "state, as you know it" in html_of(at)

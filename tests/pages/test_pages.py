@@ -62,7 +62,7 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
         "review": "not been scored",
         "compare": "Nothing has been measured yet",
         "patches": "have not been sought",
-        "data": "No pairs have been brought",
+        "data": "No pairs have been imported",
         "learn": "The walk needs",
         "whatif": "lacks them",
     }

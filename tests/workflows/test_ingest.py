@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ingested import folder
-from ingested import pixels as brought_pixels
+from ingested import pixels as random_pixels
 
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.data import catalogue, classification_sets, generated
 from ubt.workflows import jobs
-from ubt.workflows.ingest import Wanted, bring, bring_labelled, check_targets, first_rows, lab_of, listed
+from ubt.workflows.ingest import Wanted, check_targets, first_rows, import_labelled, import_wanted, lab_of, listed
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def run(store: Store, wanted: Wanted) -> int:
     return jobs.main(str(store.root), "--bring", json.dumps(vars(wanted)))
 
 
-def test_a_job_brings_what_the_library_brings_and_says_what_it_is_called(tmp_path):
+def test_a_job_imports_what_the_library_imports_and_says_what_it_is_called(tmp_path):
     store = Store(tmp_path / "cache")
     wanted = Wanted(
         "pairs",
@@ -39,12 +39,12 @@ def test_a_job_brings_what_the_library_brings_and_says_what_it_is_called(tmp_pat
     lock = jobs.bring_name(wanted)
     assert jobs.brought(store, lock) == ""
     assert run(store, wanted) == 0
-    assert jobs.brought(store, lock) == bring(store, wanted)
+    assert jobs.brought(store, lock) == import_wanted(store, wanted)
     assert jobs.being_brought(store) == {}
     assert first_rows(store, jobs.brought(store, lock), 1)["caption"].tolist() == ["a"]
     assert listed(store)[jobs.brought(store, lock)]["quarantined"] == {"missing file": 1}
     with pytest.raises(BadInput, match="expected pairs, labelled or model"):
-        bring(store, Wanted("nosuch", ""))
+        import_wanted(store, Wanted("nosuch", ""))
 
 
 def test_a_job_is_seen_by_others_and_a_cancelled_one_keeps_nothing(tmp_path, monkeypatch):
@@ -70,7 +70,7 @@ def test_a_job_is_seen_by_others_and_a_cancelled_one_keeps_nothing(tmp_path, mon
     assert not store.cancel_flag(lock).exists()
 
 
-def test_what_cannot_be_brought_is_said_once_and_by_name(tmp_path, capsys):
+def test_what_cannot_be_imported_is_said_once_and_by_name(tmp_path, capsys):
     store = Store(tmp_path / "cache")
     assert run(store, Wanted("labelled", str(tmp_path / "nosuch.csv"))) == 1
     assert "nosuch.csv: expected" in capsys.readouterr().err
@@ -80,8 +80,10 @@ def test_what_cannot_be_brought_is_said_once_and_by_name(tmp_path, capsys):
 
 def test_a_lab_case_is_made_of_what_is_there(tmp_path):
     store = Store(tmp_path / "cache")
-    pairs = bring(store, Wanted("pairs", str(folder(tmp_path / "p"))))
-    labelled = bring_labelled(store, folder(tmp_path / "l", table=b"image,label\nimages/0.png,cat\nimages/1.png,owl\n"))
+    pairs = import_wanted(store, Wanted("pairs", str(folder(tmp_path / "p"))))
+    labelled = import_labelled(
+        store, folder(tmp_path / "l", table=b"image,label\nimages/0.png,cat\nimages/1.png,owl\n")
+    )
     assert lab_of(store, pairs, labelled, "", 0.5) == {
         "own.pairs": pairs,
         "own.test": labelled,
@@ -95,11 +97,13 @@ def test_a_lab_case_is_made_of_what_is_there(tmp_path):
 def test_a_relative_path_and_an_absolute_one_are_the_same_pairs_and_changed_images_are_others(tmp_path, monkeypatch):
     store, source = Store(tmp_path / "cache"), folder(tmp_path / "mine", [("images/0.png", "a"), ("images/1.png", "b")])
     monkeypatch.chdir(tmp_path)
-    relative, absolute = (bring(store, Wanted("pairs", str(path))) for path in (source.relative_to(tmp_path), source))
+    relative, absolute = (
+        import_wanted(store, Wanted("pairs", str(path))) for path in (source.relative_to(tmp_path), source)
+    )
     assert relative == absolute
     image = tmp_path / "mine" / "images" / "0.png"
     image.write_bytes((tmp_path / "mine" / "images" / "1.png").read_bytes() + b" ")
-    assert bring(store, Wanted("pairs", str(source))) != absolute
+    assert import_wanted(store, Wanted("pairs", str(source))) != absolute
 
 
 def test_a_reference_that_was_trained_on_some_of_the_pairs_needs_them_spared(tmp_path):
@@ -114,7 +118,7 @@ def test_a_reference_that_was_trained_on_some_of_the_pairs_needs_them_spared(tmp
     assert lab_of(store, "", names[1], names[2], spare=0.0)["own.spare"] == 0.0
 
 
-def test_a_data_set_is_brought_by_its_name(tmp_path, monkeypatch):
+def test_a_data_set_is_imported_by_its_name(tmp_path, monkeypatch):
     """One whose images are files stays where it is; CIFAR's pixels become PNG files, whose pixels are the same."""
     store, at = Store(tmp_path / "cache"), generated.labelled(tmp_path / "data/imagenet/val", 2, 24)
     monkeypatch.setenv("UBT_DATA", str(tmp_path / "data"))
@@ -125,7 +129,7 @@ def test_a_data_set_is_brought_by_its_name(tmp_path, monkeypatch):
     ]
     monkeypatch.setattr("open_clip.IMAGENET_CLASSNAMES", names)
     monkeypatch.setitem(classification_sets.SETS, "imagenet", replace(classification_sets.SETS["imagenet"], classes=4))
-    by_name, by_path = (store.brought(bring_labelled(store, Path(source))) for source in ("imagenet", str(at)))
+    by_name, by_path = (store.brought(import_labelled(store, Path(source))) for source in ("imagenet", str(at)))
     assert by_name["classes"] == by_path["classes"] == names
     opened = [
         catalogue.open_images(a["about"], a["images"]["image"].to_numpy(object), 24)[:] for a in (by_name, by_path)
@@ -133,10 +137,10 @@ def test_a_data_set_is_brought_by_its_name(tmp_path, monkeypatch):
     assert (opened[0] == opened[1]).all()
     assert by_name["images"]["label"].tolist() == by_path["images"]["label"].tolist()
 
-    pixels, labels = np.stack([brought_pixels(i, 32, 32) for i in range(20)]), np.arange(20) % 10
+    pixels, labels = np.stack([random_pixels(i, 32, 32) for i in range(20)]), np.arange(20) % 10
     found = classification_sets.LabelledSet(pixels, labels, [f"class {9 - i}" for i in range(10)])
     monkeypatch.setattr("ubt.data.classification_sets.read", lambda name, size, root="": found)
-    cifar = store.brought(bring_labelled(store, Path("cifar10")))
+    cifar = store.brought(import_labelled(store, Path("cifar10")))
     assert cifar["classes"] == found.classes
     assert cifar["images"]["label"].tolist() == labels.tolist()
     assert (catalogue.open_images(cifar["about"], cifar["images"]["image"].to_numpy(object), 32)[:] == pixels).all()
@@ -144,7 +148,7 @@ def test_a_data_set_is_brought_by_its_name(tmp_path, monkeypatch):
 
 def test_labelled_images_without_the_target_are_refused_first(tmp_path):
     store = Store(tmp_path / "cache")
-    labels = bring_labelled(store, generated.labelled(tmp_path / "val", 1, 24))
+    labels = import_labelled(store, generated.labelled(tmp_path / "val", 1, 24))
     keys = {"own.pairs": f"pairs-{16 * '0'}", "own.test": labels, "own.reference": f"model-{16 * '0'}"}
     check_targets(store, CaseSettings().with_values(keys))
     with pytest.raises(

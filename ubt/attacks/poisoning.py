@@ -36,7 +36,7 @@ def plan(
         templates: zero-shot prompts with {a} (the label with its article) or {n}.
 
     Returns:
-        The ground truth, one row a pair, in the order given: id, `poisoned`, `attack` (its name), `plant` (which of
+        The ground truth, one row a pair, in their order: id, `poisoned`, `attack` (its name), `plant` (which of
         `attacks`, -1 none), `key` (of `KEYS`, or none), `target`, `caption`, `original_caption`, `trigger_seed`.
 
     A label-consistent attack takes as many of its rate as there are pairs that name the target.

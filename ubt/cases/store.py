@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from ubt.cases.artifact import MANIFEST, Artefact, DamagedArtefact, write_entry
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import READY, disk_full, file_digest, replace_file
-from ubt.data.user_roles import HOW_TO_BRING
+from ubt.data.user_roles import HOW_TO_IMPORT
 
 SCHEMA = 4
 """Raised when records or artefacts change so that older ones can no longer be shown."""
@@ -88,7 +88,7 @@ class Store:
         if found is None:
             raise BadInput(
                 f"{key}: expected it in the cache {self.root}, where it was brought, found none; bring it again"
-                f" ({HOW_TO_BRING})"
+                f" ({HOW_TO_IMPORT})"
             )
         return found
 

@@ -19,12 +19,14 @@ from ubt.cli.console import Show, err, out, print_audit, progress_of
 from ubt.core.errors import BadInput
 from ubt.core.run import compute
 from ubt.data.catalogue import SourceOptions
+from ubt.data.formats import expected
 from ubt.data.labelled import LabelledOptions
 from ubt.workflows import audit as audits
-from ubt.workflows.ingest import bring_labelled, bring_pairs, check_targets, lab_of, listed, write_pairs
+from ubt.workflows.ingest import check_targets, import_labelled, import_pairs, lab_of, listed, write_pairs
 
 data_app = typer.Typer(
-    help="Bring pairs and labelled images of your own; write a case's pairs for others to bring.", no_args_is_help=True
+    help="Import pairs and labelled images of your own; write a case's pairs for others to import.",
+    no_args_is_help=True,
 )
 Image = Annotated[str, typer.Option(help="Column with the image's path or bytes; guessed if not named.")]
 Caption = Annotated[str, typer.Option(help="Column with the caption; guessed if not named.")]
@@ -46,22 +48,17 @@ def _say(key: str, about: dict[str, Any]) -> None:
 
 @data_app.command("pairs")
 def pairs(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            help="CSV or TSV, tar shards, parquet, a datasets folder, a folder of images and texts, or a zip."
-        ),
-    ],
+    source: Annotated[Path, typer.Argument(help=f"Where the pairs are: {expected()}.")],
     image: Image = "",
     caption: Caption = "",
     folder: Folder = "",
     limit: Annotated[int, typer.Option(help="Rows to read; 0 reads all.", min=0)] = 0,
     cache: CacheOption = CACHE,
 ) -> None:
-    """Read pairs, set broken rows apart, and name them for cases; images stay where they are."""
+    """Import pairs: broken rows are quarantined, images stay where they are."""
     store = Store(cache)
     with progress_of("pairs") as progress:
-        key = bring_pairs(
+        key = import_pairs(
             store, source, SourceOptions(image=image, caption=caption, folder=folder, limit=limit), progress
         )
     _say(key, store.brought(key)["about"])
@@ -77,16 +74,16 @@ def labels(
     folder: Folder = "",
     cache: CacheOption = CACHE,
 ) -> None:
-    """Read labelled images, by which CA and ASR are measured."""
+    """Import labelled images, by which CA and ASR are measured."""
     store = Store(cache)
     with progress_of("labels") as progress:
-        key = bring_labelled(store, source, LabelledOptions(image=image, label=label, folder=folder), progress)
+        key = import_labelled(store, source, LabelledOptions(image=image, label=label, folder=folder), progress)
     _say(key, store.brought(key)["about"])
 
 
 @data_app.command("list")
 def show_list(cache: CacheOption = CACHE) -> None:
-    """What was brought: pairs, then labelled images, newest first."""
+    """List what was imported: pairs, then labelled images, newest first."""
     table = Table("name", "from", "kind", "kept", "left out")
     for key, about in listed(Store(cache)).items():
         table.add_row(
@@ -131,7 +128,7 @@ def reference(
     from ubt.workflows.pretrain_pairs import OwnRecipe, pretrain
 
     store, recipe = Store(cache), OwnRecipe().with_values(changes(change or []))
-    pairs, labelled = bring_pairs(store, source), bring_labelled(store, labels)
+    pairs, labelled = import_pairs(store, source), import_labelled(store, labels)
     card = long_work(
         "reference",
         lambda progress: pretrain(recipe, store, pairs, labelled, compute(device, precision), folder, progress),
@@ -197,7 +194,7 @@ def audit(
 
     audits.check_folders(folder, purified)
     store, where = Store(cache), compute(device, precision)
-    with progress_of("bring") as progress:
+    with progress_of("import") as progress:
         options = SourceOptions(image=image, caption=caption, folder=images)
         more = {"seed": seed} | changes(change or [])
         settings = audits.prepare(store, pairs, model, reference, labels, more, options, architecture, progress)
@@ -226,10 +223,10 @@ def named_sources(own: Path | None, labels: Path | None, reference: str, spare: 
     Raises:
         BadInput: only some of what it needs is named.
     """
-    given: Sequence[Any] = (own, labels, reference)
-    if not any(given):
+    named: Sequence[Any] = (own, labels, reference)
+    if not any(named):
         return {}
-    if not all(given):
+    if not all(named):
         raise BadInput(
             "--own: expected pairs of your own together with --labels (to measure CA and ASR) and --reference (a clean"
             " model to poison)"
@@ -238,8 +235,8 @@ def named_sources(own: Path | None, labels: Path | None, reference: str, spare: 
 
     return lab_of(
         store,
-        bring_pairs(store, own),
-        bring_labelled(store, labels),
+        import_pairs(store, own),
+        import_labelled(store, labels),
         import_model(store, reference, "", "clean"),
         spare,
     )

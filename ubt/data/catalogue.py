@@ -1,5 +1,5 @@
-"""A catalogue of the analyst's own pairs: ids, captions and where the images are, read once; broken rows are set apart
-with their reason.
+"""A catalogue of the analyst's own pairs: ids, captions and where the images are, read once; broken rows are
+quarantined with their reason.
 
 Images are not read here but by `ubt.data.images` when they are needed. Captions are taken as they are (HTML, formulas,
 any script): whoever shows or exports them escapes them.
@@ -89,7 +89,7 @@ class Quarantine:
         self.counts: Counter[str] = Counter()
 
     def add(self, row: int, image: str | bytes | None, caption: str | bytes | None, reason: str) -> None:
-        """Set a row apart, with what was in it and why."""
+        """Leave a row out, with what was in it and why."""
         self.kept.add(row, shown(image), shown(caption), reason)
         self.counts[reason] += 1
 
@@ -167,7 +167,7 @@ def watched(source: Source, limit: int, progress: Progress) -> Iterator[Row]:
 
 
 def _unique(table: pa.Table, quarantine: Quarantine) -> pd.DataFrame:
-    """Ids made unique: an image that comes again is `PLACE#2`, an own id that comes again is set apart."""
+    """Ids made unique: an image that comes again is `PLACE#2`, an own id that comes again is quarantined."""
     own_ids = as_frame(table.select(["id", "again"]))
     if own_ids["id"].duplicated().any():
         times = own_ids.groupby("id", sort=False).cumcount().to_numpy()

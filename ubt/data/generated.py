@@ -75,7 +75,7 @@ def _table(folder: Path, samples: list[tuple[bytes, str]]) -> Path:
 
 
 def pairs(folder: Path, layout: str, count: int, size: int) -> Path:
-    """`count` pairs in one of `LAYOUTS`, one of them with a broken image; returns what a run is given as its pairs."""
+    """`count` pairs in one of `LAYOUTS`, one of them with a broken image; returns the path to import."""
     folder.mkdir(parents=True)
     write: Callable[[Path, list[tuple[bytes, str]]], Path] = {"webdataset": _shards, "csv": _table}[layout]
     return write(folder, _samples(count, size))

@@ -1,4 +1,4 @@
-"""Where brought images are: names that stay inside a root, files recognised again, and rows of places."""
+"""Where imported images are: names that stay inside a root, files recognised again, and rows of places."""
 
 import os
 import re

@@ -1,6 +1,4 @@
-"""Why a row or an image that somebody brought is not used, in words that an analyst can act on; and captions
-checked.
-"""
+"""Why a row or an image that was imported is not used, in words that an analyst can act on; and captions checked."""
 
 import unicodedata
 

@@ -1,7 +1,7 @@
 """The stages of a case on the analyst's own pairs: which of them it takes, D with or without planted poisons, labelled
-images, and in an audit the model as it was brought.
+images, and in an audit the suspect model as it is.
 
-What was brought (`pairs-…`, `labelled-…`, `model-…` of the store) is content-addressed, so that a case names it by its
+What was imported (`pairs-…`, `labelled-…`, `model-…` of the store) is content-addressed, so that a case names it by its
 key.
 """
 
@@ -16,14 +16,14 @@ from ubt.core.run import Run, derive_seed
 from ubt.core.settings import Settings, setting
 
 KINDS = {"pairs": "pairs", "test": "labelled", "reference": "model", "suspect": "model"}
-"""What the store calls each thing that can be brought, by its setting."""
-HOW_TO_BRING = "python -m ubt data, python -m ubt models"
+"""What the store calls each thing that can be imported, by its setting."""
+HOW_TO_IMPORT = "python -m ubt data, python -m ubt models"
 CHUNK = 16_384
 
 
 @dataclass(frozen=True)
 class OwnSettings(Settings):
-    """What an analyst brought, by the name the store gave it (`python -m ubt data`, `python -m ubt models`)."""
+    """What an analyst imported, by its name in the store (`python -m ubt data`, `python -m ubt models`)."""
 
     pairs: str = setting("", "pairs of one's own; empty: embedded scenes")
     test: str = setting(
@@ -52,23 +52,23 @@ class OwnSettings(Settings):
             key = getattr(self, name)
             if key and not re.fullmatch(rf"{kind}-[0-9a-f]{{16}}", key):
                 raise BadInput(
-                    f"own.{name}: expected the name of something brought, as {kind}-0123456789abcdef ({HOW_TO_BRING}),"
-                    f" got {key!r}"
+                    f"own.{name}: expected the name of something imported, as {kind}-0123456789abcdef"
+                    f" ({HOW_TO_IMPORT}), got {key!r}"
                 )
         if (self.suspect or self.test) and not self.pairs:
             raise BadInput(
-                f"own: expected pairs of one's own beside a model to audit or labelled images ({HOW_TO_BRING})"
+                f"own: expected pairs of one's own beside a model to audit or labelled images ({HOW_TO_IMPORT})"
             )
 
     @property
     def audits(self) -> bool:
-        """Whether the model was brought too, so that there is no truth."""
+        """Whether there is a model to audit, so that there is no truth."""
         return bool(self.suspect)
 
 
 def spared(images: pd.Series, share: float) -> np.ndarray:
-    """Which pairs (n,) are set apart for a reference, by a digest of their images' places alone, so that every case and
-    seed sets the same ones apart, and all captions of an image together.
+    """Which pairs (n,) are reserved for a reference, by a digest of their images' places alone, so that every case and
+    seed reserves the same ones, and all captions of an image together.
     """
     if not share:
         return np.zeros(len(images), bool)
@@ -76,7 +76,7 @@ def spared(images: pd.Series, share: float) -> np.ndarray:
 
 
 def take(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
-    """The pairs of D: drawn from what was brought by the case's seed, each image decoded once; broken ones are
+    """The pairs of D: drawn from the imported ones by the case's seed, each image decoded once; broken ones are
     quarantined and others take their place as long as there are any.
 
     Args:
@@ -154,7 +154,7 @@ def as_stored(ids: pd.Series, captions: pd.Series, images, model, gigabytes: flo
 
 
 def as_found(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
-    """D of an audit, as it was brought: `pairs` (id, caption), `images`, `tokens`."""
+    """D of an audit, as it was imported: `pairs` (id, caption), `images`, `tokens`."""
     return as_stored(pairs["id"], pairs["caption"], open_taken(pairs, about, model), model, settings["own"]["keep"])
 
 
@@ -231,7 +231,7 @@ def labelled_clean(images: pd.DataFrame, classes: list[str], about: dict, model,
     if not len(found["labels"]):
         raise BadInput(
             "clean.per_class: expected labelled images beyond those of the test set, got none; lower test.per_class or"
-            " bring more"
+            " import more"
         )
     return found | {
         "prompts": prompts(classes, settings["own"]["templates"], model_input.context_length(model)),
@@ -240,7 +240,7 @@ def labelled_clean(images: pd.DataFrame, classes: list[str], about: dict, model,
 
 
 def brought(model, run: Run) -> dict:
-    """M_bd, as it was brought."""
+    """M_bd of an audit: the model as it was imported."""
     return {"model": model}
 
 
@@ -255,7 +255,7 @@ def _more(rest: pd.DataFrame, about: dict, model, start: int, count: int, keep: 
     good = np.setdiff1d(np.arange(len(part)), list(sift(images, np.arange(len(part)))))
     if len(good) < 2:
         raise BadInput(
-            f"{what}: expected pairs beyond those of D for it, got {len(good)}; bring more pairs, or lower data.pairs"
+            f"{what}: expected pairs beyond those of D for it, got {len(good)}; import more pairs, or lower data.pairs"
         )
     return {"pairs": part.iloc[good][["id", "caption"]].reset_index(drop=True), "images": kept(images.only(good), keep)}
 

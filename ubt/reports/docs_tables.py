@@ -14,6 +14,7 @@ from ubt.attacks import ATTACKS
 from ubt.cases.catalog import AFTERWARDS, AGAIN, CASE, EVERY
 from ubt.cases.settings import CaseSettings
 from ubt.core.stage import Stage
+from ubt.data.formats import FORMATS
 from ubt.data.quarantine import REASONS
 from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
@@ -45,6 +46,11 @@ def settings() -> list[str]:
 def stages(of: Iterable[Stage]) -> list[str]:
     """Stages: who acts, what they do."""
     return rows(("stage", "who", "what"), ((f"`{s.name}`", s.role, s.about) for s in of))
+
+
+def formats() -> list[str]:
+    """The formats of pairs and of labelled images."""
+    return rows(("source", "its pairs", "an image's place"), (f.document for f in FORMATS.values()))
 
 
 def defence_stages() -> list[str]:
@@ -153,6 +159,7 @@ GENERATED: dict[str, Callable[[], list[str]]] = {
     "stages": partial(stages, CASE),
     "stages of the defences": defence_stages,
     "stages of durability": later_stages,
+    "formats": formats,
     "reasons": reasons,
     "settings": settings,
 } | {f"table {name}": partial(measured, name) for name in TABLES}

@@ -1,4 +1,4 @@
-"""Bringing something on the page: where it is, what it is taken for, a look at its first rows, and the job that reads
+"""The form that imports something: where it is, what it is taken for, a look at its first rows, and the job that reads
 it.
 """
 
@@ -38,8 +38,8 @@ EXAMPLES = {
 
 
 def form(kind: str) -> None:
-    """Choose what to bring and how it is read, start its job, follow it, and say how it ended."""
-    given = st.text_input(
+    """Choose what to import and how it is read, start its job, follow it, and say how it ended."""
+    typed = st.text_input(
         "Path on this machine" if kind != "model" else "Path on this machine, or a public name",
         key=f"path-{kind}",
         placeholder=EXAMPLES[kind],
@@ -47,7 +47,7 @@ def form(kind: str) -> None:
         persist_state="session",
         help="Nothing is uploaded, and images stay where they are" if kind != "model" else None,
     )
-    source = given.strip()
+    source = typed.strip()
     if source.startswith("~"):
         with contextlib.suppress(RuntimeError):  # of somebody who has no home
             source = str(Path(source).expanduser())
@@ -66,16 +66,16 @@ def form(kind: str) -> None:
 def _offer(wanted: Wanted) -> None:
     """The button that starts the job."""
     lock, state = jobs.bring_name(wanted), st.session_state
-    there = bool(jobs.brought(store(), lock)) and f"bringing-{wanted.kind}" not in state
+    there = bool(jobs.brought(store(), lock)) and f"importing-{wanted.kind}" not in state
     with st.container(horizontal=True, vertical_alignment="center"):
         said, look = (
-            (f"Bring {WHAT[wanted.kind]} again", "secondary") if there else (f"Bring {WHAT[wanted.kind]}", "primary")
+            (f"Import {WHAT[wanted.kind]} again", "secondary") if there else (f"Import {WHAT[wanted.kind]}", "primary")
         )
-        pressed = st.button(said, key=f"bring-{wanted.kind}", type=look, icon=":material/download:")
+        pressed = st.button(said, key=f"import-{wanted.kind}", type=look, icon=":material/download:")
         if there:
-            st.caption("It is here already, see below; bring it again if the files have changed.")
+            st.caption("It is imported already, see below; import it again if the files have changed.")
     if pressed:
-        state[f"bringing-{wanted.kind}"] = lock
+        state[f"importing-{wanted.kind}"] = lock
         try:
             jobs.start_bring(store(), wanted)
         except UbtError:
@@ -86,15 +86,15 @@ def _offer(wanted: Wanted) -> None:
 
 def _ended(kind: str, under: set[str]) -> None:
     """What came of the job that this session started last."""
-    lock = st.session_state.get(f"bringing-{kind}")
+    lock = st.session_state.get(f"importing-{kind}")
     if not lock or lock in under:
         return
     if key := jobs.brought(store(), lock):
-        st.session_state.pop(f"bringing-{kind}")
-        st.session_state[f"brought-{kind}"] = key
-        st.toast(f"Brought: {plain(key)}")
+        st.session_state.pop(f"importing-{kind}")
+        st.session_state[f"imported-{kind}"] = key
+        st.toast(f"Imported: {plain(key)}")
     elif why := jobs.failure(store(), lock):
-        st.error(plain(why), title="It could not be brought", icon=":material/error:")
+        st.error(plain(why), title="It could not be imported", icon=":material/error:")
     else:
         st.info("It was cancelled; nothing was kept.")
 
@@ -152,22 +152,22 @@ def _rows(kind: str, source: str) -> dict[str, Any] | None:
 
 
 def _more(kind: str) -> dict[str, Any]:
-    """Options that are rarely needed, those that were given."""
+    """Options that are rarely needed, those that were filled in."""
     fields = {"folder": "Folder of the images", "separator": "Separator"} | (
         {"ident": "Column of ids"} if kind == "pairs" else {}
     )
     known = {f.name: f for f in _options(kind, {}).__dataclass_fields__.values()}
     with st.expander("How it is read"):
         columns = st.columns(len(fields) + 1)
-        given = {}
+        filled = {}
         for column, (name, title) in zip(columns, fields.items(), strict=False):
-            given[name] = column.text_input(
+            filled[name] = column.text_input(
                 title, key=f"{name}-{kind}", help=known[name].metadata["help"], max_chars=4000
             ).strip()
-        given["limit"] = columns[-1].number_input(
+        filled["limit"] = columns[-1].number_input(
             "Rows", 0, None, 0, 1000, key=f"limit-{kind}", help=known["limit"].metadata["help"]
         )
-    return {name: value for name, value in given.items() if value}
+    return {name: value for name, value in filled.items() if value}
 
 
 def _options(kind: str, options: dict[str, Any]) -> SourceOptions | LabelledOptions:

@@ -1,4 +1,4 @@
-"""What was brought, on the page: pairs and labelled images with their counts, first rows and quarantine; models with
+"""What was imported, on the page: pairs and labelled images with their counts, first rows and quarantine; models with
 their cards.
 """
 
@@ -26,24 +26,24 @@ LISTED = 1000
 """Rows of the quarantine list that are shown; the download has all."""
 NONE_YET = {
     "pairs": (
-        "No pairs have been brought yet. Type the path of a CSV, an archive or a folder above; its first pairs are"
+        "No pairs have been imported yet. Type the path of a CSV, an archive or a folder above; its first pairs are"
         " shown before anything is read."
     ),
     "labelled": (
-        "No labelled images have been brought yet. They are optional for an audit, where they measure CA; a lab case on"
-        " your pairs needs them."
+        "No labelled images have been imported yet. They are optional for an audit, where they measure CA; a lab case"
+        " on your pairs needs them."
     ),
-    "model": "No model has been brought yet. An audit needs the suspect model, and a clean one to compare it with.",
+    "model": "No model has been imported yet. An audit needs the suspect model, and a clean one to compare it with.",
 }
 
 
 def keys(kind: str) -> list[str]:
-    """What of a kind was brought, by its name in the store, the newest first."""
+    """What of a kind was imported, by its name in the store, the newest first."""
     return list(store().all_brought(kind))
 
 
 def label(key: str) -> str:
-    """How a list calls something brought."""
+    """How a list calls something imported."""
     if not key:
         return "none"
     if key.startswith("model-"):
@@ -53,13 +53,13 @@ def label(key: str) -> str:
 
 
 def listing(kind: str) -> None:
-    """Choose among what was brought, and look at it."""
+    """Choose among what was imported, and look at it."""
     there = keys(kind)
-    st.subheader({"pairs": "Pairs", "labelled": "Labelled images", "model": "Models"}[kind] + " that were brought")
+    st.subheader("Imported " + {"pairs": "pairs", "labelled": "labelled images", "model": "models"}[kind])
     if not there:
         st.info(NONE_YET[kind])
         return
-    if (new := st.session_state.pop(f"brought-{kind}", None)) in there:
+    if (new := st.session_state.pop(f"imported-{kind}", None)) in there:
         st.session_state[f"shown-{kind}"] = new
     elif st.session_state.get(f"shown-{kind}") not in there:
         st.session_state[f"shown-{kind}"] = there[0]
@@ -146,7 +146,7 @@ def card(about: dict[str, Any], key: str) -> None:
         ("state, as you know it", about["state"]),
         ("architecture", about["architecture"]),
         ("parameters", f"{about['parameters']:,}"),
-        ("brought from", about["source"]),
+        ("imported from", about["source"]),
         ("file", str(made_from.get("file", "-"))),
         ("layout of the file", str(made_from.get("layout", "-"))),
         ("assumed", "; ".join(about.get("assumed", [])) or "nothing"),

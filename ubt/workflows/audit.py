@@ -17,7 +17,7 @@ from ubt.core.files import replace_file
 from ubt.core.run import Progress, silent
 from ubt.data.catalogue import SourceOptions
 from ubt.pairs.export import as_csv
-from ubt.workflows.ingest import bring_labelled, bring_pairs
+from ubt.workflows.ingest import import_labelled, import_pairs
 
 PUBLIC = "ViT-B-32-quickgelu/openai"
 """The reference where none is named: OpenAI's CLIP, downloaded."""
@@ -65,7 +65,7 @@ def prepare(
             " leave it out"
         )
     found, suspect, clean = (
-        bring_pairs(store, pairs, options, progress),
+        import_pairs(store, pairs, options, progress),
         import_model(store, model, architecture, "suspect", progress),
         "",
     )
@@ -79,7 +79,7 @@ def prepare(
             f"{e}. No reference was named, and OpenAI's could not be had: name a clean one with --reference (a file, a"
             " folder, or folds)"
         ) from None
-    labelled = "" if labels is None else bring_labelled(store, labels, None, progress)
+    labelled = "" if labels is None else import_labelled(store, labels, None, progress)
     return settings_of(store, found, suspect, clean, labelled, changes)
 
 

@@ -1,5 +1,5 @@
-"""What an analyst brings, put into the store once and named by its content: pairs, labelled images, models
-(`ubt.workflows.import_model`); and a case's D written out again, for others to bring.
+"""Imports pairs, labelled images and models (`ubt.workflows.import_model`) into the store, once, named by content; and
+exports a case's D, for others to import.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ from ubt.data.labelled import LabelledOptions
 
 @dataclass(frozen=True)
 class Wanted:
-    """Something to bring: `kind` (pairs, labelled, model), where it is, and how it is read: the settings of
+    """Something to import: `kind` (pairs, labelled, model), where it is, and how it is read: the settings of
     `SourceOptions` or `LabelledOptions` that are not at their defaults; of a model its `architecture` and `state`, see
-    `ubt.workflows.import_model.bring`.
+    `ubt.workflows.import_model.import_model`.
     """
 
     kind: str
@@ -37,16 +37,16 @@ class Wanted:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def bring(store: Store, wanted: Wanted, progress: Progress = silent) -> str:
-    """Put something into the store; returns its name.
+def import_wanted(store: Store, wanted: Wanted, progress: Progress = silent) -> str:
+    """Import something into the store; returns its name.
 
     Raises:
         BadInput: it is not what it is taken for, or of no known kind.
     """
     if wanted.kind == "pairs":
-        return bring_pairs(store, Path(wanted.source), SourceOptions.from_dict(wanted.options), progress)
+        return import_pairs(store, Path(wanted.source), SourceOptions.from_dict(wanted.options), progress)
     if wanted.kind == "labelled":
-        return bring_labelled(store, Path(wanted.source), LabelledOptions.from_dict(wanted.options), progress)
+        return import_labelled(store, Path(wanted.source), LabelledOptions.from_dict(wanted.options), progress)
     if wanted.kind == "model":
         from ubt.workflows.import_model import import_model
 
@@ -55,17 +55,17 @@ def bring(store: Store, wanted: Wanted, progress: Progress = silent) -> str:
     raise BadInput(f"expected pairs, labelled or model, got {wanted.kind!r}")
 
 
-def bring_pairs(store: Store, path: Path, options: SourceOptions | None = None, progress: Progress = silent) -> str:
+def import_pairs(store: Store, path: Path, options: SourceOptions | None = None, progress: Progress = silent) -> str:
     """Read a source of pairs and put its catalogue (`pairs`, `quarantine`, `about`) into the store; returns its name.
     Images stay where they are.
 
     Raises:
         BadInput: it is no source of pairs, or no pair in it can be used.
     """
-    return _brought(store, "pairs", "pairs", lambda: catalogue.read(_absolute(path), options, progress))
+    return _stored(store, "pairs", "pairs", lambda: catalogue.read(_absolute(path), options, progress))
 
 
-def bring_labelled(
+def import_labelled(
     store: Store, path: Path, options: LabelledOptions | None = None, progress: Progress = silent
 ) -> str:
     """Read labelled images and put their catalogue (`images`, `classes`, `quarantine`, `about`) into the store; returns
@@ -79,8 +79,8 @@ def bring_labelled(
         BadInput: it is no such source, or nothing in it can be used.
     """
     if str(path) in classification_sets.SETS and not Path(path).exists():
-        return _brought(store, "labelled", "images", lambda: _of_set(store, str(path), progress))
-    return _brought(store, "labelled", "images", lambda: labelled.read(_absolute(path), options, progress))
+        return _stored(store, "labelled", "images", lambda: _of_set(store, str(path), progress))
+    return _stored(store, "labelled", "images", lambda: labelled.read(_absolute(path), options, progress))
 
 
 def _of_set(store: Store, name: str, progress: Progress) -> dict[str, Any]:
@@ -119,11 +119,12 @@ def _of_set(store: Store, name: str, progress: Progress) -> dict[str, Any]:
     return {"images": images, "classes": found.classes, "quarantine": Quarantine().frame(), "about": about}
 
 
-def _brought(store: Store, kind: str, entry: str, read: Callable[[], dict[str, Any]]) -> str:
+def _stored(store: Store, kind: str, entry: str, read: Callable[[], dict[str, Any]]) -> str:
     started = time.monotonic()
     found = read()
     rows = pd.util.hash_pandas_object(found[entry], index=False).to_numpy()
-    key = f"{kind}-{digest([found['about'], found.get('classes', []), hashlib.sha256(rows.tobytes()).hexdigest(), *filter(None, [_files(found, entry)])])}"
+    identity = [found["about"], found.get("classes", []), hashlib.sha256(rows.tobytes()).hexdigest()]
+    key = f"{kind}-{digest([*identity, *filter(None, [_files(found, entry)])])}"
     with store.lock(key):
         if store.find(key) is None:
             store.set_aside(key)
@@ -151,7 +152,7 @@ def _files(found: dict[str, Any], entry: str) -> str:
 
 
 def lab_of(store: Store, pairs: str, labelled: str, reference: str, spare: float) -> dict[str, Any]:
-    """The settings, by dotted name, that make a lab case one on what was brought, by its names in the store.
+    """The settings, by dotted name, of a lab case on imported data, by its names in the store.
 
     Raises:
         BadInput: something is not there, or the reference was trained on pairs that D could take.
@@ -169,7 +170,7 @@ def lab_of(store: Store, pairs: str, labelled: str, reference: str, spare: float
 
 def check_targets(store: Store, settings: CaseSettings) -> None:
     """Raises:
-    BadInput: the labelled images that were brought to a lab case lack the target of one of its attacks.
+    BadInput: the labelled images of a lab case lack the target of one of its attacks.
     """
     if settings.own.test and not settings.own.audits:
         found = store.brought(settings.own.test)
@@ -178,13 +179,13 @@ def check_targets(store: Store, settings: CaseSettings) -> None:
 
 
 def trained_on(store: Store, pairs: str, reference: str) -> float:
-    """The share of some pairs that a brought reference says it was trained on; 0 if it says nothing of them."""
+    """The share of some pairs that an imported reference says it was trained on; 0 if it says nothing of them."""
     said = store.brought(reference)["card"]["made_from"].get("trained_on", {}) if reference else {}
     return float(said["share"]) if said.get("pairs") == pairs else 0.0
 
 
 def first_rows(store: Store, key: str, count: int, entry: str = "pairs") -> pd.DataFrame:
-    """The first rows of something brought, without reading the others."""
+    """The first rows of something imported, without reading the others."""
     import pyarrow.parquet as pq
 
     store.brought(key)

@@ -360,7 +360,7 @@ def _bring(store: Store, chosen: str, *, stop: Callable[[], bool]) -> int:
 
         try:
             tell(Event("starts", wanted.kind))
-            key = ingest.bring(store, wanted, progress)
+            key = ingest.import_wanted(store, wanted, progress)
             tell(Event("done", key, seconds=time.monotonic() - started))
         finally:
             flag.unlink(missing_ok=True)

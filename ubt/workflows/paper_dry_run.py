@@ -23,7 +23,7 @@ from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Compute
 from ubt.data import generated
 from ubt.defenses.token_unlearning.split import suspicious_count
-from ubt.workflows.ingest import bring_labelled, bring_pairs, lab_of
+from ubt.workflows.ingest import import_labelled, import_pairs, lab_of
 
 ARCHITECTURE = "ViT-B-32-quickgelu"
 """OpenAI's ViT-B/32 as open_clip names it."""
@@ -258,8 +258,8 @@ def prepare(root: Path, layout: str, size: int) -> tuple[Store, CaseSettings]:
     models.save(models.create(config, 0), root / "ViT-B-32")
     own = lab_of(
         store,
-        bring_pairs(store, source),
-        bring_labelled(store, labels),
+        import_pairs(store, source),
+        import_labelled(store, labels),
         import_model(store, str(root / "ViT-B-32"), "", "clean"),
         0.0,
     )

@@ -20,9 +20,9 @@ from ubt.data.formats.base import Format, Row, Source, Wanted
 from ubt.data.images import Images, decode
 from ubt.data.locations import Folder, Locations
 from ubt.data.preview import look
+from ubt.reports import docs_tables
 
 SIZE = 12
-REFERENCE = Path(__file__).parents[3] / "ubt" / "docs" / "reference.md"
 
 
 class Lines:
@@ -75,18 +75,16 @@ def test_a_format_is_one_declaration(toy, whole):
     images.save(toy.parent / "kept")
     np.testing.assert_array_equal(Images.load(toy.parent / "kept")[:], expected)
     assert look(toy, SourceOptions()).rows["reason"].tolist() == [""] * 3
-    assert formats.document()[-1] == "| `.jsonl` | a caption and an image in base64 a line | `17` |"
+    assert docs_tables.formats()[-1] == "| `.jsonl` | a caption and an image in base64 a line | `17` |"
 
 
 def test_what_is_expected_names_every_format(toy, tmp_path):
-    with pytest.raises(BadInput) as refused:
-        catalogue.read(tmp_path / "nosuch")
-    assert all(known.expected in str(refused.value) for known in formats.FORMATS.values())
-    assert TOY.expected in str(refused.value)
-
-
-def test_the_documents_list_the_formats():
-    assert "\n".join(formats.document()) in REFERENCE.read_text()
+    for read, what in ((catalogue.read, "caption"), (labelled.read, "label")):
+        with pytest.raises(BadInput) as refused:
+            read(tmp_path / "nosuch")
+        for known in formats.FORMATS.values():
+            assert (known.expected in str(refused.value)) == (what in known.holds)
+        assert TOY.expected in str(refused.value)
 
 
 def test_a_folder_with_files_of_a_format_is_no_folder_of_class_folders(toy):

@@ -4,7 +4,6 @@ A new format is one file here that declares a `Format`, and one line in `FORMATS
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from ubt.core.errors import BadInput
@@ -29,16 +28,10 @@ FORMATS: dict[str, Format] = {
 """Every format, by name; a folder that may be several is taken for the first."""
 
 
-def expected() -> str:
-    """What a path of pairs can be, in words."""
-    *others, last = (f.expected for f in FORMATS.values())
+def expected(what: str = "caption") -> str:
+    """What a path of pairs, or with `label` of labelled images, can be, in words."""
+    *others, last = (f.expected for f in FORMATS.values() if what in f.holds)
     return f"{', '.join(others)}, or {last}"
-
-
-def document() -> list[str]:
-    """The table of formats of the documents, in Markdown, a line a row."""
-    rows = (("source", "its pairs", "an image's place"), ("---",) * 3, *(f.document for f in FORMATS.values()))
-    return [f"| {' | '.join(cells)} |" for cells in rows]
 
 
 def reader(at: Locations) -> Reader:
@@ -59,7 +52,9 @@ def open_source(path: Path, want: Wanted) -> Source:
     try:
         source = _opened(path, want)
     except OSError as e:
-        raise BadInput(f"{path}: expected {expected()}; got one that cannot be opened ({e.strerror})") from None
+        raise BadInput(
+            f"{path}: expected {expected(want.what)}; got one that cannot be opened ({e.strerror})"
+        ) from None
     source.path = path
     return source
 
@@ -70,15 +65,18 @@ def _opened(path: Path, want: Wanted) -> Source:
     if path.is_dir():
         return _folder(path, want)
     if not path.is_file():
-        got = "no such file or folder" if not path.exists() else "neither file nor folder"
-        raise BadInput(f"{path}: expected {expected()}; got {got}")
-    for known in _of_ending(path):
-        return known.files([path], want)
-    raise BadInput(f"{path}: expected {expected()}; got a file ending in {path.suffix or 'nothing'!r}")
+        raise _refused(path, want, "no such file or folder" if not path.exists() else "neither file nor folder")
+    if known := _of_ending(path, want):
+        return known[0].files([path], want)
+    raise _refused(path, want, f"a file ending in {path.suffix or 'nothing'!r}")
 
 
-def _of_ending(path: Path) -> Iterable[Format]:
-    return (f for f in FORMATS.values() if path.suffix.lower() in f.endings)
+def _refused(path: Path, want: Wanted, got: str) -> BadInput:
+    return BadInput(f"{path}: expected {expected(want.what)}; got {got}")
+
+
+def _of_ending(path: Path, want: Wanted) -> list[Format]:
+    return [f for f in FORMATS.values() if path.suffix.lower() in f.endings and want.what in f.holds]
 
 
 def _shards(paths: list[Path], asked: Path, want: Wanted) -> Source:
@@ -86,7 +84,7 @@ def _shards(paths: list[Path], asked: Path, want: Wanted) -> Source:
         if not path.is_file():
             raise BadInput(f"{path}: expected a shard, as {asked} says; got no such file")
     endings = {p.suffix.lower() for p in paths}
-    known = [f for f in _of_ending(paths[0]) if f.shards]
+    known = [f for f in _of_ending(paths[0], want) if f.shards]
     if len(endings) > 1 or not known:
         kinds = ", ".join(e for f in FORMATS.values() if f.shards for e in f.endings)
         raise BadInput(f"{asked}: expected files of one kind, of {kinds}; got {', '.join(sorted(endings))}")
@@ -94,19 +92,20 @@ def _shards(paths: list[Path], asked: Path, want: Wanted) -> Source:
 
 
 def _folder(path: Path, want: Wanted) -> Source:
-    here = Listing(path, tuple(e for f in FORMATS.values() for e in (f.endings if f.inside is None else f.inside)))
-    for known in FORMATS.values():
-        if source := known.surely(here, want):
+    known = [f for f in FORMATS.values() if want.what in f.holds]
+    here = Listing(path, tuple(e for f in known for e in f.endings_inside))
+    for certain in known:
+        if source := certain.surely(here, want):
             return source
     said = []
-    for known in FORMATS.values():
-        for paths in known.in_folder(here):
+    for likely in known:
+        for paths in likely.in_folder(here):
             try:
-                return known.files(paths, want)
+                return likely.files(paths, want)
             except BadInput as e:
                 said.append(str(e))
     got = "; ".join(said) if said else f"none of them among {len(here.files)} files"
-    raise BadInput(f"{path}: expected {expected()}; got a folder with {got}")
+    raise _refused(path, want, f"a folder with {got}")
 
 
 def _expanded(pattern: str) -> list[Path]:

@@ -180,6 +180,7 @@ class Format:
         files: opens files of these endings; raises BadInput where they are none.
         folder: opens a folder that certainly is of this format; None if it is not.
         readers: of its images, by `Locations.kind`.
+        holds: what comes with its images, of `Wanted.what`.
     """
 
     expected: str
@@ -191,10 +192,16 @@ class Format:
     files: Callable[[list[Path], Wanted], Source] | None = None
     folder: Callable[[Listing, Wanted], Source | None] | None = None
     readers: Mapping[str, Callable[[Locations], Reader]] = field(default_factory=dict)
+    holds: tuple[str, ...] = ("caption", "label")
+
+    @property
+    def endings_inside(self) -> tuple[str, ...]:
+        """Endings of the files by which a folder is taken for one."""
+        return self.endings if self.inside is None else self.inside
 
     def in_folder(self, here: Listing) -> list[list[Path]]:
         """The files in a folder that may each, or together, be such a source."""
-        found = here.of(self.endings if self.inside is None else self.inside) if self.files else []
+        found = here.of(self.endings_inside)
         return ([found] if found else []) if self.shards else [[p] for p in found]
 
     def surely(self, here: Listing, want: Wanted) -> Source | None:

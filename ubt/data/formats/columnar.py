@@ -109,7 +109,7 @@ class ArrowFile:
             yield from stream
 
     def batches(self, columns: list[str], rows: int = 4096) -> Iterator[pa.RecordBatch]:
-        """As `ParquetFile.batches`; a batch's rows are given in parts."""
+        """As `ParquetFile.batches`; a batch's rows come in parts."""
         try:
             for batch in self._batches:
                 some = {}

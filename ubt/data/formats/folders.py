@@ -67,7 +67,7 @@ def from_class_folders(here: Listing, want: Wanted) -> Source | None:
     """Labelled images: each in the folder of its class, at any depth; beside the folders lies nothing that another
     format reads.
     """
-    if want.what != "label" or here.read_by_others or not here.folders:
+    if here.read_by_others or not here.folders:
         return None
     folder, classes, done = Folder(here.path), here.folders, [0]
 
@@ -108,4 +108,5 @@ CLASS_FOLDERS = Format(
     ("a folder of class folders", "labelled images only: each in the folder of its class, at any depth", "`cat/a.jpg`"),
     folder=from_class_folders,
     readers={"files": Files.at},
+    holds=("label",),
 )

@@ -1,6 +1,6 @@
 """Scenes: image-caption pairs drawn by this package, addressed by (seed, index), any number of them, none stored.
 
-The same (seed, index) is always the same scene, drawn at any size. Index ranges keep the roles of data apart: what
+The same (seed, index) is always the same scene, drawn at any size. Index ranges keep the roles of data disjoint: what
 trains the reference never occurs in D, nor D in validation or test, whatever the seed.
 """
 
