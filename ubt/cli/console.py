@@ -84,68 +84,20 @@ MASKED = {
 }
 
 
+MODELS = {
+    "clean": "clean reference (ASR: natural)",
+    "poisoned": "poisoned",
+    "purified": "purified, ours",
+    "published": "purified, as published",
+}
+
+
 def print_metrics(m: dict) -> None:
-    """The final table of a case."""
-    planted = CaseSettings.from_dict(m["settings"])
-    poisons = [p.attack.poisons(planted.data.pairs) for p in planted.attacks]
-    title = (
-        ", ".join(p.label for p in planted.attacks)
-        if any(poisons)
-        else f"nothing poisoned ({m['attack']} tried at test time)"
-    )
-    table = Table(title=f"{title}, seed {m['seed']}: percent, 95 % interval")
-    for column in ("", "CA", "ASR", "ASR, all", "RA", "target recall"):
-        table.add_column(column, justify="left" if not column else "right")
-    names = {
-        "clean": "clean reference (ASR: natural)",
-        "poisoned": "poisoned",
-        "purified": "purified, ours",
-        "published": "purified, as published",
-    }
-    for key, label in names.items():
-        cells = [
-            f"{m[key][f]:.2f} [{m[key]['intervals'][f][0]:.1f}, {m[key]['intervals'][f][1]:.1f}]"
-            for f in ("ca", "asr", "asr_all", "ra", "target_recall")
-        ]
-        table.add_row(label, *cells)
-    out.print(table)
-
-    def show(value: float | None) -> str:
-        return "undefined" if value is None else f"{value:.3f}"
-
-    if apart := by_attack({key: m[key] for key in names}):
-        table = Table("", *names.values(), title="by attack and key: percent")
-        for name, values in apart.items():
-            table.add_row(name, *(f"{v:.2f}" for v in values))
-        out.print(table)
-    for found in m["found"] if len(m["found"]) > 1 else []:
-        out.print(
-            f"{found['label']}: split recall {found['recall']:.3f}, {found['in_topk']} of D_topk",
-            markup=False,
-            highlight=False,
-        )
-    verdict = m["verdict"]
-    groups = f" in each of {m['select']['groups']} groups" if m["select"]["groups"] > 1 else ""
-    out.print(
-        f"split: {100 * m['split']['fraction']:g} % of D, recall {show(m['split']['recall'])};  select: k ="
-        f" {m['select']['k']}{groups}, precision {show(m['select']['precision'])}, AUROC inside D_susp"
-        f" {show(m['select']['auroc'])}\nverdict:"
-        f" {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score {verdict['score']:.3f},"
-        f" threshold {verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold"
-        f" {verdict['least_displaced']:.3f}; apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g}); "
-        f" computed in {sum(m['seconds'].values()):.0f} s",
-        highlight=False,
-    )
-    for form, judged in m["masks"].items():
-        if judged["attributed"]["poisons"]:
-            said = [
-                f"{label} {show(judged['topk'][k])} ({show(judged['attributed'][k])})" for k, label in MASKED.items()
-            ]
-            out.print(
-                f"masks, {form}, shares on D_topk (on all {judged['attributed']['poisons']} flagged poisons looked at):"
-                f" {', '.join(said)}",
-                highlight=False,
-            )
+    """The final tables of a lab case."""
+    _print_models(m)
+    _print_attacks(m)
+    _print_steps(m)
+    _print_masks(m["masks"])
     for check in m["checks"]:
         out.print(
             f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}",
@@ -158,15 +110,82 @@ def print_metrics(m: dict) -> None:
         )
 
 
-def print_audit(m: dict, flagged: int) -> None:
-    """The verdict and the estimates of an audit that flagged so many pairs."""
-    verdict, found, estimates = m["verdict"], m["estimates"]["found"], m["estimates"]["measures"]
+def _print_models(m: dict) -> None:
+    planted = CaseSettings.from_dict(m["settings"])
+    poisons = [p.attack.poisons(planted.data.pairs) for p in planted.attacks]
+    title = (
+        ", ".join(p.label for p in planted.attacks)
+        if any(poisons)
+        else f"nothing poisoned ({m['attack']} tried at test time)"
+    )
+    table = Table(title=f"{title}, seed {m['seed']}: percent, 95 % interval")
+    for column in ("", "CA", "ASR", "ASR, all", "RA", "target recall"):
+        table.add_column(column, justify="left" if not column else "right")
+    for key, label in MODELS.items():
+        cells = [
+            f"{m[key][f]:.2f} [{m[key]['intervals'][f][0]:.1f}, {m[key]['intervals'][f][1]:.1f}]"
+            for f in ("ca", "asr", "asr_all", "ra", "target_recall")
+        ]
+        table.add_row(label, *cells)
+    out.print(table)
+
+
+def _print_attacks(m: dict) -> None:
+    if rows := by_attack({key: m[key] for key in MODELS}):
+        table = Table("", *MODELS.values(), title="by attack and key: percent")
+        for name, values in rows.items():
+            table.add_row(name, *(f"{v:.2f}" for v in values))
+        out.print(table)
+    for found in m["found"] if len(m["found"]) > 1 else []:
+        out.print(
+            f"{found['label']}: split recall {found['recall']:.3f}, {found['in_topk']} of D_topk",
+            markup=False,
+            highlight=False,
+        )
+
+
+def _print_steps(m: dict) -> None:
+    groups = f" in each of {m['select']['groups']} groups" if m["select"]["groups"] > 1 else ""
     out.print(
+        f"split: {100 * m['split']['fraction']:g} % of D, recall {_share(m['split']['recall'])};  select: k ="
+        f" {m['select']['k']}{groups}, precision {_share(m['select']['precision'])}, AUROC inside D_susp"
+        f" {_share(m['select']['auroc'])}\n{_verdict(m['verdict'])};  computed in {sum(m['seconds'].values()):.0f} s",
+        highlight=False,
+    )
+
+
+def _print_masks(masks: dict) -> None:
+    for form, judged in masks.items():
+        if judged["attributed"]["poisons"]:
+            shares = [
+                f"{label} {_share(judged['topk'][k])} ({_share(judged['attributed'][k])})"
+                for k, label in MASKED.items()
+            ]
+            out.print(
+                f"masks, {form}, shares on D_topk (on all {judged['attributed']['poisons']} flagged poisons looked at):"
+                f" {', '.join(shares)}",
+                highlight=False,
+            )
+
+
+def _share(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _verdict(verdict: dict) -> str:
+    return (
         f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score"
         f" {verdict['score']:.3f}, threshold {verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold"
-        f" {verdict['least_displaced']:.3f}; apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g}); "
-        f" {flagged:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images quarantined;  computed in"
-        f" {sum(m['seconds'].values()):.0f} s",
+        f" {verdict['least_displaced']:.3f}; apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g})"
+    )
+
+
+def print_audit(m: dict, flagged: int) -> None:
+    """The verdict and the estimates of an audit that flagged so many pairs."""
+    found, estimates = m["estimates"]["found"], m["estimates"]["measures"]
+    out.print(
+        f"{_verdict(m['verdict'])};  {flagged:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images"
+        f" quarantined;  computed in {sum(m['seconds'].values()):.0f} s",
         highlight=False,
     )
     shown = [key for key in ESTIMATES if any(key in row for row in estimates.values())]

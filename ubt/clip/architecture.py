@@ -91,6 +91,34 @@ def check(config: Any) -> dict[str, Any]:
         )
     config = copy.deepcopy(config)
     vision, text = config["vision_cfg"], config["text_cfg"]
+    _refuse_what_is_not_built(config)
+    for part, prefix in ((vision, "timm_"), (text, "hf_")):
+        for name in [n for n in part if str(n).startswith(prefix)]:
+            del part[name]
+    if (
+        isinstance(vision.get("image_size"), list)
+        and len(vision["image_size"]) == 2
+        and vision["image_size"][0] == vision["image_size"][1]
+    ):
+        vision["image_size"] = vision["image_size"][0]
+    layers = vision.get("layers")
+    resnet = isinstance(layers, list)
+    if resnet:
+        if len(layers) != 4 or not all(type(n) is int and 1 <= n <= 64 for n in layers):
+            raise BadInput(f"vision_cfg.layers: expected a number, or four of them for a ResNet, got {_said(layers)}")
+        vision = {n: v for n, v in vision.items() if n not in ("layers", "patch_size")}
+    _check("model_cfg", {n: v for n, v in config.items() if n not in ("vision_cfg", "text_cfg")}, _MODEL)
+    _check("vision_cfg", vision, _VISION)
+    _check("text_cfg", text, _TEXT)
+    _check_sizes(vision, text, resnet)
+    return config
+
+
+def _refuse_what_is_not_built(config: dict[str, Any]) -> None:
+    """Refuse towers of other libraries and tokenizers other than the stock one; takes the latter's empty settings
+    out of `config`.
+    """
+    vision, text = config["vision_cfg"], config["text_cfg"]
     if "multimodal_cfg" in config:
         raise BadInput("model_cfg: expected a model with an image and a text tower alone, got a captioner (CoCa)")
     if vision.get("timm_model_name"):
@@ -113,39 +141,23 @@ def check(config: Any) -> dict[str, Any]:
         raise BadInput(
             f"text_cfg.vocab_size: expected the stock CLIP tokenizer's {VOCABULARY:,}, got {_said(text['vocab_size'])}"
         )
-    for part, prefix in ((vision, "timm_"), (text, "hf_")):
-        for name in [n for n in part if str(n).startswith(prefix)]:
-            del part[name]
-    if (
-        isinstance(vision.get("image_size"), list)
-        and len(vision["image_size"]) == 2
-        and vision["image_size"][0] == vision["image_size"][1]
-    ):
-        vision["image_size"] = vision["image_size"][0]
-    towers = {"vision_cfg": vision, "text_cfg": text}
-    layers = vision.get("layers")
-    if isinstance(layers, list):
-        if len(layers) != 4 or not all(type(n) is int and 1 <= n <= 64 for n in layers):
-            raise BadInput(f"vision_cfg.layers: expected a number, or four of them for a ResNet, got {_said(layers)}")
-        vision = {n: v for n, v in vision.items() if n not in ("layers", "patch_size")}
-    _check("model_cfg", {n: v for n, v in config.items() if n not in towers}, _MODEL)
-    _check("vision_cfg", vision, _VISION)
-    _check("text_cfg", text, _TEXT)
+
+
+def _check_sizes(vision: dict[str, Any], text: dict[str, Any], resnet: bool) -> None:
+    """Refuse sizes that do not go together. A ResNet's last stage is 32 times as wide as its first, and as coarse."""
     width, heads = vision.get("width", 768), vision.get("head_width", 64)
-    if (width * 32 if isinstance(layers, list) else width) % heads or width * (
-        32 if isinstance(layers, list) else 1
-    ) < heads:
+    last = width * 32 if resnet else width
+    if last % heads or last < heads:
         raise BadInput(f"vision_cfg: expected a head_width that divides the width, got {heads} and {width}")
     if text.get("width", 512) % text.get("heads", 8):
         raise BadInput(
             f"text_cfg: expected heads that divide the width, got {text.get('heads', 8)} and {text.get('width', 512)}"
         )
-    size, patch = vision.get("image_size", 224), 32 if isinstance(layers, list) else vision.get("patch_size", 16)
+    size, patch = vision.get("image_size", 224), 32 if resnet else vision.get("patch_size", 16)
     if not 1 <= (size // patch) ** 2 <= MOST_PATCHES:
         raise BadInput(
             f"vision_cfg: expected 1 to {MOST_PATCHES} patches an image, got {size} px in patches of {patch}"
         )
-    return config
 
 
 def _check(where: str, values: dict, allowed: dict[str, Any]) -> None:
@@ -334,8 +346,9 @@ def _full(config: dict[str, Any]) -> dict[str, Any]:
 def summary(config: dict[str, Any]) -> str:
     """A configuration in a line.
 
-    >>> small = {"image_size": 48, "patch_size": 8, "width": 128, "layers": 4, "head_width": 32}
-    >>> summary({"embed_dim": 128, "vision_cfg": small, "text_cfg": {"context_length": 24, "width": 96, "heads": 3, "layers": 3}})
+    >>> vision = {"image_size": 48, "patch_size": 8, "width": 128, "layers": 4, "head_width": 32}
+    >>> text = {"context_length": 24, "width": 96, "heads": 3, "layers": 3}
+    >>> summary({"embed_dim": 128, "vision_cfg": vision, "text_cfg": text})
     'ViT 48 px, patch 8, 4 layers x 128, 4 heads; text 24 tokens, 3 layers x 96, 3 heads; embedding 128'
     """
     full = _full(config)

@@ -165,60 +165,18 @@ class _Drawn:
         if trace.type == "bar":
             self.bars.setdefault((trace.xaxis or "x", trace.yaxis or "y"), []).append(trace)
             return
-        x, y, mode = (
-            self._places(trace.xaxis or "x", trace.x),
-            self._places(trace.yaxis or "y", trace.y),
-            trace.mode or "lines",
-        )
+        x, y = self._places(trace.xaxis or "x", trace.x), self._places(trace.yaxis or "y", trace.y)
+        mode = trace.mode or "lines"
         look: dict[str, Any] = {"alpha": trace.opacity, "linestyle": "none", "clip_on": trace.cliponaxis is not False}
-        handle = None
         if "lines" in mode:
-            look |= {
-                "color": _colour(trace.line.color),
-                "linestyle": DASHES[trace.line.dash],
-                "linewidth": 0.75 * (trace.line.width or 2),
-            }
-            look |= {"drawstyle": STEPS.get(trace.line.shape, "default")}
+            look |= _line(trace)
         if "markers" in mode:
-            symbol = str(trace.marker.symbol or "circle")
-            colours = trace.marker.color
-            colour = (
-                _colour(colours if isinstance(colours, str) or colours is None else colours[0])
-                if colours is not None
-                else look.get("color")
-            )
-            hollow = symbol.endswith("-open")
-            look |= {
-                "marker": MARKERS[symbol.removesuffix("-open")],
-                "markersize": 0.75 * float(trace.marker.size or 6),
-                "markeredgecolor": colour,
-            }
-            look |= {
-                "markerfacecolor": "none" if hollow else colour,
-                "color": look.get("color", colour),
-                "markeredgewidth": 1.1,
-            }
-        if trace.fill == "tozeroy" and len(x):
-            step = {"steps-mid": "mid", "steps-post": "post"}.get(look["drawstyle"])
-            hatch = HATCHES[trace.fillpattern.shape or ""]
-            filled = (
-                {"hatch": hatch, "edgecolor": look["color"], "facecolor": "none"}
-                if hatch
-                else {"facecolor": _colour(trace.fillcolor), "edgecolor": "none"}
-            )
-            ax.fill_between(x, y, step=step, linewidth=0, **filled)
-            handle = Patch(linewidth=1.2, linestyle=look["linestyle"], **(filled | {"edgecolor": look["color"]}))
+            look |= _markers(trace, look)
+        handle = _fill(ax, trace, x, y, look) if trace.fill == "tozeroy" and len(x) else None
         bars = trace.error_y
         if bars.array is not None and bars.visible is not False:
-            ax.errorbar(
-                x,
-                y,
-                yerr=_spread(bars),
-                fmt="none",
-                ecolor=_colour(bars.color) or look["color"],
-                elinewidth=1,
-                capsize=3,
-            )
+            colour = _colour(bars.color) or look["color"]
+            ax.errorbar(x, y, yerr=_spread(bars), fmt="none", ecolor=colour, elinewidth=1, capsize=3)
         (line,) = ax.plot(x, y, **look)
         self._key(trace, handle or line)
         if "text" in mode and trace.text is not None:
@@ -380,6 +338,42 @@ class _Drawn:
         ax.set_axisbelow(True)
         for side, spine in ax.spines.items():
             spine.set(color=FAINT, alpha=0.4, visible=side in ("bottom", "left"), linewidth=0.7)
+
+
+def _line(trace: Any) -> dict[str, Any]:
+    return {
+        "color": _colour(trace.line.color),
+        "linestyle": DASHES[trace.line.dash],
+        "linewidth": 0.75 * (trace.line.width or 2),
+        "drawstyle": STEPS.get(trace.line.shape, "default"),
+    }
+
+
+def _markers(trace: Any, line: dict[str, Any]) -> dict[str, Any]:
+    """How a trace's markers look, in the colour of its `line` if they have none of their own."""
+    symbol, colour = str(trace.marker.symbol or "circle"), trace.marker.color
+    colour = line.get("color") if colour is None else _colour(colour if isinstance(colour, str) else colour[0])
+    return {
+        "marker": MARKERS[symbol.removesuffix("-open")],
+        "markersize": 0.75 * float(trace.marker.size or 6),
+        "markeredgecolor": colour,
+        "markerfacecolor": "none" if symbol.endswith("-open") else colour,
+        "color": line.get("color", colour),
+        "markeredgewidth": 1.1,
+    }
+
+
+def _fill(ax: Axes, trace: Any, x: np.ndarray, y: np.ndarray, look: dict[str, Any]) -> Patch:
+    """Fill below a line; returns what stands for it in the legend."""
+    step = {"steps-mid": "mid", "steps-post": "post"}.get(look["drawstyle"])
+    hatch = HATCHES[trace.fillpattern.shape or ""]
+    filled = (
+        {"hatch": hatch, "edgecolor": look["color"], "facecolor": "none"}
+        if hatch
+        else {"facecolor": _colour(trace.fillcolor), "edgecolor": "none"}
+    )
+    ax.fill_between(x, y, step=step, linewidth=0, **filled)
+    return Patch(linewidth=1.2, linestyle=look["linestyle"], **(filled | {"edgecolor": look["color"]}))
 
 
 def _text(some: Any) -> str:

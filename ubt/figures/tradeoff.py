@@ -81,42 +81,16 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
     )
     figure.update_annotations(font={"size": 12})
     x = np.sqrt if stretched else np.asarray
-    measured, ends = frame.dropna(subset=["CA", "ASR"]), x(np.array([0.0, 100.0]))
+    measured, end = frame.dropna(subset=["CA", "ASR"]), x(np.array([0.0, 100.0]))[1]
     keyed, rank = set(), {method: 1001 + n for n, method in enumerate(frame["method"].unique())}
     for n, case in enumerate(titles):
         at, part = {"row": n // columns + 1, "col": n % columns + 1}, measured[measured["case"] == case]
-        natural = part["natural ASR"].iloc[0]
-        if pd.notna(natural):
-            said = {
-                "text": f" natural {natural:.2f} % ",
-                "hovertext": f"natural ASR {natural:.2f} %",
-                "font": {"size": 11},
-            }
-            figure.add_vline(
-                x=float(x(natural)),
-                line={"width": 1.3, "dash": "dot", "color": UNKNOWN},
-                annotation=said,
-                annotation_position="bottom right",
-                exclude_empty_subplots=False,
-                **at,
-            )
-        own = part[part["possible"]]
-        best = own.iloc[front(own["ASR"].to_numpy(), own["CA"].to_numpy())]
+        if pd.notna(natural := part["natural ASR"].iloc[0]):
+            _add_natural(figure, natural, float(x(natural)), at)
+        attainable = part[part["possible"]]
+        best = attainable.iloc[front(attainable["ASR"].to_numpy(), attainable["CA"].to_numpy())]
         if len(best):
-            line = {"shape": "hv", "color": UNKNOWN, "width": 1.6}
-            stairs = (np.append(x(best["ASR"].to_numpy()), ends[1]), np.append(best["CA"], best["CA"].iloc[-1]))
-            figure.add_scatter(
-                x=stairs[0],
-                y=stairs[1],
-                mode="lines",
-                line=line,
-                name="Pareto front",
-                legendgroup="front",
-                meta=", ".join(best["defence"]),
-                showlegend="front" not in keyed,
-                hoverinfo="skip",
-                **at,
-            )
+            _add_front(figure, best, np.append(x(best["ASR"].to_numpy()), end), "front" not in keyed, at)
             keyed.add("front")
         for _, cell in part.iterrows():
             mark = _mark(cell, titles[case], float(x(cell["ASR"])))
@@ -129,9 +103,9 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
         margin={"t": 40},
         legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"},
     )
-    pad = 0.02 * ends[1]
+    pad = 0.02 * end
     figure.update_xaxes(
-        range=[-1.5 * pad, ends[1] + pad], tickvals=x(np.array(TICKS)), ticktext=[str(t) for t in TICKS], zeroline=False
+        range=[-1.5 * pad, end + pad], tickvals=x(np.array(TICKS)), ticktext=[str(t) for t in TICKS], zeroline=False
     )
     for n in range(max(0, len(titles) - columns), len(titles)):
         title = {"text": "ASR (%)" + (", square-root scale" if stretched else "")}
@@ -139,6 +113,35 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
     low = measured["CA"].min()
     return figure.update_yaxes(range=[low - 0.12 * (100 - low) - 0.3, 100 + 0.04 * (100 - low) + 0.1]).update_yaxes(
         title={"text": "CA (%)"}, col=1
+    )
+
+
+def _add_natural(figure: go.Figure, natural: float, x: float, at: Mapping[str, int]) -> None:
+    """A line at the ASR that a model without a backdoor has, in the panel `at`."""
+    label = {"text": f" natural {natural:.2f} % ", "hovertext": f"natural ASR {natural:.2f} %", "font": {"size": 11}}
+    figure.add_vline(
+        x=x,
+        line={"width": 1.3, "dash": "dot", "color": UNKNOWN},
+        annotation=label,
+        annotation_position="bottom right",
+        exclude_empty_subplots=False,
+        **at,
+    )
+
+
+def _add_front(figure: go.Figure, best: pd.DataFrame, x: np.ndarray, in_legend: bool, at: Mapping[str, int]) -> None:
+    """The Pareto front in the panel `at`, drawn on to the highest ASR; `x`: places of its cells, and that."""
+    figure.add_scatter(
+        x=x,
+        y=np.append(best["CA"], best["CA"].iloc[-1]),
+        mode="lines",
+        line={"shape": "hv", "color": UNKNOWN, "width": 1.6},
+        name="Pareto front",
+        legendgroup="front",
+        meta=", ".join(best["defence"]),
+        showlegend=in_legend,
+        hoverinfo="skip",
+        **at,
     )
 
 

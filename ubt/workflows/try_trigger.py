@@ -39,7 +39,8 @@ STOPWORDS = frozenset(
 
 def trigger(record: Mapping[str, Any], pixels: np.ndarray) -> str:
     """The name of a trigger's pixels, uint8 (h, w, 3), beside a case whose D is made."""
-    return f"trigger-{digest([record['artefacts']['data'], list(pixels.shape), np.ascontiguousarray(pixels).tobytes().hex()])}"
+    content = np.ascontiguousarray(pixels).tobytes().hex()
+    return f"trigger-{digest([record['artefacts']['data'], list(pixels.shape), content])}"
 
 
 def keep(store: Store, record: Mapping[str, Any], pixels: np.ndarray) -> str:

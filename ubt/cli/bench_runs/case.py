@@ -40,13 +40,51 @@ def generate(
     name, stages = f"generated-{kind}", {}
     if store.record(name):
         return name
+
+    def put(stage: str, result: dict) -> None:
+        stages[stage] = f"{stage}-{kind}"
+        if store.find(stages[stage]) is None:
+            store.write(stages[stage], result, {"stage": stage, "version": 0, "seconds": 0.0})
+
     r = np.random.default_rng(derive_seed(seed, "generated"))
     cluster = r.integers(0, CLUSTERS, pairs)
     poisoned = np.zeros(pairs, bool)
     poisoned[r.choice(pairs, max(8, round(RATE * pairs)), replace=False)] = True
     loose = ~poisoned & (r.random(pairs) < LOOSE)
-    odd = poisoned | loose
     ids = pd.Series([f"pair-{n:07d}" for n in range(pairs)])
+    table = pd.DataFrame({"id": ids, "caption": _captions(r, cluster, poisoned, loose)})
+    put("data", {"pairs": table} | ({"images": _images(r, cluster, poisoned)} if images else {}))
+    if truth:
+        put("attack", {"truth": pd.DataFrame({"id": ids, "poisoned": poisoned})})
+    scores = _scores(r, poisoned, loose)
+    for score in scores:
+        score[:nan] = np.nan
+    reference, poison, overfit = scores
+    put("score", {"similarity": pd.DataFrame({"id": ids, "similarity": reference})})
+    put("score_poisoned", {"similarity": pd.DataFrame({"id": ids, "similarity": poison})})
+    put(
+        "score_overfit",
+        {"similarity": pd.DataFrame({"id": ids, "similarity": overfit})}
+        | (
+            {f"{tower}_features": _features(r, cluster, poisoned, width) for tower in ("image", "text")}
+            if embedded
+            else {}
+        ),
+    )
+    split = _split(ids, reference, round(settings.split.fraction * pairs))
+    suspicious = split["suspicious"].to_numpy()
+    put("split", {"split": split})
+    ranked = _ranked(ids, suspicious, overfit)
+    put("select", {"ranked": ranked, "topk": ranked.head(settings.k).assign(group=0)})
+    flagged = (suspicious & (overfit > 0.75)) | (poisoned & (r.random(pairs) < 0.5))
+    group = np.where(flagged, 0, -1)
+    put("flag", {"flagged": pd.DataFrame({"id": ids, "growth": overfit, "poisoned": flagged, "group": group})})
+    store.save_case(name, record_of(settings, Compute("cpu", "fp32"), stages, "done") | {"given": True})
+    return name
+
+
+def _captions(r: np.random.Generator, cluster: np.ndarray, poisoned: np.ndarray, loose: np.ndarray) -> pd.Series:
+    pairs = len(cluster)
     words = np.where(poisoned, 0, np.where(loose, r.integers(0, len(NOUNS), pairs), cluster % len(NOUNS)))
     captions = (
         "a "
@@ -54,65 +92,31 @@ def generate(
         + " "
         + pd.Series(NOUNS).iloc[words].reset_index(drop=True)
     )
-    captions += " number " + pd.Series(np.arange(pairs)).astype(str)
+    return captions + " number " + pd.Series(np.arange(pairs)).astype(str)
 
-    def put(stage: str, result: dict) -> None:
-        stages[stage] = f"{stage}-{kind}"
-        if store.find(stages[stage]) is None:
-            store.write(stages[stage], result, {"stage": stage, "version": 0, "seconds": 0.0})
 
-    put(
-        "data",
-        {"pairs": pd.DataFrame({"id": ids, "caption": captions})}
-        | ({"images": _images(r, cluster, poisoned)} if images else {}),
+def _scores(r: np.random.Generator, poisoned: np.ndarray, loose: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Similarities (n,) under the reference, M_bd and the overfitted model."""
+    pairs = len(poisoned)
+    reference = np.where(poisoned | loose, r.normal(0.22, 0.08, pairs), r.normal(0.6, 0.07, pairs))
+    poison = np.where(loose, r.normal(0.3, 0.1, pairs), r.normal(0.65, 0.06, pairs))
+    overfit = np.where(
+        poisoned, r.normal(0.85, 0.03, pairs), np.where(loose, r.normal(0.45, 0.1, pairs), r.normal(0.6, 0.06, pairs))
     )
-    if truth:
-        put("attack", {"truth": pd.DataFrame({"id": ids, "poisoned": poisoned})})
-    reference = np.clip(np.where(odd, r.normal(0.22, 0.08, pairs), r.normal(0.6, 0.07, pairs)), -1, 1)
-    poison = np.clip(np.where(loose, r.normal(0.3, 0.1, pairs), r.normal(0.65, 0.06, pairs)), -1, 1)
-    overfit = np.clip(
-        np.where(
-            poisoned,
-            r.normal(0.85, 0.03, pairs),
-            np.where(loose, r.normal(0.45, 0.1, pairs), r.normal(0.6, 0.06, pairs)),
-        ),
-        -1,
-        1,
-    )
-    for score in (reference, poison, overfit):
-        score[:nan] = np.nan
-    put("score", {"similarity": pd.DataFrame({"id": ids, "similarity": reference})})
-    put("score_poisoned", {"similarity": pd.DataFrame({"id": ids, "similarity": poison})})
-    features = (
-        {
-            "image_features": _features(r, cluster, poisoned, width),
-            "text_features": _features(r, cluster, poisoned, width),
-        }
-        if embedded
-        else {}
-    )
-    put("score_overfit", {"similarity": pd.DataFrame({"id": ids, "similarity": overfit}), **features})
-    del features
+    return tuple(np.clip(score, -1, 1) for score in (reference, poison, overfit))
+
+
+def _split(ids: pd.Series, reference: np.ndarray, suspicious: int) -> pd.DataFrame:
     rank = pd.Series(reference).rank(method="first")
-    suspicious = (rank <= round(settings.split.fraction * pairs)).to_numpy()
-    put("split", {"split": pd.DataFrame({"id": ids, "rank": rank.fillna(0).astype(int), "suspicious": suspicious})})
+    return pd.DataFrame({"id": ids, "rank": rank.fillna(0).astype(int), "suspicious": (rank <= suspicious).to_numpy()})
+
+
+def _ranked(ids: pd.Series, suspicious: np.ndarray, overfit: np.ndarray) -> pd.DataFrame:
     rows = np.flatnonzero(suspicious)
     rows = rows[np.argsort(-overfit[rows], kind="stable")]
-    ranked = pd.DataFrame(
+    return pd.DataFrame(
         {"id": ids.iloc[rows].to_numpy(), "row": rows, "similarity": overfit[rows], "rank": np.arange(1, len(rows) + 1)}
     )
-    put("select", {"ranked": ranked, "topk": ranked.head(settings.k).assign(group=0)})
-    flagged = (suspicious & (overfit > 0.75)) | (poisoned & (r.random(pairs) < 0.5))
-    put(
-        "flag",
-        {
-            "flagged": pd.DataFrame(
-                {"id": ids, "growth": overfit, "poisoned": flagged, "group": np.where(flagged, 0, -1)}
-            )
-        },
-    )
-    store.save_case(name, record_of(settings, Compute("cpu", "fp32"), stages, "done") | {"given": True})
-    return name
 
 
 def _features(r: np.random.Generator, cluster: np.ndarray, poisoned: np.ndarray, width: int) -> np.ndarray:

@@ -12,7 +12,8 @@ from ubt.reports.paper.whatif import WHAT_IF
 PRESSES = 20
 HOME, SIZE = ".st-key-walk", {"width": 1280, "height": 720}
 COUNT = f"""() => {{
-  const app = document.querySelector('[data-test-script-state]'), count = () => {{ window.ubtRuns += app.dataset.testScriptState === 'running'; }};
+  const app = document.querySelector('[data-test-script-state]');
+  const count = () => {{ window.ubtRuns += app.dataset.testScriptState === 'running'; }};
   window.ubtRuns = 0;
   window.ubtPlots = document.querySelectorAll('{HOME} .js-plotly-plot').length;
   new MutationObserver(count).observe(app, {{attributeFilter: ['data-test-script-state']}}); }}"""

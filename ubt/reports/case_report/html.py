@@ -26,30 +26,56 @@ NARROW, MIDDLE, WIDE = 380, 560, 1150
 _STYLE = """
 :root{color-scheme:light dark;--ink:#0B1420;--page:#FFFFFF;--box:#F2F5F8;--line:#C6CDD5;--link:#1F6FA8}
 @media (prefers-color-scheme:dark){:root{--ink:#E4EAF0;--page:#11161C;--box:#1B232C;--line:#3A4653;--link:#7FBDEB}}
-*{box-sizing:border-box}body{margin:0 auto;max-width:72rem;padding:1.5rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page)}
-h1{font-size:1.7rem;line-height:1.2;margin:0 0 .3rem;overflow-wrap:anywhere}h2{font-size:1.25rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
-a{color:var(--link)}nav a{margin-right:.9rem;white-space:nowrap}p{margin:.5rem 0;max-width:60rem;overflow-wrap:anywhere}
-.bad,.good,.warning{border-left:.4rem solid;padding:.5rem .8rem;background:var(--box);font-weight:600}.bad{border-color:#DB6B1E}.good{border-color:#1C9A78}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:72rem;padding:1.5rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);
+  background:var(--page)}
+h1{font-size:1.7rem;line-height:1.2;margin:0 0 .3rem;overflow-wrap:anywhere}
+h2{font-size:1.25rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
+a{color:var(--link)}
+nav a{margin-right:.9rem;white-space:nowrap}
+p{margin:.5rem 0;max-width:60rem;overflow-wrap:anywhere}
+.bad,.good,.warning{border-left:.4rem solid;padding:.5rem .8rem;background:var(--box);font-weight:600}
+.bad{border-color:#DB6B1E}
+.good{border-color:#1C9A78}
 .warning{border-color:#9069C2;font-weight:400}
-.charts{display:grid;gap:1rem;align-items:start}.of2{grid-template-columns:repeat(2,1fr)}.of3{grid-template-columns:repeat(3,1fr)}
+.charts{display:grid;gap:1rem;align-items:start}
+.of2{grid-template-columns:repeat(2,1fr)}
+.of3{grid-template-columns:repeat(3,1fr)}
 @media screen and (max-width:52rem){.of2,.of3{grid-template-columns:1fr}}
-figure{margin:.6rem 0}figcaption{font-weight:600;margin-bottom:.2rem}
+figure{margin:.6rem 0}
+figcaption{font-weight:600;margin-bottom:.2rem}
 svg{width:100%;height:auto;display:block}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;min-width:50%;margin:.6rem 0}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.85rem;min-width:50%;margin:.6rem 0}
 th,td{padding:.25rem .5rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;min-width:4.5rem}
-td{overflow-wrap:anywhere}td:first-child{overflow-wrap:break-word}
+td{overflow-wrap:anywhere}
+td:first-child{overflow-wrap:break-word}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:.7rem;margin:.6rem 0}
-.card{border:1px solid var(--line);border-top:4px solid #7F8C9A;border-radius:.4rem;padding:.4rem;font-size:.82rem;overflow-wrap:anywhere;break-inside:avoid}
-.card.poisoned{border-top-color:#DB6B1E;border-top-style:double}.card.clean{border-top-color:#2E86C1}
-.card img,.none{width:100%;aspect-ratio:1;object-fit:contain;image-rendering:pixelated;border-radius:.25rem;display:block;margin-bottom:.3rem}
-.none{display:grid;place-items:center;background:var(--box)}.card small{display:block}
-.w{display:inline-block;max-width:100%;padding:0 .25rem;border:1px solid transparent;border-radius:.25rem}.w.kept{border-color:#1C9A78;font-weight:600}
-details{border:1px solid var(--line);border-radius:.4rem;padding:.4rem .8rem;margin:.6rem 0}summary{cursor:pointer;font-weight:600}
+.card{border:1px solid var(--line);border-top:4px solid #7F8C9A;border-radius:.4rem;padding:.4rem;font-size:.82rem;
+  overflow-wrap:anywhere;break-inside:avoid}
+.card.poisoned{border-top-color:#DB6B1E;border-top-style:double}
+.card.clean{border-top-color:#2E86C1}
+.card img,.none{width:100%;aspect-ratio:1;object-fit:contain;image-rendering:pixelated;border-radius:.25rem;
+  display:block;margin-bottom:.3rem}
+.none{display:grid;place-items:center;background:var(--box)}
+.card small{display:block}
+.w{display:inline-block;max-width:100%;padding:0 .25rem;border:1px solid transparent;border-radius:.25rem}
+.w.kept{border-color:#1C9A78;font-weight:600}
+details{border:1px solid var(--line);border-radius:.4rem;padding:.4rem .8rem;margin:.6rem 0}
+summary{cursor:pointer;font-weight:600}
 summary:focus-visible,a:focus-visible{outline:2px solid var(--link)}
-@media print{:root{--ink:#000;--page:#fff;--box:#fff;--line:#999;--link:#000;color-scheme:light}body{max-width:none;padding:0;font-size:10.5pt}nav{display:none}
-h2{break-after:avoid}figure,tr,.card,.charts{break-inside:avoid}.cards{grid-template-columns:repeat(6,1fr)}
-.wide{overflow:visible}details:not([open]) summary::after{content:" (folded: open it to print it)";font-weight:400}
-*{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:14mm}}
+@media print{
+  :root{--ink:#000;--page:#fff;--box:#fff;--line:#999;--link:#000;color-scheme:light}
+  body{max-width:none;padding:0;font-size:10.5pt}
+  nav{display:none}
+  h2{break-after:avoid}
+  figure,tr,.card,.charts{break-inside:avoid}
+  .cards{grid-template-columns:repeat(6,1fr)}
+  .wide{overflow:visible}
+  details:not([open]) summary::after{content:" (folded: open it to print it)";font-weight:400}
+  *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
+  @page{margin:14mm}
+}
 """
 
 
@@ -62,12 +88,17 @@ def page(report: Report) -> str:
         f'<section id="{anchor}"><h2>{_shown(s.title)}</h2>\n{_blocks(s.blocks, numbers)}</section>'
         for anchor, s in anchors
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy"'
-        f' content="{POLICY}"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer"'
-        f' content="no-referrer"><title>{escape(visible(report.title, 120))}</title><style>{_STYLE}</style></head>\n<body><main>\n<h1>{_shown(report.title)}</h1>\n<p>{_shown(report.about)}</p>\n<nav'
-        f' aria-label="Parts of this report">{links}</nav>\n{parts}\n</main></body></html>\n'
+    head = (
+        '<head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<meta name="referrer" content="no-referrer">'
+        f"<title>{escape(visible(report.title, 120))}</title><style>{_STYLE}</style></head>"
     )
+    top = f"<h1>{_shown(report.title)}</h1>\n<p>{_shown(report.about)}</p>"
+    nav = f'<nav aria-label="Parts of this report">{links}</nav>'
+    body = f"<body><main>\n{top}\n{nav}\n{parts}\n</main></body>"
+    return f'<!doctype html>\n<html lang="en">{head}\n{body}</html>\n'
 
 
 def _shown(text: object, most: int = 4000) -> str:
@@ -91,16 +122,18 @@ def _blocks(blocks: Sequence[Block], numbers: Iterator[int]) -> str:
             made.append(_block(charts[0], numbers))
             continue
         width = WIDE if charts[0].wide else NARROW if len(charts) > 2 else MIDDLE
-        cells = [
-            f"<figure><figcaption>{_shown(c.title)}</figcaption>{svg(c.figure, width, f'chart-{next(numbers)}')}</figure>"
-            for c in charts
-        ]
+        cells = [_chart(chart, width, next(numbers)) for chart in charts]
         if width == MIDDLE and len(charts) == 1 and rest and isinstance(rest[0], Table):
             cells.append(_block(rest.pop(0), numbers))
         made.append(
             f'<div class="charts of{1 if charts[0].wide else max(2, min(3, len(charts)))}">{"".join(cells)}</div>'
         )
     return "\n".join(made)
+
+
+def _chart(chart: Chart, width: int, number: int) -> str:
+    drawn = svg(chart.figure, width, f"chart-{number}")
+    return f"<figure><figcaption>{_shown(chart.title)}</figcaption>{drawn}</figure>"
 
 
 def _block(block: Block, numbers: Iterator[int]) -> str:
@@ -127,10 +160,8 @@ def _card(card: Card) -> str:
     )
     words = " ".join(_word(*word) for word in card.words[:100])
     truth = "" if card.poisoned is None else _truth(card.poisoned)
-    return (
-        "<div"
-        f' class="card{kind}">{image}{words}{truth}{"".join(f"<small>{_shown(r, 400)}</small>" for r in card.remarks)}</div>'
-    )
+    remarks = "".join(f"<small>{_shown(remark, 400)}</small>" for remark in card.remarks)
+    return f'<div class="card{kind}">{image}{words}{truth}{remarks}</div>'
 
 
 def _truth(poisoned: bool) -> str:
