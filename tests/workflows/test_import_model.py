@@ -428,7 +428,7 @@ ABSURD = {
 @pytest.mark.parametrize("name", ABSURD)
 def test_absurd_configurations_are_refused_before_anything_is_read(name, tmp_path, monkeypatch):
     config, says = ABSURD[name]
-    monkeypatch.setattr(clip.untrusted, "state_dict", lambda path: pytest.fail("the weights were read"))
+    monkeypatch.setattr(clip.safe_load, "state_dict", lambda path: pytest.fail("the weights were read"))
     (tmp_path / models.CONFIG).write_text(json.dumps({"model_cfg": config}))
     (tmp_path / models.WEIGHTS).write_bytes(b"x")
     with pytest.raises(BadInput, match=says):
