@@ -205,7 +205,7 @@ def described(
         "columns": source.columns,
         "options": options.to_dict(),
         "files": source.files,
-        "images": source.where.about(),
+        "images": source.reader.where.about(),
         "read": read,
         "kept": kept,
         "quarantined": counts,

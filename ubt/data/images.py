@@ -166,7 +166,7 @@ class Images:
     @classmethod
     def of(cls, source: Source, places: Any, size: int) -> "Images":
         """The images at `places` of a source that is open; none is read yet."""
-        return cls(source.where.at(places), size, reader=source.reader)
+        return cls(source.reader.where.at(places), size, reader=source.reader)
 
     def __len__(self) -> int:
         return len(self.at)

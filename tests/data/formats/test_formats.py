@@ -28,8 +28,8 @@ SIZE = 12
 class Lines:
     """Images in base64 in the lines of a file; a place is the line's number."""
 
-    def __init__(self, at: Locations):
-        self.lines = Path(at.root).read_text().splitlines()
+    def __init__(self, where: Locations):
+        self.where, self.lines = where, Path(where.root).read_text().splitlines()
 
     def read(self, place: str) -> bytes:
         return base64.b64decode(json.loads(self.lines[int(place)])["image"])
@@ -37,13 +37,12 @@ class Lines:
 
 def from_lines(paths: list[Path], want: Wanted) -> Source:
     (path,) = paths
-    where = Locations("jsonl", str(path), [])
 
     def rows() -> Iterator[Row]:
         for n, line in enumerate(path.read_text().splitlines()):
             yield Row(n + 1, str(n), json.loads(line).get(want.text or want.what), None, "")
 
-    return Source("JSON lines", where, Lines(where), rows)
+    return Source("JSON lines", Lines(Locations("jsonl", str(path), [])), rows)
 
 
 TOY = Format(

@@ -13,20 +13,7 @@ from ubt.data.locations import Folder, Locations, natural, require_unchanged
 from ubt.data.quarantine import IMAGE_BYTES, TEXT_BYTES
 
 ROWS = 2**31
-IMAGE_COLUMNS = (
-    "image",
-    "filepath",
-    "image_path",
-    "path",
-    "file",
-    "filename",
-    "file_name",
-    "img",
-    "jpg",
-    "png",
-    "webp",
-    "url",
-)
+IMAGE_COLUMNS = tuple("image filepath image_path path file filename file_name img jpg png webp url".split())
 ID_COLUMNS = ("id", "key", "uid")
 
 
@@ -79,7 +66,9 @@ class Row(NamedTuple):
 
 
 class Reader(Protocol):
-    """Reads the bytes of images by their places, from several threads."""
+    """Reads the bytes of images by their places, from several threads; `where` they are, without their places."""
+
+    where: Locations
 
     def read(self, place: str) -> bytes:
         """The bytes at `place`.
@@ -93,12 +82,12 @@ class Files:
     """Reads images that are files in a folder; a place is `images/a.jpg`, relative to it."""
 
     def __init__(self, folder: Folder):
-        self.folder = folder
+        self.folder, self.where = folder, Locations("files", str(folder.root), [])
 
     @classmethod
-    def at(cls, at: Locations) -> Self:
+    def at(cls, where: Locations) -> Self:
         """A reader of places that were written down earlier."""
-        return cls(Folder(Path(at.root)))
+        return cls(Folder(Path(where.root)))
 
     def read(self, place: str) -> bytes:
         """As `Reader.read`."""
@@ -110,8 +99,8 @@ class Source:
     """A source that was opened: its rows can be streamed and its images be read.
 
     Args:
-        about: what it is, in words. where: where its images are, without their places. reader: of its images.
-        rows: streams them. files: what the files were known by. columns: those taken, by what they hold.
+        about: what it is, in words. reader: of its images. rows: streams them.
+        files: what the files were known by. columns: those taken, by what they hold.
         size, done: units to read in all, and how many of them are read.
         classes: names of classes that it says itself. indexed: labels are indices into them.
         names: all its columns. inside: the name and bytes of a small text in an archive, None if it has none.
@@ -119,7 +108,6 @@ class Source:
     """
 
     about: str
-    where: Locations
     reader: Reader
     rows: Callable[[], Iterator[Row]]
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -296,17 +284,17 @@ def common(paths: list[Path]) -> Path:
     return Path(os.path.commonpath([p.resolve().parent for p in paths]))
 
 
-def listed(at: Locations, name: str) -> Path:
+def listed(where: Locations, name: str) -> Path:
     """The container of images with this name, unchanged since the rows were read.
 
     Raises:
         UbtError: it has vanished or changed, or is none of those that were read.
     """
-    if name not in at.files:
+    if name not in where.files:
         raise UbtError(
-            f"{name}: expected one of the {len(at.files)} files that the pairs were read from, got another; read the"
+            f"{name}: expected one of the {len(where.files)} files that the pairs were read from, got another; read the"
             " pairs again"
         )
-    path = Path(at.root) / name
-    require_unchanged(path, at.files[name])
+    path = Path(where.root) / name
+    require_unchanged(path, where.files[name])
     return path

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ubt.data.formats import delimited
 from ubt.data.formats.base import Files, Format, Row, Source, Wanted, beside, file_in, table_columns
-from ubt.data.locations import Folder, Locations, fingerprint
+from ubt.data.locations import Folder, fingerprint
 
 
 def from_table(paths: list[Path], want: Wanted) -> Source:
@@ -28,7 +28,6 @@ def from_table(paths: list[Path], want: Wanted) -> Source:
 
     return Source(
         "table",
-        Locations("files", str(folder.root), []),
         Files(folder),
         rows,
         {path.name: fingerprint(path)},

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ubt.data.formats.base import Files, Format, Listing, Row, Source, Wanted, caption_in, file_in
-from ubt.data.locations import IMAGE_ENDINGS, Folder, Locations, natural, relative
+from ubt.data.locations import IMAGE_ENDINGS, Folder, natural, relative
 from ubt.data.quarantine import TEXT_BYTES, BrokenImage
 
 
@@ -44,12 +44,7 @@ def from_sidecars(here: Listing, want: Wanted) -> Source | None:
                 yield Row(0, base + name, None, None, "caption without image")
 
     return Source(
-        "folder of images with texts",
-        Locations("files", str(folder.root), []),
-        Files(folder),
-        rows,
-        columns={"text": "txt or json"},
-        done=lambda: done[0],
+        "folder of images with texts", Files(folder), rows, columns={"text": "txt or json"}, done=lambda: done[0]
     )
 
 
@@ -88,7 +83,6 @@ def from_class_folders(here: Listing, want: Wanted) -> Source | None:
 
     return Source(
         "class folders",
-        Locations("files", str(folder.root), []),
         Files(folder),
         rows,
         columns={"text": "the folder's name"},

@@ -11,21 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from ubt.core.errors import BadInput
-from ubt.data.formats import columnar
-from ubt.data.formats.base import (
-    ID_COLUMNS,
-    IMAGE_COLUMNS,
-    Files,
-    Format,
-    Row,
-    Source,
-    Wanted,
-    beside,
-    choose,
-    common,
-    file_in,
-    listed,
-)
+from ubt.data.formats import base, columnar
+from ubt.data.formats.base import Files, Format, Row, Source, Wanted
 from ubt.data.locations import Folder, Locations, fingerprint
 from ubt.data.quarantine import IMAGE_BYTES, BrokenImage
 
@@ -39,11 +26,11 @@ class Table:
     while there is room. A place is `train-00000.parquet::17`: file, row.
 
     Args:
-        at: where they are. files: those that are open already, by name.
+        where: where they are. files: those that are open already, by name.
     """
 
-    def __init__(self, at: Locations, files: dict[str, Opened] | None = None):
-        self.at, self.files, self.lock = at, files or {}, threading.Lock()
+    def __init__(self, where: Locations, files: dict[str, Opened] | None = None):
+        self.where, self.files, self.lock = where, files or {}, threading.Lock()
         self.groups: OrderedDict[tuple[str, int], pa.Array] = OrderedDict()
 
     def read(self, place: str) -> bytes:
@@ -53,7 +40,7 @@ class Table:
             raise BrokenImage("unusable name", place)
         with self.lock:
             if name not in self.files:
-                self.files[name] = columnar.opened(listed(self.at, name))
+                self.files[name] = columnar.opened(base.listed(self.where, name))
             table = self.files[name]
             if int(row) >= table.starts[-1]:
                 raise BrokenImage("missing file", place)
@@ -69,11 +56,11 @@ class Table:
     def _group(self, name: str, group: int) -> pa.Array:
         key = (name, group)
         if key not in self.groups:
-            self.groups[key] = self.files[name].group(group, self.at.column)
+            self.groups[key] = self.files[name].group(group, self.where.column)
             while (
                 len(self.groups) > 1
                 and sum(g.nbytes for g in self.groups.values()) > CACHED
-                and self.at.kind == "parquet"
+                and self.where.kind == "parquet"
             ):
                 self.groups.popitem(last=False)
         self.groups.move_to_end(key)
@@ -86,7 +73,7 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
     Raises:
         BadInput: a file is damaged, they differ in their columns, or none fits.
     """
-    root = common(paths)
+    root = base.common(paths)
     names = {str(p.relative_to(root)): p for p in paths}
     tables = {n: columnar.opened(p) for n, p in names.items()}
     first = next(iter(tables.values()))
@@ -96,11 +83,9 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
     folder = None
     if columnar.is_image(kinds[image]) and not columnar.by_path(first, image):
         stored = "parquet" if isinstance(first, columnar.ParquetFile) else "arrow"
-        at = Locations(stored, str(root), [], files, image)
-        reader, place = Table(at, tables), ""
+        reader, place = Table(Locations(stored, str(root), [], files, image), tables), ""
     else:
-        folder = Folder(beside(paths[0], want))
-        at = Locations("files", str(folder.root), [])
+        folder = Folder(base.beside(paths[0], want))
         reader, place = Files(folder), f"{image}.path" if columnar.is_image(kinds[image]) else image
 
     def rows() -> Iterator[Row]:
@@ -111,7 +96,6 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
     classes = columnar.class_names(first.schema, text)
     return Source(
         f"{len(paths)} columnar file{'s' * (len(paths) > 1)}",
-        at,
         reader,
         rows,
         files,
@@ -126,16 +110,16 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
 
 def _columns(tables: dict[str, Opened], kinds: dict[str, pa.DataType], want: Wanted, name: str) -> tuple[str, str, str]:
     """The columns of image, text and id, which have the same types in all files as in the first, called `name`."""
-    image = choose(
+    image = base.choose(
         [n for n, k in kinds.items() if columnar.is_image(k) or columnar.can_be_text(k)],
         want.image,
-        IMAGE_COLUMNS,
+        base.IMAGE_COLUMNS,
         "image",
         name,
     )
     texts = [n for n, k in kinds.items() if columnar.can_be_text(k) and n != image]
-    text = choose(texts, want.text, want.texts, want.what, name)
-    own = choose(texts, want.ident, ID_COLUMNS, "ident", name, needed=False)
+    text = base.choose(texts, want.text, want.texts, want.what, name)
+    own = base.choose(texts, want.ident, base.ID_COLUMNS, "ident", name, needed=False)
     taken = [(n, k) for n, k in kinds.items() if n in (image, text, own)]
     for other, table in tables.items():
         if [(f.name, f.type) for f in table.schema if f.name in (image, text, own)] != taken:
@@ -153,7 +137,7 @@ def _rows(tables: dict[str, Opened], image: str, text: str, own: str, folder: Fo
             place, reason = f"{name}::{row}", ""
             if folder is not None:
                 try:
-                    place = file_in(folder, _decoded(value))
+                    place = base.file_in(folder, _decoded(value))
                 except BrokenImage as e:
                     place = value if isinstance(value, str) else repr(value)[2:-1] if value else ""
                     reason = e.reason

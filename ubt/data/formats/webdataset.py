@@ -20,8 +20,8 @@ WAITING = 500_000
 class Shards:
     """Reads members of tar shards, by offset and size; a place is `00000.tar::a.jpg@1536+20481`."""
 
-    def __init__(self, at: Locations):
-        self.at, self.open, self.lock = at, {}, threading.Lock()
+    def __init__(self, where: Locations):
+        self.where, self.open, self.lock = where, {}, threading.Lock()
 
     def read(self, place: str) -> bytes:
         """As `Reader.read`."""
@@ -37,7 +37,7 @@ class Shards:
     def _shard(self, name: str) -> int:
         with self.lock:
             if name not in self.open:
-                path = listed(self.at, name)
+                path = listed(self.where, name)
                 while len(self.open) >= 128:
                     self.open.pop(next(iter(self.open))).close()
                 self.open[name] = path.open("rb", buffering=0)
@@ -66,11 +66,9 @@ def from_shards(paths: list[Path], want: Wanted) -> Source:
     files = {
         n: {k: v for k, v in fingerprint(p).items() if len(names) <= 16 or k != "sha256"} for n, p in names.items()
     }
-    at = Locations("tar", str(root), [], files)
     return Source(
         "tar shards",
-        at,
-        Shards(at),
+        Shards(Locations("tar", str(root), [], files)),
         rows,
         files,
         {"image": "jpg, png, webp", "text": want.text or "txt or json"},

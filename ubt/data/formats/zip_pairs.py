@@ -3,8 +3,7 @@
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile
 
 from ubt.core.errors import BadInput
 from ubt.data.formats import archives, delimited
@@ -18,16 +17,12 @@ _UNZIP = (BadZipFile, OSError, EOFError, ValueError, NotImplementedError, Runtim
 class Zip:
     """Reads members of a zip; a place is `images/a.jpg`. `zipfile` lets several threads read."""
 
-    def __init__(self, archive: ZipFile):
-        self.archive, self.members = archive, archives.ZipMembers(archive)
-
-    @classmethod
-    def at(cls, at: Locations) -> Self:
-        """A reader of places that were written down earlier."""
-        path = Path(at.root)
-        for known in at.files.values():
+    def __init__(self, where: Locations):
+        self.where, path = where, Path(where.root)
+        for known in where.files.values():
             require_unchanged(path, known)
-        return cls(archives.open_zip(path))
+        self.archive = archives.open_zip(path)
+        self.members = archives.ZipMembers(self.archive)
 
     def read(self, place: str) -> bytes:
         """As `Reader.read`."""
@@ -41,7 +36,7 @@ def from_zip(paths: list[Path], want: Wanted) -> Source:
         BadInput: it is no zip, or no CSV in it has such columns.
     """
     (path,) = paths
-    reader = Zip(archives.open_zip(path))
+    reader = Zip(Locations("zip", str(path.resolve()), [], {path.name: fingerprint(path)}))
     members = reader.members
     name, columns, names, separator = _table(path, reader, want)
     folder = name.rpartition("/")[0]
@@ -67,13 +62,11 @@ def from_zip(paths: list[Path], want: Wanted) -> Source:
         found = members.good.get(member)
         return found and (member, archives.read_member(reader.archive, found, TEXT_BYTES))
 
-    files = {path.name: fingerprint(path)}
     return Source(
         f"zip with {name}",
-        Locations("zip", str(path.resolve()), [], files),
         reader,
         rows,
-        files,
+        reader.where.files,
         columns,
         members.good[name].file_size,
         lambda: state[-1].bytes if state else 0,
@@ -113,5 +106,5 @@ ZIP = Format(
     endings=(".zip",),
     inside=(),
     files=from_zip,
-    readers={"zip": Zip.at},
+    readers={"zip": Zip},
 )
