@@ -31,7 +31,7 @@ UNTIMED = {"detectors": ("seconds",)}
 def rows(heads: Sequence[str], cells: Iterable[Sequence[object]]) -> list[str]:
     """The lines of a Markdown table."""
     lines = (heads, ["---"] * len(heads), *cells)
-    return [f"| {' | '.join(str(c).replace('|', '&#124;') for c in line)} |" for line in lines]
+    return ["| " + " | ".join(str(c).replace("|", r"\|") for c in line) + " |" for line in lines]
 
 
 def settings() -> list[str]:

@@ -18,6 +18,7 @@ FOLDER = Path(ubt.__file__).parent / "docs"
 TITLES = {"reference": "Reference", "measured": "Measured", "contributing": "Contributing"}
 """The documents, by name."""
 _GENERATED = re.compile(r"(<!-- generated: (?P<name>[^>]+?) -->\n).*?(<!-- end -->)", re.S)
+_LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?!\w+:)(?P<file>[^)#]*)#?(?P<part>[^)]*)\)")
 _HEADING = re.compile(r"(#{1,6}) (.+)")
 
 
@@ -40,10 +41,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Hit:
-    """A place where everything that was asked for stands: the section, and the paragraph in it (empty: its heading)."""
+    """A section in which everything that was asked for stands: in its heading, or together in some `paragraphs`."""
 
     section: Section
-    paragraph: str
+    heading: bool
+    paragraphs: tuple[str, ...]
 
 
 def read(name: str) -> str:
@@ -117,20 +119,67 @@ def sections(name: str) -> list[Section]:
     return found
 
 
+def part(name: str, wanted: str) -> str:
+    """A section with all that stands under its deeper headings, as Markdown; of a whole document's heading only what
+    stands before the next one.
+
+    Raises:
+        BadInput: there is no such document, or it has no such section.
+    """
+    known = sections(name)
+    at = next((i for i, s in enumerate(known) if s.anchor == wanted), None)
+    if at is None:
+        raise BadInput(f"{name}: expected a section of it, got {wanted!r}")
+    first, found = known[at], []
+    for section in known[at:]:
+        if section is not first and (len(first.path) == 1 or section.path[: len(first.path)] != first.path):
+            break
+        found += [f"{'#' * len(section.path)} {section.title}", section.text]
+    return "\n\n".join(found)
+
+
+def linked(text: str, name: str, address: Callable[[str, str], str]) -> str:
+    """Markdown of a document with its links to documents as `address(document, anchor)` writes them. A link to any
+    other file, which the package does not hold, is left out, its text stays.
+
+    >>> linked("see [it](measured.md#speed), [there](#a) and [R](../../README.md)", "reference", "?{}&{}".format)
+    'see [it](?measured&speed), [there](?reference&a) and R'
+    """
+
+    def made(match: re.Match[str]) -> str:
+        document = match["file"].removesuffix(".md") or name
+        if document not in TITLES:
+            return match["text"]
+        return f"[{match['text']}]({address(document, match['part'] or sections(document)[0].anchor)})"
+
+    return _LINK.sub(made, text)
+
+
 def search(wanted: str) -> list[Hit]:
-    """Where all the words asked for stand, in any case and order: in a heading, which comes first, or in one paragraph
-    or row of a table. Nothing is asked for by nothing.
+    """The sections in which all the words asked for stand, in any case and order: in the heading, which comes first, or
+    in one paragraph, list item or row of a table. Nothing is found by nothing.
     """
     words = wanted.casefold().split()
-    headings: list[Hit] = []
-    paragraphs: list[Hit] = []
-    for section in (s for name in TITLES for s in sections(name)):
-        if words and all(word in section.title.casefold() for word in words):
-            headings.append(Hit(section, ""))
-        for paragraph in _paragraphs(section.text):
-            if words and all(word in paragraph.casefold() for word in words):
-                paragraphs.append(Hit(section, paragraph))
-    return headings + paragraphs
+
+    def holds(text: str) -> bool:
+        return bool(words) and all(word in text.casefold() for word in words)
+
+    every = (section for name in TITLES for section in sections(name))
+    hits = [Hit(s, holds(s.title), tuple(filter(holds, _paragraphs(s.text)))) for s in every]
+    return sorted((hit for hit in hits if hit.heading or hit.paragraphs), key=lambda hit: not hit.heading)
+
+
+def excerpt(text: str, wanted: str, length: int = 240) -> str:
+    """The part of a paragraph around the first of the words asked for, without Markdown's marks.
+
+    >>> excerpt("**The** [score](#verdict) is `high`", "score")
+    'The score is high'
+    """
+    bare = re.sub(r"[`*]", "", _LINK.sub(r"\g<text>", text))
+    at = min((bare.casefold().find(word) for word in wanted.casefold().split()), default=0)
+    start = bare.rfind(" ", 0, max(1, at - length // 3)) + 1
+    end = bare.rfind(" ", 0, start + length) if start + length < len(bare) else len(bare)
+    return f"{'… ' if start else ''}{bare[start:end]}{' …' if end < len(bare) else ''}"
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -138,5 +187,5 @@ def _paragraphs(text: str) -> list[str]:
     found = []
     for block in re.split(r"\n\s*\n|\n(?=[-|*] |\d+\. )", text):
         if not re.fullmatch(r"[\s|:-]*", block) and not block.startswith("```"):
-            found.append(" ".join(block.strip().strip("|").replace(" | ", " · ").split()))
+            found.append(" ".join(block.strip().removeprefix("- ").strip("|").replace(" | ", " · ").split()))
     return found

@@ -18,6 +18,7 @@ PAGES = {
     "patches": ("Patches", "Where in an image does a trigger sit, found without captions?"),
     "unlearn": ("Unlearn", "Purify the model, and see what that costs."),
     "compare": ("Compare", "Every defence on the same cases: what it removes, what it costs, how long it takes."),
+    "help": ("Help", "The documents, with search: reference, what was measured, how to contribute."),
 }
 """File in `pages/` to title and what it is for; the first opens by default. No icons: a page's icon becomes the tab's,
 which the browser then fetches from another host.
