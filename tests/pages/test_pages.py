@@ -40,6 +40,7 @@ def test_without_a_case_a_page_says_what_to_do(cache, name):
         "data": "nothing is uploaded",
         "learn": "The walk needs",
         "whatif": "lacks them",
+        "help": "Everything that you can set",
     }
     assert own.get(name, "No case is open") in said
 
@@ -65,6 +66,7 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
         "data": "No pairs have been imported",
         "learn": "The walk needs",
         "whatif": "lacks them",
+        "help": "Everything that you can set",
     }
     assert said[name] in words(at)
 
