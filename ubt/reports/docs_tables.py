@@ -143,7 +143,9 @@ def pages(folder: Path = FOLDER.parents[1] / "pages") -> list[str]:
 def measured(name: str) -> list[str]:
     """A table of `measured.md`, of its CSV, as `python -m ubt table` prints it."""
     sheet = TABLES[name]
-    frame = pd.read_csv(MEASURED / f"table-{name}.csv", dtype=dict.fromkeys(getattr(sheet, "heads", ()), str))
+    frame = pd.read_csv(
+        MEASURED / f"table-{name}.csv", dtype=dict.fromkeys((*getattr(sheet, "heads", ()), "state"), str)
+    )
     heads, cells = sheet.lines(frame.fillna({"state": ""}))
     kept = [i for i, head in enumerate(heads) if head not in UNTIMED.get(name, ())]
     return rows([heads[i] for i in kept], ([line[i] for i in kept] for line in cells))
