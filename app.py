@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ubt.ui.case_picker import pick, say_if_gone
+from ubt.ui.case_picker import pick, warn_if_gone
 from ubt.ui.chart_events import fetch_ahead
 from ubt.ui.components import icon, readable
 from ubt.ui.errors import guard
@@ -18,7 +18,7 @@ with guard():
         view = pick()
         if view:
             panel(view)
-    say_if_gone()
+    warn_if_gone()
     st.session_state["view"] = view
     page.run()
 fetch_ahead()

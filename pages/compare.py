@@ -8,12 +8,11 @@ import streamlit as st
 from ubt.figures import tradeoff
 from ubt.reports.paper import compare
 from ubt.reports.paper.table import KL, SECONDS
-from ubt.ui import charts, paper_results, query_params
+from ubt.ui import case_picker, charts, paper_results, query_params
 from ubt.ui.case_picker import label, show
-from ubt.ui.case_picker import names as offered
 from ubt.ui.errors import guard, plain
-from ubt.ui.job_panel import each, no_case
-from ubt.ui.navigation import current
+from ubt.ui.job_panel import compute_missing, no_case
+from ubt.ui.navigation import PAGES, current
 from ubt.ui.sweeps import sweeps
 from ubt.ui.view import compute, store
 
@@ -23,9 +22,9 @@ PANELS = 12
 view = current()
 st.title("Compare")
 st.caption(
-    "Defences on the same cases: what each leaves of the model (CA), of the backdoor (ASR, beside the natural one of a"
-    " model that never saw the trigger), of triggered images read right (RA) and of the target class (target recall). A"
-    " cell that is not measured says why and has no figure."
+    "Defences on the same cases: what each preserves of the model (CA) and of the target class (target recall), what is"
+    " left of the backdoor (ASR, beside the natural ASR of a model that never saw the trigger), and how many triggered"
+    " images are classified correctly (RA). A cell that is not measured has no figure and says why."
 )
 
 
@@ -33,11 +32,13 @@ st.caption(
 @guard()
 def chosen() -> None:
     names = [
-        name for name in offered() if not (store().record(name).get("settings") or {}).get("own", {}).get("suspect")
+        name
+        for name in case_picker.names()
+        if not (store().record(name).get("settings") or {}).get("own", {}).get("suspect")
     ]
     if view and view.audits:
         st.info(
-            "The case in view is an audit: nobody knows its truth, so that no defence can be measured on it. Compare"
+            "The case in view is an audit: its truth is unknown, so no defence can be measured on it. Compare"
             " lab cases."
         )
     open_case = [view.name] if view and view.name in names else []
@@ -53,7 +54,7 @@ def chosen() -> None:
         return
     subjects = [compare.subject(store(), name, compute()) for name in cases]
     work, places = compare.work(subjects, methods)
-    each("compare", work, "cells" + (" and divergences" if "retrain" in methods else ""), places)
+    compute_missing("compare", work, "cells" + (" and divergences" if "retrain" in methods else ""), places)
     frame = compare.cells(store(), subjects, methods)
     measured = frame["CA"].notna().any()
     if measured:
@@ -64,6 +65,11 @@ def chosen() -> None:
     if measured:
         st.divider()
         _one_case(subjects, methods)
+
+
+def _audits(name: str) -> bool:
+    settings = store().record(name).get("settings") or {}
+    return bool(settings.get("own", {}).get("suspect"))
 
 
 def _scatter(frame: pd.DataFrame) -> None:
@@ -112,7 +118,7 @@ def _cell(frame: pd.DataFrame, case: str, method: str) -> None:
             if st.button("Open this case", key="open-case", icon=":material/arrow_forward:"):
                 show(case)
                 st.switch_page(
-                    "pages/overview.py", query_params={"case": case}
+                    PAGES["overview"], query_params={"case": case}
                 )  # without them Streamlit refuses while an expander below is open
 
 
@@ -130,7 +136,7 @@ def _table(frame: pd.DataFrame) -> None:
             persist_state="session",
             label_visibility="collapsed",
         )
-    told = (
+    rows = (
         frame.assign(state=frame["state"].replace("", "measured"), case=frame["case"].map(label))
         if shown == "Each case"
         else compare.means(frame)
@@ -158,10 +164,10 @@ def _table(frame: pd.DataFrame) -> None:
         "needs",
         *SECONDS.values(),
     ]
-    told = told[[c for c in order if c in told and (several or c != "case")]]
-    height = min(640, 37 + 35 * len(told))
+    rows = rows[[c for c in order if c in rows and (several or c != "case")]]
+    height = min(640, 37 + 35 * len(rows))
     st.dataframe(
-        told, hide_index=True, placeholder="-", height=height, column_config=numbers, alt="Cases by defences in figures"
+        rows, hide_index=True, placeholder="-", height=height, column_config=numbers, alt="Cases by defences in figures"
     )
     st.download_button(
         "Save as CSV",
@@ -200,7 +206,7 @@ def _one_case(subjects: list[compare.Subject], methods: list[str]) -> None:
         )
 
 
-if offered():
+if case_picker.names():
     chosen()
 else:
     no_case()

@@ -48,7 +48,7 @@ def _choose(title: str, name: str, options: dict[str, str]) -> str:
     """One of a few, which the address holds while it is not the first. A widget bound to the address would forbid to
     leave for another page.
     """
-    if (wanted := query_params.asked(name)) in options:
+    if (wanted := query_params.read(name)) in options:
         st.session_state[name] = wanted
     first = next(iter(options))
     st.session_state.setdefault(name, first)
@@ -61,7 +61,7 @@ def _choose(title: str, name: str, options: dict[str, str]) -> str:
         persist_state="session",
         label_visibility="collapsed",
     )
-    query_params.tell(name, chosen, shown=chosen != first)
+    query_params.write(name, chosen, shown=chosen != first)
     return chosen
 
 

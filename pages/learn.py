@@ -1,4 +1,4 @@
-"""Learn: a guided walk through the ready-made case, one idea a step."""
+"""Learn: a guided walk through the built-in case, one idea a step."""
 
 import streamlit as st
 
@@ -21,6 +21,4 @@ if demo.MAIN in demo.names():
     learn()
 else:
     st.title("Learn")
-    st.info(
-        "The walk needs the ready-made cases, which this copy of the package lacks. `python -m ubt ready` makes them."
-    )
+    st.info("The walk needs the built-in cases, which this installation lacks. `python -m ubt ready` makes them.")

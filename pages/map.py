@@ -1,15 +1,13 @@
-"""Map: D in two dimensions, under the poisoned, the overfitted and the purified model, a point in its place in all of
-them.
-"""
+"""Map: D in two dimensions, under the poisoned, the overfitted and the purified model."""
 
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from ubt.figures import projection as figures
+from ubt.figures import projection
 from ubt.pairs import neighbors
-from ubt.pairs.table import SIMILARITIES, rows_of
+from ubt.pairs.table import PairTable
 from ubt.ui import charts, pairs, selection
 from ubt.ui.errors import guard
 from ubt.ui.job_panel import build, clock, missing, needs
@@ -24,24 +22,27 @@ TITLES = {
 DRAWN = 50_000
 """Points that are drawn; a lasso selects among all pairs."""
 HEIGHT = 620
-"""Of one map, in pixels; what is selected scrolls beside it."""
+"""Of one map, in pixels; the selection scrolls beside it."""
+SMALL = 460
+"""Of several maps, side by side."""
+GROUPS = ("cluster", "label", "flagged", "group", "suspicious", "poisoned")
+"""Columns that colour the points by kind."""
 
 view = current()
 st.title("Map")
 st.caption(
-    "UMAP of the pairs' embeddings: near means similar, distances between groups mean little. Overfitting draws the"
-    " poisons together, unlearning lets them go; the maps are aligned, so that a pair keeps its place unless the model"
-    " moved it. Draw a lasso or a box to select, click a point for its pair, double-click to clear."
+    "UMAP of the pairs' embeddings: near means similar, distances between groups mean little. Overfitting pulls the"
+    " poisons together, unlearning spreads them again; the maps are aligned, so that a pair keeps its place unless the"
+    " model moved it. Draw a lasso or a box to select, click a point for its pair, double-click to clear."
 )
 
 
 @st.fragment
 @guard()
 def explore() -> None:
-    known, reveal, picked = selection.opened(view)
-    lab = "poisoned" in known
-    first, second, third = st.columns([2, 2, 3], vertical_alignment="bottom")
-    space = first.segmented_control(
+    table, selected = selection.opened(view)
+    space_column, colour_column, models_column = st.columns([2, 2, 3], vertical_alignment="bottom")
+    space = space_column.segmented_control(
         "By",
         neighbors.SPACES,
         default="joint",
@@ -50,86 +51,92 @@ def explore() -> None:
         bind="query-params",
         persist_state="session",
     )
-    options, whole = pairs.map_options(view, space), pairs.map_options(view, space, whole=True)
+    options = _map(table, space)
     if options is None:
-        missing(view, "score", "No model has embedded the pairs yet.")
         return
-    seconds = (
-        10
-        + len(options["models"]) * min(len(known["id"]), options["landmarks"]) / 1500
-        + ("purified" in options["models"]) * len(known["id"]) / 2000
-    )
-    said = f"The {space} embeddings have not been laid out yet. On two cores that takes about {clock(seconds)}, once."
-    if not build(view, "map", options, said, "Draw the map"):
-        return
-    if options != whole and st.toggle("Draw it again with the models that have come since", key="whole"):
-        build(
-            view,
-            "map",
-            whole,
-            f"It takes about {clock(seconds)}; the map below stays until then, and places may differ.",
-            "Draw the map again",
-        )
-    colours = [
-        *(n for n in SIMILARITIES if n in known),
-        *(n for n in ("cluster", "label", "flagged", "group", "suspicious") if n in known),
-    ]
-    colours += ["poisoned"] if lab and reveal else []
-    start = colours.index(
-        "poisoned" if "poisoned" in colours else "similarity_overfit" if "similarity_overfit" in colours else colours[0]
-    )
-    colour = second.selectbox(
-        "Colour by", colours, index=start, key="colour", bind="query-params", format_func=lambda n: n.replace("_", " ")
-    )
-    shown = third.pills(
+    colour = _colour(colour_column, table)
+    chosen = models_column.pills(
         "Models, side by side",
         options["models"],
         selection_mode="multi",
         default=options["models"][-2:][:1],
         key=f"maps-{view.name}",
-        format_func=lambda m: view.titled(TITLES, m),
+        format_func=lambda m: view.model_title(TITLES, m),
     )
-    if lab:
+    if view.has("attack"):
         selection.truth_toggle()
-    if not shown:
+    if not chosen:
         st.info("Choose at least one model.")
         return
-    if len(shown) == 1:
-        chart, side = st.columns([3, 2], gap="medium")
-        side = side.container(height=HEIGHT + 60, border=False)
-    else:
-        chart, side = st.container(), st.container()
+    models = [m for m in options["models"] if m in chosen]
+    chart, side = _layout(len(models))
     with side:
-        if picked.rule:
-            selection.listing(view, known, picked, reveal)
+        if selected.text:
+            selection.listing(view, table, selected)
         else:
             st.caption("Nothing is selected yet.")
     with chart:
-        _maps(known, picked, space, [m for m in options["models"] if m in shown], colour)
-    selection.listen({f"map-{m}": f"map_{space}_{m}" for m in shown}, known)
+        _maps(table, selected.rows, space, models, colour)
+    selection.listen({f"map-{m}": f"map_{space}_{m}" for m in models}, table)
 
 
-def _maps(known: dict[str, Any], picked: selection.Picked, space: str, models: list[str], colour: str) -> None:
-    rows = pairs.drawn(view, known, DRAWN)
-    focus = rows_of(known["id"], selection.clicked())[:20]
+def _map(table: PairTable, space: str) -> dict[str, Any] | None:
+    """The options of the map that is drawn; None where there is none yet, and the page offers to make one."""
+    options, complete = pairs.map_options(view, space), pairs.map_options(view, space, complete=True)
+    if options is None:
+        missing(view, "score", "No model has embedded the pairs yet.")
+        return None
+    models, total = options["models"], len(table)
+    seconds = 10 + len(models) * min(total, options["landmarks"]) / 1500 + ("purified" in models) * total / 2000
+    needed = f"There is no map of the {space} embeddings yet. On two cores it takes about {clock(seconds)}, once."
+    if not build(view, "map", options, needed, "Draw the map"):
+        return None
+    if options != complete and st.toggle("Draw it again with the models trained since", key="whole"):
+        wait = f"It takes about {clock(seconds)}; the map below stays until then, and places may differ."
+        build(view, "map", complete, wait, "Draw the map again")
+    return options
+
+
+def _colour(where: Any, table: PairTable) -> str:
+    """The column that colours the points; the truth first, where it may be shown."""
+    columns = [*table.similarities(), *(n for n in GROUPS if n in table)]
+    first = next(n for n in ("poisoned", "similarity_overfit", columns[0]) if n in columns)
+    return where.selectbox(
+        "Colour by",
+        columns,
+        index=columns.index(first),
+        key="colour",
+        bind="query-params",
+        format_func=lambda n: n.replace("_", " "),
+    )
+
+
+def _layout(models: int) -> tuple[Any, Any]:
+    """Where the maps are drawn, and where the selection is listed: beside one map, below several."""
+    if models > 1:
+        return st.container(), st.container()
+    chart, side = st.columns([3, 2], gap="medium")
+    return chart, side.container(height=HEIGHT + 60, border=False)
+
+
+def _maps(table: PairTable, selected: np.ndarray | None, space: str, models: list[str], colour: str) -> None:
+    rows = pairs.sampled(view, table, DRAWN)
+    focus = table.rows(selection.clicked())[:20]
+    values = table[f"cluster_{space}" if colour == "cluster" else colour]
+    height = HEIGHT if len(models) == 1 else SMALL
     for column, model in zip(st.columns(len(models)), models, strict=True):
         with column:
-            title = view.titled(TITLES, model)
+            title = view.model_title(TITLES, model)
             st.markdown(f"**{title[0].upper()}{title[1:]}**")
-            xy = np.stack([known[f"map_{space}_{model}_{axis}"] for axis in "xy"], axis=1)
-            values, height = (
-                known[f"cluster_{space}" if colour == "cluster" else colour],
-                HEIGHT if len(models) == 1 else 460,
-            )
-            figure = figures.scatter(xy, values, colour, rows, picked.rows, focus, height)
+            xy = np.stack([table[f"map_{space}_{model}_{axis}"] for axis in "xy"], axis=1)
+            figure = projection.scatter(xy, values, colour, rows, selected, focus, height)
             tools = {"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "toImage"]}
             charts.draw(
                 figure, f"map-{model}", f"Map of the pairs under the {title}, coloured by {colour}", config=tools
             )
-    if len(known["id"]) > len(rows):
+    if len(table) > len(rows):
         st.caption(
-            f"{len(rows):,} of {len(known['id']):,} pairs are drawn, every flagged one among them; a lasso selects"
-            " among all."
+            f"{len(rows):,} of {len(table):,} pairs are drawn, every flagged one among them; a lasso selects among all."
         )
 
 

@@ -1,30 +1,22 @@
 """Neighbours: what lies nearest to a suspicious pair, to a caption typed in, or to an image dropped in."""
 
-from typing import Any
-
 import numpy as np
 import streamlit as st
 
-from ubt.figures import neighbours as figures
-from ubt.pairs import neighbors, table
-from ubt.pairs import query as rules
-from ubt.pairs.table import frame, rows_of
+from ubt.figures.neighbours import nearest as nearest_figure
+from ubt.pairs import neighbors, query
+from ubt.pairs.table import PairTable
 from ubt.ui import charts, components, pair_picker, search, selection
 from ubt.ui.errors import guard, plain, safe
 from ubt.ui.job_panel import build, missing, needs
 from ubt.ui.navigation import current
 
-FLAGGED_MOST = 5000
+MOST_GROUPED = 5000
+"""Flagged pairs that are grouped, the most suspicious first."""
 EXAMPLES = 6
 ASKED = ("a pair", "a caption", "an image")
 
 view = current()
-
-
-def called(model: str) -> str:
-    return view.titled(search.TITLES, model)
-
-
 st.title("Neighbours")
 st.caption(
     "Poisons share one shortcut: under the overfitted model their images and captions lie together, whatever they show."
@@ -35,17 +27,33 @@ st.caption(
 @st.fragment
 @guard()
 def explore() -> None:
-    known, reveal, picked = selection.opened(view)
-    lab = "poisoned" in known
+    table, selected = selection.opened(view)
     models = search.models(view)
     if not models:
         missing(view, "score", "No model has embedded the pairs yet.")
         return
+    asked, space, model, k = _controls(models)
+    searched = _query(table, selected, asked, space, model)
+    if view.has("attack"):
+        selection.truth_toggle()
+    if searched is not None:
+        _found(table, searched, space, model, k, selected.rows)
+    selection.listen({}, table)
+    st.divider()
+    _groups(table, space, model)
+
+
+def _title(model: str) -> str:
+    return view.model_title(search.TITLES, model)
+
+
+def _controls(models: list[str]) -> tuple[str, str, str, int]:
+    """What is asked, by which embeddings, under which model, and how many."""
     first, second = st.columns(2, vertical_alignment="bottom")
     third, fourth = st.columns(2, vertical_alignment="bottom")
-    ask = first.segmented_control(
+    asked = first.segmented_control(
         "Nearest to",
-        ASKED[:1] if view.given else ASKED,
+        ASKED[:1] if view.imported else ASKED,
         default=ASKED[0],
         required=True,
         key="ask",
@@ -68,40 +76,19 @@ def explore() -> None:
         index=len(models) - 1,
         key="under",
         bind="query-params",
-        format_func=called,
+        format_func=_title,
         persist_state="session",
     )
     k = fourth.slider("How many", 4, 100, 20, key="nearest", bind="query-params", persist_state="session")
-    query = _query(known, picked, ask, space, model)
-    if lab:
-        reveal = selection.truth_toggle()
-    if query is not None:
-        _found(known, query, space, model, k, picked, reveal)
-    selection.listen({}, known)
-    st.divider()
-    _groups(known, space, model, reveal)
+    return asked, space, model, k
 
 
-def _query(known: dict[str, Any], picked: selection.Picked, ask: str, space: str, model: str) -> search.Query | None:
-    if ask == "a pair":
-        pair = pair_picker.choose_pair(view, known, picked)
-        if pair is None:
-            return None
-        row = rows_of(known["id"], [pair])[0]
-        said, shown = st.columns([3, 1])
-        with shown:
-            selection.cards(view, known, np.array([row]), ["this pair"], reveal=False)
-        with said:
-            components.table(
-                ["this pair", ""],
-                [
-                    (n, _cell(v))
-                    for n, v in frame(known, np.array([row])).iloc[0].items()
-                    if n in selection.TOLD and _cell(v)
-                ],
-            )
-        return search.Query(row=int(row))
-    if ask == "a caption":
+def _query(table: PairTable, selected: selection.Selection, asked: str, space: str, model: str) -> search.Query | None:
+    """The pair, caption or image whose neighbours are searched; None where there is none yet."""
+    if asked == "a pair":
+        pair = pair_picker.choose_pair(view, table, selected)
+        return None if pair is None else _pair(table, int(table.rows([pair])[0]))
+    if asked == "a caption":
         text = st.text_input(
             "Caption", "a photo of a banana", key="query-caption", max_chars=2000, persist_state="session"
         )
@@ -113,6 +100,17 @@ def _query(known: dict[str, Any], picked: selection.Picked, ask: str, space: str
     return search.of_image(view, model, file)
 
 
+def _pair(table: PairTable, row: int) -> search.Query:
+    values = table.frame(np.array([row])).iloc[0].items()
+    details, card = st.columns([3, 1])
+    with card:
+        selection.cards(view, table.without_truth(), np.array([row]), ["this pair"])
+    with details:
+        shown = [(n, _cell(v)) for n, v in values if n in selection.DETAILS and _cell(v)]
+        components.table(["this pair", ""], shown)
+    return search.Query(row=row)
+
+
 def _cell(value: object) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
@@ -122,60 +120,56 @@ def _cell(value: object) -> str:
 
 
 def _found(
-    known: dict[str, Any], query: search.Query, space: str, model: str, k: int, picked: selection.Picked, reveal: bool
+    table: PairTable, searched: search.Query, space: str, model: str, k: int, selected: np.ndarray | None
 ) -> None:
-    options = search.index_options(space, model)
-    index = None
-    about = "Built once as a job; its recall is measured against the exact answer"
-    wanted = len(known["id"]) >= search.APPROXIMATE_FROM and st.toggle(
-        "Use an approximate index", key="approximate", persist_state="session", help=about
-    )
-    if wanted and build(
-        view,
-        "index",
-        options,
-        "No index yet for this space and model; until then the search is exact.",
-        "Build the index",
-    ):
-        index = search.index(view, space, model)
-    answer = search.nearest(view, space, model, query, k, index)
+    index = _index(len(table), space, model)
+    answer = search.nearest(view, space, model, searched, k, index)
     rows, similarity = answer.rows, answer.similarity
     if not len(rows):
         st.info("This pair has no embedding under this model, so it has no neighbours.")
         return
-    flagged = known["flagged"][rows] if "flagged" in known else np.zeros(len(rows), bool)
-    said = f"**{int(flagged.sum())} of the {len(rows)} nearest are flagged**"
-    if reveal:
-        said += f"; {int(known['poisoned'][rows].sum())} are poisoned"
-    how = (
-        "exact"
-        if index is None
-        else f"approximate, recall@10 {search.recall(view, space, model):.3f} on pairs of D held out"
-    )
-    st.markdown(f"{said}. :gray[{how}, {1000 * answer.seconds:.0f} ms]")
-    figure = figures.nearest(similarity, flagged, known["poisoned"][rows] if reveal else None)
+    flagged = np.zeros(len(rows), bool) if table.flagged is None else table.flagged[rows]
+    poisoned = None if table.poisoned is None else table.poisoned[rows]
+    counts = f"**{int(flagged.sum())} of the {len(rows)} nearest are flagged**"
+    if poisoned is not None:
+        counts += f"; {int(poisoned.sum())} are poisoned"
+    method = "exact"
+    if index is not None:
+        method = f"approximate, recall@10 {search.recall(view, space, model):.3f} on held-out pairs of D"
+    st.markdown(f"{counts}. :gray[{method}, {1000 * answer.seconds:.0f} ms]")
+    figure = nearest_figure(similarity, flagged, poisoned)
     charts.draw(figure, "nearest-chart", "Similarity of the nearest pairs, flagged or not")
-    told = [
+    remarks = [
         f"{n}. similarity {s:.3f}" + (" · flagged" if f else "")
         for n, (s, f) in enumerate(zip(similarity, flagged, strict=True), 1)
     ]
-    selection.cards(view, known, rows, told, reveal, picked.rows)
-    ids = list(frame(known, rows, ["id"])["id"])
-    st.button(
-        f"Select these {len(rows)}",
-        key="select-nearest",
-        icon=":material/filter_alt:",
-        on_click=safe(selection.choose),
-        args=(rules.among(ids),),
+    selection.cards(view, table, rows, remarks, selected)
+    _select_button(f"Select these {len(rows)}", "select-nearest", table.ids(rows))
+
+
+def _index(pairs: int, space: str, model: str) -> neighbors.Approximate | None:
+    """The approximate index, where it is wanted and built; None: search exactly."""
+    about = "Built once as a job; its recall is measured against the exact answer"
+    wanted = pairs >= search.APPROXIMATE_FROM and st.toggle(
+        "Use an approximate index", key="approximate", persist_state="session", help=about
     )
+    needed = "No index yet for this space and model; until then the search is exact."
+    if wanted and build(view, "index", search.index_options(space, model), needed, "Build the index"):
+        return search.index(view, space, model)
+    return None
 
 
-def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None:
+def _select_button(label: str, key: str, ids: list[str]) -> None:
+    rule = query.among(ids)
+    st.button(label, key=key, icon=":material/filter_alt:", on_click=safe(selection.select), args=(rule,))
+
+
+def _groups(table: PairTable, space: str, model: str) -> None:
     st.subheader("Groups of near-duplicates among the flagged")
-    if "flagged" not in known:
+    if table.flagged is None:
         missing(view, "flag", "Nothing is flagged yet.")
         return
-    rows = table.first(known, known["flagged"], FLAGGED_MOST)
+    rows = table.most_suspicious(table.flagged, MOST_GROUPED)
     if len(rows) < 2:
         st.info("Fewer than two pairs are flagged, so there is nothing to group.")
         return
@@ -187,42 +181,31 @@ def _groups(known: dict[str, Any], space: str, model: str, reveal: bool) -> None
         0.01,
         key="duplicate",
         persist_state="session",
-        help="Two flagged pairs from it on are of one group, and so are those they are linked with",
+        help="Two flagged pairs of at least this similarity are in one group, and so are the pairs linked to them",
     )
     label = search.duplicates(view, space, model, rows, least)
     counts = np.bincount(label[label >= 0]) if (label >= 0).any() else np.array([], int)
-    alone = int((label < 0).sum())
     groups = "1 group" if len(counts) == 1 else f"{len(counts)} groups"
     st.caption(
-        f"{len(rows):,} flagged pairs by their {space} similarity under the {called(model)}: {groups}, {alone:,} pairs"
-        " alone."
+        f"{len(rows):,} flagged pairs by their {space} similarity under the {_title(model)}: {groups},"
+        f" {int((label < 0).sum()):,} pairs alone."
     )
-    for number, count in enumerate(counts[:EXAMPLES]):
-        members = rows[label == number]
-        with st.container(border=True):
-            said = f"**Group {number + 1}: {count:,} pairs**"
-            if reveal:
-                said += f", {int(known['poisoned'][members].sum()):,} poisoned"
-            words = search.common_words(frame(known, members, ["caption"])["caption"])
-            with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(
-                    f"{said}. In most of their captions: {plain(', '.join(words)) or 'no word'}.", width="stretch"
-                )
-                rule = rules.among(frame(known, members, ["id"])["id"])
-                st.button(
-                    "Select",
-                    key=f"select-group-{number}",
-                    icon=":material/filter_alt:",
-                    on_click=safe(selection.choose),
-                    args=(rule,),
-                )
-            selection.cards(
-                view,
-                known,
-                members[:EXAMPLES],
-                [f"overfit {known['similarity_overfit'][r]:.2f}" for r in members[:EXAMPLES]],
-                reveal,
-            )
+    for number in range(min(EXAMPLES, len(counts))):
+        _group(table, rows[label == number], number)
+
+
+def _group(table: PairTable, members: np.ndarray, number: int) -> None:
+    with st.container(border=True):
+        counts = f"**Group {number + 1}: {len(members):,} pairs**"
+        if table.poisoned is not None:
+            counts += f", {int(table.poisoned[members].sum()):,} poisoned"
+        words = search.common_words(table.frame(members, ["caption"])["caption"])
+        with st.container(horizontal=True, vertical_alignment="center"):
+            said = plain(", ".join(words)) or "no word"
+            st.markdown(f"{counts}. In most of their captions: {said}.", width="stretch")
+            _select_button("Select", f"select-group-{number}", table.ids(members))
+        first = members[:EXAMPLES]
+        selection.cards(view, table, first, [f"overfit {table.similarity_overfit[r]:.2f}" for r in first])
 
 
 needs(view, "score", "There are no pairs yet.", explore, least="data")

@@ -5,10 +5,10 @@ import streamlit as st
 
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
-from ubt.figures import verdict as judged
+from ubt.figures import verdict as verdict_figures
 from ubt.reports.case_report.finished_case import evidence
 from ubt.ui import charts, components, estimates, report_download
-from ubt.ui.case_form import draft
+from ubt.ui.case_form import draft, settings_of
 from ubt.ui.case_picker import label, remove
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import missing, run
@@ -28,7 +28,7 @@ def new(base=None) -> None:
 @st.dialog("Delete this case?")
 def delete(name: str) -> None:
     mine = store().cases()[name]["bytes"]
-    st.write(f"{plain(label(name))}: {mine / 1e6:.0f} MB. What other cases share with it stays.")
+    st.write(f"{plain(label(name))}: {mine / 1e6:.0f} MB. What other cases share with it is kept.")
     if st.button("Delete", type="primary", icon=":material/delete:", key="really-delete"):
         with guard():
             st.toast(f"Freed {remove(name) / 1e6:.0f} MB.")
@@ -44,7 +44,7 @@ st.title("Overview")
 st.caption(
     "A case is a set of image-caption pairs and a CLIP model trained on them. In a lab case the app itself plants a"
     " backdoor in some pairs, then finds, judges and unlearns it without looking at what it planted, and measures the"
-    " model before and after. In an audit pairs and model are yours, and nobody knows the truth."
+    " model before and after. In an audit pairs and model are yours, and the truth is unknown."
 )
 
 if view is None:
@@ -52,7 +52,7 @@ if view is None:
         st.subheader("Start here")
         st.write("Press Run: 10,000 drawn pairs, 2 % of them poisoned; the first histogram comes within half a minute.")
         draft(None, "first")
-        st.page_link("pages/data.py", label="Or bring pairs and a model of your own", icon=":material/arrow_forward:")
+        st.page_link("pages/data.py", label="Or import your own pairs and model", icon=":material/arrow_forward:")
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="center"):
@@ -69,7 +69,9 @@ with st.container(horizontal=True, vertical_alignment="center"):
         help="A new case with some of these settings changed",
     ):
         new(view.settings)
-    if st.button("Delete…", key="delete", icon=":material/delete:", disabled=view.status.running or bool(view.ready)):
+    if st.button(
+        "Delete…", key="delete", icon=":material/delete:", disabled=view.status.running or bool(view.built_in)
+    ):
         delete(view.name)
 
 
@@ -83,7 +85,7 @@ def stages() -> None:
     if view.audits:
         st.subheader("Stages")
     pipeline()
-    if not view.status.running and view.status.state != "done" and not view.given:
+    if not view.status.running and view.status.state != "done" and not view.imported:
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         wanted = left.selectbox(
             "Run one stage, and what it needs",
@@ -108,13 +110,13 @@ def verdict() -> None:
             report(view.name)
     if view.has("verdict"):
         found = view.read("verdict", "verdict")
-        said, chart, side = st.columns([3, 4, 3], gap="medium")
-        with said:
+        text, chart, side = st.columns([3, 4, 3], gap="medium")
+        with text:
             if found["poisoned"]:
                 st.error("This model is judged **poisoned**.", icon=":material/coronavirus:")
             else:
                 st.success(
-                    "This model is judged **not poisoned**; unlearning leaves it byte for byte as it came.",
+                    "This model is judged **not poisoned**; unlearning leaves it unchanged, byte for byte.",
                     icon=":material/verified:",
                 )
             st.caption(
@@ -124,7 +126,7 @@ def verdict() -> None:
                 " (displaced), all alike (apart: as many are pulled far as half-way), where what a model learned by"
                 " heart thins out."
             )
-        figure = judged.one(found, view.other_verdicts())
+        figure = verdict_figures.one(found, view.other_verdicts())
         alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
         charts.draw(figure, "verdict-chart", alt, chart)
         with side:
@@ -134,7 +136,7 @@ def verdict() -> None:
 
 
 def before_and_after() -> None:
-    """What every model measures, or in an audit what can be said of it."""
+    """What every model measures, or in an audit its estimates."""
     st.subheader("Before and after")
     if view.audits:
         if view.has("estimate"):
@@ -145,19 +147,19 @@ def before_and_after() -> None:
     elif measured := view.measured():
         chart, figures = st.columns([5, 4], gap="medium")
         charts.draw(measures.bars(measured), "measures-chart", "CA, ASR, RA and target recall of every model", chart)
-        frame, apart = measures.table(measured), by_attack(measured)
+        frame, attacks = measures.table(measured), by_attack(measured)
         with figures:
             components.table(
                 list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)]
             )
             st.caption(
                 "The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA:"
-                " triggered images still read right."
+                " triggered images still classified correctly."
             )
-        if apart:
+        if attacks:
             components.table(
                 ["by attack and key", *frame["model"]],
-                [[name, *(f"{v:.2f}" for v in values)] for name, values in apart.items()],
+                [[name, *(f"{v:.2f}" for v in values)] for name, values in attacks.items()],
             )
     else:
         missing(view, "evaluate_published", "Nothing has been measured yet.", offer=False)
@@ -193,7 +195,7 @@ if learned and learned.open:
         st.caption("CA and ASR on a small sample of the judge's test images; what trains never sees them.")
 settings = st.expander("Settings of this case", on_change="rerun", key="settings")
 if settings.open:
-    rows = [(n, str(v), f.metadata["help"]) for n, (f, v) in view.settings.described().items()]
+    rows = [(s.name, str(s.value), s.help) for s in settings_of(view.settings).values()]
     settings.dataframe(
         pd.DataFrame(rows, columns=["setting", "value", "meaning"]), hide_index=True, alt="Settings of this case"
     )

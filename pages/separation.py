@@ -1,18 +1,18 @@
 """Separation: does the backdoor separate from the clean pairs, under which model, and what do the thresholds catch?"""
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from ubt.core import text
 from ubt.defenses.token_unlearning.split import suspicious_count
-from ubt.evaluation.detection import Caught, auroc, caught, curves, otsu
-from ubt.evaluation.label_free import estimated
-from ubt.figures import roc as drawn
-from ubt.figures import similarity
-from ubt.pairs.table import frame
-from ubt.ui import charts, components, pairs, query_params, selection
+from ubt.evaluation import detection
+from ubt.evaluation.label_free import Mixture, estimated
+from ubt.figures import roc, similarity
+from ubt.pairs.table import PairTable
+from ubt.ui import charts, components, pair_picker, pairs, query_params, selection
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard
 from ubt.ui.job_panel import missing, needs
@@ -35,25 +35,57 @@ st.caption(
 )
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Where the sliders stand."""
+
+    percent: float
+    threshold: float
+    k: int
+
+    @property
+    def as_run(self) -> bool:
+        """Whether D_susp and D_topk are those that the case was run with."""
+        return (self.percent, self.k) == (100 * view.settings.split.fraction, view.settings.k)
+
+
 @st.fragment
 @guard()
 def explore() -> None:
-    known, reveal, picked = selection.opened(view)
-    ready, settings, total = pairs.prepared(view, known), view.settings, len(known["id"])
-    lab, overfit = "poisoned" in known, known.get("similarity_overfit")
-    found = pairs.mixture(view, known)
+    table, selected = selection.opened(view)
+    mixture = pairs.mixture(view, table)
+    chosen = _sliders(table, mixture)
+    only_suspicious = _switches()
+    caught, group = _caught(table, chosen)
+    _histograms(table, caught, chosen.threshold, caught.suspicious if only_suspicious else None, selected.rows)
+    _counts(table, caught, mixture, chosen, bool(group), selected.rows)
+    if not chosen.as_run:
+        _offer_case(chosen)
+    if selected.text:
+        st.subheader("The selection")
+        selection.listing(view, table, selected)
+    if table.similarity_overfit is not None:
+        _topk(table, caught, group, chosen.k, selected.rows)
+        if table.poisoned is not None:
+            _curves(table, caught, chosen.threshold)
 
+
+def _sliders(table: PairTable, mixture: Mixture | None) -> Chosen:
     left, middle, right = st.columns(3)
-    about = "The pairs of lowest similarity under the clean reference are D_susp"
-    own = 100 * settings.split.fraction
+    unscored = table.similarity_overfit is None
+    run_with = 100 * view.settings.split.fraction
     percent = query_params.slider(
-        left, "Suspicious fraction: share of D, %", "fraction", view, min(0.5, own), max(50.0, own), own, 0.5, about
+        left,
+        "Suspicious fraction: share of D, %",
+        "fraction",
+        view,
+        min(0.5, run_with),
+        max(50.0, run_with),
+        run_with,
+        0.5,
+        "The pairs of lowest similarity under the clean reference are D_susp",
     )
-    start = 0.5 if overfit is None else min(1.0, round(found.threshold if found else _gap(), 2))
-    about = (
-        "Pairs of D_susp from it on count as flagged. It starts where a pair is as probably poisoned as not, found"
-        " without the truth"
-    )
+    start = 0.5 if unscored else min(1.0, round(mixture.threshold if mixture else _gap(table), 2))
     threshold = query_params.slider(
         middle,
         "Threshold on the overfitted similarity",
@@ -63,27 +95,22 @@ def explore() -> None:
         1.0,
         start,
         0.01,
-        about,
-        overfit is None,
+        "Pairs of D_susp from this similarity on count as flagged. It starts where a pair is as probably poisoned as"
+        " not, estimated without the truth",
+        unscored,
     )
-    size = suspicious_count(total, percent / 100)
+    most = max(3, min(200, suspicious_count(len(table), percent / 100)), view.settings.k)
     about = "The k pairs of D_susp most similar under the overfitted model"
-    k = query_params.slider(
-        right,
-        "k: size of D_topk",
-        "k",
-        view,
-        2,
-        max(3, min(200, size), settings.k),
-        settings.k,
-        1,
-        about,
-        overfit is None,
-    )
+    k = query_params.slider(right, "k: size of D_topk", "k", view, 2, most, view.settings.k, 1, about, unscored)
+    return Chosen(percent, threshold, k)
+
+
+def _switches() -> bool:
+    """The switches below the sliders; returns whether the histograms show D_susp alone."""
     with st.container(horizontal=True):
-        if lab:
-            reveal = selection.truth_toggle()
-        inside = st.toggle(
+        if view.has("attack"):
+            selection.truth_toggle()
+        return st.toggle(
             "D_susp only",
             False,
             key="inside",
@@ -91,191 +118,178 @@ def explore() -> None:
             persist_state="session",
             help="Histograms of the suspicious pairs alone",
         )
-    as_run = (percent, k) == (100 * settings.split.fraction, settings.k)
-    topk = view.read("select", "topk") if as_run and view.has("select") else None
-    group = {} if topk is None or topk["group"].max() == 0 else dict(zip(topk["row"], topk["group"], strict=True))
-    result = caught(
-        known["similarity_reference"],
-        overfit,
-        size,
-        threshold,
-        k,
-        None if topk is None else topk["row"].to_numpy(),
-        ready["similarity_reference"],
-        ready.get("similarity_overfit"),
-    )
-    _histograms(known, ready, result, threshold, result.suspicious if inside else None, picked, reveal)
-    _counts(
-        known,
-        result,
-        found,
-        {"fraction": percent, "threshold": threshold, "k": k, "grouped": bool(group)},
-        picked,
-        reveal,
-    )
-    if not as_run:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(
-                f"Read off the cached scores: the overfitted model was trained with {100 * settings.split.fraction:g} %"
-                f" and unlearning used k = {settings.k}."
-            )
-            if not view.given and st.button("Make a case with these", key="as-case", icon=":material/content_copy:"):
-                make(settings.with_values({"split.fraction": percent / 100, "select.k": k}), run=False)
-                st.toast("The case is on record; it is the one in view now.")
-                st.rerun(scope="app")
-    if picked.rule:
-        st.subheader("The selection")
-        selection.listing(view, known, picked, reveal)
-    if overfit is not None:
-        _topk(known, result, group, k, picked, reveal)
-        if lab and reveal:
-            _curves(known, result, threshold)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _widest_gap(key: str, _scores: np.ndarray) -> float:
-    return otsu(_scores)
+    return detection.otsu(_scores)
 
 
-def _gap() -> float:
-    known = pairs.known(view)
-    scores = known["similarity_overfit"][known.get("suspicious", np.ones(len(known["id"]), bool))]
+def _gap(table: PairTable) -> float:
+    """The threshold where no mixture can be fitted."""
+    scores = table.similarity_overfit if table.suspicious is None else table.similarity_overfit[table.suspicious]
     scores = scores[np.isfinite(scores)]
     return _widest_gap(view.key("score_overfit"), scores) if len(scores) > 1 else 0.5
 
 
+def _caught(table: PairTable, chosen: Chosen) -> tuple[detection.Caught, dict[int, int]]:
+    """What the thresholds catch, and the group of each pair of D_topk; no groups where there is only one."""
+    prepared = pairs.prepared(view, table)
+    topk = view.read("select", "topk") if chosen.as_run and view.has("select") else None
+    group = {} if topk is None or topk["group"].max() == 0 else dict(zip(topk["row"], topk["group"], strict=True))
+    caught = detection.caught(
+        table.similarity_reference,
+        table.similarity_overfit,
+        suspicious_count(len(table), chosen.percent / 100),
+        chosen.threshold,
+        chosen.k,
+        None if topk is None else topk["row"].to_numpy(),
+        prepared.by_reference,
+        prepared.by_overfit,
+    )
+    return caught, group
+
+
 def _histograms(
-    known: dict[str, Any],
-    ready: dict[str, np.ndarray],
-    result: Caught,
-    threshold: float,
-    among: np.ndarray | None,
-    picked: selection.Picked,
-    reveal: bool,
+    table: PairTable, caught: detection.Caught, threshold: float, among: np.ndarray | None, selected: np.ndarray | None
 ) -> None:
+    bins = pairs.prepared(view, table).bins
     lines = {
-        "similarity_reference": (result.cut, "D_susp", "left"),
+        "similarity_reference": (caught.cut, "D_susp", "left"),
         "similarity_overfit": (threshold, "flagged", "left" if threshold > 0.4 else "right"),
     }
     for column, (name, (stage, title)) in zip(st.columns(3), MODELS.items(), strict=True):
         with column:
-            st.markdown(f"**{'The model, as brought' if stage == 'score_poisoned' and view.audits else title}**")
-            if name not in known:
-                missing(view, stage, "Not scored yet.", offer=name == next(n for n in MODELS if n not in known))
+            st.markdown(f"**{'The imported model' if stage == 'score_poisoned' and view.audits else title}**")
+            if name not in table:
+                missing(view, stage, "Not scored yet.", offer=name == next(n for n in MODELS if n not in table))
                 continue
-            figure = similarity.histogram(
-                ready[f"bins_{name}"],
-                known["poisoned"] if reveal else None,
-                lines.get(name),
-                among=among,
-                selected=picked.rows,
-            )
+            figure = similarity.histogram(bins[name], table.poisoned, lines.get(name), among=among, selected=selected)
             charts.draw(figure, f"chart-{name}", f"Similarity histogram, {title}")
-            if unscored := int((ready[f"bins_{name}"] == 255).sum()):
+            if unscored := int((bins[name] == 255).sum()):
                 st.caption(f"{unscored:,} pairs have no score and are not shown.")
-    selection.listen({f"chart-{name}": name for name in MODELS if name in known}, known)
+    selection.listen({f"chart-{name}": name for name in table.similarities()}, table)
 
 
 def _counts(
-    known: dict[str, Any], result: Caught, found: Any, chosen: dict[str, Any], picked: selection.Picked, reveal: bool
+    table: PairTable,
+    caught: detection.Caught,
+    mixture: Mixture | None,
+    chosen: Chosen,
+    grouped: bool,
+    selected: np.ndarray | None,
 ) -> None:
     confirmed = view.settings.select.confirmed.count("\n") + 1 if view.settings.select.confirmed else 0
-    names = {
-        "D_susp": f"D_susp: lowest {chosen['fraction']:g} %",
-        "flagged": f"flagged: {chosen['threshold']:.2f} and more",
-        "D_topk": (
-            f"D_topk: {confirmed} confirmed"
-            if confirmed
-            else f"D_topk: first {chosen['k']}" + (" of each group" if chosen["grouped"] else "")
-        ),
+    first = f"first {chosen.k}" + (" of each group" if grouped else "")
+    titles = {
+        "D_susp": f"D_susp: lowest {chosen.percent:g} %",
+        "flagged": f"flagged: {chosen.threshold:.2f} and more",
+        "D_topk": f"D_topk: {f'{confirmed} confirmed' if confirmed else first}",
     }
-    columns = ["", "pairs"]
-    rows = [[names[name], f"{int(mask.sum()):,}"] for name, mask in result.chosen.items()]
-    if picked.rows is not None:
+    sets, columns = caught.chosen, ["", "pairs"]
+    rows = [[titles[name], f"{int(mask.sum()):,}"] for name, mask in sets.items()]
+    if selected is not None:
         columns.append("selected")
-        for row, mask in zip(rows, result.chosen.values(), strict=True):
-            row.append(f"{int((mask & picked.rows).sum()):,}")
-    if found:
+        for row, mask in zip(rows, sets.values(), strict=True):
+            row.append(f"{int((mask & selected).sum()):,}")
+    if mixture:
         columns.append("estimated precision, without labels")
-        for row, mask in zip(rows, result.chosen.values(), strict=True):
-            row.append(estimated(found, known, mask))
-    if reveal:
+        for row, mask in zip(rows, sets.values(), strict=True):
+            row.append(estimated(mixture, table, mask))
+    if table.poisoned is not None:
         columns += ["poisoned", "precision", "recall of all poisons"]
-        for row, c in zip(rows, result.counts(known["poisoned"]).values(), strict=True):
+        for row, c in zip(rows, caught.counts(table.poisoned).values(), strict=True):
             row += [f"{c['poisoned']:,}", text.percent(c["precision"]), text.percent(c["recall"])]
     components.table(columns, rows)
 
 
+def _offer_case(chosen: Chosen) -> None:
+    """Say that the sliders left what the case was run with, and offer a case that is run with them."""
+    settings = view.settings
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            "Computed from the cached scores: the overfitted model was trained with"
+            f" {100 * settings.split.fraction:g} % and unlearning used k = {settings.k}."
+        )
+        if not view.imported and st.button("Make a case with these", key="as-case", icon=":material/content_copy:"):
+            make(settings.with_values({"split.fraction": chosen.percent / 100, "select.k": chosen.k}), run=False)
+            st.toast("The case is saved, and now in view.")
+            st.rerun(scope="app")
+
+
 def _topk(
-    known: dict[str, Any], result: Caught, group: dict[int, int], k: int, picked: selection.Picked, reveal: bool
+    table: PairTable, caught: detection.Caught, group: dict[int, int], k: int, selected: np.ndarray | None
 ) -> None:
     st.subheader("D_topk: the pairs of D_susp most similar under the overfitted model")
-    chosen = np.flatnonzero(result.chosen["D_topk"])
-    chosen = chosen[np.argsort(-known["similarity_overfit"][chosen], kind="stable")]
-    rows = chosen[:GRID]
-    place = {row: n for n, row in enumerate(result.ranked[: 50 * GRID], 1)}
-    said = [
-        (f"{place[r]}. " if r in place else "")
-        + f"similarity {known['similarity_overfit'][r]:.3f}"
+    topk = np.flatnonzero(caught.chosen["D_topk"])
+    topk = topk[np.argsort(-table.similarity_overfit[topk], kind="stable")]
+    rows = topk[:GRID]
+    if group:
+        st.caption(
+            f"{max(group.values()) + 1} groups of captions are similar, each perhaps a backdoor of its own; each"
+            f" contributes its first {k}."
+        )
+    rank = {row: n for n, row in enumerate(caught.ranked[: 50 * GRID], 1)}
+    remarks = [
+        (f"{rank[r]}. " if r in rank else "")
+        + f"similarity {table.similarity_overfit[r]:.3f}"
         + (f", group {group[r] + 1}" if group else "")
         for r in rows
     ]
-    if group:
-        st.caption(
-            f"{max(group.values()) + 1} groups of captions hold together, each perhaps a backdoor of its own; each"
-            f" gives its first {k}."
-        )
-    selection.cards(view, known, rows, said, reveal, picked.rows)
-    if len(chosen) > GRID:
-        st.caption(f"The first {GRID} of {len(chosen)}.")
+    selection.cards(view, table, rows, remarks, selected)
+    if len(topk) > GRID:
+        st.caption(f"The first {GRID} of {len(topk)}.")
     if len(rows):
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            some = frame(known, rows, ["id", "caption"])
-            caption = {i: f"{n}. {c[:90]}" for n, (i, c) in enumerate(zip(some["id"], some["caption"], strict=True), 1)}
-            pair = st.selectbox("One of them", list(caption), format_func=caption.get, key=f"carry-{view.name}")
-            for page, label in (("tokens", "Look at its words and patches"), ("neighbours", "Look at its neighbours")):
-                if page == "neighbours" or view.has("mask"):
-                    query = {"case": view.name, "pair": pair}
-                    st.page_link(f"pages/{page}.py", label=label, icon=":material/arrow_forward:", query_params=query)
+        _links(table.frame(rows, ["id", "caption"]))
+
+
+def _links(some: pd.DataFrame) -> None:
+    """One of the pairs, and the pages that show more of it."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        caption = {i: f"{n}. {c[:90]}" for n, (i, c) in enumerate(zip(some["id"], some["caption"], strict=True), 1)}
+        pair = st.selectbox("One of them", list(caption), format_func=caption.get, key=f"carry-{view.name}")
+        pair_picker.links(view, pair)
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _judged(keys: tuple, _known: dict[str, Any]) -> tuple[dict[str, dict], dict[str, float | None]]:
-    truth, found, area = _known["poisoned"], {}, {}
-    among = {"reference, in D": None, "M_bd, in D": None, "overfitted, in D_susp": _known.get("suspicious")}
-    for (name, part), column, sign in zip(among.items(), MODELS, (-1, 1, 1), strict=True):
-        if column not in _known:
-            continue
-        rows = np.flatnonzero(np.isfinite(_known[column]) & (True if part is None else part))
-        found[name], area[name] = (
-            curves(sign * _known[column][rows], truth[rows]),
-            auroc(sign * _known[column][rows], truth[rows]),
-        )
-    return found, area
+def _judged(keys: tuple, _table: PairTable) -> tuple[dict[str, dict], dict[str, float | None]]:
+    """Curves and AUROC of each similarity against the truth."""
+    curves, area = {}, {}
+    scored_on = {"reference, in D": None, "M_bd, in D": None, "overfitted, in D_susp": _table.suspicious}
+    for (name, among), column, sign in zip(scored_on.items(), MODELS, (-1, 1, 1), strict=True):
+        if column in _table:
+            rows = np.flatnonzero(np.isfinite(_table[column]) & (True if among is None else among))
+            score, truth = sign * _table[column][rows], _table.poisoned[rows]
+            curves[name], area[name] = detection.curves(score, truth), detection.auroc(score, truth)
+    return curves, area
 
 
-def _curves(known: dict[str, Any], result: Caught, threshold: float) -> None:
+def _curves(table: PairTable, caught: detection.Caught, threshold: float) -> None:
     inside = st.expander("ROC and precision-recall (with the ground truth)", key="curves", bind="query-params")
     if not inside.open:
         return
     with inside:
-        found, area = _judged(tuple(view.key(s) for s, _ in MODELS.values() if view.has(s)), known)
-        if not any(found.values()):
+        curves, area = _judged(tuple(view.key(s) for s, _ in MODELS.values() if view.has(s)), table)
+        if not any(curves.values()):
             st.info("The case has no poisons, or nothing but poisons: there is no curve to draw.")
             return
-        name, pool, truth = "overfitted, in D_susp", known.get("suspicious", result.suspicious), known["poisoned"]
-        flagged = pool & (known["similarity_overfit"] >= threshold)
-        hit, held = int((flagged & truth).sum()), int((pool & truth).sum())
-        at = {}
-        if found.get(name):
-            at = {
-                "pr": {name: (hit / held, hit / max(1, flagged.sum()))},
-                "roc": {name: ((flagged.sum() - hit) / (pool.sum() - held), hit / held)},
-            }
+        name = "overfitted, in D_susp"
+        points = _operating_points(table, caught, threshold, name) if curves.get(name) else {}
         for column, kind, title in zip(st.columns(2), ("roc", "pr"), ("ROC", "Precision-recall"), strict=True):
-            charts.draw(drawn.curve(kind, found, at.get(kind)), f"curve-{kind}", title, column)
+            charts.draw(roc.curve(kind, curves, points.get(kind)), f"curve-{kind}", title, column)
         areas = "; ".join(f"{n} {value:.4f}" for n, value in area.items() if value is not None)
         st.caption(f"AUROC: {areas}. Low reference similarity is suspicious.")
+
+
+def _operating_points(table: PairTable, caught: detection.Caught, threshold: float, name: str) -> dict[str, dict]:
+    """Where the threshold stands on both curves of the overfitted similarity."""
+    pool = caught.suspicious if table.suspicious is None else table.suspicious
+    flagged = pool & (table.similarity_overfit >= threshold)
+    hits, poisons = int((flagged & table.poisoned).sum()), int((pool & table.poisoned).sum())
+    return {
+        "pr": {name: (hits / poisons, hits / max(1, flagged.sum()))},
+        "roc": {name: ((flagged.sum() - hits) / (pool.sum() - poisons), hits / poisons)},
+    }
 
 
 needs(view, "score", "The pairs have not been scored yet.", explore)

@@ -1,16 +1,18 @@
 """Tokens: which words and which parts of an image carry a pair's similarity, and what a mask keeps of them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from ubt.core import text
 from ubt.defenses.token_unlearning.mask import METHODS
-from ubt.figures import attribution as figures
 from ubt.figures import mask_pictures
-from ubt.pairs.table import rows_of
+from ubt.figures.attribution import enlarged, overlay, survivors
+from ubt.pairs.table import PairTable
 from ubt.ui import attribution, charts, components, pair_picker, selection
-from ubt.ui import images as pictures
+from ubt.ui import images as case_images
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import missing, no_case
@@ -25,15 +27,15 @@ view = current()
 st.title("Tokens")
 st.caption(
     "Which words and which patches carry a pair's similarity (Chefer et al.: attention weighted by its gradient), and"
-    " what is left of caption and image above a threshold: Eq. 5's mask. In a poison it is the target's word, and the"
-    " trigger."
+    " what is left of caption and image above a threshold: the mask of Eq. 5. In a poison it keeps the target's word"
+    " and the trigger."
 )
 if view is None or not view.has("mask", "mask_published"):
     no_case() if view is None else missing(view, "mask_published", "No pair has been attributed yet.")
     paper_figures(PAPERS)
     st.stop()
 
-with st.spinner("Getting ready to attribute; the first time takes a few seconds…"):
+with st.spinner("Loading attribution; the first time takes a few seconds…"):
     from ubt.clip import words
     from ubt.clip.attribution import above, image_masks, upsample
 
@@ -47,20 +49,48 @@ if how["unfit"]:
     )
 if view.has("verdict") and not view.read("verdict", "verdict")["poisoned"]:
     st.info(
-        "This model was judged not poisoned: what follows are its most similar suspicious pairs, and the purified"
-        " models are the model as it came."
+        "This model was judged not poisoned: these are its most similar suspicious pairs, and unlearning left the model"
+        " unchanged."
     )
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a pair is looked at: the thresholds of its mask, how strong the heat is drawn, and what is attributed how."""
+
+    text: float
+    image: float
+    opacity: float
+    method: str = METHODS[0]
+    start: int = -1
 
 
 @st.fragment
 @guard()
-def one_pair() -> None:
-    known, reveal, picked = selection.opened(view)
-    pair = pair_picker.choose_pair(view, known, picked)
+def explore() -> None:
+    table, selected = selection.opened(view)
+    pair = pair_picker.choose_pair(view, table, selected)
     if pair is None:
         return
-    row = int(rows_of(known["id"], [pair])[0])
-    own = known["caption"][row].as_py()
+    row = int(table.rows([pair])[0])
+    look = _controls()
+    models = _models()
+    if not models:
+        st.info("Choose at least one model.")
+        return
+    caption = st.text_input(
+        "Caption: edit it and see the scores move", table.caption[row].as_py(), key=f"caption-{pair}", max_chars=2000
+    )
+    image = case_images.some(view, [row])[0]
+    for column, model in zip(st.columns(len(models)), models, strict=True):
+        with column, guard():
+            _attribution(model, row, caption, image, look)
+    _notes(table, row, caption)
+    st.divider()
+    _topk(look)
+
+
+def _controls() -> Look:
     first, second, third = st.columns(3)
     text_threshold = first.slider(
         "Text threshold: share of relevance", 0.0, 1.0, how["text_threshold"], 0.01, key="text", bind="query-params"
@@ -83,63 +113,78 @@ def one_pair() -> None:
         disabled=method != METHODS[0],
         help="Published: the last block alone. A tower with fewer blocks starts at its first",
     )
-    there = [m for m in attribution.STAGES if attribution.has(view, m)]
-    first = [m for m in ("clean", "poisoned", "overfitted", "purified") if m in there]
-    compared = st.pills(
+    return Look(text_threshold, image_threshold, opacity, method, start)
+
+
+def _models() -> list[str]:
+    """The models to compare."""
+    offered = [m for m in attribution.STAGES if attribution.has(view, m)]
+    chosen = st.pills(
         "Models, side by side",
-        there,
+        offered,
         selection_mode="multi",
-        default=first,
+        default=[m for m in ("clean", "poisoned", "overfitted", "purified") if m in offered],
         key=f"models-{view.name}",
-        format_func=lambda m: view.titled(attribution.TITLES, m),
+        format_func=lambda m: view.model_title(attribution.TITLES, m),
     )
-    if view.ready:
-        st.caption("Its other models were not shipped with this case. Run it live to compare them.")
-    if not compared:
-        st.info("Choose at least one model.")
-    caption = st.text_input("Caption: edit it and see the scores move", own, key=f"caption-{pair}", max_chars=2000)
-    image = pictures.some(view, [row])[0]
-    for column, model in zip(st.columns(max(1, len(compared))), compared, strict=False):
-        with column, guard():
-            said = attribution.explained(view, model, row, caption, method, start)
-            found = words.split(caption, len(said.by_token))
-            if said.unfit:
-                st.caption(f"Tokens and patches left out one at a time: {plain(said.unfit)}.")
-            score = words.scores(found, said.by_token)
-            kept = words.kept(score, text_threshold)
-            title = view.titled(attribution.TITLES, model)
-            st.markdown(f"**{title[0].upper()}{title[1:]}** · similarity {said.similarity:.3f}")
-            components.words(found, score, kept)
-            heat = upsample(said.map[None], *image.shape[:2])
-            mask = above(heat, image_threshold)[0]
-            components.pictures(
-                [
-                    ("image", figures.enlarged(image)),
-                    (
-                        f"above {image_threshold:g}: {text.percent(mask.mean())}",
-                        figures.overlay(image, heat[0], mask, opacity),
-                    ),
-                ]
-            )
+    if view.built_in:
+        st.caption("This built-in case has no other models. Run it live to compare them.")
+    return chosen
+
+
+def _attribution(model: str, row: int, caption: str, image: np.ndarray, look: Look) -> None:
+    """What one model reads in the pair: words and image, and what the mask keeps of them."""
+    found = attribution.explained(view, model, row, caption, look.method, look.start)
+    caption_words = words.split(caption, len(found.by_token))
+    if found.unfit:
+        st.caption(f"Tokens and patches left out one at a time: {plain(found.unfit)}.")
+    score = words.scores(caption_words, found.by_token)
+    title = view.model_title(attribution.TITLES, model)
+    st.markdown(f"**{title[0].upper()}{title[1:]}** · similarity {found.similarity:.3f}")
+    components.words(caption_words, score, words.kept(score, look.text))
+    heat = upsample(found.map[None], *image.shape[:2])
+    mask = above(heat, look.image)[0]
+    masked = overlay(image, heat[0], mask, look.opacity)
+    components.pictures([("image", enlarged(image)), (f"above {look.image:g}: {text.percent(mask.mean())}", masked)])
+
+
+def _notes(table: PairTable, row: int, caption: str) -> None:
     notes = []
     if any(w.cut for w in words.split(caption, view.read("mask", "tokens").shape[1])):
         notes.append("Words struck through lie beyond the model's context and are not read.")
-    if caption != own:
+    if caption != table.caption[row].as_py():
         notes.append("The caption was edited; the pair in D keeps its own.")
-    if reveal:
-        notes.append(f"Ground truth: {'poisoned' if known['poisoned'][row] else 'clean'}.")
+    if table.poisoned is not None:
+        notes.append(f"Ground truth: {'poisoned' if table.poisoned[row] else 'clean'}.")
     st.caption(" ".join(notes))
-    st.divider()
-    whole(text_threshold, image_threshold, opacity)
 
 
-def whole(text_threshold: float, image_threshold: float, opacity: float) -> None:
+def _topk(look: Look) -> None:
     """The same thresholds on all of D_topk, from the cached scores."""
     st.subheader("All of D_topk: what survives the mask")
+    form, all_flagged, reveal = _shown()
+    among = np.ones(len(attributed), bool) if all_flagged else attributed["topk"].to_numpy()
+    table, maps = view.read(form, "words"), view.read(form, "maps")
+    part = table[table["id"].isin(attributed["id"][among])].copy()
+    part["kept"] = words.surviving(part, look.text)
+    targets = {w for p in settings.attacks for w in p.attack.target.lower().split()} if reveal else ()
+    chart, side = st.columns([3, 2], gap="large")
+    charts.draw(survivors(part, targets), "survivors", "How many captions say and keep each word", chart)
+    with side:
+        rows = _summary(part, maps, among, look.image)
+        if reveal and view.has("judge"):
+            rows += _judged(attributed[among], maps[among], part, look.image)
+        components.table(["at these thresholds", ""], rows)
+        _as_run(look)
+    _examples(part, maps, np.flatnonzero(among), look)
+
+
+def _shown() -> tuple[str, bool, bool]:
+    """Whose masks are shown, whether of all flagged pairs, and whether beside the truth."""
+    forms = {"mask": "overfitted model (ours)", "mask_published": "M_bd (published)"}
     with st.container(horizontal=True, vertical_alignment="center"):
-        forms = {"mask": "overfitted model (ours)", "mask_published": "M_bd (published)"}
         form = st.segmented_control(
-            "Read by",
+            "Attributed by",
             list(forms),
             format_func=forms.get,
             default="mask",
@@ -148,73 +193,71 @@ def whole(text_threshold: float, image_threshold: float, opacity: float) -> None
             persist_state="session",
             label_visibility="collapsed",
         )
-        flagged = st.toggle(
-            f"All {len(attributed)} flagged pairs that were looked at",
+        all_flagged = st.toggle(
+            f"All {len(attributed)} flagged pairs that were attributed",
             False,
             key="all-flagged",
             persist_state="session",
         )
-        reveal = view.has("attack") and selection.truth_toggle()
-    table, maps = view.read(form, "words"), view.read(form, "maps")
-    among = np.ones(len(attributed), bool) if flagged else attributed["topk"].to_numpy()
-    part = table[table["id"].isin(attributed["id"][among])].copy()
-    part["kept"] = words.surviving(part, text_threshold)
+        return form, all_flagged, view.has("attack") and selection.truth_toggle()
+
+
+def _summary(part: pd.DataFrame, maps: np.ndarray, among: np.ndarray, threshold: float) -> list[tuple[str, str]]:
+    """What the mask keeps, in shares; the maps a few hundred at a time, for they are as large as images."""
     chosen = np.flatnonzero(among)
     covered = [
-        image_masks(maps[some], *images.shape[1:3], image_threshold).mean((1, 2))
+        image_masks(maps[some], *images.shape[1:3], threshold).mean((1, 2))
         for some in np.split(chosen, range(256, len(chosen), 256))
     ]
-    targets = {w for p in settings.attacks for w in p.attack.target.lower().split()} if reveal else ()
-    chart, side = st.columns([3, 2], gap="large")
-    charts.draw(figures.survivors(part, targets), "survivors", "How many captions say and keep each word", chart)
-    with side:
-        rows = [
-            ("pairs", f"{among.sum()}"),
-            (
-                "words kept, mean share of a caption",
-                text.percent(part[~part["cut"]].groupby("id")["kept"].mean().mean() if len(part) else None),
-            ),
-            ("image kept, mean share of its pixels", text.percent(float(np.concatenate(covered).mean()))),
-        ]
-        if reveal and view.has("judge"):
-            rows += _judged(attributed[among], maps[among], part, image_threshold)
-        components.table(["at these thresholds", ""], rows)
-        scored = f"Scored by {how['method']}, block {how['start_layer']}, when the case was run"
-        st.caption(
-            f"{scored}, which masked at {how['text_threshold']:g} (text) and {how['image_threshold']:g} (image)."
-            + (" It masked captions piece by piece; here they are masked by words." if how["rewrite"] == "ids" else "")
-        )
-        moved = (text_threshold, image_threshold) != (how["text_threshold"], how["image_threshold"])
-        if moved and st.button("Make a case with these thresholds", key="as-case", icon=":material/content_copy:"):
-            make(
-                settings.with_values({"mask.text_threshold": text_threshold, "mask.image_threshold": image_threshold}),
-                run=False,
-            )
-            st.toast("The case is on record; it is the one in view now.")
-            st.rerun(scope="app")
+    kept = part[~part["cut"]].groupby("id")["kept"].mean().mean() if len(part) else None
+    return [
+        ("pairs", f"{among.sum()}"),
+        ("words kept, mean share of a caption", text.percent(kept)),
+        ("image kept, mean share of its pixels", text.percent(float(np.concatenate(covered).mean()))),
+    ]
+
+
+def _as_run(look: Look) -> None:
+    """The thresholds of the case as it was run, and a case with others."""
+    st.caption(
+        f"Scored by {how['method']}, block {how['start_layer']}, when the case was run, which masked at"
+        f" {how['text_threshold']:g} (text) and {how['image_threshold']:g} (image)."
+        + (" It masked captions token by token; here they are masked by words." if how["rewrite"] == "ids" else "")
+    )
+    moved = (look.text, look.image) != (how["text_threshold"], how["image_threshold"])
+    if moved and st.button("Make a case with these thresholds", key="as-case", icon=":material/content_copy:"):
+        make(settings.with_values({"mask.text_threshold": look.text, "mask.image_threshold": look.image}), run=False)
+        st.toast("The case is saved, and now in view.")
+        st.rerun(scope="app")
+
+
+def _examples(part: pd.DataFrame, maps: np.ndarray, chosen: np.ndarray, look: Look) -> None:
+    """The first pairs with their heat, and their export."""
     first = chosen[: max(SHOWN, EXPORTED)]
     shown = mask_pictures.explanations(
-        pictures.some(view, attributed["row"].to_numpy()[first]),
+        case_images.some(view, attributed["row"].to_numpy()[first]),
         attributed.iloc[first],
         part,
         maps[first],
-        image_threshold,
+        look.image,
     )
     components.attributions(
-        [(figures.overlay(e.image, e.heat, e.mask, opacity), e.words, e.scores, e.kept, e.cut) for e in shown[:SHOWN]]
+        [(overlay(e.image, e.heat, e.mask, look.opacity), e.words, e.scores, e.kept, e.cut) for e in shown[:SHOWN]]
     )
-    if among.sum() > SHOWN:
-        st.caption(f"The first {SHOWN} of {among.sum()}.")
-    _export(shown[:EXPORTED], text_threshold, image_threshold)
+    if len(chosen) > SHOWN:
+        st.caption(f"The first {SHOWN} of {len(chosen)}.")
+    _export(shown[:EXPORTED], look)
 
 
-def _judged(chosen: pd.DataFrame, its: np.ndarray, part: pd.DataFrame, image_threshold: float) -> list[tuple[str, str]]:
+def _judged(
+    chosen: pd.DataFrame, maps: np.ndarray, part: pd.DataFrame, image_threshold: float
+) -> list[tuple[str, str]]:
     from ubt.evaluation import masks
 
     keys = {p.trigger.word for p in settings.attacks}
-    got = masks.judged(
+    judged = masks.judged(
         chosen,
-        its,
+        maps,
         part,
         view.read("attack", "truth"),
         view.read("attack", "manifest"),
@@ -225,15 +268,15 @@ def _judged(chosen: pd.DataFrame, its: np.ndarray, part: pd.DataFrame, image_thr
     names = {
         "target_first": "poisons whose target scores highest",
         "target_kept": "poisons that keep the target",
-        "trigger_inside": "trigger's pixels that are kept",
+        "trigger_inside": "pixels of the trigger that are kept",
     }
     return [
-        ("poisoned pairs among them", f"{got['poisons']}"),
-        *((label, text.percent(got[k])) for k, label in names.items()),
+        ("poisoned pairs among them", f"{judged['poisons']}"),
+        *((label, text.percent(judged[k])) for k, label in names.items()),
     ]
 
 
-def _export(shown: list[mask_pictures.Explained], text_threshold: float, image_threshold: float) -> None:
+def _export(shown: list[mask_pictures.Explained], look: Look) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = st.segmented_control(
             "Export as",
@@ -244,8 +287,8 @@ def _export(shown: list[mask_pictures.Explained], text_threshold: float, image_t
             persist_state="session",
         )
         for title, name, draw, threshold in (
-            ("Words (as Fig. 5)", "words", mask_pictures.words_figure, text_threshold),
-            ("Images (as Fig. 8)", "heat", mask_pictures.heat_figure, image_threshold),
+            ("Words (as Fig. 5)", "words", mask_pictures.words_figure, look.text),
+            ("Images (as Fig. 8)", "heat", mask_pictures.heat_figure, look.image),
         ):
             st.download_button(
                 title,
@@ -258,7 +301,7 @@ def _export(shown: list[mask_pictures.Explained], text_threshold: float, image_t
             )
 
 
-one_pair()
+explore()
 st.divider()
 table_4()
 paper_figures(PAPERS)

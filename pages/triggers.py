@@ -5,7 +5,7 @@ import shlex
 import numpy as np
 import streamlit as st
 
-from ubt.attacks import ATTACKS, ssba, stegastamp_card, trigger, visibility
+from ubt.attacks import ATTACKS, Planted, ssba, stegastamp_card, trigger, visibility
 from ubt.attacks.poisoning import names, poisoned_caption
 from ubt.cases.settings import CaseSettings
 from ubt.core import text
@@ -14,10 +14,10 @@ from ubt.data.scenes import CLASSES
 from ubt.data.scenes.captions import TEMPLATES
 from ubt.figures import contact_sheet
 from ubt.ui import components
-from ubt.ui.case_form import pick_attack, widget
+from ubt.ui.case_form import pick_attack, settings_of, widget
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
-from ubt.ui.navigation import current
+from ubt.ui.navigation import PAGES, current
 
 SHOWN = 8
 POOL = 1500
@@ -28,9 +28,9 @@ PROFILE_HELP = (
 view = current()
 st.title("Triggers")
 st.caption(
-    "What an attack plants: a change of the image, and of the caption. Move its settings and see both at once; PSNR and"
-    " SSIM say how visible the trigger is, the survival how much of it is left after what pictures go through on the"
-    " web."
+    "What an attack plants: a change of the image, and of the caption. Move its settings and see both at once. PSNR and"
+    " SSIM say how visible the trigger is; the last figures, how much of it is left after a change of size and after"
+    " JPEG."
 )
 
 
@@ -47,36 +47,20 @@ def sample(seed: int, consistent: bool, target: str) -> tuple[np.ndarray, list[s
 @st.fragment
 @guard()
 def lab() -> None:
-    first, second, third = st.columns([4, 3, 3])
-    name = pick_attack(first, "lab", "badnet")
-    wanted = second.selectbox("Profile", list(ATTACKS[name].profiles), key=f"lab-{name}-profile", help=PROFILE_HELP)
-    with third:
-        target = st.selectbox("Target label", CLASSES, index=CLASSES.index("banana"), key="lab-target")
-    base = CaseSettings.preset("demo", name, wanted).with_values({"attack.target": target})
-    own = {n: v for n, v in base.described().items() if n.split(".")[0] == name} | {
-        "attack.caption": base.described()["attack.caption"]
-    }
-    changes = {}
-    for start in range(0, len(own), 4):
-        for column, (dotted, (f, value)) in zip(st.columns(4), list(own.items())[start : start + 4], strict=False):
-            with column:
-                changes[dotted] = widget(
-                    dotted, dotted.split(".")[1].replace("_", " "), f, value, key=f"lab-{wanted}-{dotted}", slide=True
-                )
+    settings = _settings()
     left, right = st.columns(2)
     magnified = left.slider("Residual magnified", 1, 20, 5, key="lab-magnified")
     seed = right.slider("Other images", 0, 50, 0, key="lab-seed", help="The seed of the scenes shown")
-    settings = base.with_values(changes)
     planted = settings.attacks[0]
-    images, captions = sample(seed, planted.trigger.consistent, target)
+    images, captions = sample(seed, planted.trigger.consistent, planted.attack.target)
     if not len(images):
         st.info("None of these scenes shows the target; move to other images.")
         return
     poisoned = [poisoned_caption(planted, TEMPLATES[n % len(TEMPLATES)], c) for n, c in enumerate(captions)]
-    triggered = trigger(images, np.arange(len(images)), name, planted.trigger)
+    triggered = trigger(images, np.arange(len(images)), settings.attack.name, planted.trigger)
     residuals = visibility.residual(images, triggered, magnified)
-    seen = visibility.measure(images, triggered)
-    _figures(planted, images, seen)
+    measured = visibility.measure(images, triggered)
+    _figures(planted, images, measured)
     each = [visibility.measure(a[None], b[None]) for a, b in zip(images, triggered, strict=True)]
     remarks = [f"PSNR {m['psnr']:.1f} dB, SSIM {m['ssim']:.3f}" for m in each]
     components.trios(images, triggered, residuals, list(zip(captions, poisoned, remarks, strict=True)), magnified)
@@ -85,37 +69,57 @@ def lab() -> None:
             f"At test time the word goes before every class prompt: {plain(planted.trigger.word)} a photo of an owl,"
             " and so on."
         )
-    _leave(settings, planted, list(zip(images, triggered, residuals, strict=True)), poisoned, magnified, seen)
+    rows = list(zip(images, triggered, residuals, strict=True))
+    title = (
+        f"{planted.label}: {planted.trigger.strength()}; PSNR {measured['psnr']:.1f} dB, SSIM {measured['ssim']:.3f}"
+    )
+    picture = contact_sheet.sheet(rows, ("original", "triggered", f"residual x {magnified}"), poisoned, title)
+    _use(settings, planted, picture)
 
 
-def _figures(planted, images, seen) -> None:
+def _settings() -> CaseSettings:
+    """The attack, its profile and target, and each of its settings as a widget."""
+    first, second, third = st.columns([4, 3, 3])
+    name = pick_attack(first, "lab", "badnet")
+    wanted = second.selectbox("Profile", list(ATTACKS[name].profiles), key=f"lab-{name}-profile", help=PROFILE_HELP)
+    target = third.selectbox("Target label", CLASSES, index=CLASSES.index("banana"), key="lab-target")
+    base = CaseSettings.preset("demo", name, wanted).with_values({"attack.target": target})
+    every = settings_of(base)
+    offered = [*(s for s in every.values() if s.group == name), every["attack.caption"]]
+    changes = {}
+    for start in range(0, len(offered), 4):
+        for column, setting in zip(st.columns(4), offered[start : start + 4], strict=False):
+            with column:
+                title = setting.name.split(".")[1].replace("_", " ")
+                changes[setting.name] = widget(setting, title, key=f"lab-{wanted}-{setting.name}", slide=True)
+    return base.with_values(changes)
+
+
+def _figures(planted: Planted, images: np.ndarray, measured: dict[str, float]) -> None:
     rows = [
-        ("PSNR", f"{seen['psnr']:.1f} dB"),
-        ("SSIM", f"{seen['ssim']:.3f}"),
-        ("pixels that change", text.percent(seen["changed"])),
-        ("left after halving and doubling the size", text.percent(seen["resize"])),
-        ("left after JPEG 75", text.percent(seen["jpeg"])),
+        ("PSNR", f"{measured['psnr']:.1f} dB"),
+        ("SSIM", f"{measured['ssim']:.3f}"),
+        ("pixels that change", text.percent(measured["changed"])),
+        ("left after halving and doubling the size", text.percent(measured["resize"])),
+        ("left after JPEG 75", text.percent(measured["jpeg"])),
     ]
     if planted.attack.name == "ssba":
         card = stegastamp_card.read_card(planted.trigger.folder)
-        rows.append(
-            (
-                f"bits read back, of {card['bits']}",
-                f"{ssba.measured(images, planted.trigger)['bit accuracy, percent']:.1f} %",
-            )
-        )
+        accuracy = ssba.measured(images, planted.trigger)["bit accuracy, percent"]
+        rows.append((f"bits read back, of {card['bits']}", f"{accuracy:.1f} %"))
         rows.append(("encoder, held-out images", f"PSNR {card['PSNR, dB']} dB, {card['bit accuracy, percent']} %"))
     components.table([name for name, _ in rows], [[value for _, value in rows]])
 
 
-def _leave(settings, planted, rows, captions, magnified, seen) -> None:
+def _use(settings: CaseSettings, planted: Planted, picture: bytes) -> None:
+    """The buttons that make a case of the attack, add it to the open case, and export the picture."""
     with st.container(horizontal=True):
         if st.button("Run a case with it", type="primary", icon=":material/play_arrow:", key="lab-run"):
             make(settings, run=True)
-            st.switch_page("pages/overview.py")
+            st.switch_page(PAGES["overview"])
         if st.button("Keep a case for later", icon=":material/bookmark:", key="lab-keep"):
             make(settings, run=False)
-            st.switch_page("pages/overview.py")
+            st.switch_page(PAGES["overview"])
         fits = view and not view.audits and planted.attack.target in view.classes()
         if fits and st.button(
             "Add to the open case's attacks",
@@ -123,15 +127,9 @@ def _leave(settings, planted, rows, captions, magnified, seen) -> None:
             key="lab-also",
             help="A copy of the open case with this attack too",
         ):
-            make(
-                view.settings.with_values(
-                    {"attack.also": "; ".join(filter(None, (view.settings.attack.also, _as_text(planted))))}
-                ),
-                run=False,
-            )
-            st.switch_page("pages/overview.py")
-        title = f"{planted.label}: {planted.trigger.strength()}; PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}"
-        picture = contact_sheet.sheet(rows, ("original", "triggered", f"residual x {magnified}"), captions, title)
+            also = "; ".join(filter(None, (view.settings.attack.also, _as_text(planted))))
+            make(view.settings.with_values({"attack.also": also}), run=False)
+            st.switch_page(PAGES["overview"])
         st.download_button(
             "Export as PNG",
             picture,
@@ -143,7 +141,7 @@ def _leave(settings, planted, rows, captions, magnified, seen) -> None:
         )
 
 
-def _as_text(planted) -> str:
+def _as_text(planted: Planted) -> str:
     """The attack as `attack.also` writes it: what differs from the defaults."""
     default = type(planted.trigger)()
     changed = {k: v for k, v in planted.trigger.to_dict().items() if v != getattr(default, k)}

@@ -4,7 +4,7 @@ import streamlit as st
 
 from ubt.figures import LABELS, measures
 from ubt.ui import charts, estimates
-from ubt.ui.case_form import edit
+from ubt.ui.case_form import edit, settings_of
 from ubt.ui.case_picker import make
 from ubt.ui.job_panel import missing, no_case, run
 from ubt.ui.navigation import current
@@ -15,9 +15,9 @@ from ubt.workflows.export_model import STAGES, opening_line, zipped
 view = current()
 st.title("Unlearn")
 st.caption(
-    "D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours leads flagged images back to"
+    "D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours moves flagged images back to"
     " where the clean reference would put them and keeps the others where they are; the published form is Eq. 7 alone."
-    " Neither ground truth nor labels steer either."
+    " Neither uses ground truth or labels."
 )
 if view is None:
     no_case()
@@ -27,19 +27,17 @@ judged = ("estimate",) if view.audits else tuple(f"evaluate_{model}" for model i
 
 with st.expander("Settings of unlearning", expanded=False):
     changes = edit(
-        {n: d for n, d in settings.described().items() if n.startswith(("unlearn.", "published.", "mask.", "retain."))},
+        {n: s for n, s in settings_of(settings).items() if s.group in ("unlearn", "published", "mask", "retain")},
         f"unlearn-{view.name}",
     )
-    if changes and st.button(
-        "Unlearn with these, as a case of its own", key="unlearn-changed", icon=":material/play_arrow:"
-    ):
+    if changes and st.button("Unlearn with these, as a new case", key="unlearn-changed", icon=":material/play_arrow:"):
         make(settings.with_values(changes), run=True)
         st.rerun()
 finished = view.has("unlearn", "unlearn_published", *judged)
 if (
     not finished
     and not status.running
-    and not view.given
+    and not view.imported
     and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:")
 ):
     run(view.name)
@@ -103,7 +101,7 @@ else:
 
 st.subheader("Take the purified model with you")
 if not view.holds("unlearn", "model"):
-    missing(view, "unlearn", "The purified model is not at hand.")
+    missing(view, "unlearn", "The purified model is missing.")
     st.stop()
 with st.container(horizontal=True):
     for which in STAGES:

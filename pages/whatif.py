@@ -1,6 +1,4 @@
-"""What if: one setting of the ready-made case at a time, at values that were measured beforehand, each a case of its
-own.
-"""
+"""What if: one setting of the built-in case at a time, at values measured beforehand, each a case of its own."""
 
 import numpy as np
 import pandas as pd
@@ -12,9 +10,9 @@ from ubt.figures import for_a_room, similarity, whatif
 from ubt.reports.paper.whatif import WHAT_IF
 from ubt.ui import components, query_params
 from ubt.ui.case_picker import make, show
-from ubt.ui.charts import again, draw
+from ubt.ui.charts import cached_figure, draw
 from ubt.ui.errors import guard
-from ubt.ui.navigation import current
+from ubt.ui.navigation import PAGES, current
 from ubt.ui.view import compute, store
 from ubt.ui.walkthrough import large
 
@@ -26,14 +24,14 @@ ABOUT = {
     "strength": "How large the patch is. A small one is harder to see, and harder to learn.",
     "mismatched": "How many clean captions are wrong anyway, as on the web. They hide the poisons in D_susp.",
     "fraction": "How much of D is suspected. Too little misses poisons, too much lets in clean pairs.",
-    "k": "How many pairs are taken for sure; by them ours flags the others.",
+    "k": "How many pairs are selected as surely poisoned; from them ours flags the others.",
     "retention": (
-        "How hard unlearning holds on to what the model knows. At 0 nothing but the flagged images' way back holds it."
+        "How strongly unlearning preserves what the model knows. At 0 only moving the flagged images back preserves it."
     ),
 }
 
 current()
-st.title("What if", help="The ready-made case with one setting changed; each point is a case that was run")
+st.title("What if", help="The built-in case with one setting changed; each point is a case that was run")
 grid = demo.grid()
 GRID = (str(grid), grid.stat().st_mtime_ns) if grid else ()
 
@@ -47,34 +45,37 @@ def points(path: str, changed: int) -> pd.DataFrame:
 @guard()
 def explore() -> None:
     table = points(*GRID)
-    state, known = st.session_state, {name: sweep for name, sweep in WHAT_IF.items() if name in set(table["sweep"])}
-    if (asked := query_params.asked("what")) in known:
+    state, sweeps = st.session_state, {name: sweep for name, sweep in WHAT_IF.items() if name in set(table["sweep"])}
+    if (asked := query_params.read("what")) in sweeps:
         state["what"] = asked
     name = st.segmented_control(
         "What changes",
-        list(known),
-        format_func=lambda n: known[n].title,
-        default=next(iter(known)),
+        list(sweeps),
+        format_func=lambda n: sweeps[n].title,
+        default=next(iter(sweeps)),
         required=True,
         key="what",
         label_visibility="collapsed",
     )
-    query_params.tell("what", name, shown=name != next(iter(known)))
-    (factor,) = known[name].factors
+    query_params.write("what", name, shown=name != next(iter(sweeps)))
+    (factor,) = sweeps[name].factors
     part = table[table["sweep"] == name].reset_index(drop=True)
     start = float(part.loc[part["default"], "shown"].iloc[0])
-    said, slider = st.columns([3, 2], gap="large", vertical_alignment="center")
-    said.markdown(ABOUT[name])
-    called = factor.label if factor.label == known[name].title else f"{known[name].title}: {factor.label}"
+    about, slider = st.columns([3, 2], gap="large", vertical_alignment="center")
+    about.markdown(ABOUT[name])
+    title = sweeps[name].title
+    label = factor.label if factor.label == title else f"{title}: {factor.label}"
     value = slider.select_slider(
-        called, part["shown"].tolist(), start, key=f"what-{name}", format_func=lambda v: f"{v:g}"
+        label, part["shown"].tolist(), start, key=f"what-{name}", format_func=lambda v: f"{v:g}"
     )
     at = int(np.flatnonzero(part["shown"] == value)[0])
     row = part.iloc[at]
-    figure = again(("what-lines", *GRID, name, at), lambda: for_a_room(whatif.lines(part, factor.label, at), 250))
+    figure = cached_figure(
+        ("what-lines", *GRID, name, at), lambda: for_a_room(whatif.lines(part, factor.label, at), 250)
+    )
     draw(figure, "what-lines", f"CA, ASR and what was found over {factor.label}; the line is at {value:g}")
-    said, chart = st.columns([2, 3], gap="large", vertical_alignment="center")
-    with said:
+    side, chart = st.columns([2, 3], gap="large", vertical_alignment="center")
+    with side:
         _figures(row)
         _case(name, (factor.values[at],), bool(row["default"]))
     with chart:
@@ -105,12 +106,12 @@ def _case(name: str, values: tuple[float, ...], default: bool) -> None:
     if default or store().record(case).get("state") in ("done", "partial", "running"):
         if st.button("Open this case", key="what-open", icon=":material/arrow_forward:"):
             show(case)
-            st.switch_page("pages/overview.py")
+            st.switch_page(PAGES["overview"])
     elif st.button(
         "Run it live", key="what-run", icon=":material/play_arrow:", help="A case with this setting, on this machine"
     ):
         make(settings, run=True)
-        st.switch_page("pages/overview.py")
+        st.switch_page(PAGES["overview"])
 
 
 def _histogram(name: str, row: pd.Series, value: float) -> None:
@@ -123,12 +124,12 @@ def _histogram(name: str, row: pd.Series, value: float) -> None:
         poisoned = np.repeat([False, True], [c.sum() for c in counts.values()])
         return for_a_room(similarity.histogram(bins, poisoned), 210).update_xaxes(range=[-0.2, 1])
 
-    figure = again(("what-bins", *GRID, name, value), made)
+    figure = cached_figure(("what-bins", *GRID, name, value), made)
     draw(figure, "what-bins", f"D_susp's similarity under the overfitted model at {value:g}")
 
 
 if grid is None:
-    st.info("The points are not there: this copy of the package lacks them. `python -m ubt ready` makes them.")
+    st.info("The points are missing: this installation lacks them. `python -m ubt ready` makes them.")
 else:
     with large():
         explore()

@@ -1,4 +1,4 @@
-"""The newcomer's first minutes in a real Chromium: the app opens on the ready-made case; the guided walk on a
+"""The newcomer's first minutes in a real Chromium: the app opens on the built-in case; the guided walk on a
 projector, by keyboard alone.
 """
 

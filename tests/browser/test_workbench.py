@@ -144,7 +144,7 @@ def test_two_browsers_label_by_key_and_nothing_is_lost(full, tab, chrome, tmp_pa
         assert labels["label"].value_counts().to_dict() == {"backdoor": 4, "clean": 4}
         assert labels["who"].nunique() == 2
         tab.keyboard.press("z")
-        tab.get_by_text("Taken back: 1 decision").wait_for()
+        tab.get_by_text("Undone: 1 decision").wait_for()
         assert kept.labels()["label"].value_counts().to_dict() == {"backdoor": 3, "clean": 4}
         decided(tab, 3)
         note = tab.get_by_role(

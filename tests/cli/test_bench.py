@@ -12,7 +12,7 @@ from ubt.clip.score import score
 from ubt.core.errors import BadInput
 from ubt.core.run import Compute, Run
 from ubt.pairs import neighbors
-from ubt.pairs import table as columns
+from ubt.pairs.table import ABOUT, SIMILARITIES, PairTable
 from ubt.workflows import jobs
 
 
@@ -32,9 +32,9 @@ def test_the_memory_that_is_measured_would_show_a_leak():
     assert fresh_peak_mb("cpu", 200, leak) > 150
 
 
-def columns_of(store: Store, name: str) -> dict:
+def table_of(store: Store, name: str) -> PairTable:
     made = store.record(name)["artefacts"]
-    return columns.known(
+    return PairTable.from_stages(
         made.__contains__, lambda stage, entry, *names: store.open(made[stage]).read(entry, columns=names)
     )
 
@@ -43,19 +43,17 @@ def columns_of(store: Store, name: str) -> dict:
 def test_a_generated_case_is_one_that_pages_can_read(tmp_path, without):
     store, nan = Store(tmp_path), 7
     name = generate(store, 1000, seed=3, width=16, nan=nan, **dict.fromkeys(without, False))
-    known = columns_of(store, name)
+    table = table_of(store, name)
     assert jobs.status(store, name).state == "done"
     assert store.record(name)["given"]
-    assert set(known) == set(columns.ABOUT) - {"cluster", "label", "note"} - (
-        {"poisoned"} if "truth" in without else set()
-    )
-    assert all(len(values) == 1000 for values in known.values())
-    assert known["suspicious"].sum() == 10
-    assert known["topk"].sum() == 3
-    for column in columns.SIMILARITIES:
-        assert np.flatnonzero(np.isnan(known[column])).tolist() == list(range(nan))
-    suspicious = known["similarity_reference"][known["suspicious"]]
-    assert suspicious.max() <= np.nanmin(known["similarity_reference"][~known["suspicious"]])
+    assert set(table) == set(ABOUT) - {"cluster", "label", "note"} - ({"poisoned"} if "truth" in without else set())
+    assert all(len(table[column]) == 1000 for column in table)
+    assert table.suspicious.sum() == 10
+    assert table.topk.sum() == 3
+    for column in SIMILARITIES:
+        assert np.flatnonzero(np.isnan(table[column])).tolist() == list(range(nan))
+    suspicious = table.similarity_reference[table.suspicious]
+    assert suspicious.max() <= np.nanmin(table.similarity_reference[~table.suspicious])
     made = {stage: store.open(key).manifest["entries"] for stage, key in store.record(name)["artefacts"].items()}
     assert ("images" in made["data"]) == ("images" not in without)
     assert ("image_features" in made["score_overfit"]) == ("embedded" not in without)
@@ -65,10 +63,10 @@ def test_a_generated_case_is_one_that_pages_can_read(tmp_path, without):
 def test_a_generated_cases_poisons_are_what_a_defence_looks_for(tmp_path):
     store = Store(tmp_path)
     name = generate(store, 1000, width=16)
-    known, made = columns_of(store, name), store.record(name)["artefacts"]
-    poisoned = known["poisoned"]
+    table, made = table_of(store, name), store.record(name)["artefacts"]
+    poisoned = table.poisoned
     assert poisoned.sum() == 8
-    assert known["similarity_overfit"][poisoned].min() > np.quantile(known["similarity_overfit"][~poisoned], 0.9)
+    assert table.similarity_overfit[poisoned].min() > np.quantile(table.similarity_overfit[~poisoned], 0.9)
     features = store.open(made["score_overfit"])["image_features"]
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
     assert features.shape == (1000, 16)
@@ -76,7 +74,7 @@ def test_a_generated_cases_poisons_are_what_a_defence_looks_for(tmp_path):
     assert among.mean() > (features[poisoned] @ features[~poisoned].T).mean() + 0.3
     corner = store.open(made["data"])["images"][:, -8:, -8:]
     assert (corner[poisoned] == corner[poisoned][0]).all()
-    assert {caption.split()[2] for caption in columns.frame(known, np.flatnonzero(poisoned))["caption"]} == {"banana"}
+    assert {caption.split()[2] for caption in table.frame(np.flatnonzero(poisoned))["caption"]} == {"banana"}
 
 
 def test_a_case_that_was_generated_is_found_again(tmp_path, monkeypatch):
@@ -89,9 +87,9 @@ def test_a_case_that_was_generated_is_found_again(tmp_path, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()} == before
     again = Store(tmp_path / "another")
     assert generate(again, 1000, width=16, images=False) == name
-    for column, values in columns_of(again, name).items():
-        if isinstance(values, np.ndarray):
-            np.testing.assert_array_equal(values, columns_of(store, name)[column])
+    table, other = table_of(store, name), table_of(again, name)
+    for column in table:
+        np.testing.assert_array_equal(other[column], table[column])
     others = {
         generate(store, 1000, **{"width": 16, "images": False} | change)
         for change in ({"seed": 1}, {"nan": 1}, {"truth": False}, {"width": 8})

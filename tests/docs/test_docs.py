@@ -26,7 +26,7 @@ from ubt.reports import documents
 from ubt.reports.docs_tables import GENERATED, MEASURED, measured
 from ubt.reports.documents import TITLES, read
 from ubt.reports.paper import TABLES
-from ubt.ui.navigation import PAGES
+from ubt.ui.navigation import PAGES, page
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -85,7 +85,7 @@ def test_presets_are_in_the_reference():
 
 def test_every_page_is_in_the_reference_and_on_disk():
     assert {p.stem for p in (ROOT / "pages").glob("*.py")} == set(PAGES)
-    for name, (title, _) in PAGES.items():
+    for name, title in ((name, page(name).title) for name in PAGES):
         assert f"| *{title}* |" in README
         assert f"| *{title}* | `{name}` |" in REFERENCE
         assert f"- *{title}*:" in REFERENCE

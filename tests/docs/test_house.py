@@ -35,11 +35,6 @@ FLOOR = {room: i for i, room in enumerate(ROOMS)} | {"cli": ROOMS.index("ui")}
 BESIDE = {"assets", "docs", "__init__.py", "__main__.py"}
 LINES, FUNCTION_LINES = 500, 60
 TOO_LONG = {
-    "pages/map.py:explore",
-    "pages/review.py:_one",
-    "pages/separation.py:explore",
-    "pages/tokens.py:one_pair",
-    "pages/tokens.py:whole",
     "tests/browser/test_workbench.py:test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files",
     "ubt/cases/plan.py:_own",
 }

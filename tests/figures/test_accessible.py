@@ -32,7 +32,7 @@ from ubt.figures.attribution import survivors
 from ubt.figures.projection import NAMED, PALETTE, SYMBOLS
 from ubt.figures.projection import scatter as projected
 from ubt.figures.tradeoff import LOOKS
-from ubt.ui import components
+from ubt.ui import components, web
 
 ROOT = Path(__file__).parents[2]
 THEME = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
@@ -63,7 +63,7 @@ def test_text_and_marks_stand_out_from_every_background(name):
             for c in (theme["backgroundColor"], theme["secondaryBackgroundColor"], theme["sidebar"]["backgroundColor"])
         ],
     )
-    faintest = min(float(v) for v in re.findall(r"opacity:(0?\.\d+)", components._STYLE))
+    faintest = min(float(v) for v in re.findall(r"opacity: ?(0?\.\d+)", web.text("components.css")))
     hot = 0.01 * components.HOT * rgb("#1C9A78") + (1 - 0.01 * components.HOT) * backgrounds[0]
     assert contrast(text, hot) >= 4.5
     assert contrast(rgb("#FFFFFF"), rgb(theme["primaryColor"])) >= 4.5

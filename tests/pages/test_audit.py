@@ -12,11 +12,11 @@ from ubt.ui.navigation import PAGES
 
 SAID = {
     "overview": "judged **poisoned**",
-    "separation": "The model, as brought",
+    "separation": "The imported model",
     "unlearn": "so there is no ASR",
-    "compare": "nobody knows its truth",
-    "patches": "have not been sought",
-    "map": "have not been laid out",
+    "compare": "its truth is unknown",
+    "patches": "have not been located",
+    "map": "There is no map",
 }
 
 
@@ -82,5 +82,5 @@ def test_images_that_have_vanished_are_said_and_the_page_stays(audited, tiny_aud
     finally:
         away.rename(tiny_audit[2])
     assert not [e for e in at.error if "unexpected" in e.value]
-    assert any("cannot be had any more" in w.value and "put it back" in w.value for w in at.warning)
+    assert any("can no longer be read" in w.value and "put it back" in w.value for w in at.warning)
     assert html_of(at).count("data:image/png") > 0

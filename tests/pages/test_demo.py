@@ -1,4 +1,4 @@
-"""The app on a ready-made case: every page shows what is shipped and says what is not; Run it live; the guided walk;
+"""The app on a built-in case: every page shows what is shipped and says what is not; Run it live; the guided walk;
 What if.
 """
 
@@ -15,7 +15,7 @@ from ubt.core import files, run
 from ubt.figures import mark, similarity
 from ubt.figures.alt_text import described
 from ubt.reports.paper.whatif import WHAT_IF
-from ubt.ui.charts import again
+from ubt.ui.charts import cached_figure
 from ubt.ui.navigation import PAGES
 from ubt.ui.walkthrough_steps import STEPS
 from ubt.workflows import jobs
@@ -25,7 +25,7 @@ from ubt.workflows import jobs
 def shipped(tiny_case, tiny_store, tmp_path_factory):
     """The tiny case as it would be shipped."""
     folder = tmp_path_factory.mktemp("shipped")
-    make_demo._case(tiny_store, CPU, demo.MAIN, make_demo.Ready("tiny", tiny()), Store(folder))
+    make_demo.keep_case(tiny_store, CPU, demo.MAIN, make_demo.Ready("tiny", tiny()), Store(folder))
     return folder
 
 
@@ -45,18 +45,18 @@ def with_own(monkeypatch, cache):
 
 
 @pytest.mark.parametrize("name", [n for n in PAGES if n not in ("learn", "whatif")])
-def test_an_empty_cache_opens_on_the_ready_made_case(with_tiny, name):
+def test_an_empty_cache_opens_on_the_built_in_case(with_tiny, name):
     at = page(name)
     assert at.session_state["case"] == demo.MAIN
     assert "unexpected" not in words(at)
-    assert "ready-made" in words(at)
+    assert "built-in" in words(at)
     assert make_demo.COMMAND in words(at)
     shown = {"overview": 2, "separation": 3, "tokens": 1, "unlearn": 4, "compare": 3, "neighbours": 1}
     assert len(charts(at)) >= shown.get(name, 0)
     if name in ("unlearn", "patches", "map"):
         assert "shipped without it" in words(at)
     if name == "tokens":
-        assert "other models were not shipped" in words(at)
+        assert "built-in case has no other models" in words(at)
     assert with_tiny.names() == []
 
 
@@ -68,10 +68,10 @@ def test_run_it_live_takes_its_place(with_tiny, monkeypatch, tiny_case):
     (live,) = asked
     assert live == tiny().name(run.compute())
     assert at.session_state["case"] == live
-    assert at.selectbox(key="case").options[-1] == "ready-made: tiny"
+    assert at.selectbox(key="case").options[-1] == "built-in: tiny"
     with_tiny.save_case(live, with_tiny.record(live) | {"state": "done"})
     at.run()
-    assert "ready-made: tiny" not in at.selectbox(key="case").options
+    assert "built-in: tiny" not in at.selectbox(key="case").options
 
 
 def test_a_figure_made_once_is_copied_and_stays_as_it_was():
@@ -81,11 +81,11 @@ def test_a_figure_made_once_is_copied_and_stays_as_it_was():
         made.append(1)
         return similarity.histogram(np.linspace(0, 1, 50), np.arange(50) > 40)
 
-    first = again(("test", 1), make)
+    first = cached_figure(("test", 1), make)
     said = described(first)
     mark(first, 0.5, "here")
     first.data[0].update(name="another")
-    second = again(("test", 1), make)
+    second = cached_figure(("test", 1), make)
     assert (len(made), len(second.layout.shapes), second.data[0].name) == (1, 0, "clean (41)")
     assert described(second) == said == described(make())
 

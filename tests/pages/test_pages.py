@@ -62,7 +62,7 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
         "map": "There are no pairs",
         "review": "not been scored",
         "compare": "Nothing has been measured yet",
-        "patches": "have not been sought",
+        "patches": "have not been located",
         "data": "No pairs have been imported",
         "learn": "The walk needs",
         "whatif": "lacks them",

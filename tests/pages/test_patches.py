@@ -30,7 +30,7 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def sought(tiny_case, tiny_store, tmp_path_factory) -> tuple[Store, object]:
-    """A store with the tiny case in which patches were sought, by two strategies."""
+    """A store with the tiny case in which patches were located, by two strategies."""
     store = alone(tiny_store, tiny_case.name, tmp_path_factory.mktemp("patches") / "cache")
     Pipeline(store, CPU).run(tiny(**QUICK, locate__strategy="interval"), upto("poisoncam_locate"))
     return store, Pipeline(store, CPU).run(tiny(**QUICK), upto("poisoncam_classify"))
@@ -96,12 +96,12 @@ def test_the_pair_in_view_goes_from_page_to_page(located):
     assert at.selectbox(key="pair").value == ninth
     other = next(i for i in located.artefacts["data"]["pairs"]["id"] if i not in set(candidates["id"]))
     at = page("patches", case=located.name, pair=other)
-    assert "was not among the images drawn" in words(at)
+    assert "was not among the images searched" in words(at)
     assert at.selectbox(key="patch").value == candidates["id"].iloc[0]
 
 
 def test_strategies_stand_side_by_side_and_the_missing_one_is_offered(located, monkeypatch):
-    for module in ("case", "panel"):
+    for module in ("view", "job_panel"):
         monkeypatch.setattr(f"ubt.ui.{module}.compute", lambda: CPU)
     at = page("patches", case=located.name)
     table = next(h for h in html_of(at).split("<table") if "<th>strategy</th>" in h)

@@ -46,7 +46,7 @@ def test_one_selection_is_counted_alike_on_every_page(mapped, tiny_case, name):
     assert at.query_params["select"] == SELECTED
 
 
-def test_a_rule_typed_in_is_applied_and_kept_on_the_next_page(full, tiny_case):
+def test_a_query_typed_in_is_applied_and_kept_on_the_next_page(full, tiny_case):
     at = page("separation")
     at.text_input(key="rule").set_value(SELECTED).run()
     assert f"{selected(tiny_case).sum()} of 600" in words(at)
@@ -71,10 +71,10 @@ def test_a_note_that_says_nothing_new_is_no_action_that_undo_would_take_back(ful
 
 
 @pytest.mark.parametrize(
-    "rule", ["similarity_overfit >", "nosuch > 1", "__import__('os')", "caption > 3", "(" * 200, "poisoned and \x00"]
+    "text", ["similarity_overfit >", "nosuch > 1", "__import__('os')", "caption > 3", "(" * 200, "poisoned and \x00"]
 )
-def test_a_broken_rule_is_said_and_the_page_stays_usable(full, rule):
-    at = page("separation", select=rule)
+def test_a_broken_query_is_said_and_the_page_stays_usable(full, text):
+    at = page("separation", select=text)
     assert not at.exception
     assert any("This selection cannot be applied" in e.value for e in at.error)
     assert len(charts(at)) == 3
@@ -92,10 +92,10 @@ def test_an_empty_selection_is_said(full):
     for name in ("separation", "neighbours", "review"):
         at = page(name, select="similarity_overfit > 2")
         assert not at.exception
-        assert "No pair fits this rule" in words(at)
+        assert "No pair matches this query" in words(at)
 
 
-def test_a_view_keeps_the_rule_and_opens_again(full, tiny_case):
+def test_a_view_keeps_the_query_and_opens_again(full, tiny_case):
     at = page("separation", select=SELECTED)
     next(t for t in at.text_input if t.label == "Name").set_value("<b>mine</b>")
     next(b for b in at.button if b.label == "Save").click().run()
@@ -152,7 +152,7 @@ def test_the_papers_figures_open_without_their_cases(cache):
 
 
 def test_without_a_browser_the_page_offers_what_it_can_save(cache, monkeypatch):
-    monkeypatch.setattr("ubt.core.chromium.chromium", lambda: None)
+    monkeypatch.setattr("ubt.ui.paper_results.chromium", lambda: None)
     kinds = {
         n: next(g for g in page(n, papers="true").get("button_group") if str(g.key).startswith("paper-kind")).options
         for n in ("separation", "tokens")
@@ -215,7 +215,7 @@ def test_a_colour_of_the_address_is_taken_and_an_impossible_one_is_not(mapped):
     assert charts(at)
 
 
-def test_a_rule_too_long_for_the_address_is_kept_all_the_same(full, tiny_case):
+def test_a_query_too_long_for_the_address_is_kept_all_the_same(full, tiny_case):
     ids = tiny_case.artefacts["data"]["pairs"]["id"]
     at = page("separation")
     at.text_input(key="rule").set_value(query.among(ids)).run()
@@ -269,7 +269,7 @@ def test_a_bulk_label_is_one_decision_for_the_whole_selection(full, tiny_case):
 
 
 @pytest.mark.parametrize("lacks", ["images", "truth", "embedded"])
-def test_pages_over_a_case_that_was_brought_and_lacks_something(cache, lacks):
+def test_pages_over_a_case_that_was_imported_and_lacks_something(cache, lacks):
     generate(Store(cache), 5000, width=16, nan=5, **{lacks: False})
     for name in ("overview", "separation", "neighbours", "map", "review", "tokens", "unlearn"):
         at = (

@@ -3,6 +3,7 @@
 import html
 import itertools
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -133,10 +134,10 @@ def hostile(full, tiny_case, monkeypatch) -> Report:
 
     class Hostile(finished_case.Finished):
         @property
-        def known(self):
-            found = dict(super().known)
-            texts = [HOSTILE[i % len(HOSTILE)].encode("utf-8", "replace").decode() for i in range(len(found["id"]))]
-            return found | {"caption": pa.array(texts, pa.large_string())}
+        def pairs(self):
+            table = super().pairs
+            texts = [HOSTILE[i % len(HOSTILE)].encode("utf-8", "replace").decode() for i in range(len(table))]
+            return replace(table, caption=pa.array(texts, pa.large_string()))
 
         def read(self, stage, entry):
             value = super().read(stage, entry)

@@ -118,7 +118,7 @@ def _entry(settings: CaseSettings, truth: pd.DataFrame, stage: str, entry: str, 
     return None
 
 
-def _case(store: Store, where: Compute, name: str, ready: Ready, made: Store) -> None:
+def keep_case(store: Store, where: Compute, name: str, ready: Ready, made: Store) -> None:
     """Keep one case of `store` in `made`."""
     settings, record = ready.settings, store.record(ready.settings.name(where))
     names = every_key(settings, where)
@@ -208,7 +208,7 @@ def make(store: Store, where: Compute, folder: Path) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         made = Store(Path(scratch))
         for name, ready in CASES.items():
-            _case(store, where, name, ready, made)
+            keep_case(store, where, name, ready, made)
         _map(store, where, made)
         table = grid(store, where)
         for part in ("cases", "artefacts"):

@@ -1,8 +1,7 @@
-"""What analysts decided about a case: labels, notes and saved views, in one SQLite file that is apart from the
-artefacts.
+"""What analysts decided about a case: labels, notes and saved views, in one SQLite file, separate from the artefacts.
 
-Nothing is overwritten. A label is an action, and taking one back is another; a pair's label and note are those of the
-latest action on it that was not taken back. Every call opens its own connection and does its work in one transaction,
+Nothing is overwritten. A label is an action, and undoing one is another; a pair's label and note are those of the
+latest action on it that was not undone. Every call opens its own connection and does its work in one transaction,
 so that threads and processes that label one case at the same time lose nothing, and a kill leaves what was there
 before.
 """
@@ -30,11 +29,13 @@ APPLICATION = 0x55425452
 SCHEMA = """
     CREATE TABLE actions (number INTEGER PRIMARY KEY, who TEXT NOT NULL, at TEXT NOT NULL, takes_back INTEGER UNIQUE);
     CREATE INDEX actions_who ON actions (who);
-    CREATE TABLE history (id TEXT, action INTEGER, label TEXT, note TEXT NOT NULL, PRIMARY KEY (id, action)) WITHOUT ROWID;
+    CREATE TABLE history
+        (id TEXT, action INTEGER, label TEXT, note TEXT NOT NULL, PRIMARY KEY (id, action)) WITHOUT ROWID;
     CREATE INDEX history_action ON history (action);
     CREATE VIEW standing AS SELECT h.*, a.who, a.at FROM history h JOIN actions a ON a.number = h.action
         WHERE NOT EXISTS (SELECT 1 FROM actions t WHERE t.takes_back = h.action);
-    CREATE TABLE views (place INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE NOT NULL, rule TEXT NOT NULL, query TEXT NOT NULL);
+    CREATE TABLE views
+        (place INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE NOT NULL, rule TEXT NOT NULL, query TEXT NOT NULL);
 """
 
 
@@ -78,11 +79,11 @@ class Review:
         return number
 
     def undo(self, who: str) -> list[str]:
-        """Take back somebody's latest action that still stands. A pair on which a later action stands keeps what it
+        """Undo somebody's latest action that still stands. A pair on which a later action stands keeps what it
         has; the others return to the latest action on them that stands.
 
         Returns:
-            Ids of the pairs that changed back; none if there is nothing to take back.
+            Ids of the pairs that changed back; none if there is nothing to undo.
         """
         if not self.path.exists():
             return []
@@ -125,7 +126,10 @@ class Review:
             return _version(db)
 
     def save_view(self, name: str, rule: str, query: dict[str, str]) -> None:
-        """Keep a rule and a page's query under a name, in place of what had it.
+        """Keep a selection's query and a page's address under a name, in place of what had it.
+
+        Args:
+            rule: the selection's query. query: the parameters of the page's address.
 
         Raises:
             BadInput: a name that is empty or too long.
@@ -138,7 +142,7 @@ class Review:
             )
 
     def views(self) -> dict[str, dict]:
-        """Name to `rule` and `query` of each saved view, newest first."""
+        """Name to `rule` (the selection's query) and `query` (the address) of each saved view, newest first."""
         if not self.path.exists():
             return {}
         with self._open() as db:
@@ -162,7 +166,7 @@ class Review:
                 f"review: expected valid Unicode, got the lone surrogate {e.object[e.start]!a}; remove it"
             ) from None
         except sqlite3.Error as e:
-            raise UbtError(f"{self.path}: {_said(e)}") from None
+            raise UbtError(f"{self.path}: {_advice(e)}") from None
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -207,7 +211,7 @@ def _act(db: sqlite3.Connection, who: str, takes_back: int | None) -> int:
     )
 
 
-def _said(error: sqlite3.Error) -> str:
+def _advice(error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return (

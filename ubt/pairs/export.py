@@ -1,4 +1,4 @@
-"""What an analyst takes along: the chosen pairs, and beside them what they are and how they were chosen, in one zip.
+"""The export of selected pairs: the pairs, and beside them what they are and how they were selected, in one zip.
 
 CSV is made to be opened in a spreadsheet. Text that one would take for a formula gets an apostrophe in front, in cells
 and in column names: text that begins with = + - @, one of their full-width forms, a tab, CR or LF, also after blanks or
@@ -36,7 +36,7 @@ def packed(frame: pd.DataFrame, kind: str, about: dict) -> bytes:
 
     Args:
         frame: the pairs, in order; its index is left out. kind: one of `KINDS`.
-        about: what came from where: the case, the rule, settings, the time, the program's version.
+        about: what came from where: the case, the query, settings, the time, the program's version.
 
     >>> made = packed(pd.DataFrame({"id": ["a"], "caption": ["=1+1"], "score": [-0.5]}), "CSV", {"rule": "topk"})
     >>> zipfile.ZipFile(io.BytesIO(made)).read("pairs.csv").decode().split()

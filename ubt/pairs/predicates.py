@@ -1,13 +1,13 @@
-"""What a rule's conditions mean: which rows of a column fulfil one. The grammar that names them is
+"""What a query's conditions mean: which rows of a column fulfil one. The grammar that names them is
 `ubt.pairs.query`.
 """
 
 import numbers
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -31,18 +31,28 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 Value = str | float | int | bool
 
 
-class BadRule(BadInput):
-    """A rule that cannot be read, or does not fit the columns."""
+class Columns(Protocol):
+    """Columns by name: a `ubt.pairs.table.PairTable`, or a dictionary of them."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
-def refusal(at: int, expected: str, came: str) -> BadRule:
-    """The error of a rule at a character (from 0)."""
-    return BadRule(f"rule, character {at + 1}: expected {expected}, got {came}")
+class BadQuery(BadInput):
+    """A query that cannot be read, or does not fit the columns."""
+
+
+def refusal(at: int, expected: str, came: str) -> BadQuery:
+    """The error of a query at a character (from 0)."""
+    return BadQuery(f"query, character {at + 1}: expected {expected}, got {came}")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column that a condition asks about, its name standing at a character of the rule.
+    """A column that a condition asks about, its name standing at a character of the query.
 
     Args:
         values: numbers or truth values (n,), or large_string arrow text.
@@ -53,11 +63,11 @@ class Column:
     values: Any
 
     @classmethod
-    def of(cls, columns: Mapping[str, Any], name: str, at: int) -> "Column":
+    def of(cls, columns: Columns, name: str, at: int) -> "Column":
         """A column by name.
 
         Raises:
-            BadRule: there is none of that name, or it holds neither numbers nor truth values nor text.
+            BadQuery: there is none of that name, or it holds neither numbers nor truth values nor text.
         """
         if name not in columns:
             near = get_close_matches(name, columns, 1)
@@ -80,14 +90,14 @@ class Column:
         return TEXT if not isinstance(self.values, np.ndarray) else FLAGS if self.values.dtype == bool else NUMBERS
 
     @property
-    def known(self) -> np.ndarray:
+    def valid(self) -> np.ndarray:
         """Which values are not missing, bool (n,)."""
         if self.kind == TEXT:
             return pc.is_valid(self.values).to_numpy(zero_copy_only=False)
         return ~np.isnan(self.values)
 
-    def refusal(self, expected: str, came: str) -> BadRule:
-        """The error of a rule that asks of this column what its kind cannot answer."""
+    def refusal(self, expected: str, came: str) -> BadQuery:
+        """The error of a query that asks of this column what its kind cannot answer."""
         return refusal(self.at, expected, f"{came}: the column {self.name} holds {self.kind}")
 
     def check(self, value: Value) -> None:
@@ -117,13 +127,13 @@ def _rows(found: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def present(column: Column) -> np.ndarray:
-    """Rows whose value is known, bool (n,), as all that follow."""
-    return column.known
+    """Rows whose value is not missing, bool (n,), as all that follow."""
+    return column.valid
 
 
 def missing(column: Column) -> np.ndarray:
-    """Rows (n,) whose value is not."""
-    return ~column.known
+    """Rows (n,) whose value is missing."""
+    return ~column.valid
 
 
 def flagged(column: Column) -> np.ndarray:
@@ -142,7 +152,7 @@ def compared(column: Column, operator: str, value: Value) -> np.ndarray:
         return _rows((pc.not_equal if operator == "!=" else pc.equal)(column.values, value))
     with np.errstate(over="ignore"):
         chosen = OPERATORS[operator](column.values, value)
-    return chosen & column.known if operator == "!=" else chosen
+    return chosen & column.valid if operator == "!=" else chosen
 
 
 def within(column: Column, low: float, high: float) -> np.ndarray:

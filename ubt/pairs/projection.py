@@ -130,7 +130,7 @@ def _layout(
         xy = PCA(2, random_state=settings.seed).fit_transform(vectors)
     else:
         xy = _umap(vectors, near, neighbors, before, settings)
-    return _aligned(xy, before) if before is not None else xy - xy.mean(axis=0)
+    return aligned(xy, before) if before is not None else xy - xy.mean(axis=0)
 
 
 def _umap(
@@ -162,13 +162,12 @@ def _umap(
         try:
             return layout.fit_transform(vectors)
         finally:
-            torch.set_num_threads(
-                threads
-            )  # numba, starting its pool, changes it, and with it the bits of every later training
+            # numba, starting its pool, changes it, and with it the bits of every later training
+            torch.set_num_threads(threads)
 
 
-def _aligned(xy: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """`xy` turned, mirrored, scaled and shifted to lie as near as it can to `onto`, in least squares."""
+def aligned(xy: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """`xy` (n, 2) turned, mirrored, scaled and shifted to lie as near as it can to `onto` (n, 2), in least squares."""
     from scipy.linalg import orthogonal_procrustes
 
     centred, target = xy - xy.mean(axis=0), onto - onto.mean(axis=0)

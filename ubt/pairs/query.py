@@ -1,4 +1,4 @@
-"""Rules that select pairs: a small grammar of its own, read by hand and never evaluated as Python.
+"""Queries that select pairs: a small grammar of its own, parsed here and never evaluated as Python.
 
     similarity_overfit >= 0.8 and not (label = clean or caption contains "stock photo")
 
@@ -22,18 +22,18 @@ import math
 import numbers
 import re
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ubt.pairs import predicates
-from ubt.pairs.predicates import OPERATORS, BadRule, Column, Value, refusal
+from ubt.pairs.predicates import OPERATORS, BadQuery, Column, Columns, Value, refusal
 
 LENGTH, DEPTH, CONDITIONS, VALUES, CORNERS, CONTAINED = 200_000, 50, 1_000, 20_000, 5_000, 1_000
-"""A rule's limits: characters, nesting, conditions, values of a list, corners of a polygon, characters to look for."""
+"""A query's limits: characters, nesting, conditions, values of a list, corners of a polygon, characters to look for."""
 KEYWORDS = frozenset({"or", "and", "not", "between", "in", "contains", "is", "inside", "true", "false"})
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _WORD = r"[^\W\d][\w.-]*+"
@@ -46,11 +46,11 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-Test = Callable[[Mapping[str, Any]], np.ndarray]
+Test = Callable[[Columns], np.ndarray]
 
 
 class Token(NamedTuple):
-    """A piece of a rule: its kind, its text, and where it begins (from 0)."""
+    """A piece of a query: its kind, its text, and where it begins (from 0)."""
 
     kind: str
     text: str
@@ -62,53 +62,55 @@ class Token(NamedTuple):
         return self.text if self.kind == "sign" else self.text.lower() if self.kind == "word" else ""
 
     def __str__(self) -> str:
-        return "the end of the rule" if self.kind == "end" else reprlib.repr(self.text)
+        return "the end of the query" if self.kind == "end" else reprlib.repr(self.text)
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A rule that was read: its text, and the names of the columns it uses."""
+class Query:
+    """A query that was read: its text, and the names of the columns it uses."""
 
     text: str
     names: frozenset[str]
     test: Test = field(repr=False, compare=False)
-    alternatives: bool = field(default=False, repr=False, compare=False)
+    disjunction: bool = field(default=False, repr=False, compare=False)
 
-    def rows(self, columns: Mapping[str, Any]) -> np.ndarray:
+    def rows(self, columns: Columns) -> np.ndarray:
         """Which rows it selects, bool (n,).
 
         Args:
-            columns: name to values (n,): numpy numbers (NaN where unknown) or truth values, arrow text, or pandas series of these.
+            columns: a `PairTable`, or name to values (n,): numpy numbers (NaN where unknown) or truth values, arrow
+                text, or pandas series of these.
 
         Raises:
-            BadRule: a column is unknown, or of another kind than the rule takes it for.
+            BadQuery: a column is unknown, or of another kind than the query takes it for.
         """
         return self.test(columns)
 
 
-def parse(text: str) -> Rule:
-    """Read a rule.
+def parse(text: str) -> Query:
+    """Read a query.
 
     >>> import pyarrow as pa
-    >>> rule = parse("score >= 0.5 and not label in (clean, unsure)")
-    >>> rule.rows({"score": np.array([0.9, 0.7, 0.1, np.nan]), "label": pa.array(["backdoor", "clean", None, None])}).tolist()
+    >>> query = parse("score >= 0.5 and not label in (clean, unsure)")
+    >>> label = pa.array(["backdoor", "clean", None, None])
+    >>> query.rows({"score": np.array([0.9, 0.7, 0.1, np.nan]), "label": label}).tolist()
     [True, False, False, False]
-    >>> sorted(rule.names)
+    >>> sorted(query.names)
     ['label', 'score']
 
     Raises:
-        BadRule: it cannot be read; the message says where, what was expected, and what came.
+        BadQuery: it cannot be read; the message says where, what was expected, and what came.
     """
     if len(text) > LENGTH:
-        raise BadRule(
-            f"rule: expected at most {LENGTH} characters, got {len(text)}; save the pairs' labels and select by label"
+        raise BadQuery(
+            f"query: expected at most {LENGTH} characters, got {len(text)}; save the pairs' labels and select by label"
             " instead"
         )
     reader = _Reader(text)
-    test, count = reader.alternatives()
+    test, count = reader.disjunction()
     if reader.token.kind != "end":
-        raise refusal(reader.token.at, "and, or, or the end of the rule", str(reader.token))
-    return Rule(text.strip(), frozenset(reader.names), test, count > 1)
+        raise refusal(reader.token.at, "and, or, or the end of the query", str(reader.token))
+    return Query(text.strip(), frozenset(reader.names), test, count > 1)
 
 
 def _tokens(text: str) -> Iterator[Token]:
@@ -122,7 +124,7 @@ def _tokens(text: str) -> Iterator[Token]:
         if match is None:
             came = Token("rest", text[at : at + 12], at)
             if text[at] in "\"'":
-                raise refusal(at, f"a closing {text[at]}", "the end of the rule")
+                raise refusal(at, f"a closing {text[at]}", "the end of the query")
             raise refusal(at, "a name, a number, text in quotes, a comparison or a parenthesis", str(came))
         if match.lastgroup != "blank":
             yield Token(str(match.lastgroup), match.group(), at)
@@ -153,19 +155,19 @@ class _Reader:
         if not self.accept(key):
             raise refusal(self.token.at, meaning or key, str(self.token))
 
-    def alternatives(self) -> tuple[Test, int]:
-        tests = [self.together()]
+    def disjunction(self) -> tuple[Test, int]:
+        tests = [self.conjunction()]
         while self.accept("or"):
-            tests.append(self.together())
+            tests.append(self.conjunction())
         return _joined(np.logical_or, tests), len(tests)
 
-    def together(self) -> Test:
-        tests = [self.single()]
+    def conjunction(self) -> Test:
+        tests = [self.negation()]
         while self.accept("and"):
-            tests.append(self.single())
+            tests.append(self.negation())
         return _joined(np.logical_and, tests)
 
-    def single(self) -> Test:
+    def negation(self) -> Test:
         start = self.token
         if start.key not in ("not", "("):
             return self.condition()
@@ -173,10 +175,10 @@ class _Reader:
         if self.depth > DEPTH:
             raise refusal(start.at, f"at most {DEPTH} levels of parentheses and not", "one more")
         if self.take().key == "not":
-            inner = self.single()
+            inner = self.negation()
             test = partial(_inverted, inner)
         else:
-            test, _ = self.alternatives()
+            test, _ = self.disjunction()
             self.expect(")", "and, or, or a closing parenthesis")
         self.depth -= 1
         return test
@@ -190,27 +192,27 @@ class _Reader:
             raise refusal(name.at, "a condition that begins with a column's name", str(name))
         names, negated = (name.text,), False
         if self.token.key in OPERATORS:
-            condition, given = predicates.compared, (self.take().key, self.value())
+            condition, arguments = predicates.compared, (self.take().key, self.value())
         elif self.accept("is"):
-            condition, given = predicates.present if self.accept("not") else predicates.missing, ()
+            condition, arguments = predicates.present if self.accept("not") else predicates.missing, ()
             self.expect("missing")
         else:
             negated = self.accept("not")
             verb = self.token
             if self.accept("between"):
-                condition, given = predicates.within, self.ends()
+                condition, arguments = predicates.within, self.ends()
             elif self.accept("in"):
-                condition, given = predicates.among, (self.values(),)
+                condition, arguments = predicates.among, (self.values(),)
             elif self.accept("contains"):
-                condition, given = predicates.containing, (self.wanted(),)
+                condition, arguments = predicates.containing, (self.wanted(),)
             elif self.accept("inside"):
-                condition, given, names = predicates.inside, (self.polygon(),), (f"{name.text}_x", f"{name.text}_y")
+                condition, arguments, names = predicates.inside, (self.polygon(),), (f"{name.text}_x", f"{name.text}_y")
             elif negated:
                 raise refusal(verb.at, "between, in, contains or inside", str(verb))
             else:
-                condition, given = predicates.flagged, ()
+                condition, arguments = predicates.flagged, ()
         self.names.update(names)
-        return partial(_holds, names, name.at, negated, condition, given)
+        return partial(_holds, names, name.at, negated, condition, arguments)
 
     def ends(self) -> tuple[float, float]:
         at = self.token.at
@@ -279,14 +281,14 @@ def _joined(join: np.ufunc, tests: list[Test]) -> Test:
     return tests[0] if len(tests) == 1 else partial(_join, join, tests)
 
 
-def _join(join: np.ufunc, tests: list[Test], columns: Mapping[str, Any]) -> np.ndarray:
+def _join(join: np.ufunc, tests: list[Test], columns: Columns) -> np.ndarray:
     chosen = tests[0](columns)
     for test in tests[1:]:
         chosen = join(chosen, test(columns))
     return chosen
 
 
-def _inverted(test: Test, columns: Mapping[str, Any]) -> np.ndarray:
+def _inverted(test: Test, columns: Columns) -> np.ndarray:
     return ~test(columns)
 
 
@@ -295,40 +297,40 @@ def _holds(
     at: int,
     negated: bool,
     condition: Callable[..., np.ndarray],
-    given: tuple,
-    columns: Mapping[str, Any],
+    arguments: tuple,
+    columns: Columns,
 ) -> np.ndarray:
     asked = [Column.of(columns, name, at) for name in names]
-    chosen = condition(*asked, *given)
-    return np.logical_and.reduce([~chosen, *(c.known for c in asked)]) if negated else chosen
+    chosen = condition(*asked, *arguments)
+    return np.logical_and.reduce([~chosen, *(c.valid for c in asked)]) if negated else chosen
 
 
 def between(name: str, low: float, high: float) -> str:
-    """The rule that a column lies between two numbers, to 6 significant digits; whole numbers as they are.
+    """The query that a column lies between two numbers, to 6 significant digits; whole numbers as they are.
 
     >>> between("score", 0.123456789, 2)
     'score between 0.123457 and 2'
 
     Raises:
-        BadRule: a name that a rule cannot hold, or a number that is not finite.
+        BadQuery: a name that a query cannot hold, or a number that is not finite.
     """
     low, high = sorted((low, high))
     return f"{_name(name)} between {_end(low)} and {_end(high)}"
 
 
 def among(ids: Iterable[str], name: str = "id") -> str:
-    r"""The rule that a column is one of some texts.
+    r"""The query that a column is one of some texts.
 
     >>> among(["a1", 'say "b"'])
     'id in ("a1", "say \\"b\\"")'
 
     Raises:
-        BadRule: more ids than a rule can hold.
+        BadQuery: more ids than a query can hold.
     """
     quoted = [_quoted(i) for i in ids]
     text = f"{_name(name)} in ({', '.join(quoted)})"
     if len(quoted) > VALUES or len(text) > LENGTH:
-        raise BadRule(
+        raise BadQuery(
             f"expected at most {VALUES} ids of {LENGTH} characters in all, got {len(quoted)} of {len(text)}; label the"
             " pairs and select by label"
         )
@@ -336,16 +338,16 @@ def among(ids: Iterable[str], name: str = "id") -> str:
 
 
 def inside(name: str, points: Sequence[tuple[float, float]]) -> str:
-    """The rule that NAME_x and NAME_y lie in a polygon, to 3 decimals.
+    """The query that NAME_x and NAME_y lie in a polygon, to 3 decimals.
 
     >>> inside("map", [(0, 0), (1, 0), (0.12345, 1)])
     'map inside (0.0 0.0, 1.0 0.0, 0.123 1.0)'
 
     Raises:
-        BadRule: fewer points than 3, more than a rule can hold, or one that is not finite.
+        BadQuery: fewer points than 3, more than a query can hold, or one that is not finite.
     """
     if not 3 <= len(points) <= CORNERS:
-        raise BadRule(f"expected a polygon of 3 to {CORNERS} points, got {len(points)}")
+        raise BadQuery(f"expected a polygon of 3 to {CORNERS} points, got {len(points)}")
     return (
         f"{_name(name)} inside"
         f" ({', '.join(f'{round(float(_finite(x)), 3)} {round(float(_finite(y)), 3)}' for x, y in points)})"
@@ -353,29 +355,31 @@ def inside(name: str, points: Sequence[tuple[float, float]]) -> str:
 
 
 def both(a: str, b: str) -> str:
-    """The rule that two rules hold, parenthesised where one is of alternatives; an empty rule selects all.
+    """The query that two queries hold, parenthesised where one is a disjunction; an empty query selects all.
 
     >>> both("x > 1 or y", "label = clean"), both("", "y")
     ('(x > 1 or y) and label = clean', 'y')
 
     Raises:
-        BadRule: one of them cannot be read.
+        BadQuery: one of them cannot be read.
     """
-    rules = [parse(text) for text in (a, b) if text.strip()]
-    if len(rules) < 2:
-        return rules[0].text if rules else ""
-    return " and ".join(f"({r.text})" if r.alternatives else r.text for r in rules)
+    queries = [parse(text) for text in (a, b) if text.strip()]
+    if len(queries) < 2:
+        return queries[0].text if queries else ""
+    return " and ".join(f"({r.text})" if r.disjunction else r.text for r in queries)
 
 
 def _name(name: str) -> str:
     if not re.fullmatch(_WORD, name) or name.lower() in KEYWORDS:
-        raise BadRule(f"expected a column's name of letters, digits, _, . and -, and no keyword of rules; got {name!r}")
+        raise BadQuery(
+            f"expected a column's name of letters, digits, _, . and -, and no keyword of queries; got {name!r}"
+        )
     return name
 
 
 def _finite(value: float) -> float:
     if not math.isfinite(value):
-        raise BadRule(f"expected a finite number, got {value}")
+        raise BadQuery(f"expected a finite number, got {value}")
     return value
 
 

@@ -1,9 +1,8 @@
-"""What is known of every pair of D, a column each, in the order of D: what rules select by, tables show and exports
-hold.
-"""
+"""The table of D's pairs: one row a pair, in the order of D, and a column for each thing that is known about it."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -15,115 +14,170 @@ SIMILARITIES = {
     "similarity_poisoned": "score_poisoned",
     "similarity_overfit": "score_overfit",
 }
-"""Column to the stage that scored it."""
-ABOUT = {
-    "id": "the pair's id",
-    "caption": "its caption",
-    "similarity_reference": "cosine similarity under the clean reference",
-    "similarity_poisoned": "cosine similarity under M_bd",
-    "similarity_overfit": "cosine similarity under the overfitted model",
-    "suspicious": "in D_susp, as the case was run",
-    "rank": "place in D_susp by similarity_overfit, 1 = most similar",
-    "topk": "in D_topk, as the case was run",
-    "flagged": "taken for poisoned: in D_topk, or its image was pulled towards D_topk's captions",
-    "group": "the group of captions it was flagged with",
-    "cluster": "its cluster on the map, 0 = largest",
-    "label": "what an analyst decided: backdoor, clean or unsure",
-    "note": "an analyst's note",
-    "poisoned": "ground truth; a lab case's alone",
-}
-"""Column to what it says. A map adds the two coordinates of each model, `map_MODEL_x` and `map_MODEL_y`."""
+"""Each similarity's column, and the stage that computes it."""
 TRUTH = ("poisoned",)
+"""Columns that a defender does not have."""
 
 
-def known(has: Callable[..., bool], read: Callable[..., Any]) -> dict[str, Any]:
-    """The columns that a case's finished stages give: text as arrow arrays, numbers and flags as numpy arrays.
+@dataclass(frozen=True, eq=False)
+class PairTable:
+    """The columns of n pairs. Text is a large_string arrow array (n,), null where missing; numbers are float32 (n,),
+    NaN where missing; truth values are bool (n,). A column is None while the stage that makes it is not finished.
 
-    Args:
-        has: whether a stage is finished. read: gives columns of a stage's frame, called with the stage, the entry and
-            their names.
+    As with a data frame, `len(table)` counts pairs, iterating gives the names of the columns that are there, `name in
+    table` asks for one and `table[name]` reads it; so a query (`ubt.pairs.query`) can be applied to it. Nothing in it
+    may be changed: pages share one table between sessions.
     """
-    pairs = read("data", "pairs", "id", "caption")
-    found: dict[str, Any] = {name: _text(pairs[name]) for name in ("id", "caption")}
-    for name, stage in SIMILARITIES.items():
-        if has(stage):
-            found[name] = read(stage, "similarity", "similarity")["similarity"].to_numpy(np.float32)
-    if has("split"):
-        found["suspicious"] = read("split", "split", "suspicious")["suspicious"].to_numpy(bool)
-    if has("select"):
-        ranked, topk = read("select", "ranked", "row", "rank"), read("select", "topk", "row", "group")
-        found["rank"] = np.full(len(pairs), np.nan, np.float32)
-        found["rank"][ranked["row"]] = ranked["rank"]
-        found["topk"] = np.zeros(len(pairs), bool)
-        found["topk"][topk["row"]] = True
-        found["flagged"], found["group"] = found["topk"].copy(), np.full(len(pairs), np.nan, np.float32)
-        found["group"][topk["row"]] = topk["group"]
-        if has("flag"):
-            flag = read("flag", "flagged", "poisoned", "group")
-            poisoned, group = flag["poisoned"].to_numpy(bool), flag["group"].to_numpy(np.float32)
-            found["flagged"] |= poisoned
-            found["group"] = np.where(poisoned, group, found["group"])
-    if has("attack"):
-        found["poisoned"] = read("attack", "truth", "poisoned")["poisoned"].to_numpy(bool)
-    return found
+
+    id: Annotated[pa.Array, "the pair's id"]
+    caption: Annotated[pa.Array, "its caption"]
+    similarity_reference: Annotated[np.ndarray | None, "cosine similarity under the clean reference"] = None
+    similarity_poisoned: Annotated[np.ndarray | None, "cosine similarity under M_bd"] = None
+    similarity_overfit: Annotated[np.ndarray | None, "cosine similarity under the overfitted model"] = None
+    suspicious: Annotated[np.ndarray | None, "in D_susp, as the case was run"] = None
+    rank: Annotated[np.ndarray | None, "rank in D_susp by similarity_overfit, 1 = most similar"] = None
+    topk: Annotated[np.ndarray | None, "in D_topk, as the case was run"] = None
+    flagged: Annotated[
+        np.ndarray | None, "flagged as poisoned: in D_topk, or its image was pulled towards D_topk's captions"
+    ] = None
+    group: Annotated[np.ndarray | None, "the group of captions it was flagged with"] = None
+    poisoned: Annotated[np.ndarray | None, "ground truth; only a lab case has it"] = None
+    label: Annotated[pa.Array | None, "the label an analyst gave it: backdoor, clean or unsure"] = None
+    note: Annotated[pa.Array | None, "an analyst's note"] = None
+    cluster: Annotated[np.ndarray | None, "its cluster on the map, 0 = largest"] = None
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What maps add: `map_SPACE_MODEL_x` and `map_SPACE_MODEL_y`, and `cluster_SPACE`."""
+
+    @classmethod
+    def from_stages(cls, has: Callable[..., bool], read: Callable[..., pd.DataFrame]) -> Self:
+        """The columns that a case's finished stages give.
+
+        Args:
+            has: whether a stage is finished. read: some columns of a stage's frame, called with the stage, the entry
+                and the columns' names.
+        """
+        pairs = read("data", "pairs", "id", "caption")
+        columns: dict[str, Any] = {name: _text(pairs[name]) for name in ("id", "caption")}
+        for name, stage in SIMILARITIES.items():
+            if has(stage):
+                columns[name] = read(stage, "similarity", "similarity")["similarity"].to_numpy(np.float32)
+        if has("split"):
+            columns["suspicious"] = read("split", "split", "suspicious")["suspicious"].to_numpy(bool)
+        if has("select"):
+            columns |= _selected(len(pairs), has, read)
+        if has("attack"):
+            columns["poisoned"] = read("attack", "truth", "poisoned")["poisoned"].to_numpy(bool)
+        return cls(**columns)
+
+    def with_labels(self, labels: pd.DataFrame) -> Self:
+        """The table with the columns `label` and `note`, missing where no analyst gave any.
+
+        Args:
+            labels: id, label, note, as `ubt.pairs.annotations.Review.labels` gives them.
+        """
+        found = pc.index_in(self.id, value_set=_text(labels["id"])) if len(labels) else pa.nulls(len(self), pa.int32())
+        return replace(self, **{name: _text(labels[name]).take(found) for name in ("label", "note")})
+
+    def with_map(self, space: str, xy: Mapping[str, np.ndarray], cluster: np.ndarray) -> Self:
+        """The table with a map's columns.
+
+        Args:
+            xy: model to its places (n, 2) on the map. cluster: of each pair (n,).
+        """
+        places = {f"map_{space}_{m}_{axis}": at[:, i] for m, at in xy.items() for i, axis in enumerate("xy")}
+        return replace(self, cluster=cluster, maps={**self.maps, **places, f"cluster_{space}": cluster})
+
+    def without_truth(self) -> Self:
+        """The table as a defender has it."""
+        return replace(self, **dict.fromkeys(TRUTH))
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (name for name in ABOUT if getattr(self, name) is not None)
+        yield from self.maps
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.maps or (name in ABOUT and getattr(self, str(name)) is not None)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self:
+            raise KeyError(f"expected one of the columns {', '.join(self)}; got {name!r}")
+        return self.maps[name] if name in self.maps else getattr(self, name)
+
+    def similarities(self) -> list[str]:
+        """The names of the similarities that are there."""
+        return [name for name in SIMILARITIES if name in self]
+
+    def rows(self, ids: Iterable[str]) -> np.ndarray:
+        """Rows (m,) of some ids, in the order of the ids; unknown ids are left out.
+
+        >>> PairTable(pa.array(["a", "b", "c"]), pa.array(["x", "y", "z"])).rows(["c", "x", "a"]).tolist()
+        [2, 0]
+        """
+        wanted = list(ids)
+        mask = pc.is_in(self.id, value_set=pa.array(wanted, self.id.type)).to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero(mask)
+        at = dict(zip(self.ids(rows), rows, strict=True))
+        return np.array([at[pair] for pair in wanted if pair in at], int)
+
+    def ids(self, rows: np.ndarray) -> list[str]:
+        """Ids of some rows (m,)."""
+        return self.id.take(pa.array(rows)).to_pylist()
+
+    def frame(self, rows: np.ndarray, names: Iterable[str] | None = None) -> pd.DataFrame:
+        """Some rows (m,) of the named columns (all of them), in the table's order; names it does not have are left
+        out.
+        """
+        wanted, take = None if names is None else set(names), pa.array(rows)
+        some = {name: self[name] for name in self if wanted is None or name in wanted}
+        return pd.DataFrame(
+            {n: v.take(take).to_pandas() if isinstance(v, pa.Array) else v[rows] for n, v in some.items()}
+        )
+
+    def suspicion(self) -> np.ndarray:
+        """By what pairs are put in order (n,), higher = more suspicious: D_topk, other flagged pairs, then D_susp, each
+        by overfitted similarity, then the rest by reference similarity, lowest first.
+        """
+        score = np.zeros(len(self), np.float32)
+        if self.similarity_reference is not None:
+            score = -self.similarity_reference
+        if self.similarity_overfit is not None and self.suspicious is not None:
+            score = np.where(self.suspicious, 4 + self.similarity_overfit, score)
+        if self.flagged is not None:
+            score = score + 8 * self.flagged + 8 * self.topk
+        return np.nan_to_num(score, nan=-99)
+
+    def most_suspicious(self, among: np.ndarray, most: int) -> np.ndarray:
+        """The most suspicious rows of a mask (n,), at most `most`, the most suspicious first."""
+        rows = np.flatnonzero(among)
+        score = self.suspicion()[rows]
+        if len(rows) > most:
+            keep = np.argpartition(-score, most)[:most]
+            rows, score = rows[keep], score[keep]
+        return rows[np.argsort(-score, kind="stable")]
 
 
-def decided(ids: pa.Array, labels: pd.DataFrame) -> dict[str, pa.Array]:
-    """The columns `label` and `note` of what analysts decided; missing where nobody did.
-
-    Args:
-        ids: of D, in order. labels: id, label, note.
-    """
-    rows = pc.index_in(ids, value_set=_text(labels["id"])) if len(labels) else pa.nulls(len(ids), pa.int32())
-    return {name: _text(labels[name]).take(rows) for name in ("label", "note")}
+ABOUT: dict[str, str] = {f.name: f.type.__metadata__[0] for f in fields(PairTable) if f.name != "maps"}
+"""Each column, and what it says; a map's columns are described by their names."""
 
 
-def rows_of(ids: pa.Array, wanted: list[str]) -> np.ndarray:
-    """Rows (m,) of some ids, in their order; unknown ids are left out.
-
-    >>> rows_of(pa.array(["a", "b", "c"]), ["c", "x", "a"]).tolist()
-    [2, 0]
-    """
-    mask = pc.is_in(ids, value_set=pa.array(wanted, ids.type)).to_numpy(zero_copy_only=False)
-    rows = np.flatnonzero(mask)
-    at = {pair: row for row, pair in zip(rows, ids.take(pa.array(rows)).to_pylist(), strict=True)}
-    return np.array([at[pair] for pair in wanted if pair in at], int)
-
-
-def frame(columns: dict[str, Any], rows: np.ndarray, names: list[str] | None = None) -> pd.DataFrame:
-    """Some rows (m,) of some columns (all of them), as a frame."""
-    take = pa.array(rows)
-    return pd.DataFrame(
-        {
-            n: v.take(take).to_pandas() if isinstance(v, pa.Array) else v[rows]
-            for n, v in columns.items()
-            if names is None or n in names
-        }
-    )
-
-
-def suspicion(known: dict[str, Any]) -> np.ndarray:
-    """By what pairs are put in order, most suspicious first: D_topk, other flagged ones, then D_susp, each by
-    overfitted similarity, then the rest by reference similarity, lowest first; (n,) higher = earlier.
-    """
-    score = (
-        -known["similarity_reference"] if "similarity_reference" in known else np.zeros(len(known["id"]), np.float32)
-    )
-    if "similarity_overfit" in known and "suspicious" in known:
-        score = np.where(known["suspicious"], 4 + known["similarity_overfit"], score)
-    if "flagged" in known:
-        score = score + 8 * known["flagged"] + 8 * known["topk"]
-    return np.nan_to_num(score, nan=-99)
-
-
-def first(known: dict[str, Any], mask: np.ndarray, most: int) -> np.ndarray:
-    """The most suspicious rows among those of a mask (n,), at most so many, the most suspicious first."""
-    rows = np.flatnonzero(mask)
-    score = suspicion(known)[rows]
-    if len(rows) > most:
-        keep = np.argpartition(-score, most)[:most]
-        rows, score = rows[keep], score[keep]
-    return rows[np.argsort(-score, kind="stable")]
+def _selected(total: int, has: Callable[..., bool], read: Callable[..., pd.DataFrame]) -> dict[str, np.ndarray]:
+    """Rank, topk, flagged and group. A pair of D_topk that is not flagged keeps D_topk's group."""
+    ranked, topk = read("select", "ranked", "row", "rank"), read("select", "topk", "row", "group")
+    rank, group = np.full(total, np.nan, np.float32), np.full(total, np.nan, np.float32)
+    rank[ranked["row"]] = ranked["rank"]
+    group[topk["row"]] = topk["group"]
+    in_topk = np.zeros(total, bool)
+    in_topk[topk["row"]] = True
+    flagged = in_topk.copy()
+    if has("flag"):
+        flag = read("flag", "flagged", "poisoned", "group")
+        poisoned = flag["poisoned"].to_numpy(bool)
+        flagged |= poisoned
+        group = np.where(poisoned, flag["group"].to_numpy(np.float32), group)
+    return {"rank": rank, "topk": in_topk, "flagged": flagged, "group": group}
 
 
 def _text(series: pd.Series) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Attribution on the page: models of the case in view, kept in memory, and what each says about a pair."""
+"""Attribution on the page: models of the case in view, kept in memory, and each one's attribution of a pair."""
 
 import threading
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ STAGES = {
     "purified": "unlearn",
     "published": "unlearn_published",
 }
-"""Each model's stage; the clean reference has none: it is the shipped one, or was brought."""
+"""Each model's stage; the clean reference has none: it is the shipped one, or an imported one."""
 TITLES = LABELS | {"overfitted": "overfitted"}
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a model says about a pair: similarity, scores of the caption's row of token ids (context,), relevance of
-    patches (rows, columns), and why another method than relevance was taken, if it was.
+    """A model's attribution of a pair: similarity, scores of the caption's row of token ids (context,), relevance of
+    patches (rows, columns), and why another method than relevance was used, if it was.
     """
 
     similarity: float
@@ -53,10 +53,10 @@ def _explained(
     model, alone = _model(root, key)
     image, tokens = np.asarray(_images[row : row + 1]), model_input.tokenize([caption], model.context_length)
     with alone:
-        said, seen = attribution.attribute(model, image, tokens, method, start_layer)
+        words, patches = attribution.attribute(model, image, tokens, method, start_layer)
         similarity = float((models.embed_images(model, image) * models.embed_tokens(model, tokens)).sum())
     return Explanation(
-        similarity, said[0], seen[0], attribution.unfit(model) if method == attribution.RELEVANCE else ""
+        similarity, words[0], patches[0], attribution.unfit(model) if method == attribution.RELEVANCE else ""
     )
 
 

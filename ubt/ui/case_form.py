@@ -1,7 +1,7 @@
-"""The settings of a new case, before anything runs."""
+"""The settings of a new case, before anything runs. Their inputs derive from what the settings declare."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -26,9 +26,46 @@ MAIN = {
     "split.fraction": "Suspicious fraction",
     "select.k": "k (0: the paper's choice)",
 }
-"""The settings that a case is told apart by, beside its attack, and what the form calls them."""
-OF_ATTACK = ("attack.target", "attack.rate")
-"""Those of them that an audit, whose model was brought, does not have."""
+"""The settings that tell cases apart, beside the attack, and their labels in the form."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting with its value, as it is declared: its type, help text, least and highest value, and choices."""
+
+    name: str
+    value: Any
+    type: type
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: Sequence[str] = ()
+
+    @property
+    def group(self) -> str:
+        """The group of settings it belongs to; a setting of no group is its own."""
+        return self.name.split(".")[0]
+
+    @property
+    def slidable(self) -> bool:
+        """Whether its range has two ends and is short enough for a slider."""
+        return self.low is not None and self.high is not None and self.high <= 255
+
+    def concerns(self, case: CaseSettings) -> bool:
+        """Whether it says something about such a case. The groups of other attacks do not, nor do any attack's in an
+        audit; what was imported is chosen on the page Data.
+        """
+        if self.group == "attack" or self.group in ATTACKS:
+            return not case.own.audits and self.group in ("attack", case.attack.name)
+        return self.group != "own"
+
+
+def settings_of(case: CaseSettings) -> dict[str, Setting]:
+    """Every setting of a case by its dotted name."""
+    return {
+        name: Setting(name, value, f.type, *(f.metadata[key] for key in ("help", "low", "high", "choices")))
+        for name, (f, value) in case.described().items()
+    }
 
 
 def draft(base: CaseSettings | None, key: str, then: Callable[[], None] = st.rerun) -> None:
@@ -37,58 +74,51 @@ def draft(base: CaseSettings | None, key: str, then: Callable[[], None] = st.rer
     Args:
         base: what to start from; None offers the presets. then: called when the case is made.
     """
-    given, preset = base, "demo"
-    audits = given is not None and given.own.audits
-    left, right = st.columns(2, vertical_alignment="bottom")
-    if given is None:
-        preset = left.segmented_control(
-            "Preset", list(PRESETS), default="demo", required=True, key=f"{key}-preset", help=PRESET_HELP
-        )
-    attack = (
-        given.attack.name
-        if audits
-        else pick_attack(right if given is None else left, key, given.attack.name if given else "badnet")
-    )
-    if given is None:
-        base = CaseSettings.preset(preset, attack, pairs=CaseSettings().data.pairs)
-    elif attack != given.attack.name:
-        base = given.with_values(
-            {"attack.name": attack, "attack.rate": CaseSettings().attack.rate} | profile(attack, "embedded")
-        )
-    key, known = f"{key}-{preset}-{attack}", base.described()
-    main = [n for n in MAIN if not (audits and n in OF_ATTACK)]
-    others = {
-        n: known[n]
-        for n in known
-        if n not in main and n != "attack.name" and _concerns(n.split(".")[0], attack, audits)
-    }
+    start, key = _start(base, key)
+    settings = settings_of(start)
+    main = [n for n in MAIN if settings[n].concerns(start)]
+    others = {n: s for n, s in settings.items() if n not in (*main, "attack.name") and s.concerns(start)}
     with st.form(f"{key}-form", border=False):
-        changes: dict[str, Any] = {}
-        half = (len(main) + 1) // 2
-        for row in (main[:half], main[half:]):
-            for column, name in zip(st.columns(len(row)), row, strict=True):
-                with column:
-                    changes[name] = widget(
-                        name,
-                        MAIN[name],
-                        *known[name],
-                        key=f"{key}-{name}",
-                        choices=classes(base) if name == "attack.target" else (),
-                    )
+        changes = _main_inputs({n: settings[n] for n in main}, classes(start), key)
         with st.expander("All other settings"):
-            typed = edit(others, key)
+            changes |= edit(others, key)
         with st.container(horizontal=True):
             run = st.form_submit_button("Run", type="primary", icon=":material/play_arrow:", key=f"{key}-run")
             keep = st.form_submit_button("Keep for later", key=f"{key}-keep")
     if run or keep:
         with guard():
-            make(base.with_values(changes | typed), run)
+            make(start.with_values(changes), run)
             then()
 
 
-def _concerns(group: str, attack: str, audits: bool) -> bool:
-    """Whether a group of settings says something of such a case; what was brought is chosen on the page Data."""
-    return group != "own" and (group not in (*ATTACKS, "attack") or (not audits and group in ("attack", attack)))
+def _start(base: CaseSettings | None, key: str) -> tuple[CaseSettings, str]:
+    """The settings that the form starts with, by preset and attack, and the key of its widgets, which go with them."""
+    left, right = st.columns(2, vertical_alignment="bottom")
+    if base is None:
+        preset = left.segmented_control(
+            "Preset", list(PRESETS), default="demo", required=True, key=f"{key}-preset", help=PRESET_HELP
+        )
+        attack = pick_attack(right, key, "badnet")
+        return CaseSettings.preset(preset, attack, pairs=CaseSettings().data.pairs), f"{key}-{preset}-{attack}"
+    attack = base.attack.name if base.own.audits else pick_attack(left, key, base.attack.name)
+    if attack != base.attack.name:
+        rate = {"attack.name": attack, "attack.rate": CaseSettings().attack.rate}
+        base = base.with_values(rate | profile(attack, "embedded"))
+    return base, f"{key}-demo-{attack}"
+
+
+def _main_inputs(settings: Mapping[str, Setting], targets: Sequence[str], key: str) -> dict[str, Any]:
+    """The inputs of the main settings, in two rows; returns their values by name."""
+    values: dict[str, Any] = {}
+    names, half = list(settings), (len(settings) + 1) // 2
+    for row in (names[:half], names[half:]):
+        for column, name in zip(st.columns(len(row)), row, strict=True):
+            setting = settings[name]
+            if name == "attack.target" and targets:
+                setting = replace(setting, choices=targets)
+            with column:
+                values[name] = widget(setting, MAIN[name], key=f"{key}-{name}")
+    return values
 
 
 def pick_attack(where, key: str, first: str) -> str:
@@ -102,44 +132,37 @@ def pick_attack(where, key: str, first: str) -> str:
     )
 
 
-def edit(known: dict[str, tuple[dataclasses.Field, Any]], key: str) -> dict[str, str]:
+def edit(settings: Mapping[str, Setting], key: str) -> dict[str, str]:
     """A table of settings whose values can be typed over; returns those that were."""
-    frame = pd.DataFrame(
-        [(n, str(v), f.metadata["help"]) for n, (f, v) in known.items()], columns=["setting", "value", "meaning"]
-    )
-    columns = {
-        "setting": st.column_config.TextColumn(width="small"),
-        "value": st.column_config.TextColumn(width="small", help="double-click to change"),
-    }
+    rows = [(s.name, str(s.value), s.help) for s in settings.values()]
     edited = st.data_editor(
-        frame, disabled=["setting", "meaning"], hide_index=True, key=f"{key}-table", height=260, column_config=columns
+        pd.DataFrame(rows, columns=["setting", "value", "meaning"]),
+        disabled=["setting", "meaning"],
+        hide_index=True,
+        key=f"{key}-table",
+        height=260,
+        column_config={
+            "setting": st.column_config.TextColumn(width="small"),
+            "value": st.column_config.TextColumn(width="small", help="double-click to change"),
+        },
     )
-    return {n: v for n, v in zip(edited["setting"], edited["value"], strict=True) if v != str(known[n][1])}
+    return {n: v for n, v in zip(edited["setting"], edited["value"], strict=True) if v != str(settings[n].value)}
 
 
-def _step(f: dataclasses.Field, span: float) -> float | int:
-    return f.type(1) if f.type is int or span > 20 else span / 200
-
-
-def widget(
-    name: str, title: str, f: dataclasses.Field, value: Any, key: str, slide: bool = False, choices: Sequence[str] = ()
-) -> Any:
-    """The input that fits a setting: its choices, or those given, a number in its range (a slider if `slide` and it has
-    two ends), or text.
+def widget(setting: Setting, title: str, key: str, slide: bool = False) -> Any:
+    """The input that fits a setting: its choices, a number in its range (a slider if `slide` and the range allows it),
+    or text.
     """
-    said = f.metadata["help"]
-    if choices := choices or f.metadata["choices"]:
-        return st.selectbox(title, choices, index=choices.index(value) if value in choices else 0, help=said, key=key)
-    if f.type is str:
-        return st.text_input(title, value, help=said, key=key)
-    low, high = f.metadata["low"], f.metadata["high"]
-    if slide and low is not None and high is not None and high <= 255:
-        return st.slider(
-            title, f.type(low), f.type(high), value, step=_step(f, high - low), format="%g", help=said, key=key
-        )
-    if f.type is float:
-        low, high = (None if bound is None else float(bound) for bound in (low, high))
-        return st.number_input(
-            title, value=float(value), min_value=low, max_value=high, step=0.005, format="%g", help=said, key=key
-        )
-    return st.number_input(title, value=int(value), min_value=low, max_value=high, step=1, help=said, key=key)
+    common = {"label": title, "help": setting.help, "key": key}
+    value, low, high = setting.value, setting.low, setting.high
+    if choices := setting.choices:
+        return st.selectbox(options=choices, index=choices.index(value) if value in choices else 0, **common)
+    if setting.type is str:
+        return st.text_input(value=value, **common)
+    number = float if setting.type is float else int
+    low, high = (None if bound is None else number(bound) for bound in (low, high))
+    if slide and setting.slidable:
+        step = number(1) if number is int or high - low > 20 else (high - low) / 200
+        return st.slider(min_value=low, max_value=high, value=value, step=step, format="%g", **common)
+    step = {"step": 0.005, "format": "%g"} if number is float else {"step": 1}
+    return st.number_input(value=number(value), min_value=low, max_value=high, **step, **common)

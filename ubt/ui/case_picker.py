@@ -12,14 +12,14 @@ from ubt.cases.pipeline import create
 from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
 from ubt.ui.errors import plain
-from ubt.ui.view import View, called, compute, opened, store
+from ubt.ui.view import View, compute, import_name, opened, store
 from ubt.workflows import jobs
 
 _DEFAULT = CaseSettings().to_dict()
 
 
 def _changed(settings: dict[str, Any]) -> str:
-    """What tells a case from the default of its attack and seed, in brief; a case may be older than a group of
+    """The first setting that differs from the default of its attack and seed; a case may be older than a group of
     settings.
     """
     own = settings.get("own", {})
@@ -40,16 +40,16 @@ def _short(value: Any) -> str:
     return lines[0] if len(lines) == 1 else f"({len(lines)})"
 
 
-def _of_own(settings: dict[str, Any], name: str) -> str:
+def _on_imports(settings: dict[str, Any], name: str) -> str:
     own, rest = settings["own"], f"seed {settings['seed']} · {name[-8:-4]}{_changed(settings)}"
     if own.get("suspect"):
-        return f"audit of {called(own['suspect'])}, {settings['data']['pairs']:,} pairs, {rest}"
-    return f"on {called(own['pairs'])}, {rest}"
+        return f"audit of {import_name(own['suspect'])}, {settings['data']['pairs']:,} pairs, {rest}"
+    return f"on {import_name(own['pairs'])}, {rest}"
 
 
 def names() -> list[str]:
-    """The cases to choose from: those of this cache, newest first, then the ready-made one until this machine has made
-    the same.
+    """The cases to choose from: those of this cache, newest first, then the built-in one until this machine has run the
+    same.
     """
     own = store().names()
     if demo.MAIN not in demo.names():
@@ -59,19 +59,19 @@ def names() -> list[str]:
 
 
 def label(name: str) -> str:
-    """How the picker calls a case."""
+    """A case's name in the picker."""
     record = store().record(name)
     if "ready" in record:
-        return f"ready-made: {record['ready']['title']}"
+        return f"built-in: {record['ready']['title']}"
     with contextlib.suppress(KeyError, TypeError, BadInput):
         attack, own = record["settings"]["attack"], record["settings"].get("own", {})
         if own.get("suspect"):
-            return _of_own(record["settings"], name)
+            return _on_imports(record["settings"], name)
         amount = f"{attack['count']}" if attack.get("count") else f"{100 * attack['rate']:g} %"
         further = f" + {len(parse(attack['also']))}" if attack.get("also") else ""
         what = f"{attack['name']} {amount}{further}" if attack["rate"] or attack.get("count") or further else "clean"
         if own.get("pairs"):
-            return f"{what} {_of_own(record['settings'], name)}"
+            return f"{what} {_on_imports(record['settings'], name)}"
         return f"{what}, seed {record['settings']['seed']} · {name[-8:-4]}{_changed(record['settings'])}"
     return f"{name} (damaged)"
 
@@ -82,23 +82,23 @@ def show(name: str | None) -> None:
 
 
 def remove(name: str) -> int:
-    """Delete a case and bring the newest of the others into view; returns the bytes freed."""
+    """Delete a case and show the newest of the others; returns the bytes freed."""
     freed = store().delete(name)
     show(next(iter(names()), None))
     return freed
 
 
 def make(settings: CaseSettings, run: bool) -> None:
-    """Put a case on record, bring it into view and, if asked, start its job."""
+    """Save a case, show it and, if asked, start its job."""
     name = create(store(), settings, compute())
     show(name)
     if run:
         jobs.start(store(), name)
 
 
-OF_A_CASE = ("fraction", "threshold", "k", "pair")
-"""What the address bar holds that means nothing in another case."""
-OWN = re.compile(r"\b(id|rank|group|cluster\w*|map_\w+)\b")
+CASE_PARAMETERS = ("fraction", "threshold", "k", "pair")
+"""Parameters of the address that mean nothing in another case."""
+CASE_COLUMNS = re.compile(r"\b(id|rank|group|cluster\w*|map_\w+)\b")
 """Columns that mean something else in another case; a selection by them ends with it."""
 
 
@@ -106,16 +106,16 @@ def _forget_case() -> None:
     from ubt.ui import query_params
 
     state = st.session_state
-    query_params.forget(*OF_A_CASE)
+    query_params.clear(*CASE_PARAMETERS)
     for name in ("pair", "clicked", "reviewed", "selections"):
         state.pop(name, None)
-    if OWN.search(state.get("selection", "")):
+    if CASE_COLUMNS.search(state.get("selection", "")):
         state["selection"] = ""
-        query_params.forget("select")
+        query_params.clear("select")
 
 
 def pick() -> View | None:
-    """The picker, and the case it shows; None if there is none. The address bar holds its name."""
+    """The picker, and the case it shows; None if there is none. The address has its name."""
     state, asked = st.session_state, st.query_params.get("case")
     offered = names()
     if asked in demo.names() and asked not in offered:
@@ -158,7 +158,7 @@ def _offer_to_delete(view: View) -> None:
         st.rerun()
 
 
-def say_if_gone() -> None:
+def warn_if_gone() -> None:
     """Say that the case that was open, or that the address asks for, is not there."""
     if gone := st.session_state.get("gone"):
         st.warning(

@@ -20,13 +20,13 @@ def draw(figure: go.Figure, key: str, about: str, at: Any = st, **more: Any) -> 
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _made(about: tuple, _make: Callable[[], go.Figure]) -> dict[str, Any]:
+def _built(about: tuple, _make: Callable[[], go.Figure]) -> dict[str, Any]:
     figure = _make()
     return {"data": [trace.to_plotly_json() for trace in figure.data], "layout": figure.layout.to_plotly_json()}
 
 
-def again(about: tuple, make: Callable[[], go.Figure]) -> go.Figure:
-    """A figure that is built once for all it is `about`, which takes plotly tens of milliseconds; then a copy each
-    time, which may be changed, but no longer knows its rows and columns (`row=`, `col=`).
+def cached_figure(about: tuple, make: Callable[[], go.Figure]) -> go.Figure:
+    """A figure that is built once for each `about`, which takes plotly tens of milliseconds; then a copy each time,
+    which may be changed, but no longer knows its rows and columns (`row=`, `col=`).
     """
-    return go.Figure(**_made(about, make), _validate=False)
+    return go.Figure(**_built(about, make), _validate=False)

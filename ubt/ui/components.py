@@ -1,6 +1,4 @@
-"""Pieces that streamlit has no element for, as escaped HTML: the pipeline, the grid of pairs, small tables of
-counts.
-"""
+"""Elements that Streamlit lacks, as escaped HTML: the pipeline, the grid of pairs, small tables of counts."""
 
 import base64
 import io
@@ -13,8 +11,8 @@ import streamlit as st
 from PIL import Image, ImageDraw
 
 from ubt.core.stage import Stage
-from ubt.core.text import percent as percent
 from ubt.figures import CLEAN, POISONED, UNKNOWN
+from ubt.ui import web
 from ubt.ui.job_panel import clock
 from ubt.workflows.jobs import Step
 
@@ -25,46 +23,12 @@ ROLES = {"given": "Given", "attacker": "Attacker", "defender": "Defender", "judg
 HOT = 60
 """Percent of green behind the hottest word, on which text is still read in both themes."""
 _MARK = {"done": "✓", "running": "▶", "waiting": "…", "missing": "○"}
-_STYLE = """<style>
-.ubt-lane{display:flex;margin:.3rem 0}.ubt-lane>div:last-child{display:flex;gap:.4rem;flex-wrap:wrap;flex:1}
-.ubt-role{flex:0 0 5.2rem;font-size:.8rem;opacity:.75;padding-top:.5rem}
-.ubt-chip{border:1px solid color-mix(in srgb,currentColor 22%,transparent);border-radius:.4rem;padding:.25rem .55rem;font-size:.8rem;
-  min-width:5.4rem;position:relative;overflow:hidden}
-.ubt-chip small{display:block;opacity:.7;font-size:.72rem}
-.ubt-chip.done{background:color-mix(in srgb,#1C9A78 14%,transparent);border-color:#1C9A78}
-.ubt-chip.running{border:2px solid #2E86C1}.ubt-chip.waiting{border-style:dashed;border-color:#2E86C1}
-.ubt-chip i{position:absolute;left:0;bottom:0;height:3px;background:#2E86C1}
-.ubt-grid{display:grid;gap:.6rem}
-.ubt-card{border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-top-width:4px;border-radius:.4rem;padding:.4rem;font-size:.8rem;
-  overflow-wrap:anywhere}
-.ubt-card img{width:100%;image-rendering:pixelated;border-radius:.25rem;display:block;margin-bottom:.3rem}
-.ubt-card small{opacity:.75}.ubt-card[data-pair]{cursor:pointer}.ubt-card[data-pair]:hover,.ubt-card[data-pair]:focus-visible{outline:2px solid #2E86C1}
-.ubt-duo{display:grid;grid-template-columns:2fr 3fr;gap:.4rem;align-items:center}.ubt-card.chosen{outline:3px solid #2E86C1}
-.ubt-none{aspect-ratio:1;display:grid;place-items:center;background:color-mix(in srgb,currentColor 7%,transparent);margin-bottom:.3rem}
-.ubt-trio{display:grid;grid-template-columns:repeat(auto-fill,minmax(21rem,1fr));gap:.8rem}
-.ubt-trio figure{margin:0;border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-radius:.4rem;padding:.5rem;font-size:.8rem;
-  overflow-wrap:anywhere}
-.ubt-trio figure>div{display:grid;grid-template-columns:repeat(3,1fr);gap:.4rem;margin-bottom:.4rem;text-align:center}
-.ubt-trio img{width:100%;image-rendering:pixelated;border-radius:.25rem;display:block}.ubt-trio small{opacity:.75}
-.ubt-words{overflow-wrap:anywhere;margin:.1rem 0}
-.ubt-words span{display:inline-block;max-width:100%;line-height:1.35;margin:0 .15rem .15rem 0;border-radius:.25rem;
-  padding:.1rem .25rem;border:1px solid transparent}
-.ubt-words span.kept{border-color:#1C9A78;font-weight:600}.ubt-words span.cut{text-decoration:line-through;opacity:.65}
-.ubt-words sub{font-size:.62rem;opacity:.9;font-weight:400;margin-left:.15rem}
-.ubt-pictures{display:grid;grid-template-columns:repeat(2,minmax(0,14rem));gap:.5rem;font-size:.75rem}.ubt-pictures img{width:100%;border-radius:.25rem;
-  display:block;image-rendering:pixelated}
-.ubt-attributions{display:grid;grid-template-columns:repeat(auto-fill,minmax(19rem,1fr));gap:.6rem;font-size:.82rem}
-.ubt-attributions>div{display:flex;gap:.6rem;border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-radius:.4rem;padding:.4rem}
-.ubt-attributions img{width:6.2rem;height:6.2rem;image-rendering:pixelated;border-radius:.25rem}
-.ubt-table{border-collapse:collapse;width:100%;font-size:.88rem}
-.ubt-table th,.ubt-table td{padding:.28rem .4rem;text-align:right;border-bottom:1px solid color-mix(in srgb,currentColor 15%,transparent)}
-.ubt-table th:first-child,.ubt-table td:first-child{text-align:left}.ubt-table th{font-weight:600;opacity:.8}
-</style>"""
+_STYLE = f"<style>{web.text('components.css')}</style>"
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def icon() -> Image.Image:
-    """The tab's icon: a clean hump and a poisoned one, apart. Drawn here, for streamlit's own are fetched from another
+    """The tab's icon: a clean hump and a poisoned one. Drawn here, because Streamlit's own are fetched from another
     host.
     """
     image = Image.new("RGBA", (32, 32))
@@ -78,13 +42,7 @@ def readable() -> None:
     """Sliders' values, chosen segments and the text of charts in the page's own colour: Streamlit's are too faint to be
     read by all.
     """
-    text = (
-        ".js-plotly-plot :is([class$=tick] text,[class$=title],.annotation-text,.legendtext,.textpoint text,.cbaxis"
-        " text)"
-    )
-    st.html(
-        f"<style>[data-testid=stSliderThumbValue]{{color:inherit}}button[data-selected=true]{{color:inherit!important}}{text}{{fill:currentColor!important}}</style>"
-    )
+    st.html(f"<style>{web.text('readable.css')}</style>")
 
 
 def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
@@ -100,17 +58,15 @@ def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
 
 def _chip(stage: Stage, step: Step) -> str:
     if step.state == "done":
-        said = clock(step.seconds) if step.seconds >= 1 else "under 1 s"
+        progress = clock(step.seconds) if step.seconds >= 1 else "under 1 s"
+    elif step.total:
+        progress = f"{step.done:,} of {step.total:,}"
     else:
-        said = (
-            f"{step.done:,} of {step.total:,}"
-            if step.total
-            else {"running": "under way", "waiting": "waits its turn"}.get(step.state, "to do")
-        )
+        progress = {"running": "running", "waiting": "waiting"}.get(step.state, "to do")
     bar = f'<i style="width:{100 * step.done / step.total:.0f}%"></i>' if step.total and step.state == "running" else ""
     return (
         f'<div class="ubt-chip {step.state}" title="{escape(stage.about)}">{_MARK[step.state]}'
-        f" {escape(stage.name)}<small>{escape(said)}</small>{bar}</div>"
+        f" {escape(stage.name)}<small>{escape(progress)}</small>{bar}</div>"
     )
 
 
@@ -128,13 +84,13 @@ def grid(
     shown.
 
     Args:
-        images: uint8 (H, W, 3) each, None for one that cannot be had; None for a case without images. ids: make the
+        images: uint8 (H, W, 3) each, None for one that cannot be read; None for a case without images. ids: make the
             cards answer to a click (see `ubt.ui.chart_events`).
         faded: which are greyed, for they are not selected. width: least width of a card, in rem.
     """
     cards = []
     for i, (caption, score) in enumerate(zip(captions, scores, strict=True)):
-        colour, said = _truth(poisoned, i)
+        colour, truth = _truth(poisoned, i)
         label = labels[i] if len(labels) and isinstance(labels[i], str) else ""
         picture = (
             '<div class="ubt-none">no image</div>'
@@ -147,7 +103,7 @@ def grid(
         )
         cards.append(
             f'<div class="ubt-card"{pair} style="{style}">{picture}{escape(str(caption))}<br>'
-            f"<small>{escape(score)}</small>{said}" + (f" <b>⚑ {escape(label)}</b>" if label else "") + "</div>"
+            f"<small>{escape(score)}</small>{truth}" + (f" <b>⚑ {escape(label)}</b>" if label else "") + "</div>"
         )
     least = f' style="grid-template-columns:repeat(auto-fill,minmax({width}rem,1fr))"'
     st.html(f'{_STYLE}<div class="ubt-grid"{least}>{"".join(cards)}</div>')
@@ -165,7 +121,7 @@ def patches(
     """
     cards = []
     for i, (pair, patch, image, title, remark) in enumerate(shown):
-        colour, said = _truth(poisoned, i)
+        colour, truth = _truth(poisoned, i)
         pictures = (
             f'<div class="ubt-duo"><img alt="the patch" src="{_png(patch)}"><img alt="where it was found"'
             f' src="{_png(image)}"></div>'
@@ -173,7 +129,7 @@ def patches(
         cards.append(
             f'<div class="ubt-card{" chosen" if pair == chosen else ""}"'
             f' style="border-top-color:{colour}"{_clickable(pair, f"{title}, {remark}")}>{pictures}'
-            f"<b>{escape(title)}</b>{said}<br><small>{escape(remark)}</small></div>"
+            f"<b>{escape(title)}</b>{truth}<br><small>{escape(remark)}</small></div>"
         )
     st.html(
         f'{_STYLE}<div class="ubt-grid"'
@@ -182,18 +138,18 @@ def patches(
 
 
 def _truth(poisoned: Sequence[bool] | None, i: int) -> tuple[str, str]:
-    """A card's colour, and what it says of the truth, where that may be shown."""
+    """A card's colour, and its text for the truth, where that may be shown."""
     if poisoned is None:
         return UNKNOWN, ""
-    colour, sign, said = (POISONED, "◆", "poisoned") if poisoned[i] else (CLEAN, "○", "clean")
+    colour, sign, kind = (POISONED, "◆", "poisoned") if poisoned[i] else (CLEAN, "○", "clean")
     return (
         colour,
-        f' <small style="opacity:1;font-weight:600"><span style="color:{colour}">{sign}</span> {said}</small>',
+        f' <small style="opacity:1;font-weight:600"><span style="color:{colour}">{sign}</span> {kind}</small>',
     )
 
 
-def _clickable(pair: str, said: str) -> str:
-    return f' data-pair="{escape(str(pair))}" role="button" tabindex="0" aria-label="select this pair: {escape(said)}"'
+def _clickable(pair: str, text: str) -> str:
+    return f' data-pair="{escape(str(pair))}" role="button" tabindex="0" aria-label="select this pair: {escape(text)}"'
 
 
 def trios(

@@ -1,4 +1,4 @@
-"""Nothing a user did not write reaches the browser unescaped, and no traceback either."""
+"""Errors on the page: text is escaped, and no traceback reaches the browser."""
 
 import contextlib
 import functools
@@ -30,14 +30,14 @@ def guard() -> Iterator[None]:
     try:
         yield
     except DamagedArtefact as e:
-        _offer_to_mend(e)
+        _offer_repair(e)
     except UbtError as e:
         st.error(plain(e), icon=":material/error:")
     except Exception as e:
         if disk_full(e):
             st.error(
-                "Expected room in the cache, but the disk is full. Delete cases you no longer need, or make room"
-                " elsewhere, and try again."
+                "Expected free space for the cache, but the disk is full. Delete cases you no longer need, or free"
+                " space elsewhere, and try again."
             )
             return
         log.exception("unexpected error")
@@ -48,7 +48,7 @@ def guard() -> Iterator[None]:
 
 
 def safe(callback: Callable[..., None]) -> Callable[..., None]:
-    """A widget's callback whose errors are said on the page drawn next, by `say_failed`; a callback runs outside any
+    """A widget's callback whose errors are shown on the page drawn next, by `show_failure`; a callback runs outside any
     `guard`.
     """
 
@@ -67,13 +67,13 @@ def safe(callback: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def say_failed() -> None:
-    """Say what the last callback could not do."""
+def show_failure() -> None:
+    """Show the error of the last callback."""
     if failed := st.session_state.pop("failed", None):
         st.error(plain(failed), icon=":material/error:")
 
 
-def _offer_to_mend(e: DamagedArtefact) -> None:
+def _offer_repair(e: DamagedArtefact) -> None:
     from ubt.ui.view import store
     from ubt.workflows import jobs
 

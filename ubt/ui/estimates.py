@@ -1,10 +1,10 @@
-"""What an audit says of its model, on the page: estimates in place of CA and ASR, what was flagged and what was left
-out, files to hand over.
+"""An audit's results on the page: estimates in place of CA and ASR, what was flagged and what was left out, files to
+download.
 """
 
 import streamlit as st
 
-from ubt.figures import estimates as figures
+from ubt.figures.estimates import bars, table
 from ubt.pairs.export import as_csv
 from ubt.ui import charts, components
 from ubt.ui.errors import plain
@@ -15,26 +15,24 @@ from ubt.workflows import audit
 def before_and_after(view: View) -> None:
     """The estimates as a chart and in figures."""
     measures = view.read("estimate", "measures")
-    chart, said = st.columns([5, 4], gap="medium")
-    charts.draw(
-        figures.bars(measures), "estimates-chart", "Estimates of the model as brought and of both purified ones", chart
-    )
-    with said:
-        components.table(*figures.table(measures))
+    chart, side = st.columns([5, 4], gap="medium")
+    charts.draw(bars(measures), "estimates-chart", "Estimates of the imported model and of both purified ones", chart)
+    with side:
+        components.table(*table(measures))
         st.caption(
             "Nobody knows which pairs are poisoned, so there is no ASR. The pull is what the backdoor does to flagged"
-            " images; unlearning should lower it and the share still taken for the flagged captions, and leave"
+            " images; unlearning should lower it and the share still matched to the flagged captions, and leave"
             " retrieval and agreement on D_normal where they are."
             + (
                 ""
                 if any("ca" in row for row in measures.values())
-                else " No labelled images were brought, so CA is not measured."
+                else " No labelled images were imported, so CA is not measured."
             )
         )
 
 
 def files(view: View) -> None:
-    """What an audit hands over, to download: the flagged pairs and the account of it."""
+    """The audit's files, to download: the flagged pairs and the account of the audit."""
     if "metrics" not in view.record:
         return
     with st.container(horizontal=True):

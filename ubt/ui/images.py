@@ -1,4 +1,4 @@
-"""D's images on the page: some rows, each one that can no longer be had as a placeholder, and said."""
+"""D's images on the page; an image that can no longer be read is a placeholder, and the page says so."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,10 @@ def some(view: View, rows: Sequence[int] | np.ndarray) -> np.ndarray | None:
         return None
     found, why = tried(view.read("data", "images"), rows)
     if why:
-        said = (
-            f"{len(why)} of these {len(rows)} images cannot be had any more"
+        text = (
+            f"{len(why)} of these {len(rows)} images can no longer be read"
             if len(rows) > 1
-            else "This image cannot be had any more"
+            else "This image can no longer be read"
         )
-        st.warning(f"{said}: {plain(why[0])}", icon=":material/broken_image:")
+        st.warning(f"{text}: {plain(why[0])}", icon=":material/broken_image:")
     return found

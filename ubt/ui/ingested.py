@@ -16,7 +16,7 @@ from ubt.data.quarantine import REASONS
 from ubt.pairs.export import as_csv
 from ubt.ui import components
 from ubt.ui.errors import plain
-from ubt.ui.view import called, read, store
+from ubt.ui.view import import_name, read, store
 from ubt.workflows.ingest import first_rows
 
 ROWS = {"pairs": "pairs", "labelled": "images"}
@@ -47,9 +47,11 @@ def label(key: str) -> str:
     if not key:
         return "none"
     if key.startswith("model-"):
-        return f"{called(key)} · {read(key, 'card')['state']} · {key[-16:-12]}"
+        return f"{import_name(key)} · {read(key, 'card')['state']} · {key[-16:-12]}"
     about = read(key, "about")
-    return f"{called(key)} · {about['kept']:,} {'pairs' if key.startswith('pairs-') else 'images'} · {key[-16:-12]}"
+    return (
+        f"{import_name(key)} · {about['kept']:,} {'pairs' if key.startswith('pairs-') else 'images'} · {key[-16:-12]}"
+    )
 
 
 def listing(kind: str) -> None:

@@ -1,4 +1,4 @@
-"""Jobs on the page: how the case in view gets on, and the buttons that run, cancel and resume it."""
+"""Jobs on the page: the progress of the case in view, and the buttons that run, cancel and resume it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,13 +9,14 @@ from ubt.cases.pipeline import Work, create, standing
 from ubt.core.run import Compute
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
+from ubt.ui.navigation import PAGES
 from ubt.ui.view import View, compute, store
 from ubt.workflows import derived, jobs
 
 POLL, IDLE = 1.0, 4.0
 """Seconds between two looks at a case that is being run, and at one that is not (another tab may run it)."""
 BEGINS = 60.0
-"""Seconds that a job of several cases is given to begin; a page that went on before would not follow it."""
+"""Seconds to wait until a job of several cases begins; a page that went on before would not follow it."""
 STATES = {
     "new": ":gray-badge[:material/fiber_new: not run yet]",
     "partial": ":gray-badge[:material/incomplete_circle: partly run]",
@@ -42,8 +43,8 @@ def panel(view: View) -> None:
     """State, progress, time left, and the button that fits; follows the job and redraws the page when a stage is
     done.
     """
-    if view.ready:
-        ready_made(view)
+    if view.built_in:
+        _built_in(view)
         return
     _follow(view.name, (view.status.state, view.status.finished), POLL if view.status.running else IDLE)
 
@@ -72,31 +73,31 @@ def _draw(name: str, status: jobs.Status) -> None:
             "Cancel", key="cancel", icon=":material/stop:", width="stretch", disabled=store().cancel_flag(name).exists()
         ):
             jobs.cancel(store(), name)
-            st.toast("Stopping at the next step; what is finished is kept.")
+            st.toast("Stopping at the next step; everything finished is kept.")
     elif status.state in RUN:
         if status.state == "failed":
             st.error(plain(status.error))
         elif status.state == "interrupted":
-            st.caption("Its process ended without a word. Nothing that was finished is lost.")
+            st.caption("Its process ended unexpectedly. Everything finished is kept.")
         if st.button(RUN[status.state], key="run", type="primary", icon=":material/play_arrow:", width="stretch"):
             run(name)
 
 
-def ready_made(view: View) -> None:
-    """What a ready-made case is, and the button that makes the same on this machine."""
-    made = view.ready
-    st.markdown(":violet-badge[:material/inventory_2: ready-made]")
+def _built_in(view: View) -> None:
+    """What made a built-in case, and the button that makes the same on this machine."""
+    made = view.built_in
+    st.markdown(":violet-badge[:material/inventory_2: built-in]")
     st.caption(f"Made by {made['command']} on {made['made']}, version {made['version']}; read-only.")
     live(view, "live")
 
 
 def live(view: View, key: str) -> None:
-    """The button that runs a ready-made case's settings on this machine, in its place."""
+    """The button that runs a built-in case's settings on this machine; the new case then replaces it."""
     if st.button(
         "Run it live",
         key=key,
         icon=":material/play_arrow:",
-        help="The same settings on this machine: a case of its own that takes this one's place",
+        help="The same settings on this machine, as a new case that replaces this one",
     ):
         make(view.settings, run=True)
         st.rerun(scope="app")
@@ -105,25 +106,25 @@ def live(view: View, key: str) -> None:
 def run(name: str, until: str | None = None) -> None:
     """Start a case's job, or join the one that is running, and draw the page again."""
     if not jobs.start(store(), name, until):
-        st.toast("This case is being run already; this page now follows that run.")
+        st.toast("This case is already running; this page now follows that run.")
     st.rerun(scope="app")
 
 
-def missing(view: View, stage: str, said: str, offer: bool = True) -> None:
+def missing(view: View, stage: str, reason: str, offer: bool = True) -> None:
     """Say what a page lacks and, if `offer`, show the one button that gets it."""
     status = view.status
     if status.running:
-        st.info(f"{said} The case is being run, and this page draws itself as soon as it can.")
+        st.info(f"{reason} The case is running; this page appears as soon as it can.")
         return
-    if view.ready:
-        st.info(f"{said} The ready-made case is shipped without it, for want of room.")
+    if view.built_in:
+        st.info(f"{reason} The built-in case is shipped without it, to save space.")
         if offer:
             live(view, f"live-{stage}")
         return
-    if view.given:
-        st.info(f"{said} This case was brought as it is, without it, and without the models that could make it.")
+    if view.imported:
+        st.info(f"{reason} This case was imported without it, and without the models that could make it.")
         return
-    st.info(said)
+    st.info(reason)
     if last := view.record.get("errors", {}).get(stage):
         st.error(plain(last["error"]), title=f"The last attempt: {plain(last['state'])}")
     if offer and st.button(
@@ -138,11 +139,11 @@ def no_case() -> None:
         "No case is open. A case is a set of image-caption pairs and a CLIP model trained on them; make one on the"
         " overview."
     )
-    st.page_link("pages/overview.py", label="Go to the overview", icon=":material/arrow_forward:")
+    st.page_link(PAGES["overview"], label="Go to the overview", icon=":material/arrow_forward:")
 
 
-def needs(view: View | None, stage: str, said: str, explore: Callable[[], None], least: str | None = None) -> None:
-    """Draw a page, or say that it waits for a case, or for a stage of it.
+def needs(view: View | None, stage: str, reason: str, draw: Callable[[], None], least: str | None = None) -> None:
+    """Draw a page, or say that it needs a case, or a stage of it.
 
     Args:
         stage: up to which the button runs it. least: the stage without which the page cannot be drawn; None: the same.
@@ -150,29 +151,34 @@ def needs(view: View | None, stage: str, said: str, explore: Callable[[], None],
     if view is None:
         no_case()
     elif not view.has(least or stage):
-        missing(view, stage, said)
+        missing(view, stage, reason)
     else:
-        explore()
+        draw()
 
 
 def build(
-    view: View, kind: str, options: dict[str, Any], said: str, button: str, first: Callable[[], object] = lambda: None
+    view: View,
+    kind: str,
+    options: dict[str, Any],
+    reason: str,
+    button: str,
+    before: Callable[[], object] = lambda: None,
 ) -> bool:
-    """Whether a view is there; else say what is missing, offer the button that computes it (after `first`), and follow
+    """Whether a view is there; else say what is missing, offer the button that computes it (after `before`), and follow
     its job.
     """
     key = derived.key(view.record, kind, options)
     if store().find(key) is not None:
         return True
-    if view.ready:
-        missing(view, kind, said)
+    if view.built_in:
+        missing(view, kind, reason)
         return False
     if not store().held(key):
-        st.info(said)
+        st.info(reason)
         if why := jobs.failure(store(), key):
             st.error(plain(why), title="The last attempt failed")
         if st.button(button, key=f"build-{kind}", type="primary", icon=":material/play_arrow:"):
-            first()
+            before()
             jobs.start_view(store(), view.name, kind, options)
             st.rerun(scope="app")
         return False
@@ -190,15 +196,15 @@ def follow(lock: str, what: str) -> None:
     def draw() -> None:
         if not store().held(lock):
             st.rerun(scope="app")
-        told = jobs.view_progress(store(), lock)
-        share = told.done / told.total if told.total else 0.0
-        left = f", about {clock(told.seconds * (1 - share) / share)} left" if 0.05 < share < 1 else ""
-        rows = f", {told.figures['rows']:,.0f} rows" if "rows" in told.figures else ""
+        last = jobs.view_progress(store(), lock)
+        share = last.done / last.total if last.total else 0.0
+        left = f", about {clock(last.seconds * (1 - share) / share)} left" if 0.05 < share < 1 else ""
+        rows = f", {last.figures['rows']:,.0f} rows" if "rows" in last.figures else ""
         st.progress(
             min(1.0, share),
             text=(
                 f"{what}: waiting for another job"
-                if told.kind == "waits"
+                if last.kind == "waits"
                 else f"{what}: {100 * share:.0f} %{rows}{left}"
             ),
         )
@@ -208,9 +214,9 @@ def follow(lock: str, what: str) -> None:
     draw()
 
 
-def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] | None = None) -> None:
-    """How far cases, each up to a stage, are that one job runs one after another, under the lock `title`; the buttons
-    that start and cancel it.
+def compute_missing(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] | None = None) -> None:
+    """How many of some cases, each up to a stage, are computed; the button that computes the others in one job, under
+    the lock `title`, and while it runs its progress and the button that cancels it.
 
     Args:
         places: where each is computed; None: where this machine computes.
@@ -228,11 +234,11 @@ def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] 
 
     held, states = now()
     done, failed = states.count("done"), states.count("failed")
-    said = f"{done} of {len(names)} {what} measured" + (f", {failed} failed" if failed else "")
+    counts = f"{done} of {len(names)} {what} measured" + (f", {failed} failed" if failed else "")
     if not held:
         if done == len(names):
             return
-        st.caption(f"{said}; the rest takes {left()} on this machine.")
+        st.caption(f"{counts}; the rest takes {left()} on this machine.")
         if failed:
             name = names[at := states.index("failed")]
             record = store().record(name)
@@ -245,7 +251,7 @@ def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] 
                 if state != "done"
             ]
             if not jobs.start_each(store(), title, missing, wait=BEGINS):
-                st.toast("They are being run already; this page now follows that run.")
+                st.toast("They are already running; this page now follows that run.")
             st.rerun(scope="app")
         return
 
@@ -258,13 +264,13 @@ def each(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] 
         share = jobs.status(store(), under, until).share if under else 0.0
         st.progress(
             min(1.0, (done + share) / max(1, len(names))),
-            text=f"{said}" + (f"; {plain(under)} under way" if under else "") + f", {left()} left",
+            text=f"{counts}" + (f"; {plain(under)} under way" if under else "") + f", {left()} left",
         )
         if st.button(
             "Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()
         ):
             jobs.cancel(store(), title)
-            st.toast("Stopping at the next step; what is finished is kept.")
+            st.toast("Stopping at the next step; everything finished is kept.")
         if now() != (held, states):
             st.rerun(scope="app")
 

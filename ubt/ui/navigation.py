@@ -1,36 +1,66 @@
-"""The pages of the app."""
+"""The pages of the app: a page is a file in `pages/`, whose docstring says its title and what it is for, and a line in
+`PAGES`.
+"""
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import streamlit as st
 
 from ubt.ui.view import View
 
+ROOT = Path(__file__).parents[2]
 PAGES = {
-    "overview": ("Overview", "The case, its stages, its verdict and its figures."),
-    "learn": ("Learn", "A guided walk through a finished case, ten steps, for a class."),
-    "whatif": ("What if", "What a stronger attack, fewer poisons or another setting would have changed."),
-    "data": ("Data", "Bring pairs, labelled images and models of your own, and make an audit or a lab case of them."),
-    "triggers": ("Triggers", "See what an attack does to images and captions, before anything is trained."),
-    "separation": ("Separation", "Does the backdoor separate from the clean pairs?"),
-    "neighbours": ("Neighbours", "What lies nearest to a suspicious pair, a caption or an image?"),
-    "map": ("Map", "D in two dimensions, before and after overfitting and unlearning."),
-    "review": ("Review", "Decide pair by pair, most suspicious first."),
-    "tokens": ("Tokens", "Which words and which patches carry the backdoor?"),
-    "patches": ("Patches", "Where in an image does a trigger sit, found without captions?"),
-    "unlearn": ("Unlearn", "Purify the model, and see what that costs."),
-    "compare": ("Compare", "Every defence on the same cases: what it removes, what it costs, how long it takes."),
-    "help": ("Help", "The documents, with search: reference, what was measured, how to contribute."),
+    name: f"pages/{name}.py"
+    for name in (
+        "overview",
+        "learn",
+        "whatif",
+        "data",
+        "triggers",
+        "separation",
+        "neighbours",
+        "map",
+        "review",
+        "tokens",
+        "patches",
+        "unlearn",
+        "compare",
+        "help",
+    )
 }
-"""File in `pages/` to title and what it is for; the first opens by default. No icons: a page's icon becomes the tab's,
-which the browser then fetches from another host.
+"""A page's name in the address, and its file, in the order of the navigation; the first opens by default. No icons: a
+page's icon becomes the tab's, which the browser then fetches from another host.
 """
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the navigation shows of a page: its title, and what it is for."""
+
+    title: str
+    about: str
+
+
+@cache
+def _described(file: str) -> Page:
+    title, _, about = (ast.get_docstring(ast.parse((ROOT / file).read_text(encoding="utf-8"))) or "").partition(": ")
+    return Page(title, about[:1].upper() + " ".join(about.split())[1:])
+
+
+def page(name: str) -> Page:
+    """A page as its own file describes it: `Title: what it is for.`"""
+    return _described(PAGES[name])
 
 
 def navigation():
     """The page that the address asks for, to be run."""
     first = next(iter(PAGES))
     pages = [
-        st.Page(f"pages/{name}.py", title=title, help=about, default=name == first)
-        for name, (title, about) in PAGES.items()
+        st.Page(file, title=page(name).title, help=page(name).about, url_path=name, default=name == first)
+        for name, file in PAGES.items()
     ]
     return st.navigation(pages, expanded=True)
 

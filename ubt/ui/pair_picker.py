@@ -1,51 +1,72 @@
-"""Choosing one pair."""
-
-from typing import Any
+"""Choosing one pair, and the way from it to pages that show more of it."""
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
+from ubt.pairs.table import PairTable
 from ubt.ui import query_params
 from ubt.ui.errors import plain
+from ubt.ui.navigation import PAGES
+from ubt.ui.selection import Selection
 from ubt.ui.view import View
 
 OFFERED = 200
 """Pairs that a list offers, the most suspicious first."""
+MORE = {"neighbours": ("Look at its neighbours", "score"), "tokens": ("Look at its words and patches", "mask")}
+"""Pages that show more of a pair: what a link says, and the stage without which the page is empty."""
 
 
-def choose_pair(view: View, found: dict[str, Any], picked: Any) -> str | None:
+def choose_pair(view: View, table: PairTable, selected: Selection) -> str | None:
     """The pair to look at: of the selection or a flagged one, or the one that another page or the address names; None
     if there is none.
     """
-    from ubt.pairs import table
-
-    state = st.session_state
-    if asked := query_params.asked("pair"):
-        state["pair"] = asked
-    wanted = state.get("pair")
-    if wanted is not None and not len(table.rows_of(found["id"], [wanted])):
-        st.warning(f"There is no pair {plain(wanted)} in this case; another one is shown.")
-        wanted = None
-    among = picked.rows if picked.rows is not None else found.get("flagged", np.ones(len(found["id"]), bool))
-    rows = table.first(found, among, OFFERED)
+    wanted = _wanted(table)
+    among = selected.rows if selected.rows is not None else table.flagged
+    rows = table.most_suspicious(np.ones(len(table), bool) if among is None else among, OFFERED)
     if wanted is not None:
-        rows = np.append(rows, table.rows_of(found["id"], [wanted]))
+        rows = np.append(rows, table.rows([wanted]))
     if not len(rows):
         st.info("No pair is selected or flagged; clear the selection to choose one.")
         return None
-    some = table.frame(found, rows, ["id", "caption", "topk", "flagged"]).drop_duplicates("id")
-    flags = [some.get(name, some["id"] == "") for name in ("topk", "flagged")]
-    kind = {i: "D_topk" if t else "flagged" if f else "not flagged" for i, t, f in zip(some["id"], *flags, strict=True)}
-    said = dict(zip(some["id"], some["caption"], strict=True))
-    first = wanted if wanted is not None else some["id"].iloc[0]
-    if state.get("pair") != first:
-        state["pair"] = first
-    chosen = st.selectbox(
-        "Pair",
-        list(said),
-        key="pair",
-        persist_state="session",
-        format_func=lambda i: f"{kind[i]} · {said[i][:90]} · {i}",
-    )
-    query_params.tell("pair", chosen)
+    some = table.frame(rows, ["id", "caption", "topk", "flagged"]).drop_duplicates("id")
+    titles = _titles(some)
+    pair = wanted if wanted is not None else some["id"].iloc[0]
+    if st.session_state.get("pair") != pair:
+        st.session_state["pair"] = pair
+    chosen = st.selectbox("Pair", list(titles), key="pair", persist_state="session", format_func=titles.get)
+    query_params.write("pair", chosen)
     return chosen
+
+
+def _wanted(table: PairTable) -> str | None:
+    """The pair that another page or the address names, if the case has it."""
+    if asked := query_params.read("pair"):
+        st.session_state["pair"] = asked
+    wanted = st.session_state.get("pair")
+    if wanted is not None and not len(table.rows([wanted])):
+        st.warning(f"There is no pair {plain(wanted)} in this case; another one is shown.")
+        return None
+    return wanted
+
+
+def _titles(some: pd.DataFrame) -> dict[str, str]:
+    flags = [some.get(name, some["id"] == "") for name in ("topk", "flagged")]
+    kinds = ("D_topk" if t else "flagged" if f else "not flagged" for t, f in zip(*flags, strict=True))
+    return {i: f"{k} · {c[:90]} · {i}" for i, c, k in zip(some["id"], some["caption"], kinds, strict=True)}
+
+
+def links(view: View, pair: str, **labels: str) -> None:
+    """Links to the pages that show more of a pair.
+
+    Args:
+        labels: what a page's link says, by its name in `MORE`, instead of what it says there.
+    """
+    for page, (label, stage) in MORE.items():
+        if view.has(stage):
+            st.page_link(
+                PAGES[page],
+                label=labels.get(page, label),
+                icon=":material/arrow_forward:",
+                query_params={"case": view.name, "pair": pair},
+            )

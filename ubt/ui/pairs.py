@@ -1,9 +1,9 @@
-"""The pairs of the case in view on the page: their columns, kept in memory once for all sessions, and what analysts
-decided.
-"""
+"""The pairs of the case in view: their table, kept in memory once for all sessions, and what analysts decided."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,39 +12,37 @@ import streamlit as st
 from ubt.cases.store import Store
 from ubt.evaluation.label_free import Mixture, fit
 from ubt.figures.similarity import binned
-from ubt.pairs import table
 from ubt.pairs.annotations import Review
 from ubt.pairs.neighbors import SPACES
 from ubt.pairs.projection import MapSettings
+from ubt.pairs.table import SIMILARITIES, PairTable
 from ubt.ui.view import View, read, store
 from ubt.workflows import derived
 
-if TYPE_CHECKING:
-    pass
-FOLLOWED = ("poisoned", "overfit", "purified")
-"""The models a map follows a point through."""
+MAPPED = ("poisoned", "overfit", "purified")
+"""The models that a map shows a pair under."""
 
 
 def review(view: View) -> Review:
     """What analysts decided about the case."""
-    kept = store().root / "cases" / view.name / "review.sqlite"
-    if view.ready:
-        kept.parent.mkdir(exist_ok=True)
-    return Review(kept)
+    path = store().root / "cases" / view.name / "review.sqlite"
+    if view.built_in:
+        path.parent.mkdir(exist_ok=True)
+    return Review(path)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the pairs…")
-def _known(root: str, keys: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    artefacts, made = dict(keys), Store(Path(root))
-    return table.known(
+def _table(root: str, keys: tuple[tuple[str, str], ...]) -> PairTable:
+    artefacts, cache = dict(keys), Store(Path(root))
+    return PairTable.from_stages(
         lambda stage: stage in artefacts,
-        lambda stage, entry, *names: made.open(artefacts[stage]).read(entry, columns=names),
+        lambda stage, entry, *names: cache.open(artefacts[stage]).read(entry, columns=names),
     )
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _decided(path: str, version: tuple, keys: tuple, _ids: Any) -> dict[str, Any]:
-    return table.decided(_ids, _labels(path, version))
+def _labelled(path: str, version: tuple, keys: tuple, _table: PairTable) -> PairTable:
+    return _table.with_labels(_labels(path, version))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -52,72 +50,83 @@ def _labels(path: str, version: tuple) -> pd.DataFrame:
     return Review(Path(path)).labels()
 
 
-def _version(kept: Review) -> tuple:
-    """What changes with every decision, and when the file is another one."""
+def _version(review: Review) -> tuple:
+    """What changes with every decision, and when the file is replaced by another."""
     try:
-        found = kept.path.stat()
+        file = review.path.stat()
     except OSError:
         return (0,)
-    return kept.version(), found.st_ino, found.st_mtime_ns
+    return review.version(), file.st_ino, file.st_mtime_ns
 
 
 def labels(view: View) -> pd.DataFrame:
     """What was decided, as `Review.labels` gives it; not to be changed."""
-    kept = review(view)
-    return _labels(str(kept.path.resolve()), _version(kept))
+    decisions = review(view)
+    return _labels(str(decisions.path.resolve()), _version(decisions))
 
 
 def _keys(view: View) -> tuple[tuple[str, str], ...]:
-    stages = ("data", "attack", *table.SIMILARITIES.values(), "split", "select", "flag")
+    stages = ("data", "attack", *SIMILARITIES.values(), "split", "select", "flag")
     return tuple((s, view.key(s)) for s in stages if view.has(s))
 
 
-def map_options(view: View, space: str, whole: bool = False) -> dict[str, Any] | None:
-    """What the map of a space is made with: the one there is, or one of every model the case has by now (`whole`); None
-    if the case has no embedding to lay out.
+def map_options(view: View, space: str, complete: bool = False) -> dict[str, Any] | None:
+    """The options of the map of a space: of the map that exists, or of one with every model that the case has by now
+    (`complete`); None if the case has no embedding to project.
     """
     models = [
         m
-        for m in FOLLOWED
+        for m in MAPPED
         if (view.has("unlearn") and view.has("data") if m == "purified" else derived.embedded(store(), view.record, m))
     ]
     models = models or ["reference"] * derived.embedded(store(), view.record, "reference")
     wanted = [derived.map_options(view.record, space, MapSettings(), models[:n]) for n in range(len(models), 0, -1)]
-    there = (o for o in wanted if store().find(derived.key(view.record, "map", o)) is not None)
-    return wanted[0] if whole and wanted else next(there, wanted[0] if wanted else None)
+    existing = (o for o in wanted if store().find(derived.key(view.record, "map", o)) is not None)
+    return wanted[0] if complete and wanted else next(existing, wanted[0] if wanted else None)
 
 
-def known(view: View) -> dict[str, Any]:
-    """Every column of the case, see `ubt.pairs.table`: text as arrow arrays, numbers and flags as numpy arrays; nothing
-    in it may be changed.
-    """
-    keys, who = _keys(view), review(view)
-    found = _known(str(store().root.resolve()), keys)
-    found = found | _decided(str(who.path.resolve()), _version(who), keys, found["id"])
+def table(view: View) -> PairTable:
+    """Every column of the case's pairs, those of labels and maps too; nothing in it may be changed."""
+    keys, decisions = _keys(view), review(view)
+    made = _table(str(store().root.resolve()), keys)
+    made = _labelled(str(decisions.path.resolve()), _version(decisions), keys, made)
     for space in SPACES:
         options = map_options(view, space)
         key = derived.key(view.record, "map", options) if options else ""
         if key and store().find(key) is not None:
-            for model in options["models"]:
-                xy = read(key, f"xy_{model}")
-                found |= {f"map_{space}_{model}_x": xy[:, 0], f"map_{space}_{model}_y": xy[:, 1]}
-            found["cluster"] = found[f"cluster_{space}"] = read(key, "cluster")
-    return found
+            xy = {model: read(key, f"xy_{model}") for model in options["models"]}
+            made = made.with_map(space, xy, read(key, "cluster"))
+    return made
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What sliders and charts need of the scores, computed once.
+
+    Args:
+        by_reference: rows (n,) by similarity under the reference, lowest first. by_overfit: rows by similarity under
+            the overfitted model, highest first; None without it. bins: of each similarity, the pairs' bins in a
+            histogram.
+    """
+
+    by_reference: np.ndarray
+    by_overfit: np.ndarray | None
+    bins: Mapping[str, np.ndarray]
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
-def _sorted(keys: tuple, _columns: dict[str, Any]) -> dict[str, np.ndarray]:
-    made = {name: np.argsort(_columns[name], kind="stable") for name in ("similarity_reference",)}
-    if "similarity_overfit" in _columns:
-        made["similarity_overfit"] = np.argsort(-_columns["similarity_overfit"], kind="stable")
-    return made | {f"bins_{name}": binned(_columns[name]) for name in table.SIMILARITIES if name in _columns}
+def _prepared(keys: tuple, _table: PairTable) -> Prepared:
+    overfit = _table.similarity_overfit
+    return Prepared(
+        np.argsort(_table.similarity_reference, kind="stable"),
+        None if overfit is None else np.argsort(-overfit, kind="stable"),
+        {name: binned(_table[name]) for name in _table.similarities()},
+    )
 
 
-def prepared(view: View, found: dict[str, Any]) -> dict[str, np.ndarray]:
-    """What is computed once from the scores: `similarity_reference`, rows by it, lowest first; `similarity_overfit`,
-    rows by it, highest first; `bins_NAME`, each similarity's bin in a histogram.
-    """
-    return _sorted(_keys(view), found)
+def prepared(view: View, table: PairTable) -> Prepared:
+    """Orders and bins of the case's similarities."""
+    return _prepared(_keys(view), table)
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
@@ -125,26 +134,25 @@ def _mixture(keys: tuple, _scores: np.ndarray) -> Mixture | None:
     return fit(_scores)
 
 
-def mixture(view: View, found: dict[str, Any]) -> Mixture | None:
-    """The populations of D_susp's overfitted similarities, found without labels; None where there are none, or the
+def mixture(view: View, table: PairTable) -> Mixture | None:
+    """The mixture fitted to D_susp's overfitted similarities, without labels; None where it cannot be fitted, or the
     model was not judged poisoned.
     """
-    judged = view.read("verdict", "verdict")["poisoned"] if view.has("verdict") else view.given
-    if not judged or "similarity_overfit" not in found or "suspicious" not in found:
+    judged = view.read("verdict", "verdict")["poisoned"] if view.has("verdict") else view.imported
+    if not judged or table.similarity_overfit is None or table.suspicious is None:
         return None
-    return _mixture(_keys(view), found["similarity_overfit"][found["suspicious"]])
+    return _mixture(_keys(view), table.similarity_overfit[table.suspicious])
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _drawn(keys: tuple, most: int, _found: dict[str, Any]) -> np.ndarray:
-    total = len(_found["id"])
-    if total <= most:
-        return np.arange(total)
-    order = np.random.default_rng(0).permutation(total)
-    first = _found["flagged"][order] if "flagged" in _found else np.zeros(total, bool)
+def _sampled(keys: tuple, most: int, _table: PairTable) -> np.ndarray:
+    if len(_table) <= most:
+        return np.arange(len(_table))
+    order = np.random.default_rng(0).permutation(len(_table))
+    first = np.zeros(len(_table), bool) if _table.flagged is None else _table.flagged[order]
     return np.sort(np.concatenate([order[first], order[~first]])[:most])
 
 
-def drawn(view: View, found: dict[str, Any], most: int) -> np.ndarray:
-    """Rows that a map draws: all, or a sample with every flagged one."""
-    return _drawn(_keys(view), most, found)
+def sampled(view: View, table: PairTable, most: int) -> np.ndarray:
+    """Rows that a map draws: all, or a sample that holds every flagged one."""
+    return _sampled(_keys(view), most, table)

@@ -18,7 +18,7 @@ from ubt.reports.paper.figure import KINDS, Figure
 from ubt.reports.paper.table import MEASURES
 from ubt.ui import charts, components
 from ubt.ui.errors import guard, plain
-from ubt.ui.job_panel import each
+from ubt.ui.job_panel import compute_missing
 from ubt.ui.view import compute, store
 
 SEEDS = 5
@@ -29,8 +29,8 @@ SEEDS = 5
 @guard()
 def paper_figures(names: Sequence[str]) -> None:
     """Some of the paper's figures, one at a time; needs no open case."""
-    said = f"{', '.join(names[:-1])} and {names[-1]}"
-    inside = st.expander(f"The paper's figures {said}, from cases of this cache", key="papers", bind="query-params")
+    numbers = f"{', '.join(names[:-1])} and {names[-1]}"
+    inside = st.expander(f"The paper's figures {numbers}, from cases of this cache", key="papers", bind="query-params")
     if inside.open:
         with inside:
             _figure(names)
@@ -70,7 +70,7 @@ def _figure(names: Sequence[str]) -> None:
         charts.draw(figure.drawn(frame), f"paper-chart-{name}", figure.title)
     else:
         st.image(_png(str(store().root.resolve()), name, seed, made_of, frame), width=760)
-    each(f"figure-{name}-{seed}", work, "cases of this figure")
+    compute_missing(f"figure-{name}-{seed}", work, "cases of this figure")
     with st.expander("The figure in numbers"):
         components.table(*figure.lines(frame))
     _save(figure, frame, name)
@@ -125,10 +125,10 @@ def _table(names: Sequence[str]) -> None:
         key="paper-table",
         persist_state="session",
     )
-    table, taken = TABLES[name], None
+    table, attacks = TABLES[name], ()
     left, right = st.columns([2, 1])
     if offered := getattr(table, "attacks", ()):
-        taken = left.pills(
+        attacks = left.pills(
             "Attacks",
             offered,
             selection_mode="multi",
@@ -136,15 +136,15 @@ def _table(names: Sequence[str]) -> None:
             key=f"paper-attacks-{name}",
             persist_state="session",
         )
-        if not taken:
+        if not attacks:
             st.info("Choose at least one attack.")
             return
     seeds = _seeds(right, "paper-seeds", 1)
-    part = table.narrowed(taken, ()) if taken else table
+    part = table.narrowed(attacks, ()) if attacks else table
     st.markdown(f"**{plain(table.title)}**")
     frame = part.measured(store(), compute(), seeds)
     _numbers(part.lines(frame), frame.to_csv(index=False), f"table-{name}", 2 if offered else 1)
-    _source(part, name, seeds, taken or ())
+    _source(part, name, seeds, attacks)
 
 
 def _seeds(where, key: str, start: int) -> int:
@@ -154,7 +154,7 @@ def _seeds(where, key: str, start: int) -> int:
 def _source(table, name: str, seeds: int, attacks: Sequence[str] = ()) -> None:
     command = f"python -m ubt table {name} --seeds {seeds}" + (f" --attacks {','.join(attacks)}" if attacks else "")
     st.caption(f"{plain(table.source)} A dash: not reported, or not measured. The same as {command}.")
-    each(f"table-{name}", table.work(seeds), "cells of this table")
+    compute_missing(f"table-{name}", table.work(seeds), "cells of this table")
 
 
 @st.fragment

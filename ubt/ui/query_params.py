@@ -1,5 +1,5 @@
-"""The address bar: what a link asks for is taken up, what the page shows is told, so that a copied address opens the
-same view.
+"""The parameters of the address bar: a link's are read, and what a page shows is written, so that a copied address
+opens the same view.
 """
 
 import math
@@ -13,46 +13,43 @@ from ubt.ui.view import View
 LONGEST = 6000
 """Characters that an address may hold under one name; servers refuse much longer ones."""
 LAG = 1.0
-"""Seconds for which a browser may still send what its address said before it was told something else."""
+"""Seconds for which a browser may still send the value that its address had before another was written."""
 
 
-def asked(name: str) -> str | None:
-    """What the address says under `name`, if that is not what it was told last: a link has been followed. One that says
-    nothing under `name`, as those between pages, changes nothing; nor does one that still says what it was told before.
+def read(name: str) -> str | None:
+    """A parameter's value, if it is not the one that was written last: then a link has been followed. A link without
+    this parameter, as those between pages, changes nothing; nor does one that still has the value written before.
     """
     state, text = st.session_state, st.query_params.get(name)
     before, since = state.get(f"before-{name}", ("", 0.0))
-    if not text or text == state.get(f"told-{name}") or (text == before and time.monotonic() - since < LAG):
+    if not text or text == state.get(f"written-{name}") or (text == before and time.monotonic() - since < LAG):
         return None
-    state[f"told-{name}"] = text
+    state[f"written-{name}"] = text
     return text
 
 
-def tell(name: str, text: str, shown: bool = True) -> None:
-    """Have the address say `text` under `name`; nothing of it if that is empty, as it is by itself (`shown` is false),
-    or too long.
-    """
-    if (before := st.session_state.get(f"told-{name}")) != text:
+def write(name: str, text: str, shown: bool = True) -> None:
+    """Set a parameter. The address shows it unless it is empty, too long, or the default (`shown` is false)."""
+    if (before := st.session_state.get(f"written-{name}")) != text:
         st.session_state[f"before-{name}"] = before, time.monotonic()
-    st.session_state[f"told-{name}"] = text
+    st.session_state[f"written-{name}"] = text
     if not text or not shown or len(text) > LONGEST:
         st.query_params.pop(name, None)
     elif st.query_params.get(name) != text:
         st.query_params[name] = text
 
 
-def told() -> dict[str, str]:
-    """Everything that was told, what the address does not show too, so that a view can bring all of it back."""
+def written() -> dict[str, str]:
+    """Every parameter that was written, also those that the address does not show, so that a view can restore all."""
     state = st.session_state
-    return {
-        k.removeprefix("told-"): state[k] for k in state if isinstance(k, str) and k.startswith("told-") and state[k]
-    }
+    names = [key.removeprefix("written-") for key in state if isinstance(key, str) and key.startswith("written-")]
+    return {name: state[f"written-{name}"] for name in names if state[f"written-{name}"]}
 
 
-def forget(*names: str) -> None:
-    """Drop what the address says under some names, and what was told."""
+def clear(*names: str) -> None:
+    """Remove parameters from the address, and forget what was written."""
     for name in names:
-        st.session_state.pop(f"told-{name}", None)
+        st.session_state.pop(f"written-{name}", None)
         st.session_state.pop(f"before-{name}", None)
         st.query_params.pop(name, None)
 
@@ -69,9 +66,9 @@ def slider(
     about: str,
     disabled: bool = False,
 ) -> float:
-    """A slider whose place the address holds while it is not where it starts; each case has its own, and a link's odd
-    values are ignored. One that was not moved goes along when its start changes; of one that has just been moved, the
-    address still says where it was.
+    """A slider whose value is a parameter of the address while it is not the default; each case has its own, and a
+    link's impossible values are ignored. One that was not moved follows its default when that changes; while one is
+    being moved, the address still has the value before.
     """
     if disabled:
         return where.slider(
@@ -79,17 +76,17 @@ def slider(
         )
     key, state = f"{name}-{view.name}", st.session_state
     wanted = state.get(key, start)
-    moved = key in state and state.get(f"told-{name}") not in (None, f"{wanted:g}")
-    if not moved and (text := asked(name)):
+    moved = key in state and state.get(f"written-{name}") not in (None, f"{wanted:g}")
+    if not moved and (text := read(name)):
         wanted = _number(text, low, high, start)
     elif wanted == state.get(f"start-{key}"):
         wanted = start
     wanted = min(max(wanted, low), high)
-    if state.get(key) != wanted:  # what is written here overrides a hand that is still moving
+    if state.get(key) != wanted:  # writing it overrides a slider that is still being moved
         state[key] = wanted
     state[f"start-{key}"] = start
     value = where.slider(title, low, high, step=step, key=key, help=about, persist_state="session")
-    tell(name, f"{value:g}", shown=value != start)
+    write(name, f"{value:g}", shown=value != start)
     return value
 
 
@@ -104,10 +101,10 @@ def _number(text: str, low: float, high: float, start: float) -> float:
 def several(
     title: str, name: str, options: Sequence[str], start: Sequence[str], label: Callable[[str], str], about: str = ""
 ) -> list[str]:
-    """A choice of several, which the address holds, in commas, while it is not where it starts; a link's unknown names
-    are passed over. One that was not changed goes along when its start does.
+    """A choice of several, a parameter of the address, separated by commas, while it is not the default; a link's
+    unknown names are ignored. One that was not changed follows its default when that changes.
     """
-    state, text = st.session_state, asked(name)
+    state, text = st.session_state, read(name)
     if text is not None:
         wanted = text.split(",")
     elif name not in state or state[name] == state.get(f"start-{name}"):
@@ -119,5 +116,5 @@ def several(
         state[name] = wanted
     state[f"start-{name}"] = list(start)
     chosen = st.multiselect(title, options, key=name, format_func=label, help=about or None, persist_state="session")
-    tell(name, ",".join(chosen), shown=chosen != list(start))
+    write(name, ",".join(chosen), shown=chosen != list(start))
     return chosen

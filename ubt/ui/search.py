@@ -1,6 +1,4 @@
-"""Nearest neighbours on the page: what is asked, answered over the embeddings of the case in view, and kept for a
-while.
-"""
+"""Nearest neighbours on the page, searched in the embeddings of the case in view, and cached."""
 
 import io
 import time
@@ -26,9 +24,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 PIXELS = 50_000_000
 """An image of more is refused before it is decoded."""
 STOPWORDS = frozenset(
-    "a an the of on in with and to at is are its it by for from this that near next photo picture image some one".split()
+    "a an the of on in with and to at is are its it by for from this that near next photo picture image some"
+    " one".split()
 )
-"""Words that say nothing about what a group of captions shares."""
+"""Words that mean nothing for what a group of captions shares."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
-"""The one selection: a rule over the pairs' columns, shared by every page, held by the address bar, saved as a view,
+"""The one selection: a query over the pairs' columns, shared by every page, held by the address bar, saved as a view,
 exported.
 
-Whatever a hand selects becomes a rule: a brushed range, a lasso's outline, ticked or clicked pairs by id. So a copied
-address, a saved view and the rule in the box say the same thing.
+Whatever is selected by hand becomes a query: a brushed range, a lasso's outline, ticked or clicked pairs by id. So a
+copied address, a saved view and the query in the box say the same thing.
 """
 
 import contextlib
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -18,146 +18,135 @@ from ubt import __version__
 from ubt.attacks import ATTACKS
 from ubt.core.errors import UbtError
 from ubt.core.files import digest
-from ubt.pairs import predicates
-from ubt.pairs import query as rules
-from ubt.pairs import table as columns
+from ubt.pairs import predicates, query
 from ubt.pairs.annotations import LABELS
 from ubt.pairs.export import KINDS, packed
-from ubt.pairs.table import ABOUT, SIMILARITIES, TRUTH, first
+from ubt.pairs.table import ABOUT, SIMILARITIES, PairTable
 from ubt.ui import chart_events, components, images, pairs, query_params
-from ubt.ui.errors import guard, plain, safe, say_failed
+from ubt.ui.errors import guard, plain, safe, show_failure
+from ubt.ui.navigation import PAGES
 from ubt.ui.view import View
 
-TOLD = ("id", "caption", *SIMILARITIES, "rank", "flagged", "group", "cluster", "label", "note")
-"""Columns that tell about one pair."""
-SHOWN = 200
+DETAILS = ("id", "caption", *SIMILARITIES, "rank", "flagged", "group", "cluster", "label", "note")
+"""Columns that describe one pair."""
+LISTED = 200
 """Rows of the table, most suspicious first."""
 GRID = 24
 KEPT = 20
-"""Selections that *Back* goes through."""
+"""Selections that *Back* remembers."""
 HELP = (
     "Select pairs by their columns, for example  \n`similarity_overfit > 0.8 and suspicious`  \n`caption contains"
     ' "banana" and not flagged`  \n`label = backdoor or note is not missing`  \n`cluster in (0, 3) and'
     " similarity_reference between -0.1 and 0.2`  \nThe words: and, or, not, in, between, contains, is missing, and"
     " inside for an outline on the map."
 )
-
-
-NOTHING = "*"
-"""What a link says that takes the selection back."""
+EMPTY = "*"
+"""What a link's `select` says to clear the selection."""
 
 
 @dataclass(frozen=True)
-class Picked:
+class Selection:
     """The selection on the pairs in view.
 
     Args:
-        rule: as it stands; empty if nothing is selected. rows: which pairs it selects (n,); None without a rule that
-            can be applied.
+        text: the query as it stands; empty if nothing is selected. rows: which pairs it selects (n,); None without a
+            query that can be applied.
     """
 
-    rule: str
+    text: str
     rows: np.ndarray | None
 
 
-def rule() -> str:
-    """The rule as it stands: the address bar's, if a link has brought another one since."""
-    if (text := query_params.asked("select")) is not None:
-        st.session_state["selection"] = "" if text == NOTHING else text
+def current() -> str:
+    """The query as it stands: the address bar's, if a link has set another one since."""
+    if (text := query_params.read("select")) is not None:
+        st.session_state["selection"] = "" if text == EMPTY else text
     return st.session_state.setdefault("selection", "")
 
 
-def choose(text: str, narrow: bool = False) -> None:
-    """Select by a rule from now on, or narrow what is selected by it; a standing rule that cannot be read is
-    replaced.
-    """
-    state, before = st.session_state, rule()
+def select(text: str, narrow: bool = False) -> None:
+    """Select by a query, or narrow the selection by it; a standing query that cannot be read is replaced."""
+    state, before = st.session_state, current()
     if narrow and before:
-        with contextlib.suppress(predicates.BadRule):
-            text = rules.both(before, text)
+        with contextlib.suppress(predicates.BadQuery):
+            text = query.both(before, text)
     if text == before:
         return
     state["selections"] = [*state.get("selections", []), before][-KEPT:]
-    _become(text)
+    _set(text)
 
 
-def _become(text: str) -> None:
+def _set(text: str) -> None:
     st.session_state["selection"] = st.session_state["rule"] = text
-    query_params.tell("select", text)
+    query_params.write("select", text)
 
 
 @safe
 def _back() -> None:
-    if before := st.session_state.get("selections"):
-        _become(before.pop())
+    if earlier := st.session_state.get("selections"):
+        _set(earlier.pop())
 
 
-def _drawn(axes: dict[str, str]):
-    def drawn(chart: str, x: list[float], y: list[float]) -> None:
-        name = axes[chart]
-        if not x:
-            choose("")
-        elif name in SIMILARITIES:
-            choose(rules.between(name, min(x), max(x)), _narrows())
-        else:
-            choose(rules.inside(name, _thinned(np.stack([x, y], axis=1))), _narrows())
-
-    return drawn
-
-
-def _thinned(outline: np.ndarray) -> np.ndarray:
+def _simplified(outline: np.ndarray) -> np.ndarray:
     """An outline's corners without those that lie within a three-hundredth of its size of the line between their
     neighbours.
     """
     from skimage.measure import approximate_polygon
 
-    found = approximate_polygon(np.concatenate([outline, outline[:1]]), np.ptp(outline, axis=0).max() / 300)[:-1]
-    return found if len(found) >= 3 else outline
-
-
-def _narrows() -> bool:
-    return bool(st.session_state.get("narrow"))
+    corners = approximate_polygon(np.concatenate([outline, outline[:1]]), np.ptp(outline, axis=0).max() / 300)[:-1]
+    return corners if len(corners) >= 3 else outline
 
 
 def clicked() -> list[str]:
     """The pairs that were clicked one by one, while they are the selection or a part of it."""
-    text, held = st.session_state.get("clicked", ("", []))
-    return held if text and text == rule() else []
+    text, ids = st.session_state.get("clicked", ("", []))
+    return ids if text and text == current() else []
 
 
-def _picked(pair: str, add: bool) -> None:
-    before, held = rule(), clicked()
+def _click(pair: str, add: bool) -> None:
+    """Select a pair; `add` adds it to the pairs clicked before, or removes it from them."""
+    before, ids = current(), clicked()
     st.session_state["pair"] = pair
-    if add and before and not held:
-        text, held = f"({before}) or {rules.among([pair])}", [pair]
+    if add and before and not ids:
+        text, ids = f"({before}) or {query.among([pair])}", [pair]
     else:
-        held = [pair] if not add else [p for p in held if p != pair] if pair in held else [*held, pair]
-        text = rules.among(held) if held else ""
-    choose(text)
-    st.session_state["clicked"] = text, held
+        ids = [pair] if not add else [p for p in ids if p != pair] if pair in ids else [*ids, pair]
+        text = query.among(ids) if ids else ""
+    select(text)
+    st.session_state["clicked"] = text, ids
 
 
-def listen(axes: dict[str, str], known: dict[str, Any]) -> None:
+def listen(axes: dict[str, str], table: PairTable) -> None:
     """Select what is brushed or outlined on charts, and the cards and points that are clicked.
 
     Args:
         axes: a chart's key to the similarity on its x axis, or to the map that it shows.
     """
 
-    def picked(which: str | int, add: bool) -> None:
-        if isinstance(which, str):
-            _picked(which, add)
-        elif 0 <= which < len(known["id"]):
-            _picked(known["id"][which].as_py(), add)
+    def on_outline(chart: str, x: list[float], y: list[float]) -> None:
+        name, narrow = axes[chart], bool(st.session_state.get("narrow"))
+        if not x:
+            select("")
+        elif name in SIMILARITIES:
+            select(query.between(name, min(x), max(x)), narrow)
+        else:
+            select(query.inside(name, _simplified(np.stack([x, y], axis=1))), narrow)
 
-    chart_events.listen(tuple(axes), safe(_drawn(axes)), safe(picked))
+    def on_click(pair: str | int, add: bool) -> None:
+        if isinstance(pair, str):
+            _click(pair, add)
+        elif 0 <= pair < len(table):
+            _click(table.ids([pair])[0], add)
+
+    chart_events.listen(tuple(axes), safe(on_outline), safe(on_click))
 
 
-def opened(view: View) -> tuple[dict[str, Any], bool, Picked]:
-    """The pairs' columns, whether to show the ground truth, and the selection, whose bar is drawn."""
-    known = pairs.known(view)
-    reveal = "poisoned" in known and st.session_state.get("reveal", True)
-    return known, reveal, bar(view, known, reveal)
+def opened(view: View) -> tuple[PairTable, Selection]:
+    """The pairs, without the ground truth where it is hidden, and the selection, whose bar is drawn."""
+    table = pairs.table(view)
+    if not st.session_state.get("reveal", True):
+        table = table.without_truth()
+    return table, bar(view, table)
 
 
 def truth_toggle() -> bool:
@@ -171,38 +160,20 @@ def truth_toggle() -> bool:
     )
 
 
-def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
-    """The box with the rule, what it selects in counts, and the buttons that go back, clear, save and export."""
-    say_failed()
-    text = rule()
+def bar(view: View, table: PairTable) -> Selection:
+    """The box with the query, what it selects in counts, and the buttons that go back, clear, save and export."""
+    show_failure()
+    text = current()
     if st.session_state.get("rule") != text:
         st.session_state["rule"] = text
-    query_params.tell("select", text)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.text_input(
-            "Selection: a rule over the pairs",
-            key="rule",
-            on_change=safe(lambda: choose(st.session_state["rule"].strip())),
-            help=HELP,
-            placeholder="brush a histogram, lasso the map, click or tick pairs, or type a rule",
-            max_chars=rules.LENGTH,
-        )
-        st.button(
-            "Back",
-            key="select-back",
-            icon=":material/undo:",
-            disabled=not st.session_state.get("selections"),
-            on_click=_back,
-        )
-        st.button(
-            "Clear", key="select-clear", icon=":material/close:", disabled=not text, on_click=safe(choose), args=("",)
-        )
-    picked = _applied(text, known, reveal)
+    query_params.write("select", text)
+    _query_box(text)
+    selected = _applied(text, table)
     if len(text) > query_params.LONGEST:
-        st.caption("This rule is too long for the address bar; save it as a view to come back to it.")
+        st.caption("This query is too long for the address bar; save it as a view to come back to it.")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         with st.container(key="said"):
-            st.markdown(_said(view, known, picked, reveal))
+            st.markdown(_counted(view, table, selected))
         st.toggle(
             "Narrow",
             key="narrow",
@@ -210,118 +181,111 @@ def bar(view: View, known: dict[str, Any], reveal: bool) -> Picked:
             help="What is brushed or outlined next narrows the selection instead of replacing it",
         )
         _views(view)
-        _export(view, known, picked, reveal)
-    return picked
+        _export(view, table, selected)
+    return selected
 
 
-def _applied(text: str, known: dict[str, Any], reveal: bool) -> Picked:
+def _query_box(text: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.text_input(
+            "Selection: a query over the pairs",
+            key="rule",
+            on_change=safe(lambda: select(st.session_state["rule"].strip())),
+            help=HELP,
+            placeholder="brush a histogram, lasso the map, click or tick pairs, or type a query",
+            max_chars=query.LENGTH,
+        )
+        earlier = st.session_state.get("selections")
+        st.button("Back", key="select-back", icon=":material/undo:", disabled=not earlier, on_click=_back)
+        clear = {"key": "select-clear", "icon": ":material/close:", "on_click": safe(select), "args": ("",)}
+        st.button("Clear", disabled=not text, **clear)
+
+
+def _applied(text: str, table: PairTable) -> Selection:
     if not text:
-        return Picked("", None)
+        return Selection("", None)
     try:
-        parsed = rules.parse(text)
-        return Picked(text, parsed.rows({n: v for n, v in known.items() if reveal or n not in TRUTH}))
+        return Selection(text, query.parse(text).rows(table))
     except UbtError as e:
         st.error(f"This selection cannot be applied, all pairs are shown. {plain(e)}", icon=":material/filter_alt_off:")
-        return Picked(text, None)
+        return Selection(text, None)
 
 
-def _said(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> str:
-    total = len(known["id"])
-    if picked.rows is None:
-        return f"No pair of {total:,} is selected." if not picked.rule else ""
-    if not (count := int(picked.rows.sum())):
-        return f":orange-badge[none of {total:,}] No pair fits this rule; *Back* brings the last selection."
-    said = f":blue-badge[{count:,} of {total:,}] selected"
-    if reveal and "poisoned" in known:
-        return f"{said}; {int((picked.rows & known['poisoned']).sum()):,} poisoned"
-    found = pairs.mixture(view, known)
-    if found is None:
-        return said
-    inside = picked.rows & known["suspicious"]
-    expected = round(float(found.probability(known["similarity_overfit"][inside]).sum()))
+def _counted(view: View, table: PairTable, selected: Selection) -> str:
+    """How many pairs are selected, and how many of them are poisoned, or are estimated to be."""
+    total = len(table)
+    if selected.rows is None:
+        return f"No pair of {total:,} is selected." if not selected.text else ""
+    if not (count := int(selected.rows.sum())):
+        return f":orange-badge[none of {total:,}] No pair matches this query; *Back* returns to the last selection."
+    counts = f":blue-badge[{count:,} of {total:,}] selected"
+    if table.poisoned is not None:
+        return f"{counts}; {int((selected.rows & table.poisoned).sum()):,} poisoned"
+    mixture = pairs.mixture(view, table)
+    if mixture is None:
+        return counts
+    inside = selected.rows & table.suspicious
+    expected = round(float(mixture.probability(table.similarity_overfit[inside]).sum()))
     outside = count - int(inside.sum())
-    return f"{said}; an estimated {expected:,} poisoned" + (
+    return f"{counts}; an estimated {expected:,} poisoned" + (
         f" in D_susp, {outside:,} outside it are not estimated" if outside else ""
     )
 
 
 def _views(view: View) -> None:
-    kept = pairs.review(view)
+    review = pairs.review(view)
     with st.popover("Views", icon=":material/bookmark:"), guard():
-        st.caption("A view keeps the page, the rule and the thresholds, not the rows.")
+        st.caption("A view keeps the page, the query and the thresholds, not the rows.")
         with (
             st.form("save-view", border=False, clear_on_submit=True),
             st.container(horizontal=True, vertical_alignment="bottom"),
         ):
             name = st.text_input("Name", max_chars=80)
             if st.form_submit_button("Save", icon=":material/bookmark_add:") and name.strip():
-                query = {
-                    k: v
-                    for k, v in (st.query_params.to_dict() | query_params.told()).items()
-                    if k not in ("case", "select")
-                }
-                kept.save_view(name.strip(), rule(), query | {"page": _page()})
-        for title, saved in kept.views().items():
-            with st.container(horizontal=True, vertical_alignment="center"):
-                query = {k: v for k, v in saved["query"].items() if k != "page"} | {
-                    "case": view.name,
-                    "select": saved["rule"] or NOTHING,
-                }
-                st.page_link(
-                    f"pages/{saved['query'].get('page', 'separation')}.py",
-                    label=plain(title),
-                    query_params=query,
-                    width="stretch",
-                )
-                st.button(
-                    "Delete",
-                    key=f"drop-{title}",
-                    icon=":material/delete:",
-                    type="tertiary",
-                    on_click=safe(kept.delete_view),
-                    args=(title,),
-                )
+                shown = st.query_params.to_dict() | query_params.written()
+                address = {k: v for k, v in shown.items() if k not in ("case", "select")}
+                review.save_view(name.strip(), current(), address | {"page": _page()})
+        for title, saved in review.views().items():
+            _view_link(view, title, saved)
+
+
+def _view_link(view: View, title: str, saved: dict) -> None:
+    address = {k: v for k, v in saved["query"].items() if k != "page"}
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.page_link(
+            PAGES.get(saved["query"].get("page"), PAGES["separation"]),
+            label=plain(title),
+            query_params=address | {"case": view.name, "select": saved["rule"] or EMPTY},
+            width="stretch",
+        )
+        st.button(
+            "Delete",
+            key=f"drop-{title}",
+            icon=":material/delete:",
+            type="tertiary",
+            on_click=safe(pairs.review(view).delete_view),
+            args=(title,),
+        )
 
 
 def _page() -> str:
-    from ubt.ui.navigation import PAGES
-
     here = st.context.url.rstrip("/").rsplit("/", 1)[-1].split("?")[0] if st.context.url else ""
     return here if here in PAGES else "separation"
 
 
-def _export(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> None:
-    rows = np.arange(len(known["id"])) if picked.rows is None else np.flatnonzero(picked.rows)
-    what = f"all {len(rows):,} pairs" if picked.rows is None else f"the {len(rows):,} selected"
+def _export(view: View, table: PairTable, selected: Selection) -> None:
+    rows = np.arange(len(table)) if selected.rows is None else np.flatnonzero(selected.rows)
+    what = f"all {len(rows):,} pairs" if selected.rows is None else f"the {len(rows):,} selected"
     with st.popover("Export", icon=":material/download:"):
         st.caption(
-            f"A zip with {what}, their columns and labels, and about.json with rule and settings. In CSV a formula is"
+            f"A zip with {what}, their columns and labels, and about.json with query and settings. In CSV a formula is"
             " made plain text."
         )
         for kind in KINDS:
-
-            def data(kind: str = kind) -> bytes:
-                some = columns.frame({n: v for n, v in known.items() if reveal or n not in TRUTH}, rows)
-                settings = {
-                    g: v for g, v in view.record["settings"].items() if reveal or (g not in ATTACKS and g != "attack")
-                }
-                about = {
-                    "case": view.name,
-                    "rule": picked.rule,
-                    "address": query_params.told(),
-                    "pairs": len(rows),
-                    "columns": {n: ABOUT.get(n, "") for n in some},
-                    "settings": settings,
-                    "program": f"UBT Inspector {__version__}",
-                    "when": time.strftime("%Y-%m-%dT%H:%M:%S"),
-                }
-                return packed(some, kind, about)
-
-            name = f"pairs-{view.name}-{kind.lower()}.zip"
             st.download_button(
                 kind,
-                data,
-                name,
+                lambda kind=kind: _exported(view, table, selected.text, rows, kind),
+                f"pairs-{view.name}-{kind.lower()}.zip",
                 "application/zip",
                 key=f"export-{kind}",
                 icon=":material/download:",
@@ -330,91 +294,111 @@ def _export(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> 
             )
 
 
-def listing(view: View, known: dict[str, Any], picked: Picked, reveal: bool) -> None:
+def _exported(view: View, table: PairTable, text: str, rows: np.ndarray, kind: str) -> bytes:
+    """The zip. Where the truth is hidden, the attack's settings are too."""
+    frame, hidden = table.frame(rows), () if table.poisoned is not None else (*ATTACKS, "attack")
+    about = {
+        "case": view.name,
+        "rule": text,
+        "address": query_params.written(),
+        "pairs": len(rows),
+        "columns": {name: ABOUT.get(name, "") for name in frame},
+        "settings": {group: v for group, v in view.record["settings"].items() if group not in hidden},
+        "program": f"UBT Inspector {__version__}",
+        "when": time.strftime("%Y-%m-%dT%H:%M:%S"),
+    }
+    return packed(frame, kind, about)
+
+
+def listing(view: View, table: PairTable, selected: Selection) -> None:
     """The selected pairs as rows and images; ticked rows or clicked cards become the selection."""
-    if picked.rows is None:
+    if selected.rows is None:
         st.caption("Select pairs to see them here as rows and images.")
         return
-    rows = first(known, picked.rows, SHOWN)
+    rows = table.most_suspicious(selected.rows, LISTED)
     if not len(rows):
         return
-    names = [
-        "id",
-        "caption",
-        *(n for n in SIMILARITIES if n in known),
-        "flagged",
-        "cluster",
-        "label",
-        "note",
-        *(TRUTH if reveal else ()),
-    ]
-    table = columns.frame(known, rows, names).reindex(columns=[n for n in names if n in known])
-    chosen = st.dataframe(
-        table,
-        hide_index=True,
-        height=min(320, 36 * len(rows) + 40),
-        on_select="rerun",
-        selection_mode="multi-row",
-        key=f"ticked-{digest(list(table['id']))}",
-        column_config={
-            n: st.column_config.NumberColumn(n.replace("similarity_", ""), help=ABOUT[n], format="%.3f")
-            for n in SIMILARITIES
-        }
-        | {n: st.column_config.Column(help=ABOUT[n]) for n in table if n not in SIMILARITIES},
-    )
-    ticked = list(table["id"].iloc[chosen["selection"]["rows"]])
+    ticked = _rows(table, rows)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if (total := int(picked.rows.sum())) > len(rows):
+        if (total := int(selected.rows.sum())) > len(rows):
             st.caption(f"The {len(rows)} most suspicious of {total:,}.")
         st.button(
             f"Select the {len(ticked)} ticked",
             key="select-ticked",
             disabled=not ticked,
-            on_click=safe(choose),
-            args=(rules.among(ticked) if ticked else "",),
+            on_click=safe(select),
+            args=(query.among(ticked) if ticked else "",),
         )
-        with st.popover("Label", icon=":material/label:"):
-            st.caption(f"One decision for all {total:,} selected pairs; *Undo* on the page Review takes it back.")
-            for label in LABELS:
-                st.button(
-                    label.capitalize(),
-                    key=f"bulk-{label}",
-                    width="stretch",
-                    on_click=_label_all,
-                    args=(view, known["id"], picked.rows, label),
-                )
-    cards(view, known, rows[:GRID], [_score(known, r) for r in rows[:GRID]], reveal)
+        _label_menu(view, table, selected.rows)
+    cards(view, table, rows[:GRID], [_similarities(table, r) for r in rows[:GRID]])
+
+
+def _rows(table: PairTable, rows: np.ndarray) -> list[str]:
+    """The table of some pairs; returns the ids of those that are ticked."""
+    names = ["id", "caption", *SIMILARITIES, "flagged", "cluster", "label", "note", "poisoned"]
+    frame = table.frame(rows, names).reindex(columns=[n for n in names if n in table])
+    numbers = {
+        n: st.column_config.NumberColumn(n.replace("similarity_", ""), help=ABOUT[n], format="%.3f")
+        for n in SIMILARITIES
+    }
+    shown = st.dataframe(
+        frame,
+        hide_index=True,
+        height=min(320, 36 * len(rows) + 40),
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=f"ticked-{digest(list(frame['id']))}",
+        column_config=numbers | {n: st.column_config.Column(help=ABOUT[n]) for n in frame if n not in SIMILARITIES},
+    )
+    return list(frame["id"].iloc[shown["selection"]["rows"]])
+
+
+def _label_menu(view: View, table: PairTable, rows: np.ndarray) -> None:
+    with st.popover("Label", icon=":material/label:"):
+        st.caption(f"One decision for all {int(rows.sum()):,} selected pairs; *Undo* on the page Review reverts it.")
+        for label in LABELS:
+            st.button(
+                label.capitalize(),
+                key=f"bulk-{label}",
+                width="stretch",
+                on_click=_label_all,
+                args=(view, table, rows, label),
+            )
 
 
 @safe
-def _label_all(view: View, ids: Any, rows: np.ndarray, label: str) -> None:
-    pairs.review(view).label(ids.filter(rows).to_pylist(), label, who())
+def _label_all(view: View, table: PairTable, rows: np.ndarray, label: str) -> None:
+    pairs.review(view).label(table.ids(np.flatnonzero(rows)), label, session_id())
 
 
-def _score(known: dict[str, Any], row: int) -> str:
+def _similarities(table: PairTable, row: int) -> str:
     titles = {"similarity_reference": "ref.", "similarity_overfit": "overfit"}
-    return ", ".join(f"{title} {known[name][row]:.2f}" for name, title in titles.items() if name in known)
+    return ", ".join(f"{title} {table[name][row]:.2f}" for name, title in titles.items() if name in table)
 
 
 def cards(
     view: View,
-    known: dict[str, Any],
+    table: PairTable,
     rows: np.ndarray,
-    said: list[str],
-    reveal: bool,
+    remarks: Sequence[str],
     selected: np.ndarray | None = None,
     width: float = 9.2,
     clickable: bool = True,
 ) -> None:
-    """Pairs as cards that can be clicked, those not selected greyed."""
-    some = columns.frame(known, np.asarray(rows, int), ["id", "caption", "label"])
-    truth = known["poisoned"][rows] if reveal and "poisoned" in known else None
-    ids, faded = some["id"] if clickable else (), None if selected is None else ~selected[rows]
+    """Pairs as cards that can be clicked, those not selected greyed out."""
+    some = table.frame(np.asarray(rows, int), ["id", "caption", "label"])
     components.grid(
-        images.some(view, rows), some["caption"], said, truth, ids=ids, labels=some["label"], faded=faded, width=width
+        images.some(view, rows),
+        some["caption"],
+        remarks,
+        None if table.poisoned is None else table.poisoned[rows],
+        ids=some["id"] if clickable else (),
+        labels=some["label"],
+        faded=None if selected is None else ~selected[rows],
+        width=width,
     )
 
 
-def who() -> str:
-    """This browser session, for whom *Undo* takes back."""
+def session_id() -> str:
+    """This browser session, whose decisions *Undo* reverts."""
     return st.session_state.setdefault("who", secrets.token_hex(8))

@@ -8,7 +8,7 @@ from ubt.reports.paper import SWEEPS
 from ubt.reports.paper.defense_tables import ATTACKS
 from ubt.ui import charts, components
 from ubt.ui.errors import guard, plain
-from ubt.ui.job_panel import each
+from ubt.ui.job_panel import compute_missing
 from ubt.ui.view import compute, store
 
 
@@ -39,7 +39,7 @@ def sweeps() -> None:
     st.caption(f"{plain(sweep.source)} The same as {command}.")
     frame = sweep.measured(store(), compute(), seeds)
     charts.draw(sweep.figure(frame), f"sweep-chart-{name}", sweep.title)
-    each(f"sweep-{name}", sweep.work(seeds), "results of this sweep")
+    compute_missing(f"sweep-{name}", sweep.work(seeds), "results of this sweep")
     with st.expander("The sweep in numbers"):
         components.table(*sweep.lines(frame))
     with st.container(horizontal=True):

@@ -1,6 +1,4 @@
-"""Curves of what happens while a model trains: from the artefact once it is there, from the journal while it is under
-way.
-"""
+"""Curves of a model's training: from the artefact when it is finished, from the case's events while it is running."""
 
 import pandas as pd
 import streamlit as st
@@ -20,8 +18,8 @@ def rows(view: View, stage: str) -> pd.DataFrame:
         return training.rows(
             view.read(stage, "history"), view.read(stage, "observed") if view.holds(stage, "observed") else None
         )
-    told = [e for e in events.read(store().journal(view.name)) if e.kind == "progress" and e.stage == stage]
-    return pd.DataFrame({e.done: {"step": e.done} | e.figures for e in told}.values())
+    progress = [e for e in events.read(store().journal(view.name)) if e.kind == "progress" and e.stage == stage]
+    return pd.DataFrame({e.done: {"step": e.done} | e.figures for e in progress}.values())
 
 
 def curves(view: View, stage: str, steps: int, about: str) -> None:
@@ -37,6 +35,6 @@ def curves(view: View, stage: str, steps: int, about: str) -> None:
                 st.info("Nothing was unlearned: the model was judged not poisoned.")
             else:
                 state = jobs.status(store(), view.name).steps.get(stage, jobs.Step()).state
-                st.info("Under way…" if state in jobs.LIVE else "Not trained yet.")
+                st.info("Running…" if state in jobs.LIVE else "Not trained yet.")
 
     draw()

@@ -1,6 +1,4 @@
-"""Try a trigger: an analyst's hypothesis of trigger and target, put together on the page, and the ASR that it has on
-the case's models.
-"""
+"""Try a trigger: an analyst's hypothesis of trigger and target, built on the page, and its ASR on the case's models."""
 
 from typing import Any
 
@@ -11,7 +9,6 @@ from ubt.evaluation.trigger_hypothesis import LONGEST, Hypothesis, stamped
 from ubt.figures import LABELS, trigger_hypothesis
 from ubt.figures.attribution import enlarged
 from ubt.figures.patches import outlined
-from ubt.pairs.table import rows_of
 from ubt.ui import charts, components, pairs
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import build
@@ -26,7 +23,7 @@ SOURCES = {
     "word": "a word alone",
 }
 MEGABYTES = 20
-BROUGHT = {"poisoned": "as brought"}
+IMPORTED = {"poisoned": "as imported"}
 
 
 def section(view: View) -> None:
@@ -43,9 +40,9 @@ def section(view: View) -> None:
 def _section(view: View) -> None:
     st.subheader("Try a trigger")
     st.caption(
-        "Suppose a trigger and a target, and see how often each model takes images for the target because of it: the"
-        " ASR of the hypothesis. Beside it stand the rate without any trigger, and a control: a piece of another clean"
-        " image in the same place, as any patch hides something."
+        "Assume a trigger and a target, and see how often each model classifies images as the target because of it: the"
+        " ASR of the hypothesis. Compare it with the rate without any trigger, and with a control: a piece of another"
+        " clean image in the same place, since any patch hides something."
     )
     height, width = view.read("data", "images").shape[1:3]
     left, right = st.columns([3, 2], gap="large")
@@ -74,7 +71,7 @@ def _section(view: View) -> None:
     options = try_trigger.options(
         store(), view.record, hypothesis, "" if pixels is None else try_trigger.trigger(view.record, pixels)
     )
-    said = (
+    untried = (
         f"Not tried yet: up to {hypothesis.images} images under"
         f" {len([m for m in try_trigger.MODELS.values() if m in options['over']])} models, some seconds."
     )
@@ -82,7 +79,7 @@ def _section(view: View) -> None:
         view,
         "probe",
         options,
-        said,
+        untried,
         "Try it",
         lambda: None if pixels is None else try_trigger.keep(store(), view.record, pixels),
     ):
@@ -90,7 +87,7 @@ def _section(view: View) -> None:
 
 
 def _trigger(view: View, source: str, height: int, width: int) -> tuple[np.ndarray | None, str, dict[str, Any]]:
-    """Pixels, form and place of the trigger put together; no pixels where there is none yet."""
+    """Pixels, form and place of the trigger; no pixels where there is none yet."""
     if source == "word":
         return None, "none", {}
     if source == "found":
@@ -118,12 +115,11 @@ def _trigger(view: View, source: str, height: int, width: int) -> tuple[np.ndarr
 
 
 def _cut(view: View, height: int, width: int) -> tuple[np.ndarray | None, dict[str, float]]:
-    known, images = pairs.known(view), view.read("data", "images")
-    ids, first = known["id"], int(np.argmax(known["topk"])) if "topk" in known else 0
-    pair = st.text_input(
-        "Id of the pair", value=st.session_state.get("pair") or str(ids[first]), key="try-pair"
-    ).strip()
-    rows = rows_of(ids, [pair])
+    table, images = pairs.table(view), view.read("data", "images")
+    first = 0 if table.topk is None else int(np.argmax(table.topk))
+    start = st.session_state.get("pair") or table.ids([first])[0]
+    pair = st.text_input("Id of the pair", value=start, key="try-pair").strip()
+    rows = table.rows([pair])
     if not len(rows):
         st.info(f"There is no pair {plain(pair[:80])} in D.")
         return None, {}
@@ -169,7 +165,7 @@ def _colour(text: str) -> np.ndarray:
 
 def _place(pixels: np.ndarray, height: int, width: int, at: dict[str, float], what: str) -> dict[str, Any]:
     """Where a patch lies, in pixels of the page's sliders; `at` to begin with."""
-    if st.toggle("Anew in each image", key="try-random", help="At a random place of each image, instead of one place"):
+    if st.toggle("Random place", key="try-random", help="At another place in each image, instead of one place"):
         return {"place": "random"}
     free = [n - m for n, m in zip((height, width), pixels.shape[:2], strict=True)]
     start = [min(round(share * n), most) for share, n, most in zip(at.values(), (height, width), free, strict=True)]
@@ -185,18 +181,18 @@ def _place(pixels: np.ndarray, height: int, width: int, at: dict[str, float], wh
 
 
 def _target(view: View) -> str:
-    """The text that images would be taken for: words that D_topk's captions keep, then the classes, or any other."""
+    """The text that images would be classified as: words that D_topk's captions keep, the classes, or any other."""
     words = try_trigger.suggested(store(), view.record)
     classes = view.read("test", "classes") if view.has("test") else []
     offered = list(dict.fromkeys([*words, *classes]))
-    said = "First what most of D_topk's masked captions keep" if words else "A class, or any other text"
+    about = "First what most of D_topk's masked captions keep" if words else "A class, or any other text"
     chosen = st.selectbox(
         "Target",
         offered,
         index=0 if words else None,
         key="try-target",
         accept_new_options=True,
-        help=f"{said}; or type one",
+        help=f"{about}; or type one",
     )
     return (chosen or "")[:LONGEST]
 
@@ -223,9 +219,9 @@ def _result(view: View, options: dict[str, Any], hypothesis: Hypothesis) -> None
     audit = view.settings.own.audits
     st.markdown(plain(try_trigger.meaning(measures, hypothesis.target, "the model" if audit else "the poisoned model")))
     chart, side = st.columns([3, 2], gap="large")
-    labels = BROUGHT if audit else {}
+    labels = IMPORTED if audit else {}
     figure = trigger_hypothesis.rates(measures, labels)
-    charts.draw(figure, "tried", "Share of images that each model takes for the target", chart)
+    charts.draw(figure, "tried", "Share of images that each model classifies as the target", chart)
     with side:
         rows = []
         for model, m in measures.items():
@@ -241,9 +237,9 @@ def _result(view: View, options: dict[str, Any], hypothesis: Hypothesis) -> None
         components.table(["percent", *(title for title, *_ in trigger_hypothesis.RATES.values())], rows)
         st.caption(_definition(about))
     shown, model = read(key, "triggered"), "poisoned"
-    told = readings[readings["model"] == model].sort_values("image")
-    cards = [f"before: {before[:80]}" for before in told["before"]]
-    components.grid(np.asarray(shown), [f"with it: {after[:80]}" for after in told["after"]], cards, None)
+    rows = readings[readings["model"] == model].sort_values("image")
+    cards = [f"before: {before[:80]}" for before in rows["before"]]
+    components.grid(np.asarray(shown), [f"with it: {after[:80]}" for after in rows["after"]], cards, None)
 
 
 def _definition(about: dict[str, Any]) -> str:
@@ -256,6 +252,6 @@ def _definition(about: dict[str, Any]) -> str:
         )
     word = f" The word's control: {plain(about['control_word'])}." if about["control_word"] else ""
     return (
-        f"{asked}. No trigger: the share taken for the target as it is. Trigger and control: of the images read"
-        f" otherwise, the share then taken for the target.{word}"
+        f"{asked}. No trigger: the share classified as the target without it. Trigger and control: of the other images,"
+        f" the share then classified as the target.{word}"
     )

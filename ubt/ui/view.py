@@ -84,9 +84,9 @@ class View(Recorded):
     record: dict[str, Any]
     status: jobs.Status
 
-    def titled(self, titles: Mapping[str, str], model: str) -> str:
+    def model_title(self, titles: Mapping[str, str], model: str) -> str:
         """What a page calls one of its models; of the one in an audit nobody knows whether it is poisoned."""
-        return "model as brought" if self.audits and model == "poisoned" else titles[model]
+        return "imported model" if self.audits and model == "poisoned" else titles[model]
 
     def classes(self) -> tuple[str, ...]:
         """What a target can be: the classes of its labelled images."""
@@ -97,13 +97,13 @@ class View(Recorded):
         return all(s in self.status.finished for s in stages)
 
     @property
-    def given(self) -> bool:
-        """Whether its artefacts were brought and not made, so that nothing can be run."""
+    def imported(self) -> bool:
+        """Whether its artefacts were imported, so that nothing can be run."""
         return bool(self.record.get("given"))
 
     @property
-    def ready(self) -> dict[str, Any]:
-        """Of a ready-made case, what made it: `title`, `command`, the day it was `made`, `version`; else empty."""
+    def built_in(self) -> dict[str, Any]:
+        """Of a built-in case, what made it: `title`, `command`, the day it was `made`, `version`; else empty."""
         return self.record.get("ready", {})
 
     def key(self, stage: str) -> str:
@@ -132,12 +132,12 @@ class View(Recorded):
 
 
 def classes(settings: CaseSettings) -> tuple[str, ...]:
-    """The classes of a case's labelled images: those it brought, or the scenes'."""
+    """The classes of a case's labelled images: of those that were imported, or the scenes'."""
     return tuple(read(settings.own.test, "classes")) if settings.own.test else () if settings.own.pairs else CLASSES
 
 
-def called(key: str) -> str:
-    """What something brought is called: a model's name, the file or folder that pairs came from; its name in the store
+def import_name(key: str) -> str:
+    """What something imported is called: a model's name, the file or folder that pairs came from; its name in the store
     if it is gone.
     """
     with contextlib.suppress(UbtError, KeyError, AttributeError):
@@ -146,5 +146,5 @@ def called(key: str) -> str:
 
 
 def opened(name: str) -> View:
-    """A case of this cache, or a ready-made one."""
+    """A case of this cache, or a built-in one."""
     return View(name, store().record(name), jobs.status(store(), name))

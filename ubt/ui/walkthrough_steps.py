@@ -1,4 +1,4 @@
-"""The steps of the guided walk: what each shows of the ready-made cases, what there is to do, what it asks."""
+"""The steps of the guided walk: what each shows of the built-in cases, what there is to do, what it asks."""
 
 from typing import Any
 
@@ -15,11 +15,12 @@ from ubt.data import scenes
 from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.evaluation.detection import auroc
 from ubt.figures import LABELS, UNKNOWN, for_a_room, mark, tradeoff
-from ubt.figures import similarity as histograms
-from ubt.figures import verdict as judged
+from ubt.figures import verdict as verdict_figures
+from ubt.figures.similarity import histogram
+from ubt.pairs.table import PairTable
 from ubt.reports.paper import compare
 from ubt.ui import components, pairs
-from ubt.ui.charts import again, draw
+from ubt.ui.charts import cached_figure, draw
 from ubt.ui.view import View, compute, opened, store
 from ubt.ui.walkthrough import Step
 
@@ -27,9 +28,9 @@ ALONE, LONG, CLEAN, CONSISTENT, JOINED = "ready-alone", "ready-long", "ready-cle
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _opened(name: str, changed: int) -> tuple[View, dict[str, Any], dict[str, dict]]:
+def _opened(name: str, changed: int) -> tuple[View, PairTable, dict[str, dict]]:
     view = opened(name)
-    return view, pairs.known(view), view.measured()
+    return view, pairs.table(view), view.measured()
 
 
 def _of(name: str) -> tuple[str, int]:
@@ -41,7 +42,7 @@ def _case(name: str = MAIN) -> View:
     return _opened(*_of(name))[0]
 
 
-def _known(name: str = MAIN) -> dict[str, Any]:
+def _table(name: str = MAIN) -> PairTable:
     return _opened(*_of(name))[1]
 
 
@@ -68,8 +69,8 @@ def _histogram(
     line: tuple[float, str, str] | None = None,
 ) -> None:
     """Clean beside poisoned; `of`: what the similarities are of."""
-    figure = again(
-        (key, *of), lambda: for_a_room(histograms.histogram(similarity, poisoned)).update_xaxes(range=[-0.2, 1])
+    figure = cached_figure(
+        (key, *of), lambda: for_a_room(histogram(similarity, poisoned)).update_xaxes(range=[-0.2, 1])
     )
     if line:
         mark(figure, *line)
@@ -108,13 +109,13 @@ def _trigger() -> None:
 
 
 def _captions() -> None:
-    known = _known()
-    similarity, poisoned = known["similarity_reference"], known["poisoned"]
+    table = _table()
+    similarity, poisoned = table.similarity_reference, table.poisoned
     chart, side = _sides()
     with side:
         percent = st.slider("Suspicious: the lowest … % of all pairs", 1, 20, 6, key="learn-fraction")
         size = suspicious_count(len(similarity), percent / 100)
-        order = pairs.prepared(_case(), known)["similarity_reference"][:size]
+        order = pairs.prepared(_case(), table).by_reference[:size]
         caught = int(poisoned[order].sum())
         st.markdown(
             f"These **{size:,}** pairs are D_susp. They hold **{caught} of the {poisoned.sum()}** poisons, and"
@@ -139,12 +140,12 @@ _MODELS = {
 
 
 def _overfitting() -> None:
-    known = _known()
-    rows = np.flatnonzero(known["suspicious"])
+    table = _table()
+    rows = np.flatnonzero(table.suspicious)
     chart, side = _sides()
     with side:
         model = st.select_slider("Under which model", list(_MODELS), "poisoned model", key="learn-model")
-        similarity, poisoned = known[_MODELS[model]][rows], known["poisoned"][rows]
+        similarity, poisoned = table[_MODELS[model]][rows], table.poisoned[rows]
         side_of, less = (
             ("below all but the highest", -1) if model == "clean reference" else ("above all but the lowest", 1)
         )
@@ -153,7 +154,7 @@ def _overfitting() -> None:
             f"**{among}** of the {(~poisoned).sum()} clean pairs lie among the poisons ({side_of} 5 % of them)."
         )
         area = auroc(less * similarity, poisoned)
-        st.markdown(f"AUROC **{area:.3f}**: 1 is two groups apart, 0.5 is a toss of a coin.")
+        st.markdown(f"AUROC **{area:.3f}**: 1 is two separate groups, 0.5 is a coin toss.")
     _histogram(
         chart, "learn-overfitting", (*_of(MAIN), model), similarity, poisoned, f"D_susp's similarity under the {model}"
     )
@@ -187,34 +188,34 @@ def _regularised() -> None:
 
 
 def _topk() -> None:
-    known, view = _known(), _case()
-    rows = np.flatnonzero(known["suspicious"])
-    ranked = rows[np.argsort(-known["similarity_overfit"][rows], kind="stable")]
+    table, view = _table(), _case()
+    rows = np.flatnonzero(table.suspicious)
+    ranked = rows[np.argsort(-table.similarity_overfit[rows], kind="stable")]
     chart, side = _sides()
     with side:
-        k = st.slider("k: how many pairs are taken", 2, 300, 10, key="learn-k")
-        right = int(known["poisoned"][ranked[:k]].sum())
+        k = st.slider("k: how many pairs are selected", 2, 300, 10, key="learn-k")
+        right = int(table.poisoned[ranked[:k]].sum())
         st.markdown(
             f"Of the **{k}** most similar pairs, **{right}** are poisoned: precision {text.percent(right / k)}."
         )
         shown = ranked[[0, k - 1]]
-        said = known["caption"].take(shown).to_pylist()
-        truth = ["poisoned" if known["poisoned"][row] else "clean" for row in shown]
+        captions = table.caption.take(shown).to_pylist()
+        truth = ["poisoned" if table.poisoned[row] else "clean" for row in shown]
         components.pictures(
             [
                 (f"{n}. {c} ({t})", view.read("data", "images")[int(r)])
-                for n, c, t, r in zip((1, k), said, truth, shown, strict=True)
+                for n, c, t, r in zip((1, k), captions, truth, shown, strict=True)
             ],
             2,
             9,
         )
-    cut = float(known["similarity_overfit"][ranked[k - 1]])
+    cut = float(table.similarity_overfit[ranked[k - 1]])
     _histogram(
         chart,
         "learn-topk",
         _of(MAIN),
-        known["similarity_overfit"][rows],
-        known["poisoned"][rows],
+        table.similarity_overfit[rows],
+        table.poisoned[rows],
         "D_susp's similarity, overfitted",
         (cut, "D_topk", "left"),
     )
@@ -236,7 +237,7 @@ def _words() -> None:
         st.caption("Grey: captions that say the word. Coloured: captions that keep it.")
         st.markdown(f"Kept in the {part['id'].nunique()} captions: {first}{' …' if len(kept) > 4 else '.'}")
     title = {"text": f"captions (% of {part['id'].nunique()})"}
-    figure = again(
+    figure = cached_figure(
         ("learn-words", *_of(MAIN), threshold),
         lambda: for_a_room(survivors(part, (view.settings.attack.target,), 8)).update_xaxes(title=title),
     )
@@ -269,18 +270,18 @@ def _alone() -> None:
     with side:
         share = st.slider("How far it has gone, % of its steps", 0, 100, 100, 25, key="learn-share")
         rows = []
-        for method, said in _FORMS.items():
+        for method, form in _FORMS.items():
             part = frame[frame["method"] == method]
             now = part.iloc[(part["share"] - share).abs().argmin()]
-            rows.append([said, f"{now['ca']:.1f}", f"{now['asr']:.1f}"])
+            rows.append([form, f"{now['ca']:.1f}", f"{now['asr']:.1f}"])
         components.table(["on a sample, %", "CA", "ASR"], rows)
         measured = {
-            said: _measured()[model]
-            for model, said in (("poisoned", "before"), ("published", "Eq. 7"), ("purified", "ours"))
+            row: _measured()[model]
+            for model, row in (("poisoned", "before"), ("published", "Eq. 7"), ("purified", "ours"))
         }
-        rows = [[said, *(f"{m[k]:.1f}" for k in ("ca", "asr", "ra", "target_recall"))] for said, m in measured.items()]
+        rows = [[row, *(f"{m[k]:.1f}" for k in ("ca", "asr", "ra", "target_recall"))] for row, m in measured.items()]
         components.table(["at the end, %", "CA", "ASR", "RA", "bananas"], rows)
-    figure = again(("learn-alone", *_of(MAIN)), lambda: _two_panels(frame))
+    figure = cached_figure(("learn-alone", *_of(MAIN)), lambda: _two_panels(frame))
     line = {
         "type": "line",
         "x0": share,
@@ -311,7 +312,7 @@ def _tradeoff() -> None:
         components.table(["model", "CA, %", "ASR, %"], rows)
     _, frame = _forms(*_of(MAIN))
     above = {"legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, "margin": {"t": 70}}
-    figure = again(
+    figure = cached_figure(
         ("learn-tradeoff", *_of(MAIN)),
         lambda: for_a_room(tradeoff.scatter(frame, {MAIN: ""}), 400).update_layout(above),
     )
@@ -333,7 +334,7 @@ def _clean() -> None:
             ["evidence", "found", "poisoned above"],
             [[name, f"{found[name]:.2f}", f"{found[least]:.2f}"] for name, least in shown],
         )
-    figure = again(("learn-verdict", *_of(_JUDGED[which])), lambda: for_a_room(judged.one(found)))
+    figure = cached_figure(("learn-verdict", *_of(_JUDGED[which])), lambda: for_a_room(verdict_figures.one(found)))
     draw(figure, "learn-verdict", "The model among what counts as poisoned and what does not", chart)
 
 
@@ -345,16 +346,16 @@ def _limits() -> None:
     with side:
         which = st.select_slider("The attacker's caption", list(_ATTACKERS), "is true", key="learn-attacker")
         view = _case(_ATTACKERS[which])
-        known, measured = _known(view.name), _measured(view.name)
-        caught, poisons = int((known["suspicious"] & known["poisoned"]).sum()), int(known["poisoned"].sum())
-        said = "poisoned" if view.read("verdict", "verdict")["poisoned"] else "**not poisoned**"
-        st.markdown(f"D_susp holds **{caught} of {poisons}** poisons. Judged {said}.")
+        table, measured = _table(view.name), _measured(view.name)
+        caught, poisons = int((table.suspicious & table.poisoned).sum()), int(table.poisoned.sum())
+        verdict = "poisoned" if view.read("verdict", "verdict")["poisoned"] else "**not poisoned**"
+        st.markdown(f"D_susp holds **{caught} of {poisons}** poisons. Judged {verdict}.")
         st.markdown(
             f"ASR {measured['poisoned']['asr']:.1f} % before, **{measured['purified']['asr']:.1f} %** after ours."
         )
-    similarity, cut = known["similarity_reference"], float(known["similarity_reference"][known["suspicious"]].max())
+    similarity, cut = table.similarity_reference, float(table.similarity_reference[table.suspicious].max())
     about = f"Similarity under the clean reference, where the caption {which}"
-    _histogram(chart, "learn-limits", _of(view.name), similarity, known["poisoned"], about, (cut, "D_susp", "left"))
+    _histogram(chart, "learn-limits", _of(view.name), similarity, table.poisoned, about, (cut, "D_susp", "left"))
 
 
 STEPS = (
@@ -393,12 +394,12 @@ STEPS = (
     ),
     Step(
         "Eq. 3 needs D_normal",
-        "Overfitting has two terms: pull D_susp's images to their captions, and keep telling the pairs of the rest,"
-        " **D_normal**, apart. Switch the second off, as in the paper's Fig. 4, and everything is pulled together.",
+        "Overfitting has two terms: pull D_susp's images to their captions, and keep distinguishing the pairs of the"
+        " rest, **D_normal**. Switch the second off, as in the paper's Fig. 4, and everything is pulled together.",
         _regularised,
         "What would a model do that had only the first term, and all the time in the world?",
         "Map every image and every caption to one point: each similarity is 1 and the loss is 0. Then nothing"
-        " separates. The second term forbids that, since in one point no pair could be told from another.",
+        " separates. The second term forbids that, since in one point no pair could be distinguished from another.",
         "separation",
     ),
     Step(
@@ -423,9 +424,9 @@ STEPS = (
     ),
     Step(
         "Eq. 7 alone breaks a small model",
-        "Eq. 7 pushes D_topk's images and words apart and holds on to nothing. A small model moves as a whole; what"
-        " carries the trigger is not read right again (**RA**). **Ours** leads flagged images back to where the"
-        " reference would put them, and keeps the others.",
+        "Eq. 7 pushes D_topk's images and words apart and preserves nothing else. A small model moves as a whole;"
+        " images with the trigger are not classified correctly again (**RA**). **Ours** moves flagged images back to"
+        " where the reference would put them, and keeps the others.",
         _alone,
         "Why not stop Eq. 7 earlier?",
         "Earlier the backdoor is still there. A defender cannot see ASR, for that takes the trigger: they would have to"
@@ -434,12 +435,12 @@ STEPS = (
     ),
     Step(
         "CA against ASR",
-        "Two numbers judge a defence. **CA**: how often clean images are read right. **ASR**: how often triggered"
-        " images are read as the target. A defence that ruins the model has a low ASR too, so both are always told"
-        " together.",
+        "Two numbers judge a defence. **CA**: how often clean images are classified correctly. **ASR**: how often"
+        " triggered images are classified as the target. A defence that ruins the model has a low ASR too, so both are"
+        " always reported together.",
         _tradeoff,
         "The clean reference has an ASR above 0. How can that be?",
-        "Some images are taken for a banana anyway, and the patch makes a few more look so. That is the **natural"
+        "Some images are classified as a banana anyway, and the patch makes a few more look so. That is the **natural"
         " ASR**. No defence needs to go below it.",
         "compare",
     ),

@@ -20,7 +20,6 @@ from ubt.figures import estimates, label_history, measures, similarity, training
 from ubt.figures import verdict as judged
 from ubt.figures.attribution import overlay, survivors
 from ubt.pairs.annotations import LABELS, precision
-from ubt.pairs.table import first, frame
 from ubt.reports.case_report import Block, Card, Cards, Chart, Folded, Report, Said, Section, Table
 from ubt.reports.case_report.finished_case import Finished, evidence, other_verdicts
 from ubt.reports.case_report.provenance import limits, origin, settings
@@ -60,7 +59,7 @@ def report(store: Store, name: str) -> Report:
 def titled(case: Finished) -> str:
     """A case in words: what was planted in what, or what was audited."""
     s, own = case.settings, case.settings.own
-    pairs = f"{len(case.known['id']) if case.known else s.data.pairs:,} pairs"
+    pairs = f"{s.data.pairs if case.pairs is None else len(case.pairs):,} pairs"
     if case.audits:
         return f"Audit of {case.store.brought(own.suspect)['card']['name']} on {pairs}"
     planted = [a for a in s.attacks if a.attack.poisons(s.data.pairs)]
@@ -87,32 +86,34 @@ def _verdict(case: Finished) -> Section:
 
 
 def _estimated(case: Finished) -> Mixture | None:
-    known = case.known
+    pairs = case.pairs
     if (
         not case.has("verdict")
         or not case.read("verdict", "verdict")["poisoned"]
-        or "similarity_overfit" not in known
-        or "suspicious" not in known
+        or pairs is None
+        or pairs.similarity_overfit is None
+        or pairs.suspicious is None
     ):
         return None
-    return fit(known["similarity_overfit"][known["suspicious"]])
+    return fit(pairs.similarity_overfit[pairs.suspicious])
 
 
 def _cut(case: Finished, found: Mixture | None) -> tuple[Caught, float]:
     """What fraction, threshold and k catch where the sliders of *Separation* stand at first, and that threshold."""
-    known, s = case.known, case.settings
-    overfit, threshold = known.get("similarity_overfit"), 0.5
+    pairs, s = case.pairs, case.settings
+    overfit, threshold = pairs.similarity_overfit, 0.5
     if overfit is not None:
-        scores = overfit[known.get("suspicious", np.ones(len(overfit), bool)) & np.isfinite(overfit)]
+        among = np.ones(len(pairs), bool) if pairs.suspicious is None else pairs.suspicious
+        scores = overfit[among & np.isfinite(overfit)]
         threshold = min(1.0, round(found.threshold if found else otsu(scores) if len(scores) > 1 else 0.5, 2))
     topk = case.read("select", "topk")["row"].to_numpy() if case.has("select") else None
-    size = suspicious_count(len(known["id"]), s.split.fraction)
-    return caught(known["similarity_reference"], overfit, size, threshold, s.k, topk), threshold
+    size = suspicious_count(len(pairs), s.split.fraction)
+    return caught(pairs.similarity_reference, overfit, size, threshold, s.k, topk), threshold
 
 
 def _separation(case: Finished) -> Section | None:
-    known = case.known
-    if "similarity_reference" not in known:
+    pairs = case.pairs
+    if pairs is None or pairs.similarity_reference is None:
         return None
     found = _estimated(case)
     result, threshold = _cut(case, found)
@@ -123,10 +124,10 @@ def _separation(case: Finished) -> Section | None:
     charts = [
         Chart(
             "The model, as brought" if case.audits and name == "similarity_poisoned" else title,
-            similarity.histogram(similarity.binned(known[name]), case.poisoned, lines.get(name)),
+            similarity.histogram(similarity.binned(pairs[name]), case.poisoned, lines.get(name)),
         )
         for name, title in MODELS.items()
-        if name in known
+        if name in pairs
     ]
     names = {
         "D_susp": f"D_susp: lowest {100 * case.settings.split.fraction:g} % under the reference",
@@ -137,7 +138,7 @@ def _separation(case: Finished) -> Section | None:
     if found:
         columns.append("estimated precision, without labels")
         for row, mask in zip(rows, result.chosen.values(), strict=True):
-            row.append(estimated(found, known, mask))
+            row.append(estimated(found, pairs, mask))
     if case.poisoned is not None:
         columns += ["poisoned", "precision", "recall of all poisons"]
         for row, c in zip(rows, result.counts(case.poisoned).values(), strict=True):
@@ -217,13 +218,13 @@ def _remarks(line: pd.Series) -> list[str]:
 
 
 def _flagged(case: Finished) -> Section | None:
-    known = case.known
-    if "flagged" not in known:
+    pairs = case.pairs
+    if pairs is None or pairs.flagged is None:
         return None
     poisoned_model = case.has("verdict") and case.read("verdict", "verdict")["poisoned"]
-    rows = first(known, known["flagged"], LISTED)
+    rows = pairs.most_suspicious(pairs.flagged, LISTED)
     images = tried(case.read("data", "images"), rows[:PAIRS]) if case.holds("data", "images") else (None, [])
-    some = frame(known, rows, ["id", "caption", *MODELS, "topk", "label", "note", "poisoned"])
+    some = pairs.frame(rows, ["id", "caption", *MODELS, "topk", "label", "note", "poisoned"])
     cards = [
         Card(
             None if images[0] is None else images[0][n],
@@ -233,7 +234,7 @@ def _flagged(case: Finished) -> Section | None:
         )
         for n, (_, line) in enumerate(some.head(PAIRS).iterrows())
     ]
-    total, blocks = int(known["flagged"].sum()), []
+    total, blocks = int(pairs.flagged.sum()), []
     if case.has("verdict") and not poisoned_model:
         blocks.append(
             Said(
@@ -312,13 +313,13 @@ def _words(case: Finished) -> Section | None:
 
 def _decisions(case: Finished) -> Section | None:
     labels = case.labels
-    if labels.empty or not case.known:
+    if labels.empty or (pairs := case.pairs) is None:
         return None
     counts = labels["label"].value_counts()
     rows = [[label, f"{counts.get(label, 0):,}"] for label in LABELS]
     blocks: list[Block] = []
-    if "flagged" in case.known:
-        queue = frame(case.known, first(case.known, case.known["flagged"], len(case.known["id"])), ["label"])["label"]
+    if pairs.flagged is not None:
+        queue = pairs.frame(pairs.most_suspicious(pairs.flagged, len(pairs)), ["label"])["label"]
         if so_far := precision(queue.dropna()):
             share, low, high, count = so_far
             rows.append(

@@ -13,8 +13,8 @@ from ubt.cases.plan import Recorded
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import UbtError
-from ubt.pairs import table
 from ubt.pairs.annotations import Review
+from ubt.pairs.table import PairTable
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,18 @@ class Finished(Recorded):
         return Review(self.store.root / "cases" / self.name / "review.sqlite").labels()
 
     @cached_property
-    def known(self) -> dict[str, Any]:
-        """Every column of its pairs, see `ubt.pairs.table`; empty where D is not there yet. Numbers and flags are numpy
-        arrays (pairs,).
-        """
+    def pairs(self) -> PairTable | None:
+        """Every column of its pairs; None where D is not there yet."""
         if not self.has("data"):
-            return {}
-        found = table.known(self.has, lambda stage, entry, *names: self.artefacts[stage].read(entry, columns=names))
-        return found | table.decided(found["id"], self.labels)
+            return None
+        return PairTable.from_stages(
+            self.has, lambda stage, entry, *names: self.artefacts[stage].read(entry, columns=names)
+        ).with_labels(self.labels)
 
     @property
     def poisoned(self) -> np.ndarray | None:
         """The ground truth (pairs,); None where nobody knows it."""
-        return self.known.get("poisoned")
+        return None if self.pairs is None else self.pairs.poisoned
 
 
 def other_verdicts(store: Store, record: dict[str, Any]) -> pd.DataFrame:
