@@ -1,11 +1,13 @@
 """Jobs on the page: the progress of the case in view, and the buttons that run, cancel and resume it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
 from ubt.cases.pipeline import Work, create, standing
+from ubt.cases.settings import CaseSettings
 from ubt.core.run import Compute
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
@@ -214,6 +216,34 @@ def follow(lock: str, what: str) -> None:
     draw()
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Cases that one job runs one after another under the lock `title`: each with where it is computed and up to which
+    stage.
+    """
+
+    title: str
+    what: str
+    cases: list[tuple[CaseSettings, Compute, str | None]]
+
+    @property
+    def names(self) -> list[str]:
+        return [case.name(where) for case, where, _ in self.cases]
+
+    def state(self) -> tuple[bool, list[str]]:
+        """Whether the job is running, and the state of each case."""
+        states = [standing(store(), case, where, until=until)[0] for case, where, until in self.cases]
+        return store().held(self.title), states
+
+    def counts(self, states: list[str]) -> str:
+        failed = states.count("failed")
+        measured = f"{states.count('done')} of {len(self.cases)} {self.what} measured"
+        return measured + (f", {failed} failed" if failed else "")
+
+    def left(self) -> str:
+        return f"about {clock(jobs.remaining(store(), self.cases))}"
+
+
 def compute_missing(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] | None = None) -> None:
     """How many of some cases, each up to a stage, are computed; the button that computes the others in one job, under
     the lock `title`, and while it runs its progress and the button that cancels it.
@@ -221,57 +251,47 @@ def compute_missing(title: str, work: Sequence[Work], what: str, places: Sequenc
     Args:
         places: where each is computed; None: where this machine computes.
     """
-    jobs_of = [
-        (case, where, until) for (case, until), where in zip(work, places or [compute()] * len(work), strict=True)
-    ]
-    names = [case.name(where) for case, where, _ in jobs_of]
+    where = places or [compute()] * len(work)
+    batch = _Batch(title, what, [(case, at, until) for (case, until), at in zip(work, where, strict=True)])
+    running, states = batch.state()
+    if running:
+        _follow_batch(batch, states)
+    elif states.count("done") < len(states):
+        _offer_batch(batch, states)
 
-    def now() -> tuple[bool, list[str]]:
-        return store().held(title), [standing(store(), case, where, until=until)[0] for case, where, until in jobs_of]
 
-    def left() -> str:
-        return f"about {clock(jobs.remaining(store(), jobs_of))}"
+def _offer_batch(batch: _Batch, states: list[str]) -> None:
+    st.caption(f"{batch.counts(states)}; the rest takes {batch.left()} on this machine.")
+    if "failed" in states:
+        at = states.index("failed")
+        name, until = batch.names[at], batch.cases[at][2]
+        record = store().record(name)
+        error = record.get("errors", {}).get(until, record).get("error", "")
+        st.error(f"{plain(name)}: {plain(error)}", title="The first that failed")
+    missing = [case for case, state in zip(batch.cases, states, strict=True) if state != "done"]
+    if st.button(f"Compute the missing {len(missing)}", key=f"each-{batch.title}", icon=":material/play_arrow:"):
+        created = [(create(store(), case, where), until) for case, where, until in missing]
+        if not jobs.start_each(store(), batch.title, created, wait=BEGINS):
+            st.toast("They are already running; this page now follows that run.")
+        st.rerun(scope="app")
 
-    held, states = now()
-    done, failed = states.count("done"), states.count("failed")
-    counts = f"{done} of {len(names)} {what} measured" + (f", {failed} failed" if failed else "")
-    if not held:
-        if done == len(names):
-            return
-        st.caption(f"{counts}; the rest takes {left()} on this machine.")
-        if failed:
-            name = names[at := states.index("failed")]
-            record = store().record(name)
-            why = record.get("errors", {}).get(work[at][1], record).get("error", "")
-            st.error(f"{plain(name)}: {plain(why)}", title="The first that failed")
-        if st.button(f"Compute the missing {len(names) - done}", key=f"each-{title}", icon=":material/play_arrow:"):
-            missing = [
-                (create(store(), case, where), until)
-                for (case, where, until), state in zip(jobs_of, states, strict=True)
-                if state != "done"
-            ]
-            if not jobs.start_each(store(), title, missing, wait=BEGINS):
-                st.toast("They are already running; this page now follows that run.")
-            st.rerun(scope="app")
-        return
 
-    @st.fragment(run_every=POLL, key=f"follow-{title}")
+def _follow_batch(batch: _Batch, states: list[str]) -> None:
+    @st.fragment(run_every=POLL, key=f"follow-{batch.title}")
     def follow() -> None:
-        under, until = next(
-            ((name, u) for name, (_, u), state in zip(names, work, states, strict=True) if state == "running"),
-            (None, None),
-        )
-        share = jobs.status(store(), under, until).share if under else 0.0
+        running = [(name, c[2]) for name, c, s in zip(batch.names, batch.cases, states, strict=True) if s == "running"]
+        share = jobs.status(store(), *running[0]).share if running else 0.0
         st.progress(
-            min(1.0, (done + share) / max(1, len(names))),
-            text=f"{counts}" + (f"; {plain(under)} under way" if under else "") + f", {left()} left",
+            min(1.0, (states.count("done") + share) / max(1, len(states))),
+            text=batch.counts(states)
+            + (f"; {plain(running[0][0])} running" if running else "")
+            + f", {batch.left()} left",
         )
-        if st.button(
-            "Cancel", key=f"stop-{title}", icon=":material/stop:", disabled=store().cancel_flag(title).exists()
-        ):
-            jobs.cancel(store(), title)
+        cancelled = store().cancel_flag(batch.title).exists()
+        if st.button("Cancel", key=f"stop-{batch.title}", icon=":material/stop:", disabled=cancelled):
+            jobs.cancel(store(), batch.title)
             st.toast("Stopping at the next step; everything finished is kept.")
-        if now() != (held, states):
+        if batch.state() != (True, states):
             st.rerun(scope="app")
 
     follow()
