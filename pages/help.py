@@ -67,8 +67,8 @@ def choose() -> Section:
         persist_state="session",
     )
     first = next(iter(known))
-    query_params.tell("document", document, shown=document != next(iter(TITLES)) or part != first)
-    query_params.tell("part", part, shown=part != first)
+    query_params.write("document", document, shown=document != next(iter(TITLES)) or part != first)
+    query_params.write("part", part, shown=part != first)
     return known[part]
 
 
@@ -76,7 +76,7 @@ def choose() -> Section:
 @guard()
 def show() -> None:
     st.title("Help")
-    document, part = query_params.asked("document"), query_params.asked("part")
+    document, part = query_params.read("document"), query_params.read("part")
     if document in TITLES:
         go(document, part or documents.sections(document)[0].anchor)
     wanted = st.text_input(

@@ -5,21 +5,7 @@ from urllib.parse import parse_qs, urlencode
 
 import streamlit as st
 
-_FOLLOW = """
-export default function ({data, setTriggerValue}) {
-  const follow = e => {
-    const link = e.target.closest && e.target.closest('.st-key-' + data.home + ' a[href]');
-    if (!link || e.button || e.ctrlKey || e.metaKey || e.shiftKey) return;
-    const url = new URL(link.href, document.baseURI);
-    if (url.origin !== location.origin || !url.searchParams.has('document')) return;
-    e.preventDefault();
-    e.stopPropagation();
-    setTriggerValue('followed', url.search.slice(1));
-  };
-  document.addEventListener('click', follow, true);
-  return () => document.removeEventListener('click', follow, true);
-}
-"""
+from ubt.ui import web
 
 
 def address(document: str, part: str) -> str:
@@ -35,5 +21,5 @@ def follow(home: str, go: Callable[[str, str], None]) -> None:
         if "document" in said and "part" in said:
             go(said["document"][0], said["part"][0])
 
-    component = st.components.v2.component("ubt_links", js=_FOLLOW)
+    component = st.components.v2.component("ubt_links", js=web.text("help_links.js"))
     component(key="links", data={"home": home}, on_followed_change=heard, height=0)
