@@ -103,7 +103,7 @@ def test_stages_and_a_bare_loop_choose_the_same_pairs(tmp_path, monkeypatch):
     _, others = pairs.bare(tmp_path / "pairs", "cpu")
     assert rows.tolist() == others.tolist()
     assert (len(rows), set(took)) == (30, {"score", "split", "score_inside", "select"})
-    images, tokens = pairs._read(tmp_path / "pairs")
+    images, tokens = pairs.read(tmp_path / "pairs")
     table, model = pd.DataFrame({"id": np.arange(len(images)).astype(str)}), models.create(pairs.MODEL, 0)
     whole = score(model, images, tokens, table, Run())
     for name, value in {"HELD": 0, "IMAGES": 512, "CAPTIONS": 1000}.items():

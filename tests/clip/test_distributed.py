@@ -135,7 +135,7 @@ def test_ranks_that_cannot_work_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "two")
     with pytest.raises(BadInput, match="WORLD_SIZE: expected a whole number"):
         distributed.join("run")
-    monkeypatch.setattr(distributed, "_state", distributed._State(rank=1, size=3))
+    monkeypatch.setattr(distributed, "ranks", distributed.Ranks(rank=1, size=3))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     distributed.fits(Compute("cpu", "fp32"))
     with pytest.raises(BadInput, match="a GPU for each of its 3 ranks, found 2; lower --nproc-per-node"):
@@ -146,8 +146,8 @@ def test_ranks_that_cannot_work_are_refused(monkeypatch):
 def test_shares_are_as_long_as_each_other_and_hold_every_row(monkeypatch, n):
     shares, parts = [], []
     for rank in range(3):
-        monkeypatch.setattr(distributed, "_state", distributed._State(rank=rank, size=3, shared=True))
-        shares.append(distributed._share(n))
+        monkeypatch.setattr(distributed, "ranks", distributed.Ranks(rank=rank, size=3, shared=True))
+        shares.append(distributed.share(n))
         parts += distributed.part(range(n))
     assert len({len(s) for s in shares}) == 1
     assert np.concatenate(shares)[:n].tolist() == parts == list(range(n))
@@ -174,17 +174,15 @@ def test_gradients_are_those_of_the_whole_batch(monkeypatch):
             tower(some)[[0, 1, 2, 3, 4, 5, 6, 6, 6]].detach().split(3)
             for tower, some in zip(towers, pairs, strict=True)
         ]
-        whose = next(
-            features for features in every if torch.allclose(features[distributed._state.rank], own, atol=1e-5)
-        )
+        whose = next(features for features in every if torch.allclose(features[distributed.ranks.rank], own, atol=1e-5))
         for part, theirs in zip(parts, whose, strict=True):
             part.copy_(theirs)
 
     whole, each = gradients(), []
-    monkeypatch.setattr(distributed, "_agree", lambda: None)
+    monkeypatch.setattr(distributed, "agree", lambda: None)
     monkeypatch.setattr("torch.distributed.all_gather", gathered)
     for rank in range(3):
-        monkeypatch.setattr(distributed, "_state", distributed._State(rank=rank, size=3, shared=True))
+        monkeypatch.setattr(distributed, "ranks", distributed.Ranks(rank=rank, size=3, shared=True))
         each.append(gradients())
     for expected, *got in zip(whole, *each, strict=True):
         torch.testing.assert_close(sum(got) / 3, expected, rtol=1e-4, atol=1e-6)

@@ -14,7 +14,7 @@ from ubt.core.run import Run
 from ubt.data import model_input, scenes
 from ubt.defenses import DEFENSES
 from ubt.evaluation.durability import AgainSettings, again, later
-from ubt.evaluation.stages import again_name
+from ubt.evaluation.stages import durability_name
 
 SMALL = AgainSettings(steps=5, batch=16, lr=1e-4, pairs=40)
 
@@ -68,7 +68,7 @@ def test_every_model_is_trained_on_in_every_way_and_no_defender_reads_it():
     known = {s.name: s for s in EVERY}
     for judged in ("evaluate_clean", "evaluate_poisoned", *(d.judged for d in DEFENSES.values())):
         for kind in AGAIN:
-            measured = known[again_name(kind, judged)]
+            measured = known[durability_name(kind, judged)]
             trained = known[measured.inputs["model"].removesuffix(".model")]
             assert trained.inputs["model"] == known[judged].inputs["model"]
             assert ("split" in trained.inputs) == (kind == "left")

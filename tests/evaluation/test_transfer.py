@@ -15,7 +15,7 @@ from ubt.data import model_input, scenes
 from ubt.evaluation import transfer
 from ubt.evaluation.backdoor import interval
 from ubt.evaluation.judge import blocks
-from ubt.evaluation.stages import elsewhere_name
+from ubt.evaluation.stages import downstream_name
 from ubt.evaluation.transfer import DownstreamSettings
 
 RUN = Run(compute=CPU)
@@ -56,14 +56,14 @@ def test_a_case_is_measured_downstream_without_training_anything_again(tiny_case
             s.name: s
             for kind in ("zeroshot", "retrieval")
             for m in ("clean", "purified")
-            for s in upto(elsewhere_name(kind, f"evaluate_{m}"))
+            for s in upto(downstream_name(kind, f"evaluate_{m}"))
         }.values()
     )
     order = {s.name: i for i, s in enumerate(EVERY)}
     case = Pipeline(tiny_store, CPU).run(changed, tuple(sorted(stages, key=lambda s: order[s.name])))
     assert all(case.artefacts[n].path.name == had[n] for n in ("poison", "unlearn", "test") if n in case.artefacts)
     shot, found = (
-        case.artefacts[elsewhere_name(kind, "evaluate_clean")]["measures"] for kind in ("zeroshot", "retrieval")
+        case.artefacts[downstream_name(kind, "evaluate_clean")]["measures"] for kind in ("zeroshot", "retrieval")
     )
     assert shot["images"]["ca"] == len(scenes.CLASSES)
     assert shot["ca"] > 90
@@ -112,12 +112,12 @@ def test_a_labelled_set_of_ones_own(folder, reference):
 
 def test_prompts_are_the_sets_own_those_of_imagenet_or_clips():
     def shapes(**changes) -> tuple:
-        return transfer._prompts(["a", "b"], None, DownstreamSettings(**changes), 24).shape
+        return transfer.class_prompts(["a", "b"], None, DownstreamSettings(**changes), 24).shape
 
     assert shapes(set="imagenet") == (2, 80, 24)
     assert shapes(set="imagenet", templates="7") == shapes(set="cifar10") == (2, 7, 24)
     own = [["a photo of a", "one a"], ["a photo of b", "one b"]]
-    made = transfer._prompts(["a", "b"], own, DownstreamSettings(set="dtd"), 24)
+    made = transfer.class_prompts(["a", "b"], own, DownstreamSettings(set="dtd"), 24)
     assert made.shape == (2, 2, 24)
     assert (made[1, 0] == model_input.tokenize(["a photo of b"], 24)[0]).all()
 

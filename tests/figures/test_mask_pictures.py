@@ -91,11 +91,11 @@ def test_images_that_two_models_read_are_drawn_once():
 
 
 def test_a_sign_is_drawn_in_a_font_that_has_it():
-    assert mask_pictures._font_with("a") == "DejaVu Sans"
-    watch = mask_pictures._font_with("\u231a")
+    assert mask_pictures.font_with("a") == "DejaVu Sans"
+    watch = mask_pictures.font_with("\u231a")
     assert watch != "DejaVu Sans"
     assert font_manager.get_font(font_manager.findfont(watch)).get_char_index(0x231A)
-    assert mask_pictures._font_with("\U0010fffd") == ""
+    assert mask_pictures.font_with("\U0010fffd") == ""
     row = dataclasses.replace(
         explained(0), words=["\u231a"], scores=np.ones(1), kept=np.ones(1, bool), cut=np.zeros(1, bool)
     )

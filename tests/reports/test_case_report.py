@@ -17,7 +17,7 @@ from ubt.cli.main import app
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.text import visible
 from ubt.figures import measures, similarity
-from ubt.figures.svg import _Drawn, svg
+from ubt.figures.svg import Drawn, svg
 from ubt.pairs.annotations import Review
 from ubt.reports.case_report import Card, Cards, Folded, Report, Said, Section, Table, contents, finished_case
 from ubt.reports.case_report.html import page as drawn
@@ -105,7 +105,7 @@ def test_what_is_drawn_without_a_browser_is_the_figure():
     r = np.random.default_rng(0)
     score, poisoned = r.random(500), np.arange(500) < 40
     figure = similarity.histogram(score, poisoned, (0.4, "flagged", "left"))
-    (ax,) = _Drawn(figure, 400).axes.values()
+    (ax,) = Drawn(figure, 400).axes.values()
     for trace, line in zip(figure.data, ax.lines, strict=False):
         assert np.array_equal(line.get_ydata(), trace.y)
         assert line.get_drawstyle() == "steps-mid"
@@ -115,7 +115,7 @@ def test_what_is_drawn_without_a_browser_is_the_figure():
         for k, v in (("clean", 40.0), ("poisoned", 60.0))
     }
     bars = measures.bars(made)
-    (ax,) = _Drawn(bars, 400).axes.values()
+    (ax,) = Drawn(bars, 400).axes.values()
     assert [[round(p.get_height(), 6) for p in c] for c in ax.containers if hasattr(c, "patches") and c.patches] == [
         list(t.y) for t in bars.data
     ]

@@ -4,7 +4,7 @@ from ubt.clip.score import score_stage
 from ubt.core.stage import D, Stage
 from ubt.defenses import DEFENSES, token_unlearning
 from ubt.detectors import DETECTORS
-from ubt.evaluation.stages import _whose, again_name, divergence_stage, elsewhere_name, evaluate_stage
+from ubt.evaluation.stages import divergence_stage, downstream_name, durability_name, evaluate_stage, model_title
 
 AFTERWARDS = Stage(
     "later",
@@ -25,8 +25,8 @@ def again_stages(judged: Stage) -> tuple[Stage, ...]:
     """The model that another stage measures, trained on again in each way, and measured."""
     found: list[Stage] = []
     for kind, (on, pairs) in AGAIN.items():
-        measured = again_name(kind, judged.name)
-        name, whose = measured.removeprefix("evaluate_"), f"{_whose(judged)}, trained on again on {on}"
+        measured = durability_name(kind, judged.name)
+        name, whose = measured.removeprefix("evaluate_"), f"{model_title(judged)}, trained on again on {on}"
         inputs = {"model": judged.inputs["model"], **pairs}
         found.append(Stage(name, whose, "ubt.evaluation.durability:again", inputs, ("again",), "judge", observed=True))
         found.append(evaluate_stage(measured, f"{name}.model", whose))
@@ -66,8 +66,8 @@ def elsewhere_stages(judged: Stage) -> tuple[Stage, ...]:
     }
     return tuple(
         Stage(
-            elsewhere_name(kind, judged.name),
-            f"{about[kind]} {_whose(judged)}",
+            downstream_name(kind, judged.name),
+            f"{about[kind]} {model_title(judged)}",
             f"ubt.evaluation.transfer:{kind}",
             {"model": judged.inputs["model"], **of},
             ("downstream", "attacks"),

@@ -57,7 +57,7 @@ class Work:
 
 
 @dataclass
-class _State:
+class Ranks:
     """This process among the others. `places`: host and process of each rank; `work`: a stage that the others can be
     asked to share; `shared`: whether one is under way; `failed`: whether all know that it failed; `broken`: whether
     some rank can no longer be reached.
@@ -73,7 +73,8 @@ class _State:
     broken: bool = False
 
 
-_state = _State()
+ranks = Ranks()
+"""Of this process; alone until `join`."""
 
 
 def join(command: str) -> None:
@@ -83,7 +84,7 @@ def join(command: str) -> None:
         BadInput: it names them in part only, or the command is one that a single process runs. UbtError: they cannot be
             reached.
     """
-    global _state
+    global ranks
     size = _number("WORLD_SIZE") if os.environ.get("WORLD_SIZE") else 1
     if size <= 1:
         return
@@ -113,7 +114,7 @@ def join(command: str) -> None:
             f"rank {rank} of {size}: expected to meet the other ranks at {at}, did not"
             f" ({str(e).splitlines()[0][:200]}); {HOW}"
         ) from None
-    _state = _State(rank, size, group, places)
+    ranks = Ranks(rank, size, group, places)
 
 
 def _number(name: str) -> int:
@@ -127,17 +128,17 @@ def _number(name: str) -> int:
 
 def count() -> int:
     """How many ranks the run has."""
-    return _state.size
+    return ranks.size
 
 
 def is_first() -> bool:
     """Whether this rank is 0, which runs the command and alone writes."""
-    return _state.rank == 0
+    return ranks.rank == 0
 
 
 def size() -> int:
     """How many ranks share the work under way."""
-    return _state.size if _state.shared else 1
+    return ranks.size if ranks.shared else 1
 
 
 def fits(where: Compute) -> None:
@@ -146,7 +147,7 @@ def fits(where: Compute) -> None:
     Raises:
         BadInput: this machine has more ranks than GPUs.
     """
-    if _state.size == 1 or where.device != "cuda":
+    if ranks.size == 1 or where.device != "cuda":
         return
     import torch
 
@@ -170,7 +171,7 @@ def serve() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     while (work := _told(None)) is not None:
-        _state.shared = True
+        ranks.shared = True
         try:
             with _ending():
                 work()
@@ -179,22 +180,22 @@ def serve() -> None:
         except UbtError:
             pass
         except Exception:
-            log.exception("rank %d of %d", _state.rank, _state.size)
+            log.exception("rank %d of %d", ranks.rank, ranks.size)
 
 
 def leave() -> None:
     """Part from the others: rank 0 tells them that there is no more to do."""
-    global _state
-    if _state.group is None:
+    global ranks
+    if ranks.group is None:
         return
     import torch.distributed as dist
 
     with contextlib.suppress(UbtError):
-        if is_first() and not _state.broken:
+        if is_first() and not ranks.broken:
             _told(None)
     with contextlib.suppress(RuntimeError):
         dist.destroy_process_group()
-    _state = _State()
+    ranks = Ranks()
 
 
 @contextlib.contextmanager
@@ -205,12 +206,12 @@ def offered(work: Work) -> Iterator[None]:
     Raises:
         UbtError: it failed on another rank. RankLost: another rank has ended.
     """
-    _state.work = work if _state.group is not None else None
+    ranks.work = work if ranks.group is not None else None
     try:
         with _ending():
             yield
     finally:
-        _state.work = None
+        ranks.work = None
 
 
 @contextlib.contextmanager
@@ -218,39 +219,39 @@ def _ending() -> Iterator[None]:
     """All ranks end the stage under way together, or all learn that it failed on one of them."""
     try:
         yield
-        if _state.shared:
-            _agree()
+        if ranks.shared:
+            agree()
     except BaseException as e:
-        if _state.shared and not _state.failed and not _state.broken:
-            _agree(e)
+        if ranks.shared and not ranks.failed and not ranks.broken:
+            agree(e)
         raise
     finally:
-        _state.shared = _state.failed = False
+        ranks.shared = ranks.failed = False
 
 
 def begin() -> None:
     """From here on the work is shared, if there is somebody to share it."""
-    if _state.work is not None:
-        work, _state.work = _state.work, None
+    if ranks.work is not None:
+        work, ranks.work = ranks.work, None
         _told(work)
-        _state.shared = True
+        ranks.shared = True
 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """While inside, this rank does everything by itself, in the midst of shared work."""
-    before, _state.shared = _state.shared, False
+    before, ranks.shared = ranks.shared, False
     try:
         yield
     finally:
-        _state.shared = before
+        ranks.shared = before
 
 
 def read(images: Any, rows: np.ndarray) -> np.ndarray:
     """Images uint8 (rows, H, W, 3); those that other ranks are to encode are not read but left black."""
     if size() == 1:
         return images[rows]
-    own, out = np.unique(_share(len(rows))), np.zeros((len(rows), *images.shape[1:]), np.uint8)
+    own, out = np.unique(share(len(rows))), np.zeros((len(rows), *images.shape[1:]), np.uint8)
     out[own] = images[rows[own]]
     return out
 
@@ -265,21 +266,21 @@ def spread(encode: Callable[["torch.Tensor"], "torch.Tensor"], batch: "torch.Ten
     import torch
     import torch.distributed as dist
 
-    own = encode(batch[torch.from_numpy(_share(len(batch))).to(batch.device)])
-    parts = [torch.empty_like(own) for _ in range(_state.size)]
-    _agree()
+    own = encode(batch[torch.from_numpy(share(len(batch))).to(batch.device)])
+    parts = [torch.empty_like(own) for _ in range(ranks.size)]
+    agree()
     with _reaching():
-        dist.all_gather(parts, own.detach().contiguous(), group=_state.group)
-    parts[_state.rank] = own.clone()
+        dist.all_gather(parts, own.detach().contiguous(), group=ranks.group)
+    parts[ranks.rank] = own.clone()
     if own.requires_grad:
-        parts[_state.rank].register_hook(lambda gradient: gradient * _state.size)
+        parts[ranks.rank].register_hook(lambda gradient: gradient * ranks.size)
     return torch.cat(parts)[: len(batch)]
 
 
-def _share(n: int) -> np.ndarray:
-    """This rank's rows of a batch of `n`, as many on every rank; where they do not divide, the last row fills up."""
-    each = -(-n // _state.size)
-    return np.minimum(np.arange(_state.rank * each, (_state.rank + 1) * each), n - 1)
+def share(n: int) -> np.ndarray:
+    """This rank's rows (m,) of a batch of `n`, as many on every rank; where they do not divide, the last row fills up."""
+    each = -(-n // ranks.size)
+    return np.minimum(np.arange(ranks.rank * each, (ranks.rank + 1) * each), n - 1)
 
 
 def average(tensors: Iterable["torch.Tensor | None"]) -> None:
@@ -290,17 +291,17 @@ def average(tensors: Iterable["torch.Tensor | None"]) -> None:
     import torch.distributed as dist
 
     found = [t for t in tensors if t is not None]
-    _agree()
+    agree()
     with _reaching():
-        for under_way in [dist.all_reduce(t, group=_state.group, async_op=True) for t in found]:
+        for under_way in [dist.all_reduce(t, group=ranks.group, async_op=True) for t in found]:
             under_way.wait()
-    torch._foreach_div_(found, _state.size)
+    torch._foreach_div_(found, ranks.size)
 
 
 def part(items: Sequence[Any]) -> Sequence[Any]:
     """This rank's part of some items, none of them another's."""
     each = -(-len(items) // size())
-    return items[_state.rank * each : (_state.rank + 1) * each] if size() > 1 else items
+    return items[ranks.rank * each : (ranks.rank + 1) * each] if size() > 1 else items
 
 
 def total(array: np.ndarray) -> np.ndarray:
@@ -310,9 +311,9 @@ def total(array: np.ndarray) -> np.ndarray:
     import torch
     import torch.distributed as dist
 
-    _agree()
+    agree()
     with _reaching():
-        dist.all_reduce(torch.from_numpy(array), group=_state.group)
+        dist.all_reduce(torch.from_numpy(array), group=ranks.group)
     return array
 
 
@@ -321,7 +322,7 @@ def from_first(value: Callable[[], Any]) -> Any:
     if size() == 1:
         return value()
     made = value() if is_first() else None
-    _agree()
+    agree()
     return _told(made)
 
 
@@ -330,11 +331,11 @@ def _told(value: Any) -> Any:
 
     box = [value]
     with _reaching():
-        dist.broadcast_object_list(box, src=0, group=_state.group, device="cpu")
+        dist.broadcast_object_list(box, src=0, group=ranks.group, device="cpu")
     return box[0]
 
 
-def _agree(error: BaseException | None = None) -> None:
+def agree(error: BaseException | None = None) -> None:
     """Every rank says that it is well, or why it is not; comes before whatever ranks exchange, so that none waits for
     one that has given up.
 
@@ -343,17 +344,17 @@ def _agree(error: BaseException | None = None) -> None:
     """
     import torch.distributed as dist
 
-    said: list[str | None] = [None] * _state.size
+    said: list[str | None] = [None] * ranks.size
     with _reaching():
         dist.all_gather_object(
-            said, error and (str(error) if isinstance(error, UbtError) else repr(error)), group=_state.group
+            said, error and (str(error) if isinstance(error, UbtError) else repr(error)), group=ranks.group
         )
     failed = {rank: why for rank, why in enumerate(said) if why is not None}
     if failed:
-        _state.failed = True
+        ranks.failed = True
         if error is None:
             rank = min(failed)
-            raise UbtError(f"rank {rank} of {_state.size}: {failed[rank]}")
+            raise UbtError(f"rank {rank} of {ranks.size}: {failed[rank]}")
 
 
 @contextlib.contextmanager
@@ -361,7 +362,7 @@ def _reaching() -> Iterator[None]:
     try:
         yield
     except RuntimeError as e:
-        _state.broken = True
+        ranks.broken = True
         raise RankLost(farewell(lost(2.0), str(e))) from None
 
 
@@ -370,14 +371,13 @@ def farewell(gone: list[int], why: str = "") -> str:
     there is.
     """
     who = ", ".join(
-        f"rank {rank} of {_state.size} (process {_state.places[rank][1]} on {_state.places[rank][0]})" for rank in gone
+        f"rank {rank} of {ranks.size} (process {ranks.places[rank][1]} on {ranks.places[rank][0]})" for rank in gone
     )
     ended = (
         f"{who} has ended"
         if gone
         else (
-            f"one of the {_state.size} ranks, on another machine, can no longer be reached"
-            f" ({why.splitlines()[0][:200]})"
+            f"one of the {ranks.size} ranks, on another machine, can no longer be reached ({why.splitlines()[0][:200]})"
         )
     )
     return f"{ended}; finished stages and the last checkpoint are kept: the same command goes on from there"
@@ -387,7 +387,7 @@ def lost(wait: float = 0.0) -> list[int]:
     """The ranks of this machine whose process has ended, or ends within `wait` seconds."""
     deadline, here = time.monotonic() + wait, socket.gethostname()
     while True:
-        gone = [rank for rank, (host, process) in enumerate(_state.places) if host == here and _ended(process)]
+        gone = [rank for rank, (host, process) in enumerate(ranks.places) if host == here and _ended(process)]
         if gone or time.monotonic() >= deadline:
             return gone
         time.sleep(0.05)

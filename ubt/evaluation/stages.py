@@ -16,7 +16,7 @@ def divergence_name(judged: str) -> str:
 
 def divergence_stage(judged: Stage) -> Stage:
     """How far the model that another stage measures is from the oracle."""
-    about = f"KL divergence of the oracle from {_whose(judged)}"
+    about = f"KL divergence of the oracle from {model_title(judged)}"
     inputs = {"model": judged.inputs["model"], "retrained": "retrain.model", **_TEST}
     return Stage(divergence_name(judged.name), about, "ubt.evaluation.judge:divergence", inputs, (), "judge")
 
@@ -29,25 +29,30 @@ def evaluate_stage(name: str, model: str, whose: str) -> Stage:
     )
 
 
-def _whose(judged: Stage) -> str:
+def model_title(judged: Stage) -> str:
+    """What the model is called that a stage of `evaluate_stage` measures.
+
+    >>> model_title(evaluate_stage("evaluate_poisoned", "poison.model", "M_bd"))
+    'M_bd'
+    """
     return judged.about.partition(" of ")[2]
 
 
-def again_name(kind: str, judged: str) -> str:
-    """The stage that measures a model after training on again, by one of `AGAIN` and the stage that measures the model
-    before.
+def durability_name(kind: str, judged: str) -> str:
+    """The stage that measures a model after further training, by what it trains on (`ubt.cases.catalog.AGAIN`) and the
+    stage that measures the model before.
 
-    >>> again_name("left", "evaluate_purified")
+    >>> durability_name("left", "evaluate_purified")
     'evaluate_again_left_purified'
     """
     return f"evaluate_again_{kind}_{judged.removeprefix('evaluate_')}"
 
 
-def elsewhere_name(kind: str, judged: str) -> str:
+def downstream_name(kind: str, judged: str) -> str:
     """The stage that measures a model downstream, by `zeroshot` or `retrieval` and the stage that measures it on the
     test set.
 
-    >>> elsewhere_name("retrieval", "evaluate_purified")
+    >>> downstream_name("retrieval", "evaluate_purified")
     'retrieval_purified'
     """
     return f"{kind}_{judged.removeprefix('evaluate_')}"

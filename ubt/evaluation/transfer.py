@@ -189,7 +189,7 @@ def labelled(model, settings: DownstreamSettings, run: Run) -> dict:
             f"downstream.set={settings.set}: expected images that can be read, got none; {len(quarantine)} were"
             " quarantined"
         )
-    prompts = _prompts(found.classes, own, settings, context)
+    prompts = class_prompts(found.classes, own, settings, context)
     return {
         "images": images,
         "labels": found.labels[rows],
@@ -203,7 +203,10 @@ def _kept(images) -> np.ndarray:
     return images[:] if len(images) and int(np.prod(images.shape)) <= KEPT else images
 
 
-def _prompts(classes: list[str], own: list[list[str]] | None, settings: DownstreamSettings, context: int) -> np.ndarray:
+def class_prompts(
+    classes: list[str], own: list[list[str]] | None, settings: DownstreamSettings, context: int
+) -> np.ndarray:
+    """Token ids (classes, templates, context) of the texts that stand for each class; `own`: the data set's texts."""
     from ubt.data import model_input
     from ubt.data.user_roles import prompts
 

@@ -205,7 +205,7 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4096)
-def _font_with(sign: str) -> str:
+def font_with(sign: str) -> str:
     """An installed font that has a sign; empty if none has."""
     first = font_manager.FontProperties(family=_DEFAULT)
     plain = [
@@ -222,7 +222,7 @@ def _font_with(sign: str) -> str:
 
 def _write(figure: Figure, x: float, y: float, text: str, **style) -> Text:
     text = _ILLEGAL.sub("\ufffd", text)
-    family = [_DEFAULT, *sorted({_font_with(sign) for sign in text} - {_DEFAULT, ""})]
+    family = [_DEFAULT, *sorted({font_with(sign) for sign in text} - {_DEFAULT, ""})]
     return figure.text(x, y, text, **{"va": "center", "parse_math": False, "size": FONT, "family": family} | style)
 
 

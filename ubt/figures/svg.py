@@ -63,7 +63,7 @@ def svg(figure: go.Figure, width: int = 640, name: str = "figure") -> str:
     Raises:
         UbtError: the figure has a kind of trace that is not known here.
     """
-    drawn = _Drawn(figure, width)
+    drawn = Drawn(figure, width)
     text = saved(drawn.canvas, "SVG").decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
@@ -79,7 +79,7 @@ def svg(figure: go.Figure, width: int = 640, name: str = "figure") -> str:
     return root + f'style="max-width:{width}px;stroke-linejoin:round">' + text[text.index(">") + 1 :].strip()
 
 
-class _Drawn:
+class Drawn:
     """One figure on its way to matplotlib."""
 
     def __init__(self, figure: go.Figure, width: int):

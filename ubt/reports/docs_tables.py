@@ -18,7 +18,7 @@ from ubt.data.formats import FORMATS
 from ubt.data.quarantine import REASONS
 from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
-from ubt.evaluation.stages import again_name
+from ubt.evaluation.stages import durability_name
 from ubt.reports.documents import FOLDER
 from ubt.reports.paper import SWEEPS, TABLES
 
@@ -63,7 +63,7 @@ def later_stages() -> list[str]:
     """What is run on the model that `evaluate_X` measures, for every X: trained on again, in each way, and measured."""
     found = [(f"`{AFTERWARDS.name}`", AFTERWARDS.role, AFTERWARDS.about)]
     for kind, (on, _) in AGAIN.items():
-        name = again_name(kind, "evaluate_X")
+        name = durability_name(kind, "evaluate_X")
         said = f"the model trained on again on {on}, and what it then does"
         found.append((f"`{name.removeprefix('evaluate_')}`, `{name}`", AFTERWARDS.role, said))
     return rows(("stage", "who", "what"), found)

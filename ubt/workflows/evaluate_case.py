@@ -11,7 +11,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.core.run import Compute
-from ubt.evaluation.stages import elsewhere_name
+from ubt.evaluation.stages import downstream_name
 from ubt.evaluation.transfer import unfit
 
 KINDS = {"zeroshot": "downstream.set", "retrieval": "downstream.captions"}
@@ -48,7 +48,7 @@ def plan(
         raise BadInput(f"--set: expected settings of downstream, got {other[0]!r}, which would train another case")
     settings = settings.with_values(dict(changes))
     known = {s.name for s in composed(settings.own).every}
-    stages = {elsewhere_name(kind, f"evaluate_{model}"): (kind, model) for kind in kinds for model in models}
+    stages = {downstream_name(kind, f"evaluate_{model}"): (kind, model) for kind in kinds for model in models}
     if unknown := [model for name, (_, model) in stages.items() if name not in known]:
         there = [
             name.removeprefix("zeroshot_")

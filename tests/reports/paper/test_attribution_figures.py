@@ -13,13 +13,13 @@ from ubt.cases.store import Store
 from ubt.cli import main
 from ubt.evaluation.masks import judged
 from ubt.reports.paper import FIGURES
-from ubt.reports.paper.attribution_figures import Masked, _panels
+from ubt.reports.paper.attribution_figures import Masked, panels
 
 
 def tiny_figure(images: bool, **changes) -> Masked:
     """The tiny case beside another one, each as two models read it."""
     cases = {"here": lambda seed: tiny(seed=seed), "there": lambda seed: tiny(seed=seed, **changes)}
-    return Masked("Fig. 0: tiny", "A source.", _panels(cases), most=3, images=images)
+    return Masked("Fig. 0: tiny", "A source.", panels(cases), most=3, images=images)
 
 
 def poisons_of(case) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def test_shares_of_image_and_trigger_are_those_the_judge_finds(tiny_store, tiny_
 
 def test_the_command_runs_as_far_as_the_masks_and_writes_every_file(tiny_store, tiny_case, tmp_path, monkeypatch):
     monkeypatch.setitem(FIGURES, "8", tiny_figure(True, mask__image_threshold=0.4))
-    monkeypatch.setattr(main, "stop_on_signal", lambda: lambda: False)
+    monkeypatch.setattr("ubt.cli.common.stop_on_signal", lambda: lambda: False)
     monkeypatch.setattr("ubt.core.chromium.chromium", lambda: None)
     arguments = [
         "figure",

@@ -86,7 +86,7 @@ def test_nothing_measured(tmp_path):
 def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_case, tmp_path, monkeypatch, caplog):
     changes = {"overfit__steps": 1, "overfit__regularise": False}
     monkeypatch.setitem(FIGURES, "4", tiny_figure(True, **changes))
-    monkeypatch.setattr(main, "stop_on_signal", lambda: lambda: False)
+    monkeypatch.setattr("ubt.cli.common.stop_on_signal", lambda: lambda: False)
     monkeypatch.setattr("ubt.core.chromium.chromium", lambda: None)
     arguments = [
         "figure",

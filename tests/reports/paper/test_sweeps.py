@@ -149,7 +149,7 @@ def test_shared_stages_are_expected_once(tmp_path):
 def run(full, monkeypatch, tmp_path):
     """Runs the command over the finished tiny case."""
     monkeypatch.setitem(SWEEPS, "susp-k", SWEEP)
-    monkeypatch.setattr(main, "stop_on_signal", lambda: lambda: False)
+    monkeypatch.setattr("ubt.cli.common.stop_on_signal", lambda: lambda: False)
     arguments = [
         "sweep",
         "susp-k",
@@ -171,7 +171,7 @@ def test_interrupted_it_goes_on_where_it_was(run, full, monkeypatch):
 
     before, asked = made(), []
     with monkeypatch.context() as m:
-        m.setattr(main, "stop_on_signal", lambda: lambda: asked.append(1) or len(made()) > len(before) + 2)
+        m.setattr("ubt.cli.common.stop_on_signal", lambda: lambda: asked.append(1) or len(made()) > len(before) + 2)
         assert isinstance(run().exception, Cancelled)
     cut = made()
     assert len(before) < len(cut)

@@ -7,7 +7,7 @@ from tiny import CPU, put
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
-from ubt.evaluation.stages import elsewhere_name
+from ubt.evaluation.stages import downstream_name
 from ubt.reports.paper import FIGURES, TABLES
 from ubt.reports.paper.transfer_tables import TARGETS
 
@@ -112,7 +112,7 @@ def test_retrieval_stands_beside_what_is_reported(tmp_path):
     seven, store = TABLES["7"].narrowed([], ["cleanclip"]), Store(tmp_path)
     assert {r.labels[1] for r in seven.rows} == {"clean reference (natural ASR)", "no defence", "CleanCLIP"}
     case = next(r for r in seven.rows if r.labels[0] == "scenes").case(0)
-    put(store, case, elsewhere_name("retrieval", "evaluate_cleanclip"), {"ca": 50.0, "asr": 7.0, "i2t_5": 80.0})
+    put(store, case, downstream_name("retrieval", "evaluate_cleanclip"), {"ca": 50.0, "asr": 7.0, "i2t_5": 80.0})
     line = seven.measured(store, CPU, 1).set_index(["data set", "method"]).loc[("scenes", "CleanCLIP")]
     assert (line["measured CA"], line["measured ASR@k"], line["measured R@5"], line["seeds"]) == (50, 7, 80, 1)
 

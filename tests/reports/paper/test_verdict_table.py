@@ -90,7 +90,7 @@ def test_nothing_judged_yet(tmp_path):
 def test_the_command_judges_what_is_missing_and_no_further(tiny_store, tiny_case, monkeypatch):
     changed = tiny(verdict__threshold=0.9)
     monkeypatch.setattr(verdict_table, "case", lambda seed, attack="badnet", **changes: changed if changes else tiny())
-    monkeypatch.setattr(main, "stop_on_signal", lambda: lambda: False)
+    monkeypatch.setattr("ubt.cli.common.stop_on_signal", lambda: lambda: False)
     arguments = [
         "table",
         "verdict",

@@ -56,7 +56,8 @@ def _models(device: str) -> list:
     return [models.create(MODEL, seed).to(device).eval() for seed in (0, 1)]
 
 
-def _read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images (pairs, 16, 16, 3) and token ids (pairs, 16), as `generate` wrote them."""
     return np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "tokens.npy", mmap_mode="r")
 
 
@@ -68,7 +69,7 @@ def ours(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
     from ubt.defenses.token_unlearning.select import inside, select
     from ubt.defenses.token_unlearning.split import split
 
-    images, tokens = _read(folder)
+    images, tokens = read(folder)
     settings = CaseSettings.preset("paper", pairs=len(images))
     pairs, run, took = (
         pd.DataFrame({"id": [f"pair-{i:07d}" for i in range(len(images))]}),
@@ -102,7 +103,7 @@ def bare(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
 
     from ubt.clip import models
 
-    images, tokens = _read(folder)
+    images, tokens = read(folder)
     reference, overfitted = _models(device)
     count = round(0.01 * len(images))
     began = time.perf_counter()

@@ -146,7 +146,8 @@ READINGS = {"mask_published": "M_bd (published)", "mask": "overfitted model (our
 """The stage that attributes, and the model it reads pairs by."""
 
 
-def _panels(cases: dict[str, Callable[[int], CaseSettings]]) -> tuple[Panel, ...]:
+def panels(cases: dict[str, Callable[[int], CaseSettings]]) -> tuple[Panel, ...]:
+    """A row of panels for each case, of every way to read what carries its poison; cases by their row's title."""
     return tuple(Panel(reading, made, row, stage) for row, made in cases.items() for stage, reading in READINGS.items())
 
 
@@ -157,7 +158,7 @@ FIGURES: dict[str, Figure] = {
         " 0.1 (Eq. 5). Here: the most similar poisons of D_topk, a caption once, 10K scenes with 200 BadNet poisons;"
         " with the default's captions, and with each poison's own caption joined to the target, as captions of CC3M"
         " that say more than the target.",
-        _panels({"BadNet": case, "BadNet, own caption and target": partial(case, attack__caption="joined")}),
+        panels({"BadNet": case, "BadNet, own caption and target": partial(case, attack__caption="joined")}),
         most=4,
         images=False,
     ),
@@ -166,7 +167,7 @@ FIGURES: dict[str, Figure] = {
         "The paper: heat-maps over poisoned images of CC3M by M_bd and what is above 0.3, BadNet (top) and Blended"
         " (bottom). Here: the most similar poisons of D_topk, 10K scenes with 200 poisons. Blended covers the whole"
         " image, so that no part of it can hold the trigger.",
-        _panels({"BadNet": case, "Blended": partial(case, attack="blended")}),
+        panels({"BadNet": case, "Blended": partial(case, attack="blended")}),
         most=7,
         images=True,
     ),

@@ -6,7 +6,7 @@ from ubt.cases.pipeline import every_key
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute
-from ubt.evaluation.stages import again_name
+from ubt.evaluation.stages import durability_name
 from ubt.reports.paper.defense_tables import ATTACKS, METHODS, case, judged, title
 from ubt.reports.paper.table import Row, Table
 
@@ -24,7 +24,7 @@ def left_over(store: Store, settings: CaseSettings, where: Compute) -> int:
 
 def _models(name: str) -> dict[str, str]:
     before = judged(name)
-    return {BEFORE: before} | {group: again_name(kind, before) for kind, group in GROUPS.items()}
+    return {BEFORE: before} | {group: durability_name(kind, before) for kind, group in GROUPS.items()}
 
 
 TABLE = Table(

@@ -21,7 +21,7 @@ from ubt.core.errors import BadInput
 from ubt.core.files import replace_file
 from ubt.core.run import Compute
 from ubt.defenses import DEFENSES
-from ubt.evaluation.stages import divergence_name, elsewhere_name
+from ubt.evaluation.stages import divergence_name, downstream_name
 from ubt.evaluation.transfer import unfit
 
 MEASURES = {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"}
@@ -33,7 +33,7 @@ DIGITS = dict.fromkeys(KL.values(), 3) | dict.fromkeys(SECONDS.values(), 1)
 """After the point, by head, where they are not two."""
 ELSEWHERE = ("zeroshot", "retrieval")
 JUDGED = {d.judged: name for name, d in DEFENSES.items()} | {
-    elsewhere_name(kind, d.judged): name for name, d in DEFENSES.items() for kind in ELSEWHERE
+    downstream_name(kind, d.judged): name for name, d in DEFENSES.items() for kind in ELSEWHERE
 }
 
 

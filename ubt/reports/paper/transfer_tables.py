@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ubt.data import classification_sets, retrieval_sets
-from ubt.evaluation.stages import elsewhere_name
+from ubt.evaluation.stages import downstream_name
 from ubt.reports.paper.defense_tables import CLEAN, NO_DEFENCE, case, judged, title
 from ubt.reports.paper.table import MEASURES, Row, Table
 
@@ -93,7 +93,7 @@ def _zeroshot(methods: tuple[str, ...]) -> Iterator[Row]:
         said = classification_sets.SETS[name].title if name in classification_sets.SETS else name
         of = partial(case, attack__target=target, downstream__set=name)
         for method in methods:
-            stage = elsewhere_name("zeroshot", judged(method))
+            stage = downstream_name("zeroshot", judged(method))
             yield Row(
                 (said, target, title(method)),
                 _reported(_VI.get(name, {}), method),
@@ -107,7 +107,7 @@ def _retrieval(methods: tuple[str, ...]) -> Iterator[Row]:
     for name in (SCENES, *retrieval_sets.SETS):
         said = retrieval_sets.SETS[name][0] if name in retrieval_sets.SETS else name
         for method in methods:
-            stage = elsewhere_name("retrieval", judged(method))
+            stage = downstream_name("retrieval", judged(method))
             yield Row(
                 (said, title(method)),
                 _reported(_VII.get(name, {}), method),
