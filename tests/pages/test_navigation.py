@@ -24,7 +24,7 @@ def test_a_page_that_is_registered_is_in_the_navigation_and_opens(full, tiny_cas
     navigation = st.navigation
     monkeypatch.setattr(st, "navigation", lambda pages, **more: listed.extend(pages) or navigation(pages, **more))
     at = page("overview")
-    assert [p.title for p in listed][0] == "Overview" and listed[-1].title == "Hello"
+    assert (listed[0].title, listed[-1].title) == ("Overview", "Hello")
     assert (listed[-1].url_path, listed[-1].help) == ("hello", "Says hello.")
     at.switch_page(str(file)).run()  # refuses a file that the navigation does not list
     assert not at.exception
