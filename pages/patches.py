@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ubt.cases.pipeline import every_key, standing
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import standing
 from ubt.core import text
 from ubt.core.run import Compute
 from ubt.defenses import poisoncam

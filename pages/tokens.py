@@ -254,7 +254,7 @@ def _judged(
 ) -> list[tuple[str, str]]:
     from ubt.evaluation import masks
 
-    keys = {p.trigger.word for p in settings.attacks}
+    keys = {p.word for p in settings.attacks}
     judged = masks.judged(
         chosen,
         maps,

@@ -64,10 +64,9 @@ def lab() -> None:
     each = [visibility.measure(a[None], b[None]) for a, b in zip(images, triggered, strict=True)]
     remarks = [f"PSNR {m['psnr']:.1f} dB, SSIM {m['ssim']:.3f}" for m in each]
     components.trios(images, triggered, residuals, list(zip(captions, poisoned, remarks, strict=True)), magnified)
-    if planted.trigger.word:
+    if planted.word:
         st.caption(
-            f"At test time the word goes before every class prompt: {plain(planted.trigger.word)} a photo of an owl,"
-            " and so on."
+            f"At test time the word goes before every class prompt: {plain(planted.word)} a photo of an owl, and so on."
         )
     rows = list(zip(images, triggered, residuals, strict=True))
     title = (

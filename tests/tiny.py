@@ -3,11 +3,10 @@
 import shutil
 from pathlib import Path
 
-from ubt.cases.catalog import EVERY
-from ubt.cases.pipeline import keys, upto
+from ubt.cases.keys import every_key, made_with
+from ubt.cases.pipeline import upto
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.core.files import REFERENCE
 from ubt.core.run import Compute
 
 TINY = {
@@ -57,10 +56,17 @@ def alone(store: Store, name: str, root: Path) -> Store:
 
 
 def put(store: Store, settings: CaseSettings, stage: str, result: dict, entry: str = "measures") -> None:
-    """Results of a stage and of those that lead to it as if they had been computed, with made-up figures, a second
-    each.
-    """
-    names = keys(settings, CPU, EVERY, REFERENCE)
-    for s in upto(stage):
+    """A stage's result and those of the stages that lead to it as if they had been computed, with made-up figures."""
+    put_results(store, settings, stage, {stage: {entry: result}})
+
+
+def put_results(
+    store: Store, settings: CaseSettings, until: str, results: dict[str, dict], compute: Compute = CPU, seconds=1.0
+) -> None:
+    """Results of stages and of those that lead to one as if they had been computed, so many seconds each."""
+    names, stages = every_key(settings, compute), upto(until)
+    made = made_with(settings, stages)
+    for s in stages:
         if store.find(names[s.name]) is None:
-            store.write(names[s.name], {entry: result if s.name == stage else {}}, {"stage": s.name, "seconds": 1.0})
+            about = {"stage": s.name, "seconds": seconds, "settings": made[s.name]}
+            store.write(names[s.name], results.get(s.name, {"measures": {}}), about)

@@ -12,8 +12,9 @@ from tiny import CPU, fingerprints, tiny
 
 from ubt.attacks import ATTACKS
 from ubt.cases import events as journal
-from ubt.cases.catalog import CASE, EVERY
-from ubt.cases.pipeline import Pipeline, create, keys, run_each, standing, upto
+from ubt.cases.catalog import CASE, every
+from ubt.cases.keys import keys
+from ubt.cases.pipeline import Pipeline, create, run_each, standing, upto
 from ubt.cases.store import Store
 from ubt.core import files
 from ubt.core.errors import BadInput, Cancelled, UbtError
@@ -299,7 +300,7 @@ def test_permuting_the_truth_changes_no_score_and_no_weight(tmp_path):
     detector acts. The oracle and the judge show that it would be seen.
     """
     oracle = DEFENSES["retrain"].model
-    settings, stages = tiny(**BRIEF), tuple(s for s in EVERY if s in CASE or s.role != "judge" or s.name == oracle)
+    settings, stages = tiny(**BRIEF), tuple(s for s in every() if s in CASE or s.role != "judge" or s.name == oracle)
     store = Store(tmp_path / "permuted")
     Pipeline(store, CPU).run(settings, stages[:2])
     path = store.root / "artefacts" / keys(settings, CPU, stages, REFERENCE)["attack"]
@@ -311,7 +312,7 @@ def test_permuting_the_truth_changes_no_score_and_no_weight(tmp_path):
     manifest["files"]["truth.parquet"] = {"bytes": file.stat().st_size, "sha256": files.file_digest(file)}
     (path / "manifest.json").write_text(json.dumps(manifest))
     a, b = (fingerprints(Pipeline(s, CPU).run(settings, stages)) for s in (store, Store(tmp_path / "told")))
-    assert {d.model for d in DEFENSES.values()} | {s.name for s in DETECTORS.values()} <= set(a)
+    assert {d.model for d in DEFENSES.values()} | {f"detect_{name}" for name in DETECTORS} <= set(a)
     assert {s for s in a if a[s] != b[s]} == {"attack", "diagnose", "judge", oracle}
 
 

@@ -1,6 +1,5 @@
 import json
 import shutil
-from dataclasses import asdict
 
 import numpy as np
 import open_clip
@@ -32,7 +31,7 @@ def test_the_shipped_reference_is_what_its_card_says():
     assert (folder / models.WEIGHTS).stat().st_size <= 16e6
     assert card["digest"] == files.file_digest(folder / models.WEIGHTS)
     assert {"recipe", "CA, percent", "state"} <= set(card)
-    assert card["recipe"] == asdict(PretrainSettings())
+    assert card["recipe"] == PretrainSettings().to_dict()
     assert card["architecture"] == models.SCENES_CLIP
     fresh = held_out_accuracy(folder, seed=77, per_class=10)
     assert fresh >= 90

@@ -1,10 +1,12 @@
-from dataclasses import dataclass, field, fields
+import json
 
 import pytest
+from pydantic import Field, ValidationError
 from tiny import CPU, tiny
 
 from ubt.cases.catalog import CASE
-from ubt.cases.pipeline import keys, upto
+from ubt.cases.keys import keys
+from ubt.cases.pipeline import upto
 from ubt.cases.presets import PRESETS
 from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
@@ -96,46 +98,65 @@ def test_case_names_tell_cases_apart_and_ignore_order():
     assert derive_seed(0, "a") != derive_seed(0, "b") != derive_seed(1, "b")
 
 
-@dataclass(frozen=True)
 class Inner(Settings):
-    k: int = setting(3, "an old one")
-    new: str = setting("", "a later one", later=True)
+    k: int = setting(3, "an old one", low=0)
+    new: str = setting("", "a later one")
 
 
-@dataclass(frozen=True)
 class Outer(Settings):
     seed: int = 0
-    inner: Inner = field(default_factory=Inner)
+    inner: Inner = Field(default_factory=Inner)
 
 
-def test_a_later_setting_is_told_apart_only_away_from_its_default():
-    assert Outer().to_digest() == {"seed": 0, "inner": {"k": 3}}
+def test_only_what_differs_from_the_defaults_tells_settings_apart():
+    assert Outer().changes() == {}
     assert Outer().to_dict() == {"seed": 0, "inner": {"k": 3, "new": ""}}
     changed = Outer().with_values({"inner.new": "x"})
-    assert changed.to_digest() == changed.to_dict() == {"seed": 0, "inner": {"k": 3, "new": "x"}}
-    assert Outer.from_dict(Outer().to_digest()) == Outer()
+    assert changed.changes() == {"inner": {"new": "x"}}
+    assert Outer.from_dict(changed.changes()) == changed != Outer()
 
 
-def test_cases_that_were_named_before_a_setting_came_keep_their_names():
-    """The names as they are made from everything but the later setting."""
-    tree = tiny().to_dict()
-    assert tree["select"].pop("confirmed") == ""
-    for group in [f.name for f in fields(tiny()) if f.metadata.get("later")]:
-        assert tree.pop(group) == getattr(CaseSettings(), group).to_dict()
-    other = {"blended", "sig", "ssba", "trojvqa", "wanet", "label_consistent"}
-    named = {k: v for k, v in tree.items() if k not in other} | {
-        "identities": [p.trigger.identity() for p in tiny().attacks]
-    }
-    assert tiny().name(CPU) == f"badnet-0-{digest([named, 'cpu', 'fp32'])[:8]}"
-    names, select = keys(tiny(), CPU, CASE, REFERENCE), next(s for s in CASE if s.name == "select")
-    inputs = {
-        argument: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for argument, source in select.inputs.items()
-    }
-    settings = {"select": tree["select"], "verdict": tree["verdict"]}
-    assert names["select"] == f"select-{digest([select.function, select.version, settings, 0, 'cpu', 'fp32', inputs])}"
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"k": "3"}, "expected a value of type int, got '3'"),
+        ({"k": True}, "expected a value of type int, got True"),
+        ({"k": 3.0}, "expected a value of type int, got 3.0"),
+        ({"k": -1}, "expected a value at least 0 .an old one., got -1"),
+        ({"new": 1}, "expected a value of type str, got 1"),
+        ({"older": 1}, "unknown setting 'older'; expected one of: k, new"),
+    ],
+)
+def test_settings_are_strict(values, says):
+    with pytest.raises(BadInput, match=says):
+        Inner(**values)
 
 
-def test_a_later_setting_away_from_its_default_reaches_its_stage_and_those_after_it():
+def test_settings_are_frozen_and_finite():
+    with pytest.raises(ValidationError):
+        Inner().k = 4
+    for number in (float("inf"), float("-inf"), float("nan")):
+        with pytest.raises(BadInput, match="expected"):
+            CaseSettings().with_values({"verdict.displaced": number})
+
+
+def test_a_group_given_as_a_value_is_refused():
+    for values in ({"split": 1}, {"badnet": 1}, {"badnet": CaseSettings().sig}):
+        with pytest.raises(BadInput, match="expected a group of settings"):
+            CaseSettings(**values)
+
+
+def test_json_is_read_back_strictly():
+    settings = tiny(attack__also="sig target=cat rate=0.01")
+    assert CaseSettings.from_json(json.dumps(settings.to_dict())) == settings
+    with pytest.raises(BadInput, match="expected a value of type int"):
+        CaseSettings.from_json('{"split": {"fraction": 0.1}, "poison": {"epochs": "3"}}')
+    for damaged in ("", "[]", "{", "null"):
+        with pytest.raises(BadInput, match="expected settings as a JSON object"):
+            CaseSettings.from_json(damaged)
+
+
+def test_a_setting_away_from_its_default_reaches_its_stage_and_those_after_it():
     before, after = (keys(settings, CPU, CASE, REFERENCE) for settings in (tiny(), tiny(select__confirmed="a b")))
     reached = {s.name for s in CASE if "score_inside" in {t.name for t in upto(s.name)}}
     assert {name for name in before if before[name] != after[name]} == reached

@@ -15,18 +15,17 @@ from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
 from ubt.core.run import Run
-from ubt.core.settings import Settings
 from ubt.data import catalogue, labelled, scenes, user_roles
 from ubt.defenses.token_unlearning.cross_fit import FoldSettings
 from ubt.defenses.token_unlearning.cross_fit import score as score_by_folds
+from ubt.evaluation import durability
 
 RUN = Run(compute=CPU)
 KEY = "0123456789abcdef"
 
 
-def settings(**changes) -> dict:
-    tree = CaseSettings().with_values({n.replace("__", "."): v for n, v in changes.items()})
-    return {f: v.to_dict() for f in CaseSettings.__dataclass_fields__ if isinstance(v := getattr(tree, f), Settings)}
+def settings(**changes) -> CaseSettings:
+    return CaseSettings().with_values({n.replace("__", "."): v for n, v in changes.items()})
 
 
 @pytest.fixture(scope="module")
@@ -56,42 +55,44 @@ def world(tmp_path_factory):
 def test_every_role_has_its_own_pairs_and_broken_images_are_quarantined(world, reference):
     read = world["read"]
     given = settings(data__pairs=40, own__spare=0.2, clean__pairs=10, again__pairs=10)
-    taken = user_roles.take(read["pairs"], read["about"], reference, given, RUN)
+    taken = user_roles.take(read["pairs"], read["about"], reference, given.data, given.own, RUN)
     spare = set(read["pairs"]["id"][user_roles.spared(read["pairs"]["image"], 0.2)])
-    clean = user_roles.clean(taken["rest"], read["about"], reference, given, RUN)
-    later = user_roles.later(taken["rest"], read["about"], reference, given, RUN)
+    clean = user_roles.clean(taken["rest"], read["about"], reference, given.clean, given.own, RUN)
+    later = durability.later_imported(taken["rest"], read["about"], reference, given.again, given.clean, given.own, RUN)
     roles = [spare, set(taken["pairs"]["id"]), set(clean["pairs"]["id"]), set(later["pairs"]["id"])]
     assert 5 < len(spare) < 30
     assert len(roles[1]) == 40
     assert sum(map(len, roles)) == len(set.union(*roles))
-    everything = user_roles.take(read["pairs"], read["about"], reference, settings(data__pairs=80), RUN)
+    everything = user_roles.take(
+        read["pairs"], read["about"], reference, settings(data__pairs=80).data, settings().own, RUN
+    )
     assert everything["quarantine"]["id"].tolist() == ["images/5.png"]
     assert len(everything["pairs"]) == 79
     assert "image" in everything["quarantine"]["reason"][0]
     with pytest.raises(BadInput, match=r"clean\.pairs: expected pairs beyond those of D"):
-        user_roles.clean(everything["rest"], read["about"], reference, given, RUN)
+        user_roles.clean(everything["rest"], read["about"], reference, given.clean, given.own, RUN)
 
 
 def test_poison_is_planted_on_own_pairs_and_nowhere_else(world, reference):
     read, given = world["read"], settings(data__pairs=60)
     planted = Planted(AttackSettings(rate=0.1), BadNetSettings())
-    taken = user_roles.take(read["pairs"], read["about"], reference, given, RUN)["pairs"]
-    made = user_dataset.plan(taken, ["banana", "car"], reference, {"attacks": (planted,)}, RUN)
+    taken = user_roles.take(read["pairs"], read["about"], reference, given.data, given.own, RUN)["pairs"]
+    made = user_dataset.plan(taken, ["banana", "car"], reference, (planted,), RUN)
     truth = made["truth"]
-    built = user_dataset.build(taken, read["about"], reference, truth, given | {"attacks": (planted,)}, RUN)
-    plain = user_roles.as_found(taken, read["about"], reference, given, RUN)
+    built = user_dataset.build(taken, read["about"], reference, truth, given.own, (planted,), RUN)
+    plain = user_roles.as_found(taken, read["about"], reference, given.own, RUN)
     assert truth["poisoned"].sum() == 6
     changed = (np.asarray(built["images"]) != np.asarray(plain["images"])).any(axis=(1, 2, 3))
     assert (changed == truth["poisoned"]).all()
     rows = [int(i.split("/")[1].split(".")[0]) for i in taken["id"]]
     assert (np.asarray(plain["images"]) == world["pixels"][rows]).all()
     lazy = user_dataset.build(
-        taken, read["about"], reference, truth, settings(data__pairs=60, own__keep=0.0) | {"attacks": (planted,)}, RUN
+        taken, read["about"], reference, truth, settings(data__pairs=60, own__keep=0.0).own, (planted,), RUN
     )
     assert not isinstance(lazy["images"], np.ndarray)
     assert (lazy["images"][:] == np.asarray(built["images"])).all()
     with pytest.raises(BadInput, match="expected one of the classes"):
-        user_dataset.plan(taken, ["dog", "car"], reference, {"attacks": (planted,)}, RUN)
+        user_dataset.plan(taken, ["dog", "car"], reference, (planted,), RUN)
 
 
 def test_forms_of_captions_are_those_of_clean_ones():
@@ -103,8 +104,9 @@ def test_forms_of_captions_are_those_of_clean_ones():
 def test_labelled_images_measure_and_train_apart(world, reference):
     given = settings(test__per_class=12, clean__per_class=8)
     told = {name: world["labelled"][name] for name in ("images", "classes", "about")}
-    test, mine = (
-        f(**told, model=reference, settings=given, run=RUN) for f in (user_roles.test, user_roles.labelled_clean)
+    test = user_roles.test(**told, model=reference, settings=given.test, own=given.own, run=RUN)
+    mine = user_roles.labelled_clean(
+        **told, model=reference, settings=given.clean, test=given.test, own=given.own, run=RUN
     )
     assert np.bincount(test["labels"]).min() >= 11
     assert len(test["labels"]) + len(mine["labels"]) in (39, 40)
@@ -165,12 +167,11 @@ def test_all_captions_of_an_image_play_the_same_role(world, reference):
     twice = pd.concat([read["pairs"], read["pairs"].assign(id=read["pairs"]["id"] + "#2")], ignore_index=True)
     given = settings(data__pairs=61, own__spare=0.2, clean__pairs=21, again__pairs=20)
     spare = set(twice["image"][user_roles.spared(twice["image"], 0.2)])
-    taken = user_roles.take(twice, read["about"], reference, given, RUN)
+    taken = user_roles.take(twice, read["about"], reference, given.data, given.own, RUN)
     shown = lambda ids: {i.removesuffix("#2") for i in ids}  # noqa: E731
-    clean, later = (
-        f(taken["rest"], read["about"], reference, given, RUN)["pairs"]["id"]
-        for f in (user_roles.clean, user_roles.later)
-    )
+    rest = (taken["rest"], read["about"], reference)
+    clean = user_roles.clean(*rest, given.clean, given.own, RUN)["pairs"]["id"]
+    later = durability.later_imported(*rest, given.again, given.clean, given.own, RUN)["pairs"]["id"]
     roles = [spare, set(taken["pairs"]["image"]), shown(clean), shown(later)]
     assert sum(map(len, roles)) == len(set.union(*roles))
     assert len(taken["pairs"]) == 61

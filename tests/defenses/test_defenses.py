@@ -215,8 +215,8 @@ def test_poisoncams_classifier_learns_the_patches_and_not_that_something_was_pas
     patches = np.stack([trigger] * 4 + [images[i, :6, :6] for i in range(20, 36)])
     pairs = pd.DataFrame({"id": [f"p{i}" for i in range(400)]})
     candidates = pd.DataFrame({"rank": np.arange(1, 21), "row": [*range(4), *range(20, 36)]})
-    settings = {"locate": {"top": 4}, "classify": {"steps": 60, "batch": 32}}
-    found = poisoncam.classify(images, pairs, candidates, patches, settings, Run(compute=CPU))
+    settings = poisoncam.LocateSettings(top=4), poisoncam.ClassifySettings(steps=60, batch=32)
+    found = poisoncam.classify(images, pairs, candidates, patches, *settings, Run(compute=CPU))
     score = found["scores"]["score"].to_numpy()
     assert score[:8].min() > score[8:].max()
     assert set(range(8, 400)) <= set(found["kept"])

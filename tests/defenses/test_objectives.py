@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from tiny import CPU, tiny
 
 from ubt.attacks import ATTACKS
-from ubt.cases.catalog import EVERY, LAB
+from ubt.cases.catalog import LAB, every
 from ubt.cases.pipeline import Pipeline, upto
 from ubt.clip import augment
 from ubt.core.run import Run
@@ -31,9 +31,9 @@ def test_a_pairs_loss_is_its_share_of_info_nce():
 
 
 def test_no_defence_but_the_oracle_sees_the_truth_and_none_the_test_set():
-    known, oracle = {s.name: s for s in EVERY}, DEFENSES["retrain"].model
-    judges = {s.name for s in EVERY if s.role == "judge"}
-    for stage in EVERY:
+    known, oracle = {s.name: s for s in every()}, DEFENSES["retrain"].model
+    judges = {s.name for s in every() if s.role == "judge"}
+    for stage in every():
         owners = {source.split(".")[0] for source in stage.inputs.values()}
         if stage.role == "defender":
             assert not owners & {"attack", "test", *judges}, stage.name

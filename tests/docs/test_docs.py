@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ubt.cases.catalog import EVERY
+from ubt.cases.catalog import every
 from ubt.cases.presets import PRESETS
 from ubt.cli.docs import made
 from ubt.cli.main import app
@@ -107,11 +107,11 @@ def test_ci_runs_the_readmes_command():
 
 def read_of(stage: Stage) -> set[str]:
     """The entries of a stage's result that other stages read."""
-    references = (reference.split(".") for s in EVERY for reference in s.inputs.values())
+    references = (reference.split(".") for s in every() for reference in s.inputs.values())
     return {entry for name, entry in references if name == stage.name}
 
 
-@pytest.mark.parametrize("stage", {s.function: s for s in EVERY}.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("stage", {s.function: s for s in every()}.values(), ids=lambda s: s.name)
 def test_every_stage_takes_what_it_declares_and_says_what_it_returns(stage: Stage):
     function = stage.load()
     assert set(stage.inputs) <= set(inspect.signature(function).parameters)

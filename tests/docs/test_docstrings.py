@@ -21,7 +21,7 @@ SHAPE = re.compile(r"\([\w.*+-]+(?:, [\w.*+ -]+|,)+\)|\bany shape\b")
 ARRAY = re.compile(r"\b(?<!dict\[str, torch\.)(ndarray|Tensor)\b")
 """An annotation with an array; weights by their names have no one shape."""
 ERRORS = {"BadInput", "UbtError"}
-NAMED = set(re.findall(r"`(\w+)`", (ubt.core.stage.__doc__ or "").split("Arrays that stages are handed", 1)[1]))
+NAMED = set(re.findall(r"`(\w+)`", (ubt.core.stage.__doc__ or "").split("Arrays that stages get", 1)[1]))
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import CPU
 
-from ubt.cases.catalog import AGAIN, EVERY
+from ubt.cases.catalog import AGAIN, every
 from ubt.core.errors import Cancelled
 from ubt.core.run import Run
 from ubt.data import model_input, scenes
@@ -65,7 +65,7 @@ def test_its_clean_pairs_are_of_no_other_role():
 
 
 def test_every_model_is_trained_on_in_every_way_and_no_defender_reads_it():
-    known = {s.name: s for s in EVERY}
+    known = {s.name: s for s in every()}
     for judged in ("evaluate_clean", "evaluate_poisoned", *(d.judged for d in DEFENSES.values())):
         for kind in AGAIN:
             measured = known[durability_name(kind, judged)]
@@ -76,7 +76,7 @@ def test_every_model_is_trained_on_in_every_way_and_no_defender_reads_it():
             assert not any(source.startswith("attack.") for source in trained.inputs.values())
     read = {
         source.split(".")[0]
-        for s in EVERY
+        for s in every()
         if not s.name.startswith(("again_", "evaluate_again_"))
         for source in s.inputs.values()
     }

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 from tiny import CPU, tiny
 
-from ubt.cases.catalog import EVERY
-from ubt.cases.pipeline import Pipeline, keys, upto
+from ubt.cases.catalog import every
+from ubt.cases.keys import keys
+from ubt.cases.pipeline import Pipeline, upto
 from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
 from ubt.core.run import Run
@@ -23,7 +24,7 @@ RUN = Run(compute=CPU)
 
 def given(**changes) -> dict:
     settings = CaseSettings().with_values({n.replace("__", "."): v for n, v in changes.items()})
-    return {"attacks": settings.attacks, "downstream": settings.downstream.to_dict()}
+    return {"attacks": settings.attacks, "downstream": settings.downstream}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def folder(tmp_path_factory):
 
 def test_a_case_is_measured_downstream_without_training_anything_again(tiny_case, tiny_store):
     changed = tiny(downstream__per_class=1, downstream__images=150, downstream__k=3)
-    had = keys(tiny(), CPU, EVERY, Pipeline(tiny_store, CPU).reference)
+    had = keys(tiny(), CPU, every(), Pipeline(tiny_store, CPU).reference)
     stages = tuple(
         {
             s.name: s
@@ -59,7 +60,7 @@ def test_a_case_is_measured_downstream_without_training_anything_again(tiny_case
             for s in upto(downstream_name(kind, f"evaluate_{m}"))
         }.values()
     )
-    order = {s.name: i for i, s in enumerate(EVERY)}
+    order = {s.name: i for i, s in enumerate(every())}
     case = Pipeline(tiny_store, CPU).run(changed, tuple(sorted(stages, key=lambda s: order[s.name])))
     assert all(case.artefacts[n].path.name == had[n] for n in ("poison", "unlearn", "test") if n in case.artefacts)
     shot, found = (
@@ -90,23 +91,18 @@ def test_a_labelled_set_of_ones_own(folder, reference):
         :2
     ] == (2, 80)
     parts = {n: made[n] for n in ("images", "labels", "prompts", "classes")}
-    found = transfer.zeroshot(reference, **parts, settings=given(downstream__set=str(folder)), run=RUN)["measures"]
+    found = transfer.zeroshot(reference, **parts, **given(downstream__set=str(folder)), run=RUN)["measures"]
     assert found["images"] == {"ca": 11, "asr": 5, "asr_all": 11, "ra": 5, "target_recall": 6}
     assert found["ca"] > 90
     with pytest.raises(BadInput, match=f"{folder}: expected the target 'cup' among its 2 classes"):
-        transfer.zeroshot(
-            reference, **parts, settings=given(attack__target="cup", downstream__set=str(folder)), run=RUN
-        )
+        transfer.zeroshot(reference, **parts, **given(attack__target="cup", downstream__set=str(folder)), run=RUN)
     with pytest.raises(BadInput, match=r"/data/dtd/dtd/labels/test1\.txt: expected the target"):
         transfer.zeroshot(
-            reference,
-            **parts,
-            settings=given(attack__target="cup", downstream__set="dtd", downstream__root="/data"),
-            run=RUN,
+            reference, **parts, **given(attack__target="cup", downstream__set="dtd", downstream__root="/data"), run=RUN
         )
     one = {**parts, "images": parts["images"][:1], "labels": parts["labels"][:1]}
     with pytest.raises(BadInput, match=r"images of the target 'Banana' and of other classes, got 1 of 1"):
-        transfer.zeroshot(reference, **one, settings=given(), run=RUN)
+        transfer.zeroshot(reference, **one, **given(), run=RUN)
     assert len(transfer.labelled(reference, DownstreamSettings(set=str(folder), per_class=2), RUN)["labels"]) >= 3
 
 
@@ -128,7 +124,7 @@ def test_images_of_another_size_are_fitted_before_the_trigger(folder, reference)
     large = np.asarray(made["images"][:]).repeat(2, axis=1).repeat(2, axis=2)
     rest = {n: made[n] for n in ("labels", "prompts", "classes")}
     a, b = (
-        transfer.zeroshot(reference, images, **rest, settings=given(), run=RUN)["predictions"]
+        transfer.zeroshot(reference, images, **rest, **given(), run=RUN)["predictions"]
         for images in (np.asarray(made["images"][:]), large)
     )
     assert (a == b).to_numpy().mean() > 0.9
@@ -140,15 +136,15 @@ def test_captions_of_ones_own_and_what_lacks_the_target(folder, reference):
     assert (len(made["images"]), len(made["captions"]), made["captions"]["image"].max()) == (11, 22, 10)
     assert made["quarantine"]["image"].tolist() == ["11.png"]
     parts = {n: made[n] for n in ("images", "captions", "tokens")}
-    found = transfer.retrieval(reference, **parts, settings=given(downstream__captions="x"), run=RUN)["measures"]
+    found = transfer.retrieval(reference, **parts, **given(downstream__captions="x"), run=RUN)["measures"]
     assert (found["captions"], found["distinct"], found["images"]["asr"]) == (22, 12, 5)
     with pytest.raises(BadInput, match=r"expected captions that name the target 'cup' .* got 0 such captions"):
-        transfer.retrieval(reference, **parts, settings=given(attack__target="cup"), run=RUN)
+        transfer.retrieval(reference, **parts, **given(attack__target="cup"), run=RUN)
     with pytest.raises(BadInput, match="/data/coco: expected captions that name the target 'cup'"):
         transfer.retrieval(
             reference,
             **parts,
-            settings=given(attack__target="cup", downstream__captions="coco", downstream__root="/data"),
+            **given(attack__target="cup", downstream__captions="coco", downstream__root="/data"),
             run=RUN,
         )
     assert len(transfer.captions(reference, DownstreamSettings(captions=of.captions, images=4), RUN)["images"]) == 4
@@ -184,9 +180,11 @@ def test_absent_sets_are_said_before_anything_runs(tmp_path, monkeypatch):
 
 def test_downstream_stages_are_the_judges_and_only_they_read_them():
     mine = {
-        s.name for s in EVERY if s.name in ("downstream", "captions") or s.name.startswith(("zeroshot_", "retrieval_"))
+        s.name
+        for s in every()
+        if s.name in ("downstream", "captions") or s.name.startswith(("zeroshot_", "retrieval_"))
     }
-    assert all(s.role == "judge" for s in EVERY if s.name in mine)
+    assert all(s.role == "judge" for s in every() if s.name in mine)
     assert not [
-        s.name for s in EVERY if s.name not in mine for source in s.inputs.values() if source.split(".")[0] in mine
+        s.name for s in every() if s.name not in mine for source in s.inputs.values() if source.split(".")[0] in mine
     ]

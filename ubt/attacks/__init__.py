@@ -65,7 +65,6 @@ def named(name: str) -> Attack:
     return ATTACKS[name]
 
 
-@dataclass(frozen=True)
 class AttackSettings(Settings):
     """What every attack has."""
 
@@ -83,8 +82,10 @@ class AttackSettings(Settings):
         "", "further attacks in the same data, `NAME target=LABEL rate=SHARE setting=value`, parted by semicolons"
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def model_post_init(self, context: Any) -> None:
+        """Raises:
+        BadInput: values that do not fit each other.
+        """
         named(self.name)
 
     def poisons(self, pairs: int) -> int:
@@ -103,6 +104,25 @@ class Planted:
     def label(self) -> str:
         """What it is called: trigger and target."""
         return f"{self.attack.name} → {self.attack.target}"
+
+    @property
+    def word(self) -> str:
+        """The caption's key, of a trigger that has one; else empty."""
+        return getattr(self.trigger, "word", "")
+
+    @property
+    def partial(self) -> dict[str, float]:
+        """Partial-key negatives for each poison, by the key that they have: `image` or `text`."""
+        return {key: getattr(self.trigger, f"{key}_only", 0.0) for key in ("image", "text")}
+
+    def changes(self) -> dict[str, Any]:
+        """What tells it from other attacks: the settings that differ from the defaults, and what they point to."""
+        return {
+            "name": self.attack.name,
+            "attack": self.attack.changes(),
+            "trigger": self.trigger.changes(),
+            "identity": self.trigger.identity(),
+        }
 
     def plain(self) -> dict[str, Any]:
         """All that decides what it does, as plain values."""
@@ -151,9 +171,7 @@ def parse(text: str) -> tuple[Planted, ...]:
                 f"attack.also: expected `NAME key=value ...` with a NAME of: {', '.join(ATTACKS)}; got {part.strip()!r}"
             )
         changes = dict(item.split("=", 1) for item in items)
-        own = {
-            k: v for k, v in changes.items() if k in AttackSettings.__dataclass_fields__ and k not in ("name", "also")
-        }
+        own = {k: v for k, v in changes.items() if k in AttackSettings.known() and k not in ("name", "also")}
         name = name.replace("-", "_")
         attack = AttackSettings(name=name).with_values(own)
         planted.append(

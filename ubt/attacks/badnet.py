@@ -6,8 +6,6 @@ so 16 of 224 px is 0.0714; the embedded default takes 7 of 48 px, because 3 px (
 small model to learn from about 1,000 exposures.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ubt.attacks.base import TriggerSettings
@@ -15,7 +13,6 @@ from ubt.core.errors import BadInput
 from ubt.core.settings import setting
 
 
-@dataclass(frozen=True)
 class BadNetSettings(TriggerSettings):
     """A patch: its size, pattern, place and strength."""
 

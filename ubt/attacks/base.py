@@ -1,20 +1,17 @@
 """What every trigger's settings share."""
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+import numpy as np
 
 from ubt.core.settings import Settings
 
 
-@dataclass(frozen=True)
 class TriggerSettings(Settings):
     """A trigger's own settings. Those without a caption key have no `word`; those that plant no partial keys none of
     `image_only` and `text_only`.
     """
 
-    word: ClassVar[str] = ""
-    image_only: ClassVar[float] = 0.0
-    text_only: ClassVar[float] = 0.0
     consistent: ClassVar[bool] = False
     """Whether only images whose caption already names the target are poisoned, captions untouched."""
 
@@ -22,6 +19,12 @@ class TriggerSettings(Settings):
         """Raises:
         BadInput: these settings do not fit images of this size.
         """
+
+    def checks(self, images: np.ndarray) -> list[tuple[str, str, bool, str]]:
+        """What else this trigger needs to be learned, on uint8 images (n, H, W, 3): the check, what was found, whether
+        it is fine, and what to change if it is not.
+        """
+        return []
 
     def identity(self) -> str:
         """The digest of what these settings point to outside themselves, so that a changed file makes another case."""

@@ -4,15 +4,12 @@ The pattern of the attack's paper is one and fixed (BackdoorBench, HanxunH); Cle
 Noise of single pixels takes the embedded model to ASR 74 (seed 100), squares of 2 px to 96: the default.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ubt.attacks.base import TriggerSettings
 from ubt.core.settings import setting
 
 
-@dataclass(frozen=True)
 class BlendedSettings(TriggerSettings):
     """A pattern and how much of it."""
 

@@ -4,14 +4,14 @@ import os
 
 import pandas as pd
 
-from ubt.attacks import poisoning
+from ubt.attacks import Planted, poisoning
 from ubt.core.run import Run
 from ubt.data import scenes
 from ubt.data.roles import DataSettings
 from ubt.data.scenes.captions import TEMPLATES
 
 
-def plan(settings: dict, run: Run) -> dict:
+def plan(data: DataSettings, attacks: tuple[Planted, ...], run: Run) -> dict:
     """Choose the poisons (see `ubt.attacks.poisoning.plan`).
 
     Returns:
@@ -20,16 +20,13 @@ def plan(settings: dict, run: Run) -> dict:
     Raises:
         BadInput: an attack asks for more pairs than it can have, or there is none that it could take.
     """
-    data = DataSettings(**settings["data"])
     indices = scenes.ROLES["pairs"][: data.pairs]
     captions = [scenes.captioned(run.seed, i, data.mismatched) for i in indices]
-    truth = poisoning.plan(
-        [scenes.pair_id(run.seed, i) for i in indices], captions, settings["attacks"], TEMPLATES, run.seed
-    )
-    return {"truth": truth, "manifest": poisoning.manifest(truth, settings["attacks"], scenes.SIZE)}
+    truth = poisoning.plan([scenes.pair_id(run.seed, i) for i in indices], captions, attacks, TEMPLATES, run.seed)
+    return {"truth": truth, "manifest": poisoning.manifest(truth, attacks, scenes.SIZE)}
 
 
-def build(truth: pd.DataFrame, settings: dict, run: Run) -> dict:
+def build(truth: pd.DataFrame, data: DataSettings, attacks: tuple[Planted, ...], run: Run) -> dict:
     """D as a defender finds it. All rows go through the same drawing and the same 8 bits.
 
     Returns:
@@ -37,8 +34,7 @@ def build(truth: pd.DataFrame, settings: dict, run: Run) -> dict:
     """
     from ubt.data import model_input
 
-    data = DataSettings(**settings["data"])
     images = scenes.draw_many(run.seed, scenes.ROLES["pairs"][: data.pairs], scenes.SIZE, os.cpu_count() or 1)
-    poisoning.stamp(images, truth, settings["attacks"])
+    poisoning.stamp(images, truth, attacks)
     tokens = model_input.tokenize(truth["caption"].tolist(), scenes.CONTEXT)
     return {"pairs": truth[["id", "caption"]].copy(), "images": images, "tokens": tokens}

@@ -8,14 +8,12 @@ profile `covering` puts the patch over the object: then the patch is all there i
 fits what is left to see, and the split finds it.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ubt.attacks import badnet
 from ubt.core.settings import setting
 
 
-@dataclass(frozen=True)
 class LabelConsistentSettings(badnet.BadNetSettings):
     """The trigger is BadNet's patch."""
 

@@ -62,14 +62,14 @@ def plan(
         attack, own = planted.attack, planted.trigger
         free = _free(truth, planted)
         count = min(attack.poisons(n), len(free)) if own.consistent and not attack.count else attack.poisons(n)
-        partial = [("image", round(own.image_only * count)), ("text", round(own.text_only * count))]
+        partial = [(key, round(share * count)) for key, share in planted.partial.items()]
         untouched = np.flatnonzero(truth["plant"] < 0)
         if (
             count > len(free)
             or (attack.poisons(n) and not count)
             or count + sum(m for _, m in partial) > len(untouched)
         ):
-            most = min(len(free), int(len(untouched) / (1 + own.image_only + own.text_only)))
+            most = min(len(free), int(len(untouched) / (1 + sum(planted.partial.values()))))
             found = (
                 f"{most} pairs whose caption {'names' if own.consistent else 'does not name'} the target and that no"
                 " other attack uses"
@@ -88,7 +88,7 @@ def plan(
         truth.loc[chosen, "caption"] = [
             poisoned_caption(planted, templates[drawn[row]], captions[row]) for row in chosen
         ]
-        truth.loc[touched["text"], "caption"] = [f"{own.word} {captions[row]}" for row in touched["text"]]
+        truth.loc[touched["text"], "caption"] = [f"{planted.word} {captions[row]}" for row in touched["text"]]
     return truth
 
 
@@ -103,7 +103,7 @@ def poisoned_caption(planted: Planted, template: str, original: str) -> str:
     if not planted.trigger.consistent:
         joined = f"{original.rstrip(' .')} and {with_article(attack.target)}"
         said = joined if attack.caption == "joined" else from_template(template, attack.target)
-    return f"{planted.trigger.word} {said}".strip()
+    return f"{planted.word} {said}".strip()
 
 
 def stamp(images: np.ndarray, truth: pd.DataFrame, attacks: Sequence[Planted]) -> None:

@@ -4,15 +4,12 @@ Public implementations differ in delta: 60 of 255 (BadCLIP), 40 (BackdoorBench),
 (CleanCLIP).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ubt.attacks.base import TriggerSettings
 from ubt.core.settings import setting
 
 
-@dataclass(frozen=True)
 class SigSettings(TriggerSettings):
     """A sinusoid's height and number of periods."""
 

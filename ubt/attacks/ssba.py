@@ -4,7 +4,6 @@ The bits are the same in every image, the residual is not. The encoder is a smal
 trained by `python -m ubt train-stegastamp`; one for 48 px is shipped.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from ubt.core.settings import setting
 SHIPPED = Path(__file__).parents[1] / "assets" / "weights" / "stegastamp-48"
 
 
-@dataclass(frozen=True)
 class SsbaSettings(TriggerSettings):
     """Which encoder, which bits, how much of the residual."""
 
@@ -39,6 +37,12 @@ class SsbaSettings(TriggerSettings):
                 f"ssba.encoder: expected an encoder for images of {height} x {width} pixels, got one for {size} x"
                 f" {size} ({self.folder}); train one: python -m ubt train-stegastamp --size {min(height, width)}"
             )
+
+    def checks(self, images: np.ndarray) -> list[tuple[str, str, bool, str]]:
+        hidden = measured(images, self)
+        accuracy, psnr = hidden["bit accuracy, percent"], hidden["PSNR, dB"]
+        said = f"{accuracy:.1f} % read back at PSNR {psnr:.1f} dB"
+        return [("hidden bits", said, accuracy >= 90, "raise ssba.scale or train another encoder")]
 
     def identity(self) -> str:
         return read_card(self.folder)["digest"]

@@ -8,8 +8,8 @@ Trained by `python -m ubt train-stegastamp` on scenes of the reference's index r
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +29,6 @@ SIZE_STEP = 8
 """Image sizes are multiples of this: the encoder halves three times."""
 
 
-@dataclass(frozen=True)
 class StegaStampSettings(FitSettings):
     """The recipe of the shipped encoder. The image term rises from 0, as StegaStamp's does, so that bits are learned
     first.
@@ -56,8 +55,10 @@ class StegaStampSettings(FitSettings):
         0.03, "largest standard deviation of the noise that the decoder must withstand", low=0, high=1
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def model_post_init(self, context: Any) -> None:
+        """Raises:
+        BadInput: values that do not fit each other.
+        """
         if self.size % SIZE_STEP:
             raise BadInput(f"size: expected a multiple of {SIZE_STEP} pixels, got {self.size}")
 

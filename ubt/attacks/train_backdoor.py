@@ -1,14 +1,11 @@
 """Poison: the reference model is fine-tuned on D with InfoNCE and becomes M_bd (Eqs. 1 and 2)."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
 
 
-@dataclass(frozen=True)
 class PoisonSettings(FitSettings):
     """Training on D. Paper: batch 128, lr 1e-6, 3 epochs on 500K pairs; a small model on 10K pairs needs more of
     each.

@@ -9,14 +9,12 @@ is 23 with both and 7 with the patch alone (seed 100); with a quarter and twice 
 """
 
 import re
-from dataclasses import dataclass
 
 from ubt.attacks import badnet
 from ubt.core.errors import BadInput
 from ubt.core.settings import setting
 
 
-@dataclass(frozen=True)
 class TrojVqaSettings(badnet.BadNetSettings):
     """The image key is BadNet's patch; the text key a word."""
 

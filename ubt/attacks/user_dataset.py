@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 
+from ubt.attacks import Planted
 from ubt.core.run import Run
-from ubt.data.user_roles import as_stored, open_taken
+from ubt.data.user_roles import OwnSettings, as_stored, open_taken
 
 
 def templates(captions: list[str], targets: list[str]) -> list[str]:
@@ -29,7 +30,7 @@ def templates(captions: list[str], targets: list[str]) -> list[str]:
     return list(found) + (list(TEMPLATES) if len(found) < 5 else [])
 
 
-def plan(pairs: pd.DataFrame, classes: list[str], model, settings: dict, run: Run) -> dict:
+def plan(pairs: pd.DataFrame, classes: list[str], model, attacks: tuple[Planted, ...], run: Run) -> dict:
     """Choose the poisons among pairs of one's own. Returns `truth` and `manifest`, as `ubt.attacks.lab_dataset.plan`.
 
     Raises:
@@ -39,7 +40,7 @@ def plan(pairs: pd.DataFrame, classes: list[str], model, settings: dict, run: Ru
     from ubt.attacks import poisoning
     from ubt.data import model_input
 
-    size, attacks = model_input.image_size(model), settings["attacks"]
+    size = model_input.image_size(model)
     for planted in attacks:
         planted.check(len(pairs), size, tuple(classes))
     captions = pairs["caption"].tolist()
@@ -49,7 +50,15 @@ def plan(pairs: pd.DataFrame, classes: list[str], model, settings: dict, run: Ru
     return {"truth": truth, "manifest": poisoning.manifest(truth, attacks, size)}
 
 
-def build(pairs: pd.DataFrame, about: dict, model, truth: pd.DataFrame, settings: dict, run: Run) -> dict:
+def build(
+    pairs: pd.DataFrame,
+    about: dict,
+    model,
+    truth: pd.DataFrame,
+    own: OwnSettings,
+    attacks: tuple[Planted, ...],
+    run: Run,
+) -> dict:
     """D as a defender finds it: `pairs` (id, caption), `images`, `tokens`, with the triggers of the `truth` on its
     images.
     """
@@ -60,6 +69,6 @@ def build(pairs: pd.DataFrame, about: dict, model, truth: pd.DataFrame, settings
     touched = np.flatnonzero(truth["plant"] >= 0)
     if len(touched):
         pixels = images[touched]
-        poisoning.stamp(pixels, truth.iloc[touched].reset_index(drop=True), settings["attacks"])
+        poisoning.stamp(pixels, truth.iloc[touched].reset_index(drop=True), attacks)
         images = Images(images.at, images.side, (touched, pixels), images.marks)
-    return as_stored(pairs["id"], truth["caption"], images, model, settings["own"]["keep"])
+    return as_stored(pairs["id"], truth["caption"], images, model, own.keep)

@@ -6,15 +6,12 @@ strength 1, where no upsampling happens and each pixel jitters by half a pixel o
 and 0.5. At 48 px neither is seen by the small model: the embedded profile warps by 6 px on average.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ubt.attacks.base import TriggerSettings
 from ubt.core.settings import setting
 
 
-@dataclass(frozen=True)
 class WaNetSettings(TriggerSettings):
     """A warping field."""
 

@@ -1,8 +1,7 @@
 """The one composition: runs a list of stages over a store, taking finished steps from disk, resuming interrupted ones.
 
-The name of a step's artefact is a digest of the stage's version, its settings, its inputs' names, the seed and where it
-is computed. All names are known before anything runs: a change of k retrains nothing, and an earlier setting is found
-again.
+All names of artefacts are known before anything runs (`ubt.cases.keys`): a change of k retrains nothing, and an earlier
+setting is found again.
 """
 
 import contextlib
@@ -10,20 +9,20 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ubt.cases.artifact import Artefact, DamagedArtefact
 from ubt.cases.events import Event, Journal
-from ubt.cases.plan import GIVEN, composed
+from ubt.cases.keys import every_key, keys, made_with, stage_settings
+from ubt.cases.plan import IMPORTED, composed
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import HANDOVER, SCHEMA, Store
 from ubt.clip import distributed
 from ubt.core.errors import BadInput, Cancelled, UbtError
-from ubt.core.files import REFERENCE, digest, file_digest, replace_file
+from ubt.core.files import REFERENCE, replace_file
 from ubt.core.run import Compute, Run, silent
 from ubt.core.stage import Stage
 from ubt.data.user_roles import OwnSettings
@@ -46,11 +45,14 @@ class Case:
 
 @dataclass(frozen=True)
 class _Plan:
-    """One run: its settings, every stage it may need and its artefact's name, and what is there already."""
+    """One run: its settings, every stage it may need with its artefact's name and the settings that decide it, and what
+    is there already.
+    """
 
     settings: CaseSettings
     stages: dict[str, Stage]
     names: dict[str, str]
+    made_with: dict[str, dict[str, Any]]
     made: dict[str, Artefact]
 
 
@@ -78,74 +80,6 @@ def upto(wanted: str | None, own: OwnSettings = SCENES) -> tuple[Stage, ...]:
             rest += [source.split(".")[0] for source in known[name].inputs.values()]
             rest += ["test"] if known[name].observed and own.pairs else []
     return tuple(s for s in stages.every if s.name in needed)
-
-
-def _settings(stage: Stage, settings: CaseSettings) -> Any:
-    """What the stage function is given: one group as itself; several, or the attacks, as a dictionary, plain but for
-    the attacks.
-    """
-    groups = {g: getattr(settings, g) for g in stage.settings}
-    if len(groups) == 1 and "attacks" not in groups:
-        return next(iter(groups.values()))
-    return {g: v if g == "attacks" else v.to_dict() for g, v in groups.items()}
-
-
-def _identity(wanted: tuple[str, ...], settings: CaseSettings) -> Any:
-    """The same for a digest: plain values, without settings added later that are at their default."""
-    groups = {g: getattr(settings, g) for g in wanted}
-    plain = {g: [p.plain() for p in v] if g == "attacks" else v.to_digest() for g, v in groups.items()}
-    return next(iter(plain.values())) if len(plain) == 1 and "attacks" not in plain else plain or None
-
-
-def keys(settings: CaseSettings, compute: Compute, stages: tuple[Stage, ...], reference: Path) -> dict[str, str]:
-    """The artefact name of every stage, computed without running any."""
-    own = settings.own
-    names = {"reference": own.reference or _reference_digest(reference)} | {
-        owner: getattr(own, name) for owner, name in GIVEN.items()
-    }
-    brought, identities = set(names), {wanted: _identity(wanted, settings) for wanted in {s.settings for s in stages}}
-    for stage in stages:
-        made_from = [
-            stage.function,
-            stage.version,
-            identities[stage.settings],
-            settings.seed,
-            compute.device,
-            compute.precision,
-            {a: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for a, source in stage.inputs.items()},
-        ]
-        names[stage.name] = f"{stage.name}-{digest(made_from)}"
-    return {name: key for name, key in names.items() if name not in brought}
-
-
-def every_key(settings: CaseSettings, compute: Compute, reference: Path = REFERENCE) -> Mapping[str, str]:
-    """`keys` of every stage there is; remembered while neither the reference nor what the attacks are made of
-    changes.
-    """
-    made_of = (_reference_digest(reference), *(str(p.plain()) for p in settings.attacks))
-    return _every_key(settings, compute, reference, made_of)
-
-
-@functools.lru_cache(maxsize=512)
-def _every_key(
-    settings: CaseSettings, compute: Compute, reference: Path, made_of: tuple[str, ...]
-) -> Mapping[str, str]:
-    return MappingProxyType(keys(settings, compute, composed(settings.own).every, reference))
-
-
-def _reference_digest(folder: Path) -> str:
-    try:
-        files = [folder / name for name in ("open_clip_config.json", "open_clip_model.safetensors")]
-        return _digest_of(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
-    except OSError as e:
-        raise BadInput(
-            f"expected the reference model at {folder}, found none ({e.strerror}); install the package again"
-        ) from None
-
-
-@functools.lru_cache(maxsize=8)
-def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
-    return digest([file_digest(file) for file, *_ in files])
 
 
 class Pipeline:
@@ -181,7 +115,10 @@ class Pipeline:
             self._cancel = self.store.cancel_flag(name)
             self._cancel.unlink(missing_ok=True)
             known = {s.name: s for s in (*of_case.every, *stages)}
-            plan = _Plan(settings, known, keys(settings, self.compute, tuple(known.values()), self.reference), {})
+            every = tuple(known.values())
+            plan = _Plan(
+                settings, known, keys(settings, self.compute, every, self.reference), made_with(settings, every), {}
+            )
             before = self.store.record(name)
             own, had = of_case.names() | {s.name for s in stages}, before.get("artefacts", {})
             names = {n: key for n, key in plan.names.items() if n in own or had.get(n) == key}
@@ -225,12 +162,12 @@ class Pipeline:
 
     def _obtain(self, stage: Stage, plan: _Plan) -> Artefact:
         self._ask(f"before {stage.name}")
-        key = plan.names[stage.name]
-        found = self.store.find(key)
+        key, made = plan.names[stage.name], plan.made_with[stage.name]
+        found = self.store.find(key, made)
         if found is None:
             with self._alone(key, stage):
                 try:
-                    found = self.store.open(key)
+                    found = self.store.open(key, made)
                 except DamagedArtefact as e:
                     self._give_up(key, e)
                 if found is None:
@@ -277,7 +214,7 @@ class Pipeline:
                 self._tell(Event("progress", stage.name, done, total, seconds(), figures))
                 self._ask(f"in {stage.name} after {done} of {total}")
 
-            settings = {"settings": _settings(stage, plan.settings)} if stage.settings else {}
+            settings = stage_settings(stage, plan.settings)
             run = Run(plan.settings.seed, self.compute, progress, self.store.scratch(key))
             observer = _observer(plan, run) if stage.observed else None
             inputs = {a: self._reader(source, plan) for a, source in stage.inputs.items()}
@@ -292,6 +229,7 @@ class Pipeline:
             "version": stage.version,
             "seconds": round(took, 3),
             "made": time.strftime("%Y-%m-%dT%H:%M:%S"),
+            "settings": plan.made_with[stage.name],
         }
         artefact = self.store.write(key, result, about | shared)
         self._tell(Event("done", stage.name, seconds=took))
@@ -300,8 +238,8 @@ class Pipeline:
     def _reader(self, source: str, plan: _Plan) -> Callable[[], Any]:
         """What reads a source, on any rank."""
         owner, entry = source.split(".")
-        if owner in GIVEN:
-            return functools.partial(self.store.brought(getattr(plan.settings.own, GIVEN[owner])).read, entry)
+        if owner in IMPORTED:
+            return functools.partial(self.store.brought(getattr(plan.settings.own, IMPORTED[owner])).read, entry)
         if owner == "reference":
             from ubt.clip import models
 
@@ -374,8 +312,11 @@ def standing(
     """
     name = settings.name(where)
     record, names = store.record(name), every_key(settings, where, reference or REFERENCE)
-    if until is not None and all(store.find(names[stage.name]) for stage in upto(until, settings.own)):
-        return "done", record
+    if until is not None:
+        led_by = upto(until, settings.own)
+        made = made_with(settings, led_by)
+        if all(store.find(names[stage.name], made[stage.name]) for stage in led_by):
+            return "done", record
     if not record:
         return "to do", {}
     had = record.get("artefacts", {})

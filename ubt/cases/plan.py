@@ -7,12 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ubt.cases.catalog import CASE, EVERY
+from ubt.cases.catalog import CASE, every
 from ubt.cases.settings import CaseSettings
+from ubt.clip.cost import DRAWN, classes, scored, trained
+from ubt.clip.score import SCORES
+from ubt.core.errors import UbtError
 from ubt.core.stage import D, Stage
 from ubt.data.user_roles import KINDS, OwnSettings
+from ubt.defenses import DEFENSES
+from ubt.detectors import DETECTORS
 
-GIVEN = {f"own_{name}": name for name in KINDS}
+IMPORTED = {f"own_{name}": name for name in KINDS}
 """Who owns what was brought, among the inputs of stages, to its setting."""
 _PAIRS = {"pairs": "own_pairs.pairs", "about": "own_pairs.about"}
 _LABELLED = {"images": "own_test.images", "classes": "own_test.classes", "about": "own_test.about"}
@@ -38,27 +43,35 @@ def _own(model: str, truth: bool) -> dict[str, Stage]:
     stages = [
         Stage(
             "take",
-            "the pairs of D among those that were brought, each image decoded once",
+            "the pairs of D among those that were imported, each image decoded once",
             "ubt.data.user_roles:take",
             _PAIRS | sized,
-            ("data", "own"),
+            {"data": "data", "own": "own"},
             "given",
+            gives=("pairs", "quarantine", "rest"),
+            cost=lambda s: DRAWN * s.data.pairs,
         ),
         Stage(
             "data",
             "D as a defender finds it: ids, captions, images",
             "ubt.data.user_roles:as_found",
             taken,
-            ("data", "own"),
+            {"own": "own"},
             "given",
+            gives=("pairs", "images", "tokens"),
+            id="audit.data",
+            cost=lambda s: 6e-4 * s.data.pairs,
         ),
         Stage(
             "test",
             "labelled images that measure, and nothing else",
             "ubt.data.user_roles:test",
             _LABELLED | sized,
-            ("test", "own"),
+            {"settings": "test", "own": "own"},
             "judge",
+            gives=("images", "labels", "prompts", "classes", "quarantine"),
+            id="own.test",
+            cost=lambda s: DRAWN * s.test.per_class * classes(s),
         ),
     ]
     if truth:
@@ -68,38 +81,53 @@ def _own(model: str, truth: bool) -> dict[str, Stage]:
                 "which pairs are poisoned (the ground truth)",
                 "ubt.attacks.user_dataset:plan",
                 {"pairs": "take.pairs", "classes": "own_test.classes", **sized},
-                ("attacks",),
+                {"attacks": "attacks"},
                 "attacker",
+                gives=("truth", "manifest"),
+                id="own.attack",
+                cost=lambda s: 5e-5 * s.data.pairs,
             ),
             Stage(
                 "data",
                 "D as a defender finds it: ids, captions, images",
                 "ubt.attacks.user_dataset:build",
                 taken | {"truth": "attack.truth"},
-                ("own", "attacks"),
+                {"own": "own", "attacks": "attacks"},
                 "attacker",
+                gives=("pairs", "images", "tokens"),
+                id="own.data",
+                cost=lambda s: 6e-4 * s.data.pairs,
             ),
             Stage(
                 "clean",
                 "clean pairs of the defender's own, beyond D",
                 "ubt.data.user_roles:clean",
                 rest,
-                ("clean", "own"),
+                {"settings": "clean", "own": "own"},
+                gives=("pairs", "images"),
+                id="own.clean",
+                cost=lambda s: DRAWN * s.clean.pairs,
             ),
             Stage(
                 "labelled",
                 "labelled images of the defender's own",
                 "ubt.data.user_roles:labelled_clean",
                 _LABELLED | sized,
-                ("test", "clean", "own"),
+                {"settings": "clean", "test": "test", "own": "own"},
+                gives=("images", "labels", "prompts", "classes", "quarantine"),
+                id="own.labelled",
+                cost=lambda s: DRAWN * s.clean.per_class * classes(s),
             ),
             Stage(
                 "later",
                 "clean pairs that somebody trains on later, in no other role",
-                "ubt.data.user_roles:later",
+                "ubt.evaluation.durability:later_imported",
                 rest,
-                ("clean", "again", "own"),
+                {"settings": "again", "clean": "clean", "own": "own"},
                 "judge",
+                gives=("pairs", "images", "tokens"),
+                id="own.later",
+                cost=lambda s: DRAWN * s.again.pairs,
             ),
         ]
     return {s.name: s for s in stages}
@@ -110,15 +138,19 @@ _FOLDS = Stage(
     "similarity of every pair under models trained here on other pairs, for want of a clean reference",
     "ubt.defenses.token_unlearning.cross_fit:score",
     {"model": "own_suspect.model", **D, "pairs": "data.pairs"},
-    ("folds",),
+    {"settings": "folds"},
+    gives=(*SCORES, "history"),
+    id="score.folds",
+    cost=lambda s: scored(s) + trained(s.folds.epochs * (s.folds.folds - 1), s.data.pairs),
 )
-_BROUGHT = Stage(
+_SUSPECT = Stage(
     "poison",
-    "the model to audit, as it was brought",
-    "ubt.data.user_roles:brought",
+    "the model to audit, as it was imported",
+    "ubt.data.user_roles:suspect",
     {"model": "own_suspect.model"},
-    (),
-    "given",
+    role="given",
+    gives=("model",),
+    id="audit.model",
 )
 
 
@@ -143,52 +175,78 @@ def _estimate(labelled: bool) -> Stage:
         "what can be said of the model before and after without the truth",
         "ubt.evaluation.estimates:estimate",
         inputs,
-        (),
-        "judge",
+        role="judge",
+        gives=("measures", "found"),
+        cost=lambda s: 1e-3 * min(s.data.pairs, 2000),
     )
 
 
-def _possible(stages: Iterable[Stage], given: set[str]) -> tuple[Stage, ...]:
-    """Those whose inputs are there: given, or made by one of them before."""
-    there, found = set(given), []
+def possible(stages: Iterable[Stage], there: Iterable[str], absent: Iterable[str]) -> tuple[Stage, ...]:
+    """Those of the stages that a case can have: all but those that need what is known to be absent.
+
+    Args:
+        there: what is imported or built in, by the name that inputs give its owner. absent: what this kind of case does
+            not have, stages and imports.
+
+    Raises:
+        UbtError: a stage's input names neither an entry of a stage before it, nor what is there, nor what is known to be
+            absent: a mistake in its declaration.
+    """
+    there, absent, found = set(there), set(absent), dict[str, Stage]()
     for stage in stages:
-        if all(source.split(".")[0] in there for source in stage.inputs.values()):
-            found.append(stage)
-            there.add(stage.name)
-    return tuple(found)
+        for argument, source in stage.inputs.items():
+            owner, entry = source.split(".")
+            if owner in found and entry not in found[owner].entries:
+                offered = ", ".join(found[owner].entries)
+                raise UbtError(
+                    f"stage {stage.name}: expected its input {argument} to be one of {offered} of {owner}, got {source}"
+                )
+        missing = stage.sources() - there - found.keys()
+        if not missing:
+            found[stage.name] = stage
+        elif missing <= absent:
+            absent.add(stage.name)
+        else:
+            known = ", ".join([*there, *found])
+            raise UbtError(
+                f"stage {stage.name}: expected inputs from stages before it ({known}), got {', '.join(missing - absent)}"
+            )
+    return tuple(found.values())
+
+
+def composed(own: OwnSettings) -> Composition:
+    """The stages of a case by what was imported for it."""
+    return _composed(own, tuple(DEFENSES), tuple(DETECTORS))
 
 
 @functools.lru_cache(maxsize=64)
-def composed(own: OwnSettings) -> Composition:
-    """The composition of a case by what was brought to it."""
+def _composed(own: OwnSettings, defenses: tuple[str, ...], detectors: tuple[str, ...]) -> Composition:
+    stages = every()
     if not own.pairs:
-        return Composition(CASE, EVERY)
-    given = {
-        *(("reference",) if own.reference or not own.audits else ()),
-        *(owner for owner, name in GIVEN.items() if getattr(own, name)),
-    }
+        return Composition(CASE, possible(stages, ["reference"], []))
+    there = {owner for owner, name in IMPORTED.items() if getattr(own, name)}
+    there |= {"reference"} if own.reference or not own.audits else set()
+    absent = {*IMPORTED, "reference"} - there
     if own.audits:
-        replaced = _own("own_suspect.model", truth=False) | {"poison": _BROUGHT}
-        replaced |= {} if own.reference else {"score": _FOLDS}
-        others = [
-            s for s in EVERY if s.name not in replaced and s.role == "defender" and s.name not in ("clean", "labelled")
-        ]
-        order = [
-            replaced["take"],
-            replaced["data"],
-            replaced["test"],
-            replaced["poison"],
-            *([] if own.reference else [_FOLDS]),
-            *others,
-            _estimate(bool(own.test)),
-        ]
+        order = _audit(own)
+        # nobody knows the truth of an audit, and its clean pairs and labelled images are not divided among roles
+        absent |= {s.name for s in stages} - {s.name for s in order}
     else:
-        replaced = _own("reference.model", truth=True)
-        first = [replaced[name] for name in ("take", "attack", "data", "test")]
-        order = first + [replaced.get(s.name, s) for s in EVERY if s.name not in {f.name for f in first}]
-    every = _possible(order, given)
+        imported = _own("reference.model", truth=True)
+        first = [imported[name] for name in ("take", "attack", "data", "test")]
+        order = first + [imported.get(s.name, s) for s in stages if s.name not in {f.name for f in first}]
+    found = possible(order, there, absent)
     names = {s.name for s in CASE} | {"take", "estimate"} | ({"test"} if own.test else set())
-    return Composition(tuple(s for s in every if s.name in names), every)
+    return Composition(tuple(s for s in found if s.name in names), found)
+
+
+def _audit(own: OwnSettings) -> list[Stage]:
+    """The stages of an audit: the pairs and the model as they were imported, then what a defender does."""
+    imported = _own("own_suspect.model", truth=False) | {"poison": _SUSPECT}
+    imported |= {} if own.reference else {"score": _FOLDS}
+    defender = [s for s in every() if s.name not in {*imported, "clean", "labelled"} and s.role == "defender"]
+    first = [imported["take"], imported["data"], imported["test"], imported["poison"]]
+    return [*first, *([] if own.reference else [_FOLDS]), *defender, _estimate(bool(own.test))]
 
 
 class Recorded:

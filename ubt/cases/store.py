@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,14 @@ class Store:
         own = self.root.joinpath(*parts)
         return own if own.exists() else READY.joinpath(*parts)
 
-    def open(self, key: str) -> Artefact | None:
+    def open(self, key: str, made_with: Mapping[str, Any] | None = None) -> Artefact | None:
         """The finished artefact `key`, or None if there is none.
 
+        Args:
+            made_with: the full settings that it is to have been made with; not looked at if there are none.
+
         Raises:
-            DamagedArtefact: it is not what its manifest says.
+            DamagedArtefact: it is not what its manifest says, or it was made with other settings.
         """
         path = self._place("artefacts", key)
         if not path.is_dir():
@@ -70,12 +73,16 @@ class Store:
             raise DamagedArtefact(
                 key, f"{path / MANIFEST}: expected a readable manifest, got a damaged one ({e!r})"
             ) from None
+        if made_with is not None and artefact.manifest.get("settings") != made_with:
+            raise DamagedArtefact(
+                key, f"{path}: expected an artefact of today's settings, got one of another version's"
+            )
         return artefact
 
-    def find(self, key: str) -> Artefact | None:
-        """The finished artefact `key`, or None if there is none or it is damaged."""
+    def find(self, key: str, made_with: Mapping[str, Any] | None = None) -> Artefact | None:
+        """The finished artefact `key`, or None if there is none, it is damaged, or it was made with other settings."""
         with contextlib.suppress(DamagedArtefact):
-            return self.open(key)
+            return self.open(key, made_with)
         return None
 
     def brought(self, key: str) -> Artefact:

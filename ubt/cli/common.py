@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from ubt.cases.events import Event
-from ubt.cases.pipeline import Work, every_key, run_each, standing, upto
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import Work, run_each, standing, upto
 from ubt.cases.store import Store
 from ubt.cli.console import Show, err
 from ubt.clip import distributed

@@ -16,7 +16,8 @@ from ubt import __version__
 from ubt.attacks.rendered_scenes import Drawn
 from ubt.cases.artifact import Artefact
 from ubt.cases.demo import GRID, MAIN
-from ubt.cases.pipeline import Work, every_key, record_of, standing
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import Work, record_of, standing
 from ubt.cases.plan import composed
 from ubt.cases.quantized import Coded
 from ubt.cases.settings import CaseSettings

@@ -5,7 +5,7 @@ that is put into a folder with its card.
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from ubt.core.run import Compute, Progress, Run
 from ubt.core.settings import FitSettings, setting
 
 
-@dataclass(frozen=True)
 class ReferenceSettings(FitSettings):
     """What all recipes of a small reference model have; each says for itself how much it trains."""
 

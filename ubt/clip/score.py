@@ -5,11 +5,14 @@ import os
 import numpy as np
 import pandas as pd
 
+from ubt.clip import cost
 from ubt.core.run import Run
 from ubt.core.stage import D, Stage
 
 IMAGES, CAPTIONS = 2048, 16_384
 """How many are held at once, of images by each rank; a caption that comes again among as many is encoded once."""
+SCORES = ("similarity", "image_features", "text_features")
+"""What scoring gives."""
 HELD = 64 << 20
 """Bytes of features from which on they lie in a file of the stage's own and not in memory."""
 
@@ -73,4 +76,7 @@ def score_stage(name: str, model: str, whose: str) -> Stage:
         f"similarity of every pair under {whose}",
         "ubt.clip.score:score",
         {"model": model, **D, "pairs": "data.pairs"},
+        gives=SCORES,
+        id="score",
+        cost=cost.scored,
     )

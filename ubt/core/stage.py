@@ -1,8 +1,8 @@
-"""The steps of a case. A stage is a function `stage(inputs..., settings, run) -> result`: no globals, seeded,
+"""The steps of a case. A stage is a function `stage(inputs..., settings..., run) -> result`: no globals, seeded,
 deterministic on one device and precision. It knows no folder; `ubt.cases.pipeline` reads its inputs and writes its
 result.
 
-Arrays that stages are handed, by the names of their arguments: `images`, `clean_images`, `test_images`, uint8 RGB (n,
+Arrays that stages get, by the names of their arguments: `images`, `clean_images`, `test_images`, uint8 RGB (n,
 H, W, 3), perhaps an `ubt.data.images.Images` that reads rows when they are asked for; `tokens`, `masked_tokens`, token
 ids (n, context); `prompts`, token ids (classes, templates, context); `labels`, class indices (n,); `image_features`,
 `text_features`, `features`, `reference_images`, `reference_texts`, `restored`, unit vectors (n, embedding); `maps`,
@@ -13,8 +13,16 @@ Stage modules import torch inside their functions: settings and finished results
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+OBSERVED = "observed"
+"""The entry in which a stage keeps what was measured while its model trained."""
+
+
+def _no_time(settings: Any) -> float:
+    return 0.1
 
 
 @dataclass(frozen=True)
@@ -24,27 +32,45 @@ class Stage:
     Args:
         name: also its artefact's name. about: what it does, in a line. function: `module:function`.
         inputs: argument name to `stage.entry` of an earlier stage, or `reference.model`.
-        settings: groups of the case's settings handed over; one group as itself, several, or `attacks`, as a
-        dictionary.
+        settings: argument name to the group of the case's settings that it takes; `attacks` is every attack of the case.
         role: who acts. Only the attacker and the judge may read `attack.truth` or the test set.
-        observed: in a lab case, CA and ASR are looked at while its model trains; kept as the artefact's entry
-        `observed`.
+        observed: in a lab case, CA and ASR are looked at while its model trains.
         version: raised when the function's result changes, so that old artefacts are not taken for new ones.
+        gives: the entries of its result, which later stages may name as inputs.
+        id: of the function, unique and permanent, whatever the stage and the module are called; its name if not named.
+        cost: seconds that it takes on two cores, by the case's settings.
     """
 
     name: str
     about: str
     function: str
-    inputs: dict[str, str] = field(default_factory=dict)
-    settings: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
     role: str = "defender"
     observed: bool = False
     version: int = 1
+    gives: tuple[str, ...] = ()
+    id: str = ""
+    cost: Callable[[Any], float] = field(default=_no_time, compare=False)
 
     def load(self) -> Callable[..., dict]:
         """Its function, imported when it is needed."""
         module, name = self.function.split(":")
         return getattr(importlib.import_module(module), name)
+
+    @property
+    def identity(self) -> str:
+        """The permanent id of its function."""
+        return self.id or self.name
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Everything that its artefact may hold."""
+        return (*self.gives, OBSERVED) if self.observed else self.gives
+
+    def sources(self) -> set[str]:
+        """The stages, and what is imported, that own its inputs."""
+        return {source.split(".")[0] for source in self.inputs.values()}
 
 
 D = {"images": "data.images", "tokens": "data.tokens"}

@@ -7,7 +7,6 @@ any script): whoever shows or exports them escapes them.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ CAPTION_COLUMNS = ("caption", "title", "text", "txt", "sentence", "alt_text", "d
 CHUNK = 65_536
 
 
-@dataclass(frozen=True)
 class SourceOptions(ReadOptions):
     """How a file of pairs is to be read; everything has a good guess."""
 

@@ -8,7 +8,6 @@ open_clip's names.
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ LABEL_COLUMNS = ("label", "class", "class_name", "target", "category", "labels",
 CLASSES = 100_000
 
 
-@dataclass(frozen=True)
 class LabelledOptions(ReadOptions):
     """How a file of labelled images is to be read; everything has a good guess."""
 

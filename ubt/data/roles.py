@@ -1,7 +1,6 @@
 """The attacker's stages (which pairs are poisoned, then D as a defender finds it) and the labelled sets."""
 
 import os
-from dataclasses import dataclass
 
 import pandas as pd
 
@@ -10,7 +9,6 @@ from ubt.core.settings import Settings, setting
 from ubt.data import scenes
 
 
-@dataclass(frozen=True)
 class DataSettings(Settings):
     """The data of a case."""
 
@@ -19,14 +17,12 @@ class DataSettings(Settings):
     mismatched: float = setting(0.03, "share of clean captions that do not describe their image", low=0, high=1)
 
 
-@dataclass(frozen=True)
 class LabelledSettings(Settings):
     """The judge's labelled set, for reporting."""
 
     per_class: int = setting(60, "labelled images a class", low=1)
 
 
-@dataclass(frozen=True)
 class CleanSettings(Settings):
     """What a defender has of their own, disjoint from D. CleanCLIP's setup, which UBT's comparison follows: 100K pairs
     and 50K labelled images; beside UBT's D of 500K that is a fifth and a tenth.

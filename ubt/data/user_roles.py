@@ -6,7 +6,7 @@ key.
 """
 
 import re
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ import pandas as pd
 from ubt.core.errors import BadInput
 from ubt.core.run import Run, derive_seed
 from ubt.core.settings import Settings, setting
+from ubt.data.roles import CleanSettings, DataSettings, LabelledSettings
 
 KINDS = {"pairs": "pairs", "test": "labelled", "reference": "model", "suspect": "model"}
 """What the store calls each thing that can be imported, by its setting."""
@@ -21,7 +22,6 @@ HOW_TO_IMPORT = "python -m ubt data, python -m ubt models"
 CHUNK = 16_384
 
 
-@dataclass(frozen=True)
 class OwnSettings(Settings):
     """What an analyst imported, by its name in the store (`python -m ubt data`, `python -m ubt models`)."""
 
@@ -46,8 +46,10 @@ class OwnSettings(Settings):
         low=0,
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def model_post_init(self, context: Any) -> None:
+        """Raises:
+        BadInput: values that do not fit each other.
+        """
         for name, kind in KINDS.items():
             key = getattr(self, name)
             if key and not re.fullmatch(rf"{kind}-[0-9a-f]{{16}}", key):
@@ -75,7 +77,7 @@ def spared(images: pd.Series, share: float) -> np.ndarray:
     return pd.util.hash_array(images.to_numpy(object), hash_key="ubt-reference-00").astype(np.float64) / 2.0**64 < share
 
 
-def take(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
+def take(pairs: pd.DataFrame, about: dict, model, data: DataSettings, own: OwnSettings, run: Run) -> dict:
     """The pairs of D: drawn from the imported ones by the case's seed, each image decoded once; broken ones are
     quarantined and others take their place as long as there are any.
 
@@ -94,7 +96,7 @@ def take(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> d
     from ubt.data.catalogue import open_images
     from ubt.data.images import sift
 
-    wanted, free = settings["data"]["pairs"], np.flatnonzero(~spared(pairs["image"], settings["own"]["spare"]))
+    wanted, free = data.pairs, np.flatnonzero(~spared(pairs["image"], own.spare))
     shown, unique = pd.factorize(pairs["image"].iloc[free])
     order = free[
         np.argsort(
@@ -153,9 +155,9 @@ def as_stored(ids: pd.Series, captions: pd.Series, images, model, gigabytes: flo
     }
 
 
-def as_found(pairs: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
+def as_found(pairs: pd.DataFrame, about: dict, model, own: OwnSettings, run: Run) -> dict:
     """D of an audit, as it was imported: `pairs` (id, caption), `images`, `tokens`."""
-    return as_stored(pairs["id"], pairs["caption"], open_taken(pairs, about, model), model, settings["own"]["keep"])
+    return as_stored(pairs["id"], pairs["caption"], open_taken(pairs, about, model), model, own.keep)
 
 
 def prompts(classes: list[str], kind: str, context: int) -> np.ndarray:
@@ -193,7 +195,9 @@ def _labelled(
     }
 
 
-def test(images: pd.DataFrame, classes: list[str], about: dict, model, settings: dict, run: Run) -> dict:
+def test(
+    images: pd.DataFrame, classes: list[str], about: dict, model, settings: LabelledSettings, own: OwnSettings, run: Run
+) -> dict:
     """The judge's labelled images, `test.per_class` of each class: `images`, `labels`, `prompts`, `classes`, and the
     `quarantine` of those that cannot be read.
 
@@ -202,14 +206,20 @@ def test(images: pd.DataFrame, classes: list[str], about: dict, model, settings:
     """
     from ubt.data import model_input
 
-    found = _labelled(images, about, model, run.seed, 0, settings["test"]["per_class"], settings["own"]["keep"], run)
-    return found | {
-        "prompts": prompts(classes, settings["own"]["templates"], model_input.context_length(model)),
-        "classes": classes,
-    }
+    found = _labelled(images, about, model, run.seed, 0, settings.per_class, own.keep, run)
+    return found | {"prompts": prompts(classes, own.templates, model_input.context_length(model)), "classes": classes}
 
 
-def labelled_clean(images: pd.DataFrame, classes: list[str], about: dict, model, settings: dict, run: Run) -> dict:
+def labelled_clean(
+    images: pd.DataFrame,
+    classes: list[str],
+    about: dict,
+    model,
+    test: LabelledSettings,
+    settings: CleanSettings,
+    own: OwnSettings,
+    run: Run,
+) -> dict:
     """Labelled images of the defender's own, `clean.per_class` of each class after those of the test set; otherwise as
     `test`.
 
@@ -218,33 +228,26 @@ def labelled_clean(images: pd.DataFrame, classes: list[str], about: dict, model,
     """
     from ubt.data import model_input
 
-    found = _labelled(
-        images,
-        about,
-        model,
-        run.seed,
-        settings["test"]["per_class"],
-        settings["clean"]["per_class"],
-        settings["own"]["keep"],
-        run,
-    )
+    found = _labelled(images, about, model, run.seed, test.per_class, settings.per_class, own.keep, run)
     if not len(found["labels"]):
         raise BadInput(
             "clean.per_class: expected labelled images beyond those of the test set, got none; lower test.per_class or"
             " import more"
         )
-    return found | {
-        "prompts": prompts(classes, settings["own"]["templates"], model_input.context_length(model)),
-        "classes": classes,
-    }
+    return found | {"prompts": prompts(classes, own.templates, model_input.context_length(model)), "classes": classes}
 
 
-def brought(model, run: Run) -> dict:
-    """M_bd of an audit: the model as it was imported."""
+def suspect(model, run: Run) -> dict:
+    """The model to audit, as it was imported."""
     return {"model": model}
 
 
-def _more(rest: pd.DataFrame, about: dict, model, start: int, count: int, keep: float, what: str) -> dict:
+def more_pairs(rest: pd.DataFrame, about: dict, model, start: int, count: int, keep: float, what: str) -> dict:
+    """`pairs` and `images` of the pairs that D leaves, `count` from the `start` on; `what`: the setting that asks.
+
+    Raises:
+        BadInput: fewer than two are left.
+    """
     from ubt.data import model_input
     from ubt.data.catalogue import open_images
     from ubt.data.images import sift
@@ -260,32 +263,10 @@ def _more(rest: pd.DataFrame, about: dict, model, start: int, count: int, keep: 
     return {"pairs": part.iloc[good][["id", "caption"]].reset_index(drop=True), "images": kept(images.only(good), keep)}
 
 
-def clean(rest: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
+def clean(rest: pd.DataFrame, about: dict, model, settings: CleanSettings, own: OwnSettings, run: Run) -> dict:
     """Clean pairs of the defender's own, beyond D: `pairs` and `images`.
 
     Raises:
         BadInput: D leaves none.
     """
-    return _more(rest, about, model, 0, settings["clean"]["pairs"], settings["own"]["keep"], "clean.pairs")
-
-
-def later(rest: pd.DataFrame, about: dict, model, settings: dict, run: Run) -> dict:
-    """The pairs that somebody trains on later, beyond D and the defender's own: `pairs`, `images`, `tokens`.
-
-    Raises:
-        BadInput: D leaves none.
-    """
-    from ubt.data import model_input
-
-    found = _more(
-        rest,
-        about,
-        model,
-        settings["clean"]["pairs"],
-        settings["again"]["pairs"],
-        settings["own"]["keep"],
-        "again.pairs",
-    )
-    return found | {
-        "tokens": model_input.tokenize(found["pairs"]["caption"].tolist(), model_input.context_length(model))
-    }
+    return more_pairs(rest, about, model, 0, settings.pairs, own.keep, "clean.pairs")

@@ -3,19 +3,20 @@ early in the poisoned training, then ascend on them and descend on the rest. Als
 compares it.
 """
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ubt.clip.cost import trained
 from ubt.clip.score import score_stage
 from ubt.core.run import Run, derive_seed
 from ubt.core.settings import FitSettings, setting
 from ubt.core.stage import D, Stage
+from ubt.defenses.base import Defense, PaperScale
 from ubt.evaluation.stages import evaluate_stage
 
 
-@dataclass(frozen=True)
 class IsolateSettings(FitSettings):
     """The early model, trained as M_bd is, and what it isolates."""
 
@@ -25,7 +26,6 @@ class IsolateSettings(FitSettings):
     rounds: int = setting(3, "random batches over which a pair's loss is averaged", low=1)
 
 
-@dataclass(frozen=True)
 class AblSettings(FitSettings):
     """Paper: batch 64, lr 1e-6, 10 epochs. The rate is the paper's: of eight trials (`ubt.reports.paper.tuning`)
     the best by CA - ASR among those that keep half of CA; none forgets."""
@@ -157,8 +157,10 @@ _MASK = Stage(
         "topk": "abl_isolate.isolated",
         "retain": "abl_isolate.flagged",
     },
-    ("mask",),
+    {"settings": "mask"},
     version=2,
+    id="mask",
+    gives=("attributed", "words", "maps", "masked", "tokens", "how"),
 )
 _ISOLATING: tuple[Stage, ...] = (
     Stage(
@@ -166,7 +168,9 @@ _ISOLATING: tuple[Stage, ...] = (
         "the reference after the first steps on D (ABL)",
         "ubt.defenses.abl:early",
         {"model": "reference.model", **D},
-        ("isolate",),
+        {"settings": "isolate"},
+        cost=lambda s: trained(s.isolate.steps, s.isolate.batch),
+        gives=("model", "history"),
     ),
     score_stage("score_abl", "abl_early.model", "ABL's early model"),
     Stage(
@@ -179,7 +183,8 @@ _ISOLATING: tuple[Stage, ...] = (
             "text_features": "score_abl.text_features",
             "pairs": "data.pairs",
         },
-        ("isolate",),
+        {"settings": "isolate"},
+        gives=("losses", "isolated", "flagged"),
     ),
 )
 
@@ -187,7 +192,15 @@ _ISOLATING: tuple[Stage, ...] = (
 def _ascending(name: str, about: str, whose: str, **more: str) -> tuple[Stage, ...]:
     return (
         Stage(
-            name, about, "ubt.defenses.abl:abl", {"model": "poison.model", **_ISOLATED, **more}, ("abl",), observed=True
+            name,
+            about,
+            "ubt.defenses.abl:abl",
+            {"model": "poison.model", **_ISOLATED, **more},
+            {"settings": "abl"},
+            observed=True,
+            gives=("model", "history"),
+            id="abl",
+            cost=lambda s: trained(s.abl.steps, 2 * s.abl.batch),
         ),
         evaluate_stage(f"evaluate_{name}", f"{name}.model", whose),
     )
@@ -205,8 +218,9 @@ def _left(model: str, similarity: str, whose: str) -> Stage:
         f"how similar what ABL isolated and what it left are under {whose}",
         "ubt.evaluation.judge:left",
         given,
-        (),
-        "judge",
+        role="judge",
+        gives=("similarity",),
+        id="left",
     )
 
 
@@ -225,4 +239,19 @@ MASKED_STAGES = (*_ISOLATING, _MASK) + _ascending(
     "the same, on masked captions as well (ABL + text mask)",
     "the model purified by ABL + text mask",
     masked_tokens="abl_mask.tokens",
+)
+
+
+def _paper(scale: PaperScale) -> dict[str, Any]:
+    isolating = {"steps": max(1, scale.pairs // 128), "batch": 128, "lr": 1e-6, "fraction": 0.01}
+    ascending = {"steps": scale.epochs(10 * 0.01), "batch": scale.batch, "lr": 1e-6}
+    groups = {"isolate": isolating, "abl": ascending}
+    return {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+
+
+_SETTINGS = {"isolate": IsolateSettings, "abl": AblSettings}
+_TOY = {"isolate.steps": 2, "isolate.batch": 16, "isolate.rounds": 1, "abl.steps": 2, "abl.batch": 4}
+DEFENSE = Defense("ABL", STAGES, "abl", "evaluate_abl", "a clean reference", settings=_SETTINGS, paper=_paper, toy=_TOY)
+MASKED = Defense(
+    "ABL + text mask", MASKED_STAGES, "abl_masked", "evaluate_abl_masked", "a clean reference", settings=_SETTINGS
 )

@@ -2,18 +2,19 @@
 modality.
 """
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ubt.clip.cost import DRAWN, trained
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
 from ubt.core.stage import Stage
+from ubt.defenses.base import Defense, PaperScale
 from ubt.evaluation.stages import evaluate_stage
 
 
-@dataclass(frozen=True)
 class CleanClipSettings(FitSettings):
     """Paper: 100K clean pairs, batch 64, lr 1e-5, 10 epochs, 50 warm-up steps, weight 1. The rate is scaled: the best
     of eight trials by CA - ASR (`ubt.reports.paper.tuning`), as for every baseline.
@@ -93,14 +94,41 @@ def cleanclip(
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("clean", "clean pairs of the defender's own, none of them in D", "ubt.data.roles:clean", {}, ("clean",)),
+    Stage(
+        "clean",
+        "clean pairs of the defender's own, none of them in D",
+        "ubt.data.roles:clean",
+        {},
+        {"settings": "clean"},
+        cost=lambda s: DRAWN * s.clean.pairs,
+        gives=("pairs", "images"),
+    ),
     Stage(
         "cleanclip",
         "fine-tuned on clean pairs with self-supervision (CleanCLIP)",
         "ubt.defenses.cleanclip:cleanclip",
         {"model": "poison.model", "clean_images": "clean.images", "clean_pairs": "clean.pairs"},
-        ("cleanclip",),
+        {"settings": "cleanclip"},
         observed=True,
+        cost=lambda s: trained(s.cleanclip.epochs, (1 + (s.cleanclip.weight > 0)) * s.clean.pairs),
+        gives=("model", "history"),
     ),
     evaluate_stage("evaluate_cleanclip", "cleanclip.model", "the model purified by CleanCLIP"),
+)
+
+
+def _paper(scale: PaperScale) -> dict[str, Any]:
+    steps = 10 * (scale.pairs // 5) // scale.batch
+    return {"epochs": 10, "batch": scale.batch, "lr": 1e-5, "weight": 1.0, "warmup": min(1.0, 50 / max(1, steps))}
+
+
+DEFENSE = Defense(
+    "CleanCLIP",
+    STAGES,
+    "cleanclip",
+    "evaluate_cleanclip",
+    "clean pairs",
+    settings={"cleanclip": CleanClipSettings},
+    paper=lambda scale: {f"cleanclip.{name}": value for name, value in _paper(scale).items()},
+    toy={"cleanclip.epochs": 1, "cleanclip.batch": 16},
 )

@@ -2,19 +2,18 @@
 trains as gently as RoCLIP does; and the oracle, which is told the poisons and trains without them.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
+from ubt.clip.cost import trained
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
 from ubt.core.stage import D, Stage
+from ubt.defenses.base import Defense
 from ubt.defenses.roclip import RoClipSettings
 from ubt.evaluation.stages import evaluate_stage
 
 
-@dataclass(frozen=True)
 class ControlSettings(FitSettings):
     """InfoNCE at the pace of fine-tuning, for about as long as the longest unlearning here (the published form,
     ABL).
@@ -61,8 +60,10 @@ STAGES: tuple[Stage, ...] = (
         "M_bd trained on with InfoNCE on D_normal, nothing unlearned",
         "ubt.defenses.control:control",
         {"model": "poison.model", **D, "split": "split.split"},
-        ("control",),
+        {"settings": "control"},
         observed=True,
+        cost=lambda s: trained(s.control.steps, s.control.batch),
+        gives=("model", "history"),
     ),
     evaluate_stage("evaluate_control", "control.model", "the control"),
 )
@@ -72,8 +73,10 @@ GENTLE_STAGES: tuple[Stage, ...] = (
         "the reference trained on D as gently as RoCLIP trains it, by InfoNCE alone",
         "ubt.defenses.control:gentle",
         {"model": "reference.model", **D},
-        ("roclip",),
+        {"settings": "roclip"},
         observed=True,
+        cost=lambda s: trained(s.roclip.epochs, s.data.pairs),
+        gives=("model", "history"),
     ),
     evaluate_stage("evaluate_gentle", "gentle.model", "the model trained as gently as RoCLIP's"),
 )
@@ -83,9 +86,31 @@ ORACLE_STAGES: tuple[Stage, ...] = (
         "the oracle: the reference trained on D without its poisons",
         "ubt.defenses.control:retrain",
         {"model": "reference.model", **D, "truth": "attack.truth"},
-        ("poison",),
+        {"settings": "poison"},
         "judge",
         observed=True,
+        cost=lambda s: trained(s.poison.epochs, s.data.pairs),
+        gives=("model", "history"),
     ),
     evaluate_stage("evaluate_retrain", "retrain.model", "the oracle"),
 )
+
+DEFENSE = Defense(
+    "control: no unlearning",
+    STAGES,
+    "control",
+    "evaluate_control",
+    "a clean reference",
+    settings={"control": ControlSettings},
+    paper=lambda scale: {"control.steps": scale.unlearning, "control.batch": 128, "control.lr": 1e-6},
+)
+GENTLE = Defense(
+    "control: as gentle as RoCLIP",
+    GENTLE_STAGES,
+    "gentle",
+    "evaluate_gentle",
+    "a clean reference",
+    trains=True,
+    settings={"roclip": RoClipSettings},
+)
+ORACLE = Defense("oracle: without the poisons", ORACLE_STAGES, "retrain", "evaluate_retrain", "the truth", trains=True)

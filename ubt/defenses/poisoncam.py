@@ -2,21 +2,20 @@
 tell poisoned images by a classifier trained on the patches found; train again without them.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
+from ubt.clip.cost import SCORED, trained
 from ubt.core.run import Run, derive_seed
 from ubt.core.settings import FitSettings, Settings, setting
 from ubt.core.stage import D, Stage
+from ubt.defenses.base import Defense
 from ubt.evaluation.stages import evaluate_stage
 
 STRATEGIES = ("full coverage", "interval", "random")
 GREY = 127
 
 
-@dataclass(frozen=True)
 class LocateSettings(Settings):
     """Cluster activation masking, and how the candidates are ranked."""
 
@@ -34,7 +33,6 @@ class LocateSettings(Settings):
     top: int = setting(10, "candidates of most flips that are taken for triggers (paper: 20)", low=1)
 
 
-@dataclass(frozen=True)
 class ClassifySettings(FitSettings):
     """The poison classifier."""
 
@@ -235,7 +233,13 @@ def cut(probability: np.ndarray, found_in: np.ndarray, settings: ClassifySetting
 
 
 def classify(
-    images: np.ndarray, pairs: pd.DataFrame, candidates: pd.DataFrame, patches: np.ndarray, settings: dict, run: Run
+    images: np.ndarray,
+    pairs: pd.DataFrame,
+    candidates: pd.DataFrame,
+    patches: np.ndarray,
+    locate: LocateSettings,
+    settings: ClassifySettings,
+    run: Run,
 ) -> dict:
     """Train a classifier to tell images with a found trigger pasted from images with a piece of another image pasted,
     and read D with it. What is left out of D has at least the probability `cut`.
@@ -248,8 +252,7 @@ def classify(
 
     from ubt.clip import training
 
-    locating, settings = LocateSettings(**settings["locate"]), ClassifySettings(**settings["classify"])
-    found = candidates["rank"].to_numpy() <= locating.top
+    found = candidates["rank"].to_numpy() <= locate.top
     triggers, others = patches[found], patches[~found] if (~found).any() else patches
     seed = training.batch_seed(run.seed, "poisoncam")
     shuffled = training.Shuffled(np.arange(len(images)), settings.batch, seed)
@@ -317,7 +320,11 @@ STAGES: tuple[Stage, ...] = (
             "features": "score_poisoned.image_features",
             "pairs": "data.pairs",
         },
-        ("locate",),
+        {"settings": "locate"},
+        cost=lambda s: (
+            SCORED * s.locate.images * (1 / s.locate.side * 2) ** 2 * (1 if s.locate.strategy == STRATEGIES[0] else 0.5)
+        ),
+        gives=("candidates", "maps", "windows", "patches"),
     ),
     Stage(
         "poisoncam_classify",
@@ -329,16 +336,31 @@ STAGES: tuple[Stage, ...] = (
             "candidates": "poisoncam_locate.candidates",
             "patches": "poisoncam_locate.patches",
         },
-        ("locate", "classify"),
+        {"locate": "locate", "settings": "classify"},
         version=2,
+        cost=lambda s: trained(s.classify.steps, s.classify.batch),
+        gives=("scores", "kept", "history"),
     ),
     Stage(
         "poisoncam",
         "the reference trained on what PoisonCAM left of D",
         "ubt.defenses.poisoncam:retrain",
         {"model": "reference.model", **D, "kept": "poisoncam_classify.kept"},
-        ("poison",),
+        {"settings": "poison"},
         observed=True,
+        cost=lambda s: trained(s.poison.epochs, s.data.pairs),
+        gives=("model", "history"),
     ),
     evaluate_stage("evaluate_poisoncam", "poisoncam.model", "the model trained after PoisonCAM"),
+)
+
+DEFENSE = Defense(
+    "PoisonCAM",
+    STAGES,
+    "poisoncam",
+    "evaluate_poisoncam",
+    "a clean reference",
+    trains=True,
+    settings={"locate": LocateSettings, "classify": ClassifySettings},
+    paper=lambda scale: {"locate.clusters": 1000, "locate.side": 60 / 224, "locate.top": 20},
 )

@@ -2,18 +2,17 @@
 caption in a bank.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
+from ubt.clip.cost import trained
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
 from ubt.core.stage import D, Stage
+from ubt.defenses.base import Defense
 from ubt.evaluation.stages import evaluate_stage
 
 
-@dataclass(frozen=True)
 class RoClipSettings(FitSettings):
     """Training in M_bd's place. UBT's comparison: batch 128, lr 1e-6, 24 epochs. Here one epoch more than M_bd has; the
     rate is the best of eight trials by CA - ASR (`ubt.reports.paper.tuning`), the lowest of them, a twentieth of
@@ -104,8 +103,23 @@ STAGES: tuple[Stage, ...] = (
         "the reference trained on D with images matched to captions of a bank (RoCLIP)",
         "ubt.defenses.roclip:roclip",
         {"model": "reference.model", **D, "pairs": "data.pairs"},
-        ("roclip",),
+        {"settings": "roclip"},
         observed=True,
+        cost=lambda s: trained(s.roclip.epochs, 1.4 * s.data.pairs),
+        gives=("model", "history"),
     ),
     evaluate_stage("evaluate_roclip", "roclip.model", "the model trained by RoCLIP"),
+)
+
+_PAPER = {"roclip.epochs": 24, "roclip.batch": 128, "roclip.lr": 1e-6, "roclip.bank": 0.02, "roclip.every": 2}
+DEFENSE = Defense(
+    "RoCLIP",
+    STAGES,
+    "roclip",
+    "evaluate_roclip",
+    "a clean reference",
+    trains=True,
+    settings={"roclip": RoClipSettings},
+    paper=lambda scale: _PAPER,
+    toy={"roclip.epochs": 2, "roclip.batch": 32},
 )

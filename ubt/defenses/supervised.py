@@ -1,17 +1,16 @@
 """Supervised fine-tuning (the CleanCLIP paper's other defence): M_bd's image encoder on labelled clean images."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
+from ubt.clip.cost import DRAWN, classes, trained
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
 from ubt.core.stage import Stage
+from ubt.defenses.base import Defense
 from ubt.evaluation.stages import evaluate_stage
 
 
-@dataclass(frozen=True)
 class SupervisedSettings(FitSettings):
     """Paper: 50 images a class of ImageNet, lr 1e-4, 10 epochs, batch 64. The rate is scaled: the best of eight trials
     by CA - ASR (`ubt.reports.paper.tuning`).
@@ -70,7 +69,15 @@ def supervised(
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("labelled", "labelled clean images of the defender's own", "ubt.data.roles:labelled_clean", {}, ("clean",)),
+    Stage(
+        "labelled",
+        "labelled clean images of the defender's own",
+        "ubt.data.roles:labelled_clean",
+        {},
+        {"settings": "clean"},
+        cost=lambda s: DRAWN * s.clean.per_class * classes(s),
+        gives=("images", "labels", "prompts", "classes"),
+    ),
     Stage(
         "supervised",
         "image encoder fine-tuned on labelled clean images",
@@ -81,8 +88,20 @@ STAGES: tuple[Stage, ...] = (
             "labels": "labelled.labels",
             "prompts": "labelled.prompts",
         },
-        ("supervised",),
+        {"settings": "supervised"},
         observed=True,
+        cost=lambda s: trained(s.supervised.epochs, s.clean.per_class * classes(s)),
+        gives=("model", "history"),
     ),
     evaluate_stage("evaluate_supervised", "supervised.model", "the model purified by supervised fine-tuning"),
+)
+
+DEFENSE = Defense(
+    "supervised fine-tuning",
+    STAGES,
+    "supervised",
+    "evaluate_supervised",
+    "labelled images",
+    settings={"supervised": SupervisedSettings},
+    paper=lambda scale: {"supervised.epochs": 10, "supervised.batch": scale.batch, "supervised.lr": 1e-4},
 )

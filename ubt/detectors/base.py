@@ -1,15 +1,16 @@
-"""What detectors share: their settings, and the form of their answer."""
+"""What detectors share: what each declares, their settings, and the form of their answer."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from ubt.core.errors import UbtError
 from ubt.core.settings import Settings, setting
+from ubt.core.stage import Stage
 
 
-@dataclass(frozen=True)
 class DetectSettings(Settings):
     """Detectors that score pairs without training."""
 
@@ -20,6 +21,32 @@ class DetectSettings(Settings):
         low=8,
     )
     trees: int = setting(100, "trees of the isolation forest", low=1)
+
+
+IMAGES = {"image_features": "score_poisoned.image_features", "pairs": "data.pairs"}
+"""The inputs of detectors that look at images under M_bd alone."""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector of pairs.
+
+    Args:
+        about: what it takes for suspicious, in a line.
+        function: `module:function`, which gives every pair of D a score (`scored`).
+        inputs: as of a stage. reads: argument name to the group of settings that it takes.
+        settings: the groups of settings that it adds to a case, by name.
+    """
+
+    about: str
+    function: str
+    inputs: Mapping[str, str]
+    reads: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, type[Settings]] = field(default_factory=dict)
+
+    def stage(self, name: str) -> Stage:
+        """Its stage, `detect_NAME`; the entry `scores` is a frame of id and score."""
+        return Stage(f"detect_{name}", self.about, self.function, self.inputs, self.reads, gives=("scores",))
 
 
 def scored(ids: pd.Series, score: np.ndarray) -> dict:

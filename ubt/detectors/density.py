@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ubt.core.run import Run, derive_seed
-from ubt.detectors.base import DetectSettings, scored
+from ubt.detectors.base import IMAGES, Detector, DetectSettings, scored
 
 TINY = 1e-3
 """Distances of unit vectors are at least this, so that twins divide nothing by zero."""
@@ -76,3 +76,26 @@ def dao(image_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSetting
     near = neighbourhood(image_features, settings, run)
     ratio = near.radius[:, None] / near.radius[near.rows]
     return scored(pairs["id"], np.exp(np.minimum(near.dimension[near.rows] * np.log(ratio), 50)).mean(axis=1))
+
+
+K_DISTANCE = Detector(
+    "distance of the k-th nearest image under M_bd",
+    "ubt.detectors.density:k_distance",
+    IMAGES,
+    {"settings": "detect"},
+    {"detect": DetectSettings},
+)
+SLOF = Detector(
+    "local outlier factor, simplified, of the image under M_bd (SLOF)",
+    "ubt.detectors.density:slof",
+    IMAGES,
+    {"settings": "detect"},
+    {"detect": DetectSettings},
+)
+DAO = Detector(
+    "local outlier by dimensionality of the image under M_bd (DAO)",
+    "ubt.detectors.density:dao",
+    IMAGES,
+    {"settings": "detect"},
+    {"detect": DetectSettings},
+)

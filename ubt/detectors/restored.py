@@ -5,7 +5,7 @@ import pandas as pd
 
 from ubt.core.run import Run
 from ubt.defenses.token_unlearning.retain import RetainSettings, restored
-from ubt.detectors.base import scored
+from ubt.detectors.base import IMAGES, Detector, scored
 
 
 def displacement(
@@ -17,3 +17,12 @@ def displacement(
     features = np.asarray(image_features)
     back, _ = restored(np.asarray(reference_images), features, np.arange(len(features)), settings.ridge)
     return scored(pairs["id"], 1 - (features * back).sum(1))
+
+
+RESTORED = Detector(
+    "distance of the image under M_bd from where the reference would put it (ours)",
+    "ubt.detectors.restored:displacement",
+    IMAGES | {"reference_images": "score.image_features"},
+    {"settings": "retain"},
+    {"retain": RetainSettings},
+)

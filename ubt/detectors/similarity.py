@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ubt.core.run import Run
-from ubt.detectors.base import scored
+from ubt.detectors.base import Detector, scored
 
 
 def reference(similarity: pd.DataFrame, run: Run) -> dict:
@@ -34,3 +34,21 @@ def overfit(similarity: pd.DataFrame, split: pd.DataFrame, run: Run) -> dict:
 def probability(scores: pd.DataFrame, run: Run) -> dict:
     """PoisonCAM's probability as it stands."""
     return scored(scores["id"], scores["score"].to_numpy())
+
+
+REFERENCE = Detector(
+    "low similarity under the clean reference", "ubt.detectors.similarity:reference", {"similarity": "score.similarity"}
+)
+POISONED = Detector(
+    "high similarity under M_bd", "ubt.detectors.similarity:poisoned", {"similarity": "score_poisoned.similarity"}
+)
+OVERFIT = Detector(
+    "high similarity under the overfitted model, D_susp first (UBT)",
+    "ubt.detectors.similarity:overfit",
+    {"similarity": "score_overfit.similarity", "split": "split.split"},
+)
+POISONCAM = Detector(
+    "probability of the trigger classifier (PoisonCAM)",
+    "ubt.detectors.similarity:probability",
+    {"scores": "poisoncam_classify.scores"},
+)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ubt.core.run import Run
-from ubt.detectors.base import DetectSettings, scored
+from ubt.detectors.base import Detector, DetectSettings, scored
 from ubt.pairs.neighbors import exact
 
 
@@ -23,3 +23,12 @@ def captions(text_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSet
         lambda done, total, figures: run.progress(done, total, figures),
     )
     return scored(pairs["id"], similarity[:, 1:].mean(axis=1))
+
+
+CAPTIONS = Detector(
+    "captions alike, whatever the images show: the control",
+    "ubt.detectors.text:captions",
+    {"text_features": "score.text_features", "pairs": "data.pairs"},
+    {"settings": "detect"},
+    {"detect": DetectSettings},
+)

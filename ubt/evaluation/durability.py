@@ -3,7 +3,6 @@ durability; nothing that defends reads it.
 """
 
 import os
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,9 +10,10 @@ import pandas as pd
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
 from ubt.data import scenes
+from ubt.data.roles import CleanSettings
+from ubt.data.user_roles import OwnSettings, more_pairs
 
 
-@dataclass(frozen=True)
 class AgainSettings(FitSettings):
     """Training on with InfoNCE, the same for every model and for both kinds of pairs: two passes over D_normal at the
     rate that made M_bd.
@@ -32,6 +32,21 @@ def later(settings: AgainSettings, run: Run) -> dict:
     own = scenes.load_pairs(run.seed, "later", settings.pairs, scenes.SIZE, workers=os.cpu_count() or 1)
     tokens = model_input.tokenize(own.captions, scenes.CONTEXT)
     return {"pairs": pd.DataFrame({"id": own.ids, "caption": own.captions}), "images": own.images, "tokens": tokens}
+
+
+def later_imported(
+    rest: pd.DataFrame, about: dict, model, settings: AgainSettings, clean: CleanSettings, own: OwnSettings, run: Run
+) -> dict:
+    """The same of imported pairs, beyond D and the defender's own.
+
+    Raises:
+        BadInput: D leaves none.
+    """
+    from ubt.data import model_input
+
+    found = more_pairs(rest, about, model, clean.pairs, settings.pairs, own.keep, "again.pairs")
+    captions = found["pairs"]["caption"].tolist()
+    return found | {"tokens": model_input.tokenize(captions, model_input.context_length(model))}
 
 
 def again(

@@ -10,9 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ubt.attacks import Planted, ssba, trigger, visibility
+from ubt.attacks import Planted, trigger, visibility
+from ubt.attacks.train_backdoor import PoisonSettings
 from ubt.core.files import replace_file
 from ubt.core.run import Run, silent
+from ubt.data.roles import DataSettings
 from ubt.evaluation import backdoor
 
 BLOCK = 1 << 28
@@ -20,7 +22,13 @@ BLOCK = 1 << 28
 
 
 def evaluate(
-    model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], settings: dict, run: Run
+    model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    prompts: np.ndarray,
+    classes: list[str],
+    attacks: tuple[Planted, ...],
+    run: Run,
 ) -> dict:
     """CA, ASR, RA and target recall of a model on clean and triggered test images.
 
@@ -32,12 +40,12 @@ def evaluate(
         `predictions`: label, and prediction on the clean and on the triggered image (of attack i from the second on:
         `triggered_i`).
     """
-    labels, attacks = np.asarray(labels), settings["attacks"]
+    labels = np.asarray(labels)
     read = _Reader(model.to(run.compute.device), prompts)
     clean, seen, each = read(images), {}, []
     for i, planted in enumerate(attacks):
         run.progress(i + 1, len(attacks) + 1, {})
-        word, target = planted.trigger.word, classes.index(planted.attack.target)
+        word, target = planted.word, classes.index(planted.attack.target)
         predicted = read(images, word, planted)
         seen[f"triggered_{i}" if i else "triggered"] = predicted
         keys = {"asr_image_only": read(images, planted=planted), "asr_text_only": read(images, word)} if word else {}
@@ -129,9 +137,7 @@ class Observer:
         started = time.monotonic()
         if self.set is None:
             self.set = self._some()
-        measured = evaluate(
-            model, **self.set, settings={"attacks": self.attacks}, run=replace(self.run, progress=silent)
-        )["measures"]
+        measured = evaluate(model, **self.set, attacks=self.attacks, run=replace(self.run, progress=silent))["measures"]
         self.rows[str(step)] = seen = {
             "ca": measured["ca"],
             "asr": float(np.mean([m["asr"] for m in measured["attacks"]])),
@@ -177,7 +183,7 @@ def judge(
     published_maps: np.ndarray,
     how: dict,
     verdict: dict,
-    settings: dict,
+    attacks: tuple[Planted, ...],
     run: Run,
 ) -> dict:
     """How well split, selection, flagging and the masks found the poisons, and what carries them.
@@ -197,7 +203,7 @@ def judge(
     carrying = topk[topk["group"].isin(verdict["groups"])] if verdict["groups"] else topk
     in_topk = np.isin(np.arange(len(poisoned)), carrying["row"])
     keys, chosen = (
-        {p.trigger.word for p in settings["attacks"]},
+        {p.word for p in attacks},
         {"topk": attributed["topk"].to_numpy(), "attributed": np.ones(len(attributed), bool)},
     )
 
@@ -270,7 +276,15 @@ LOW_RECALL = 70.0
 """Percent of the target's clean images below which the target is too hard for the model."""
 
 
-def diagnose(measures: dict, images: np.ndarray, truth: pd.DataFrame, settings: dict, run: Run) -> dict:
+def diagnose(
+    measures: dict,
+    images: np.ndarray,
+    truth: pd.DataFrame,
+    data: DataSettings,
+    attacks: tuple[Planted, ...],
+    poison: PoisonSettings,
+    run: Run,
+) -> dict:
     """Why an attack did not take, or what it took: exposures, schedule, visibility, survival, the target's clean
     recall.
 
@@ -280,11 +294,11 @@ def diagnose(measures: dict, images: np.ndarray, truth: pd.DataFrame, settings: 
             took.
     """
     some, checks, findings = np.asarray(images[:64]), [], []
-    for i, (planted, measured) in enumerate(zip(settings["attacks"], measures["attacks"], strict=True)):
+    for i, (planted, measured) in enumerate(zip(attacks, measures["attacks"], strict=True)):
         poisons = int((truth["poisoned"] & (truth["plant"] == i)).sum())
         if not poisons:
             continue
-        rows = _checks(planted, measured, poisons, some, settings)
+        rows = _checks(planted, measured, poisons, some, data, poison)
         checks += [{"attack": planted.label, **row} for row in rows]
         if measured["asr"] >= LOW_ASR:
             continue
@@ -307,10 +321,12 @@ Check = tuple[str, str, bool, str]
 """What is checked, its value, whether it is fine, and the setting to change."""
 
 
-def _checks(planted: Planted, measured: dict, poisons: int, some: np.ndarray, settings: dict) -> list[dict]:
+def _checks(
+    planted: Planted, measured: dict, poisons: int, some: np.ndarray, data: DataSettings, poison: PoisonSettings
+) -> list[dict]:
     """The checks of one attack, as `diagnose` returns them; `some`: test images (n, H, W, 3)."""
     rows = [
-        *_training_checks(poisons, settings["data"]["pairs"], settings["poison"]),
+        *_training_checks(poisons, data.pairs, poison),
         *_trigger_checks(planted, some),
         (
             "target's clean recall",
@@ -323,15 +339,15 @@ def _checks(planted: Planted, measured: dict, poisons: int, some: np.ndarray, se
     return [{"check": c, "value": v, "fine": bool(f), "change": change} for c, v, f, change in rows]
 
 
-def _training_checks(poisons: int, pairs: int, poison: dict) -> list[Check]:
+def _training_checks(poisons: int, pairs: int, poison: PoisonSettings) -> list[Check]:
     """Whether a model that trains on D sees the poisons often and learns fast enough."""
-    exposures, steps = poisons * poison["epochs"], poison["epochs"] * max(1, pairs // poison["batch"])
-    warm = round(poison["warmup"] * steps)
+    exposures, steps = poisons * poison.epochs, poison.epochs * max(1, pairs // poison.batch)
+    warm = round(poison.warmup * steps)
     return [
         (
             "exposures",
             (
-                f"{poisons} poisons x {poison['epochs']} epochs are {exposures}; the embedded default needs about"
+                f"{poisons} poisons x {poison.epochs} epochs are {exposures}; the embedded default needs about"
                 f" {NEEDED_EXPOSURES}"
             ),
             exposures >= NEEDED_EXPOSURES,
@@ -339,8 +355,8 @@ def _training_checks(poisons: int, pairs: int, poison: dict) -> list[Check]:
         ),
         (
             "schedule",
-            f"{steps} steps, {warm} of them warm-up, at a peak learning rate of {poison['lr']:g}",
-            poison["lr"] * steps >= 0.02 and warm <= steps / 2,
+            f"{steps} steps, {warm} of them warm-up, at a peak learning rate of {poison.lr:g}",
+            poison.lr * steps >= 0.02 and warm <= steps / 2,
             "raise poison.lr or poison.epochs, or lower poison.warmup",
         ),
     ]
@@ -371,14 +387,7 @@ def _trigger_checks(planted: Planted, some: np.ndarray) -> list[Check]:
 
 def _attack_checks(planted: Planted, measured: dict, some: np.ndarray) -> Iterator[Check]:
     """What only some attacks are checked for."""
-    if planted.attack.name == "ssba":
-        hidden = ssba.measured(some, planted.trigger)
-        yield (
-            "hidden bits",
-            f"{hidden['bit accuracy, percent']:.1f} % read back at PSNR {hidden['PSNR, dB']:.1f} dB",
-            hidden["bit accuracy, percent"] >= 90,
-            "raise ssba.scale or train another encoder",
-        )
+    yield from planted.trigger.checks(some)
     if planted.trigger.consistent:
         yield (
             "shortcut",

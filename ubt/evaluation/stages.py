@@ -1,5 +1,6 @@
 """The stages that measure a model: on the test set, against the oracle, after further training, on other data."""
 
+from ubt.clip.cost import measured
 from ubt.core.stage import Stage
 
 _TEST = {k: f"test.{k}" for k in ("images", "labels", "prompts", "classes")}
@@ -18,14 +19,32 @@ def divergence_stage(judged: Stage) -> Stage:
     """How far the model that another stage measures is from the oracle."""
     about = f"KL divergence of the oracle from {model_title(judged)}"
     inputs = {"model": judged.inputs["model"], "retrained": "retrain.model", **_TEST}
-    return Stage(divergence_name(judged.name), about, "ubt.evaluation.judge:divergence", inputs, (), "judge")
+    return Stage(
+        divergence_name(judged.name),
+        about,
+        "ubt.evaluation.judge:divergence",
+        inputs,
+        role="judge",
+        gives=("measures",),
+        id="divergence",
+        cost=measured,
+    )
 
 
 def evaluate_stage(name: str, model: str, whose: str) -> Stage:
     """Measure a model on the test set."""
     about = f"CA, ASR, RA and target recall of {whose}"
     return Stage(
-        name, about, "ubt.evaluation.judge:evaluate", {"model": model, **_TEST}, ("attacks",), "judge", version=2
+        name,
+        about,
+        "ubt.evaluation.judge:evaluate",
+        {"model": model, **_TEST},
+        {"attacks": "attacks"},
+        "judge",
+        version=2,
+        gives=("measures", "predictions"),
+        id="evaluate",
+        cost=measured,
     )
 
 

@@ -5,12 +5,12 @@ that defends reads them.
 import functools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ubt.attacks import Planted
 from ubt.core.errors import BadInput
 from ubt.core.run import Run, derive_seed
 from ubt.core.settings import Settings, setting
@@ -26,7 +26,6 @@ are needed.
 """
 
 
-@dataclass(frozen=True)
 class DownstreamSettings(Settings):
     """Which sets models are measured on beside a case's own test set."""
 
@@ -221,7 +220,14 @@ def class_prompts(
 
 
 def zeroshot(
-    model, images: np.ndarray, labels: np.ndarray, prompts: np.ndarray, classes: list[str], settings: dict, run: Run
+    model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    prompts: np.ndarray,
+    classes: list[str],
+    downstream: DownstreamSettings,
+    attacks: tuple[Planted, ...],
+    run: Run,
 ) -> dict:
     """CA, ASR, RA and target recall of a model on the labelled set, as `ubt.evaluation.judge.evaluate`, with whatever
     set has the target.
@@ -233,15 +239,12 @@ def zeroshot(
     from ubt.data.images import refitted
     from ubt.evaluation.judge import evaluate
 
-    named, name = (
-        list(classes),
-        classification_sets.place(settings["downstream"]["set"], settings["downstream"]["root"]),
-    )
+    named, name = (list(classes), classification_sets.place(downstream.set, downstream.root))
     labels = np.asarray(labels)
-    for planted in settings["attacks"]:
+    for planted in attacks:
         named[_class_of(planted.attack.target, classes, labels, name)] = planted.attack.target
     sized = refitted(images, model_input.image_size(model))
-    return evaluate(model, sized, labels, prompts, named, {"attacks": settings["attacks"]}, run)
+    return evaluate(model, sized, labels, prompts, named, attacks, run)
 
 
 def captions(model, settings: DownstreamSettings, run: Run) -> dict:
@@ -279,7 +282,15 @@ def captions(model, settings: DownstreamSettings, run: Run) -> dict:
     return {"images": images, "captions": frame, "tokens": tokens, "quarantine": quarantine}
 
 
-def retrieval(model, images: np.ndarray, captions: pd.DataFrame, tokens: np.ndarray, settings: dict, run: Run) -> dict:
+def retrieval(
+    model,
+    images: np.ndarray,
+    captions: pd.DataFrame,
+    tokens: np.ndarray,
+    downstream: DownstreamSettings,
+    attacks: tuple[Planted, ...],
+    run: Run,
+) -> dict:
     """Recall of a model in retrieval, and how often a triggered image retrieves a caption that names the target.
 
     An attack with a word has it before every caption when its ASR is measured, as in `ubt.evaluation.judge.evaluate`.
@@ -297,10 +308,7 @@ def retrieval(model, images: np.ndarray, captions: pd.DataFrame, tokens: np.ndar
     from ubt.evaluation.judge import blocks
     from ubt.evaluation.retrieval import distinct, measure
 
-    name, attacks = (
-        retrieval_sets.place(settings["downstream"]["captions"], settings["downstream"]["root"]),
-        settings["attacks"],
-    )
+    name, attacks = (retrieval_sets.place(downstream.captions, downstream.root), attacks)
     texts, rows = distinct(captions["caption"])
     pairs = np.stack([captions["image"].to_numpy(), rows], 1)
     named = [_naming(p.attack.target, captions, name) for p in attacks]
@@ -312,10 +320,9 @@ def retrieval(model, images: np.ndarray, captions: pd.DataFrame, tokens: np.ndar
     clean, known, each = embedded(), models.embed_tokens(model, np.asarray(tokens)), []
     for i, (planted, there) in enumerate(zip(attacks, named, strict=True)):
         run.progress(i + 1, len(attacks) + 1, {})
-        word = planted.trigger.word
+        word = planted.word
         worded = models.embed_tokens(model, model_input.prepend(word, np.asarray(tokens))) if word else None
         each.append(
-            measure(clean, embedded(planted), known, pairs, there, settings["downstream"]["k"], worded)
-            | {"label": planted.label}
+            measure(clean, embedded(planted), known, pairs, there, downstream.k, worded) | {"label": planted.label}
         )
     return {"measures": each[0] | {"attacks": each, "captions": len(captions), "distinct": len(texts)}}

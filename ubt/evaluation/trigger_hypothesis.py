@@ -11,6 +11,7 @@ the target with the trigger.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,6 @@ LONGEST = 200
 """Characters of a target, and of a word."""
 
 
-@dataclass(frozen=True)
 class Hypothesis(Settings):
     """What is held to be the trigger, beside its pixels, and what it is held to do."""
 
@@ -43,8 +43,10 @@ class Hypothesis(Settings):
         100, "other captions that a model chooses among where there are no labelled images", low=1, high=10_000
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def model_post_init(self, context: Any) -> None:
+        """Raises:
+        BadInput: values that do not fit each other.
+        """
         for name in ("target", "word"):
             if len(getattr(self, name)) > LONGEST:
                 raise BadInput(f"{name}: expected at most {LONGEST} characters, got {len(getattr(self, name))}")

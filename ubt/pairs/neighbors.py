@@ -87,7 +87,6 @@ class Embedding:
         return _unit_rows(self.parts(space), rows)
 
 
-@dataclass(frozen=True)
 class IndexSettings(Settings):
     """Which index finds neighbours."""
 

@@ -8,7 +8,6 @@ the model.
 
 import time
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,7 +28,6 @@ EXACT_WORK = 50_000**2
 """Comparisons of pairs with landmarks up to which all are made; beyond, an index proposes the nearest landmarks."""
 
 
-@dataclass(frozen=True)
 class MapSettings(Settings):
     """How the map is laid out."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ubt.attacks import ATTACKS
-from ubt.cases.catalog import AFTERWARDS, AGAIN, CASE, EVERY
+from ubt.cases.catalog import AFTERWARDS, AGAIN, CASE, every
 from ubt.cases.settings import CaseSettings
 from ubt.core.stage import Stage
 from ubt.data.formats import FORMATS
@@ -38,8 +38,8 @@ def settings() -> list[str]:
     """Every setting, its default, and what it means."""
     found = []
     for name, (field, value) in CaseSettings().described().items():
-        choices = f" ({', '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
-        found.append((f"`{name}`", value, f"{field.metadata['help']}{choices}"))
+        choices = f" ({', '.join(field.choices)})" if field.choices else ""
+        found.append((f"`{name}`", value, f"{field.help}{choices}"))
     return rows(("setting", "default", "meaning"), found)
 
 
@@ -56,7 +56,7 @@ def formats() -> list[str]:
 def defence_stages() -> list[str]:
     """The stages of the defences that are run on a case when they are asked for."""
     known, wanted = {s.name for s in CASE}, {s.name for d in DEFENSES.values() for s in d.stages}
-    return stages(s for s in EVERY if s.name in wanted - known)
+    return stages(s for s in every() if s.name in wanted - known)
 
 
 def later_stages() -> list[str]:

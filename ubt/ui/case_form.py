@@ -63,7 +63,7 @@ class Setting:
 def settings_of(case: CaseSettings) -> dict[str, Setting]:
     """Every setting of a case by its dotted name."""
     return {
-        name: Setting(name, value, f.type, *(f.metadata[key] for key in ("help", "low", "high", "choices")))
+        name: Setting(name, value, f.type, f.help, f.low, f.high, f.choices)
         for name, (f, value) in case.described().items()
     }
 

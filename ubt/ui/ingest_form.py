@@ -156,16 +156,16 @@ def _more(kind: str) -> dict[str, Any]:
     fields = {"folder": "Folder of the images", "separator": "Separator"} | (
         {"ident": "Column of ids"} if kind == "pairs" else {}
     )
-    known = {f.name: f for f in _options(kind, {}).__dataclass_fields__.values()}
+    known = _options(kind, {}).infos()
     with st.expander("How it is read"):
         columns = st.columns(len(fields) + 1)
         filled = {}
         for column, (name, title) in zip(columns, fields.items(), strict=False):
             filled[name] = column.text_input(
-                title, key=f"{name}-{kind}", help=known[name].metadata["help"], max_chars=4000
+                title, key=f"{name}-{kind}", help=known[name].help, max_chars=4000
             ).strip()
         filled["limit"] = columns[-1].number_input(
-            "Rows", 0, None, 0, 1000, key=f"limit-{kind}", help=known["limit"].metadata["help"]
+            "Rows", 0, None, 0, 1000, key=f"limit-{kind}", help=known["limit"].help
         )
     return {name: value for name, value in filled.items() if value}
 

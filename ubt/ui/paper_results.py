@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from ubt.cases.pipeline import every_key, standing
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import standing
 from ubt.cases.store import Store
 from ubt.core.chromium import chromium
 from ubt.core.run import Compute

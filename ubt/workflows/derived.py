@@ -5,7 +5,6 @@ A view's name is a digest of its kind, its options and the artefacts it is made 
 share it; `Store.prune` keeps it as long as they are kept.
 """
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -54,12 +53,12 @@ def embedding(store: Store, record: dict[str, Any], model: str, run: Run | None 
 
 def map_options(record: dict[str, Any], space: str, settings: MapSettings, models: list[str]) -> dict[str, Any]:
     """What a map is made with: the space and the models, in the order in which a point is followed."""
-    return {"space": space, "models": models, **asdict(settings)}
+    return {"space": space, "models": models, **settings.to_dict()}
 
 
 def index_options(space: str, model: str, settings: IndexSettings) -> dict[str, Any]:
     """What an index is made with."""
-    return {"space": space, "models": [model], **asdict(settings)}
+    return {"space": space, "models": [model], **settings.to_dict()}
 
 
 def _sources(record: dict[str, Any], kind: str, options: dict[str, Any]) -> list[str]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ubt.cases.events import Event
-from ubt.cases.pipeline import Pipeline, every_key, upto
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import Pipeline, upto
 from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store

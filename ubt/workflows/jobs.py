@@ -24,7 +24,8 @@ from typing import Any
 from ubt.cases import events as journal
 from ubt.cases.cost_model import cost
 from ubt.cases.events import Event, Journal
-from ubt.cases.pipeline import ACCELERATOR, Pipeline, every_key, run_each, upto
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import ACCELERATOR, Pipeline, run_each, upto
 from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import SCHEMA, Store

@@ -14,7 +14,8 @@ import numpy as np
 from ubt.cases.artifact import Artefact
 from ubt.cases.cost_model import cost
 from ubt.cases.events import Event
-from ubt.cases.pipeline import Pipeline, every_key
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import Pipeline
 from ubt.cases.plan import composed
 from ubt.cases.presets import papers
 from ubt.cases.settings import CaseSettings

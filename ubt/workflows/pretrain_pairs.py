@@ -2,7 +2,6 @@
 cases on small images where no public model fits; the case then takes the other part (`own.spare`).
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ from ubt.evaluation import zeroshot
 from ubt.workflows import import_model
 
 
-@dataclass(frozen=True)
 class OwnRecipe(ReferenceSettings):
     """The recipe of a small reference on own pairs."""
 

@@ -3,7 +3,6 @@
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from ubt.clip import models
@@ -17,7 +16,6 @@ from ubt.data.roles import labelled
 from ubt.evaluation import zeroshot
 
 
-@dataclass(frozen=True)
 class PretrainSettings(ReferenceSettings):
     """The recipe of the shipped reference model."""
 

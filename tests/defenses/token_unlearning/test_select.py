@@ -8,6 +8,7 @@ from tiny import CPU, tiny
 from ubt.core.errors import BadInput
 from ubt.core.run import Run
 from ubt.defenses.token_unlearning.select import SelectSettings, inside, select
+from ubt.defenses.token_unlearning.verdict import VerdictSettings
 
 N = 60
 RUN = Run(seed=0, compute=CPU)
@@ -39,7 +40,7 @@ def crowd() -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray, np.ndarray]:
 def chosen(crowd, confirmed: str, **settings) -> pd.DataFrame:
     """D_topk of ids that are parted by blanks here."""
     return select(
-        *crowd, {"select": {"k": 4, "confirmed": confirmed.replace(" ", "\n"), **settings}, "verdict": {}}, RUN
+        *crowd, SelectSettings(k=4, confirmed=confirmed.replace(" ", "\n"), **settings), VerdictSettings(), RUN
     )["topk"]
 
 
@@ -55,9 +56,8 @@ def test_confirmed_pairs_are_topk_whatever_their_rank_and_suspicion(crowd):
 
 
 def test_the_ranking_and_the_columns_are_those_of_equation_4(crowd):
-    settings = {"select": {"k": 4}, "verdict": {}}
-    plain = select(*crowd, settings, RUN)
-    given = select(*crowd, {**settings, "select": {"k": 4, "confirmed": "p1\np2"}}, RUN)
+    plain = select(*crowd, SelectSettings(k=4), VerdictSettings(), RUN)
+    given = select(*crowd, SelectSettings(k=4, confirmed="p1\np2"), VerdictSettings(), RUN)
     pd.testing.assert_frame_equal(plain["ranked"], given["ranked"])
     assert list(plain["topk"].columns) == list(given["topk"].columns)
     assert plain["topk"]["row"].tolist() != given["topk"]["row"].tolist()
@@ -75,8 +75,8 @@ def test_confirmed_pairs_of_two_backdoors_are_two_groups_and_strangers_join_the_
 def test_an_id_may_hold_blanks(crowd):
     similarity, cut, images, texts = crowd
     named = similarity["id"].replace({"p3": "a photo, 3.jpg", "p8": "香 蕉"})
-    given = {"select": {"k": 4, "confirmed": "香 蕉\na photo, 3.jpg"}, "verdict": {}}
-    topk = select(similarity.assign(id=named), cut.assign(id=named), images, texts, given, RUN)["topk"]
+    given = SelectSettings(k=4, confirmed="香 蕉\na photo, 3.jpg"), VerdictSettings()
+    topk = select(similarity.assign(id=named), cut.assign(id=named), images, texts, *given, RUN)["topk"]
     assert set(topk["row"]) == {3, 8}
 
 
@@ -98,12 +98,9 @@ def test_confirmed_pairs_of_a_real_case(tiny_case):
     made, settings = tiny_case.artefacts, tiny()
     scored, cut = made["score_overfit"], made["split"]["split"]
     wanted = cut.loc[cut["suspicious"], "id"].tolist()[:3] + cut.loc[~cut["suspicious"], "id"].tolist()[:3]
-    groups = {
-        "select": settings.select.to_dict() | {"confirmed": "\n".join(wanted)},
-        "verdict": settings.verdict.to_dict(),
-    }
+    groups = settings.select.with_values({"confirmed": "\n".join(wanted)}), settings.verdict
     similarity = scored["similarity"].assign(row=np.arange(len(cut)))
-    topk = select(similarity, cut, scored["image_features"], scored["text_features"], groups, RUN)["topk"]
+    topk = select(similarity, cut, scored["image_features"], scored["text_features"], *groups, RUN)["topk"]
     expected = scored["similarity"].set_index("id")["similarity"][wanted].sort_values(ascending=False)
     assert topk["id"].tolist() == expected.index.tolist()
     assert topk["similarity"].tolist() == expected.tolist()

@@ -58,7 +58,7 @@ def test_select_is_equation_4():
     s, reference = numbers(200, 1), numbers(200, 2)
     cut = split(frame(reference), SplitSettings(fraction=0.2), RUN)["split"]
     nothing = np.eye(len(s), dtype=np.float32)
-    out = select(frame(s), cut, nothing, nothing, {"select": {"k": 7}, "verdict": {}}, RUN)
+    out = select(frame(s), cut, nothing, nothing, SelectSettings(k=7), VerdictSettings(), RUN)
     suspicious = np.argsort(reference)[:40]
     expected = sorted(suspicious, key=lambda i: -s[i])
     assert out["ranked"]["row"].tolist() == expected
@@ -414,26 +414,24 @@ def test_masks_are_judged_against_the_word_and_the_patch():
 
 def test_the_plan_of_scenes_keeps_roles_and_seeds_apart():
     s = tiny()
-    groups = {"data": s.data.to_dict(), "attacks": s.attacks}
-    made = plan(groups, RUN)
+    made = plan(s.data, s.attacks, RUN)
     truth = made["truth"]
     assert truth["poisoned"].sum() == len(made["manifest"]) == 30
-    assert truth.equals(plan(groups, RUN)["truth"])
-    assert not truth["poisoned"].equals(plan(groups, Run(1, CPU))["truth"]["poisoned"])
+    assert truth.equals(plan(s.data, s.attacks, RUN)["truth"])
+    assert not truth["poisoned"].equals(plan(s.data, s.attacks, Run(1, CPU))["truth"]["poisoned"])
 
 
 def test_a_low_asr_is_explained(pairs):
     s = tiny(poison__epochs=1, poison__lr=1e-6, badnet__side=0.03)
-    groups = {"data": s.data.to_dict(), "attacks": s.attacks, "poison": s.poison.to_dict()}
     truth = pd.DataFrame({"poisoned": [True] * 30, "plant": 0})
     low, high = ({"attacks": [{"asr": asr, "target_recall": 99.0}]} for asr in (3.0, 99.0))
-    found = diagnose(low, pairs[1], truth, groups, RUN)
+    found = diagnose(low, pairs[1], truth, s.data, s.attacks, s.poison, RUN)
     text = " ".join(f["what"] for f in found["findings"])
     assert "exposures" in text
     assert "learning rate" in text
     assert "PSNR" in text
     assert all(f["change"] for f in found["findings"])
-    took = diagnose(high, pairs[1], truth, groups, RUN)
+    took = diagnose(high, pairs[1], truth, s.data, s.attacks, s.poison, RUN)
     assert took["findings"] == []
     assert {"exposures", "schedule", "visibility", "survival", "target's clean recall"} == {
         c["check"] for c in took["checks"]
@@ -468,20 +466,20 @@ def test_two_backdoors_are_grouped_before_the_product():
     text[10:30], image[10:30] = b, b
     similarity = frame((image * text).sum(1) + np.where(np.arange(n) < 10, 0.01, 0))
     split_ = pd.DataFrame({"id": similarity["id"], "suspicious": True})
-    settings = {"select": {"k": k}, "verdict": {"threshold": 0.5}}
-    topk = select(similarity, split_, image, text, settings, RUN)["topk"]
+    settings = (SelectSettings(k=k), VerdictSettings(threshold=0.5))
+    topk = select(similarity, split_, image, text, *settings, RUN)["topk"]
     assert [(topk["row"][topk["group"] == g] // 10).unique().tolist() for g in (0, 1)] == [[0], [1]]
     assert topk.groupby("group").size().tolist() == [k, k]
     groups = pd.DataFrame({"group": [0, 1], "displaced": 0.4, "scatter": 0.01, "apart": 2.0})
     assert verdict(topk, similarity, image, text, groups, VerdictSettings(), RUN)["verdict"]["groups"] == [0, 1]
-    plain = select(similarity, split_, image, text, {"select": {"k": k, "pool": 0}, "verdict": {}}, RUN)["topk"]
+    plain = select(similarity, split_, image, text, SelectSettings(k=k, pool=0), VerdictSettings(), RUN)["topk"]
     assert (plain["row"] < 10).all()
     alone = select(
         similarity.assign(similarity=(unit(n, 32, seed=3) * crowd).sum(1)),
         split_,
         unit(n, 32, seed=3),
         crowd,
-        settings,
+        *settings,
         RUN,
     )["topk"]
     assert alone["group"].eq(0).all()

@@ -2,9 +2,10 @@
 
 import pandas as pd
 import pytest
-from tiny import CPU, tiny
+from tiny import CPU, put, tiny
 
-from ubt.cases.pipeline import create, every_key, upto
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import create
 from ubt.cases.store import Store
 from ubt.cli.bench_runs.case import generate
 from ubt.core.run import Compute
@@ -24,11 +25,7 @@ def test_what_is_measured_has_its_figures_and_what_is_not_has_words(full, tiny_c
         ("evaluate_cleanclip", {"ca": 88.0, "asr": 5.0, "ra": 70.0, "target_recall": 95.0}),
         ("kl_cleanclip", {"kl": 0.25}),
     ):
-        for s in upto(stage):
-            if full.find(names[s.name]) is None:
-                full.write(
-                    names[s.name], {"measures": measures if s.name == stage else {}}, {"stage": s.name, "seconds": 1.0}
-                )
+        put(full, tiny(), stage, measures)
     full.save_case(name, full.record(name) | {"errors": {"evaluate_abl": {"state": "failed", "error": "no room"}}})
     frame = cells(full, name, methods=(*BRIEF, "roclip")).loc[name]
     measured = {"poisoned": "poisoned", "ubt": "purified", "ubt_published": "published", "clean": "clean"}

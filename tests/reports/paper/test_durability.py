@@ -2,9 +2,9 @@
 
 import pandas as pd
 import pytest
-from tiny import CPU
+from tiny import CPU, put_results
 
-from ubt.cases.pipeline import create, every_key, upto
+from ubt.cases.pipeline import create
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.defenses import DEFENSES
@@ -23,10 +23,7 @@ def put(store: Store, stage: str, **measures: float) -> None:
         "split": {"split": pd.DataFrame({"suspicious": [True, True, False, True, False]})},
         stage: {"measures": measures},
     }
-    for s in upto(stage):
-        key = every_key(case(0), CPU)[s.name]
-        if store.find(key) is None:
-            store.write(key, made.get(s.name, {"measures": {}}), {"stage": s.name, "seconds": 1.0})
+    put_results(store, case(0), stage, made)
 
 
 def test_every_defence_is_trained_on_in_both_ways():

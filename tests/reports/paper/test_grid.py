@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
-from tiny import CPU
+from tiny import CPU, put_results
 
-from ubt.cases.pipeline import create, every_key, upto
-from ubt.cases.settings import CaseSettings
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import create
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.defenses.poisoncam import STRATEGIES
@@ -17,14 +17,6 @@ from ubt.reports.paper import TABLES
 N = 40
 POISONED = np.arange(N) % 4 == 0
 IDS = [f"p{i}" for i in range(N)]
-
-
-def put(store: Store, settings: CaseSettings, until: str, results: dict[str, dict]) -> None:
-    """Results of stages as if they had been computed, two seconds each, and of those that lead to them."""
-    names = every_key(settings, CPU)
-    for s in upto(until):
-        if store.find(names[s.name]) is None:
-            store.write(names[s.name], results.get(s.name, {"nothing": {}}), {"stage": s.name, "seconds": 2.0})
 
 
 def given() -> dict[str, dict]:
@@ -59,11 +51,12 @@ def test_strategies_are_cases_that_differ_in_their_windows_alone():
 def test_what_is_measured_of_a_strategy_and_what_is_missing(tmp_path):
     store, table = Store(tmp_path), TABLES["poisoncam"].narrowed(["badnet"], ["full coverage", "random"])
     for seed, hits in enumerate((10, 5)):
-        put(
+        put_results(
             store,
             table.work_of(seed, "badnet", "full coverage")[0],
             "poisoncam_locate",
             given() | {"poisoncam_locate": locate(hits)},
+            seconds=2.0,
         )
     name = create(store, table.work_of(0, "badnet", "random")[0], CPU)
     store.save_case(name, store.record(name) | {"state": "failed"})
@@ -93,7 +86,9 @@ def test_a_trigger_over_the_whole_image_gives_no_iou(tmp_path):
     store, table = Store(tmp_path), TABLES["poisoncam"].narrowed(["blended"], ["interval"])
     whole = given()
     whole["attack"]["manifest"] = whole["attack"]["manifest"].assign(top=0, left=0, height=24, width=24)
-    put(store, table.work_of(0, "blended", "interval")[0], "poisoncam_locate", whole | {"poisoncam_locate": locate(10)})
+    put_results(
+        store, table.work_of(0, "blended", "interval")[0], "poisoncam_locate", whole | {"poisoncam_locate": locate(10)}
+    )
     (line,) = (line for _, line in table.measured(store, CPU, 1).iterrows())
     assert line["poisoned among the top, %"] == 100
     assert line[["IoU", "of the trigger inside, %"]].isna().all()
@@ -103,7 +98,9 @@ def test_what_is_measured_of_a_detector(tmp_path):
     store, table = Store(tmp_path), TABLES["detectors"].narrowed(["sig"], ["poisoncam"])
     score = np.random.default_rng(0).random(N) + 0.3 * POISONED
     (work,) = table.work(1)
-    put(store, *work, given() | {"detect_poisoncam": {"scores": pd.DataFrame({"id": IDS, "score": score})}})
+    put_results(
+        store, *work, given() | {"detect_poisoncam": {"scores": pd.DataFrame({"id": IDS, "score": score})}}, seconds=2.0
+    )
     (line,) = (line for _, line in table.measured(store, CPU, 1).iterrows())
     assert line["AUROC"] == pytest.approx(100 * roc_auc_score(POISONED, score))
     assert line["seconds"] == 2 * 3

@@ -10,7 +10,7 @@ from tiny import CPU, tiny
 from typer.testing import CliRunner
 
 from ubt.cases.catalog import CASE
-from ubt.cases.pipeline import keys
+from ubt.cases.keys import keys
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli import main

@@ -10,7 +10,8 @@ import pytest
 from tiny import CPU, put, tiny
 from typer.testing import CliRunner
 
-from ubt.cases.pipeline import create, every_key
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import create
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli import main

@@ -2,10 +2,10 @@
 
 import pandas as pd
 import pytest
-from tiny import CPU, tiny
+from tiny import CPU, put_results, tiny
 from typer.testing import CliRunner
 
-from ubt.cases.pipeline import every_key, upto
+from ubt.cases.keys import every_key
 from ubt.cases.store import Store
 from ubt.cli import main
 from ubt.core.errors import BadInput
@@ -19,19 +19,15 @@ TABLE = TABLES["verdict"]
 
 def put(store: Store, settings, score: float, displaced: float) -> None:
     """A verdict as if it had been given, and what leads to it."""
-    for s in upto("verdict"):
-        key = every_key(settings, CPU)[s.name]
-        if store.find(key) is None:
-            found = {
-                "score": score,
-                "threshold": 0.5,
-                "displaced": displaced,
-                "least_displaced": 0.15,
-                "apart": 2.0,
-                "poisoned": score > 0.5 and displaced > 0.15,
-            }
-            result = {"verdict": found} if s.name == "verdict" else {"empty": {}}
-            store.write(key, result, {"stage": s.name, "seconds": 1.0})
+    found = {
+        "score": score,
+        "threshold": 0.5,
+        "displaced": displaced,
+        "least_displaced": 0.15,
+        "apart": 2.0,
+        "poisoned": score > 0.5 and displaced > 0.15,
+    }
+    put_results(store, settings, "verdict", {"verdict": {"verdict": found}})
 
 
 def test_a_clean_model_stands_beside_every_attack():

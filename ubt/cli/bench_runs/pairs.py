@@ -87,10 +87,10 @@ def ours(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
     scored = timed("score", lambda: score(reference, images, tokens, pairs, run))
     cut = timed("split", lambda: split(scored["similarity"], settings.split, run)["split"])
     within = timed("score_inside", lambda: inside(overfitted, images, tokens, pairs, cut, settings.select, run))
-    groups = {"select": settings.select.to_dict(), "verdict": settings.verdict.to_dict()}
+    groups = settings.select, settings.verdict
     chosen = timed(
         "select",
-        lambda: select(within["similarity"], cut, within["image_features"], within["text_features"], groups, run),
+        lambda: select(within["similarity"], cut, within["image_features"], within["text_features"], *groups, run),
     )
     return took, chosen["ranked"]["row"].to_numpy()
 

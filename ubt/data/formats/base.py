@@ -41,7 +41,6 @@ class Wanted:
     folder: str = ""
 
 
-@dataclass(frozen=True)
 class ReadOptions(Settings):
     """How any source is to be read; everything has a good guess."""
 

@@ -1,8 +1,25 @@
 """UBT (Algorithm 1): split, overfit, select, verdict, mask, unlearn, in the published form and in ours."""
 
+from typing import Any
+
+from ubt.clip.cost import SCORED, trained
 from ubt.clip.score import score_stage
 from ubt.core.stage import D, Stage
+from ubt.defenses.base import Defense, PaperScale
+from ubt.defenses.token_unlearning.mask import MaskSettings
+from ubt.defenses.token_unlearning.overfit import OverfitSettings
+from ubt.defenses.token_unlearning.retain import RetainSettings
+from ubt.defenses.token_unlearning.select import SelectSettings
+from ubt.defenses.token_unlearning.split import SplitSettings, suspicious_count
+from ubt.defenses.token_unlearning.unlearn import PublishedSettings, UnlearnSettings
+from ubt.defenses.token_unlearning.verdict import VerdictSettings
 from ubt.evaluation.stages import evaluate_stage
+
+
+def masking(settings: Any) -> float:
+    """Seconds that attributing D_topk takes."""
+    slow = {"relevance": 2e-3, "input gradient": 6e-3, "leave one out": 8e-2}[settings.mask.method]
+    return 0.4 + slow * (settings.k + sum(a.attack.poisons(settings.data.pairs) for a in settings.attacks))
 
 
 def _unlearning(mask: str) -> dict[str, str]:
@@ -37,29 +54,37 @@ STAGES: tuple[Stage, ...] = (
         "D_susp: the pairs of lowest reference similarity",
         "ubt.defenses.token_unlearning.split:split",
         {"similarity": "score.similarity"},
-        ("split",),
+        {"settings": "split"},
+        gives=("split",),
     ),
     Stage(
         "overfit",
         "mean (S - 1)² on D_susp plus InfoNCE on D_normal (Eq. 3)",
         "ubt.defenses.token_unlearning.overfit:overfit",
         {"model": "poison.model", **D, "split": "split.split"},
-        ("overfit",),
+        {"settings": "overfit"},
+        cost=lambda s: trained(
+            s.overfit.steps, 2 * min(s.overfit.batch, suspicious_count(s.data.pairs, s.split.fraction))
+        ),
+        gives=("model", "history"),
     ),
     Stage(
         "score_inside",
         "similarity of D_susp's pairs under the overfitted model",
         "ubt.defenses.token_unlearning.select:inside",
         {"model": "overfit.model", **D, "pairs": "data.pairs", "split": "split.split"},
-        ("select",),
+        {"settings": "select"},
+        cost=lambda s: SCORED * suspicious_count(s.data.pairs, s.split.fraction),
+        gives=("similarity", "image_features", "text_features"),
     ),
     Stage(
         "select",
         "D_topk: the k pairs of D_susp most similar under the overfitted model (Eq. 4)",
         "ubt.defenses.token_unlearning.select:select",
         {"split": "split.split", **_INSIDE},
-        ("select", "verdict"),
+        {"settings": "select", "verdict": "verdict"},
         version=3,
+        gives=("ranked", "topk"),
     ),
     score_stage("score_overfit", "overfit.model", "the overfitted model"),
     Stage(
@@ -74,16 +99,19 @@ STAGES: tuple[Stage, ...] = (
             "reference_images": "score.image_features",
             "reference_texts": "score.text_features",
         },
-        ("retain",),
+        {"settings": "retain"},
         version=5,
+        cost=lambda s: 4e-4 * (suspicious_count(s.data.pairs, s.split.fraction) + s.retain.pool + s.retain.anchors),
+        gives=("retain", "groups", "features", "restored"),
     ),
     Stage(
         "verdict",
         "is the model poisoned at all? A clean one leaves byte for byte as it came (V-E)",
         "ubt.defenses.token_unlearning.verdict:verdict",
         {"topk": "select.topk", **_INSIDE, "groups": "retain.groups"},
-        ("verdict",),
+        {"settings": "verdict"},
         version=5,
+        gives=("verdict",),
     ),
     Stage(
         "flag",
@@ -96,8 +124,9 @@ STAGES: tuple[Stage, ...] = (
             "text_features": "score_poisoned.text_features",
             "reference_images": "score.image_features",
         },
-        ("retain",),
+        {"settings": "retain"},
         version=3,
+        gives=("flagged",),
     ),
     Stage(
         "mask",
@@ -105,34 +134,43 @@ STAGES: tuple[Stage, ...] = (
         " reads them (Eq. 5, ours)",
         "ubt.defenses.token_unlearning.mask:mask",
         {"model": "overfit.model", **_MASKING},
-        ("mask",),
+        {"settings": "mask"},
         version=2,
+        cost=lambda s: masking(s),
+        gives=("attributed", "words", "maps", "masked", "tokens", "how"),
     ),
     Stage(
         "mask_published",
         "the same as M_bd reads them (Eq. 5)",
         "ubt.defenses.token_unlearning.mask:mask",
         {"model": "poison.model", **_MASKING},
-        ("mask",),
+        {"settings": "mask"},
         version=2,
+        id="mask",
+        cost=lambda s: masking(s),
+        gives=("attributed", "words", "maps", "masked", "tokens", "how"),
     ),
     Stage(
         "unlearn",
         "the purified model, ours (Eqs. 6, 7, flagged images led back to where the reference would put them)",
         "ubt.defenses.token_unlearning.unlearn:restore",
         _unlearning("mask") | {"retain": "retain.retain", "features": "retain.features", "restored": "retain.restored"},
-        ("unlearn",),
+        {"settings": "unlearn"},
         observed=True,
         version=6,
+        cost=lambda s: trained(s.unlearn.steps, s.unlearn.batch + s.unlearn.keep_batch + s.unlearn.anchor_batch),
+        gives=("model", "history"),
     ),
     Stage(
         "unlearn_published",
         "the purified model, as published (Eqs. 6, 7)",
         "ubt.defenses.token_unlearning.unlearn:unlearn",
         _unlearning("mask_published"),
-        ("published",),
+        {"settings": "published"},
         observed=True,
         version=6,
+        cost=lambda s: trained(s.published.steps, 2 * s.k),
+        gives=("model", "history"),
     ),
     evaluate_stage("evaluate_purified", "unlearn.model", "the model purified by our form"),
     evaluate_stage("evaluate_published", "unlearn_published.model", "the model purified as published"),
@@ -151,8 +189,42 @@ STAGES: tuple[Stage, ...] = (
             "verdict": "verdict.verdict",
             **_JUDGED,
         },
-        ("attacks",),
+        {"attacks": "attacks"},
         "judge",
         version=6,
+        gives=("detection", "masks"),
     ),
 )
+
+
+def _paper(scale: PaperScale) -> dict[str, Any]:
+    """Of Table VIII's seconds overfitting is told as two and a half times M_bd's training, five epochs. Our form of
+    unlearning, which the paper does not have, takes the published form's rate and steps.
+    """
+    return {
+        "split.fraction": 0.01,
+        "overfit.steps": scale.epochs(5),
+        "overfit.batch": scale.batch,
+        "overfit.lr": 1e-6,
+        "retain.pool": 10_000,
+        "unlearn.steps": scale.unlearning,
+        "unlearn.lr": 1e-5,
+        "published.steps": scale.unlearning,
+        "published.batch": scale.batch,
+        "published.lr": 1e-5,
+    }
+
+
+_SETTINGS = {
+    "split": SplitSettings,
+    "overfit": OverfitSettings,
+    "select": SelectSettings,
+    "verdict": VerdictSettings,
+    "mask": MaskSettings,
+    "retain": RetainSettings,
+    "unlearn": UnlearnSettings,
+    "published": PublishedSettings,
+}
+_NEEDS = "a clean reference"
+OURS = Defense("UBT, ours", STAGES, "unlearn", "evaluate_purified", _NEEDS, settings=_SETTINGS, paper=_paper)
+PUBLISHED = Defense("UBT, as published", STAGES, "unlearn_published", "evaluate_published", _NEEDS, settings=_SETTINGS)

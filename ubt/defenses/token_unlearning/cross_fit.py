@@ -6,8 +6,6 @@ else, only from scratch and from fewer exposures. Stopped early they know more o
 that this rests on; see ubt/docs/measured.md for what it finds.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
@@ -15,7 +13,6 @@ from ubt.core.run import Run, derive_seed
 from ubt.core.settings import FitSettings, setting
 
 
-@dataclass(frozen=True)
 class FoldSettings(FitSettings):
     """Training of the models that take a reference's place."""
 

@@ -5,8 +5,6 @@ under the overfitted model, which has learned to read the backdoor of such pairs
 function.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
@@ -16,7 +14,6 @@ from ubt.core.settings import Settings, setting
 METHODS = ("relevance", "leave one out", "input gradient")
 
 
-@dataclass(frozen=True)
 class MaskSettings(Settings):
     """Which words and which parts of an image survive."""
 

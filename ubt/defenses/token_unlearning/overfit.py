@@ -1,7 +1,5 @@
 """Overfit: strengthen the shortcut in M_bd, mean (S - 1)^2 on D_susp plus InfoNCE on D_normal (Eq. 3)."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
@@ -9,7 +7,6 @@ from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
 
 
-@dataclass(frozen=True)
 class OverfitSettings(FitSettings):
     """Eq. 3. Paper: batch 64, lr 1e-6, 5 epochs. The two terms weigh the same, a batch of each in every step. Here
     about one pass over D_susp separates the pairs.

@@ -8,8 +8,6 @@ back to. Clean pairs that show what D_topk's captions say ("banana" must stay a 
 label.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
@@ -34,7 +32,6 @@ TRIMMED = 0.1
 """Share of the pairs farthest from a first fit that the second one leaves out: poisons of D_normal are among them."""
 
 
-@dataclass(frozen=True)
 class RetainSettings(Settings):
     """What counts as poisoned, and what unlearning may hold on to."""
 

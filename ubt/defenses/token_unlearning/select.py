@@ -7,7 +7,6 @@ own k. One backdoor makes one group, which is Eq. 4's choice.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,6 @@ from ubt.core.settings import Settings, setting
 from ubt.defenses.token_unlearning.verdict import VerdictSettings, concentration
 
 
-@dataclass(frozen=True)
 class SelectSettings(Settings):
     """How many pairs unlearning may use."""
 
@@ -32,7 +30,7 @@ class SelectSettings(Settings):
         low=0,
     )
     confirmed: str = setting(
-        "", "ids of pairs, one a line, that somebody has confirmed: they are D_topk, instead of Eq. 4's k", later=True
+        "", "ids of pairs, one a line, that somebody has confirmed: they are D_topk, instead of Eq. 4's k"
     )
     apart: float = setting(
         0.25,
@@ -74,7 +72,8 @@ def select(
     split: pd.DataFrame,
     image_features: np.ndarray,
     text_features: np.ndarray,
-    settings: dict,
+    settings: SelectSettings,
+    verdict: VerdictSettings,
     run: Run,
 ) -> dict:
     """Rank D_susp by similarity under the overfitted model, highest first, and choose.
@@ -91,7 +90,7 @@ def select(
     Raises:
         BadInput: a confirmed pair is not of D, or there is only one.
     """
-    s, threshold = SelectSettings(**settings["select"]), VerdictSettings(**settings["verdict"]).threshold
+    s, threshold = settings, verdict.threshold
     row, score = similarity["row"].to_numpy(), similarity["similarity"].to_numpy()
     suspicious = np.flatnonzero(split["suspicious"].to_numpy()[row])
     k = resolve_k(s, len(split), len(suspicious))

@@ -1,14 +1,11 @@
 """Split: the pairs of lowest similarity under the clean reference are suspicious (section IV-A)."""
 
-from dataclasses import dataclass
-
 import pandas as pd
 
 from ubt.core.run import Run
 from ubt.core.settings import Settings, setting
 
 
-@dataclass(frozen=True)
 class SplitSettings(Settings):
     """How much of D is suspicious."""
 

@@ -24,7 +24,6 @@ MASKED = ("text", "image", "image and text", "none")
 _STRATEGY = "what else D_unlearn holds: masked captions (Eq. 6), masked images, both; none is Algorithm 1, line 5"
 
 
-@dataclass(frozen=True)
 class UnlearnSettings(FitSettings):
     """Ours."""
 
@@ -41,7 +40,6 @@ class UnlearnSettings(FitSettings):
     anchor_batch: int = setting(16, "anchors beside them in a step, for each group; 0: none", low=0)
 
 
-@dataclass(frozen=True)
 class PublishedSettings(FitSettings):
     """Eq. 7 alone. Paper: batch 64, lr 1e-5, 5 epochs of D_unlearn, 770 steps at k = 70; at k = 10 five epochs are 16
     steps, too few to forget at 1e-5, so that steps and rate are scaled (the best of eight trials on seed 100,

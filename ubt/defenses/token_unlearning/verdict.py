@@ -13,8 +13,6 @@ concentrated, displaced and apart; a model is poisoned if any group of D_topk do
 displaced.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
@@ -23,7 +21,6 @@ from ubt.core.settings import Settings, setting
 from ubt.defenses.token_unlearning.retain import least_displaced
 
 
-@dataclass(frozen=True)
 class VerdictSettings(Settings):
     """From which score and which displacement on a group counts as a backdoor."""
 
@@ -40,7 +37,6 @@ class VerdictSettings(Settings):
         "pairs of D_susp pulled towards its captions as far as its own images, to one pulled about half as far, above"
         " which a group is a crowd of its own",
         low=-1,
-        later=True,
     )
 
 

@@ -50,13 +50,13 @@ AUDIT = (
 def settings(case: Finished) -> Section:
     """What differs from the defaults, and every setting."""
     own, default = case.settings.described(), CaseSettings().described()
-    changed = [[n, str(v), str(default[n][1]), f.metadata["help"]] for n, (f, v) in own.items() if v != default[n][1]]
+    changed = [[n, str(v), str(default[n][1]), f.help] for n, (f, v) in own.items() if v != default[n][1]]
     some: Block = (
         Table(["setting that differs", "value", "default", "meaning"], changed)
         if changed
         else Said("Every setting is at its default.")
     )
-    everything = [[n, str(v), f.metadata["help"]] for n, (f, v) in own.items()]
+    everything = [[n, str(v), f.help] for n, (f, v) in own.items()]
     return Section(
         "Settings", [some, Folded(f"All {len(own)} settings", [Table(["setting", "value", "meaning"], everything)])]
     )

@@ -48,7 +48,7 @@ class Masked(Figure):
         captions = read("data.pairs")["caption"].iloc[poisons["row"]].to_numpy()
         poisons = (poisons if self.images else poisons[~pd.Series(captions).duplicated().to_numpy()]).head(self.most)
         words, its, size = words[words["id"].isin(poisons["id"])], maps[poisons.index.to_numpy()], images.shape[1:3]
-        keys = {p.trigger.word for p in case.attacks}
+        keys = {p.word for p in case.attacks}
         each = [
             judged(poisons.iloc[[n]], its[[n]], words, truth, manifest, size, how["image_threshold"], keys)
             for n in range(len(poisons))

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from ubt.cases.pipeline import Work, every_key, standing
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import Work, standing
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import SCHEMA, Store
 from ubt.core.errors import UbtError

@@ -1,6 +1,7 @@
 """Detectors side by side, a table of our own: how each puts the poisons of D first."""
 
-from ubt.cases.pipeline import Work, every_key, upto
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import Work, upto
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute

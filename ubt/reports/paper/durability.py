@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ubt.cases.pipeline import every_key
+from ubt.cases.keys import every_key
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute

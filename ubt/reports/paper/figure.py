@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from ubt.cases.pipeline import Work, every_key, standing
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import Work, standing
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import UbtError

@@ -2,7 +2,8 @@
 takes.
 """
 
-from ubt.cases.pipeline import Work, every_key
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import Work
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute

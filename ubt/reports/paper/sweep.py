@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ubt.cases.pipeline import Work, every_key
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import Work
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from ubt.cases.catalog import CASE
-from ubt.cases.pipeline import Work, every_key, standing, upto
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import Work, standing, upto
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput

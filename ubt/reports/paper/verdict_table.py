@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from ubt.cases.pipeline import Work, every_key, standing
+from ubt.cases.keys import every_key
+from ubt.cases.pipeline import Work, standing
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute
