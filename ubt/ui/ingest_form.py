@@ -161,9 +161,7 @@ def _more(kind: str) -> dict[str, Any]:
         columns = st.columns(len(fields) + 1)
         filled = {}
         for column, (name, title) in zip(columns, fields.items(), strict=False):
-            filled[name] = column.text_input(
-                title, key=f"{name}-{kind}", help=known[name].help, max_chars=4000
-            ).strip()
+            filled[name] = column.text_input(title, key=f"{name}-{kind}", help=known[name].help, max_chars=4000).strip()
         filled["limit"] = columns[-1].number_input(
             "Rows", 0, None, 0, 1000, key=f"limit-{kind}", help=known["limit"].help
         )
