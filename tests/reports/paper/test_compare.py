@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 from tiny import CPU, put, tiny
 
-from ubt.cases.keys import every_key
 from ubt.cases.pipeline import create
 from ubt.cases.store import Store
 from ubt.cli.bench_runs.case import generate
@@ -20,7 +19,7 @@ def cells(store: Store, *names: str, methods=BRIEF, here: Compute = CPU) -> pd.D
 
 
 def test_what_is_measured_has_its_figures_and_what_is_not_has_words(full, tiny_case):
-    name, names = tiny_case.name, every_key(tiny(), CPU)
+    name = tiny_case.name
     for stage, measures in (
         ("evaluate_cleanclip", {"ca": 88.0, "asr": 5.0, "ra": 70.0, "target_recall": 95.0}),
         ("kl_cleanclip", {"kl": 0.25}),
