@@ -1,0 +1,82 @@
+"""What a case is made of: every input is of an earlier stage, nothing is left out but what is known to be absent."""
+
+import inspect
+from dataclasses import replace
+
+import pytest
+
+from ubt.cases.catalog import every
+from ubt.cases.plan import IMPORTED, composed, possible
+from ubt.core.errors import UbtError
+from ubt.core.stage import Stage
+from ubt.data.user_roles import OwnSettings
+
+KEY = "0123456789abcdef"
+PAIRS = {"pairs": f"pairs-{KEY}", "reference": f"model-{KEY}"}
+LAB = OwnSettings(**PAIRS, test=f"labelled-{KEY}")
+AUDIT = OwnSettings(**PAIRS, suspect=f"model-{KEY}")
+KINDS = {
+    "scenes": OwnSettings(),
+    "lab": LAB,
+    "audit": AUDIT,
+    "audit with labels": OwnSettings(**PAIRS, test=f"labelled-{KEY}", suspect=f"model-{KEY}"),
+    "audit without a reference": OwnSettings(pairs=f"pairs-{KEY}", suspect=f"model-{KEY}"),
+}
+
+
+@pytest.mark.parametrize("own", KINDS.values(), ids=KINDS)
+def test_every_input_is_an_entry_of_an_earlier_stage_and_an_argument_of_the_function(own):
+    before: dict[str, Stage] = {}
+    for stage in composed(own).every:
+        takes = inspect.signature(stage.load()).parameters
+        required = {n for n, p in takes.items() if p.default is p.empty}
+        assert {*stage.inputs, *stage.settings} <= set(takes), stage.name
+        assert required <= {*stage.inputs, *stage.settings, "run"}, stage.name
+        for source in stage.inputs.values():
+            owner, entry = source.split(".")
+            assert owner in {*IMPORTED, "reference"} or entry in before[owner].entries, (stage.name, source)
+        before[stage.name] = stage
+
+
+def test_what_an_audit_leaves_out_has_no_truth_or_no_images_to_be_measured_on():
+    """Nothing else than what needs the truth, clean data of the defender's own or the judge is left out of an audit."""
+    left_out = {s.name for s in every()} - {s.name for s in composed(AUDIT).every}
+    absent = {s.name for s in every() if s.role != "defender"} | {"clean", "labelled"}
+    follows = {s.name for s in every() if s.sources() & (absent | {"cleanclip", "supervised"})}
+    assert left_out <= absent | follows | {"retrain"}
+    assert {"unlearn", "unlearn_published", "mask", "verdict", "flag", "estimate"} <= {
+        s.name for s in composed(AUDIT).case
+    }
+
+
+@pytest.mark.parametrize("wrong", ["selekt.topk", "select.topkk", "unlearn.model", "own_tset.images"])
+def test_a_typo_in_an_input_is_an_error_and_removes_no_stage(wrong):
+    stages = composed(LAB).every
+    at = next(i for i, s in enumerate(stages) if s.name == "retain")
+    typo = replace(stages[at], inputs=stages[at].inputs | {"topk": wrong})
+    there = {"reference", *IMPORTED} - {"own_suspect"}
+    assert possible(stages, there, {"own_suspect"}) == stages
+    with pytest.raises(UbtError, match=r"stage retain: expected"):
+        possible((*stages[:at], typo, *stages[at + 1 :]), there, {"own_suspect"})
+
+
+def test_what_is_known_to_be_absent_leaves_out_what_needs_it_and_what_needs_that():
+    a = Stage("a", "", "m:f", {"x": "gone.y"}, gives=("z",))
+    b = Stage("b", "", "m:f", {"x": "a.z"}, gives=("z",))
+    c = Stage("c", "", "m:f", {"x": "here.y"}, gives=("z",))
+    assert possible([a, b, c], ["here"], ["gone"]) == (c,)
+    with pytest.raises(UbtError, match="stage a: expected inputs from stages before it"):
+        possible([a, b, c], ["here"], [])
+
+
+def test_a_functions_id_is_its_own_for_ever():
+    """One function one id, one id one function, whatever stages share it."""
+    functions = {(s.function, s.identity) for own in KINDS.values() for s in composed(own).every}
+    assert (
+        len({function for function, _ in functions}) == len({identity for _, identity in functions}) == len(functions)
+    )
+    for own in KINDS.values():
+        by_id: dict[str, set] = {}
+        for s in composed(own).every:
+            by_id.setdefault(s.identity, set()).add((s.version, s.gives))
+        assert all(len(declared) == 1 for declared in by_id.values())
