@@ -37,7 +37,7 @@ def delete(name: str) -> None:
 
 @st.dialog("Report")
 def report(name: str) -> None:
-    report_download.over(name)
+    report_download.offer(name)
 
 
 st.title("Overview")

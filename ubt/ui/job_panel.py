@@ -90,10 +90,10 @@ def _built_in(view: View) -> None:
     made = view.built_in
     st.markdown(":violet-badge[:material/inventory_2: built-in]")
     st.caption(f"Made by {made['command']} on {made['made']}, version {made['version']}; read-only.")
-    live(view, "live")
+    run_live(view, "live")
 
 
-def live(view: View, key: str) -> None:
+def run_live(view: View, key: str) -> None:
     """The button that runs a built-in case's settings on this machine; the new case then replaces it."""
     if st.button(
         "Run it live",
@@ -121,7 +121,7 @@ def missing(view: View, stage: str, reason: str, offer: bool = True) -> None:
     if view.built_in:
         st.info(f"{reason} The built-in case is shipped without it, to save space.")
         if offer:
-            live(view, f"live-{stage}")
+            run_live(view, f"live-{stage}")
         return
     if view.imported:
         st.info(f"{reason} This case was imported without it, and without the models that could make it.")

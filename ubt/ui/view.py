@@ -41,7 +41,7 @@ def compute() -> Compute:
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def warm() -> threading.Thread:
+def preload() -> threading.Thread:
     """Import, beside the first page, what others need, so that they open at once."""
 
     def load() -> None:
