@@ -197,8 +197,9 @@ def _query_box(text: str) -> None:
         )
         earlier = st.session_state.get("selections")
         st.button("Back", key="select-back", icon=":material/undo:", disabled=not earlier, on_click=_back)
-        clear = {"key": "select-clear", "icon": ":material/close:", "on_click": safe(select), "args": ("",)}
-        st.button("Clear", disabled=not text, **clear)
+        st.button(
+            "Clear", key="select-clear", icon=":material/close:", disabled=not text, on_click=safe(select), args=("",)
+        )
 
 
 def _applied(text: str, table: PairTable) -> Selection:
