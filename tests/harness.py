@@ -48,8 +48,13 @@ def counts(tab) -> str:
     return tab.locator(".ubt-table").first.inner_text()
 
 
+def state(tab, text: str) -> None:
+    """Wait until the badge of the case in view says this state."""
+    tab.locator(".stMarkdownBadge", has_text=text).wait_for()
+
+
 def finished(tab) -> None:
-    tab.locator(".stMarkdownBadge", has_text="finished").wait_for()
+    state(tab, "finished")
 
 
 def no_traceback(tab) -> None:

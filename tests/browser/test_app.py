@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
-from harness import counts, finished, go, no_traceback, press
+from harness import counts, finished, go, no_traceback, press, state
 from PIL import Image
 from tiny import CPU, fingerprints, recorded, tiny
 
@@ -30,7 +30,7 @@ def test_run_look_move_unlearn_reload(store, tab, tmp_path, tiny_case):
         press(tab, "Run up to score")
         tab.locator(".js-plotly-plot").first.wait_for()
         assert "D_susp: lowest 12 %" in counts(tab)
-        tab.get_by_text("partly run").wait_for()
+        state(tab, "partly run")
         press(tab, "Run up to score_poisoned")
         tab.locator(".js-plotly-plot").nth(1).wait_for()
         press(tab, "Run up to score_overfit")
@@ -101,7 +101,7 @@ def test_a_case_by_form_a_copy_and_its_deletion(full, tab, tmp_path, tiny_case):
         press(tab, "Duplicate…")
         tab.locator('[role=dialog] input[aria-label="Seed"]').fill("7")
         press(tab, "Keep for later")
-        tab.get_by_text("not run yet").wait_for()
+        state(tab, "not run yet")
         (other,) = set(full.names()) - {tiny_case.name}
         assert full.record(other)["settings"]["seed"] == 7
         assert full.record(other)["settings"]["data"]["pairs"] == 600
@@ -131,7 +131,7 @@ def test_the_trigger_lab_redraws_exports_and_starts_a_case(store, tab, tmp_path)
             assert picture.width > 500
         press(tab, "Keep a case for later")
         tab.get_by_role("heading", name="Overview").wait_for()
-        tab.get_by_text("not run yet").wait_for()
+        state(tab, "not run yet")
         no_traceback(tab)
     (name,) = store.names()
     assert store.record(name)["settings"]["badnet"]["side"] > 0.15
@@ -184,10 +184,10 @@ def test_two_tabs_press_run_and_one_job_runs(store, chrome, tmp_path):
         for tab in tabs:
             press(tab, "Run")
         for tab in tabs:
-            tab.get_by_text("running").wait_for()
+            state(tab, "running")
         press(tabs[0], "Cancel")
         for tab in tabs:
-            tab.get_by_text("cancelled").wait_for()
+            state(tab, "cancelled")
             no_traceback(tab)
             tab.close()
     assert [e.kind for e in events.read(store.journal(name))].count("run") == 1
@@ -260,9 +260,9 @@ def test_app_and_job_killed_it_resumes_to_the_same_result(store, tab, tmp_path, 
         )
         app = serve(store.root, port, tmp_path / "log")
         tab.goto(f"http://127.0.0.1:{port}/?case={name}")
-        tab.get_by_text("interrupted").wait_for()
+        state(tab, "interrupted")
         press(tab, "Resume")
-        tab.get_by_text("running").wait_for()
+        state(tab, "running")
         finished(tab)
         no_traceback(tab)
     finally:
