@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from ubt.attacks import ATTACKS
 from ubt.cases.catalog import every
 from ubt.cases.presets import PRESETS
 from ubt.cli.docs import made
@@ -19,11 +20,15 @@ from ubt.core.errors import BadInput, UbtError
 from ubt.core.stage import Stage
 from ubt.data.catalogue import CAPTION_COLUMNS
 from ubt.data.classification_sets import SETS
+from ubt.data.formats import FORMATS
 from ubt.data.formats.base import ID_COLUMNS, IMAGE_COLUMNS
 from ubt.data.labelled import LABEL_COLUMNS
+from ubt.data.quarantine import REASONS
 from ubt.data.retrieval_sets import SETS as CAPTIONED
+from ubt.defenses import DEFENSES
+from ubt.detectors import DETECTORS
 from ubt.reports import documents
-from ubt.reports.docs_tables import GENERATED, MEASURED, measured
+from ubt.reports.docs_tables import GENERATED, MEASURED, measured, pages
 from ubt.reports.documents import TITLES, read
 from ubt.reports.paper import TABLES
 from ubt.ui.navigation import PAGES, page
@@ -67,6 +72,28 @@ def test_every_generated_table_stands_in_a_document():
     assert csv <= set(GENERATED)
     for name in {"commands", "options"} | csv | {n for n in GENERATED if not n.startswith("table ")}:
         assert text.count(f"<!-- generated: {name} -->") == 1, name
+
+
+@pytest.mark.parametrize(
+    "known, like, table",
+    [
+        (ATTACKS, "badnet", "attacks"),
+        (DEFENSES, "cleanclip", "defences"),
+        (DETECTORS, "forest", "detectors"),
+        (FORMATS, "csv", "formats"),
+        (REASONS, "missing file", "reasons"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_registered_is_in_its_table(monkeypatch, known, like, table):
+    before = GENERATED[table]()
+    monkeypatch.setitem(known, "toy", known[like])
+    assert len(GENERATED[table]()) == len(before) + 1
+
+
+def test_a_page_describes_itself_in_the_table(tmp_path):
+    (tmp_path / "toy.py").write_text('"""Toy: what it is for, in\ntwo lines."""\n')
+    assert pages(tmp_path)[2:] == ["| *Toy* | `toy` | what it is for, in two lines |"]
 
 
 def test_a_table_of_figures_is_that_of_its_csv():
@@ -146,6 +173,14 @@ def test_every_link_between_the_documents_leads_somewhere():
                 for h in re.findall(r"^#+ (.*)", file.read_text(errors="replace"), re.M)
             ]
             assert not part or part in headings, (document.name, target)
+
+
+def test_every_path_that_the_documents_name_is_there():
+    """Files and folders of this repository, in backticks; NAME stands for a file still to be written."""
+    for document in DOCUMENTS:
+        named = set(re.findall(r"`((?:ubt|tests|pages)/[\w./-]*)`", document.read_text()))
+        gone = [path for path in sorted(named) if "NAME" not in path and not (ROOT / path).exists()]
+        assert not gone, document.name
 
 
 def shell_commands(part: str) -> list[list[str]]:
