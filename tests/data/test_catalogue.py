@@ -98,6 +98,21 @@ def test_text_is_kept_by_arrow(tmp_path):
     assert {pairs[c].dtype.storage for c in pairs} == {"pyarrow"}
 
 
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("{0..99999999}.tar", "expected at most 100000 files, got more"),
+        ("{5..3}.tar", "expected at least one file, got none"),
+        ("x{a,b{1,2}.tar", "expected braces as"),
+        ("{a}/" * 300, "expected at most 16 braces, got 300"),
+        ("{a.tar,b.csv}", "expected a shard"),
+    ],
+)
+def test_a_pattern_that_is_none_is_refused(pattern, said):
+    with pytest.raises(BadInput, match=said):
+        catalogue.read(Path(pattern))
+
+
 def test_shards_by_file_folder_glob_and_braces(tmp_path):
     for s in range(3):
         sample = [

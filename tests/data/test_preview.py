@@ -75,7 +75,7 @@ def test_only_the_first_rows_are_read(tmp_path, monkeypatch):
     taken = []
     from ubt.data import formats
 
-    source = formats.open_source(folder(tmp_path), SourceOptions().wanted())
+    source = formats.open_source(folder(tmp_path), SourceOptions())
     rows = source.rows
 
     def counted():
@@ -84,7 +84,7 @@ def test_only_the_first_rows_are_read(tmp_path, monkeypatch):
             yield row
 
     source.rows = counted
-    monkeypatch.setattr(formats, "open_source", lambda path, want: source)
+    monkeypatch.setattr(formats, "open_source", lambda path, options: source)
     assert len(look(tmp_path, SourceOptions(), 5).rows) == len(taken) == 5
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pyarrow as pa
@@ -19,7 +19,7 @@ from ubt.core.errors import BadInput
 from ubt.core.run import Progress, silent
 from ubt.core.settings import setting
 from ubt.data import formats
-from ubt.data.formats.base import ReadOptions, Row, Source, Wanted
+from ubt.data.formats.base import ReadOptions, Row, Source
 from ubt.data.images import Images
 from ubt.data.locations import Locations
 from ubt.data.quarantine import LONGEST_ID, BrokenImage, clean_text, shown, usable
@@ -31,21 +31,11 @@ CHUNK = 65_536
 class SourceOptions(ReadOptions):
     """How a file of pairs is to be read; everything has a good guess."""
 
+    what: ClassVar = "caption"
+    texts: ClassVar = CAPTION_COLUMNS
+    table: ClassVar = "captions.csv"
     caption: str = setting("", "column, or ending in an archive, with the caption; empty: guessed by its name")
     ident: str = setting("", "column with an id of each pair; empty: id, key or uid, else the image's place")
-
-    def wanted(self) -> Wanted:
-        """The columns of pairs that these options ask for."""
-        return Wanted(
-            "caption",
-            CAPTION_COLUMNS,
-            "captions.csv",
-            self.image,
-            self.caption,
-            self.ident,
-            self.separator,
-            self.folder,
-        )
 
 
 class Kept:
@@ -121,7 +111,7 @@ def read(path: Path, options: SourceOptions | None = None, progress: Progress = 
         BadInput: it is no source of pairs, or no pair in it can be used.
     """
     options = options or SourceOptions()
-    return read_source(formats.open_source(Path(path), options.wanted()), options, progress)
+    return read_source(formats.open_source(Path(path), options), options, progress)
 
 
 def read_source(source: Source, options: SourceOptions, progress: Progress = silent) -> dict[str, Any]:

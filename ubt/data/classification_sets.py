@@ -252,7 +252,7 @@ def read(name: str, size: int, root: str = "") -> LabelledSet:
     known, folder = SETS.get(name), folder_of_data(root)
     if path := _elsewhere(name, folder):
         options = LabelledOptions()
-        source = formats.open_source(path, options.wanted())
+        source = formats.open_source(path, options)
         found = labelled.read_source(source, options)
         frame, classes = found["images"], list(found["classes"])
         _check_classes(known, classes, str(path))

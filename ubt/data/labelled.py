@@ -9,7 +9,7 @@ open_clip's names.
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -18,7 +18,7 @@ from ubt.core.run import Progress, silent
 from ubt.core.settings import setting
 from ubt.data import formats, imagenet
 from ubt.data.catalogue import TEXT, Kept, Quarantine, as_frame, described, watched
-from ubt.data.formats.base import ReadOptions, Source, Wanted
+from ubt.data.formats.base import ReadOptions, Source
 from ubt.data.locations import natural
 from ubt.data.quarantine import TEXT_BYTES, BrokenImage, clean_text
 
@@ -29,11 +29,11 @@ CLASSES = 100_000
 class LabelledOptions(ReadOptions):
     """How a file of labelled images is to be read; everything has a good guess."""
 
+    what: ClassVar = "label"
+    texts: ClassVar = LABEL_COLUMNS
+    table: ClassVar = "labels.csv"
+    ident: ClassVar = ""
     label: str = setting("", "column with the class, a name or an index into classes.txt; empty: guessed by its name")
-
-    def wanted(self) -> Wanted:
-        """The columns of labelled images that these options ask for."""
-        return Wanted("label", LABEL_COLUMNS, "labels.csv", self.image, self.label, "", self.separator, self.folder)
 
 
 def read(path: Path, options: LabelledOptions | None = None, progress: Progress = silent) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def read(path: Path, options: LabelledOptions | None = None, progress: Progress 
             labels are no class.
     """
     options = options or LabelledOptions()
-    return read_source(formats.open_source(Path(path), options.wanted()), options, progress)
+    return read_source(formats.open_source(Path(path), options), options, progress)
 
 
 def read_source(source: Source, options: LabelledOptions, progress: Progress = silent) -> dict[str, Any]:

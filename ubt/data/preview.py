@@ -42,7 +42,7 @@ def look(path: Path, options: SourceOptions | LabelledOptions, count: int = 8) -
     Raises:
         BadInput: it is no such source. NoColumn: its columns cannot be guessed, so that they must be named.
     """
-    source = formats.open_source(Path(path), options.wanted())
+    source = formats.open_source(Path(path), options)
     first = contextlib.closing(source.rows())
     with first as rows:
         found = list(islice(rows, count))

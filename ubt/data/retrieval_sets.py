@@ -81,7 +81,7 @@ def read(name: str, size: int, root: str = "") -> tuple[Images, pd.DataFrame]:
         places, captions, where = _karpathy(path)
         return Images(Locations("files", str(where), places), size), captions
     options = SourceOptions()
-    source = formats.open_source(path, options.wanted())
+    source = formats.open_source(path, options)
     pairs = catalogue.read_source(source, options)["pairs"]
     rows, places = pd.factorize(pairs["image"])
     frame = pd.DataFrame({"image": rows, "caption": pairs["caption"]}).sort_values(

@@ -16,7 +16,7 @@ from ubt.core.errors import BadInput
 from ubt.data import catalogue, formats, labelled, retrieval_sets
 from ubt.data.catalogue import SourceOptions
 from ubt.data.formats import archives, columnar
-from ubt.data.formats.base import Format, Row, Source, Wanted
+from ubt.data.formats.base import Format, ReadOptions, Row, Source
 from ubt.data.images import Images, decode
 from ubt.data.locations import Folder, Locations
 from ubt.data.preview import look
@@ -35,12 +35,12 @@ class Lines:
         return base64.b64decode(json.loads(self.lines[int(place)])["image"])
 
 
-def from_lines(paths: list[Path], want: Wanted) -> Source:
+def from_lines(paths: list[Path], options: ReadOptions) -> Source:
     (path,) = paths
 
     def rows() -> Iterator[Row]:
         for n, line in enumerate(path.read_text().splitlines()):
-            yield Row(n + 1, str(n), json.loads(line).get(want.text or want.what), None, "")
+            yield Row(n + 1, str(n), json.loads(line).get(options.text or options.what), None, "")
 
     return Source("JSON lines", Lines(Locations("jsonl", str(path), [])), rows)
 

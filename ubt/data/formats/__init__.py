@@ -3,12 +3,14 @@
 A new format is one file here that declares a `Format`, and one line in `FORMATS`.
 """
 
+import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from ubt.core.errors import BadInput
 from ubt.data.formats.arrow_pairs import ARROW
-from ubt.data.formats.base import Format, Listing, Reader, Source, Wanted
+from ubt.data.formats.base import Format, Listing, Reader, ReadOptions, Source
 from ubt.data.formats.csv_pairs import CSV
 from ubt.data.formats.folders import CLASS_FOLDERS, SIDECARS
 from ubt.data.formats.parquet_pairs import PARQUET
@@ -26,6 +28,7 @@ FORMATS: dict[str, Format] = {
     "zip": ZIP,
 }
 """Every format, by name; a folder that may be several is taken for the first."""
+MOST_SHARDS, MOST_BRACES = 100_000, 16
 
 
 def expected(what: str = "caption") -> str:
@@ -43,99 +46,99 @@ def reader(at: Locations) -> Reader:
     return next(f.readers[at.kind] for f in FORMATS.values() if at.kind in f.readers)(at)
 
 
-def open_source(path: Path, want: Wanted) -> Source:
+def open_source(path: Path, options: ReadOptions) -> Source:
     """The source that a path is, opened; none of its rows is read yet.
 
     Raises:
         BadInput: it is none. NoColumn: its columns are not there, or cannot be guessed.
     """
     try:
-        source = _opened(path, want)
+        source = _opened(path, options)
     except OSError as e:
         raise BadInput(
-            f"{path}: expected {expected(want.what)}; got one that cannot be opened ({e.strerror})"
+            f"{path}: expected {expected(options.what)}; got one that cannot be opened ({e.strerror})"
         ) from None
     source.path = path
     return source
 
 
-def _opened(path: Path, want: Wanted) -> Source:
+def _opened(path: Path, options: ReadOptions) -> Source:
     if any(c in str(path) for c in "*?{") and not path.exists():
-        return _shards(_expanded(str(path)), path, want)
+        return _shards(_expanded(str(path)), path, options)
     if path.is_dir():
-        return _folder(path, want)
+        return _folder(path, options)
     if not path.is_file():
-        raise _refused(path, want, "no such file or folder" if not path.exists() else "neither file nor folder")
-    if known := _of_ending(path, want):
-        return known[0].files([path], want)
-    raise _refused(path, want, f"a file ending in {path.suffix or 'nothing'!r}")
+        raise _refused(path, options, "no such file or folder" if not path.exists() else "neither file nor folder")
+    if known := _of_ending(path, options):
+        return known[0].files([path], options)
+    raise _refused(path, options, f"a file ending in {path.suffix or 'nothing'!r}")
 
 
-def _refused(path: Path, want: Wanted, got: str) -> BadInput:
-    return BadInput(f"{path}: expected {expected(want.what)}; got {got}")
+def _refused(path: Path, options: ReadOptions, got: str) -> BadInput:
+    return BadInput(f"{path}: expected {expected(options.what)}; got {got}")
 
 
-def _of_ending(path: Path, want: Wanted) -> list[Format]:
-    return [f for f in FORMATS.values() if path.suffix.lower() in f.endings and want.what in f.holds]
+def _of_ending(path: Path, options: ReadOptions) -> list[Format]:
+    return [f for f in FORMATS.values() if path.suffix.lower() in f.endings and options.what in f.holds]
 
 
-def _shards(paths: list[Path], asked: Path, want: Wanted) -> Source:
+def _shards(paths: list[Path], asked: Path, options: ReadOptions) -> Source:
     for path in paths:
         if not path.is_file():
             raise BadInput(f"{path}: expected a shard, as {asked} says; got no such file")
     endings = {p.suffix.lower() for p in paths}
-    known = [f for f in _of_ending(paths[0], want) if f.shards]
+    known = [f for f in _of_ending(paths[0], options) if f.shards]
     if len(endings) > 1 or not known:
         kinds = ", ".join(e for f in FORMATS.values() if f.shards for e in f.endings)
         raise BadInput(f"{asked}: expected files of one kind, of {kinds}; got {', '.join(sorted(endings))}")
-    return known[0].files(paths, want)
+    return known[0].files(paths, options)
 
 
-def _folder(path: Path, want: Wanted) -> Source:
-    known = [f for f in FORMATS.values() if want.what in f.holds]
+def _folder(path: Path, options: ReadOptions) -> Source:
+    known = [f for f in FORMATS.values() if options.what in f.holds]
     here = Listing(path, tuple(e for f in known for e in f.endings_inside))
     for certain in known:
-        if source := certain.surely(here, want):
+        if source := certain.surely(here, options):
             return source
     said = []
     for likely in known:
         for paths in likely.in_folder(here):
             try:
-                return likely.files(paths, want)
+                return likely.files(paths, options)
             except BadInput as e:
                 said.append(str(e))
     got = "; ".join(said) if said else f"none of them among {len(here.files)} files"
-    raise _refused(path, want, f"a folder with {got}")
+    raise _refused(path, options, f"a folder with {got}")
 
 
 def _expanded(pattern: str) -> list[Path]:
     """The files of a glob or a brace range, `{000..009}` or `{a,b}`."""
-    patterns, most = [pattern], 100_000
-    while any("{" in p for p in patterns):
-        longer = []
-        for p in patterns:
-            found = re.search(r"\{([^{}]*)\}", p)
-            if not found:
-                raise BadInput(f"{pattern}: expected braces as {{000..009}} or {{a,b}}, got others")
-            span = re.fullmatch(r"(\d{1,9})\.\.(\d{1,9})", found[1])
-            if span and int(span[2]) - int(span[1]) > most:
-                raise BadInput(f"{pattern}: expected at most {most} shards, got {int(span[2]) - int(span[1]) + 1}")
-            parts = (
-                [str(i).zfill(len(span[1])) for i in range(int(span[1]), int(span[2]) + 1)]
-                if span
-                else found[1].split(",")
-            )
-            longer += [p[: found.start()] + part + p[found.end() :] for part in parts]
-            if len(longer) > most:
-                raise BadInput(f"{pattern}: expected at most {most} shards, got more")
-        patterns = longer
-    files = []
-    for p in patterns:
-        if any(c in p for c in "*?["):
-            folder = Path(p).parent
-            files += sorted((f for f in folder.glob(Path(p).name) if f.is_file()), key=lambda f: natural(f.name))
-        else:
-            files.append(Path(p))
+    if pattern.count("{") > MOST_BRACES:
+        raise BadInput(f"{pattern[:200]}: expected at most {MOST_BRACES} braces, got {pattern.count('{')}")
+    files: list[Path] = []
+    for name in itertools.islice(_braces(pattern), MOST_SHARDS + 1):
+        path = Path(name)
+        files += (
+            sorted((f for f in path.parent.glob(path.name) if f.is_file()), key=lambda f: natural(f.name))
+            if any(c in name for c in "*?[")
+            else [path]
+        )
     if not files:
         raise BadInput(f"{pattern}: expected at least one file, got none")
+    if len(files) > MOST_SHARDS:
+        raise BadInput(f"{pattern}: expected at most {MOST_SHARDS} files, got more")
     return files
+
+
+def _braces(pattern: str) -> Iterator[str]:
+    """The names that a pattern with braces stands for, one by one: there may be more than anybody wants."""
+    found = re.search(r"\{([^{}]*)\}", pattern)
+    if found is None:
+        if "{" in pattern:
+            raise BadInput(f"{pattern}: expected braces as {{000..009}} or {{a,b}}, got others")
+        yield pattern
+        return
+    span = re.fullmatch(r"(\d{1,9})\.\.(\d{1,9})", found[1])
+    numbers = range(int(span[1]), int(span[2]) + 1) if span else ()
+    for part in (str(n).zfill(len(span[1])) for n in numbers) if span else found[1].split(","):
+        yield from _braces(pattern[: found.start()] + part + pattern[found.end() :])

@@ -1,11 +1,11 @@
 """Pairs in Arrow files: a folder that Hugging Face `datasets` saved."""
 
 from ubt.core.errors import BadInput
-from ubt.data.formats.base import Format, Listing, Source, Wanted
+from ubt.data.formats.base import Format, Listing, ReadOptions, Source
 from ubt.data.formats.parquet_pairs import Table, from_columns
 
 
-def from_dataset(here: Listing, want: Wanted) -> Source | None:
+def from_dataset(here: Listing, options: ReadOptions) -> Source | None:
     """A folder with a folder of Arrow files for each split, of which `train` is read.
 
     Raises:
@@ -22,7 +22,7 @@ def from_dataset(here: Listing, want: Wanted) -> Source | None:
     split = Listing(here.path / ("train" if "train" in splits else splits[0]))
     if not (files := split.of(ARROW.endings)):
         raise BadInput(f"{split.path}: expected the .arrow files of a split, got none of them; save the data set again")
-    return from_columns(files, want)
+    return from_columns(files, options)
 
 
 ARROW = Format(

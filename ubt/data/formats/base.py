@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.settings import Settings, setting
@@ -25,31 +25,27 @@ class NoColumn(BadInput):
         self.there = there
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which columns are meant ('' = guessed): `text` is the captions' or the labels', known as `texts`; `what` says
-    which of them. `table` is the name of the table that goes first in a folder or zip.
+class ReadOptions(Settings):
+    """How any source is to be read; everything has a good guess.
+
+    Each kind of rows says `what` text comes with an image, which is also the option that names its column; by which
+    names that column is known (`texts`); and which `table` goes first in a folder or a zip.
     """
 
-    what: str
-    texts: tuple[str, ...]
-    table: str
-    image: str = ""
-    text: str = ""
-    ident: str = ""
-    separator: str = ""
-    folder: str = ""
-
-
-class ReadOptions(Settings):
-    """How any source is to be read; everything has a good guess."""
-
+    what: ClassVar[str]
+    texts: ClassVar[tuple[str, ...]]
+    table: ClassVar[str]
     image: str = setting("", "column with the image's path or bytes; empty: guessed by its name")
     separator: str = setting(
         "", "what separates the columns of a text file, a character or 'tab'; empty: guessed from the first line"
     )
     folder: str = setting("", "folder that the images' paths are relative to; empty: the one that the file is in")
     limit: int = setting(0, "rows to read; 0: all of them", low=0, high=ROWS)
+
+    @property
+    def text(self) -> str:
+        """The column of texts that was named; empty: to be guessed."""
+        return getattr(self, self.what)
 
 
 class Row(NamedTuple):
@@ -167,7 +163,7 @@ class Format:
         files: opens files of these endings; raises BadInput where they are none.
         folder: opens a folder that certainly is of this format; None if it is not.
         readers: of its images, by `Locations.kind`.
-        holds: what comes with its images, of `Wanted.what`.
+        holds: what comes with its images, of `ReadOptions.what`.
     """
 
     expected: str
@@ -176,8 +172,8 @@ class Format:
     inside: tuple[str, ...] | None = None
     shards: bool = False
     certain: bool = False
-    files: Callable[[list[Path], Wanted], Source] | None = None
-    folder: Callable[[Listing, Wanted], Source | None] | None = None
+    files: Callable[[list[Path], ReadOptions], Source] | None = None
+    folder: Callable[[Listing, ReadOptions], Source | None] | None = None
     readers: Mapping[str, Callable[[Locations], Reader]] = field(default_factory=dict)
     holds: tuple[str, ...] = ("caption", "label")
 
@@ -191,13 +187,13 @@ class Format:
         found = here.of(self.endings_inside)
         return ([found] if found else []) if self.shards else [[p] for p in found]
 
-    def surely(self, here: Listing, want: Wanted) -> Source | None:
+    def surely(self, here: Listing, options: ReadOptions) -> Source | None:
         """The source that a folder certainly is; None if it may be another."""
-        if self.folder and (source := self.folder(here, want)):
+        if self.folder and (source := self.folder(here, options)):
             return source
         for paths in self.in_folder(here):
-            if self.certain or (not self.shards and paths[0].stem.lower() == Path(want.table).stem):
-                return self.files(paths, want)
+            if self.certain or (not self.shards and paths[0].stem.lower() == Path(options.table).stem):
+                return self.files(paths, options)
         return None
 
 
@@ -228,15 +224,17 @@ def choose(there: list[str], wanted: str, known: tuple[str, ...], what: str, nam
     )
 
 
-def table_columns(names: list[str], want: Wanted, name: str) -> dict[str, str]:
+def table_columns(names: list[str], options: ReadOptions, name: str) -> dict[str, str]:
     """Which columns of a table hold image, text and id, by those names.
 
     Raises:
         BadInput: none fits, or the one asked for is not there.
     """
-    image = choose(names, want.image, IMAGE_COLUMNS, "image", name)
-    text = choose(names, want.text, want.texts, want.what, name)
-    own = choose(names, want.ident, tuple(c for c in ID_COLUMNS if c not in (image, text)), "ident", name, needed=False)
+    image = choose(names, options.image, IMAGE_COLUMNS, "image", name)
+    text = choose(names, options.text, options.texts, options.what, name)
+    own = choose(
+        names, options.ident, tuple(c for c in ID_COLUMNS if c not in (image, text)), "ident", name, needed=False
+    )
     return {"image": image, "text": text, "id": own}
 
 
@@ -251,7 +249,7 @@ def file_in(folder: Folder, name: str) -> str:
     return name
 
 
-def caption_in(data: bytes, ending: str, want: Wanted) -> str | bytes | None:
+def caption_in(data: bytes, ending: str, options: ReadOptions) -> str | bytes | None:
     """A caption's bytes, or the caption in a JSON."""
     if ending != "json":
         return data
@@ -259,18 +257,18 @@ def caption_in(data: bytes, ending: str, want: Wanted) -> str | bytes | None:
         found = json.loads(data)
     except (ValueError, RecursionError):
         return b"\xff"
-    names = (want.text, *want.texts) if want.text and want.text.lower() != "json" else want.texts
+    names = (options.text, *options.texts) if options.text and options.text.lower() != "json" else options.texts
     text = next((found[n] for n in names if n in found), None) if isinstance(found, dict) else None
     return text if text is None or isinstance(text, str) else str(text)[:TEXT_BYTES]
 
 
-def beside(path: Path, want: Wanted) -> Path:
+def beside(path: Path, options: ReadOptions) -> Path:
     """The folder that a table's image paths are relative to.
 
     Raises:
         BadInput: there is none.
     """
-    folder = path.parent / want.folder
+    folder = path.parent / options.folder
     if not folder.is_dir():
         raise BadInput(
             f"folder: expected the folder that the images' paths are relative to, got {folder}, which is none"

@@ -4,21 +4,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ubt.data.formats import delimited
-from ubt.data.formats.base import Files, Format, Row, Source, Wanted, beside, file_in, table_columns
+from ubt.data.formats.base import Files, Format, ReadOptions, Row, Source, beside, file_in, table_columns
 from ubt.data.locations import Folder, fingerprint
 
 
-def from_table(paths: list[Path], want: Wanted) -> Source:
+def from_table(paths: list[Path], options: ReadOptions) -> Source:
     """A CSV or TSV with the paths of images.
 
     Raises:
         BadInput: it has no such columns, or the images' folder is not there.
     """
     (path,) = paths
-    folder = Folder(beside(path, want))
+    folder = Folder(beside(path, options))
     with path.open("rb") as f:
-        names, separator = delimited.header(f, path.name, want.separator)
-    columns = table_columns(names, want, path.name)
+        names, separator = delimited.header(f, path.name, options.separator)
+    columns = table_columns(names, options, path.name)
     state: list[delimited.Lines] = []
 
     def rows() -> Iterator[Row]:

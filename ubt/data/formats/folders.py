@@ -5,12 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ubt.data.formats.base import Files, Format, Listing, Row, Source, Wanted, caption_in, file_in
+from ubt.data.formats.base import Files, Format, Listing, ReadOptions, Row, Source, caption_in, file_in
 from ubt.data.locations import IMAGE_ENDINGS, Folder, natural, relative
 from ubt.data.quarantine import TEXT_BYTES, BrokenImage
 
 
-def from_sidecars(here: Listing, want: Wanted) -> Source | None:
+def from_sidecars(here: Listing, options: ReadOptions) -> Source | None:
     """A folder of images, each with a text of the same name (.txt, or .json with a caption)."""
     if not _has_sidecars(here.path):
         return None
@@ -32,7 +32,7 @@ def from_sidecars(here: Listing, want: Wanted) -> Source | None:
                 try:
                     image = file_in(folder, base + name)
                     text = (
-                        caption_in(folder.read(relative(base + side), TEXT_BYTES), side.rpartition(".")[2], want)
+                        caption_in(folder.read(relative(base + side), TEXT_BYTES), side.rpartition(".")[2], options)
                         if side
                         else None
                     )
@@ -58,7 +58,7 @@ def _has_sidecars(path: Path) -> bool:
     return False
 
 
-def from_class_folders(here: Listing, want: Wanted) -> Source | None:
+def from_class_folders(here: Listing, options: ReadOptions) -> Source | None:
     """Labelled images: each in the folder of its class, at any depth; beside the folders lies nothing that another
     format reads.
     """

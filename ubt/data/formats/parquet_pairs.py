@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ubt.core.errors import BadInput
 from ubt.data.formats import base, columnar
-from ubt.data.formats.base import Files, Format, Row, Source, Wanted
+from ubt.data.formats.base import Files, Format, ReadOptions, Row, Source
 from ubt.data.locations import Folder, Locations, fingerprint
 from ubt.data.quarantine import IMAGE_BYTES, BrokenImage
 
@@ -67,7 +67,7 @@ class Table:
         return self.groups[key]
 
 
-def from_columns(paths: list[Path], want: Wanted) -> Source:
+def from_columns(paths: list[Path], options: ReadOptions) -> Source:
     """Parquet files, or the Arrow files of Hugging Face `datasets`: a column of image paths, or of images.
 
     Raises:
@@ -78,14 +78,14 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
     tables = {n: columnar.opened(p) for n, p in names.items()}
     first = next(iter(tables.values()))
     kinds = {f.name: f.type for f in first.schema}
-    image, text, own = _columns(tables, kinds, want, paths[0].name)
+    image, text, own = _columns(tables, kinds, options, paths[0].name)
     files, done = {n: fingerprint(p) for n, p in names.items()}, [0]
     folder = None
     if columnar.is_image(kinds[image]) and not columnar.by_path(first, image):
         stored = "parquet" if isinstance(first, columnar.ParquetFile) else "arrow"
         reader, place = Table(Locations(stored, str(root), [], files, image), tables), ""
     else:
-        folder = Folder(base.beside(paths[0], want))
+        folder = Folder(base.beside(paths[0], options))
         reader, place = Files(folder), f"{image}.path" if columnar.is_image(kinds[image]) else image
 
     def rows() -> Iterator[Row]:
@@ -108,18 +108,20 @@ def from_columns(paths: list[Path], want: Wanted) -> Source:
     )
 
 
-def _columns(tables: dict[str, Opened], kinds: dict[str, pa.DataType], want: Wanted, name: str) -> tuple[str, str, str]:
+def _columns(
+    tables: dict[str, Opened], kinds: dict[str, pa.DataType], options: ReadOptions, name: str
+) -> tuple[str, str, str]:
     """The columns of image, text and id, which have the same types in all files as in the first, called `name`."""
     image = base.choose(
         [n for n, k in kinds.items() if columnar.is_image(k) or columnar.can_be_text(k)],
-        want.image,
+        options.image,
         base.IMAGE_COLUMNS,
         "image",
         name,
     )
     texts = [n for n, k in kinds.items() if columnar.can_be_text(k) and n != image]
-    text = base.choose(texts, want.text, want.texts, want.what, name)
-    own = base.choose(texts, want.ident, base.ID_COLUMNS, "ident", name, needed=False)
+    text = base.choose(texts, options.text, options.texts, options.what, name)
+    own = base.choose(texts, options.ident, base.ID_COLUMNS, "ident", name, needed=False)
     taken = [(n, k) for n, k in kinds.items() if n in (image, text, own)]
     for other, table in tables.items():
         if [(f.name, f.type) for f in table.schema if f.name in (image, text, own)] != taken:

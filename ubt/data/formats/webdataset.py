@@ -9,7 +9,7 @@ from typing import Any
 
 from ubt.core.errors import BadInput
 from ubt.data.formats import archives
-from ubt.data.formats.base import Format, Row, Source, Wanted, caption_in, common, listed
+from ubt.data.formats.base import Format, ReadOptions, Row, Source, caption_in, common, listed
 from ubt.data.locations import IMAGE_ENDINGS, Locations, fingerprint, relative
 from ubt.data.quarantine import IMAGE_BYTES, TEXT_BYTES, TOO_LONG, BrokenImage
 
@@ -44,7 +44,7 @@ class Shards:
             return self.open[name].fileno()
 
 
-def from_shards(paths: list[Path], want: Wanted) -> Source:
+def from_shards(paths: list[Path], options: ReadOptions) -> Source:
     """Webdataset tar shards: an image, and a .txt or a .json with a caption, under the same key.
 
     Raises:
@@ -60,7 +60,7 @@ def from_shards(paths: list[Path], want: Wanted) -> Source:
         numbers = itertools.count(1)
         for shard, path in names.items():
             with path.open("rb") as f:
-                yield from _samples(shard, path, f, want, numbers)
+                yield from _samples(shard, path, f, options, numbers)
             position[0] += path.stat().st_size
 
     files = {
@@ -71,17 +71,17 @@ def from_shards(paths: list[Path], want: Wanted) -> Source:
         Shards(Locations("tar", str(root), [], files)),
         rows,
         files,
-        {"image": "jpg, png, webp", "text": want.text or "txt or json"},
+        {"image": "jpg, png, webp", "text": options.text or "txt or json"},
         sum(f["bytes"] for f in files.values()),
         lambda: position[0],
     )
 
 
-def _samples(shard: str, path: Path, file: Any, want: Wanted, numbers: Iterator[int]) -> Iterator[Row]:
+def _samples(shard: str, path: Path, file: Any, options: ReadOptions, numbers: Iterator[int]) -> Iterator[Row]:
     """A pair for each key; what came without its other half follows at the end of the shard."""
     waiting: dict[str, dict[str, tuple[int, int]]] = {}
     stem, last = shard.removesuffix(".tar"), ""
-    known = (want.text.lower(), "txt", "json") if want.text else ("txt", "json")
+    known = (options.text.lower(), "txt", "json") if options.text else ("txt", "json")
 
     def full(key: str) -> Row:
         sample = waiting.pop(key)
@@ -92,7 +92,7 @@ def _samples(shard: str, path: Path, file: Any, want: Wanted, numbers: Iterator[
             at, length = sample[e]
             file.seek(at)
             text = (
-                caption_in(file.read(length) if length <= TEXT_BYTES else b"", e, want)
+                caption_in(file.read(length) if length <= TEXT_BYTES else b"", e, options)
                 if length <= TEXT_BYTES
                 else TOO_LONG
             )

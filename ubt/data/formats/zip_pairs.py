@@ -7,7 +7,7 @@ from zipfile import BadZipFile
 
 from ubt.core.errors import BadInput
 from ubt.data.formats import archives, delimited
-from ubt.data.formats.base import Format, NoColumn, Row, Source, Wanted, table_columns
+from ubt.data.formats.base import Format, NoColumn, ReadOptions, Row, Source, table_columns
 from ubt.data.locations import Locations, fingerprint, relative, require_unchanged
 from ubt.data.quarantine import IMAGE_BYTES, TEXT_BYTES
 
@@ -29,7 +29,7 @@ class Zip:
         return archives.read_member(self.archive, self.members.get(place), IMAGE_BYTES)
 
 
-def from_zip(paths: list[Path], want: Wanted) -> Source:
+def from_zip(paths: list[Path], options: ReadOptions) -> Source:
     """A zip of images and a CSV. Paths are relative to the CSV's own folder in the zip.
 
     Raises:
@@ -38,9 +38,9 @@ def from_zip(paths: list[Path], want: Wanted) -> Source:
     (path,) = paths
     reader = Zip(Locations("zip", str(path.resolve()), [], {path.name: fingerprint(path)}))
     members = reader.members
-    name, columns, names, separator = _table(path, reader, want)
+    name, columns, names, separator = _table(path, reader, options)
     folder = name.rpartition("/")[0]
-    base = f"{want.folder}/" if want.folder else f"{folder}/"
+    base = f"{options.folder}/" if options.folder else f"{folder}/"
     state: list[delimited.Lines] = []
 
     def place(image: str) -> str:
@@ -75,12 +75,12 @@ def from_zip(paths: list[Path], want: Wanted) -> Source:
     )
 
 
-def _table(path: Path, reader: Zip, want: Wanted) -> tuple[str, dict[str, str], list[str], str]:
+def _table(path: Path, reader: Zip, options: ReadOptions) -> tuple[str, dict[str, str], list[str], str]:
     """The first CSV whose columns fit: its name, the columns taken, all of them, and the separator."""
     members, said, there = reader.members.good, [], []
     tables = sorted(
         (n for n in members if n.lower().endswith((".csv", ".tsv"))),
-        key=lambda n: (Path(n).name.lower() != want.table, n.count("/"), n),
+        key=lambda n: (Path(n).name.lower() != options.table, n.count("/"), n),
     )
     for name in tables:
         info = members[name]
@@ -89,15 +89,15 @@ def _table(path: Path, reader: Zip, want: Wanted) -> tuple[str, dict[str, str], 
             continue
         try:
             with reader.archive.open(info) as f:
-                names, separator = delimited.header(f, name, want.separator)
-            return name, table_columns(names, want, name), names, separator
+                names, separator = delimited.header(f, name, options.separator)
+            return name, table_columns(names, options, name), names, separator
         except BadInput as e:
             said.append(str(e))
             there = there or getattr(e, "there", [])
         except _UNZIP as e:
             said.append(f"{name} is damaged ({e})")
     got = "; ".join(said) or f"no CSV among {len(members)} members"
-    raise NoColumn(f"{path}: expected a CSV ({want.table}) beside the images in the zip; got {got}", there)
+    raise NoColumn(f"{path}: expected a CSV ({options.table}) beside the images in the zip; got {got}", there)
 
 
 ZIP = Format(
