@@ -3,16 +3,16 @@
 import streamlit as st
 
 from ubt.ui.case_picker import pick, warn_if_gone
-from ubt.ui.chart_events import preload_charts
-from ubt.ui.components import icon, improve_contrast
+from ubt.ui.chart_events import fetch_ahead
+from ubt.ui.components import icon, readable
 from ubt.ui.errors import guard
 from ubt.ui.job_panel import panel
 from ubt.ui.navigation import navigation
-from ubt.ui.view import preload
+from ubt.ui.view import warm
 
 st.set_page_config(page_title="UBT Inspector", page_icon=icon(), layout="wide")
 page = navigation()
-improve_contrast()
+readable()
 with guard():
     with st.sidebar:
         view = pick()
@@ -21,5 +21,5 @@ with guard():
     warn_if_gone()
     st.session_state["view"] = view
     page.run()
-preload_charts()
-preload()
+fetch_ahead()
+warm()

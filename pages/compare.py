@@ -31,11 +31,7 @@ st.caption(
 @st.fragment
 @guard()
 def chosen() -> None:
-    names = [
-        name
-        for name in case_picker.names()
-        if not (store().record(name).get("settings") or {}).get("own", {}).get("suspect")
-    ]
+    names = [name for name in case_picker.names() if not store().record(name).settings.get("own", {}).get("suspect")]
     if view and view.audits:
         st.info(
             "The case in view is an audit: its truth is unknown, so no defence can be measured on it. Compare"
@@ -68,7 +64,7 @@ def chosen() -> None:
 
 
 def _audits(name: str) -> bool:
-    settings = store().record(name).get("settings") or {}
+    settings = store().record(name).settings
     return bool(settings.get("own", {}).get("suspect"))
 
 

@@ -3,7 +3,6 @@
 import pandas as pd
 import streamlit as st
 
-from ubt.cases.settings import CaseSettings
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as verdict_figures
@@ -13,12 +12,34 @@ from ubt.ui.case_form import draft, settings_of
 from ubt.ui.case_picker import label, remove
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import missing, run
-from ubt.ui.navigation import PAGES, current
+from ubt.ui.navigation import current
 from ubt.ui.training_curves import curves
 from ubt.ui.view import store
 from ubt.workflows import jobs
 
 view = current()
+
+
+@st.dialog("New case", width="large")
+def new(base=None) -> None:
+    draft(base, "copy" if base else "new")
+
+
+@st.dialog("Delete this case?")
+def delete(name: str) -> None:
+    mine = store().size(store().record(name))
+    st.write(f"{plain(label(name))}: {mine / 1e6:.0f} MB. What other cases share with it is kept.")
+    if st.button("Delete", type="primary", icon=":material/delete:", key="really-delete"):
+        with guard():
+            st.toast(f"Freed {remove(name) / 1e6:.0f} MB.")
+            st.rerun()
+
+
+@st.dialog("Report")
+def report(name: str) -> None:
+    report_download.over(name)
+
+
 st.title("Overview")
 st.caption(
     "A case is a set of image-caption pairs and a CLIP model trained on them. In a lab case the app itself plants a"
@@ -26,58 +47,37 @@ st.caption(
     " model before and after. In an audit pairs and model are yours, and the truth is unknown."
 )
 
-
-def overview() -> None:
-    if view is None:
-        first_case()
-        return
-    header()
-    judged_audit = view.audits and view.has("verdict")
-    for part in (verdict, results, stages) if judged_audit else (stages, verdict, results):
-        part()
-    diagnosis()
-    training()
-    settings()
-    every_case()
-
-
-def first_case() -> None:
+if view is None:
     if not st.session_state.get("gone"):
         st.subheader("Start here")
         st.write("Press Run: 10,000 drawn pairs, 2 % of them poisoned; the first histogram comes within half a minute.")
         draft(None, "first")
-        st.page_link(PAGES["data"], label="Or import your own pairs and model", icon=":material/arrow_forward:")
+        st.page_link("pages/data.py", label="Or import your own pairs and model", icon=":material/arrow_forward:")
+    st.stop()
+
+with st.container(horizontal=True, vertical_alignment="center"):
+    planted = [] if view.audits else [a for a in view.settings.attacks if a.attack.poisons(view.settings.data.pairs)]
+    st.subheader(
+        plain(label(view.name)) + (f" → {plain(', '.join(a.attack.target for a in planted))}" if planted else "")
+    )
+    if st.button("New case", key="new", icon=":material/add:"):
+        new()
+    if st.button(
+        "Duplicate…",
+        key="duplicate",
+        icon=":material/content_copy:",
+        help="A new case with some of these settings changed",
+    ):
+        new(view.settings)
+    if st.button(
+        "Delete…", key="delete", icon=":material/delete:", disabled=view.status.running or bool(view.built_in)
+    ):
+        delete(view.name)
 
 
-def header() -> None:
-    """What the case is called, and the buttons that make a new one, copy or delete it."""
-    attacks = [] if view.audits else view.settings.attacks
-    targets = [a.attack.target for a in attacks if a.attack.poisons(view.settings.data.pairs)]
-    locked = view.status.running or bool(view.built_in)
-    about = "A new case with some of these settings changed"
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(plain(label(view.name)) + (f" → {plain(', '.join(targets))}" if targets else ""))
-        if st.button("New case", key="new", icon=":material/add:"):
-            new()
-        if st.button("Duplicate…", key="duplicate", icon=":material/content_copy:", help=about):
-            new(view.settings)
-        if st.button("Delete…", key="delete", icon=":material/delete:", disabled=locked):
-            delete(view.name)
-
-
-@st.dialog("New case", width="large")
-def new(base: CaseSettings | None = None) -> None:
-    draft(base, "copy" if base else "new")
-
-
-@st.dialog("Delete this case?")
-def delete(name: str) -> None:
-    mine = store().cases()[name]["bytes"]
-    st.write(f"{plain(label(name))}: {mine / 1e6:.0f} MB. What other cases share with it is kept.")
-    if st.button("Delete", type="primary", icon=":material/delete:", key="really-delete"):
-        with guard():
-            st.toast(f"Freed {remove(name) / 1e6:.0f} MB.")
-            st.rerun()
+@st.fragment(run_every=1.0 if view.status.running else None)
+def pipeline() -> None:
+    components.lanes(view.stages, jobs.status(store(), view.name).steps)
 
 
 def stages() -> None:
@@ -86,131 +86,127 @@ def stages() -> None:
         st.subheader("Stages")
     pipeline()
     if not view.status.running and view.status.state != "done" and not view.imported:
-        about = {s.name: s.about for s in view.stages if not view.has(s.name)}
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         wanted = left.selectbox(
-            "Run one stage, and what it needs", list(about), key="stage", format_func=lambda n: f"{n}: {about[n]}"
+            "Run one stage, and what it needs",
+            [s.name for s in view.stages if not view.has(s.name)],
+            key="stage",
+            format_func=lambda n: f"{n}: {next(s.about for s in view.stages if s.name == n)}",
         )
         if right.button("Run this stage", key="run-stage", width="stretch"):
             run(view.name, wanted)
 
 
-@st.fragment(run_every=1.0 if view and view.status.running else None)
-def pipeline() -> None:
-    components.lanes(view.stages, jobs.status(store(), view.name).steps)
-
-
 def verdict() -> None:
-    """What the model is judged to be, and by what evidence."""
-    about = "What was found, as one file for somebody who will never open the app"
+    """What the model is judged to be, and by what."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Verdict")
-        if st.button("Report…", key="report", icon=":material/description:", help=about):
+        if st.button(
+            "Report…",
+            key="report",
+            icon=":material/description:",
+            help="What was found, as one file for somebody who will never open the app",
+        ):
             report(view.name)
-    if not view.has("verdict"):
+    if view.has("verdict"):
+        found = view.read("verdict", "verdict")
+        text, chart, side = st.columns([3, 4, 3], gap="medium")
+        with text:
+            if found["poisoned"]:
+                st.error("This model is judged **poisoned**.", icon=":material/coronavirus:")
+            else:
+                st.success(
+                    "This model is judged **not poisoned**; unlearning leaves it unchanged, byte for byte.",
+                    icon=":material/verified:",
+                )
+            st.caption(
+                "The score is the mean similarity of D_topk's images with each other's captions under the overfitted"
+                " model: poisons share one shortcut, so any of their captions fits any of their images; clean pairs fit"
+                " their own only. A backdoor also takes its images away from where the clean reference would put them"
+                " (displaced), all alike (apart: as many are pulled far as half-way), where what a model learned by"
+                " heart thins out."
+            )
+        figure = verdict_figures.one(found, view.other_verdicts())
+        alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
+        charts.draw(figure, "verdict-chart", alt, chart)
+        with side:
+            components.table(["evidence", ""], evidence(view, store()))
+    else:
         missing(view, "verdict", "No verdict yet.", offer=False)
-        return
-    found = view.read("verdict", "verdict")
-    text, chart, side = st.columns([3, 4, 3], gap="medium")
-    with text:
-        if found["poisoned"]:
-            st.error("This model is judged **poisoned**.", icon=":material/coronavirus:")
-        else:
-            unchanged = "This model is judged **not poisoned**; unlearning leaves it unchanged, byte for byte."
-            st.success(unchanged, icon=":material/verified:")
-        st.caption(
-            "The score is the mean similarity of D_topk's images with each other's captions under the overfitted model:"
-            " poisons share one shortcut, so any of their captions fits any of their images; clean pairs fit their own"
-            " only. A backdoor also moves its images away from where the clean reference would put them (displaced),"
-            " all of them as far (apart: how many are pulled as far as D_topk's, to one that is pulled half as far)."
-            " Captions that a model learned by heart move each image as far as that caption was learned."
-        )
-    figure = verdict_figures.one(found, view.other_verdicts())
-    alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
-    charts.draw(figure, "verdict-chart", alt, chart)
-    with side:
-        components.table(["evidence", ""], evidence(view, store()))
 
 
-@st.dialog("Report")
-def report(name: str) -> None:
-    report_download.offer(name)
-
-
-def results() -> None:
+def before_and_after() -> None:
     """What every model measures, or in an audit its estimates."""
     st.subheader("Before and after")
-    if view.audits and view.has("estimate"):
-        estimates.before_and_after(view)
-        estimates.files(view)
-    elif view.audits:
-        missing(view, "estimate", "Nothing has been estimated yet.", offer=False)
+    if view.audits:
+        if view.has("estimate"):
+            estimates.before_and_after(view)
+            estimates.files(view)
+        else:
+            missing(view, "estimate", "Nothing has been estimated yet.", offer=False)
     elif measured := view.measured():
-        figures(measured)
+        chart, figures = st.columns([5, 4], gap="medium")
+        charts.draw(measures.bars(measured), "measures-chart", "CA, ASR, RA and target recall of every model", chart)
+        frame, attacks = measures.table(measured), by_attack(measured)
+        with figures:
+            components.table(
+                list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)]
+            )
+            st.caption(
+                "The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA:"
+                " triggered images still classified correctly."
+            )
+        if attacks:
+            components.table(
+                ["by attack and key", *frame["model"]],
+                [[name, *(f"{v:.2f}" for v in values)] for name, values in attacks.items()],
+            )
     else:
         missing(view, "evaluate_published", "Nothing has been measured yet.", offer=False)
 
 
-def figures(measured: dict[str, dict]) -> None:
-    chart, side = st.columns([5, 4], gap="medium")
-    charts.draw(measures.bars(measured), "measures-chart", "CA, ASR, RA and target recall of every model", chart)
-    frame, attacks = measures.table(measured), by_attack(measured)
-    with side:
-        components.table(
-            list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)]
-        )
-        st.caption(
-            "The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA:"
-            " triggered images still classified correctly."
-        )
-    if attacks:
-        rows = [[name, *(f"{v:.2f}" for v in values)] for name, values in attacks.items()]
-        components.table(["by attack and key", *frame["model"]], rows)
-
-
-def diagnosis() -> None:
-    """Whether the attack took, and what to change if it did not."""
-    if not view.has("diagnose"):
-        return
+for part in (
+    (verdict, before_and_after, stages) if view.audits and view.has("verdict") else (stages, verdict, before_and_after)
+):
+    part()
+if view.has("diagnose"):
     for finding in view.read("diagnose", "findings"):
-        text = f"The attack did not take well. {finding['what']}; {finding['change']}."
-        st.warning(plain(text), icon=":material/warning:")
+        st.warning(
+            plain(f"The attack did not take well. {finding['what']}; {finding['change']}."), icon=":material/warning:"
+        )
     with st.expander("Did the attack take? What it needed", icon=":material/stethoscope:"):
         checks = view.read("diagnose", "checks")
-        rows = [[f"{c['attack']}: {c['check']}", "✓" if c["fine"] else "low", c["value"]] for c in checks]
-        components.table(["check", "", "found"], rows)
+        components.table(
+            ["check", "", "found"],
+            [[f"{c['attack']}: {c['check']}", "✓" if c["fine"] else "low", c["value"]] for c in checks],
+        )
 
-
-def training() -> None:
-    if view.audits:
-        return
-    running = view.status.current == "poison"
-    part = st.expander("How the backdoor was learned", on_change="rerun", key="learned", expanded=running)
-    if part.open:
-        steps = view.settings.poison.epochs * max(1, view.settings.data.pairs // view.settings.poison.batch)
-        with part:
-            curves(view, "poison", steps, "CA, ASR and similarity while M_bd trains")
-            st.caption("CA and ASR on a small sample of the judge's test images; what trains never sees them.")
-
-
-def settings() -> None:
-    part = st.expander("Settings of this case", on_change="rerun", key="settings")
-    if part.open:
-        rows = [(s.name, str(s.value), s.help) for s in settings_of(view.settings).values()]
-        frame = pd.DataFrame(rows, columns=["setting", "value", "meaning"])
-        part.dataframe(frame, hide_index=True, alt="Settings of this case")
-
-
-def every_case() -> None:
-    part = st.expander("All cases and their sizes", on_change="rerun", key="cases")
-    if part.open:
-        with part:
-            cases = store().cases()
-            rows = [(label(n), r["state"], f"{r['bytes'] / 1e6:.0f}") for n, r in cases.items()]
-            components.table(["case", "state", "size, MB"], rows)
-            st.caption("Cases share steps; what is shared is counted in each.")
-            if st.button("Delete what no case uses", key="prune", icon=":material/cleaning_services:"):
-                st.toast(f"Freed {store().prune() / 1e6:.0f} MB.")
-
-
-overview()
+learned = (
+    None
+    if view.audits
+    else st.expander(
+        "How the backdoor was learned", on_change="rerun", key="learned", expanded=view.status.current == "poison"
+    )
+)
+if learned and learned.open:
+    steps = view.settings.poison.epochs * max(1, view.settings.data.pairs // view.settings.poison.batch)
+    with learned:
+        curves(view, "poison", steps, "CA, ASR and similarity while M_bd trains")
+        st.caption("CA and ASR on a small sample of the judge's test images; what trains never sees them.")
+settings = st.expander("Settings of this case", on_change="rerun", key="settings")
+if settings.open:
+    rows = [(s.name, str(s.value), s.help) for s in settings_of(view.settings).values()]
+    settings.dataframe(
+        pd.DataFrame(rows, columns=["setting", "value", "meaning"]), hide_index=True, alt="Settings of this case"
+    )
+everything = st.expander("All cases and their sizes", on_change="rerun", key="cases")
+if everything.open:
+    records = store().cases()
+    with everything:
+        components.table(
+            ["case", "state", "size, MB"],
+            [(label(n), r.state, f"{store().size(r) / 1e6:.0f}") for n, r in records.items()],
+        )
+        st.caption("Cases share steps; what is shared is counted in each.")
+        if st.button("Delete what no case uses", key="prune", icon=":material/cleaning_services:"):
+            st.toast(f"Freed {store().prune() / 1e6:.0f} MB.")

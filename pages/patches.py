@@ -354,7 +354,7 @@ def _artefact(strategy: str) -> str | None:
 
 
 def _where() -> Compute:
-    return Compute(**view.record["compute"])
+    return view.record.compute
 
 
 needs(view, CLASSIFY, "Trigger patches have not been located yet: about a minute on two cores.", explore)

@@ -140,9 +140,9 @@ def _caption(pair: pd.Series) -> None:
         words = words[words["id"] == pair["id"]]
         if len(words):
             kept, cut = words["kept"].to_numpy(bool), words["cut"].to_numpy(bool)
-            components.coloured_words(words["word"].tolist(), words["score"].to_numpy(), kept, cut)
+            components.heated(words["word"].tolist(), words["score"].to_numpy(), kept, cut)
             return
-    components.coloured_words(str(pair["caption"]).split(), None, None, None)
+    components.heated(str(pair["caption"]).split(), None, None, None)
 
 
 def _nearest(table: PairTable, row: int) -> None:

@@ -141,7 +141,7 @@ def _attribution(model: str, row: int, caption: str, image: np.ndarray, look: Lo
     score = words.scores(caption_words, found.by_token)
     title = view.model_title(attribution.TITLES, model)
     st.markdown(f"**{title[0].upper()}{title[1:]}** · similarity {found.similarity:.3f}")
-    components.attributed_words(caption_words, score, words.kept(score, look.text))
+    components.words(caption_words, score, words.kept(score, look.text))
     heat = upsample(found.map[None], *image.shape[:2])
     mask = above(heat, look.image)[0]
     masked = overlay(image, heat[0], mask, look.opacity)

@@ -19,114 +19,101 @@ st.caption(
     " where the clean reference would put them and keeps the others where they are; the published form is Eq. 7 alone."
     " Neither uses ground truth or labels."
 )
+if view is None:
+    no_case()
+    st.stop()
+settings, status = view.settings, view.status
+judged = ("estimate",) if view.audits else tuple(f"evaluate_{model}" for model in LABELS)
+
+with st.expander("Settings of unlearning", expanded=False):
+    changes = edit(
+        {n: s for n, s in settings_of(settings).items() if s.group in ("unlearn", "published", "mask", "retain")},
+        f"unlearn-{view.name}",
+    )
+    if changes and st.button("Unlearn with these, as a new case", key="unlearn-changed", icon=":material/play_arrow:"):
+        make(settings.with_values(changes), run=True)
+        st.rerun()
+finished = view.has("unlearn", "unlearn_published", *judged)
+if (
+    not finished
+    and not status.running
+    and not view.imported
+    and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:")
+):
+    run(view.name)
 
 
-def unlearn() -> None:
-    if view is None:
-        no_case()
-        return
-    judged = ("estimate",) if view.audits else tuple(f"evaluate_{model}" for model in LABELS)
-    finished = view.has("unlearn", "unlearn_published", *judged)
-    changed_settings()
-    can_run = not (finished or view.status.running or view.imported)
-    if can_run and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:"):
-        run(view.name)
-    steps()
-    if not finished:
-        missing(view, judged[-1], "Figures before and after come when every model has been measured.", offer=False)
-        return
-    st.subheader("Before and after")
-    if view.audits:
-        estimates.before_and_after(view)
-    else:
-        before_and_after(view.measured())
-    downloads()
+for column, (which, stage, group) in zip(
+    st.columns(2), (("purified", "unlearn", "unlearn"), ("published", "unlearn_published", "published")), strict=True
+):
+    with column:
+        st.subheader(LABELS[which].capitalize())
+        curves(view, stage, getattr(settings, group).steps, f"Figures over steps, {LABELS[which]}")
+if not finished:
+    missing(view, judged[-1], "Figures before and after come when every model has been measured.", offer=False)
+    st.stop()
 
 
-def changed_settings() -> None:
-    """The settings of unlearning, and a new case with changed ones."""
-    with st.expander("Settings of unlearning", expanded=False):
-        groups = ("unlearn", "published", "mask", "retain")
-        offered = {n: s for n, s in settings_of(view.settings).items() if s.group in groups}
-        changes = edit(offered, f"unlearn-{view.name}")
-        if changes and st.button(
-            "Unlearn with these, as a new case", key="unlearn-changed", icon=":material/play_arrow:"
-        ):
-            make(view.settings.with_values(changes), run=True)
-            st.rerun()
-
-
-def steps() -> None:
-    """Both forms of unlearning over their steps, side by side."""
-    forms = (("purified", "unlearn", "unlearn"), ("published", "unlearn_published", "published"))
-    for column, (model, stage, group) in zip(st.columns(2), forms, strict=True):
-        with column:
-            st.subheader(LABELS[model].capitalize())
-            total = getattr(view.settings, group).steps
-            curves(view, stage, total, f"Figures over steps, {LABELS[model]}")
-
-
-def before_and_after(measured: dict[str, dict]) -> None:
-    """The figures before and after, where the truth is known."""
+def lab() -> None:
+    """Before and after, where the truth is known."""
+    measured = view.measured()
     left, right = st.columns([3, 2], gap="large")
     charts.draw(measures.bars(measured), "unlearn-bars", "CA, ASR, RA and target recall of every model", left)
     with right:
-        for model in STAGES:
-            st.markdown(f"**{LABELS[model].capitalize()}**")
-            changes(measured["poisoned"], measured[model])
+        for which in STAGES:
+            before, after = measured["poisoned"], measured[which]
+            st.markdown(f"**{LABELS[which].capitalize()}**")
+            with st.container(horizontal=True):
+                st.metric(
+                    "ASR, %", f"{after['asr']:.2f}", f"{after['asr'] - before['asr']:+.2f}", delta_color="inverse"
+                )
+                st.metric("CA, %", f"{after['ca']:.2f}", f"{after['ca'] - before['ca']:+.2f}")
+                st.metric(
+                    "target recall, %",
+                    f"{after['target_recall']:.1f}",
+                    f"{after['target_recall'] - before['target_recall']:+.1f}",
+                )
         st.caption(
             f"Natural ASR of the clean reference: {measured['clean']['asr']:.2f} %. Changes are against the poisoned"
             " model, in points."
         )
+
     st.subheader("What each class gained or lost")
-    recalls(list(measured))
-
-
-def changes(before: dict, after: dict) -> None:
-    with st.container(horizontal=True):
-        for title, name, digits, colour in (
-            ("ASR, %", "asr", 2, "inverse"),
-            ("CA, %", "ca", 2, "normal"),
-            ("target recall, %", "target_recall", 1, "normal"),
-        ):
-            change = f"{after[name] - before[name]:+.{digits}f}"
-            st.metric(title, f"{after[name]:.{digits}f}", change, delta_color=colour)
-
-
-def recalls(models: list[str]) -> None:
-    predictions = {m: view.read(f"evaluate_{m}", "predictions") for m in models}
-    frame = measures.recalls(predictions, view.read("test", "classes"))
+    frame = measures.recalls(
+        {m: view.read(f"evaluate_{m}", "predictions") for m in measured}, view.read("test", "classes")
+    )
+    shown = [f"{m} change" for m in STAGES]
     only = st.toggle("Only classes that changed", True, key="changed", persist_state="session")
-    part = frame[frame[[f"{m} change" for m in STAGES]].abs().max(axis=1) > 0] if only else frame
-    target, images = view.settings.attack.target, view.settings.test.per_class
-    figure = measures.class_changes(part.sort_values("purified change"), tuple(STAGES), target)
+    part = frame[frame[shown].abs().max(axis=1) > 0] if only else frame
+    figure = measures.class_changes(part.sort_values("purified change"), tuple(STAGES), settings.attack.target)
     charts.draw(figure, "class-changes", "Change of recall of every class")
     st.caption(
-        f"{len(part)} of {len(frame)} classes; {images} test images each, so one image is {100 / images:.1f} points."
+        f"{len(part)} of {len(frame)} classes; {settings.test.per_class} test images each, so one image is"
+        f" {100 / settings.test.per_class:.1f} points."
     )
 
 
-def downloads() -> None:
-    st.subheader("Take the purified model with you")
-    if not view.holds("unlearn", "model"):
-        missing(view, "unlearn", "The purified model is missing.")
-        return
-    with st.container(horizontal=True):
-        for model in STAGES:
-            st.download_button(
-                f"{LABELS[model].capitalize()} (zip)",
-                lambda model=model: zipped(store(), view.name, model),
-                file_name=f"{view.name}-{model}.zip",
-                mime="application/zip",
-                key=f"download-{model}",
-                icon=":material/download:",
-                type="primary" if model == "purified" else "secondary",
-                on_click="ignore",
-            )
-    st.caption(
-        "Weights, configuration and a card with settings, digests and measures. Unpacked, plain open_clip opens it:"
-    )
-    st.code(opening_line(f"{view.name}-purified"), language="python")
+st.subheader("Before and after")
+if view.audits:
+    estimates.before_and_after(view)
+else:
+    lab()
 
-
-unlearn()
+st.subheader("Take the purified model with you")
+if not view.holds("unlearn", "model"):
+    missing(view, "unlearn", "The purified model is missing.")
+    st.stop()
+with st.container(horizontal=True):
+    for which in STAGES:
+        st.download_button(
+            f"{LABELS[which].capitalize()} (zip)",
+            lambda w=which: zipped(store(), view.name, w),
+            file_name=f"{view.name}-{which}.zip",
+            mime="application/zip",
+            key=f"download-{which}",
+            icon=":material/download:",
+            type="primary" if which == "purified" else "secondary",
+            on_click="ignore",
+        )
+st.caption("Weights, configuration and a card with settings, digests and measures. Unpacked, plain open_clip opens it:")
+st.code(opening_line(f"{view.name}-purified"), language="python")

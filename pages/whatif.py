@@ -103,7 +103,7 @@ def _case(name: str, values: tuple[float, ...], default: bool) -> None:
     """The way to the point's own case: opened where there is one, else the button that runs it."""
     settings = WHAT_IF[name].case(0, "badnet", values)
     case = demo.MAIN if default else settings.name(compute())
-    if default or store().record(case).get("state") in ("done", "partial", "running"):
+    if default or store().record(case).state in ("done", "partial", "running"):
         if st.button("Open this case", key="what-open", icon=":material/arrow_forward:"):
             show(case)
             st.switch_page(PAGES["overview"])

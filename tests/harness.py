@@ -48,13 +48,8 @@ def counts(tab) -> str:
     return tab.locator(".ubt-table").first.inner_text()
 
 
-def state(tab, text: str) -> None:
-    """Wait until the badge of the case in view says this state."""
-    tab.locator(".stMarkdownBadge", has_text=text).wait_for()
-
-
 def finished(tab) -> None:
-    state(tab, "finished")
+    tab.locator(".stMarkdownBadge", has_text="finished").wait_for()
 
 
 def no_traceback(tab) -> None:

@@ -42,7 +42,7 @@ def fingerprints(case) -> dict[str, dict]:
 
 def recorded(store, name) -> dict[str, dict]:
     """The same of a case on record."""
-    found = {stage: store.find(key) for stage, key in store.record(name)["artefacts"].items()}
+    found = {stage: store.find(key) for stage, key in store.record(name).artefacts.items()}
     return {stage: {f: v["sha256"] for f, v in a.manifest["files"].items()} for stage, a in found.items()}
 
 

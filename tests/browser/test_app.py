@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
-from harness import counts, finished, go, no_traceback, press, state
+from harness import counts, finished, go, no_traceback, press
 from PIL import Image
 from tiny import CPU, fingerprints, recorded, tiny
 
@@ -30,7 +30,7 @@ def test_run_look_move_unlearn_reload(store, tab, tmp_path, tiny_case):
         press(tab, "Run up to score")
         tab.locator(".js-plotly-plot").first.wait_for()
         assert "D_susp: lowest 12 %" in counts(tab)
-        state(tab, "partly run")
+        tab.get_by_text("partly run").wait_for()
         press(tab, "Run up to score_poisoned")
         tab.locator(".js-plotly-plot").nth(1).wait_for()
         press(tab, "Run up to score_overfit")
@@ -50,7 +50,7 @@ def test_run_look_move_unlearn_reload(store, tab, tmp_path, tiny_case):
         tab.get_by_text("Take the purified model with you").wait_for()
         settle(tab)
         values = [v.inner_text().strip() for v in tab.locator("[data-testid=stMetricValue]").all()]
-        m = store.case(name)["metrics"]
+        m = store.case(name).metrics
         assert values[:3] == [
             f"{m['purified']['asr']:.2f}",
             f"{m['purified']['ca']:.2f}",
@@ -101,10 +101,10 @@ def test_a_case_by_form_a_copy_and_its_deletion(full, tab, tmp_path, tiny_case):
         press(tab, "Duplicate…")
         tab.locator('[role=dialog] input[aria-label="Seed"]').fill("7")
         press(tab, "Keep for later")
-        state(tab, "not run yet")
+        tab.get_by_text("not run yet").wait_for()
         (other,) = set(full.names()) - {tiny_case.name}
-        assert full.record(other)["settings"]["seed"] == 7
-        assert full.record(other)["settings"]["data"]["pairs"] == 600
+        assert full.record(other).settings["seed"] == 7
+        assert full.record(other).settings["data"]["pairs"] == 600
         press(tab, "Delete…")
         tab.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
         finished(tab)
@@ -131,10 +131,10 @@ def test_the_trigger_lab_redraws_exports_and_starts_a_case(store, tab, tmp_path)
             assert picture.width > 500
         press(tab, "Keep a case for later")
         tab.get_by_role("heading", name="Overview").wait_for()
-        state(tab, "not run yet")
+        tab.get_by_text("not run yet").wait_for()
         no_traceback(tab)
     (name,) = store.names()
-    assert store.record(name)["settings"]["badnet"]["side"] > 0.15
+    assert store.record(name).settings["badnet"]["side"] > 0.15
 
 
 def test_words_and_patches_move_with_caption_and_threshold_and_are_exported(full, tab, tmp_path, tiny_case):
@@ -184,10 +184,10 @@ def test_two_tabs_press_run_and_one_job_runs(store, chrome, tmp_path):
         for tab in tabs:
             press(tab, "Run")
         for tab in tabs:
-            state(tab, "running")
+            tab.get_by_text("running").wait_for()
         press(tabs[0], "Cancel")
         for tab in tabs:
-            state(tab, "cancelled")
+            tab.get_by_text("cancelled").wait_for()
             no_traceback(tab)
             tab.close()
     assert [e.kind for e in events.read(store.journal(name))].count("run") == 1
@@ -229,7 +229,7 @@ def test_hostile_captions_stay_text(full, tab, tmp_path, tiny_case):
         "sha256": file_digest(folder / "pairs.parquet"),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    full.save_case(tiny_case.name, full.record(tiny_case.name) | {"state": "failed", "error": hostile})
+    full.save_case(tiny_case.name, full.record(tiny_case.name).changed(state="failed", error=hostile))
     with served(full.root, tmp_path / "log") as address:
         tab.goto(f"{address}/separation?case={tiny_case.name}")
         tab.locator(".ubt-card").first.wait_for()
@@ -260,9 +260,9 @@ def test_app_and_job_killed_it_resumes_to_the_same_result(store, tab, tmp_path, 
         )
         app = serve(store.root, port, tmp_path / "log")
         tab.goto(f"http://127.0.0.1:{port}/?case={name}")
-        state(tab, "interrupted")
+        tab.get_by_text("interrupted").wait_for()
         press(tab, "Resume")
-        state(tab, "running")
+        tab.get_by_text("running").wait_for()
         finished(tab)
         no_traceback(tab)
     finally:

@@ -29,8 +29,8 @@ def test_what_is_shipped_is_whole_and_small(tmp_path):
     assert set(demo.names()) == set(make_demo.CASES)
     for name in demo.names():
         record = store.record(name)
-        assert CaseSettings.from_dict(record["settings"]) == make_demo.CASES[name].settings
-        for key in record["artefacts"].values():
+        assert CaseSettings.from_dict(record.settings) == make_demo.CASES[name].settings
+        for key in record.artefacts.values():
             artefact = store.open(key)
             assert all(artefact[entry] is not None for entry in artefact.manifest["entries"])
     assert max(p.stat().st_size for p in files) < 1e6
@@ -54,24 +54,24 @@ def test_the_shipped_grid_is_the_sweeps():
 
 def test_a_shipped_case_shows_what_was_run(made, tiny_case):
     record, run = made.record(demo.MAIN), tiny_case.artefacts
-    drawn = made.open(record["artefacts"]["data"])["images"]
+    drawn = made.open(record.artefacts["data"])["images"]
     images = run["data"]["images"]
     assert isinstance(drawn, Drawn)
     assert np.array_equal(np.asarray(drawn), images)
     assert np.array_equal(drawn[np.array([5, 3])], images[[5, 3]])
     assert np.array_equal(drawn[7], images[7])
     for stage in ("score", "score_overfit"):
-        assert made.open(record["artefacts"][stage])["similarity"].equals(run[stage]["similarity"])
-    assert record["metrics"] == json.loads(json.dumps(tiny_case.metrics))
-    kept = made.open(record["artefacts"]["unlearn"]).manifest
+        assert made.open(record.artefacts[stage])["similarity"].equals(run[stage]["similarity"])
+    assert record.metrics == json.loads(json.dumps(tiny_case.metrics))
+    kept = made.open(record.artefacts["unlearn"]).manifest
     assert "model" in kept["left out"]
     assert "model" not in kept["entries"]
     exact, coded = (
         run["score_overfit"]["image_features"],
-        made.open(record["artefacts"]["score_overfit"])["image_features"],
+        made.open(record.artefacts["score_overfit"])["image_features"],
     )
     assert np.abs(coded @ coded.T - exact @ exact.T).max() < 0.02
-    assert not set(record["artefacts"].values()) & {a.path.name for a in run.values()}
+    assert not set(record.artefacts.values()) & {a.path.name for a in run.values()}
 
 
 def test_coded_vectors_keep_their_angles():

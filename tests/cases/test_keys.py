@@ -85,7 +85,7 @@ def test_results_of_another_default_are_no_results_of_today(full, stage, changed
     """As if a default, of the stage or of one before it, had changed and nobody had raised a version: the name is the
     same, the settings are not.
     """
-    key = full.record(tiny().name(CPU))["artefacts"][stage]
+    key = full.record(tiny().name(CPU)).artefacts[stage]
     file = full.root / "artefacts" / key / "manifest.json"
     manifest = json.loads(file.read_text())
     group, name = changed.split(".")

@@ -54,7 +54,7 @@ def computed(store, settings, **kwargs) -> list[str]:
 
 
 def test_a_case_has_figures_of_every_kind(tiny_store, tiny_case):
-    m = tiny_store.case(tiny_case.name)["metrics"]
+    m = tiny_store.case(tiny_case.name).metrics
     for model in ("clean", "poisoned", "purified", "published"):
         assert {"ca", "asr", "asr_all", "ra", "target_recall"} <= set(m[model])
     assert m["clean"]["ca"] > 90
@@ -72,22 +72,18 @@ def test_running_a_few_stages_of_a_finished_case_forgets_nothing(tiny_store, tin
     before = tiny_store.record(tiny_case.name)
     Pipeline(tiny_store, CPU).run(tiny(), CASE[:3])
     after = tiny_store.record(tiny_case.name)
-    assert {k: after[k] for k in ("artefacts", "metrics", "state")} == {
-        k: before[k] for k in ("artefacts", "metrics", "state")
-    }
+    assert after == before.changed(updated=after.updated)
 
 
 def test_running_a_few_stages_of_an_outdated_case_does_not_pass_its_old_figures_off_as_new(tmp_path):
     store = Store(tmp_path)
     name = create(store, tiny(), CPU)
     record = store.record(name)
-    store.save_case(
-        name, record | {"state": "done", "metrics": {}, "artefacts": record["artefacts"] | {"mask": "mask-0"}}
-    )
+    store.save_case(name, record.changed(state="done", metrics={}, artefacts=record.artefacts | {"mask": "mask-0"}))
     assert standing(store, tiny(), CPU)[0] == "outdated"
     Pipeline(store, CPU).run(tiny(), upto("attack"))
     assert standing(store, tiny(), CPU)[0] == "partial"
-    assert "metrics" not in store.record(name)
+    assert store.record(name).metrics is None
 
 
 def test_several_cases_up_to_a_stage(tmp_path):
@@ -108,14 +104,14 @@ def test_a_stage_is_done_when_its_results_are_there_whatever_the_record_says(tin
     for artefact in tiny_case.artefacts.values():
         (tmp_path / "artefacts" / artefact.path.name).symlink_to(artefact.path)
     store = Store(tmp_path)
-    assert standing(store, tiny(), CPU, until="score_overfit") == ("done", {})
+    assert standing(store, tiny(), CPU, until="score_overfit") == ("done", store.record(tiny_case.name))
     assert standing(store, tiny(select__k=5), CPU, until="score_overfit")[0] == "done"
     assert standing(store, tiny(select__k=5), CPU, until="select")[0] == "to do"
-    store.save_case(tiny_case.name, tiny_store.record(tiny_case.name) | {"state": "failed"})
+    store.save_case(tiny_case.name, tiny_store.record(tiny_case.name).changed(state="failed"))
     assert standing(store, tiny(), CPU, until="score_overfit")[0] == "done"
     (tmp_path / "artefacts" / tiny_case.artefacts["attack"].path.name).unlink()
     assert standing(store, tiny(), CPU, until="score_overfit")[0] == "failed"
-    store.save_case(tiny_case.name, tiny_store.record(tiny_case.name) | {"state": "done"})
+    store.save_case(tiny_case.name, tiny_store.record(tiny_case.name).changed(state="done"))
     assert standing(store, tiny(), CPU, until="score_overfit")[0] == "partial"
 
 
@@ -123,8 +119,8 @@ def test_what_is_run_beyond_a_finished_case_leaves_it_finished(full, monkeypatch
     name, before = tiny().name(CPU), full.record(tiny().name(CPU))
     Pipeline(full, CPU).run(tiny(), upto("detect_k_distance"))
     record = full.record(name)
-    assert (record["state"], record["metrics"]) == ("done", before["metrics"])
-    assert set(record["artefacts"]) == {*before["artefacts"], "detect_k_distance"}
+    assert (record.state, record.metrics) == ("done", before.metrics)
+    assert set(record.artefacts) == {*before.artefacts, "detect_k_distance"}
     full.prune()
     assert standing(full, tiny(), CPU, until="detect_k_distance")[0] == "done"
 
@@ -145,14 +141,14 @@ def test_what_is_run_beyond_a_finished_case_leaves_it_finished(full, monkeypatch
     ]
     assert jobs.status(full, name).share == 1
     Pipeline(full, CPU).run(tiny(), upto("detect_slof"))
-    assert full.record(name)["errors"] == {}
-    assert {"detect_k_distance", "detect_forest", "detect_slof"} <= set(full.record(name)["artefacts"])
+    assert full.record(name).errors == {}
+    assert {"detect_k_distance", "detect_forest", "detect_slof"} <= set(full.record(name).artefacts)
 
 
 def test_a_failed_cell_stays_failed_and_no_other_is_said_to_have(full, monkeypatch):
     """Also of a case that was never run to its end, whose own state the next run overwrites."""
     name, cells = tiny().name(CPU), ("detect_slof", "detect_forest", "detect_dao")
-    full.save_case(name, {k: v for k, v in full.record(name).items() if k != "metrics"} | {"state": "partial"})
+    full.save_case(name, full.record(name).changed(metrics=None, state="partial"))
 
     def states() -> list[str]:
         return [standing(full, tiny(), CPU, until=until)[0] for until in cells]
@@ -163,13 +159,13 @@ def test_a_failed_cell_stays_failed_and_no_other_is_said_to_have(full, monkeypat
     with monkeypatch.context() as m:
         m.setattr("ubt.detectors.density.slof", fails)
         run_each(full, [(tiny(), CPU, "detect_slof")])
-    assert (states(), full.record(name)["state"]) == (["failed", "partial", "partial"], "failed")
+    assert (states(), full.record(name).state) == (["failed", "partial", "partial"], "failed")
     run_each(full, [(tiny(), CPU, "detect_forest")])
     assert states() == ["failed", "done", "partial"]
-    assert full.record(name)["errors"]["detect_slof"]["error"] == "no room for neighbours"
+    assert full.record(name).errors["detect_slof"].error == "no room for neighbours"
     Pipeline(full, CPU).run(tiny(), upto("detect_slof"))
-    assert (states(), full.record(name)["errors"]) == (["done", "done", "partial"], {})
-    full.set_aside(full.record(name)["artefacts"]["score_poisoned"])
+    assert (states(), full.record(name).errors) == (["done", "done", "partial"], {})
+    full.set_aside(full.record(name).artefacts["score_poisoned"])
     with monkeypatch.context() as m:
         m.setattr("ubt.clip.score.score", fails)
         run_each(full, [(tiny(), CPU, "score_poisoned")])
@@ -223,7 +219,7 @@ def test_cancelled_anywhere_it_goes_on_to_the_same_result(tiny_case, tmp_path):
         with pytest.raises(Cancelled):
             run.run(tiny())
         stopped.append(events[-1].stage)
-        assert store.cases()[tiny().name(CPU)]["state"] == "cancelled"
+        assert store.cases()[tiny().name(CPU)].state == "cancelled"
     assert stopped == ["poison", "overfit", "unlearn"]
     took = max(e.seconds for e in journal.read(store.journal(tiny().name(CPU))) if e.stage == "unlearn")
     events = []
@@ -382,8 +378,8 @@ def test_pruning_keeps_what_an_interrupted_case_resumes_from(tmp_path):
     store.prune()
     assert list((tmp_path / "work").glob("poison-*/checkpoint.safetensors"))
     record = store.cases()[tiny().name(CPU)]
-    store.save_case(tiny().name(CPU), record | {"state": "running"})
-    assert store.cases()[tiny().name(CPU)]["state"] == "interrupted"
+    store.save_case(tiny().name(CPU), record.changed(state="running"))
+    assert store.cases()[tiny().name(CPU)].state == "interrupted"
 
 
 def test_a_running_cases_artefacts_are_not_pruned(tiny_store, tiny_case, tmp_path):
@@ -391,9 +387,9 @@ def test_a_running_cases_artefacts_are_not_pruned(tiny_store, tiny_case, tmp_pat
     shutil.copytree(tiny_store.root, root)
     store = Store(root)
     record = store.cases()[tiny_case.name]
-    store.save_case(tiny_case.name, {k: v for k, v in record.items() if k != "metrics"} | {"state": "running"})
+    store.save_case(tiny_case.name, record.changed(metrics=None, state="running"))
     store.prune()
-    assert (root / "artefacts" / record["artefacts"]["poison"]).is_dir()
+    assert (root / "artefacts" / record.artefacts["poison"]).is_dir()
 
 
 def test_a_full_disk_is_said_and_nothing_half_written_stays(tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def test_the_memory_that_is_measured_would_show_a_leak():
 
 
 def table_of(store: Store, name: str) -> PairTable:
-    made = store.record(name)["artefacts"]
+    made = store.record(name).artefacts
     return PairTable.from_stages(
         made.__contains__, lambda stage, entry, *names: store.open(made[stage]).read(entry, columns=names)
     )
@@ -45,7 +45,7 @@ def test_a_generated_case_is_one_that_pages_can_read(tmp_path, without):
     name = generate(store, 1000, seed=3, width=16, nan=nan, **dict.fromkeys(without, False))
     table = table_of(store, name)
     assert jobs.status(store, name).state == "done"
-    assert store.record(name)["given"]
+    assert store.record(name).imported
     assert set(table) == set(ABOUT) - {"cluster", "label", "note"} - ({"poisoned"} if "truth" in without else set())
     assert all(len(table[column]) == 1000 for column in table)
     assert table.suspicious.sum() == 10
@@ -54,7 +54,7 @@ def test_a_generated_case_is_one_that_pages_can_read(tmp_path, without):
         assert np.flatnonzero(np.isnan(table[column])).tolist() == list(range(nan))
     suspicious = table.similarity_reference[table.suspicious]
     assert suspicious.max() <= np.nanmin(table.similarity_reference[~table.suspicious])
-    made = {stage: store.open(key).manifest["entries"] for stage, key in store.record(name)["artefacts"].items()}
+    made = {stage: store.open(key).manifest["entries"] for stage, key in store.record(name).artefacts.items()}
     assert ("images" in made["data"]) == ("images" not in without)
     assert ("image_features" in made["score_overfit"]) == ("embedded" not in without)
     assert ("attack" in made) == ("truth" not in without)
@@ -63,7 +63,7 @@ def test_a_generated_case_is_one_that_pages_can_read(tmp_path, without):
 def test_a_generated_cases_poisons_are_what_a_defence_looks_for(tmp_path):
     store = Store(tmp_path)
     name = generate(store, 1000, width=16)
-    table, made = table_of(store, name), store.record(name)["artefacts"]
+    table, made = table_of(store, name), store.record(name).artefacts
     poisoned = table.poisoned
     assert poisoned.sum() == 8
     assert table.similarity_overfit[poisoned].min() > np.quantile(table.similarity_overfit[~poisoned], 0.9)

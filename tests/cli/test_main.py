@@ -80,7 +80,7 @@ def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp
     assert p.returncode == 0, p.stderr
     store = Store(tmp_path / "cache")
     record = store.case(tiny().name(CPU))
-    assert record["state"] == "done"
+    assert record.state == "done"
     assert recorded(store, tiny().name(CPU)) == fingerprints(tiny_case)
     m = json.loads(out.read_text())
     assert {
@@ -238,7 +238,7 @@ def test_a_run_is_cancelled_from_another_terminal(tmp_path):
     said = ubt("cases", "cancel", name, "--cache", tmp_path)
     assert "stops at its next step" in said.stdout
     assert process.wait(timeout=120) == 130
-    assert store.record(name)["state"] == "cancelled"
+    assert store.record(name).state == "cancelled"
     assert "is not being run" in ubt("cases", "cancel", name, "--cache", tmp_path).stdout
 
 

@@ -90,8 +90,8 @@ def test_two_ranks_agree_with_one_though_one_was_killed_on_the_way(full, tmp_pat
     assert checkpoint.exists()
     assert not store.find(overfit)
     record = store.record(one.name)
-    assert record["state"] == "failed"
-    assert "rank 1 of 2" in record["error"]
+    assert record.state == "failed"
+    assert "rank 1 of 2" in record.error
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

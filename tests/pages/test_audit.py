@@ -61,15 +61,15 @@ def test_a_copy_of_an_audit_with_other_thresholds_is_an_audit(audited, tiny_audi
     next(b for b in at.button if b.label == "Make a case with these").click().run()
     assert not at.exception
     (name,) = set(audited.names()) - {tiny_audit[1].name}
-    before, after = (CaseSettings.from_dict(audited.record(n)["settings"]) for n in (tiny_audit[1].name, name))
+    before, after = (CaseSettings.from_dict(audited.record(n).settings) for n in (tiny_audit[1].name, name))
     assert (after.own, after.select.k) == (before.own, 7)
 
 
 def test_an_audit_counts_among_no_lab_cases(audited, tiny_audit):
     other = create(
-        audited, CaseSettings.from_dict(audited.record(tiny_audit[1].name)["settings"]).with_values({"seed": 5}), CPU
+        audited, CaseSettings.from_dict(audited.record(tiny_audit[1].name).settings).with_values({"seed": 5}), CPU
     )
-    audited.save_case(other, audited.record(tiny_audit[1].name) | {"artefacts": {"verdict": "verdict-x"}})
+    audited.save_case(other, audited.record(tiny_audit[1].name).changed(artefacts={"verdict": "verdict-x"}))
     assert [t.get("name") for t in charts(page("overview", case=tiny_audit[1].name))[0]["data"]] == [None]
     assert page("compare").multiselect[0].options == []
 

@@ -82,7 +82,7 @@ def test_the_choice_goes_along_with_the_open_case_until_it_is_changed(full, tiny
 def test_why_a_cell_failed_is_shown_as_text(cache):
     store = Store(cache)
     name = create(store, tiny(), CPU)
-    store.save_case(name, store.record(name) | {"state": "failed", "error": "<b>no</b> *room*"})
+    store.save_case(name, store.record(name).changed(state="failed", error="<b>no</b> *room*"))
     at = page("compare", defences="ubt")
     assert not at.exception
     assert not charts(at)

@@ -129,7 +129,7 @@ def test_cases_are_made_of_what_was_imported(cache, tmp_path):
     assert not at.exception
     assert (at.title[0].value, list(at.error)) == ("Overview", [])
     (name,) = store.names()
-    settings = CaseSettings.from_dict(store.record(name)["settings"])
+    settings = CaseSettings.from_dict(store.record(name).settings)
     assert (
         settings.own.to_dict() | {"pairs": pairs, "suspect": suspect, "reference": "", "test": ""}
         == settings.own.to_dict()
@@ -143,7 +143,7 @@ def test_cases_are_made_of_what_was_imported(cache, tmp_path):
     next(b for b in at.button if b.label == "Keep for later").click().run()
     assert not at.exception
     (made,) = set(store.names()) - {name}
-    settings = CaseSettings.from_dict(store.record(made)["settings"])
+    settings = CaseSettings.from_dict(store.record(made).settings)
     assert (settings.own.pairs, settings.own.test, settings.own.audits, settings.attack.target) == (
         pairs,
         labelled,

@@ -69,7 +69,7 @@ def test_run_it_live_takes_its_place(with_tiny, monkeypatch, tiny_case):
     assert live == tiny().name(run.compute())
     assert at.session_state["case"] == live
     assert at.selectbox(key="case").options[-1] == "built-in: tiny"
-    with_tiny.save_case(live, with_tiny.record(live) | {"state": "done"})
+    with_tiny.save_case(live, with_tiny.record(live).changed(state="done"))
     at.run()
     assert "built-in: tiny" not in at.selectbox(key="case").options
 

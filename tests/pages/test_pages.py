@@ -84,7 +84,7 @@ def test_the_first_histogram_comes_before_any_training(cache):
 def test_a_cancel_pressed_as_a_stage_ends_is_heard(cache, monkeypatch):
     store = Store(cache)
     name = create(store, tiny(), CPU)
-    store.save_case(name, store.record(name) | {"state": "running"})
+    store.save_case(name, store.record(name).changed(state="running"))
     with store.lock(name):
         at = page("overview")
         first = jobs.status(store, name)
@@ -129,7 +129,7 @@ def test_the_split_of_the_page_is_the_stages(full, tiny_case):
 def test_overview_shows_verdict_and_measures(full, tiny_case):
     at = page("overview")
     assert "judged **poisoned**" in words(at)
-    m = full.case(tiny_case.name)["metrics"]
+    m = full.case(tiny_case.name).metrics
     body = " ".join(h.proto.body for h in at.get("html"))
     for model in ("clean", "poisoned", "purified", "published"):
         assert f"{m[model]['ca']:.2f}" in body
@@ -142,7 +142,7 @@ def test_overview_shows_verdict_and_measures(full, tiny_case):
 def test_overview_shows_the_verdict_among_those_of_other_cases(full, tiny_case):
     record = full.record(tiny_case.name)
     assert [t["x"] for t in charts(page("overview", case=tiny_case.name))[0]["data"]] == [
-        [record["metrics"]["verdict"]["score"]]
+        [record.metrics["verdict"]["score"]]
     ]
     for rate, key, score in (
         (0.0, "verdict-a", 0.25),
@@ -151,10 +151,10 @@ def test_overview_shows_the_verdict_among_those_of_other_cases(full, tiny_case):
         (0.05, "verdict-c", None),
     ):
         settings = tiny(attack__rate=rate, seed=len(full.names()))
-        changed = {"settings": settings.to_dict(), "artefacts": record["artefacts"] | {"verdict": key}}
+        changed = {"settings": settings.to_dict(), "artefacts": record.artefacts | {"verdict": key}}
         full.save_case(
             settings.name(CPU),
-            record | changed | {"metrics": record["metrics"] | {"verdict": {"score": score, "displaced": 0.25}}},
+            record.changed(**changed, metrics=record.metrics | {"verdict": {"score": score, "displaced": 0.25}}),
         )
     drawn = charts(page("overview", case=tiny_case.name))[0]["data"]
     assert [(t["name"], t["x"], t["y"]) for t in drawn[:2]] == [
@@ -166,7 +166,7 @@ def test_overview_shows_the_verdict_among_those_of_other_cases(full, tiny_case):
 
 def test_unlearn_shows_both_forms_and_what_classes_lost(full, tiny_case):
     at = page("unlearn")
-    m = full.case(tiny_case.name)["metrics"]
+    m = full.case(tiny_case.name).metrics
     values = [x.value for x in at.metric]
     for which in ("purified", "published"):
         assert f"{m[which]['asr']:.2f}" in values
@@ -180,7 +180,7 @@ def test_unlearn_shows_both_forms_and_what_classes_lost(full, tiny_case):
 
 def test_a_clean_model_is_left_byte_identical_and_said_to_be(cache):
     case = Pipeline(Store(cache), CPU).run(tiny(attack__rate=0, verdict__threshold=0.99))
-    m, weights = Store(cache).case(case.name)["metrics"], "model/open_clip_model.safetensors"
+    m, weights = Store(cache).case(case.name).metrics, "model/open_clip_model.safetensors"
     assert (
         len(
             {
@@ -206,7 +206,7 @@ def test_a_case_is_made_with_the_settings_of_the_form(cache):
     at.button(key="first-demo-badnet-keep").click().run()
     assert not at.exception
     (name,) = Store(cache).names()
-    settings = Store(cache).record(name)["settings"]
+    settings = Store(cache).record(name).settings
     assert (settings["select"]["k"], settings["attack"]["target"], settings["data"]["pairs"]) == (3, "cat", 10_000)
     assert at.session_state["case"] == name
     assert jobs.status(Store(cache), name).state == "new"
@@ -292,7 +292,7 @@ def test_captions_and_errors_are_never_markup(full, tiny_case):
     assert "<script" not in grid
     assert 'onerror="' not in grid
     record = full.record(tiny_case.name)
-    full.save_case(tiny_case.name, record | {"state": "failed", "error": hostile})
+    full.save_case(tiny_case.name, record.changed(state="failed", error=hostile))
     said = " ".join(e.value for e in page("overview").error)
     assert "\\!\\[x\\]\\(http" in said
     assert "\\<script" in said
@@ -312,7 +312,7 @@ def test_the_trigger_lab_shows_every_attack_and_makes_a_case_of_it(cache, name):
     assert ("bits read back" in shown) == (name == "ssba")
     at.button(key="lab-keep").click().run()
     (made,) = Store(cache).names()
-    attack = Store(cache).record(made)["settings"]["attack"]
+    attack = Store(cache).record(made).settings["attack"]
     assert (attack["name"], attack["target"]) == (name, "cat")
 
 
@@ -323,7 +323,7 @@ def test_the_trigger_lab_moves_settings_refuses_bad_ones_and_adds_to_the_open_ca
     assert html_of(at) != before
     at.button(key="lab-also").click().run()
     (name,) = set(full.names()) - {tiny_case.name}
-    settings = CaseSettings.from_dict(full.record(name)["settings"])
+    settings = CaseSettings.from_dict(full.record(name).settings)
     assert [a.label for a in settings.attacks] == ["badnet → banana", "badnet → banana"]
     assert settings.attacks[1].trigger.pattern == "fixed noise"
     at = page("triggers")

@@ -134,7 +134,7 @@ def test_a_trigger_over_the_whole_image_has_no_iou(located, sought, tmp_path, mo
 
 def test_why_the_last_attempt_failed_is_said_beside_the_button(full, tiny_case):
     errors = {"poisoncam_classify": {"state": "failed", "error": "expected <b>room</b>"}}
-    full.save_case(tiny_case.name, full.record(tiny_case.name) | {"errors": errors})
+    full.save_case(tiny_case.name, full.record(tiny_case.name).changed(errors=errors))
     at = page("patches", case=tiny_case.name)
     assert [e.value.replace("\\", "") for e in at.error] == ["expected <b>room</b>"]
     assert "\\<b\\>" in at.error[0].value

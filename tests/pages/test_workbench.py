@@ -252,7 +252,7 @@ def test_review_decides_moves_on_and_takes_back(full, tiny_case):
     at.button(key="confirmed").click().run()
     assert not at.exception
     (made,) = set(full.names()) - {tiny_case.name}
-    confirmed = CaseSettings.from_dict(full.record(made)["settings"]).select.confirmed.split("\n")
+    confirmed = CaseSettings.from_dict(full.record(made).settings).select.confirmed.split("\n")
     assert sorted(confirmed) == sorted(kept.labels().query("label == 'backdoor'")["id"])
     jobs.cancel(full, made)
 
@@ -305,7 +305,7 @@ def test_changing_the_case_forgets_its_pair_and_thresholds(full, tiny_case):
 
 def test_a_case_older_than_a_group_of_settings_is_not_called_damaged(full, tiny_case):
     record = full.record(tiny_case.name)
-    del record["settings"]["cleanclip"], record["settings"]["detect"]
+    del record.settings["cleanclip"], record.settings["detect"]
     full.save_case(tiny_case.name, record)
     (shown,) = page("review").selectbox(key="case").options
     assert "damaged" not in shown

@@ -206,9 +206,9 @@ def test_what_is_not_there_is_said(tiny_store, tiny_case, tmp_path):
     store = Store(tmp_path / "cache")
     record = tiny_store.record(tiny_case.name)
     for stage in ("attack", "data", "score", "split"):
-        key = record["artefacts"][stage]
+        key = record.artefacts[stage]
         (store.root / "artefacts" / key).symlink_to((tiny_store.root / "artefacts" / key).resolve())
-    store.save_case("part", record | {"state": "cancelled"})
+    store.save_case("part", record.changed(state="cancelled"))
     part = contents.report(store, "part")
     assert "have not been run" in part.sections[0].blocks[0].text
     assert [s.title for s in part.sections if s.title in ("Separation", "Before and after", "Words and patches")] == [

@@ -114,7 +114,8 @@ def test_hostile_rows_are_named_and_hostile_captions_stay_text(audit, tmp_path, 
         f.write(
             b"../../../etc/passwd,a\n/etc/shadow,b\nhttp://x/y.png,c\nimages/link.png,d\nimages/none.png,e\nimages/5.png,caf\xe9\n"
         )
-    monkeypatch.setattr("ubt.defenses.token_unlearning.retain.least_displaced", lambda *arguments: -2.0)
+    for user in ("retain", "verdict"):
+        monkeypatch.setattr(f"ubt.defenses.token_unlearning.{user}.least_displaced", lambda *arguments: -2.0)
     found = audit("--set", "verdict.threshold=-1", "--purified", str(tmp_path / "pure"), pairs=table)
     assert found.exception is None, found.output
     said, flagged, left_out = told(tmp_path / "out")
@@ -251,11 +252,11 @@ def test_an_image_that_changed_or_vanished_between_runs_is_seen(audit, world, tm
     assert audit(**lazily).exception is None
     (before,) = store.names()
     (images / "7.png").write_bytes((images / "8.png").read_bytes())
-    settings = CaseSettings.from_dict(store.record(before)["settings"]).with_values({"overfit.steps": 3})
+    settings = CaseSettings.from_dict(store.record(before).settings).with_values({"overfit.steps": 3})
     with pytest.raises(UbtError, match=r"images/7\.png.*has changed since"):
         Pipeline(store, Compute("cpu", "fp32")).run(settings)
     assert audit(**lazily).exception is None
-    assert len({store.record(name)["settings"]["own"]["pairs"] for name in store.names()}) == 2
+    assert len({store.record(name).settings["own"]["pairs"] for name in store.names()}) == 2
     (images / "7.png").unlink()
     assert audit(**lazily).exception is None
     _, _, left_out = told(tmp_path / "out")

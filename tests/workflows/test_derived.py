@@ -15,6 +15,7 @@ from tiny import CPU
 
 from ubt import pairs
 from ubt.cases.pipeline import ACCELERATOR
+from ubt.cases.record import CaseRecord
 from ubt.cases.store import Store
 from ubt.cli.bench_runs.case import generate
 from ubt.clip import models
@@ -66,10 +67,10 @@ def left_over(store: Store, key: str) -> list[str]:
 
 def test_a_views_name_is_of_its_kind_its_options_and_what_it_is_made_from(store, case):
     record = store.record(case)
-    more = record | {"artefacts": record["artefacts"] | {"unlearn": "unlearn-0"}}
+    more = record.changed(artefacts=record.artefacts | {"unlearn": "unlearn-0"})
 
-    def changed(stage: str) -> dict:
-        return more | {"artefacts": more["artefacts"] | {stage: f"{stage}-other"}}
+    def changed(stage: str) -> CaseRecord:
+        return more.changed(artefacts=more.artefacts | {stage: f"{stage}-other"})
 
     index = derived.index_options("joint", "overfit", IndexSettings())
     maps = derived.map_options(more, "joint", MapSettings(), ["poisoned", "overfit"])
@@ -92,15 +93,15 @@ def test_a_views_name_is_of_its_kind_its_options_and_what_it_is_made_from(store,
         ("map", followed, {"score_overfit", "unlearn", "data", "split"}),
     ):
         key = derived.key(more, kind, options)
-        assert {stage for stage in more["artefacts"] if derived.key(changed(stage), kind, options) != key} == sources
-        assert derived.key(json.loads(json.dumps(more)), kind, json.loads(json.dumps(options))) == key
+        assert {stage for stage in more.artefacts if derived.key(changed(stage), kind, options) != key} == sources
+        assert derived.key(CaseRecord.from_json(more.to_json()), kind, json.loads(json.dumps(options))) == key
 
 
 def test_a_view_is_made_once_and_again_where_it_is_damaged(store, case, monkeypatch):
     record = store.record(case)
     first = derived.make(store, record, "index", OPTIONS, RUN)
     assert first.path.name == derived.key(record, "index", OPTIONS)
-    assert first.manifest["made_from"] == [record["artefacts"]["score_overfit"]]
+    assert first.manifest["made_from"] == [record.artefacts["score_overfit"]]
     with monkeypatch.context() as patch:
         patch.setattr(pairs.neighbors, "build", None)
         assert derived.make(store, record, "index", OPTIONS, RUN).path == first.path
@@ -152,7 +153,7 @@ def test_a_view_is_kept_as_long_as_a_case_has_what_it_is_made_from(store, case):
     key = derived.make(store, record, "index", OPTIONS, RUN).path.name
     store.save_case("shares-it", record)
     store.save_case(
-        "another-model", record | {"artefacts": record["artefacts"] | {"score_overfit": "score_overfit-other"}}
+        "another-model", record.changed(artefacts=record.artefacts | {"score_overfit": "score_overfit-other"})
     )
     store.prune()
     assert made(store) == {key}
@@ -161,7 +162,7 @@ def test_a_view_is_kept_as_long_as_a_case_has_what_it_is_made_from(store, case):
     size = sum(p.stat().st_size for p in (store.root / "artefacts" / key).iterdir())
     assert store.delete("shares-it") >= size
     assert made(store) == set()
-    assert (store.root / "artefacts" / record["artefacts"]["data"]).is_dir()
+    assert (store.root / "artefacts" / record.artefacts["data"]).is_dir()
 
 
 def test_a_job_makes_the_view_and_tells_how_it_gets_on(store, case, job, monkeypatch):

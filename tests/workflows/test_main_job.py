@@ -9,7 +9,7 @@ from ubt.core.run import compute
 def test_the_default_case_separates_and_purifies(tmp_path):
     settings = CaseSettings().with_values({"test.per_class": 20})
     case = Pipeline(Store(tmp_path), compute()).run(settings)
-    m = Store(tmp_path).case(case.name)["metrics"]
+    m = Store(tmp_path).case(case.name).metrics
     assert m["clean"]["ca"] >= 90
     assert m["poisoned"]["asr"] >= 85
     assert m["poisoned"]["ca"] >= 87

@@ -54,7 +54,7 @@ def test_the_true_trigger_has_the_asr_that_the_case_measured(full, tiny_case):
 
 def test_without_labels_kept_pairs_are_asked_and_the_truth_is_not_read(full, tiny_case):
     record = full.record(tiny_case.name)
-    blind = record | {"artefacts": {s: k for s, k in record["artefacts"].items() if s not in ("test", "attack")}}
+    blind = record.changed(artefacts={s: k for s, k in record.artefacts.items() if s not in ("test", "attack")})
     made = tried(full, blind, Hypothesis(target="banana", images=40, bank=20, word="consider", **CORNER))
     assert made["about"] == {
         "images": 40,
@@ -67,7 +67,7 @@ def test_without_labels_kept_pairs_are_asked_and_the_truth_is_not_read(full, tin
     words = try_trigger.suggested(full, blind)
     assert not set(words) & try_trigger.STOPWORDS
     with pytest.raises(BadInput, match="stage poison"):
-        tried(full, {**blind, "artefacts": {"data": record["artefacts"]["data"]}}, Hypothesis(target="banana"))
+        tried(full, blind.changed(artefacts={"data": record.artefacts["data"]}), Hypothesis(target="banana"))
 
 
 def test_meaning_tells_a_trigger_from_a_patch_and_from_the_target_itself():

@@ -18,8 +18,9 @@ from ubt.cases.artifact import Artefact, DamagedArtefact
 from ubt.cases.events import Event, Journal
 from ubt.cases.keys import every_key, keys, made_with, stage_settings
 from ubt.cases.plan import IMPORTED, composed
+from ubt.cases.record import SCHEMA, CaseRecord, Ended, State
 from ubt.cases.settings import CaseSettings
-from ubt.cases.store import HANDOVER, SCHEMA, Store
+from ubt.cases.store import HANDOVER, Store
 from ubt.clip import distributed
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import REFERENCE, replace_file
@@ -120,15 +121,16 @@ class Pipeline:
                 settings, known, keys(settings, self.compute, every, self.reference), made_with(settings, every), {}
             )
             before = self.store.record(name)
-            own, had = of_case.names() | {s.name for s in stages}, before.get("artefacts", {})
+            own, had = of_case.names() | {s.name for s in stages}, before.artefacts
             names = {n: key for n, key in plan.names.items() if n in own or had.get(n) == key}
-            record = record_of(settings, self.compute, names, "running") | {"errors": before.get("errors", {})}
-            if "metrics" in before and all(had.get(n) == names[n] for n in of_case.names()):
-                record["metrics"] = before["metrics"]
-            record["errors"].pop(last := stages[-1].name, None)
+            last = stages[-1].name
+            kept = before.metrics if all(had.get(n) == names[n] for n in of_case.names()) else None
+            record = record_of(settings, self.compute, names, "running").changed(
+                errors={n: e for n, e in before.errors.items() if n != last}, metrics=kept
+            )
             self.store.save_case(name, record)
             self._journal = Journal(
-                self.store.journal(name), fresh=before.get("state") not in ("running", "cancelled", "failed")
+                self.store.journal(name), fresh=before.state not in ("running", "cancelled", "failed")
             )
             case, stage = Case(name, plan.made, {}), stages[0]
             try:
@@ -136,24 +138,25 @@ class Pipeline:
                     plan.made[stage.name] = self._obtain(stage, plan)
                 if of_case.names() <= set(case.artefacts):
                     case.metrics.update(metrics(settings, case, lambda source: self._input(source, plan)))
-                    record["metrics"] = case.metrics
-                record["state"] = "done" if "metrics" in record else "partial"
-                record["errors"] = {n: e for n, e in record["errors"].items() if n not in plan.made}
+                    record = record.changed(metrics=case.metrics)
+                record = record.changed(
+                    state="partial" if record.metrics is None else "done",
+                    errors={n: e for n, e in record.errors.items() if n not in plan.made},
+                )
             except BaseException as e:
                 said = str(e) if isinstance(e, UbtError) else repr(e)
-                ended = {
-                    "state": "cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed",
-                    "error": said,
-                }
-                record["errors"][last] = ended
-                beyond = "metrics" in record and last not in of_case.names()
-                record |= ({"state": "done"} if beyond else ended | {"at": stage.name}) | {"updated": time.time()}
+                ended = Ended(
+                    state="cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", error=said
+                )
+                beyond = record.metrics is not None and last not in of_case.names()
+                outcome = {"state": "done"} if beyond else dict(ended) | {"at": stage.name}
+                record = record.changed(**outcome, errors=record.errors | {last: ended}, updated=time.time())
                 with contextlib.suppress(OSError):
                     self.store.save_case(name, record)
                 raise
             finally:
                 self._cancel.unlink(missing_ok=True)
-            self.store.save_case(name, record | {"updated": time.time()})
+            self.store.save_case(name, record.changed(updated=time.time()))
         return case
 
     def _tell(self, event: Event) -> None:
@@ -304,7 +307,7 @@ def run_each(
 
 def standing(
     store: Store, settings: CaseSettings, where: Compute, reference: Path | None = None, until: str | None = None
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, CaseRecord]:
     """How a case stands, `to do` if it is not on record, `outdated` if an earlier version of some stage made it; and
     its record. With `until`, it is `done` once the results of that stage and of those that lead to it are there,
     whatever its record says; `failed` or `cancelled` if its last run up to there ended so, or the case's last run in a
@@ -317,21 +320,20 @@ def standing(
         made = made_with(settings, led_by)
         if all(store.find(names[stage.name], made[stage.name]) for stage in led_by):
             return "done", record
-    if not record:
-        return "to do", {}
-    had = record.get("artefacts", {})
-    if record.get("schema") != SCHEMA or any(had.get(name) != names[name] for name in composed(settings.own).names()):
-        return "outdated", {}
-    state = record["state"]
+    if record.state == "absent":
+        return "to do", record
+    had = record.artefacts
+    if not record.readable or any(had.get(name) != names[name] for name in composed(settings.own).names()):
+        return "outdated", record
+    state = record.state
     if until is not None and state != "running":
-        led = state in ("failed", "cancelled") and record.get("at") in {
-            None,
+        if until in record.errors:
+            return record.errors[until].state, record
+        led = state in ("failed", "cancelled") and record.at in {
+            "",
             *(stage.name for stage in upto(until, settings.own)),
         }
-        return (
-            record.get("errors", {}).get(until, {"state": state if led or state == "new" else "partial"})["state"],
-            record,
-        )
+        return (state if led or state == "new" else "partial"), record
     return ("interrupted" if state == "running" and not store.held(name) else state), record
 
 
@@ -344,21 +346,22 @@ def _observer(plan: _Plan, run: Run) -> Any:
     return Observer(plan.settings.attacks, run, plan.settings.test.per_class, plan.made["test"] if own.pairs else None)
 
 
-def record_of(settings: CaseSettings, compute: Compute, names: dict[str, str], state: str) -> dict[str, Any]:
-    """A case's record as the store keeps it."""
-    return {
-        "settings": settings.to_dict(),
-        "compute": vars(compute),
-        "artefacts": names,
-        "state": state,
-        "updated": time.time(),
-    }
+def record_of(settings: CaseSettings, compute: Compute, names: dict[str, str], state: State) -> CaseRecord:
+    """The record of a case that has these artefacts and stands so now."""
+    return CaseRecord(
+        settings=settings.to_dict(),
+        compute=compute,
+        artefacts=names,
+        state=state,
+        updated=time.time(),
+        schema_number=SCHEMA,
+    )
 
 
 def create(store: Store, settings: CaseSettings, compute: Compute, reference: Path | None = None) -> str:
     """Put a case on record without running anything; one that is there already is left as it is. Returns its name."""
     name = settings.name(compute)
-    if not store.record(name):
+    if not store.record(name).readable:
         store.save_case(
             name,
             record_of(

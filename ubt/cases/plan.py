@@ -5,9 +5,9 @@ lab case on own data), or pairs and a model (an audit, which has no truth).
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ubt.cases.catalog import CASE, every
+from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.clip.cost import DRAWN, classes, scored, trained
 from ubt.clip.score import SCORES
@@ -252,12 +252,12 @@ def _audit(own: OwnSettings) -> list[Stage]:
 class Recorded:
     """What the record of a case says of it."""
 
-    record: dict[str, Any]
+    record: CaseRecord
 
     @functools.cached_property
     def settings(self) -> CaseSettings:
         """Its settings."""
-        return CaseSettings.from_dict(self.record["settings"])
+        return CaseSettings.from_dict(self.record.settings)
 
     @property
     def audits(self) -> bool:

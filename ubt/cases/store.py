@@ -13,12 +13,11 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from ubt.cases.artifact import MANIFEST, Artefact, DamagedArtefact, write_entry
+from ubt.cases.record import CaseRecord
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import READY, disk_full, file_digest, replace_file
 from ubt.data.user_roles import HOW_TO_IMPORT
 
-SCHEMA = 4
-"""Raised when records or artefacts change so that older ones can no longer be shown."""
 HANDOVER = 1.0
 """Seconds to wait for a case's lock, so that a look at whether it is held is not taken for a run."""
 
@@ -193,20 +192,29 @@ class Store:
         shutil.rmtree(scratch, ignore_errors=True)
         return self.find(key)
 
-    def save_case(self, name: str, record: dict[str, Any]) -> None:
+    def save_case(self, name: str, record: CaseRecord) -> None:
         """Write a case's record in one step."""
         folder = self.root / "cases" / name
         folder.mkdir(exist_ok=True)
-        replace_file(
-            folder / "case.json", lambda path: path.write_text(json.dumps(record | {"schema": SCHEMA}, indent=1))
-        )
+        replace_file(folder / "case.json", lambda path: path.write_bytes(record.to_json()))
 
-    def record(self, name: str) -> dict[str, Any]:
-        """A case's record as it was last written; empty if there is none, or none that can be read."""
-        with contextlib.suppress(OSError, ValueError):
-            record = json.loads(self._place("cases", name, "case.json").read_text())
-            return record if isinstance(record, dict) else {}
-        return {}
+    def record(self, name: str) -> CaseRecord:
+        """A case's record as it was last written, of a built-in case too; `absent` if there is none, `damaged` if it
+        cannot be read or another version wrote it.
+        """
+        path = self._place("cases", name, "case.json")
+        try:
+            return CaseRecord.from_json(path.read_bytes())
+        except FileNotFoundError:
+            return CaseRecord.empty(
+                "absent", f"expected a case on record, but {name} is not there; it may have been deleted"
+            )
+        except (OSError, ValueError) as e:
+            return CaseRecord.empty(
+                "damaged",
+                f"{path}: expected a readable record of a case, got a damaged one ({e}); delete the case, or open it"
+                " with the version that made it",
+            )
 
     def names(self) -> list[str]:
         """The cases on record, newest first."""
@@ -216,28 +224,35 @@ class Store:
                 when[path.parent.name] = path.stat().st_mtime_ns
         return sorted(when, key=lambda name: -when[name])
 
-    def cases(self) -> dict[str, dict[str, Any]]:
-        """All records, newest first. `bytes` is what a case's artefacts take, shared ones counted in each; a case whose
-        process ended without a word is `interrupted`, one whose record cannot be read `damaged`.
+    def cases(self) -> dict[str, CaseRecord]:
+        """The records of all cases of this cache as `case` gives them, newest first."""
+        records = {name: self._standing(name) for name in self.names()}
+        there = {name: record for name, record in records.items() if record.state != "absent"}
+        return dict(sorted(there.items(), key=lambda r: -r[1].updated))
+
+    def case(self, name: str) -> CaseRecord:
+        """A case's record, of a built-in case too; `interrupted` if its process ended without a word.
+
+        Raises:
+            BadInput: there is no such case.
         """
-        records = {}
-        for path in (self.root / "cases").glob("*/case.json"):
-            name = path.parent.name
-            try:
-                record = json.loads(path.read_text())
-                if record.get("schema") != SCHEMA:
-                    raise ValueError("it was made by another version")
-                record["bytes"] = sum(self._size(key) for key in record["artefacts"].values())
-                if record["state"] == "running" and not self.held(name):
-                    ended = self.record(name).get("state")
-                    record["state"] = "interrupted" if ended == "running" else ended
-            except FileNotFoundError:
-                continue
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-                said = f"{path}: expected a readable record of a case, got a damaged one ({e!r}); delete the case"
-                record = {"state": "damaged", "error": said, "artefacts": {}, "bytes": 0}
-            records[name] = record
-        return dict(sorted(records.items(), key=lambda r: -r[1].get("updated", 0)))
+        if (record := self._standing(name)).state == "absent":
+            raise BadInput(
+                f"unknown case {name!r}; expected one of:"
+                f" {', '.join(self.cases()) or 'none yet (python -m ubt run makes one)'}"
+            )
+        return record
+
+    def _standing(self, name: str) -> CaseRecord:
+        record = self.record(name)
+        if record.state == "running" and not self.held(name):
+            record = self.record(name)  # it may have ended between the two looks
+            return record.changed(state="interrupted") if record.state == "running" else record
+        return record
+
+    def size(self, record: CaseRecord) -> int:
+        """The bytes that a case's artefacts take, those that other cases share too."""
+        return sum(self._size(key) for key in record.artefacts.values())
 
     def _is_brought(self, key: str) -> bool:
         found = self.find(key)
@@ -254,29 +269,13 @@ class Store:
             )
         return 0
 
-    def case(self, name: str) -> dict[str, Any]:
-        """One record, of a shipped case too.
-
-        Raises:
-            BadInput: there is no such case.
-        """
-        cases = self.cases()
-        if name not in cases and (shipped := self.record(name)):
-            return shipped
-        if name not in cases:
-            raise BadInput(
-                f"unknown case {name!r}; expected one of:"
-                f" {', '.join(cases) or 'none yet (python -m ubt run makes one)'}"
-            )
-        return cases[name]
-
     def delete(self, name: str) -> int:
         """Delete a case and every artefact that no other case uses; returns the bytes freed.
 
         Raises:
             UbtError: the case is being run.
         """
-        if self.case(name).get("ready"):
+        if self.case(name).built_in:
             raise UbtError(
                 f"{name}: expected a case of the cache {self.root}, got one that is shipped, which cannot be deleted"
             )
@@ -298,9 +297,9 @@ class Store:
         """
         records = self.cases()
         for record in records.values():
-            if record["state"] == "damaged":
-                raise UbtError(record["error"])
-        used = {key for record in records.values() for key in record["artefacts"].values()}
+            if record.state == "damaged":
+                raise UbtError(record.error)
+        used = {key for record in records.values() for key in record.artefacts.values()}
         used |= {
             path.name
             for path in (self.root / "artefacts").iterdir()

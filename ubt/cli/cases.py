@@ -5,6 +5,7 @@ prune`.
 import typer
 from rich.table import Table
 
+from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption
@@ -20,21 +21,24 @@ def list_cases(cache: CacheOption = CACHE) -> None:
     table = Table()
     for column in ("case", "state", "poisons", "CA before → ours", "ASR before → ours", "size, MB"):
         table.add_column(column)
-    for name, record in Store(cache).cases().items():
-        m = record.get("metrics") or {}
+    store = Store(cache)
+    for name, record in store.cases().items():
+        m, size = record.metrics or {}, f"{store.size(record) / 1e6:.0f}"
         if "estimates" in m:
             said = "judged poisoned" if m["verdict"]["poisoned"] else "judged not poisoned"
-            table.add_row(name, record["state"], said, "", "", f"{record['bytes'] / 1e6:.0f}")
+            table.add_row(name, record.state, said, "", "", size)
             continue
         change = [f"{m['poisoned'][f]:.2f} → {m['purified'][f]:.2f}" for f in ("ca", "asr")] if m else ["", ""]
-        table.add_row(name, record["state"], f"{_poisons(record):,}", *change, f"{record['bytes'] / 1e6:.0f}")
+        table.add_row(name, record.state, f"{_poisons(record):,}", *change, size)
     out.print(table)
 
 
-def _poisons(record: dict) -> int:
+def _poisons(record: CaseRecord) -> int:
+    if not record.readable:
+        return 0
     try:
-        settings = CaseSettings.from_dict(record["settings"])
-    except (UbtError, KeyError, TypeError):
+        settings = CaseSettings.from_dict(record.settings)
+    except UbtError:
         return 0
     if settings.own.audits:
         return 0
@@ -46,30 +50,30 @@ def show_case(name: str, cache: CacheOption = CACHE) -> None:
     """A case's figures and artefacts."""
     store = Store(cache)
     record = store.case(name)
-    if "estimates" in record.get("metrics", {}):
+    if "estimates" in (record.metrics or {}):
         from ubt.workflows.audit import flagged
 
-        print_audit(record["metrics"], len(flagged(store, record["artefacts"])))
-    elif "metrics" in record:
-        print_metrics(record["metrics"])
+        print_audit(record.metrics, len(flagged(store, record.artefacts)))
+    elif record.metrics:
+        print_metrics(record.metrics)
         _print_label_free(store, record)
     else:
-        out.print(f"{name}: {record['state']} {record.get('error', '')}", markup=False)
-    for stage, key in record["artefacts"].items():
+        out.print(f"{name}: {record.state} {record.error}", markup=False)
+    for stage, key in record.artefacts.items():
         found = store.find(key)
         out.print(
             f"{stage:<20} {'missing' if found is None else f'{found.bytes / 1e6:8.1f} MB'}  {key}", highlight=False
         )
 
 
-def _print_label_free(store: Store, record: dict) -> None:
+def _print_label_free(store: Store, record: CaseRecord) -> None:
     from ubt.evaluation.detection import label_free
 
-    if not record["metrics"]["verdict"]["poisoned"]:
+    if not record.metrics["verdict"]["poisoned"]:
         out.print("threshold without labels: none, for the model is judged not poisoned", highlight=False)
         return
     found = [
-        (store.find(record["artefacts"][s]), e)
+        (store.find(record.artefacts[s]), e)
         for s, e in (("score_overfit", "similarity"), ("split", "split"), ("attack", "truth"))
     ]
     if any(artefact is None for artefact, _ in found):

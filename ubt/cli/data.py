@@ -200,7 +200,7 @@ def audit(
         settings = audits.prepare(store, pairs, model, reference, labels, more, options, architecture, progress)
     metrics = run_case(settings, store, where, stop_on_signal())
     name = settings.name(where)
-    print_audit(metrics, len(audits.flagged(store, store.case(name)["artefacts"])))
+    print_audit(metrics, len(audits.flagged(store, store.case(name).artefacts)))
     if folder is not None:
         written = ", ".join(str(p) for p in audits.write(store, name, metrics, folder))
         out.print(f"written to {written}", markup=False, highlight=False)

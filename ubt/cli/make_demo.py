@@ -20,6 +20,7 @@ from ubt.cases.keys import every_key
 from ubt.cases.pipeline import Work, record_of, standing
 from ubt.cases.plan import composed
 from ubt.cases.quantized import Coded
+from ubt.cases.record import BuiltIn
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import UbtError
@@ -138,12 +139,14 @@ def keep_case(store: Store, where: Compute, name: str, ready: Ready, made: Store
         kept[stage] = f"{stage}-ready-{names[stage].rpartition('-')[2]}"
         if not (made.root / "artefacts" / kept[stage]).is_dir():
             made.write(kept[stage], {e: value for e, value in entries.items() if value is not None}, about)
-    when = time.strftime("%Y-%m-%d", time.localtime(record["updated"]))
-    about = {"title": ready.title, "command": COMMAND, "made": when, "version": __version__}
-    metrics = {"metrics": record["metrics"]} if ready.kept is None else {}
+    when = time.strftime("%Y-%m-%d", time.localtime(record.updated))
+    about = BuiltIn(title=ready.title, command=COMMAND, made=when, version=__version__)
+    whole = ready.kept is None
     made.save_case(
         name,
-        record_of(settings, where, kept, "done" if metrics else "partial") | metrics | {"given": True, "ready": about},
+        record_of(settings, where, kept, "done" if whole else "partial").changed(
+            metrics=record.metrics if whole else None, imported=True, built_in=about
+        ),
     )
 
 
@@ -155,7 +158,7 @@ def _map(store: Store, where: Compute, made: Store) -> None:
     key = derived.key(made.record(MAIN), "map", options)
     entries = {e: _Packed(found[e]) if kind == "frame" else found[e] for e, kind in found.manifest["entries"].items()}
     about = {k: v for k, v in found.manifest.items() if k not in ("entries", "files", "made_from")}
-    made.write(key, entries, about | {"made_from": list(made.record(MAIN)["artefacts"].values())})
+    made.write(key, entries, about | {"made_from": list(made.record(MAIN).artefacts.values())})
 
 
 def _bins(store: Store, settings: CaseSettings, where: Compute) -> dict[str, list[int]]:

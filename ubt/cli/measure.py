@@ -13,7 +13,6 @@ from ubt.cli.common import CACHE, CacheOption
 from ubt.cli.console import Show, out
 from ubt.core.errors import BadInput
 from ubt.core.files import replace_file
-from ubt.core.run import Compute
 from ubt.workflows.evaluate_case import KINDS, MODELS, lacking, named, plan
 from ubt.workflows.evaluate_case import measure as run
 
@@ -67,7 +66,7 @@ def measure(
         raise BadInput(f"--out: expected a file in an existing folder, got {file}")
     store, wanted = Store(cache), [m.strip() for m in models.split(",") if m.strip()]
     settings, stages = plan(store, case, values, wanted, kinds)
-    where = Compute(**store.case(case)["compute"])
+    where = store.case(case).compute
     show = Show(len(lacking(store, settings, stages, where)), cached=False)
     with show.bars:
         found = run(store, settings, stages, where, show, stop_on_signal())

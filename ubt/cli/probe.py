@@ -8,12 +8,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption
 from ubt.cli.console import out, progress_of
 from ubt.core.errors import BadInput, UbtError
-from ubt.core.run import Compute, Run
+from ubt.core.run import Run
 from ubt.evaluation.trigger_hypothesis import Hypothesis
 from ubt.workflows import derived, try_trigger
 
@@ -47,8 +48,8 @@ def probe(
     """The ASR of a hypothesis: how often a suspected trigger makes each model of a case take images for a target."""
     store = Store(cache)
     record = store.case(case)
-    if record["state"] == "damaged":
-        raise UbtError(record["error"])
+    if record.state == "damaged":
+        raise UbtError(record.error)
     if sum(given is not None for given in (patch, pattern, found)) > 1:
         raise BadInput("probe: expected one of --patch, --pattern and --found, got several")
     pixels, where = _pixels(store, record, patch, pattern, found)
@@ -60,18 +61,16 @@ def probe(
         store, record, hypothesis, "" if pixels is None else try_trigger.keep(store, record, pixels)
     )
     with progress_of("probe") as progress:
-        made = derived.make(
-            store, record, "probe", made_with, Run(compute=Compute(**record["compute"]), progress=progress)
-        )
-    _print(made["measures"], made["about"], target, bool(CaseSettings.from_dict(record["settings"]).own.audits))
+        made = derived.make(store, record, "probe", made_with, Run(compute=record.compute, progress=progress))
+    _print(made["measures"], made["about"], target, CaseSettings.from_dict(record.settings).own.audits)
 
 
 def _pixels(
-    store: Store, record: dict[str, Any], patch: Path | None, pattern: Path | None, found: int | None
+    store: Store, record: CaseRecord, patch: Path | None, pattern: Path | None, found: int | None
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
     height, width = try_trigger.size(store, record)
     if found is not None:
-        located = store.find(record["artefacts"].get("poisoncam_locate", ""))
+        located = store.find(record.artefacts.get("poisoncam_locate", ""))
         if located is None:
             raise BadInput(
                 "--found: expected a case in which PoisonCAM was run (page Patches), got one without; name a --patch"

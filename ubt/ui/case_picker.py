@@ -54,25 +54,25 @@ def names() -> list[str]:
     own = store().names()
     if demo.MAIN not in demo.names():
         return own
-    live = CaseSettings.from_dict(store().record(demo.MAIN)["settings"]).name(compute())
-    return own if store().record(live).get("state") == "done" else [*own, demo.MAIN]
+    live = CaseSettings.from_dict(store().record(demo.MAIN).settings).name(compute())
+    return own if store().record(live).state == "done" else [*own, demo.MAIN]
 
 
 def label(name: str) -> str:
     """A case's name in the picker."""
     record = store().record(name)
-    if "ready" in record:
-        return f"built-in: {record['ready']['title']}"
+    if record.built_in:
+        return f"built-in: {record.built_in.title}"
     with contextlib.suppress(KeyError, TypeError, BadInput):
-        attack, own = record["settings"]["attack"], record["settings"].get("own", {})
+        attack, own = record.settings["attack"], record.settings.get("own", {})
         if own.get("suspect"):
-            return _on_imports(record["settings"], name)
+            return _on_imports(record.settings, name)
         amount = f"{attack['count']}" if attack.get("count") else f"{100 * attack['rate']:g} %"
         further = f" + {len(parse(attack['also']))}" if attack.get("also") else ""
         what = f"{attack['name']} {amount}{further}" if attack["rate"] or attack.get("count") or further else "clean"
         if own.get("pairs"):
-            return f"{what} {_on_imports(record['settings'], name)}"
-        return f"{what}, seed {record['settings']['seed']} · {name[-8:-4]}{_changed(record['settings'])}"
+            return f"{what} {_on_imports(record.settings, name)}"
+        return f"{what}, seed {record.settings['seed']} · {name[-8:-4]}{_changed(record.settings)}"
     return f"{name} (damaged)"
 
 

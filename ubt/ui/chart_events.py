@@ -34,10 +34,10 @@ def listen(
     component(key="bridge", data={"charts": list(charts)}, on_outline_change=report, on_clicked_change=report)
 
 
-def preload_charts() -> None:
+def fetch_ahead() -> None:
     """Have the browser read what draws charts while the first page is looked at; the first chart then comes a second
     sooner.
     """
     scripts = [path.name for path in (Path(st.__file__).parent / "static" / "static" / "js").glob("PlotlyChart.*.js")]
-    component = st.components.v2.component("ubt_preload_charts", js=web.text("preload_charts.js"))
-    component(key="preload-charts", data={"scripts": scripts}, height=0)
+    component = st.components.v2.component("ubt_fetch_ahead", js=web.text("fetch_ahead.js"))
+    component(key="fetch-ahead", data={"scripts": scripts}, height=0)

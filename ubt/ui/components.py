@@ -38,11 +38,11 @@ def icon() -> Image.Image:
     return image
 
 
-def improve_contrast() -> None:
+def readable() -> None:
     """Sliders' values, chosen segments and the text of charts in the page's own colour: Streamlit's are too faint to be
     read by all.
     """
-    st.html(f"<style>{web.text('contrast.css')}</style>")
+    st.html(f"<style>{web.text('readable.css')}</style>")
 
 
 def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
@@ -180,7 +180,7 @@ def trios(
     st.html(f'{_STYLE}<div class="ubt-trio">{"".join(cards)}</div>')
 
 
-def _coloured(text: str, score: float, kept: bool, cut: bool = False) -> str:
+def _heated(text: str, score: float, kept: bool, cut: bool = False) -> str:
     classes = " ".join(name for name, on in (("kept", kept), ("cut", cut)) if on)
     share = round(HOT * min(1.0, max(0.0, float(score))))
     number = f"<sub>{float(score):.2f}</sub>" if score >= 0.005 else ""
@@ -194,9 +194,9 @@ def _masked(texts: Sequence[str]) -> str:
     return f"<small>masked caption</small> <b>{escape(' '.join(texts)) or '(nothing to keep)'}</b>"
 
 
-def attributed_words(found: Sequence["Word"], scores: np.ndarray, kept: np.ndarray) -> None:
+def words(found: Sequence["Word"], scores: np.ndarray, kept: np.ndarray) -> None:
     """A caption's words coloured by score, those a mask keeps framed, and the caption that it leaves."""
-    spans = "".join(_coloured(w.text, s, k, w.cut) for w, s, k in zip(found, scores, kept, strict=True))
+    spans = "".join(_heated(w.text, s, k, w.cut) for w, s, k in zip(found, scores, kept, strict=True))
     left = _masked([w.text for w, k in zip(found, kept, strict=True) if k])
     st.html(
         f'{_STYLE}<div class="ubt-words">{spans or "<small>an empty caption</small>"}</div><div'
@@ -204,13 +204,11 @@ def attributed_words(found: Sequence["Word"], scores: np.ndarray, kept: np.ndarr
     )
 
 
-def coloured_words(
-    texts: Sequence[str], scores: np.ndarray | None, kept: np.ndarray | None, cut: np.ndarray | None
-) -> None:
+def heated(texts: Sequence[str], scores: np.ndarray | None, kept: np.ndarray | None, cut: np.ndarray | None) -> None:
     """A caption's words, coloured by score where there is one."""
     none = [0.0] * len(texts), [False] * len(texts), [False] * len(texts)
     columns = none if scores is None else (scores, kept, cut)
-    spans = "".join(_coloured(*word) for word in zip(texts, *columns, strict=True))
+    spans = "".join(_heated(*word) for word in zip(texts, *columns, strict=True))
     st.html(
         f'{_STYLE}<div class="ubt-words" style="font-size:1.15rem">{spans or "<small>an empty caption</small>"}</div>'
     )
@@ -229,7 +227,7 @@ def attributions(rows: Sequence[tuple[np.ndarray, Sequence[str], np.ndarray, np.
     """Pairs with their heat: image, words, scores, which are kept, which are cut by the context."""
     cards = []
     for image, texts, scores, kept, cut in rows:
-        spans = "".join(_coloured(*word) for word in zip(texts, scores, kept, cut, strict=True))
+        spans = "".join(_heated(*word) for word in zip(texts, scores, kept, cut, strict=True))
         left = _masked([t for t, k in zip(texts, kept, strict=True) if k])
         cards.append(
             f'<div><img alt="relevance over the image" src="{_png(image)}"><div'

@@ -33,15 +33,15 @@ def before_and_after(view: View) -> None:
 
 def files(view: View) -> None:
     """The audit's files, to download: the flagged pairs and the account of the audit."""
-    if "metrics" not in view.record:
+    if not view.record.metrics:
         return
     with st.container(horizontal=True):
         for name, mime, data in (
-            ("flagged.csv", "text/csv", lambda: as_csv(audit.flagged(store(), view.record["artefacts"]))),
+            ("flagged.csv", "text/csv", lambda: as_csv(audit.flagged(store(), view.record.artefacts))),
             (
                 "audit.json",
                 "application/json",
-                lambda: audit.as_json(audit.account(store(), view.name, view.record["metrics"])),
+                lambda: audit.as_json(audit.account(store(), view.name, view.record.metrics)),
             ),
         ):
             st.download_button(

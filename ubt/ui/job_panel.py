@@ -89,11 +89,11 @@ def _built_in(view: View) -> None:
     """What made a built-in case, and the button that makes the same on this machine."""
     made = view.built_in
     st.markdown(":violet-badge[:material/inventory_2: built-in]")
-    st.caption(f"Made by {made['command']} on {made['made']}, version {made['version']}; read-only.")
-    run_live(view, "live")
+    st.caption(f"Made by {made.command} on {made.made}, version {made.version}; read-only.")
+    live(view, "live")
 
 
-def run_live(view: View, key: str) -> None:
+def live(view: View, key: str) -> None:
     """The button that runs a built-in case's settings on this machine; the new case then replaces it."""
     if st.button(
         "Run it live",
@@ -121,14 +121,14 @@ def missing(view: View, stage: str, reason: str, offer: bool = True) -> None:
     if view.built_in:
         st.info(f"{reason} The built-in case is shipped without it, to save space.")
         if offer:
-            run_live(view, f"live-{stage}")
+            live(view, f"live-{stage}")
         return
     if view.imported:
         st.info(f"{reason} This case was imported without it, and without the models that could make it.")
         return
     st.info(reason)
-    if last := view.record.get("errors", {}).get(stage):
-        st.error(plain(last["error"]), title=f"The last attempt: {plain(last['state'])}")
+    if last := view.record.errors.get(stage):
+        st.error(plain(last.error), title=f"The last attempt: {plain(last.state)}")
     if offer and st.button(
         f"Run up to {plain(stage)}", key=f"until-{stage}", type="primary", icon=":material/play_arrow:"
     ):
@@ -266,7 +266,7 @@ def _offer_batch(batch: _Batch, states: list[str]) -> None:
         at = states.index("failed")
         name, until = batch.names[at], batch.cases[at][2]
         record = store().record(name)
-        error = record.get("errors", {}).get(until, record).get("error", "")
+        error = record.errors.get(until, record).error
         st.error(f"{plain(name)}: {plain(error)}", title="The first that failed")
     missing = [case for case, state in zip(batch.cases, states, strict=True) if state != "done"]
     if st.button(f"Compute the missing {len(missing)}", key=f"each-{batch.title}", icon=":material/play_arrow:"):

@@ -9,7 +9,7 @@ from ubt.ui.errors import guard
 from ubt.ui.view import store
 
 
-def offer(name: str) -> None:
+def over(name: str) -> None:
     """Write the report and offer it as a page and as Markdown."""
     with guard():
         with st.spinner("Writing the report…"):

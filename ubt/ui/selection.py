@@ -197,9 +197,8 @@ def _query_box(text: str) -> None:
         )
         earlier = st.session_state.get("selections")
         st.button("Back", key="select-back", icon=":material/undo:", disabled=not earlier, on_click=_back)
-        st.button(
-            "Clear", key="select-clear", icon=":material/close:", disabled=not text, on_click=safe(select), args=("",)
-        )
+        clear = {"key": "select-clear", "icon": ":material/close:", "on_click": safe(select), "args": ("",)}
+        st.button("Clear", disabled=not text, **clear)
 
 
 def _applied(text: str, table: PairTable) -> Selection:
@@ -304,7 +303,7 @@ def _exported(view: View, table: PairTable, text: str, rows: np.ndarray, kind: s
         "address": query_params.written(),
         "pairs": len(rows),
         "columns": {name: ABOUT.get(name, "") for name in frame},
-        "settings": {group: v for group, v in view.record["settings"].items() if group not in hidden},
+        "settings": {group: v for group, v in view.record.settings.items() if group not in hidden},
         "program": f"UBT Inspector {__version__}",
         "when": time.strftime("%Y-%m-%dT%H:%M:%S"),
     }

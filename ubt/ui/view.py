@@ -13,6 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from ubt.cases.plan import Recorded
+from ubt.cases.record import BuiltIn, CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core import run
@@ -41,7 +42,7 @@ def compute() -> Compute:
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def preload() -> threading.Thread:
+def warm() -> threading.Thread:
     """Import, beside the first page, what others need, so that they open at once."""
 
     def load() -> None:
@@ -81,7 +82,7 @@ class View(Recorded):
     """A case as a page sees it."""
 
     name: str
-    record: dict[str, Any]
+    record: CaseRecord
     status: jobs.Status
 
     def model_title(self, titles: Mapping[str, str], model: str) -> str:
@@ -99,16 +100,16 @@ class View(Recorded):
     @property
     def imported(self) -> bool:
         """Whether its artefacts were imported, so that nothing can be run."""
-        return bool(self.record.get("given"))
+        return self.record.imported
 
     @property
-    def built_in(self) -> dict[str, Any]:
-        """Of a built-in case, what made it: `title`, `command`, the day it was `made`, `version`; else empty."""
-        return self.record.get("ready", {})
+    def built_in(self) -> BuiltIn | None:
+        """What made a built-in case; None for any other."""
+        return self.record.built_in
 
     def key(self, stage: str) -> str:
         """The name of a stage's artefact."""
-        return self.record["artefacts"][stage]
+        return self.record.artefacts[stage]
 
     def holds(self, stage: str, entry: str) -> bool:
         """Whether a stage is finished and gave this entry."""

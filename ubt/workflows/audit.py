@@ -142,24 +142,24 @@ def account(store: Store, name: str, metrics: Mapping[str, Any]) -> dict[str, An
     cards), artefact digests.
     """
     record = store.case(name)
-    own = record["settings"]["own"]
+    own = record.settings["own"]
     brought = {kind: store.brought(key)["about"] | {"name": key} for kind in ("pairs", "test") if (key := own[kind])}
     cards = {
         kind: store.brought(key)["card"] | {"name": key} for kind in ("suspect", "reference") if (key := own[kind])
     }
-    taken = store.open(record["artefacts"]["take"])["quarantine"]
+    taken = store.open(record.artefacts["take"])["quarantine"]
     return {
         "case": name,
         "verdict": metrics["verdict"],
         "estimates": metrics["estimates"],
-        "settings": record["settings"],
-        "compute": record["compute"],
+        "settings": record.settings,
+        "compute": vars(record.compute),
         "pairs": brought.get("pairs"),
         "labels": brought.get("test"),
         "models": cards,
         "reference": own["reference"] or FOLDS,
         "quarantined_images": taken["reason"].value_counts().to_dict(),
-        "artefacts": record["artefacts"],
+        "artefacts": record.artefacts,
         "seconds": metrics["seconds"],
         "made_by": f"UBT Inspector {__version__}",
         "limits": LIMITS,
@@ -210,10 +210,10 @@ def write(store: Store, name: str, metrics: Mapping[str, Any], folder: Path) -> 
         BadInput: the folder cannot be made or written.
     """
     record = store.case(name)
-    catalogue = store.brought(record["settings"]["own"]["pairs"])["quarantine"]
-    taken = store.open(record["artefacts"]["take"])["quarantine"]
+    catalogue = store.brought(record.settings["own"]["pairs"])["quarantine"]
+    taken = store.open(record.artefacts["take"])["quarantine"]
     contents = {
-        "flagged.csv": as_csv(flagged(store, record["artefacts"])),
+        "flagged.csv": as_csv(flagged(store, record.artefacts)),
         "quarantine.csv": as_csv(pd.concat([catalogue.astype(object), taken.astype(object)], ignore_index=True)),
         "audit.json": as_json(account(store, name, metrics)),
     }

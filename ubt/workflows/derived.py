@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ubt.cases.artifact import Artefact
+from ubt.cases.record import CaseRecord
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.core.files import digest
@@ -24,19 +25,19 @@ MODELS = {"reference": "score", "poisoned": "score_poisoned", "overfit": "score_
 VERSION = {"index": 1, "map": 1, "probe": 1}
 
 
-def embedded(store: Store, record: dict[str, Any], model: str) -> bool:
+def embedded(store: Store, record: CaseRecord, model: str) -> bool:
     """Whether D's embedding under a model is there to be searched."""
-    found = store.find(record["artefacts"].get(MODELS[model], ""))
+    found = store.find(record.artefacts.get(MODELS[model], ""))
     return found is not None and "image_features" in found.manifest["entries"]
 
 
-def embedding(store: Store, record: dict[str, Any], model: str, run: Run | None = None) -> Embedding:
+def embedding(store: Store, record: CaseRecord, model: str, run: Run | None = None) -> Embedding:
     """D's embedding under a model; the purified model, which no stage scores D with, embeds it now.
 
     Raises:
         BadInput: the case does not have it.
     """
-    found = store.open(record["artefacts"].get(MODELS[model], "")) if MODELS[model] in record["artefacts"] else None
+    found = store.open(record.artefacts.get(MODELS[model], "")) if MODELS[model] in record.artefacts else None
     if found is None:
         raise BadInput(
             f"expected the case to have the {model} model's embedding, but its stage {MODELS[model]} was not run"
@@ -45,13 +46,13 @@ def embedding(store: Store, record: dict[str, Any], model: str, run: Run | None 
         return Embedding(found.read("image_features"), found.read("text_features"))
     from ubt.clip.score import score
 
-    data = store.open(record["artefacts"]["data"])
+    data = store.open(record.artefacts["data"])
     told = Run() if run is None else Run(compute=run.compute)
     made = score(found["model"], data.read("images"), data.read("tokens"), data["pairs"], told)
     return Embedding(made["image_features"], made["text_features"])
 
 
-def map_options(record: dict[str, Any], space: str, settings: MapSettings, models: list[str]) -> dict[str, Any]:
+def map_options(record: CaseRecord, space: str, settings: MapSettings, models: list[str]) -> dict[str, Any]:
     """What a map is made with: the space and the models, in the order in which a point is followed."""
     return {"space": space, "models": models, **settings.to_dict()}
 
@@ -61,8 +62,8 @@ def index_options(space: str, model: str, settings: IndexSettings) -> dict[str, 
     return {"space": space, "models": [model], **settings.to_dict()}
 
 
-def _sources(record: dict[str, Any], kind: str, options: dict[str, Any]) -> list[str]:
-    artefacts = record["artefacts"]
+def _sources(record: CaseRecord, kind: str, options: dict[str, Any]) -> list[str]:
+    artefacts = record.artefacts
     if kind == "probe":
         return [artefacts[s] for s in options["over"]]
     stages = [MODELS[m] for m in options["models"]]
@@ -70,12 +71,12 @@ def _sources(record: dict[str, Any], kind: str, options: dict[str, Any]) -> list
     return [artefacts[s] for s in (*stages, *also)]
 
 
-def key(record: dict[str, Any], kind: str, options: dict[str, Any]) -> str:
+def key(record: CaseRecord, kind: str, options: dict[str, Any]) -> str:
     """The artefact name of a view."""
     return f"{kind}-{digest([kind, VERSION[kind], options, _sources(record, kind, options)])}"
 
 
-def make(store: Store, record: dict[str, Any], kind: str, options: dict[str, Any], run: Run) -> Artefact:
+def make(store: Store, record: CaseRecord, kind: str, options: dict[str, Any], run: Run) -> Artefact:
     """Compute a view and put it in place; one that is there already is answered at once, a damaged one is made again.
 
     Raises:
@@ -93,14 +94,14 @@ def make(store: Store, record: dict[str, Any], kind: str, options: dict[str, Any
     )
 
 
-def _index(store: Store, record: dict[str, Any], options: dict[str, Any], run: Run) -> dict[str, Any]:
+def _index(store: Store, record: CaseRecord, options: dict[str, Any], run: Run) -> dict[str, Any]:
     settings = IndexSettings.from_dict({k: v for k, v in options.items() if k not in ("space", "models")})
     return neighbors.build(embedding(store, record, options["models"][0]).parts(options["space"]), settings, run)
 
 
-def _map(store: Store, record: dict[str, Any], options: dict[str, Any], run: Run) -> dict[str, Any]:
+def _map(store: Store, record: CaseRecord, options: dict[str, Any], run: Run) -> dict[str, Any]:
     settings = MapSettings.from_dict({k: v for k, v in options.items() if k not in ("space", "models")})
     models = {m: embedding(store, record, m, run) for m in options["models"]}
-    split = store.find(record["artefacts"].get("split", ""))
+    split = store.find(record.artefacts.get("split", ""))
     keep = None if split is None else np.flatnonzero(split["split"]["suspicious"])
     return projection.project(models, options["space"], settings, run, keep)

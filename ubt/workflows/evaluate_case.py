@@ -39,7 +39,7 @@ def plan(
         BadInput: there is no such case or model, it is an audit (which has no trigger to measure), a change is of
             another group, or a set is absent or lacks a target.
     """
-    settings = CaseSettings.from_dict(store.case(case)["settings"])
+    settings = CaseSettings.from_dict(store.case(case).settings)
     if settings.own.audits:
         raise BadInput(
             f"{case}: expected a lab case, whose trigger is known, got an audit; python -m ubt probe tries a"

@@ -16,7 +16,6 @@ from ubt.cases.store import Store
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import digest, disk_full, file_digest
 from ubt.core.stage import Stage
-from ubt.data.user_roles import OwnSettings
 from ubt.defenses import DEFENSES
 
 STAGES = {"purified": "unlearn", "published": "unlearn_published"}
@@ -29,20 +28,17 @@ def opening_line(folder: Path | str) -> str:
     return f'model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{folder}")'
 
 
-def card(store: Store, case: str | Mapping[str, Any], stage: str = "unlearn") -> dict[str, Any]:
+def card(store: Store, name: str, stage: str = "unlearn") -> dict[str, Any]:
     """What a case's model is: architecture, digest, what it was made from, every setting, and what it measures.
-
-    Args:
-        case: a case's name, its record, or artefact names by stage.
 
     Raises:
         BadInput: there is no such case or model.
     """
     from ubt.workflows import import_model
 
-    name, record = _record(store, case)
-    made, keys = _made(store, name, record, stage), record["artefacts"]
-    stages = _stages(record)
+    record, made = store.case(name), _made(store, name, stage)
+    keys, settings = record.artefacts, CaseSettings.from_dict(record.settings)
+    stages = {s.name: s for s in composed(settings.own).every}
     known, defence = stages.get(stage), next((n for n, d in DEFENSES.items() if d.model == stage), "")
     inputs = known.inputs if known else {}
     parent, data = ((inputs.get(a, "").split(".")[0], a) for a in ("model", "images"))
@@ -67,14 +63,14 @@ def card(store: Store, case: str | Mapping[str, Any], stage: str = "unlearn") ->
     called = next((w for w, s in STAGES.items() if s == stage), stage)
     return import_model.card(
         made["model"],
-        f"{name}-{called}".lstrip("-"),
-        f"case {name}".rstrip(),
-        _state(stage, record, defence, untouched),
+        f"{name}-{called}",
+        f"case {name}",
+        _state(settings, defence, untouched),
         [],
         made_from,
         weights,
-        settings=record.get("settings"),
-        compute=record.get("compute"),
+        settings=record.settings,
+        compute=vars(record.compute),
         seconds=made.manifest.get("seconds"),
         measures_percent=measured,
         verdict=None if verdict is None else verdict["verdict"],
@@ -82,19 +78,10 @@ def card(store: Store, case: str | Mapping[str, Any], stage: str = "unlearn") ->
     )
 
 
-def _record(store: Store, case: str | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    if isinstance(case, str):
-        return case, store.case(case)
-    record = case if "artefacts" in case else {"artefacts": case}
-    return (record.get("metrics") or {}).get("case", ""), record
-
-
-def _made(store: Store, name: str, record: Mapping[str, Any], stage: str) -> Artefact:
-    made = store.find(record["artefacts"].get(stage, ""))
+def _made(store: Store, name: str, stage: str) -> Artefact:
+    made = store.find(store.case(name).artefacts.get(stage, ""))
     if made is None:
-        raise BadInput(
-            f"{name or 'the case'}: expected the stage {stage} to be done, but it is not; run the case first"
-        )
+        raise BadInput(f"{name}: expected the stage {stage} to be done, but it is not; run the case first")
     if made.manifest["entries"].get("model") != "model":
         raise BadInput(
             f"{stage}: expected a stage that makes a model, as {', '.join(STAGES.values())}; this one makes"
@@ -105,12 +92,6 @@ def _made(store: Store, name: str, record: Mapping[str, Any], stage: str) -> Art
 
 def _weights_of(artefact: Artefact | None) -> str | None:
     return None if artefact is None else artefact.manifest["files"].get(_WEIGHTS.format("model"), {}).get("sha256")
-
-
-def _stages(record: Mapping[str, Any]) -> dict[str, Stage]:
-    """Every stage of a case, by name."""
-    own = record.get("settings", {}).get("own", {})
-    return {s.name: s for s in composed(OwnSettings.from_dict(own)).every}
 
 
 def _ancestry(stage: str, known: Mapping[str, Stage]) -> set[str]:
@@ -132,28 +113,24 @@ def _measured(store: Store, keys: Mapping[str, str], stage: str, stages: Mapping
     return None if found is None else found["measures"]
 
 
-def _state(stage: str, record: Mapping[str, Any], defence: str, untouched: bool) -> str:
+def _state(settings: CaseSettings, defence: str, untouched: bool) -> str:
     """Clean or poisoned is what a lab case knows; a model that was judged clean and left as it came is not called
     purified.
     """
     if defence and not untouched:
         return "clean" if defence == "retrain" else "purified"
-    try:
-        settings = CaseSettings.from_dict(record["settings"])
-    except (UbtError, KeyError, TypeError):
-        return "suspect"
     if settings.own.audits:
         return "suspect"
     return "poisoned" if any(p.attack.poisons(settings.data.pairs) for p in settings.attacks) else "clean"
 
 
-def _files(store: Store, case: str | Mapping[str, Any], stage: str) -> list[Path]:
+def _files(store: Store, name: str, stage: str) -> list[Path]:
     """The model's files, each checked against the manifest.
 
     Raises:
         UbtError: they are not those that were written.
     """
-    made, found = _made(store, *_record(store, case), stage), []
+    made, found = _made(store, name, stage), []
     for file, expected in made.manifest["files"].items():
         if file.startswith("model/"):
             found.append(made.path / file)
@@ -165,7 +142,7 @@ def _files(store: Store, case: str | Mapping[str, Any], stage: str) -> list[Path
     return found
 
 
-def export(store: Store, case: str | Mapping[str, Any], stage: str, folder: Path) -> Path:
+def export(store: Store, name: str, stage: str, folder: Path) -> Path:
     """Write a case's model as a folder that plain open_clip opens, with its card, whole or not at all; returns the
     folder.
 
@@ -176,7 +153,7 @@ def export(store: Store, case: str | Mapping[str, Any], stage: str, folder: Path
     folder = Path(folder)
     if folder.is_symlink() or folder.exists():
         raise BadInput(f"--out: expected a folder that is not there yet, got {folder}; name a new one")
-    files, about = _files(store, case, stage), card(store, case, stage)
+    files, about = _files(store, name, stage), card(store, name, stage)
     part = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -203,7 +203,7 @@ def forget(store: Store, key: str) -> int:
     """
     freed, using = (
         opened(store, key).bytes,
-        [name for name, record in store.cases().items() if key in json.dumps(record)],
+        [name for name, record in store.cases().items() if key in record.settings.get("own", {}).values()],
     )
     if using:
         raise UbtError(

@@ -209,7 +209,7 @@ def write_pairs(store: Store, name: str, path: Path, progress: Progress = silent
     Raises:
         BadInput: there is no such case, its D is not made yet, or the file cannot be written.
     """
-    key = store.case(name)["artefacts"].get("data", "")
+    key = store.case(name).artefacts.get("data", "")
     data = store.open(key) if key else None
     if data is None:
         raise BadInput(f"{name}: expected a case whose D is made, but its stage data was not run; run the case first")

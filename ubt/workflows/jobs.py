@@ -27,8 +27,9 @@ from ubt.cases.events import Event, Journal
 from ubt.cases.keys import every_key
 from ubt.cases.pipeline import ACCELERATOR, Pipeline, run_each, upto
 from ubt.cases.plan import composed
+from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
-from ubt.cases.store import SCHEMA, Store
+from ubt.cases.store import Store
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import digest, disk_full
 from ubt.core.run import Compute, Run
@@ -88,9 +89,9 @@ def start(store: Store, name: str, until: str | None = None, wait: float = 15.0)
     Raises:
         BadInput: there is no such case. UbtError: the process ended at once; the message is its own.
     """
-    before = _known(store, name).get("updated")
+    before = _known(store, name).updated
     return _process(
-        store, name, [name, *([until] if until else [])], lambda: store.record(name).get("updated") != before, wait
+        store, name, [name, *([until] if until else [])], lambda: store.record(name).updated != before, wait
     )
 
 
@@ -99,7 +100,7 @@ def start_each(store: Store, title: str, work: Sequence[tuple[str, str | None]],
     holds the lock `title`; otherwise as `start`.
     """
     for name, until in work:
-        upto(until, CaseSettings.from_dict(_known(store, name)["settings"]).own)
+        upto(until, CaseSettings.from_dict(_known(store, name).settings).own)
     return _process(store, title, ["--each", title, json.dumps(work)], lambda: False, wait)
 
 
@@ -157,10 +158,10 @@ def failure(store: Store, lock: str) -> str:
     return ""
 
 
-def _known(store: Store, name: str) -> dict:
+def _known(store: Store, name: str) -> CaseRecord:
     record = store.record(name)
-    if not record:
-        raise BadInput(f"expected a case on record, but {name} is not there; it may have been deleted")
+    if not record.readable:
+        raise BadInput(record.error)
     return record
 
 
@@ -205,27 +206,22 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
     """
     held = store.held(name)
     record = store.record(name)
+    if not record.readable:
+        return Status("damaged", error=record.error)
     try:
-        if record["schema"] != SCHEMA:
-            raise UbtError("another version made it")
-        settings, state, artefacts = (
-            CaseSettings.from_dict(record["settings"]),
-            record["state"],
-            dict(record["artefacts"]),
-        )
-    except (UbtError, KeyError, TypeError, ValueError) as e:
-        why = e if isinstance(e, UbtError) else "its record is damaged"
+        settings, state = CaseSettings.from_dict(record.settings), record.state
+    except UbtError as e:
         return Status(
             "damaged",
             error=(
-                f"{name}: expected a case that this version can read, but {why}; delete it, or open it with the version"
+                f"{name}: expected a case that this version can read, but {e}; delete it, or open it with the version"
                 " that made it"
             ),
         )
     if state == "running" and not held:
         held = store.held(name)
         state = "running" if held else "interrupted"
-    steps = {stage: _step(store, key) for stage, key in artefacts.items()}
+    steps = {stage: _step(store, key) for stage, key in record.artefacts.items()}
     if held:
         state = "running"
         for event in _this_run(store, name):
@@ -237,7 +233,7 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
     counted = composed(settings.own).every if held and until is None else upto(until, settings.own)
     wanted = {s.name: steps.get(s.name, Step()) for s in counted if until or s.name in steps}
     share, left = _left({name: cost(name, settings) for name in wanted}, wanted)
-    return Status(state, steps, share, left if held else None, record.get("error", "") if state == "failed" else "")
+    return Status(state, steps, share, left if held else None, record.error if state == "failed" else "")
 
 
 def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | None]]) -> float:
@@ -307,9 +303,9 @@ def main(root: str, name: str, *more: str) -> int:
 
 
 def _one(store: Store, name: str, until: str | None = None, *, stop: Callable[[], bool]) -> int:
-    record = store.record(name)
-    settings = CaseSettings.from_dict(record["settings"])
-    Pipeline(store, Compute(**record["compute"]), cancelled=stop).run(settings, upto(until, settings.own))
+    record = _known(store, name)
+    settings = CaseSettings.from_dict(record.settings)
+    Pipeline(store, record.compute, cancelled=stop).run(settings, upto(until, settings.own))
     return 0
 
 
@@ -338,7 +334,7 @@ def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[],
                     turn.enter_context(store.lock(ACCELERATOR, wait=0.5))
                     break
                 ask()
-            derived.make(store, record, kind, options, Run(compute=Compute(**record["compute"]), progress=progress))
+            derived.make(store, record, kind, options, Run(compute=record.compute, progress=progress))
         finally:
             flag.unlink(missing_ok=True)
             shutil.rmtree(scratch, ignore_errors=True)
@@ -373,7 +369,7 @@ def _each(store: Store, title: str, work: str, *, stop: Callable[[], bool]) -> i
         flag = store.cancel_flag(title)
         flag.unlink(missing_ok=True)
         found = [(store.record(name), until) for name, until in json.loads(work)]
-        cases = [(CaseSettings.from_dict(r["settings"]), Compute(**r["compute"]), until) for r, until in found if r]
+        cases = [(CaseSettings.from_dict(r.settings), r.compute, until) for r, until in found if r.readable]
         try:
             errors = run_each(store, cases, cancelled=lambda: stop() or flag.exists())
         finally:

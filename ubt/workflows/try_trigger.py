@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ubt.cases.artifact import Artefact
+from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
@@ -37,13 +38,13 @@ STOPWORDS = frozenset(
 )
 
 
-def trigger(record: Mapping[str, Any], pixels: np.ndarray) -> str:
+def trigger(record: CaseRecord, pixels: np.ndarray) -> str:
     """The name of a trigger's pixels, uint8 (h, w, 3), beside a case whose D is made."""
     content = np.ascontiguousarray(pixels).tobytes().hex()
-    return f"trigger-{digest([record['artefacts']['data'], list(pixels.shape), content])}"
+    return f"trigger-{digest([record.artefacts['data'], list(pixels.shape), content])}"
 
 
-def keep(store: Store, record: Mapping[str, Any], pixels: np.ndarray) -> str:
+def keep(store: Store, record: CaseRecord, pixels: np.ndarray) -> str:
     """Put a trigger's pixels, uint8 (height, width, 3), beside the case, where they stay as long as its D does; returns
     their name.
 
@@ -60,7 +61,7 @@ def keep(store: Store, record: Mapping[str, Any], pixels: np.ndarray) -> str:
     return key
 
 
-def size(store: Store, record: Mapping[str, Any]) -> tuple[int, int]:
+def size(store: Store, record: CaseRecord) -> tuple[int, int]:
     """Height and width of the images that a trigger has to fit.
 
     Raises:
@@ -118,28 +119,28 @@ def loaded(content: bytes, name: str, height: int, width: int, whole: bool = Fal
         ) from None
 
 
-def options(store: Store, record: Mapping[str, Any], hypothesis: Hypothesis, pixels: str) -> dict[str, Any]:
+def options(store: Store, record: CaseRecord, hypothesis: Hypothesis, pixels: str) -> dict[str, Any]:
     """What a view of a hypothesis is made with: its settings, the stages it is tried `over`, and `trigger`, the name of
     its `pixels` (see `keep`; empty: a word alone).
     """
-    over = [stage for stage in OVER if store.find(record["artefacts"].get(stage, "")) is not None]
+    over = [stage for stage in OVER if store.find(record.artefacts.get(stage, "")) is not None]
     return {"trigger": pixels, "over": over, **hypothesis.to_dict()}
 
 
-def _done(store: Store, record: Mapping[str, Any], stage: str) -> Artefact:
-    found = store.find(record["artefacts"].get(stage, ""))
+def _done(store: Store, record: CaseRecord, stage: str) -> Artefact:
+    found = store.find(record.artefacts.get(stage, ""))
     if found is None:
         raise BadInput(f"expected a case whose stage {stage} is done, but it was not run; run the case up to it first")
     return found
 
 
-def _models(store: Store, record: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
+def _models(store: Store, record: CaseRecord) -> dict[str, Callable[[], Any]]:
     """The models that are there, each to be opened when its turn comes."""
     from ubt.clip import models
 
-    brought = CaseSettings.from_dict(record["settings"]).own
+    brought = CaseSettings.from_dict(record.settings).own
     own = brought.reference
-    there = {name: store.find(record["artefacts"].get(stage, "")) for name, stage in MODELS.items()}
+    there = {name: store.find(record.artefacts.get(stage, "")) for name, stage in MODELS.items()}
     found: dict[str, Callable[[], Any]] = {}
     for name, artefact in there.items():
         if name == "clean" and brought.audits and not own:
@@ -151,7 +152,7 @@ def _models(store: Store, record: Mapping[str, Any]) -> dict[str, Callable[[], A
     return found
 
 
-def question(store: Store, record: Mapping[str, Any], hypothesis: Hypothesis) -> evaluation.Question:
+def question(store: Store, record: CaseRecord, hypothesis: Hypothesis) -> evaluation.Question:
     """What the case's models are asked, see `ubt.evaluation.trigger_hypothesis`.
 
     Raises:
@@ -159,9 +160,9 @@ def question(store: Store, record: Mapping[str, Any], hypothesis: Hypothesis) ->
     """
     from ubt.data.user_roles import prompts
 
-    settings, target = CaseSettings.from_dict(record["settings"]), hypothesis.target.strip()
+    settings, target = CaseSettings.from_dict(record.settings), hypothesis.target.strip()
     seed = derive_seed(settings.seed, "probe")
-    test = store.find(record["artefacts"].get("test", ""))
+    test = store.find(record.artefacts.get("test", ""))
     if test is not None:
         asked = test.read("prompts")
         said = prompts([target], settings.own.templates, asked.shape[-1])[0]
@@ -177,17 +178,17 @@ def question(store: Store, record: Mapping[str, Any], hypothesis: Hypothesis) ->
     )
 
 
-def normal(store: Store, record: Mapping[str, Any], n: int) -> np.ndarray:
+def normal(store: Store, record: CaseRecord, n: int) -> np.ndarray:
     """Which of D's n pairs are kept: those of D_normal that are not flagged, as far as the case says; bool (n,)."""
     found = np.ones(n, bool)
     for stage, column in (("split", "suspicious"), ("flag", "poisoned")):
-        artefact = store.find(record["artefacts"].get(stage, ""))
+        artefact = store.find(record.artefacts.get(stage, ""))
         if artefact is not None:
             found &= ~artefact["split" if stage == "split" else "flagged"][column].to_numpy(bool)
     return found
 
 
-def probe(store: Store, record: Mapping[str, Any], made_with: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def probe(store: Store, record: CaseRecord, made_with: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Try a hypothesis on every model of a case.
 
     Args:
@@ -203,12 +204,12 @@ def probe(store: Store, record: Mapping[str, Any], made_with: Mapping[str, Any],
         BadInput: the case is not far enough, or the hypothesis cannot be tried on it.
     """
     hypothesis = Hypothesis.from_dict({k: v for k, v in made_with.items() if k not in ("trigger", "over")})
-    record = {**record, "artefacts": {stage: record["artefacts"][stage] for stage in made_with["over"]}}
+    record = record.changed(artefacts={stage: record.artefacts[stage] for stage in made_with["over"]})
     pixels = store.brought(made_with["trigger"])["pixels"] if made_with["trigger"] else None
     _done(store, record, "poison")
     asked, seed = (
         question(store, record, hypothesis),
-        derive_seed(CaseSettings.from_dict(record["settings"]).seed, "probe"),
+        derive_seed(CaseSettings.from_dict(record.settings).seed, "probe"),
     )
     triggered, control = evaluation.stamped(asked.images, pixels, hypothesis, seed)
     word, other = hypothesis.word.strip(), _other_word(store, record, hypothesis) if hypothesis.word.strip() else ""
@@ -240,7 +241,7 @@ def probe(store: Store, record: Mapping[str, Any], made_with: Mapping[str, Any],
     }
 
 
-def _other_word(store: Store, record: Mapping[str, Any], hypothesis: Hypothesis) -> str:
+def _other_word(store: Store, record: CaseRecord, hypothesis: Hypothesis) -> str:
     """A word that captions of D often have, drawn by the seed, as the control of a word."""
     data = _done(store, record, "data")
     counted = Counter(
@@ -248,15 +249,15 @@ def _other_word(store: Store, record: Mapping[str, Any], hypothesis: Hypothesis)
     )
     not_these = STOPWORDS | set(f"{hypothesis.target} {hypothesis.word}".lower().split())
     common = sorted(w for w, _ in counted.most_common(60) if w not in not_these)
-    random = np.random.default_rng(derive_seed(CaseSettings.from_dict(record["settings"]).seed, "probe/word"))
+    random = np.random.default_rng(derive_seed(CaseSettings.from_dict(record.settings).seed, "probe/word"))
     return common[random.integers(len(common))] if common else "photo"
 
 
-def suggested(store: Store, record: Mapping[str, Any]) -> list[str]:
+def suggested(store: Store, record: CaseRecord) -> list[str]:
     """Words that may be the target, from D_topk's captions: those that most of them keep after masking first; empty
     where nothing was masked.
     """
-    mask = store.find(record["artefacts"].get("mask", ""))
+    mask = store.find(record.artefacts.get("mask", ""))
     if mask is None:
         return []
     attributed, said = mask["attributed"], mask["words"]

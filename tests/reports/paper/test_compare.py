@@ -25,7 +25,7 @@ def test_what_is_measured_has_its_figures_and_what_is_not_has_words(full, tiny_c
         ("kl_cleanclip", {"kl": 0.25}),
     ):
         put(full, tiny(), stage, measures)
-    full.save_case(name, full.record(name) | {"errors": {"evaluate_abl": {"state": "failed", "error": "no room"}}})
+    full.save_case(name, full.record(name).changed(errors={"evaluate_abl": {"state": "failed", "error": "no room"}}))
     frame = cells(full, name, methods=(*BRIEF, "roclip")).loc[name]
     measured = {"poisoned": "poisoned", "ubt": "purified", "ubt_published": "published", "clean": "clean"}
     for method, model in measured.items():
@@ -46,7 +46,7 @@ def test_what_is_measured_has_its_figures_and_what_is_not_has_words(full, tiny_c
 def test_a_case_that_was_never_run_and_one_that_failed_have_no_figures(tmp_path):
     store = Store(tmp_path)
     new, failed = (create(store, tiny(seed=n), CPU) for n in (1, 2))
-    store.save_case(failed, store.record(failed) | {"state": "failed", "error": "<b>why</b>"})
+    store.save_case(failed, store.record(failed).changed(state="failed", error="<b>why</b>"))
     frame = cells(store, new, failed)
     assert frame[[*FIGURES, "natural ASR"]].isna().all(axis=None)
     assert set(frame.loc[new, "state"]) == {"not run yet"}
@@ -55,7 +55,7 @@ def test_a_case_that_was_never_run_and_one_that_failed_have_no_figures(tmp_path)
 
 def test_a_case_of_earlier_settings_is_read_and_not_run(full, tiny_case):
     record = full.record(tiny_case.name)
-    record["settings"]["unlearn"]["gone"] = 1
+    record.settings["unlearn"]["gone"] = 1
     full.save_case(tiny_case.name, record)
     old = compare.subject(full, tiny_case.name, CPU)
     frame = cells(full, tiny_case.name).loc[tiny_case.name]
@@ -69,9 +69,9 @@ def test_a_case_of_earlier_settings_is_read_and_not_run(full, tiny_case):
 def test_a_case_whose_stages_have_moved_on_says_so_and_can_be_run(full, tiny_case):
     record = full.record(tiny_case.name)
     for stage in ("unlearn", "evaluate_purified"):
-        key = record["artefacts"][stage]
+        key = record.artefacts[stage]
         (full.root / "artefacts" / key).rename(full.root / "artefacts" / f"{stage}-before")
-        record["artefacts"][stage] = f"{stage}-before"
+        record.artefacts[stage] = f"{stage}-before"
     full.save_case(tiny_case.name, record)
     frame = cells(full, tiny_case.name).loc[tiny_case.name]
     assert (frame.loc["ubt", "state"], frame.loc["ubt", "ASR"]) == (

@@ -59,7 +59,7 @@ def test_what_is_measured_of_a_strategy_and_what_is_missing(tmp_path):
             seconds=2.0,
         )
     name = create(store, table.work_of(0, "badnet", "random")[0], CPU)
-    store.save_case(name, store.record(name) | {"state": "failed"})
+    store.save_case(name, store.record(name).changed(state="failed"))
     full, random = (line for _, line in table.measured(store, CPU, 2).iterrows())
     assert (full["strategy"], full["seeds"], full["state"]) == ("full coverage", 2, "")
     assert (full["windows"], full["seconds"], full["poisoned images"]) == (49, 2, 10)

@@ -69,7 +69,7 @@ def test_means_spreads_marks_and_what_is_missing(tmp_path):
     judged(store, sweep.case(0, "badnet", (0.1, 5)), 90.0)
     for seed, state in enumerate(("failed", "cancelled")):
         name = create(store, sweep.case(seed, "badnet", (0.01, 0)), CPU)
-        store.save_case(name, store.record(name) | {"state": state})
+        store.save_case(name, store.record(name).changed(state=state))
     frame = sweep.measured(store, CPU, 2)
     at = frame.set_index(["D_susp, % of D", "k"])
     default, paper = (at[at[mark]] for mark in ("default", "paper"))

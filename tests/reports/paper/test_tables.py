@@ -33,7 +33,7 @@ def finish(store: Store, settings, ca: float, state: str = "done") -> None:
     name = create(store, settings, CPU)
     for n, model in enumerate(MODELS if state == "done" else ()):
         put(store, settings, f"evaluate_{model}", {"ca": ca + n, "asr": 10.0 * n, "ra": 80.0, "target_recall": 90.0})
-    store.save_case(name, store.record(name) | {"state": state})
+    store.save_case(name, store.record(name).changed(state=state))
 
 
 def test_the_reported_figures_are_the_papers():
@@ -66,8 +66,8 @@ def test_means_and_spreads_over_seeds_and_what_is_missing(tmp_path):
     assert ours["reported ASR"] == 0
     assert frame.loc[("badnet", "no defence"), "ours CA"] == 93
     name = case("badnet", "text", 1).name(CPU)
-    shutil.rmtree(store.root / "artefacts" / store.record(name)["artefacts"]["mask"])
-    store.save_case(name, store.record(name) | {"artefacts": store.record(name)["artefacts"] | {"mask": "mask-0"}})
+    shutil.rmtree(store.root / "artefacts" / store.record(name).artefacts["mask"])
+    store.save_case(name, store.record(name).changed(artefacts=store.record(name).artefacts | {"mask": "mask-0"}))
     again = TABLE.measured(store, CPU, 2).set_index(["attack", "method"]).loc[("badnet", "UBT (text mask + GA)")]
     assert (again["seeds"], again["state"], again["ours CA"]) == (1, "1 outdated", 92)
     part = frame.loc[("badnet", "image mask + GA")]
@@ -114,7 +114,7 @@ def test_defences_beside_the_case_they_are_run_on(tmp_path):
     assert pd.isna(frame.loc["CleanCLIP", "measured CA"])
     put(store, settings, "kl_cleanclip", {"kl": 0.25})
     name = settings.name(CPU)
-    store.save_case(name, store.record(name) | {"errors": {"evaluate_abl": {"state": "failed", "error": "no"}}})
+    store.save_case(name, store.record(name).changed(errors={"evaluate_abl": {"state": "failed", "error": "no"}}))
     frame = three.measured(store, CPU, 1).set_index("method")
     clean = frame.loc["CleanCLIP"]
     assert (clean["measured CA"], clean["measured ASR"], clean["measured KL"], clean["measured RA"]) == (

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ubt.cases.record import CaseRecord
 from ubt.cases.store import Store
 from ubt.cli.app_in_browser import free_port, serve, settle
 from ubt.cli.bench_runs.case import generate
@@ -209,7 +210,7 @@ def _lassoed(b, address: str) -> dict[str, float]:
     return quantiles(took[1:])
 
 
-def searched(store: Store, record: dict[str, Any]) -> dict[str, Any]:
+def searched(store: Store, record: CaseRecord) -> dict[str, Any]:
     """Seconds of exact neighbours of one pair and of 1,000 in both spaces' joint, beside numpy and scikit-learn, and of
     the index.
     """
@@ -254,13 +255,13 @@ def _numpy_nearest(parts: tuple[np.ndarray, ...], asked: np.ndarray, k: int) -> 
     return np.argpartition(-similarity, k, axis=1)[:, :k]
 
 
-def computed(store: Store, record: dict[str, Any]) -> dict[str, float]:
+def computed(store: Store, record: CaseRecord) -> dict[str, float]:
     """Milliseconds of what a slider's move and a lasso compute, ours and plain numpy's or matplotlib's."""
     read = {
-        s: store.open(record["artefacts"][s])["similarity"]["similarity"].to_numpy(np.float32)
+        s: store.open(record.artefacts[s])["similarity"]["similarity"].to_numpy(np.float32)
         for s in ("score", "score_poisoned", "score_overfit")
     }
-    truth = store.open(record["artefacts"]["attack"])["truth"]["poisoned"].to_numpy(bool)
+    truth = store.open(record.artefacts["attack"])["truth"]["poisoned"].to_numpy(bool)
     score, overfit, size = read["score"], read["score_overfit"], len(truth) // 100
     order, overfit_order, bins = (
         np.argsort(score, kind="stable"),

@@ -38,7 +38,7 @@ def generate(
     )
     kind = f"{pairs}-{seed}-{width}-{images:d}{truth:d}{embedded:d}-{nan}"
     name, stages = f"generated-{kind}", {}
-    if store.record(name):
+    if store.record(name).readable:
         return name
 
     def put(stage: str, result: dict) -> None:
@@ -79,7 +79,7 @@ def generate(
     flagged = (suspicious & (overfit > 0.75)) | (poisoned & (r.random(pairs) < 0.5))
     group = np.where(flagged, 0, -1)
     put("flag", {"flagged": pd.DataFrame({"id": ids, "growth": overfit, "poisoned": flagged, "group": group})})
-    store.save_case(name, record_of(settings, Compute("cpu", "fp32"), stages, "done") | {"given": True})
+    store.save_case(name, record_of(settings, Compute("cpu", "fp32"), stages, "done").changed(imported=True))
     return name
 
 

@@ -44,7 +44,7 @@ def report(store: Store, name: str) -> Report:
     case = Finished(store, name)
     parts = (_verdict, _separation, _before_and_after, _flagged, _words, _decisions, _attack, settings, origin, limits)
     sections = [section for part in parts if (section := part(case)) is not None]
-    state = KINDS.get(case.record["state"], case.record["state"])
+    state = KINDS.get(case.record.state, case.record.state)
     about = f"{'Audit' if case.audits else 'Lab case'} {name}, {state}. Written by UBT Inspector {__version__}."
     missing = [s.name for s in case.stages if not case.has(s.name)]
     if missing:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ubt.cases.artifact import Artefact
 from ubt.cases.plan import Recorded
+from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import UbtError
@@ -29,17 +30,17 @@ class Finished(Recorded):
     name: str
 
     @cached_property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> CaseRecord:
         """Its record."""
         record = self.store.case(self.name)
-        if record["state"] == "damaged":
-            raise UbtError(record["error"])
+        if record.state == "damaged":
+            raise UbtError(record.error)
         return record
 
     @cached_property
     def artefacts(self) -> dict[str, Artefact]:
         """What is finished, by stage."""
-        found = {stage: self.store.find(key) for stage, key in self.record["artefacts"].items() if key}
+        found = {stage: self.store.find(key) for stage, key in self.record.artefacts.items() if key}
         return {stage: artefact for stage, artefact in found.items() if artefact is not None}
 
     def has(self, *stages: str) -> bool:
@@ -78,17 +79,17 @@ class Finished(Recorded):
         return None if self.pairs is None else self.pairs.poisoned
 
 
-def other_verdicts(store: Store, record: dict[str, Any]) -> pd.DataFrame:
+def other_verdicts(store: Store, record: CaseRecord) -> pd.DataFrame:
     """The verdicts in the records of a cache's other finished lab cases, each once: `case`, `score`, `displaced`,
     whether its model is `poisoned`; of an audit nobody knows.
     """
-    seen, rows = {record.get("artefacts", {}).get("verdict")}, []
+    seen, rows = {record.artefacts.get("verdict")}, []
     for name in store.names():
         with contextlib.suppress(KeyError, TypeError, UbtError):
             other = store.record(name)
-            key, judged = other["artefacts"]["verdict"], other["metrics"]["verdict"]
+            key, judged = other.artefacts["verdict"], other.metrics["verdict"]
             place = {name: float(judged[name]) for name in ("score", "displaced")}
-            settings = CaseSettings.from_dict(other["settings"])
+            settings = CaseSettings.from_dict(other.settings)
             if key not in seen and not settings.own.audits:
                 poisoned = any(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
                 rows.append({"case": name, **place, "poisoned": poisoned})

@@ -64,20 +64,17 @@ def settings(case: Finished) -> Section:
 
 def origin(case: Finished) -> Section:
     """Versions, where it was computed, and the digests of what was made."""
-    where = case.record.get("compute", {})
+    where = case.record.compute
     about = [
         ["UBT Inspector", __version__],
         ["case", case.name],
-        ["computed on", f"{where.get('device', '?')}, training in {where.get('precision', '?')}"],
+        ["computed on", f"{where.device}, training in {where.precision}"],
     ]
-    if made := case.record.get("ready"):
+    if made := case.record.built_in:
         about.append(
             [
                 "ready-made",
-                (
-                    f"by {made['command']} on {made['made']}, version {made['version']}; the digests are of what is"
-                    " shipped"
-                ),
+                (f"by {made.command} on {made.made}, version {made.version}; the digests are of what is shipped"),
             ]
         )
     about += [[f"{p} (of the machine that wrote this report)", v] for p in ("Python", *PACKAGES) if (v := _version(p))]

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from ubt.cases.keys import every_key
 from ubt.cases.pipeline import Work, standing
+from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
-from ubt.cases.store import SCHEMA, Store
+from ubt.cases.store import Store
 from ubt.core.errors import UbtError
 from ubt.core.run import Compute
 from ubt.defenses import DEFENSES
@@ -60,35 +60,34 @@ class Subject:
     """A case on record as it is compared: `settings` only if it can be run here, else why it cannot."""
 
     name: str
-    record: dict[str, Any]
+    record: CaseRecord
     settings: CaseSettings | None
     where: Compute
     why: str = ""
 
     def names(self, store: Store, method: str) -> tuple[Mapping[str, str] | None, str]:
         """The artefact names of a method's stages if its model is measured, and what is to be said of the cell."""
-        judged, own, why = METHODS[method].judged, self.record.get("artefacts", {}), self.why
+        judged, own, why = METHODS[method].judged, self.record.artefacts, self.why
         if self.settings:
             state, record = standing(store, self.settings, self.where, until=judged)
             if state == "done":
                 return every_key(self.settings, self.where), ""
-            why = (
-                WAITS.get(state)
-                or f"failed: {record.get('errors', {}).get(judged, record).get('error', 'no reason was told')}"
-            )
-        if self.record.get("schema") == SCHEMA and store.find(own.get(judged, "")):
-            return own, "" if self.record.get("given") else EARLIER
+            why = WAITS.get(state) or f"failed: {record.errors.get(judged, record).error or 'no reason was told'}"
+        if store.find(own.get(judged, "")):
+            return own, "" if self.record.imported else EARLIER
         return None, why
 
 
 def subject(store: Store, name: str, here: Compute) -> Subject:
     """A case on record, to be compared on this machine."""
     record = store.record(name)
-    if record.get("given"):
+    if record.imported:
         return Subject(name, record, None, here, GIVEN)
+    if not record.readable:
+        return Subject(name, record, None, here, OLD)
     try:
-        settings, where = CaseSettings.from_dict(record["settings"]), Compute(**record["compute"])
-    except (UbtError, KeyError, TypeError, ValueError):
+        settings, where = CaseSettings.from_dict(record.settings), record.compute
+    except UbtError:
         return Subject(name, record, None, here, OLD)
     if settings.name(where) != name:
         return Subject(name, record, None, here, OLD)
