@@ -5,7 +5,7 @@ import shlex
 import numpy as np
 import streamlit as st
 
-from ubt.attacks import ATTACKS, Planted, ssba, stegastamp_card, trigger, visibility
+from ubt.attacks import ATTACKS, Planted, trigger, visibility
 from ubt.attacks.poisoning import names, poisoned_caption
 from ubt.cases.settings import CaseSettings
 from ubt.core import text
@@ -102,11 +102,7 @@ def _figures(planted: Planted, images: np.ndarray, measured: dict[str, float]) -
         ("left after halving and doubling the size", text.percent(measured["resize"])),
         ("left after JPEG 75", text.percent(measured["jpeg"])),
     ]
-    if planted.attack.name == "ssba":
-        card = stegastamp_card.read_card(planted.trigger.folder)
-        accuracy = ssba.measured(images, planted.trigger)["bit accuracy, percent"]
-        rows.append((f"bits read back, of {card['bits']}", f"{accuracy:.1f} %"))
-        rows.append(("encoder, held-out images", f"PSNR {card['PSNR, dB']} dB, {card['bit accuracy, percent']} %"))
+    rows += planted.trigger.facts(images)
     components.table([name for name, _ in rows], [[value for _, value in rows]])
 
 

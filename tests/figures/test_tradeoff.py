@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from ubt.defenses import DEFENSES
 from ubt.figures import tradeoff
 from ubt.reports.paper.compare import METHODS
 
@@ -79,7 +80,7 @@ def test_cases_are_panels_and_a_defence_looks_the_same_in_each():
 
 def test_methods_differ_in_more_than_hue():
     looks = {m: tradeoff.look(m) for m in METHODS}
-    assert set(looks) == set(tradeoff.LOOKS)
+    assert set(looks) == {*tradeoff.LOOKS, *(name for name, defense in DEFENSES.items() if defense.look)}
     assert len({(symbol, METHODS[m].possible) for m, (_, symbol, _) in looks.items()}) == len(looks)
     assert len(tradeoff.look("one that came later")) == 3
 

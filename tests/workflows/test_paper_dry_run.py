@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from tiny import CPU
 
-from ubt.attacks import user_dataset
 from ubt.cases.presets import papers
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
@@ -13,7 +12,7 @@ from ubt.clip import architecture
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Run, compute
 from ubt.data import catalogue, generated, user_roles
-from ubt.workflows.paper_dry_run import ARCHITECTURE, BASELINES, STEPS, TOY, _of_baseline, dry_run, needs
+from ubt.workflows.paper_dry_run import ARCHITECTURE, BASELINES, STEPS, TOY, dry_run, needs, of_baseline
 
 SMALL = {
     "own.templates": "7",
@@ -35,7 +34,7 @@ def test_every_step_passes_in_the_papers_order_on_shards(tmp_path, monkeypatch):
     monkeypatch.setenv("UBT_CHECKPOINT_SECONDS", "3600")
     said: list[str] = []
     found = dry_run(tmp_path / "dry", "webdataset", compute("cpu"), said.append, size=64, changes=SMALL, baselines=())
-    baselines = {stage for name in BASELINES for stage in _of_baseline(name)}
+    baselines = {stage for name in BASELINES for stage in of_baseline(name)}
     assert [p.stage for p in found] == [
         stage for stages in STEPS.values() for stage in stages if stage not in baselines
     ]
@@ -60,20 +59,11 @@ def test_both_layouts_give_the_same_pairs(tmp_path, reference):
     for layout, kind in (("webdataset", "tar shards"), ("csv", "table")):
         found = catalogue.read(generated.pairs(tmp_path / layout, layout, 30, 48))
         assert kind in found["about"]["kind"].lower()
-        settings = {
-            name: value.to_dict()
-            for name, value in vars(
-                CaseSettings().with_values({"data.pairs": 20, "split.fraction": 0.2, "attack.rate": 0.1})
-            ).items()
-            if name in ("data", "own")
-        }
-        pairs = user_roles.take(found["pairs"], found["about"], reference, settings, Run(compute=CPU))["pairs"]
-        taken.append(
-            (
-                pairs["caption"].tolist(),
-                np.asarray(user_dataset.build(pairs, found["about"], reference, settings, Run(compute=CPU))["images"]),
-            )
-        )
+        s = CaseSettings().with_values({"data.pairs": 20, "split.fraction": 0.2, "attack.rate": 0.1})
+        run, about = Run(compute=CPU), found["about"]
+        pairs = user_roles.take(found["pairs"], about, reference, s.data, s.own, run)["pairs"]
+        images = user_roles.as_found(pairs, about, reference, s.own, run)["images"]
+        taken.append((pairs["caption"].tolist(), np.asarray(images)))
     assert taken[0][0] == taken[1][0]
     assert (taken[0][1] == taken[1][1]).all()
     with pytest.raises(BadInput, match="expected one of webdataset, csv"):
@@ -111,7 +101,7 @@ def test_every_step_and_baseline_passes_on_a_csv(least, tmp_path):
 
 
 def test_a_step_that_leaves_what_it_must_not_ends_the_dry_run(least, tmp_path, monkeypatch):
-    monkeypatch.setattr("ubt.defenses.token_unlearning.split.suspicious_count", lambda pairs, fraction: 9)
+    monkeypatch.setattr("ubt.workflows.paper_dry_run.suspicious_count", lambda pairs, fraction: 9)
     with pytest.raises(UbtError, match="dry run: expected the 9 lowest, got 8"):
         dry_run(tmp_path / "dry", "csv", CPU, size=32, changes=SMALL, baselines=(), steps=tuple(STEPS)[:5])
 

@@ -26,6 +26,10 @@ class TriggerSettings(Settings):
         """
         return []
 
+    def facts(self, images: np.ndarray) -> list[tuple[str, str]]:
+        """What else is to be said of this trigger on uint8 images (n, H, W, 3), beside how visible it is."""
+        return []
+
     def identity(self) -> str:
         """The digest of what these settings point to outside themselves, so that a changed file makes another case."""
         return ""

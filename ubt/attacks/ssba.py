@@ -44,6 +44,13 @@ class SsbaSettings(TriggerSettings):
         said = f"{accuracy:.1f} % read back at PSNR {psnr:.1f} dB"
         return [("hidden bits", said, accuracy >= 90, "raise ssba.scale or train another encoder")]
 
+    def facts(self, images: np.ndarray) -> list[tuple[str, str]]:
+        card, accuracy = read_card(self.folder), measured(images, self)["bit accuracy, percent"]
+        return [
+            (f"bits read back, of {card['bits']}", f"{accuracy:.1f} %"),
+            ("encoder, held-out images", f"PSNR {card['PSNR, dB']} dB, {card['bit accuracy, percent']} %"),
+        ]
+
     def identity(self) -> str:
         return read_card(self.folder)["digest"]
 

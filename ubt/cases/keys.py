@@ -1,8 +1,8 @@
 """What artefacts are called, and what they were made with, before anything runs.
 
-The name of a step's artefact is a digest of its function's permanent id and version, of those of its settings that are not
-at their defaults, of its inputs' names, of the seed and of where it is computed. A setting added later renames nothing; a
-default that changes is noticed by the full settings that every artefact keeps.
+The name of a step's artefact is a digest of its function's permanent id and version, of those of its settings that are
+not at their defaults, of its inputs' names, of the seed and of where it is computed. A setting added later renames
+nothing; a default that changes is noticed by the full settings that every artefact keeps.
 """
 
 import functools

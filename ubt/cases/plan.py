@@ -189,8 +189,8 @@ def possible(stages: Iterable[Stage], there: Iterable[str], absent: Iterable[str
             not have, stages and imports.
 
     Raises:
-        UbtError: a stage's input names neither an entry of a stage before it, nor what is there, nor what is known to be
-            absent: a mistake in its declaration.
+        UbtError: a stage's input names neither an entry of a stage before it, nor what is there, nor what is known to
+            be absent: a mistake in its declaration.
     """
     there, absent, found = set(there), set(absent), dict[str, Stage]()
     for stage in stages:
@@ -207,10 +207,8 @@ def possible(stages: Iterable[Stage], there: Iterable[str], absent: Iterable[str
         elif missing <= absent:
             absent.add(stage.name)
         else:
-            known = ", ".join([*there, *found])
-            raise UbtError(
-                f"stage {stage.name}: expected inputs from stages before it ({known}), got {', '.join(missing - absent)}"
-            )
+            known, got = ", ".join([*there, *found]), ", ".join(missing - absent)
+            raise UbtError(f"stage {stage.name}: expected inputs from stages before it ({known}), got {got}")
     return tuple(found.values())
 
 

@@ -278,7 +278,9 @@ def spread(encode: Callable[["torch.Tensor"], "torch.Tensor"], batch: "torch.Ten
 
 
 def share(n: int) -> np.ndarray:
-    """This rank's rows (m,) of a batch of `n`, as many on every rank; where they do not divide, the last row fills up."""
+    """This rank's rows (m,) of a batch of `n`, as many on every rank; where they do not divide, the last row fills
+    up.
+    """
     each = -(-n // ranks.size)
     return np.minimum(np.arange(ranks.rank * each, (ranks.rank + 1) * each), n - 1)
 

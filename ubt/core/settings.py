@@ -49,8 +49,10 @@ class SettingInfo:
             return f"one of {', '.join(self.choices)}"
         if self.low is not None and self.high is not None:
             return f"a value between {self.low} and {self.high} ({self.help})"
-        if self.low is not None or self.high is not None:
-            return f"a value at {'least' if self.high is None else 'most'} {self.low if self.high is None else self.high} ({self.help})"
+        if self.low is not None:
+            return f"a value at least {self.low} ({self.help})"
+        if self.high is not None:
+            return f"a value at most {self.high} ({self.help})"
         return f"a value of type {self.type.__name__}"
 
     def read(self, text: Any, name: str) -> Any:

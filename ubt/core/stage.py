@@ -32,7 +32,8 @@ class Stage:
     Args:
         name: also its artefact's name. about: what it does, in a line. function: `module:function`.
         inputs: argument name to `stage.entry` of an earlier stage, or `reference.model`.
-        settings: argument name to the group of the case's settings that it takes; `attacks` is every attack of the case.
+        settings: argument name to the group of the case's settings that it takes; `attacks` is every attack of the
+        case.
         role: who acts. Only the attacker and the judge may read `attack.truth` or the test set.
         observed: in a lab case, CA and ASR are looked at while its model trains.
         version: raised when the function's result changes, so that old artefacts are not taken for new ones.

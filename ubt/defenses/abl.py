@@ -251,7 +251,23 @@ def _paper(scale: PaperScale) -> dict[str, Any]:
 
 _SETTINGS = {"isolate": IsolateSettings, "abl": AblSettings}
 _TOY = {"isolate.steps": 2, "isolate.batch": 16, "isolate.rounds": 1, "abl.steps": 2, "abl.batch": 4}
-DEFENSE = Defense("ABL", STAGES, "abl", "evaluate_abl", "a clean reference", settings=_SETTINGS, paper=_paper, toy=_TOY)
+DEFENSE = Defense(
+    "ABL",
+    STAGES,
+    "abl",
+    "evaluate_abl",
+    "a clean reference",
+    settings=_SETTINGS,
+    paper=_paper,
+    toy=_TOY,
+    look=("#A5881C", "triangle-up", "dot"),
+)
 MASKED = Defense(
-    "ABL + text mask", MASKED_STAGES, "abl_masked", "evaluate_abl_masked", "a clean reference", settings=_SETTINGS
+    "ABL + text mask",
+    MASKED_STAGES,
+    "abl_masked",
+    "evaluate_abl_masked",
+    "a clean reference",
+    settings=_SETTINGS,
+    look=("#A0664B", "triangle-down", "dashdot"),
 )

@@ -45,6 +45,7 @@ class Defense:
         settings: the groups of settings that it adds to a case, by name.
         paper: its settings in the preset `paper`, by dotted name, for a D of some size.
         toy: its settings in a dry run of that preset; those with any are run there.
+        look: its colour, mark and dash in every figure (plotly's names); taken from its name if there is none.
     """
 
     title: str
@@ -56,3 +57,4 @@ class Defense:
     settings: Mapping[str, type[Settings]] = field(default_factory=dict)
     paper: Callable[[PaperScale], dict[str, Any]] = _nothing
     toy: Mapping[str, Any] = field(default_factory=dict)
+    look: tuple[str, str, str] | None = None

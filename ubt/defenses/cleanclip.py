@@ -131,4 +131,5 @@ DEFENSE = Defense(
     settings={"cleanclip": CleanClipSettings},
     paper=lambda scale: {f"cleanclip.{name}": value for name, value in _paper(scale).items()},
     toy={"cleanclip.epochs": 1, "cleanclip.batch": 16},
+    look=("#2E86C1", "square", "solid"),
 )

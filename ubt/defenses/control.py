@@ -103,6 +103,7 @@ DEFENSE = Defense(
     "a clean reference",
     settings={"control": ControlSettings},
     paper=lambda scale: {"control.steps": scale.unlearning, "control.batch": 128, "control.lr": 1e-6},
+    look=("#74933A", "bowtie", "dot"),
 )
 GENTLE = Defense(
     "control: as gentle as RoCLIP",
@@ -112,5 +113,14 @@ GENTLE = Defense(
     "a clean reference",
     trains=True,
     settings={"roclip": RoClipSettings},
+    look=("#3A8A7A", "hourglass", "dash"),
 )
-ORACLE = Defense("oracle: without the poisons", ORACLE_STAGES, "retrain", "evaluate_retrain", "the truth", trains=True)
+ORACLE = Defense(
+    "oracle: without the poisons",
+    ORACLE_STAGES,
+    "retrain",
+    "evaluate_retrain",
+    "the truth",
+    trains=True,
+    look=("#7F8C9A", "circle", "dash"),
+)

@@ -363,4 +363,5 @@ DEFENSE = Defense(
     trains=True,
     settings={"locate": LocateSettings, "classify": ClassifySettings},
     paper=lambda scale: {"locate.clusters": 1000, "locate.side": 60 / 224, "locate.top": 20},
+    look=("#5B6BC0", "hexagon", "dashdot"),
 )

@@ -122,4 +122,5 @@ DEFENSE = Defense(
     settings={"roclip": RoClipSettings},
     paper=lambda scale: _PAPER,
     toy={"roclip.epochs": 2, "roclip.batch": 32},
+    look=("#C24C7E", "cross", "longdash"),
 )

@@ -104,4 +104,5 @@ DEFENSE = Defense(
     "labelled images",
     settings={"supervised": SupervisedSettings},
     paper=lambda scale: {"supervised.epochs": 10, "supervised.batch": scale.batch, "supervised.lr": 1e-4},
+    look=("#2F95A8", "pentagon", "dash"),
 )

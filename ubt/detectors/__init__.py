@@ -1,5 +1,5 @@
-"""Detectors, one file each: every one gives each pair of D a suspicion score, higher = more suspicious, and none gets the
-ground truth. Adding one is one file and one line in `DETECTORS`.
+"""Detectors, one file each: every one gives each pair of D a suspicion score, higher = more suspicious, and none gets
+the ground truth. Adding one is one file and one line in `DETECTORS`.
 """
 
 from ubt.detectors import density, forest, loss, restored, similarity, text

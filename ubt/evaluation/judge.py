@@ -393,5 +393,5 @@ def _attack_checks(planted: Planted, measured: dict, some: np.ndarray) -> Iterat
             "shortcut",
             "captions are true, so the trigger competes with what the image shows",
             measured["asr"] >= LOW_ASR,
-            "raise attack.rate (a target's whole class), label_consistent.side or poison.epochs",
+            "raise attack.rate (a target's whole class), the trigger's size or poison.epochs",
         )

@@ -10,38 +10,24 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ubt.figures import CLEAN, INK, MODELS, POISONED, UNKNOWN, layout
+from ubt.defenses import DEFENSES
+from ubt.figures import CLEAN, INK, POISONED, UNKNOWN, layout
 from ubt.figures.projection import PALETTE, SYMBOLS
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-LOOKS = {
-    "clean": (UNKNOWN, "star", "dot"),
-    "poisoned": (POISONED, "diamond", "longdashdot"),
-    "ubt": (MODELS["purified"], "circle", "solid"),
-    "ubt_published": (MODELS["published"], "x", "dash"),
-    "abl": ("#A5881C", "triangle-up", "dot"),
-    "abl_masked": ("#A0664B", "triangle-down", "dashdot"),
-    "cleanclip": (CLEAN, "square", "solid"),
-    "supervised": ("#2F95A8", "pentagon", "dash"),
-    "roclip": ("#C24C7E", "cross", "longdash"),
-    "poisoncam": ("#5B6BC0", "hexagon", "dashdot"),
-    "control": ("#74933A", "bowtie", "dot"),
-    "gentle": ("#3A8A7A", "hourglass", "dash"),
-    "retrain": (UNKNOWN, "circle", "dash"),
-}
-"""A method's colour, mark and dash, the same wherever it is drawn."""
+LOOKS = {"clean": (UNKNOWN, "star", "dot"), "poisoned": (POISONED, "diamond", "longdashdot")}
+"""Colour, mark and dash of the two models that have no defence."""
 TICKS = (0, 1, 5, 10, 25, 50, 75, 100)
 COLUMNS = 3
 
 
 def look(method: str) -> tuple[str, str, str]:
-    """Colour, mark and dash of a method, of one that came later too."""
+    """Colour, mark and dash of a method, the same wherever it is drawn: a defence's own, or one taken from its name."""
+    if method in LOOKS:
+        return LOOKS[method]
     at = zlib.crc32(method.encode())
-    return LOOKS.get(method) or (
-        PALETTE[at % len(PALETTE)],
-        SYMBOLS[at // 16 % len(SYMBOLS)],
-        DASHES[at // 256 % len(DASHES)],
-    )
+    derived = PALETTE[at % len(PALETTE)], SYMBOLS[at // 16 % len(SYMBOLS)], DASHES[at // 256 % len(DASHES)]
+    return (DEFENSES[method].look if method in DEFENSES else None) or derived
 
 
 def front(asr: np.ndarray, ca: np.ndarray) -> np.ndarray:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ubt.cases.artifact import Artefact
+from ubt.cases.catalog import CASE
 from ubt.cases.cost_model import cost
 from ubt.cases.events import Event
 from ubt.cases.keys import every_key
-from ubt.cases.pipeline import Pipeline
+from ubt.cases.pipeline import Pipeline, upto
 from ubt.cases.plan import composed
 from ubt.cases.presets import papers
 from ubt.cases.settings import CaseSettings
@@ -23,6 +24,7 @@ from ubt.cases.store import Store
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Compute
 from ubt.data import generated
+from ubt.defenses import DEFENSES
 from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.workflows.ingest import import_labelled, import_pairs, lab_of
 
@@ -48,23 +50,24 @@ TOY = {
     "published.batch": 8,
     "clean.pairs": 16,
     "clean.per_class": 1,
-    "cleanclip.epochs": 1,
-    "cleanclip.batch": 16,
-    "isolate.steps": 2,
-    "isolate.batch": 16,
-    "isolate.rounds": 1,
-    "abl.steps": 2,
-    "abl.batch": 4,
-    "roclip.epochs": 2,
-    "roclip.batch": 32,
     "test.per_class": 3,
     "verdict.threshold": -1.0,
     "verdict.displaced": -1.0,
     "verdict.apart": -1.0,
-}
+} | {name: value for defense in DEFENSES.values() for name, value in defense.toy.items()}
 """The preset's settings at toy size. The verdict's thresholds are let go, for a model of random weights is not
 poisoned, and would be left as it is.
 """
+BASELINES = tuple(name for name, defense in DEFENSES.items() if defense.toy)
+"""The defences that are run: those that say what they are at toy size."""
+
+
+def of_baseline(name: str) -> tuple[str, ...]:
+    """The stages that a defence adds to those of a case, the one that measures its model last."""
+    return tuple(s.name for s in upto(DEFENSES[name].judged) if s not in CASE)
+
+
+_BASELINE_STAGES = {name: of_baseline(name) for name in BASELINES}
 STEPS: dict[str, tuple[str, ...]] = {
     "import pairs": ("take",),
     "poison": ("attack", "data"),
@@ -76,7 +79,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "verdict": ("retain", "verdict", "flag"),
     "mask": ("mask", "mask_published"),
     "unlearn": ("unlearn", "unlearn_published"),
-    "baselines": ("clean", "cleanclip", "roclip", "abl_early", "score_abl", "abl_isolate", "abl"),
+    "baselines": tuple(stage for stages in _BASELINE_STAGES.values() for stage in stages[:-1]),
     "evaluation": (
         "evaluate_clean",
         "evaluate_poisoned",
@@ -84,15 +87,12 @@ STEPS: dict[str, tuple[str, ...]] = {
         "evaluate_purified",
         "evaluate_published",
         "judge",
-        "evaluate_cleanclip",
-        "evaluate_roclip",
-        "evaluate_abl",
+        *(stages[-1] for stages in _BASELINE_STAGES.values()),
     ),
     "downstream": ("downstream", "zeroshot_poisoned", "zeroshot_purified"),
     "retrieval": ("captions", "retrieval_poisoned", "retrieval_purified"),
 }
 """The paper's order: each step with its stages."""
-BASELINES = ("cleanclip", "roclip", "abl")
 WIDTH, MODEL_BYTES = 512, 605e6
 """Of ViT-B/32: values of a feature; bytes of its weights in fp32."""
 PAIR_BYTES = 30e3
@@ -304,7 +304,7 @@ def dry_run(
             f"generated and read: {about['kept']} pairs as {about['kind']}, ViT-B/32 of random weights at {size} px"
             f" ({time.monotonic() - began:.1f} s)"
         )
-        left_out = {name for baseline in BASELINES if baseline not in baselines for name in _of_baseline(baseline)}
+        left_out = {name for baseline in BASELINES if baseline not in baselines for name in of_baseline(baseline)}
         step_of = {stage: step for step in steps for stage in STEPS[step] if stage not in left_out}
         known, names = {s.name: s for s in composed(settings.own).every}, every_key(settings, where)
         found: list[Proved] = []
@@ -332,15 +332,6 @@ def dry_run(
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _of_baseline(name: str) -> tuple[str, ...]:
-    return tuple(
-        s
-        for step in ("baselines", "evaluation")
-        for s in STEPS[step]
-        if name in s or (name == "cleanclip" and s == "clean")
-    )
-
-
 def needs() -> list[str]:
     """What a real run of the preset `paper` needs, line by line: data, disk, memory, time."""
     key = "0" * 16
@@ -356,8 +347,10 @@ def needs() -> list[str]:
     scores = sum(name in ("score", "score_poisoned", "score_overfit") for name in stages)
     disk = len(trained) * MODEL_BYTES + MODEL_BYTES + scores * features + 3 * MODEL_BYTES
     taken = pairs + settings.clean.pairs
-    baselines = {"CleanCLIP": ("cleanclip",), "RoCLIP": ("roclip",), "ABL": ("abl_early", "score_abl", "abl")}
-    also = {name: pace * sum(cost(stage, settings) for stage in own) / 3600 for name, own in baselines.items()}
+    also = {
+        DEFENSES[name].title: pace * sum(cost(stage, settings) for stage in of_baseline(name)[:-1]) / 3600
+        for name in BASELINES
+    }
     return [
         (
             f"data: {taken:,} pairs of CC3M, about {taken * PAIR_BYTES / 1e9:.0f} GB at 256 px; ImageNet-1K's 50,000"

@@ -226,5 +226,22 @@ _SETTINGS = {
     "published": PublishedSettings,
 }
 _NEEDS = "a clean reference"
-OURS = Defense("UBT, ours", STAGES, "unlearn", "evaluate_purified", _NEEDS, settings=_SETTINGS, paper=_paper)
-PUBLISHED = Defense("UBT, as published", STAGES, "unlearn_published", "evaluate_published", _NEEDS, settings=_SETTINGS)
+OURS = Defense(
+    "UBT, ours",
+    STAGES,
+    "unlearn",
+    "evaluate_purified",
+    _NEEDS,
+    settings=_SETTINGS,
+    paper=_paper,
+    look=("#1C9A78", "circle", "solid"),
+)
+PUBLISHED = Defense(
+    "UBT, as published",
+    STAGES,
+    "unlearn_published",
+    "evaluate_published",
+    _NEEDS,
+    settings=_SETTINGS,
+    look=("#9069C2", "x", "dash"),
+)
