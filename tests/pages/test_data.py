@@ -63,7 +63,7 @@ def test_pairs_are_shown_before_they_are_read_then_imported_as_a_job(cache, tmp_
     assert not Store(cache).all_brought("pairs")
     at.button(key="import-pairs").click().run()
     for _ in range(200):
-        if Store(cache).all_brought("pairs") and not jobs.being_brought(Store(cache)):
+        if Store(cache).all_brought("pairs") and not jobs.being_imported(Store(cache)):
             break
         time.sleep(0.05)
     at.run()
@@ -103,13 +103,13 @@ def test_a_model_that_would_run_code_is_refused_in_words_by_its_job(cache, tmp_p
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     (tmp_path / "evil.pt").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR.")
     wanted = Wanted("model", str(tmp_path / "evil.pt"), {"state": "suspect"})
-    assert jobs.main(str(cache), "--bring", json.dumps(vars(wanted))) == 1
+    assert jobs.main(str(cache), "--import", json.dumps(vars(wanted))) == 1
     assert not (tmp_path / "ran").exists()
     store = Store(cache)
-    assert jobs.brought(store, jobs.bring_name(wanted)) == ""
-    (store.root / "work" / f"{jobs.bring_name(wanted)}.log").write_text("evil.pt: expected weights, got <i>code</i>\n")
+    assert jobs.imported(store, jobs.import_lock(wanted)) == ""
+    (store.root / "work" / f"{jobs.import_lock(wanted)}.log").write_text("evil.pt: expected weights, got <i>code</i>\n")
     at = at_part("model")
-    at.session_state["importing-model"] = jobs.bring_name(wanted)
+    at.session_state["importing-model"] = jobs.import_lock(wanted)
     at.run()
     assert "got \\<i\\>code" in at.error[0].value
 

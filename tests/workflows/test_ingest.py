@@ -27,7 +27,7 @@ def in_this_process(monkeypatch):
 
 
 def run(store: Store, wanted: Wanted) -> int:
-    return jobs.main(str(store.root), "--bring", json.dumps(vars(wanted)))
+    return jobs.main(str(store.root), "--import", json.dumps(vars(wanted)))
 
 
 def test_a_job_imports_what_the_library_imports_and_says_what_it_is_called(tmp_path):
@@ -36,13 +36,13 @@ def test_a_job_imports_what_the_library_imports_and_says_what_it_is_called(tmp_p
         "pairs",
         str(folder(tmp_path / "mine", [("images/0.png", "a"), ("images/9.png", "gone"), ("images/1.png", "b")])),
     )
-    lock = jobs.bring_name(wanted)
-    assert jobs.brought(store, lock) == ""
+    lock = jobs.import_lock(wanted)
+    assert jobs.imported(store, lock) == ""
     assert run(store, wanted) == 0
-    assert jobs.brought(store, lock) == import_wanted(store, wanted)
-    assert jobs.being_brought(store) == {}
-    assert first_rows(store, jobs.brought(store, lock), 1)["caption"].tolist() == ["a"]
-    assert listed(store)[jobs.brought(store, lock)]["quarantined"] == {"missing file": 1}
+    assert jobs.imported(store, lock) == import_wanted(store, wanted)
+    assert jobs.being_imported(store) == {}
+    assert first_rows(store, jobs.imported(store, lock), 1)["caption"].tolist() == ["a"]
+    assert listed(store)[jobs.imported(store, lock)]["quarantined"] == {"missing file": 1}
     with pytest.raises(BadInput, match="expected pairs, labelled or model"):
         import_wanted(store, Wanted("nosuch", ""))
 
@@ -50,12 +50,12 @@ def test_a_job_imports_what_the_library_imports_and_says_what_it_is_called(tmp_p
 def test_a_job_is_seen_by_others_and_a_cancelled_one_keeps_nothing(tmp_path, monkeypatch):
     store, seen = Store(tmp_path / "cache"), []
     wanted = Wanted("pairs", str(folder(tmp_path / "mine")), {"caption": "caption"})
-    lock, watched = jobs.bring_name(wanted), catalogue.watched
+    lock, watched = jobs.import_lock(wanted), catalogue.watched
 
     def slow(source, limit, progress):
         yield from watched(source, limit, lambda *told: None)
         other = threading.Thread(
-            target=lambda: seen.append((jobs.being_brought(Store(store.root)), jobs.cancel(store, lock)))
+            target=lambda: seen.append((jobs.being_imported(Store(store.root)), jobs.cancel(store, lock)))
         )
         other.start()
         other.join()
@@ -65,7 +65,7 @@ def test_a_job_is_seen_by_others_and_a_cancelled_one_keeps_nothing(tmp_path, mon
     assert run(store, wanted) == 0
     assert seen == [({lock: wanted}, True)]
     assert jobs.view_progress(store, lock).figures == {"rows": 3.0}
-    assert jobs.brought(store, lock) == ""
+    assert jobs.imported(store, lock) == ""
     assert not store.all_brought("pairs")
     assert not store.cancel_flag(lock).exists()
 

@@ -55,8 +55,8 @@ def form(kind: str) -> None:
     if source:
         options = _model() if kind == "model" else _rows(kind, source)
     wanted = None if options is None else Wanted(kind, source, options)
-    under = {lock for lock, other in jobs.being_brought(store()).items() if other.kind == kind}
-    if wanted and jobs.bring_name(wanted) not in under:
+    under = {lock for lock, other in jobs.being_imported(store()).items() if other.kind == kind}
+    if wanted and jobs.import_lock(wanted) not in under:
         _offer(wanted)
     for lock in sorted(under):
         follow(lock, f"reading {WHAT[kind]}")
@@ -65,8 +65,8 @@ def form(kind: str) -> None:
 
 def _offer(wanted: Wanted) -> None:
     """The button that starts the job."""
-    lock, state = jobs.bring_name(wanted), st.session_state
-    there = bool(jobs.brought(store(), lock)) and f"importing-{wanted.kind}" not in state
+    lock, state = jobs.import_lock(wanted), st.session_state
+    there = bool(jobs.imported(store(), lock)) and f"importing-{wanted.kind}" not in state
     with st.container(horizontal=True, vertical_alignment="center"):
         said, look = (
             (f"Import {WHAT[wanted.kind]} again", "secondary") if there else (f"Import {WHAT[wanted.kind]}", "primary")
@@ -77,7 +77,7 @@ def _offer(wanted: Wanted) -> None:
     if pressed:
         state[f"importing-{wanted.kind}"] = lock
         try:
-            jobs.start_bring(store(), wanted)
+            jobs.start_import(store(), wanted)
         except UbtError:
             if not jobs.failure(store(), lock):
                 raise
@@ -89,7 +89,7 @@ def _ended(kind: str, under: set[str]) -> None:
     lock = st.session_state.get(f"importing-{kind}")
     if not lock or lock in under:
         return
-    if key := jobs.brought(store(), lock):
+    if key := jobs.imported(store(), lock):
         st.session_state.pop(f"importing-{kind}")
         st.session_state[f"imported-{kind}"] = key
         st.toast(f"Imported: {plain(key)}")

@@ -47,7 +47,7 @@ def prepare(
     architecture: str = "",
     progress: Progress = silent,
 ) -> CaseSettings:
-    """Bring what an audit needs and say which case it makes.
+    """Import what an audit needs and say which case it makes.
 
     Args:
         model, reference: as `ubt.workflows.import_model.bring` reads them; `folds` trains models in a reference's

@@ -3,7 +3,7 @@
 `start` runs `python -m ubt.workflows.jobs CACHE CASE [STAGE]` and returns; how it gets on is read from the case's
 record and journal (`status`), by any process. Whoever holds the case's lock is its one job; a job that was killed is
 started again and resumes. `start_each` runs several cases in one process, `start_view` computes a view
-(`ubt.workflows.derived`), `start_bring` brings what an analyst has.
+(`ubt.workflows.derived`), `start_import` imports what an analyst has.
 """
 
 import contextlib
@@ -110,31 +110,31 @@ def start_view(store: Store, name: str, kind: str, options: dict[str, Any], wait
     return _process(store, key, ["--view", name, kind, json.dumps(options)], lambda: store.find(key) is not None, wait)
 
 
-def bring_name(wanted: ingest.Wanted) -> str:
-    """The lock that whoever brings something holds."""
-    return f"bring-{digest(vars(wanted))}"
+def import_lock(wanted: ingest.Wanted) -> str:
+    """The lock that whoever imports something holds."""
+    return f"import-{digest(vars(wanted))}"
 
 
-def start_bring(store: Store, wanted: ingest.Wanted, wait: float = 15.0) -> bool:
-    """Bring pairs, labelled images or a model in a process that holds `bring_name`; otherwise as `start`."""
-    lock = bring_name(wanted)
+def start_import(store: Store, wanted: ingest.Wanted, wait: float = 15.0) -> bool:
+    """Import pairs, labelled images or a model in a process that holds `import_lock`; otherwise as `start`."""
+    lock = import_lock(wanted)
     if not store.held(lock):
         _told(store, lock).unlink(missing_ok=True)
-    return _process(store, lock, ["--bring", json.dumps(vars(wanted))], lambda: bool(brought(store, lock)), wait)
+    return _process(store, lock, ["--import", json.dumps(vars(wanted))], lambda: bool(imported(store, lock)), wait)
 
 
-def brought(store: Store, lock: str) -> str:
-    """What the last finished process that held a `bring_name` put into the store; empty if nothing, or no longer
+def imported(store: Store, lock: str) -> str:
+    """What the last finished process that held a `import_lock` put into the store; empty if nothing, or no longer
     there.
     """
     key = next((e.stage for e in reversed(journal.read(_told(store, lock))) if e.kind == "done"), "")
     return key if key and store.find(key) is not None else ""
 
 
-def being_brought(store: Store) -> dict[str, ingest.Wanted]:
-    """What is being brought now, by whatever process, by its lock."""
+def being_imported(store: Store) -> dict[str, ingest.Wanted]:
+    """What is being imported now, by whatever process, by its lock."""
     found = {}
-    for path in (store.root / "work").glob("bring-*/wanted.json"):
+    for path in (store.root / "work").glob("import-*/wanted.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):
             if store.held(path.parent.name):
                 found[path.parent.name] = ingest.Wanted(**json.loads(path.read_text()))
@@ -142,7 +142,7 @@ def being_brought(store: Store) -> dict[str, ingest.Wanted]:
 
 
 def view_progress(store: Store, key: str) -> Event:
-    """The latest that a view, or a bringing, under way has told."""
+    """The latest that a view, or an import, under way has told."""
     return next((e for e in reversed(journal.read(_told(store, key))) if e.kind != "run"), Event("starts"))
 
 
@@ -278,7 +278,7 @@ def _left(work: dict[str, float], steps: dict[str, Step]) -> tuple[float, float]
 
 def main(root: str, name: str, *more: str) -> int:
     """The job's own process: one case, `--each TITLE WORK` (JSON: pairs of case and stage, or null), `--view CASE KIND
-    OPTIONS`, or `--bring WANTED`.
+    OPTIONS`, or `--import WANTED`.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     if hasattr(os, "nice"):
@@ -289,8 +289,8 @@ def main(root: str, name: str, *more: str) -> int:
         store = Store(Path(root))
         if name == "--view":
             return _view(store, *more, stop=stop.is_set)
-        if name == "--bring":
-            return _bring(store, *more, stop=stop.is_set)
+        if name == "--import":
+            return _import(store, *more, stop=stop.is_set)
         return _each(store, *more, stop=stop.is_set) if name == "--each" else _one(store, name, *more, stop=stop.is_set)
     except Cancelled:
         return 0
@@ -341,9 +341,9 @@ def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[],
     return 0
 
 
-def _bring(store: Store, chosen: str, *, stop: Callable[[], bool]) -> int:
+def _import(store: Store, chosen: str, *, stop: Callable[[], bool]) -> int:
     wanted = ingest.Wanted(**json.loads(chosen))
-    lock = bring_name(wanted)
+    lock = import_lock(wanted)
     flag, started = store.cancel_flag(lock), time.monotonic()
     with store.lock(lock, wait=1):
         flag.unlink(missing_ok=True)
