@@ -25,8 +25,8 @@ def list_cases(cache: CacheOption = CACHE) -> None:
     for name, record in store.cases().items():
         m, size = record.metrics or {}, f"{store.size(record) / 1e6:.0f}"
         if "estimates" in m:
-            said = "judged poisoned" if m["verdict"]["poisoned"] else "judged not poisoned"
-            table.add_row(name, record.state, said, "", "", size)
+            verdict = "judged poisoned" if m["verdict"]["poisoned"] else "judged not poisoned"
+            table.add_row(name, record.state, verdict, "", "", size)
             continue
         change = [f"{m['poisoned'][f]:.2f} → {m['purified'][f]:.2f}" for f in ("ca", "asr")] if m else ["", ""]
         table.add_row(name, record.state, f"{_poisons(record):,}", *change, size)

@@ -41,7 +41,7 @@ def measure(
         str, typer.Option(help="Images with several captions each, for retrieval: scenes, flickr30k, coco, or a path.")
     ] = "",
     models: Annotated[
-        str, typer.Option(help="Which of its models, or those of further defences, parted by commas.")
+        str, typer.Option(help="Which of its models, or those of further defences, separated by commas.")
     ] = ",".join(MODELS),
     root: Annotated[str, typer.Option(help="Folder under which data sets are looked for; also UBT_DATA.")] = "",
     change: Annotated[

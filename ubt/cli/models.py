@@ -15,7 +15,7 @@ from ubt.cli.common import CACHE, CacheOption
 from ubt.cli.console import out
 from ubt.core.errors import BadInput
 
-models_app = typer.Typer(help="Bring models in, look at their cards, take purified ones away.", no_args_is_help=True)
+models_app = typer.Typer(help="Import models, look at their cards, export purified ones.", no_args_is_help=True)
 
 
 def _print_card(card: dict) -> None:
@@ -34,7 +34,7 @@ def import_one(
     state: Annotated[str, typer.Option(help="clean, poisoned, suspect or purified, as you know it.")] = "suspect",
     cache: CacheOption = CACHE,
 ) -> None:
-    """Bring a model in; nothing in a file is run, and what had to be assumed is said."""
+    """Import a model; nothing in a file is run, and the card names what had to be assumed."""
     from ubt.workflows.import_model import import_model
 
     store = Store(cache)
@@ -45,7 +45,7 @@ def import_one(
 
 @models_app.command("list")
 def list_models(cache: CacheOption = CACHE) -> None:
-    """The models that were brought in, newest first."""
+    """The imported models, newest first."""
     from ubt.workflows.import_model import brought
 
     store, table = Store(cache), Table()
@@ -93,7 +93,7 @@ def export_one(
     ] = "unlearn",
     cache: CacheOption = CACHE,
 ) -> None:
-    """Take a case's model away: weights, configuration and card in a folder that plain open_clip opens."""
+    """Export a case's model: weights, configuration and card in a folder that plain open_clip opens."""
     from ubt.workflows.export_model import export, opening_line
 
     export(Store(cache), case, stage, folder)
@@ -109,7 +109,7 @@ def export_one(
 def delete_one(
     key: Annotated[str, typer.Argument(help="A model's name in the list.")], cache: CacheOption = CACHE
 ) -> None:
-    """Delete a model that was brought in and that no case names."""
+    """Delete an imported model that no case uses."""
     from ubt.workflows.import_model import forget
 
     out.print(f"freed {forget(Store(cache), key) / 1e6:.0f} MB", highlight=False)

@@ -99,7 +99,7 @@ def _place(text: str) -> dict[str, Any]:
 
 
 def _print(measures: dict[str, Any], about: dict[str, Any], target: str, audit: bool) -> None:
-    titles = TITLES | ({"poisoned": "as brought"} if audit else {})
+    titles = TITLES | ({"poisoned": "as imported"} if audit else {})
     table = Table(title=Text(f"taken for {target!r}: percent of the images read otherwise, 95 % interval"))
     for column in ("", "natural (no trigger, all images)", "control", "ASR of the hypothesis"):
         table.add_column(column, justify="left" if not column else "right")

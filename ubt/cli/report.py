@@ -33,9 +33,9 @@ def report(
     """
     if kind not in ("html", "md"):
         raise BadInput(f"--format: expected html or md, got {kind!r}")
-    from ubt.reports.case_report.contents import report as told
+    from ubt.reports.case_report.contents import report as build
 
-    made, path = told(Store(cache), case), file or Path(f"{case}.{kind}")
+    made, path = build(Store(cache), case), file or Path(f"{case}.{kind}")
     files = path.with_name(f"{path.stem}-files")
     if kind == "html":
         from ubt.reports.case_report.html import page

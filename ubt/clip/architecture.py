@@ -105,7 +105,7 @@ def check(config: Any) -> dict[str, Any]:
     resnet = isinstance(layers, list)
     if resnet:
         if len(layers) != 4 or not all(type(n) is int and 1 <= n <= 64 for n in layers):
-            raise BadInput(f"vision_cfg.layers: expected a number, or four of them for a ResNet, got {_said(layers)}")
+            raise BadInput(f"vision_cfg.layers: expected a number, or four of them for a ResNet, got {_repr(layers)}")
         vision = {n: v for n, v in vision.items() if n not in ("layers", "patch_size")}
     _check("model_cfg", {n: v for n, v in config.items() if n not in ("vision_cfg", "text_cfg")}, _MODEL)
     _check("vision_cfg", vision, _VISION)
@@ -124,11 +124,11 @@ def _refuse_what_is_not_built(config: dict[str, Any]) -> None:
     if vision.get("timm_model_name"):
         raise BadInput(
             "vision_cfg: expected a tower of open_clip's own (ViT or ResNet), got timm's"
-            f" {_said(vision['timm_model_name'])}, which is not built here"
+            f" {_repr(vision['timm_model_name'])}, which is not built here"
         )
     if text.get("hf_model_name"):
         raise BadInput(
-            f"text_cfg: expected open_clip's own text tower, got transformers' {_said(text['hf_model_name'])}, which is"
+            f"text_cfg: expected open_clip's own text tower, got transformers' {_repr(text['hf_model_name'])}, which is"
             " not built here"
         )
     for name in ("hf_tokenizer_name", "tokenizer_kwargs", "tokenizer_mode"):
@@ -139,7 +139,7 @@ def _refuse_what_is_not_built(config: dict[str, Any]) -> None:
             )
     if text.get("vocab_size", VOCABULARY) != VOCABULARY:
         raise BadInput(
-            f"text_cfg.vocab_size: expected the stock CLIP tokenizer's {VOCABULARY:,}, got {_said(text['vocab_size'])}"
+            f"text_cfg.vocab_size: expected the stock CLIP tokenizer's {VOCABULARY:,}, got {_repr(text['vocab_size'])}"
         )
 
 
@@ -164,7 +164,7 @@ def _check(where: str, values: dict, allowed: dict[str, Any]) -> None:
     for name, value in values.items():
         if name not in allowed:
             raise BadInput(
-                f"{where}: expected known settings alone, got {_said(name)}; known are: {', '.join(allowed)}"
+                f"{where}: expected known settings alone, got {_repr(name)}; known are: {', '.join(allowed)}"
             )
         rule = allowed[name]
         if value is None and name not in (
@@ -180,19 +180,19 @@ def _check(where: str, values: dict, allowed: dict[str, Any]) -> None:
             continue
         if isinstance(rule, dict):
             if not isinstance(value, dict):
-                raise BadInput(f"{where}.{name}: expected settings, got {_said(value)}")
+                raise BadInput(f"{where}.{name}: expected settings, got {_repr(value)}")
             _check(f"{where}.{name}", value, rule)
         elif rule is bool or not isinstance(rule[0], (int, float)) or isinstance(rule[0], bool):
             choices = (True, False) if rule is bool else rule
             if type(value) is not type(choices[0]) or value not in choices:
-                raise BadInput(f"{where}.{name}: expected {' or '.join(map(str, choices))}, got {_said(value)}")
+                raise BadInput(f"{where}.{name}: expected {' or '.join(map(str, choices))}, got {_repr(value)}")
         elif (
             type(value) not in ((int,) if isinstance(rule[0], int) else (int, float)) or not rule[0] <= value <= rule[1]
         ):
-            raise BadInput(f"{where}.{name}: expected a number from {rule[0]} to {rule[1]}, got {_said(value)}")
+            raise BadInput(f"{where}.{name}: expected a number from {rule[0]} to {rule[1]}, got {_repr(value)}")
 
 
-def _said(value: Any) -> str:
+def _repr(value: Any) -> str:
     text = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"
     return text if len(text) < 60 else text[:57] + "…"
 
@@ -205,12 +205,12 @@ def preprocessing(given: Any, size: int) -> dict[str, Any]:
         BadInput: it holds something else than mean, std and ways to resize.
     """
     if not isinstance(given, (dict, type(None))):
-        raise BadInput(f"preprocess_cfg: expected open_clip's preprocess_cfg, got {_said(given)}")
+        raise BadInput(f"preprocess_cfg: expected open_clip's preprocess_cfg, got {_repr(given)}")
     cfg = OPENAI | {n: v for n, v in (given or {}).items() if n in OPENAI and v is not None}
     for name, low in (("mean", -10.0), ("std", 1e-4)):
         value = list(cfg[name]) if isinstance(cfg[name], (list, tuple)) else [cfg[name]] * 3
         if len(value) != 3 or not all(type(v) in (int, float) and low <= v <= 10 for v in value):
-            raise BadInput(f"preprocess_cfg.{name}: expected three numbers from {low} to 10, got {_said(cfg[name])}")
+            raise BadInput(f"preprocess_cfg.{name}: expected three numbers from {low} to 10, got {_repr(cfg[name])}")
         cfg[name] = value
     if cfg["interpolation"] == "random":
         cfg["interpolation"] = "bicubic"
@@ -249,7 +249,7 @@ def named(name: str) -> dict[str, Any]:
     import open_clip
 
     if name not in open_clip.list_models():
-        raise BadInput(f"unknown architecture {_said(name)}; expected one of: {', '.join(stock())}")
+        raise BadInput(f"unknown architecture {_repr(name)}; expected one of: {', '.join(stock())}")
     try:
         return check(open_clip.get_model_config(name))
     except BadInput as e:
@@ -308,15 +308,15 @@ def guess(shapes: dict[str, tuple[int, ...]], quick_gelu: bool) -> tuple[dict[st
         config["custom_text"] = True
     if "logit_bias" in shapes:
         config["init_logit_bias"] = 0.0
-    said = [f"quick_gelu {str(quick_gelu).lower()}"]
+    assumed = [f"quick_gelu {str(quick_gelu).lower()}"]
     alike = {n: c for n, c in stock().items() if _sizes(c) == _sizes(config)}
     heads = {(c["vision_cfg"].get("head_width", 64), c["text_cfg"]["heads"]) for c in alike.values()}
     if len(heads) == 1:
         head, own["heads"] = heads.pop()
-        said.append(f"heads as in open_clip's {next(iter(alike))}")
+        assumed.append(f"heads as in open_clip's {next(iter(alike))}")
     else:
         head, own["heads"] = 64, max(1, t_width // 64)
-        said.append("a head for every 64 channels")
+        assumed.append("a head for every 64 channels")
         if vision["width"] * (32 if isinstance(vision["layers"], list) else 1) % 64 or t_width % 64:
             raise BadInput(
                 f"expected widths that heads of 64 channels divide, got {vision['width']} and {t_width}; weights do not"
@@ -324,7 +324,7 @@ def guess(shapes: dict[str, tuple[int, ...]], quick_gelu: bool) -> tuple[dict[st
             )
     if head != 64:
         vision["head_width"] = head
-    return check(config), said
+    return check(config), assumed
 
 
 def stock_name(config: dict[str, Any]) -> str:

@@ -72,9 +72,10 @@ def relevance(
         logit = (model.logit_scale.exp() * (image * text).sum(-1)).sum()
         gradients = torch.autograd.grad(logit, [*image_attention, *text_attention])
         n = len(image_attention)
-        seen = _propagated(image_attention, gradients[:n], torch.zeros(len(ids), dtype=torch.long, device=ids.device))
-        said = _propagated(text_attention, gradients[n:], _ends(model, ids))
-        return F.pad(said, (0, ids.shape[1] - said.shape[1])), seen[:, 1:].unflatten(1, model.visual.grid_size)
+        class_token = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
+        patches = _propagated(image_attention, gradients[:n], class_token)[:, 1:]
+        words = _propagated(text_attention, gradients[n:], _ends(model, ids))
+        return F.pad(words, (0, ids.shape[1] - words.shape[1])), patches.unflatten(1, model.visual.grid_size)
 
     return _in_batches(model, images, tokens, batch, explain)
 
@@ -91,21 +92,22 @@ def leave_one_out(
     def explain(pixels, ids):
         image, text = model.encode_image(pixels, normalize=True), model.encode_text(ids, normalize=True)
         whole, own = (image * text).sum(-1), _own(model, ids)
-        said = torch.zeros(ids.shape, device=ids.device)
+        text_relevance = torch.zeros(ids.shape, device=ids.device)
         pair, at = own.nonzero(as_tuple=True)
-        for some in torch.arange(len(pair), device=ids.device).split(batch) if len(pair) else ():
-            rows = torch.cat([ids[pair[some]], ids[pair[some], -1:]], 1)
-            left = rows[torch.arange(rows.shape[1], device=ids.device) != at[some, None]].view(len(some), ids.shape[1])
-            without = (image[pair[some]] * model.encode_text(left, normalize=True)).sum(-1)
-            said[pair[some], at[some]] = (whole[pair[some]] - without).clamp_min(0)
+        for part in torch.arange(len(pair), device=ids.device).split(batch) if len(pair) else ():
+            rows = torch.cat([ids[pair[part]], ids[pair[part], -1:]], 1)
+            kept = torch.arange(rows.shape[1], device=ids.device) != at[part, None]
+            shortened = rows[kept].view(len(part), ids.shape[1])
+            without = (image[pair[part]] * model.encode_text(shortened, normalize=True)).sum(-1)
+            text_relevance[pair[part], at[part]] = (whole[pair[part]] - without).clamp_min(0)
         rows, columns = grid = _grid(model, pixels)
-        seen = torch.zeros((len(ids), *grid), device=ids.device)
+        image_relevance = torch.zeros((len(ids), *grid), device=ids.device)
         patch = torch.arange(rows * columns, device=ids.device).view(1, 1, *grid).float()
         where = F.interpolate(patch, pixels.shape[-2:], mode="nearest")
         for p in range(rows * columns):
             without = (model.encode_image(pixels.masked_fill(where == p, 0.0), normalize=True) * text).sum(-1)
-            seen[:, p // columns, p % columns] = (whole - without).clamp_min(0)
-        return said, seen
+            image_relevance[:, p // columns, p % columns] = (whole - without).clamp_min(0)
+        return text_relevance, image_relevance
 
     return _in_batches(model, images, tokens, batch, explain)
 
@@ -224,9 +226,9 @@ def explicit_forward(
     (n, embedding), and each tower's softmax attention (n, heads, length, length) from the start layer on, as part of
     the graph.
     """
-    image, seen = _image(model.visual, images, start_layer)
-    text, said = _text(model, tokens, start_layer)
-    return image, text, seen, said
+    image, image_attention = _image(model.visual, images, start_layer)
+    text, text_attention = _text(model, tokens, start_layer)
+    return image, text, image_attention, text_attention
 
 
 def _plain(transformer: torch.nn.Module | None) -> bool:
@@ -376,11 +378,11 @@ def _in_batches(
             " context length"
         )
     with _evaluating(model):
-        said = torch.zeros(tokens.shape, device=weights.device)
-        seen = torch.zeros((len(images), *_grid(model, images)), device=weights.device)
+        text_relevance = torch.zeros(tokens.shape, device=weights.device)
+        image_relevance = torch.zeros((len(images), *_grid(model, images)), device=weights.device)
         for start in range(0, len(images), batch):
             rows = slice(start, start + batch)
             ids = tokens[rows].to(weights.device, torch.long, copy=True)
             text, maps = explain(images[rows].to(weights.device, torch.float32, copy=True), ids)
-            said[rows], seen[rows] = _shares(text.detach(), _own(model, ids)), _span(maps.detach())
-    return said, seen
+            text_relevance[rows], image_relevance[rows] = _shares(text.detach(), _own(model, ids)), _span(maps.detach())
+    return text_relevance, image_relevance

@@ -278,9 +278,7 @@ def spread(encode: Callable[["torch.Tensor"], "torch.Tensor"], batch: "torch.Ten
 
 
 def share(n: int) -> np.ndarray:
-    """This rank's rows (m,) of a batch of `n`, as many on every rank; where they do not divide, the last row fills
-    up.
-    """
+    """This rank's rows (m,) of a batch of `n`, as many on every rank: where they do not divide, the last repeats."""
     each = -(-n // ranks.size)
     return np.minimum(np.arange(ranks.rank * each, (ranks.rank + 1) * each), n - 1)
 
@@ -346,12 +344,12 @@ def agree(error: BaseException | None = None) -> None:
     """
     import torch.distributed as dist
 
-    said: list[str | None] = [None] * ranks.size
+    errors: list[str | None] = [None] * ranks.size
     with _reaching():
         dist.all_gather_object(
-            said, error and (str(error) if isinstance(error, UbtError) else repr(error)), group=ranks.group
+            errors, error and (str(error) if isinstance(error, UbtError) else repr(error)), group=ranks.group
         )
-    failed = {rank: why for rank, why in enumerate(said) if why is not None}
+    failed = {rank: why for rank, why in enumerate(errors) if why is not None}
     if failed:
         ranks.failed = True
         if error is None:

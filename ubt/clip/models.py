@@ -159,7 +159,7 @@ def check_card(folder: Path) -> None:
         return
     try:
         expected, got = json.loads((folder / CARD).read_text())["digest"], file_digest(folder / WEIGHTS)
-        said = (
+        reason = (
             f"expected the digest {expected[:16]}… of its card, got {got[:16]}…; the file was changed or damaged,"
             " install or make it again"
         )
@@ -168,7 +168,7 @@ def check_card(folder: Path) -> None:
             f"{folder / CARD}: expected a card with a digest, got a damaged one; make or install the model again"
         ) from None
     if got != expected:
-        raise UbtError(f"{folder / WEIGHTS}: {said}")
+        raise UbtError(f"{folder / WEIGHTS}: {reason}")
 
 
 def read_config(path: Path) -> tuple[dict, dict]:

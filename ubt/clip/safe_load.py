@@ -70,9 +70,9 @@ def state_dict(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     with path.open("rb") as f:
         magic = f.read(9)
     if magic[:4] == b"PK\x03\x04":
-        found, said = _torch_file(path), {"layout": "a state dict"}
+        found, about = _torch_file(path), {"layout": "a state dict"}
     elif path.suffix == ".safetensors" or magic[8:] == b"{":
-        found, said = _safetensors(path, int.from_bytes(magic[:8], "little")), {"layout": "safetensors"}
+        found, about = _safetensors(path, int.from_bytes(magic[:8], "little")), {"layout": "safetensors"}
     else:
         what = "a bare pickle, as PyTorch before 1.6 wrote" if magic[:1] == b"\x80" else "something else"
         raise BadInput(
@@ -81,7 +81,7 @@ def state_dict(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         )
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         run = found.get("name")
-        said = {"layout": "a training checkpoint", "name": run[:200] if isinstance(run, str) else ""}
+        about = {"layout": "a training checkpoint", "name": run[:200] if isinstance(run, str) else ""}
         found = found["state_dict"]
     if not isinstance(found, dict) or not found or not all(isinstance(n, str) for n in found):
         raise BadInput(
@@ -90,8 +90,8 @@ def state_dict(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     plain = {re.sub(r"^((module|_orig_mod)\.)+", "", name): t for name, t in found.items()}
     if len(plain) < len(found):
         raise BadInput(f"{path}: expected every weight once, got some both with and without the prefix 'module.'")
-    said["wrapped"] = any(name.startswith("module.") for name in found)
-    said["openai"] = "input_resolution" in plain
+    about["wrapped"] = any(name.startswith("module.") for name in found)
+    about["openai"] = "input_resolution" in plain
     if any(n.startswith(("text_model.", "vision_model.")) for n in plain):
         raise BadInput(
             f"{path}: expected weights named as in open_clip or OpenAI's CLIP, got those of transformers' CLIPModel;"
@@ -100,7 +100,7 @@ def state_dict(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     found = {n: t for n, t in plain.items() if n not in _NOT_WEIGHTS}
     for name, tensor in found.items():
         _check_tensor(path, name, tensor)
-    return found, said
+    return found, about
 
 
 def _kinds(value: Any) -> str:
@@ -148,9 +148,9 @@ def _refused(path: Path, what: str) -> Iterator[None]:
     except BadInput:
         raise
     except Exception as e:
-        said = str(e).splitlines()[0][:200] if str(e) else type(e).__name__
+        reason = str(e).splitlines()[0][:200] if str(e) else type(e).__name__
         raise BadInput(
-            f"{path}: expected {what}, got a damaged or a foreign one ({said}); copy or download it again"
+            f"{path}: expected {what}, got a damaged or a foreign one ({reason}); copy or download it again"
         ) from None
 
 

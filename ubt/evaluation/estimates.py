@@ -15,7 +15,7 @@ ESTIMATES = {
     "ca": "CA, %",
 }
 """How an audit's estimates are headed."""
-ESTIMATED = {"poisoned": "as brought", "purified": "purified, ours", "published": "purified, as published"}
+ESTIMATED = {"poisoned": "as imported", "purified": "purified, ours", "published": "purified, as published"}
 """The models they are of."""
 SAMPLE = 1000
 """Pairs of D_normal, drawn at random, that retrieval is measured on."""
@@ -42,7 +42,7 @@ def estimate(
     does to them); `left`, the share of them, in percent, that still take one of D_topk's captions for the best among as
     many random ones of D_normal; `retrieval`, R@1 in percent of images to captions among kept pairs of D_normal
     (utility); `agreement`, percent of these that retrieve the same caption as under the suspect model; `ca`, in
-    percent, where labelled images were brought.
+    percent, where there are labelled images.
 
     Returns:
         `measures`: by model (`poisoned`, `purified`, `published`); `found`: how many pairs of D are flagged, and how
@@ -52,19 +52,18 @@ def estimate(
     from ubt.evaluation import zeroshot
 
     random = np.random.default_rng(derive_seed(run.seed, "estimate"))
-    poisoned, normal = (
-        flagged["poisoned"].to_numpy(),
-        np.flatnonzero(~split["suspicious"].to_numpy() & ~flagged["poisoned"].to_numpy()),
-    )
+    poisoned = flagged["poisoned"].to_numpy()
+    normal = np.flatnonzero(~split["suspicious"].to_numpy() & ~poisoned)
     kept, suspects = np.sort(random.permutation(normal)[:SAMPLE]), np.flatnonzero(poisoned)
-    shown, said = np.sort(random.permutation(suspects)[:SAMPLE]), topk["row"].to_numpy()
+    shown, topk_rows = np.sort(random.permutation(suspects)[:SAMPLE]), topk["row"].to_numpy()
     pixels, flagged_pixels, before, found = images[kept], images[shown] if len(shown) else None, None, {}
     captions, unique = np.unique(np.asarray(tokens[kept]), axis=0, return_inverse=True)
-    rivals = random.permutation(len(captions))[: len(said)]
+    rivals = random.permutation(len(captions))[: len(topk_rows)]
     for i, (name, candidate) in enumerate({"poisoned": model, "purified": purified, "published": published}.items()):
         run.progress(i, 3, {})
         candidate = candidate.to(run.compute.device)
-        texts, own = models.embed_tokens(candidate, captions), models.embed_tokens(candidate, np.asarray(tokens[said]))
+        texts = models.embed_tokens(candidate, captions)
+        own = models.embed_tokens(candidate, np.asarray(tokens[topk_rows]))
         nearest = (models.embed_images(candidate, pixels) @ texts.T).argmax(1)
         before = nearest if before is None else before
         row = {
@@ -87,5 +86,9 @@ def estimate(
     run.progress(3, 3, {})
     return {
         "measures": found,
-        "found": {"flagged": int(poisoned.sum()), "pairs": len(flagged), "topk_flagged": int(poisoned[said].sum())},
+        "found": {
+            "flagged": int(poisoned.sum()),
+            "pairs": len(flagged),
+            "topk_flagged": int(poisoned[topk_rows].sum()),
+        },
     }

@@ -41,7 +41,7 @@ def judged(
 
     planted, place = manifest.set_index("id"), places(manifest, attributed["id"], size)
     spoken = dict(tuple(words.groupby("id", sort=False)))
-    said, covered, inside, kept, first, target_kept = 0, [], [], [], [], []
+    with_target, covered, inside, kept, first, target_kept = 0, [], [], [], [], []
     poisons = np.flatnonzero(
         truth.loc[attributed["row"], "poisoned"].to_numpy() & attributed["id"].isin(planted.index).to_numpy()
     )
@@ -57,7 +57,7 @@ def judged(
         target, key = own["word"].isin(label).to_numpy(), own["word"].isin(keys).to_numpy()
         score, keeps = own["score"].to_numpy(), own["kept"].to_numpy(bool)
         kept += [keeps.mean()] if len(own) else []
-        said += int(target.any())
+        with_target += int(target.any())
         first.append(target.any() and score[target].max() > score[~key & ~target].max(initial=0))
         target_kept.append(target.any() and keeps[target].all())
 
@@ -66,7 +66,7 @@ def judged(
 
     return {
         "poisons": len(poisons),
-        "said": said,
+        "said": with_target,
         "words_kept": share(kept),
         "target_first": share(first),
         "target_kept": share(target_kept),

@@ -105,21 +105,21 @@ def among_classes(
     prompts: np.ndarray,
     classes: Sequence[str],
     target: str,
-    said: np.ndarray,
+    target_prompts: np.ndarray,
     count: int,
     seed: int,
 ) -> Question:
     """The question of labelled images: which class, or the target where it is none of them?
 
     Args:
-        prompts: token ids (classes, templates, context). said: the target's own prompts (templates, context). count:
-            images, at most.
+        prompts: token ids (classes, templates, context). target_prompts: the target's own (templates, context).
+            count: images, at most.
     """
     names, texts = list(classes), list(np.asarray(prompts))
     known = [n.casefold() for n in names]
     at = known.index(target.strip().casefold()) if target.strip().casefold() in known else len(names)
     if at == len(names):
-        names, texts = [*names, target], [*texts, said]
+        names, texts = [*names, target], [*texts, target_prompts]
     rows = _some(np.flatnonzero(np.asarray(labels) != at), count, seed, target)
     return Question(np.asarray(images[rows]), texts, names, at)
 
@@ -130,7 +130,7 @@ def among_captions(
     captions: Sequence[str],
     rows: np.ndarray,
     target: str,
-    said: np.ndarray,
+    target_prompts: np.ndarray,
     count: int,
     bank: int,
     seed: int,
@@ -139,7 +139,7 @@ def among_captions(
 
     Args:
         tokens: token ids (n, context) of `captions` (n,). rows: which pairs may be asked; those whose caption names the
-            target are not. said: the target's prompts (templates, context).
+            target are not. target_prompts: the target's prompts (templates, context).
     """
     from ubt.attacks.poisoning import names
 
@@ -147,7 +147,7 @@ def among_captions(
     chosen = _some(np.array(free, np.int64), count, seed, target)
     different = {captions[row]: row for row in reversed(free)}
     others = np.random.default_rng([seed % 2**63, 1]).permutation(np.array(sorted(different.values())))[:bank]
-    texts = [said, *np.asarray(tokens[others])[:, None]]
+    texts = [target_prompts, *np.asarray(tokens[others])[:, None]]
     return Question(
         np.asarray(images[chosen]),
         texts,

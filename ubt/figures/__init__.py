@@ -29,13 +29,13 @@ def hatch(shape: str) -> dict:
 
 
 def mark(
-    figure: go.Figure, x: float, text: str, side: str = "left", colour: str = UNKNOWN, said: str = "", **where: int
+    figure: go.Figure, x: float, text: str, side: str = "left", colour: str = UNKNOWN, hover: str = "", **where: int
 ) -> None:
-    """A dashed line at `x` that says what it is, on one side of its top; `said`: the same in full, where `x` alone is
+    """A dashed line at `x` that says what it is, on one side of its top; `hover`: the same in full, where `x` alone is
     not what it means.
     """
     line = {"width": 1.5, "dash": "dash", "color": colour}
-    remark = {"text": f" {text} ", "font": {"size": 11}, "hovertext": said or None}
+    remark = {"text": f" {text} ", "font": {"size": 11}, "hovertext": hover or None}
     figure.add_vline(x=x, line=line, annotation=remark, annotation_position=f"top {side}", **where)
 
 

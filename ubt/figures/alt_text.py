@@ -25,18 +25,18 @@ def described(figure: go.Figure) -> str:
     """
     panels: dict[tuple[str, str], list[str]] = {}
     for trace in figure.data:
-        if said := _trace(trace, figure):
-            panels.setdefault((trace["xaxis"] or "x", trace["yaxis"] or "y"), []).append(said)
-    for axes, said in _marks(figure):
-        panels.setdefault(axes, []).append(said)
+        if text := _trace(trace, figure):
+            panels.setdefault((trace["xaxis"] or "x", trace["yaxis"] or "y"), []).append(text)
+    for axes, text in _marks(figure):
+        panels.setdefault(axes, []).append(text)
     titles, axes = {at: _panel(figure, *at) for at in panels}, {at: _axes(figure, *at) for at in panels}
-    told = []
+    texts = []
     for at, sentences in panels.items():
         head = ": ".join(
             filter(None, (titles[at], axes[at] if len(set(axes.values())) > 1 or at == next(iter(panels)) else ""))
         )
-        told += [f"{head}." if head else "", *(f"{s}." for s in dict.fromkeys(sentences))]
-    return " ".join(filter(None, told)) or "Nothing is drawn."
+        texts += [f"{head}." if head else "", *(f"{s}." for s in dict.fromkeys(sentences))]
+    return " ".join(filter(None, texts)) or "Nothing is drawn."
 
 
 def plain(text: Any) -> str:
@@ -103,8 +103,8 @@ def _trace(trace: Any, figure: go.Figure) -> str:
     return _of(name, "")
 
 
-def _of(name: str, said: str) -> str:
-    return ": ".join(filter(None, (name, said)))
+def _of(name: str, text: str) -> str:
+    return ": ".join(filter(None, (name, text)))
 
 
 def _named(figure: go.Figure, trace: Any, key: Any, along: bool = False) -> Any:
@@ -134,12 +134,12 @@ def _points(pairs: Sequence[tuple], trace: Any, figure: go.Figure) -> str:
     if not pairs:
         return "no point"
     if len(pairs) == 1:
-        said = (
+        label = (
             plain(trace.text[0])
             if trace.text is not None and not isinstance(trace.text, str) and len(trace.text)
             else ""
         )
-        return _of(said, f"at {_named(figure, trace, number(pairs[0][0]))}, {number(pairs[0][1])}")
+        return _of(label, f"at {_named(figure, trace, number(pairs[0][0]))}, {number(pairs[0][1])}")
     if len(pairs) <= LISTED:
         return "; ".join(f"{number(_named(figure, trace, x))}, {number(y)}" for x, y in pairs)
     spans = [f"{axis} {_span([p[i] for p in pairs])}" for i, axis in ((0, "x"), (1, "y"))]
@@ -183,9 +183,9 @@ def _heatmap(trace: Any, figure: go.Figure) -> str:
     known = [(y, x, float(v)) for y, x, v in cells if v is not None and np.isfinite(float(v))]
     if not known:
         return f"{len(cells)} cells, none with a number"
-    told = known if len(known) <= 3 * LISTED else [min(known, key=lambda c: c[2]), max(known, key=lambda c: c[2])]
-    said = "; ".join(f"{number(y)} by {number(x)}: {number(v)}" for y, x, v in told)
-    return f"{len(cells)} cells, {len(known)} with a number: {said}"
+    listed = known if len(known) <= 3 * LISTED else [min(known, key=lambda c: c[2]), max(known, key=lambda c: c[2])]
+    values = "; ".join(f"{number(y)} by {number(x)}: {number(v)}" for y, x, v in listed)
+    return f"{len(cells)} cells, {len(known)} with a number: {values}"
 
 
 def _axis(figure: go.Figure, name: str) -> Any:
@@ -215,11 +215,11 @@ def _marks(figure: go.Figure) -> Iterator[tuple[tuple[str, str], str]]:
                 ),
                 plain(remark.hovertext),
             )
-        elif remark.xref != "paper" and (said := plain(remark.text)):
+        elif remark.xref != "paper" and (text := plain(remark.text)):
             x = remark.xref or "x"
             y = (remark.yref or "y").split(" ")[0]
             upright = (remark.yref or "").endswith("domain")
-            yield (x, y if y != "paper" else x.replace("x", "y")), f"{said} at {number(remark.x)}" if upright else said
+            yield (x, y if y != "paper" else x.replace("x", "y")), f"{text} at {number(remark.x)}" if upright else text
 
 
 def _panel(figure: go.Figure, x: str, y: str) -> str:

@@ -18,8 +18,8 @@ WIDTH = 1200
 def page(body: str, title: str, source: str) -> str:
     """A figure, as HTML, on a page with its title and what it shows."""
     head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title></head>'
-    said = f"<h1>{html.escape(title)}</h1>" + (f"\n<p>{html.escape(source)}</p>" if source else "")
-    return f'{head}\n<body style="font-family:sans-serif;margin:1.5rem">\n{said}\n{body}\n</body></html>\n'
+    heading = f"<h1>{html.escape(title)}</h1>" + (f"\n<p>{html.escape(source)}</p>" if source else "")
+    return f'{head}\n<body style="font-family:sans-serif;margin:1.5rem">\n{heading}\n{body}\n</body></html>\n'
 
 
 def chart_page(figure: go.Figure, title: str, source: str) -> str:

@@ -100,10 +100,10 @@ def activation(
     frames = [(box, "#FFFFFF", "solid", 3, "the located patch")] + (
         [(true, TRUE, "dot", 2.5, "the true place")] if true is not None else []
     )
-    for (top, left, tall, wide), colour, dash, width, said in frames:
+    for (top, left, tall, wide), colour, dash, width, label in frames:
         figure.add_shape(
             type="rect",
-            name=said,
+            name=label,
             x0=left - 0.5,
             y0=top - 0.5,
             x1=left + wide - 0.5,
@@ -189,14 +189,14 @@ def log_odds(probability: np.ndarray | float) -> np.ndarray:
 
 
 def decisions(
-    score: np.ndarray, poisoned: np.ndarray | None, threshold: float, said: str, height: int = 300
+    score: np.ndarray, poisoned: np.ndarray | None, threshold: float, label: str, height: int = 300
 ) -> go.Figure:
     """How many pairs have which probability, on an axis of log-odds, counts on a logarithmic one; poisoned pairs are
     the narrow bars. No bar holds pairs of both sides of the threshold.
 
     Args:
         score: probabilities (n,). poisoned: (n,), None if nobody knows. threshold: from which one a pair is left out,
-            and what is `said` of it.
+            and its `label`.
     """
     parts = [("pairs", np.ones(len(score), bool), UNKNOWN, BIN, "")]
     if poisoned is not None:
@@ -222,9 +222,9 @@ def decisions(
     mark(
         figure,
         cut,
-        said,
+        label,
         "left" if 2 * cut > low + high else "right",
-        said=f"{said} from a probability of {threshold:g} on",
+        hover=f"{label} from a probability of {threshold:g} on",
     )
     layout(figure, height=height, x="probability that a trigger was pasted (axis in log-odds)", y="pairs (log)")
     figure.update_xaxes(

@@ -70,11 +70,11 @@ def svg(figure: go.Figure, width: int = 640, name: str = "figure") -> str:
     text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
     text = text.replace(INK, "currentColor").replace(FAINT, "currentColor")
-    said = html.escape(described(figure))
+    description = html.escape(described(figure))
     box = re.search(r'viewBox="[^"]+"', text).group()
     root = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box} role="img"'
-        f' aria-label="{said}" '
+        f' aria-label="{description}" '
     )
     return root + f'style="max-width:{width}px;stroke-linejoin:round">' + text[text.index(">") + 1 :].strip()
 
@@ -122,8 +122,8 @@ class Drawn:
                     columnspacing=1.4,
                     borderaxespad=0.4,
                 )
-                for said in key.get_texts():
-                    said.set(color=INK, parse_math=False)
+                for entry in key.get_texts():
+                    entry.set(color=INK, parse_math=False)
 
     def _on(self, thing: Any) -> Axes:
         """The axes that a trace, shape or remark is on."""
@@ -147,12 +147,12 @@ class Drawn:
 
     def _places(self, axis: str, values: Any) -> np.ndarray:
         """Places on an axis: numbers as they are, names by their order."""
-        some = [] if values is None else list(values)
-        if not any(isinstance(v, str) for v in some):
-            return np.array([np.nan if v is None else v for v in some], float)
+        items = [] if values is None else list(values)
+        if not any(isinstance(v, str) for v in items):
+            return np.array([np.nan if v is None else v for v in items], float)
         known = self.names.setdefault(axis, [str(v) for v in self._axis(axis).categoryarray or ()])
-        known += [v for v in dict.fromkeys(some) if v not in known]
-        return np.array([known.index(v) for v in some], float)
+        known += [v for v in dict.fromkeys(items) if v not in known]
+        return np.array([known.index(v) for v in items], float)
 
     def _key(self, trace: Any, handle: Any) -> None:
         if trace.name and trace.showlegend is not False:
@@ -180,10 +180,10 @@ class Drawn:
         (line,) = ax.plot(x, y, **look)
         self._key(trace, handle or line)
         if "text" in mode and trace.text is not None:
-            for at, where, said in zip(x, y, trace.text, strict=False):
-                bold = {"weight": "bold"} if "<b>" in str(said) else {}
+            for at, where, text in zip(x, y, trace.text, strict=False):
+                bold = {"weight": "bold"} if "<b>" in str(text) else {}
                 ax.annotate(
-                    _text(said),
+                    _text(text),
                     (at, where),
                     (0, 8),
                     textcoords="offset points",
@@ -232,9 +232,9 @@ class Drawn:
                 ax.errorbar(
                     at, size, yerr=_spread(trace.error_y), fmt="none", ecolor=INK, elinewidth=1, capsize=2.5, zorder=3
                 )
-            for place, value, said in zip(at, size, trace.text if trace.text is not None else (), strict=False):
+            for place, value, text in zip(at, size, trace.text if trace.text is not None else (), strict=False):
                 ax.annotate(
-                    _text(said),
+                    _text(text),
                     (value, place),
                     (4, 0),
                     textcoords="offset points",
@@ -275,14 +275,14 @@ class Drawn:
             )
 
     def _remark(self, remark: Any) -> None:
-        said, style = (
+        text, style = (
             _text(remark.text),
             {"color": INK, "parse_math": False, "clip_on": False, "annotation_clip": False},
         )
         if remark.xref == "paper":
             left, bottom, wide, tall = self.area
             at = (left + wide * remark.x) / self.width, (bottom + tall * remark.y + 5) / self.height
-            self.canvas.text(*at, said, ha="center", va="bottom", weight="bold", color=INK, parse_math=False)
+            self.canvas.text(*at, text, ha="center", va="bottom", weight="bold", color=INK, parse_math=False)
             return
         ax, domain = self._on(remark), str(remark.yref).endswith("domain")
         places = {"left": "left", "right": "right", "center": "center", None: "center", "auto": "center"}
@@ -295,7 +295,7 @@ class Drawn:
         across, up = places[remark.xanchor], ups[remark.yanchor]
         shift = {"left": 4, "right": -4}.get(across, 0), {"bottom": 3, "top": -2}.get(up, 0)
         ax.annotate(
-            said, where, shift, xycoords=transform, textcoords="offset points", ha=across, va=up, fontsize=7.5, **style
+            text, where, shift, xycoords=transform, textcoords="offset points", ha=across, va=up, fontsize=7.5, **style
         )
 
     def _finish(self, ax: Axes, x: str, y: str) -> None:

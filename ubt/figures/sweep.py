@@ -53,25 +53,25 @@ def heat(
             figure.add_annotation(
                 **centre, text=_why(line["state"]).replace(", ", ",<br>"), showarrow=False, font={"size": 10}, **at
             )
-        for name, said in marks.items():
+        for name, label in marks.items():
             for _, line in cells[cells[name]].iterrows():
-                _frame(figure, places[x][line[x]], places[y][line[y]], name, said, at)
-    for (_, colour), said in zip(SCALE[::2], ("worse", "better"), strict=True):
+                _frame(figure, places[x][line[x]], places[y][line[y]], name, label, at)
+    for (_, colour), label in zip(SCALE[::2], ("worse", "better"), strict=True):
         figure.add_scatter(
             x=[None],
             y=[None],
             mode="markers",
-            name=said,
+            name=label,
             marker={"color": colour, "size": 14, "symbol": "square"},
             hoverinfo="skip",
         )
-    for name, said in marks.items():
+    for name, label in marks.items():
         if frame[name].any():
             figure.add_scatter(
                 x=[None],
                 y=[None],
                 mode="lines",
-                name=said,
+                name=label,
                 line={"color": UNKNOWN, "width": 3, "dash": DASHES[name]},
                 hoverinfo="skip",
             )
@@ -137,7 +137,7 @@ def _said(mean: float, spread: float, state: str) -> str:
     )
 
 
-def _frame(figure: go.Figure, x: int, y: int, name: str, said: str, at: dict) -> None:
+def _frame(figure: go.Figure, x: int, y: int, name: str, label: str, at: dict) -> None:
     """A frame around a cell, dark on light, so that it stands out from any cell and any page."""
     reach = INSET[name]
     box = {
@@ -149,7 +149,7 @@ def _frame(figure: go.Figure, x: int, y: int, name: str, said: str, at: dict) ->
         "fillcolor": "rgba(0,0,0,0)",
     }
     for colour, width, dash in (("#FFFFFF", 4, "solid"), (INK, 2, DASHES[name])):
-        figure.add_shape(**box, line={"color": colour, "width": width, "dash": dash}, name=said, **at)
+        figure.add_shape(**box, line={"color": colour, "width": width, "dash": dash}, name=label, **at)
 
 
 def lines(
@@ -206,10 +206,10 @@ def lines(
                 **at,
             )
         for _, line in cells[cells["seeds"] == 0].iterrows():
-            said = {"text": _why(line["state"]), "textangle": -90, "showarrow": False, "font": {"size": 10}}
-            figure.add_annotation(x=places[line[x]], xshift=9, y=0.03, yref="y domain", yanchor="bottom", **said, **at)
-        for value, said in _marked(cells, x, marks).items():
-            mark(figure, places[value], said, "right", **at)
+            note = {"text": _why(line["state"]), "textangle": -90, "showarrow": False, "font": {"size": 10}}
+            figure.add_annotation(x=places[line[x]], xshift=9, y=0.03, yref="y domain", yanchor="bottom", **note, **at)
+        for value, label in _marked(cells, x, marks).items():
+            mark(figure, places[value], label, "right", **at)
         figure.update_yaxes(
             title={"text": units[what]}, range=_span(frame, list(panels[what].values()), LEAST[units[what]]), **at
         )
@@ -232,7 +232,7 @@ def _span(frame: pd.DataFrame, columns: list[str], least: float) -> tuple[float,
 def _marked(cells: pd.DataFrame, x: str, marks: Mapping[str, str]) -> dict[float, str]:
     """The marked values, and what each of them is."""
     found: dict[float, list[str]] = {}
-    for name, said in marks.items():
+    for name, label in marks.items():
         for value in cells.loc[cells[name], x]:
-            found.setdefault(value, []).append(said)
-    return {value: ", ".join(said) for value, said in found.items()}
+            found.setdefault(value, []).append(label)
+    return {value: ", ".join(labels) for value, labels in found.items()}

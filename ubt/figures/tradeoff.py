@@ -134,8 +134,8 @@ def _add_front(figure: go.Figure, best: pd.DataFrame, x: np.ndarray, in_legend: 
 def _mark(cell: pd.Series, case: str, x: float) -> go.Scatter:
     colour, symbol, _ = look(cell["method"])
     hollow = not cell["possible"]
-    told = "<br>".join(f"{k} {cell[k]:.2f} %" for k in ("CA", "ASR", "RA", "target recall"))
-    told += f"<br>KL {cell['KL']:.3f}" if pd.notna(cell["KL"]) else ""
+    figures = "<br>".join(f"{k} {cell[k]:.2f} %" for k in ("CA", "ASR", "RA", "target recall"))
+    figures += f"<br>KL {cell['KL']:.3f}" if pd.notna(cell["KL"]) else ""
     note = f"<br><i>{html.escape(cell['state'])}</i>" if cell["state"] else ""
     return go.Scatter(
         x=[x],
@@ -144,9 +144,9 @@ def _mark(cell: pd.Series, case: str, x: float) -> go.Scatter:
         name=cell["defence"],
         legendgroup=cell["method"],
         cliponaxis=False,
-        meta=told.replace("<br>", ", "),
+        meta=figures.replace("<br>", ", "),
         customdata=[[cell["case"], cell["method"]]],
-        hovertemplate=f"<b>{html.escape(cell['defence'])}</b><br>{html.escape(case)}<br>{told}{note}<extra></extra>",
+        hovertemplate=f"<b>{html.escape(cell['defence'])}</b><br>{html.escape(case)}<br>{figures}{note}<extra></extra>",
         marker={
             "symbol": f"{symbol}-open" if hollow else symbol,
             "color": colour,

@@ -54,7 +54,7 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, se
         def progress(done: int, total: int, figures: dict, left_out=left_out) -> None:
             run.progress(left_out * total + done, settings.folds * total, figures)
 
-        told = training.fit(
+        figures = training.fit(
             trained,
             training.info_nce,
             batches,
@@ -65,7 +65,7 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, se
             progress=progress,
             checkpoint=checkpoint,
         )
-        history.append(pd.DataFrame(told).assign(fold=left_out))
+        history.append(pd.DataFrame(figures).assign(fold=left_out))
         own_images = models.embed_images(trained, images)
         own_texts = models.embed_tokens(trained, np.asarray(tokens))
         rows = fold == left_out

@@ -71,6 +71,7 @@ def restored(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: f
     """
     fit = fit if len(fit) <= FITTED else fit[np.linspace(0, len(fit) - 1, FITTED).astype(int)]
     a, b = reference[fit].astype(np.float64), model[fit]
+    # D_normal holds the poisons that the split missed, and they lie farthest from a first fit: the second omits them
     _, near = _solved(a, b, np.arange(len(fit)), ridge)
     weights, near = _solved(a, b, np.flatnonzero(near >= np.quantile(near, TRIMMED)), ridge)
     back = np.empty(model.shape, np.float32)
@@ -85,12 +86,18 @@ def _normalised(features: np.ndarray) -> np.ndarray:
 
 def _solved(a: np.ndarray, b: np.ndarray, rows: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     """The map from `a` to `b` fitted on some rows, and the cosine of each row of `b` with where it is put by a map
-    that was fitted without it."""
+    that was fitted without it.
+
+    Leave-one-out without fitting again: a ridge regression without row i puts a_i at (put_i - h_i b_i) / (1 - h_i),
+    where put_i is where the whole fit puts it and h_i = a_i (A'A + ridge I)^-1 a_i' its leverage, by the matrix
+    inversion lemma (Allen's PRESS, 1974). A row that was not fitted on has h_i = 0, and stays at put_i. Otherwise the
+    map would be judged by images it has adapted to, and the more so the fewer there are to a dimension.
+    """
     inverse = np.linalg.inv(a[rows].T @ a[rows] + ridge * np.eye(a.shape[1]))
     weights = inverse @ (a[rows].T @ b[rows])
-    put, own = a @ weights, np.zeros((len(a), 1))
-    own[rows, 0] = np.einsum("ij,jk,ik->i", a[rows], inverse, a[rows], optimize=True)
-    return weights, (_normalised((put - own * b) / (1 - own)) * b).sum(1)
+    put, leverage = a @ weights, np.zeros((len(a), 1))
+    leverage[rows, 0] = np.einsum("ij,jk,ik->i", a[rows], inverse, a[rows], optimize=True)
+    return weights, (_normalised((put - leverage * b) / (1 - leverage)) * b).sum(1)
 
 
 def least_displaced(scatter: float, floor: float = LEAST) -> float:
@@ -137,6 +144,7 @@ def _growth(
     displaced = np.array([float(away[rows].mean()) for rows in own])
     shares = np.array([g / max(LEAST, m) for g, m in zip(grown, medians, strict=True)])
     apart = np.array([crowd(g[suspicious], m) for g, m in zip(grown, medians, strict=True)])
+    # a group without a backdoor would claim clean images that merely resemble its captions
     if (far := (displaced >= least_displaced(scatter)) & (apart >= APART)).any():
         shares[~far] = -np.inf
     nearest = shares.argmax(0)
@@ -193,14 +201,14 @@ def retain(
     back, scatter = restored(np.asarray(reference_images[known]), features, np.flatnonzero(within), settings.ridge)
     own = [np.searchsorted(known, rows[group == g]) for g in groups]
     suspicious = split["suspicious"].to_numpy()[known]
-    growth, told = _growth(
+    growth, by_group = _growth(
         features, back, [texts[group == g] for g in groups], own, suspicious, settings.share, scatter
     )
     found = pd.DataFrame({"id": split["id"].to_numpy()[known], "row": known} | growth)
     kept = ~found["poisoned"] & np.isin(known, normal) & ~np.isin(known, rows)
     return {
         "retain": found.assign(kept=kept, anchor=kept & np.isin(known, anchors)),
-        "groups": told,
+        "groups": by_group,
         "features": features,
         "restored": back,
     }

@@ -48,11 +48,11 @@ def report(store: Store, name: str) -> Report:
     about = f"{'Audit' if case.audits else 'Lab case'} {name}, {state}. Written by UBT Inspector {__version__}."
     missing = [s.name for s in case.stages if not case.has(s.name)]
     if missing:
-        said = (
+        warning = (
             f"{len(missing)} of its {len(case.stages)} stages have not been run ({', '.join(missing)}). What follows is"
             " what there is."
         )
-        sections.insert(0, Section("Not finished", [Said(said, "warning")]))
+        sections.insert(0, Section("Not finished", [Said(warning, "warning")]))
     return Report(titled(case), about, sections, name)
 
 
@@ -71,7 +71,7 @@ def _verdict(case: Finished) -> Section:
     if not case.has("verdict"):
         return Section("Verdict", [Said("No verdict yet.", "warning")])
     found = case.read("verdict", "verdict")
-    said = (
+    sentence = (
         Said("This model is judged poisoned.", "bad")
         if found["poisoned"]
         else Said("This model is judged not poisoned; unlearning leaves it byte for byte as it came.", "good")
@@ -82,7 +82,7 @@ def _verdict(case: Finished) -> Section:
         " whether they are a crowd of their own. All three have to be above their thresholds."
     )
     chart = Chart("Score and displacement of D_topk", judged.one(found, other_verdicts(case.store, case.record)))
-    return Section("Verdict", [said, chart, Table(["evidence", ""], evidence(case, case.store)), Said(why)])
+    return Section("Verdict", [sentence, chart, Table(["evidence", ""], evidence(case, case.store)), Said(why)])
 
 
 def _estimated(case: Finished) -> Mixture | None:
@@ -123,7 +123,7 @@ def _separation(case: Finished) -> Section | None:
     }
     charts = [
         Chart(
-            "The model, as brought" if case.audits and name == "similarity_poisoned" else title,
+            "The model, as imported" if case.audits and name == "similarity_poisoned" else title,
             similarity.histogram(similarity.binned(pairs[name]), case.poisoned, lines.get(name)),
         )
         for name, title in MODELS.items()
@@ -156,7 +156,7 @@ def _before_and_after(case: Finished) -> Section | None:
         if case.has("estimate"):
             found = case.read("estimate", "measures")
             blocks += [
-                Chart("Estimates of the model as brought and of both purified ones", estimates.bars(found)),
+                Chart("Estimates of the model as imported and of both purified ones", estimates.bars(found)),
                 Table(*estimates.table(found)),
             ]
             blocks.append(
@@ -209,12 +209,12 @@ def _plain(table: pd.DataFrame) -> Table:
 
 
 def _remarks(line: pd.Series) -> list[str]:
-    """What is said of a pair under its caption."""
+    """What stands of a pair under its caption."""
     scores = [f"{n.removeprefix('similarity_')} {line[n]:.3f}" for n in MODELS if n in line and pd.notna(line[n])]
-    said = [f"similarity: {', '.join(scores)}"] if scores else []
+    remarks = [f"similarity: {', '.join(scores)}"] if scores else []
     label, note = (line[n] if n in line and isinstance(line[n], str) else "" for n in ("label", "note"))
-    said += [f"labelled {label}"] if label else []
-    return said + ([f"note: {note}"] if note else [])
+    remarks += [f"labelled {label}"] if label else []
+    return remarks + ([f"note: {note}"] if note else [])
 
 
 def _flagged(case: Finished) -> Section | None:
@@ -254,8 +254,8 @@ def _flagged(case: Finished) -> Section | None:
     listed = Table(
         [c.replace("_", " ") for c in columns], [[_cell(line[c]) for c in columns] for _, line in some.iterrows()]
     )
-    said = f"All {total:,} as a list" if total <= LISTED else f"The first {LISTED:,} of {total:,} as a list"
-    return Section("Flagged pairs", [*blocks, Cards(cards), Folded(said, [listed])])
+    title = f"All {total:,} as a list" if total <= LISTED else f"The first {LISTED:,} of {total:,} as a list"
+    return Section("Flagged pairs", [*blocks, Cards(cards), Folded(title, [listed])])
 
 
 def _known_bad(line: pd.Series) -> bool | None:
@@ -329,9 +329,9 @@ def _decisions(case: Finished) -> Section | None:
                 ]
             )
         blocks.append(Chart("Decisions along the flagged pairs", label_history.along(queue)))
-    told = labels.sort_values("at", ascending=False).head(NOTES)
-    listed = [[_cell(line[c]) for c in ("id", "label", "note", "at")] for _, line in told.iterrows()]
-    said = (
+    newest = labels.sort_values("at", ascending=False).head(NOTES)
+    listed = [[_cell(line[c]) for c in ("id", "label", "note", "at")] for _, line in newest.iterrows()]
+    title = (
         f"All {len(labels):,} decisions and notes"
         if len(labels) <= NOTES
         else f"The latest {NOTES} of {len(labels):,} decisions and notes"
@@ -341,7 +341,7 @@ def _decisions(case: Finished) -> Section | None:
         [
             Table(["decision", "pairs"], rows),
             *blocks,
-            Folded(said, [Table(["id", "label", "note", "at (UTC)"], listed)]),
+            Folded(title, [Table(["id", "label", "note", "at (UTC)"], listed)]),
         ],
     )
 

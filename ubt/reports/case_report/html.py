@@ -165,8 +165,8 @@ def _card(card: Card) -> str:
 
 
 def _truth(poisoned: bool) -> str:
-    colour, sign, said = (POISONED, "◆", "poisoned") if poisoned else (CLEAN, "○", "clean")
-    return f'<small><span style="color:{colour}">{sign}</span> <b>{said}</b> (ground truth)</small>'
+    colour, sign, label = (POISONED, "◆", "poisoned") if poisoned else (CLEAN, "○", "clean")
+    return f'<small><span style="color:{colour}">{sign}</span> <b>{label}</b> (ground truth)</small>'
 
 
 def _word(text: str, score: float, kept: bool) -> str:

@@ -80,7 +80,7 @@ def origin(case: Finished) -> Section:
     about += [[f"{p} (of the machine that wrote this report)", v] for p in ("Python", *PACKAGES) if (v := _version(p))]
     for kind, key in (("pairs", case.settings.own.pairs), ("labelled images", case.settings.own.test)):
         if key:
-            about.append([f"{kind}, as brought", f"{case.store.brought(key)['about']['path']} ({key})"])
+            about.append([f"{kind}, as imported", f"{case.store.brought(key)['about']['path']} ({key})"])
     for kind, key in (("model audited", case.settings.own.suspect), ("clean reference", case.settings.own.reference)):
         if key:
             card = case.store.brought(key)["card"]
@@ -88,14 +88,14 @@ def origin(case: Finished) -> Section:
     made = []
     for stage, artefact in case.artefacts.items():
         weights = artefact.manifest["files"].get(WEIGHTS, {}).get("sha256", "")
-        said = f"weights {weights}" if weights else digest(artefact.manifest["files"])
+        content = f"weights {weights}" if weights else digest(artefact.manifest["files"])
         made.append(
             [
                 stage,
                 artefact.path.name,
                 f"{artefact.manifest.get('seconds', 0):.1f}",
                 artefact.manifest.get("made", ""),
-                said,
+                content,
             ]
         )
     return Section(
