@@ -48,8 +48,10 @@ def test_each_policy_and_load_has_its_figures_and_no_process_is_left(monkeypatch
 
 
 CODE = """
+import signal
 from ubt.cli.bench_runs import busy
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with busy.busy_processes(2) as processes, busy.kept_busy(processes):
         print("busy", flush=True)
         input()
@@ -67,11 +69,14 @@ def test_busy_processes_end_with_the_one_that_started_them(tmp_path, number):
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    assert parent.stdout.readline() == b"busy\n"
-    started = children(parent.pid)
-    assert len(started) >= 2
-    parent.send_signal(number)
-    parent.wait()
+    try:
+        assert parent.stdout.readline() == b"busy\n"
+        started = children(parent.pid)
+        assert len(started) >= 2
+        parent.send_signal(number)
+        parent.wait(timeout=30)
+    finally:
+        parent.kill()
     deadline = time.monotonic() + 30
     while (alive := [pid for pid in started if running(pid)]) and time.monotonic() < deadline:
         time.sleep(0.05)
