@@ -13,12 +13,6 @@ from ubt.ui.errors import guard
 from ubt.ui.job_panel import build, clock, missing, needs
 from ubt.ui.navigation import current
 
-TITLES = {
-    "reference": "clean reference",
-    "poisoned": "poisoned model (M_bd)",
-    "overfit": "overfitted model",
-    "purified": "purified, ours",
-}
 DRAWN = 50_000
 """Points that are drawn; a lasso selects among all pairs."""
 HEIGHT = 620
@@ -61,7 +55,7 @@ def explore() -> None:
         selection_mode="multi",
         default=options["models"][-2:][:1],
         key=f"maps-{view.name}",
-        format_func=lambda m: view.model_title(TITLES, m),
+        format_func=view.model_title,
     )
     if view.has("attack"):
         selection.truth_toggle()
@@ -126,7 +120,7 @@ def _maps(table: PairTable, selected: np.ndarray | None, space: str, models: lis
     height = HEIGHT if len(models) == 1 else SMALL
     for column, model in zip(st.columns(len(models)), models, strict=True):
         with column:
-            title = view.model_title(TITLES, model)
+            title = view.model_title(model)
             st.markdown(f"**{title[0].upper()}{title[1:]}**")
             xy = np.stack([table[f"map_{space}_{model}_{axis}"] for axis in "xy"], axis=1)
             figure = projection.scatter(xy, values, colour, rows, selected, focus, height)

@@ -44,7 +44,7 @@ def explore() -> None:
 
 
 def _title(model: str) -> str:
-    return view.model_title(search.TITLES, model)
+    return view.model_title(model)
 
 
 def _controls(models: list[str]) -> tuple[str, str, str, int]:

@@ -151,7 +151,7 @@ def _nearest(table: PairTable, row: int) -> None:
         return
     answer = search.nearest(view, "joint", models[-1], search.Query(row=row), NEAREST)
     flagged = int(table.flagged[answer.rows].sum()) if table.flagged is not None and len(answer.rows) else 0
-    model = view.model_title(search.TITLES, models[-1])
+    model = view.model_title(models[-1])
     st.caption(f"Nearest under the {model}: {flagged} of {len(answer.rows)} flagged")
     similarities = [f"{s:.2f}" for s in answer.similarity]
     selection.cards(view, table, answer.rows, similarities, width=6.5, clickable=False)

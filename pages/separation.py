@@ -10,8 +10,9 @@ from ubt.core import text
 from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.evaluation import detection
 from ubt.evaluation.label_free import Mixture, estimated
+from ubt.evaluation.model_roles import SCORED, SUSPECT
 from ubt.figures import roc, similarity
-from ubt.pairs.table import PairTable
+from ubt.pairs.table import SIMILARITIES, PairTable
 from ubt.ui import charts, components, pair_picker, pairs, query_params, selection
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard
@@ -19,11 +20,6 @@ from ubt.ui.job_panel import missing, needs
 from ubt.ui.navigation import current
 from ubt.ui.paper_results import paper_figures
 
-MODELS = {
-    "similarity_reference": ("score", "Clean reference"),
-    "similarity_poisoned": ("score_poisoned", "Poisoned model (M_bd)"),
-    "similarity_overfit": ("score_overfit", "Overfitted model"),
-}
 GRID = 24
 
 view = current()
@@ -158,14 +154,17 @@ def _histograms(
         "similarity_reference": (caught.cut, "D_susp", "left"),
         "similarity_overfit": (threshold, "flagged", "left" if threshold > 0.4 else "right"),
     }
-    for column, (name, (stage, title)) in zip(st.columns(3), MODELS.items(), strict=True):
+    for column, role in zip(st.columns(3), SCORED, strict=True):
+        name = role.similarity
         with column:
-            st.markdown(f"**{'The imported model' if stage == 'score_poisoned' and view.audits else title}**")
+            st.markdown(f"**{f'The {SUSPECT}' if role.name == 'poisoned' and view.audits else role.heading}**")
             if name not in table:
-                missing(view, stage, "Not scored yet.", offer=name == next(n for n in MODELS if n not in table))
+                missing(
+                    view, role.scored, "Not scored yet.", offer=name == next(n for n in SIMILARITIES if n not in table)
+                )
                 continue
             figure = similarity.histogram(bins[name], table.poisoned, lines.get(name), among=among, selected=selected)
-            charts.draw(figure, f"chart-{name}", f"Similarity histogram, {title}")
+            charts.draw(figure, f"chart-{name}", f"Similarity histogram, {role.heading}")
             if unscored := int((bins[name] == 255).sum()):
                 st.caption(f"{unscored:,} pairs have no score and are not shown.")
     selection.listen({f"chart-{name}": name for name in table.similarities()}, table)
@@ -256,7 +255,7 @@ def _judged(keys: tuple, _table: PairTable) -> tuple[dict[str, dict], dict[str, 
     """Curves and AUROC of each similarity against the truth."""
     curves, area = {}, {}
     scored_on = {"reference, in D": None, "M_bd, in D": None, "overfitted, in D_susp": _table.suspicious}
-    for (name, among), column, sign in zip(scored_on.items(), MODELS, (-1, 1, 1), strict=True):
+    for (name, among), column, sign in zip(scored_on.items(), SIMILARITIES, (-1, 1, 1), strict=True):
         if column in _table:
             rows = np.flatnonzero(np.isfinite(_table[column]) & (True if among is None else among))
             score, truth = sign * _table[column][rows], _table.poisoned[rows]
@@ -269,7 +268,7 @@ def _curves(table: PairTable, caught: detection.Caught, threshold: float) -> Non
     if not inside.open:
         return
     with inside:
-        curves, area = _judged(tuple(view.key(s) for s, _ in MODELS.values() if view.has(s)), table)
+        curves, area = _judged(tuple(view.key(s) for s in SIMILARITIES.values() if view.has(s)), table)
         if not any(curves.values()):
             st.info("The case has no poisons, or nothing but poisons: there is no curve to draw.")
             return

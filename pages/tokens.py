@@ -118,14 +118,14 @@ def _controls() -> Look:
 
 def _models() -> list[str]:
     """The models to compare."""
-    offered = [m for m in attribution.STAGES if attribution.has(view, m)]
+    offered = attribution.available(view)
     chosen = st.pills(
         "Models, side by side",
         offered,
         selection_mode="multi",
-        default=[m for m in ("clean", "poisoned", "overfitted", "purified") if m in offered],
+        default=[m for m in ("reference", "poisoned", "overfit", "purified") if m in offered],
         key=f"models-{view.name}",
-        format_func=lambda m: view.model_title(attribution.TITLES, m),
+        format_func=view.model_title,
     )
     if view.built_in:
         st.caption("This built-in case has no other models. Run it live to compare them.")
@@ -139,7 +139,7 @@ def _attribution(model: str, row: int, caption: str, image: np.ndarray, look: Lo
     if found.unfit:
         st.caption(f"Tokens and patches left out one at a time: {plain(found.unfit)}.")
     score = words.scores(caption_words, found.by_token)
-    title = view.model_title(attribution.TITLES, model)
+    title = view.model_title(model)
     st.markdown(f"**{title[0].upper()}{title[1:]}** · similarity {found.similarity:.3f}")
     components.words(caption_words, score, words.kept(score, look.text))
     heat = upsample(found.map[None], *image.shape[:2])

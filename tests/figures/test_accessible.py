@@ -11,11 +11,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from ubt.evaluation.model_roles import MEASURED
 from ubt.figures import (
     CLEAN,
     INK,
     MODELS,
-    PATTERNS,
     POISONED,
     UNKNOWN,
     label_history,
@@ -161,8 +161,8 @@ def test_the_words_are_the_figures_counts():
 
 
 def test_what_differs_in_colour_differs_in_more():
-    assert len(set(PATTERNS.values())) >= 3
-    assert PATTERNS["clean"] != PATTERNS["poisoned"] != PATTERNS["purified"] != PATTERNS["published"]
+    patterns = [role.pattern for role in MEASURED.values()]
+    assert len(set(patterns)) == len(patterns) == 4
     assert len({(symbol, dash) for _, symbol, dash in LOOKS.values()}) == len(LOOKS)
     assert len(set(SYMBOLS)) == len(PALETTE) == len(SYMBOLS)
     for parts in NAMED.values():

@@ -227,7 +227,7 @@ def test_an_audit_is_told_without_any_truth(tiny_audit):
         c for b in blocks(told) if isinstance(b, Table) for c in b.columns
     }
     assert "What was planted" not in text
-    assert "Estimates of the model as imported" in text
+    assert "Estimates of the imported model" in text
     assert "SHA-256 of its weights" in text
     assert {"model audited", "clean reference", "pairs, as imported"} <= {
         r[0] for b in blocks(told) if isinstance(b, Table) for r in b.rows

@@ -21,6 +21,7 @@ from ubt.cli.bench_runs.case import generate
 from ubt.clip import models
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Run
+from ubt.evaluation.model_roles import ROLES
 from ubt.pairs.neighbors import Approximate, IndexSettings
 from ubt.pairs.projection import MapSettings
 from ubt.workflows import derived, jobs
@@ -127,7 +128,7 @@ def test_an_index_is_of_the_space_it_was_asked_for(store, case, space):
 
 def test_which_embeddings_a_case_has(store, case):
     record = store.record(case)
-    assert [m for m in derived.MODELS if derived.embedded(store, record, m)] == ["overfit"]
+    assert [m for m in ROLES if derived.embedded(store, record, m)] == ["overfit"]
     for model in ("poisoned", "purified"):
         with pytest.raises(UbtError, match="expected"):
             derived.embedding(store, record, model)

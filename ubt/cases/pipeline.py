@@ -27,6 +27,7 @@ from ubt.core.files import REFERENCE, replace_file
 from ubt.core.run import Compute, Run, silent
 from ubt.core.stage import Stage
 from ubt.data.user_roles import OwnSettings
+from ubt.evaluation.model_roles import MEASURED
 
 log = logging.getLogger("ubt")
 SCENES = OwnSettings()
@@ -391,7 +392,7 @@ def metrics(settings: CaseSettings, case: Case, read: Callable[[str], Any]) -> d
             "quarantined": len(read("take.quarantine")),
             "seconds": {name: artefact.manifest["seconds"] for name, artefact in case.artefacts.items()},
         }
-    measured = {n: read(f"evaluate_{n}.measures") for n in ("clean", "poisoned", "purified", "published")}
+    measured = {n: read(f"{role.evaluated}.measures") for n, role in MEASURED.items()}
     detection, verdict = read("judge.detection"), read("verdict.verdict")
     return {
         "case": case.name,

@@ -15,7 +15,8 @@ from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
 from ubt.core.run import Progress
 from ubt.evaluation.backdoor import by_attack
-from ubt.evaluation.estimates import ESTIMATED, ESTIMATES
+from ubt.evaluation.estimates import ESTIMATES
+from ubt.evaluation.model_roles import labels
 
 out, err = Console(), Console(stderr=True)
 if not out.is_terminal:
@@ -84,12 +85,7 @@ MASKED = {
 }
 
 
-MODELS = {
-    "clean": "clean reference (ASR: natural)",
-    "poisoned": "poisoned",
-    "purified": "purified, ours",
-    "published": "purified, as published",
-}
+MODELS = labels(audit=False) | {"clean": "clean reference (ASR: natural)"}
 
 
 def print_metrics(m: dict) -> None:
@@ -191,5 +187,7 @@ def print_audit(m: dict, flagged: int) -> None:
     shown = [key for key in ESTIMATES if any(key in row for row in estimates.values())]
     table = Table("", *(ESTIMATES[key] for key in shown), title="estimates, without ground truth")
     for model, row in estimates.items():
-        table.add_row(ESTIMATED[model], *(f"{row[key]:.3f}" if key == "pull" else f"{row[key]:.2f}" for key in shown))
+        table.add_row(
+            labels(audit=True)[model], *(f"{row[key]:.3f}" if key == "pull" else f"{row[key]:.2f}" for key in shown)
+        )
     out.print(table)

@@ -15,15 +15,9 @@ from ubt.cli.common import CACHE, CacheOption
 from ubt.cli.console import out, progress_of
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Run
+from ubt.evaluation.model_roles import labels
 from ubt.evaluation.trigger_hypothesis import Hypothesis
 from ubt.workflows import derived, try_trigger
-
-TITLES = {
-    "clean": "reference",
-    "poisoned": "poisoned (M_bd)",
-    "purified": "purified, ours",
-    "published": "purified, as published",
-}
 
 
 def probe(
@@ -99,7 +93,7 @@ def _place(text: str) -> dict[str, Any]:
 
 
 def _print(measures: dict[str, Any], about: dict[str, Any], target: str, audit: bool) -> None:
-    titles = TITLES | ({"poisoned": "as imported"} if audit else {})
+    titles = labels(audit)
     table = Table(title=Text(f"taken for {target!r}: percent of the images read otherwise, 95 % interval"))
     for column in ("", "natural (no trigger, all images)", "control", "ASR of the hypothesis"):
         table.add_column(column, justify="left" if not column else "right")

@@ -15,8 +15,6 @@ ESTIMATES = {
     "ca": "CA, %",
 }
 """How an audit's estimates are headed."""
-ESTIMATED = {"poisoned": "as imported", "purified": "purified, ours", "published": "purified, as published"}
-"""The models they are of."""
 SAMPLE = 1000
 """Pairs of D_normal, drawn at random, that retrieval is measured on."""
 

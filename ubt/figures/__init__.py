@@ -4,23 +4,19 @@ readers; what differs in hue differs in pattern, dash or place too.
 
 import plotly.graph_objects as go
 
+from ubt.evaluation.model_roles import MEASURED, labels
+
 CLEAN, POISONED, UNKNOWN = "#2E86C1", "#DB6B1E", "#7F8C9A"
 INK = "#111111"
 """Text on a filled shape, which stands out from each of these."""
-MODELS = {"clean": "#7F8C9A", "poisoned": "#DB6B1E", "purified": "#1C9A78", "published": "#9069C2"}
-"""The four models of a case, by the names its figures carry."""
-PATTERNS = {"clean": "", "poisoned": "/", "purified": "-", "published": "x"}
-LABELS = {
-    "clean": "clean reference",
-    "poisoned": "poisoned (M_bd)",
-    "purified": "purified, ours",
-    "published": "purified, published",
-}
+MODELS = {name: role.colour for name, role in MEASURED.items()}
+"""The colours of a case's models that are measured, by what their figures are called."""
+LABELS = labels(audit=False)
 
 
 def fill(model: str) -> dict:
     """How a model's bars are filled."""
-    return {"color": MODELS[model], "pattern": hatch(PATTERNS[model])}
+    return {"color": MODELS[model], "pattern": hatch(MEASURED[model].pattern)}
 
 
 def hatch(shape: str) -> dict:

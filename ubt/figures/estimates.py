@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ubt.evaluation.estimates import ESTIMATED, ESTIMATES
+from ubt.evaluation.estimates import ESTIMATES
+from ubt.evaluation.model_roles import labels
 from ubt.figures import fill, layout
 
 SHORT = {
@@ -27,8 +28,9 @@ def bars(measures: Mapping[str, Mapping[str, float]], height: int = 340) -> go.F
     percents = [name for name in SHORT if any(name in row for row in measures.values())]
     pulled = any("pull" in row for row in measures.values())
     figure = make_subplots(1, 2, column_widths=[0.76, 0.24], horizontal_spacing=0.2) if pulled else make_subplots(1, 1)
+    names = labels(audit=True)
     for model, row in measures.items():
-        named = {"name": ESTIMATED[model], "legendgroup": model, "marker": fill(model)}
+        named = {"name": names[model], "legendgroup": model, "marker": fill(model)}
         figure.add_bar(
             x=[SHORT[n] for n in percents],
             y=[row.get(n) for n in percents],
@@ -55,4 +57,4 @@ def table(measures: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[
         [ESTIMATES[n], *(f"{row[n]:{UNITS.get(n, '.2f')}}" if n in row else "-" for row in measures.values())]
         for n in shown
     ]
-    return ["estimate", *(ESTIMATED[m] for m in measures)], rows
+    return ["estimate", *(labels(audit=True)[m] for m in measures)], rows

@@ -9,11 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-SIMILARITIES = {
-    "similarity_reference": "score",
-    "similarity_poisoned": "score_poisoned",
-    "similarity_overfit": "score_overfit",
-}
+from ubt.evaluation.model_roles import SCORED
+
+SIMILARITIES = {role.similarity: role.scored for role in SCORED}
 """Each similarity's column, and the stage that computes it."""
 TRUTH = ("poisoned",)
 """Columns that a defender does not have."""

@@ -9,18 +9,8 @@ import streamlit as st
 
 from ubt.cases.store import Store
 from ubt.core.files import REFERENCE
-from ubt.figures import LABELS
+from ubt.evaluation.model_roles import ROLES
 from ubt.ui.view import View, store
-
-STAGES = {
-    "clean": "",
-    "poisoned": "poison",
-    "overfitted": "overfit",
-    "purified": "unlearn",
-    "published": "unlearn_published",
-}
-"""Each model's stage; the clean reference has none: it is the shipped one, or an imported one."""
-TITLES = LABELS | {"overfitted": "overfitted"}
 
 
 @dataclass(frozen=True)
@@ -60,14 +50,17 @@ def _explained(
     )
 
 
-def has(view: View, model: str) -> bool:
-    """Whether the case has this model."""
+def available(view: View) -> list[str]:
+    """The models that the case has."""
     own = view.settings.own
-    return view.holds(STAGES[model], "model") if STAGES[model] else bool(own.reference) or not own.audits
+    reference = bool(own.reference) or not own.audits
+    return [n for n, role in ROLES.items() if (view.holds(role.model, "model") if role.model else reference)]
 
 
 def _key(view: View, model: str) -> str:
-    return view.key(STAGES[model]) if STAGES[model] else view.settings.own.reference
+    """The artefact that holds a model; empty for the shipped reference."""
+    stage = ROLES[model].model
+    return view.key(stage) if stage else view.settings.own.reference
 
 
 def opened(view: View, model: str) -> tuple:
@@ -93,6 +86,6 @@ def depth(view: View) -> int:
     """Blocks of the deeper tower."""
     from ubt.clip.models import text_tower
 
-    model, _ = opened(view, next(name for name in STAGES if has(view, name)))
+    model, _ = opened(view, available(view)[0])
     towers = (getattr(tower, "transformer", None) for tower in (model.visual, text_tower(model)))
     return max((len(t.resblocks) for t in towers if t is not None), default=1)

@@ -11,14 +11,13 @@ import streamlit as st
 
 from ubt.core.errors import BadInput
 from ubt.core.files import digest
+from ubt.evaluation.model_roles import SCORED
 from ubt.pairs import neighbors
 from ubt.pairs.neighbors import Approximate, Embedding, IndexSettings
 from ubt.ui import attribution
 from ubt.ui.view import View, compute, read, store
 from ubt.workflows import derived
 
-TITLES = {"reference": "clean reference", "poisoned": "poisoned model (M_bd)", "overfit": "overfitted model"}
-EXPLAINED = {"reference": "clean", "poisoned": "poisoned", "overfit": "overfitted"}
 APPROXIMATE_FROM = IndexSettings().approximate_from
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 PIXELS = 50_000_000
@@ -49,12 +48,12 @@ class Answer:
 
 def models(view: View) -> list[str]:
     """The models that D's embedding can be searched under."""
-    return [m for m in TITLES if derived.embedded(store(), view.record, m)]
+    return [role.name for role in SCORED if derived.embedded(store(), view.record, role.name)]
 
 
 def embedding(view: View, model: str) -> Embedding:
     """D's embedding under a model, as memory maps."""
-    key = view.key(derived.MODELS[model])
+    key = view.key(derived.source(model))
     return Embedding(read(key, "image_features"), read(key, "text_features"))
 
 
@@ -95,7 +94,7 @@ def _caption(key: str, text: str, _view: View, _model: str) -> np.ndarray:
     from ubt.clip import models as clip
     from ubt.data import model_input
 
-    net, alone = attribution.opened(_view, EXPLAINED[_model])
+    net, alone = attribution.opened(_view, _model)
     with alone:
         return clip.embed_tokens(net, model_input.tokenize([text], net.context_length))[0]
 
@@ -114,7 +113,7 @@ def of_image(view: View, model: str, file) -> Query:
 def _image(key: str, content: str, _content: bytes, _view: View, _model: str) -> np.ndarray:
     from ubt.clip import models as clip
 
-    net, alone = attribution.opened(_view, EXPLAINED[_model])
+    net, alone = attribution.opened(_view, _model)
     side = read(_view.key("data"), "images").shape[1] if _view.holds("data", "images") else 224
     with alone:
         return clip.embed_images(net, decoded(_content, side)[None])[0]
@@ -148,7 +147,7 @@ def decoded(content: bytes, side: int) -> np.ndarray:
 
 
 def _key(view: View, model: str) -> str:
-    return view.key(derived.MODELS[model]) + view.key("data")
+    return view.key(derived.source(model)) + view.key("data")
 
 
 def nearest(view: View, space: str, model: str, query: Query, k: int, approximate: Approximate | None = None) -> Answer:

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from ubt.evaluation.model_roles import labels
 from ubt.evaluation.trigger_hypothesis import LONGEST, Hypothesis, stamped
-from ubt.figures import LABELS, trigger_hypothesis
+from ubt.figures import trigger_hypothesis
 from ubt.figures.attribution import enlarged
 from ubt.figures.patches import outlined
 from ubt.ui import charts, components, pairs
@@ -23,7 +24,6 @@ SOURCES = {
     "word": "a word alone",
 }
 MEGABYTES = 20
-IMPORTED = {"poisoned": "as imported"}
 
 
 def section(view: View) -> None:
@@ -219,8 +219,8 @@ def _result(view: View, options: dict[str, Any], hypothesis: Hypothesis) -> None
     audit = view.settings.own.audits
     st.markdown(plain(try_trigger.meaning(measures, hypothesis.target, "the model" if audit else "the poisoned model")))
     chart, side = st.columns([3, 2], gap="large")
-    labels = IMPORTED if audit else {}
-    figure = trigger_hypothesis.rates(measures, labels)
+    names = labels(audit)
+    figure = trigger_hypothesis.rates(measures, names)
     charts.draw(figure, "tried", "Share of images that each model classifies as the target", chart)
     with side:
         rows = []
@@ -233,7 +233,7 @@ def _result(view: View, options: dict[str, Any], hypothesis: Hypothesis) -> None
                 )
                 for k in trigger_hypothesis.RATES
             ]
-            rows.append([(LABELS | labels)[model], *cells])
+            rows.append([names[model], *cells])
         components.table(["percent", *(title for title, *_ in trigger_hypothesis.RATES.values())], rows)
         st.caption(_definition(about))
     shown, model = read(key, "triggered"), "poisoned"

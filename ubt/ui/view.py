@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ubt.core import run
 from ubt.core.errors import UbtError
 from ubt.core.run import Compute
 from ubt.data.scenes import CLASSES
-from ubt.figures import MODELS
+from ubt.evaluation.model_roles import MEASURED, ROLES, SUSPECT
 from ubt.reports.case_report.finished_case import other_verdicts
 from ubt.workflows import jobs
 
@@ -85,9 +84,9 @@ class View(Recorded):
     record: CaseRecord
     status: jobs.Status
 
-    def model_title(self, titles: Mapping[str, str], model: str) -> str:
-        """What a page calls one of its models; of the one in an audit nobody knows whether it is poisoned."""
-        return "imported model" if self.audits and model == "poisoned" else titles[model]
+    def model_title(self, model: str) -> str:
+        """What a page calls one of its models."""
+        return SUSPECT if self.audits and model == "poisoned" else ROLES[model].title
 
     def classes(self) -> tuple[str, ...]:
         """What a target can be: the classes of its labelled images."""
@@ -125,7 +124,7 @@ class View(Recorded):
 
     def measured(self) -> dict[str, dict]:
         """The measures of every model that has been evaluated, in the order clean, poisoned, ours, published."""
-        return {m: self.read(f"evaluate_{m}", "measures") for m in MODELS if self.has(f"evaluate_{m}")}
+        return {m: self.read(role.evaluated, "measures") for m, role in MEASURED.items() if self.has(role.evaluated)}
 
     def other_verdicts(self) -> pd.DataFrame:
         """The verdicts of this cache's other cases, see `ubt.reports.case_report.finished_case.other_verdicts`."""

@@ -14,6 +14,7 @@ from ubt.core import files, text
 from ubt.data import scenes
 from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.evaluation.detection import auroc
+from ubt.evaluation.model_roles import ROLES, SCORED
 from ubt.figures import LABELS, UNKNOWN, for_a_room, mark, tradeoff
 from ubt.figures import verdict as verdict_figures
 from ubt.figures.similarity import histogram
@@ -132,22 +133,16 @@ def _captions() -> None:
     )
 
 
-_MODELS = {
-    "clean reference": "similarity_reference",
-    "poisoned model": "similarity_poisoned",
-    "overfitted model": "similarity_overfit",
-}
-
-
 def _overfitting() -> None:
     table = _table()
     rows = np.flatnonzero(table.suspicious)
     chart, side = _sides()
     with side:
-        model = st.select_slider("Under which model", list(_MODELS), "poisoned model", key="learn-model")
-        similarity, poisoned = table[_MODELS[model]][rows], table.poisoned[rows]
+        models = {role.title: role for role in SCORED}
+        model = st.select_slider("Under which model", list(models), ROLES["poisoned"].title, key="learn-model")
+        similarity, poisoned = table[models[model].similarity][rows], table.poisoned[rows]
         side_of, less = (
-            ("below all but the highest", -1) if model == "clean reference" else ("above all but the lowest", 1)
+            ("below all but the highest", -1) if models[model].name == "reference" else ("above all but the lowest", 1)
         )
         among = int((less * similarity[~poisoned] > np.quantile(less * similarity[poisoned], 0.05)).sum())
         st.markdown(

@@ -15,34 +15,37 @@ from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.core.files import digest
 from ubt.core.run import Run
+from ubt.evaluation.model_roles import ROLES
 from ubt.pairs import neighbors, projection
 from ubt.pairs.neighbors import Embedding, IndexSettings
 from ubt.pairs.projection import MapSettings
 from ubt.workflows import try_trigger
 
-MODELS = {"reference": "score", "poisoned": "score_poisoned", "overfit": "score_overfit", "purified": "unlearn"}
-"""Model to the stage that embedded D under it; the purified model's embeds when a map asks for it."""
 VERSION = {"index": 1, "map": 1, "probe": 1}
+
+
+def source(model: str) -> str:
+    """The stage whose artefact D's embedding under a model is read or, if no stage scores D with it, computed from."""
+    return ROLES[model].scored or ROLES[model].model
 
 
 def embedded(store: Store, record: CaseRecord, model: str) -> bool:
     """Whether D's embedding under a model is there to be searched."""
-    found = store.find(record.artefacts.get(MODELS[model], ""))
+    found = store.find(record.artefacts.get(source(model), ""))
     return found is not None and "image_features" in found.manifest["entries"]
 
 
 def embedding(store: Store, record: CaseRecord, model: str, run: Run | None = None) -> Embedding:
-    """D's embedding under a model; the purified model, which no stage scores D with, embeds it now.
+    """D's embedding under a model; one that no stage scores D with embeds it now.
 
     Raises:
         BadInput: the case does not have it.
     """
-    found = store.open(record.artefacts.get(MODELS[model], "")) if MODELS[model] in record.artefacts else None
+    stage = source(model)
+    found = store.open(record.artefacts[stage]) if stage in record.artefacts else None
     if found is None:
-        raise BadInput(
-            f"expected the case to have the {model} model's embedding, but its stage {MODELS[model]} was not run"
-        )
-    if model != "purified":
+        raise BadInput(f"expected the case to have the {model} model's embedding, but its stage {stage} was not run")
+    if ROLES[model].scored:
         return Embedding(found.read("image_features"), found.read("text_features"))
     from ubt.clip.score import score
 
@@ -66,8 +69,10 @@ def _sources(record: CaseRecord, kind: str, options: dict[str, Any]) -> list[str
     artefacts = record.artefacts
     if kind == "probe":
         return [artefacts[s] for s in options["over"]]
-    stages = [MODELS[m] for m in options["models"]]
-    also = ["data"] * ("purified" in options["models"]) + ["split"] * (kind == "map" and "split" in artefacts)
+    stages = [source(m) for m in options["models"]]
+    also = ["data"] * any(not ROLES[m].scored for m in options["models"]) + ["split"] * (
+        kind == "map" and "split" in artefacts
+    )
     return [artefacts[s] for s in (*stages, *also)]
 
 

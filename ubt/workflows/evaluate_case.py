@@ -12,12 +12,13 @@ from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.core.run import Compute
+from ubt.evaluation.model_roles import MEASURED
 from ubt.evaluation.stages import downstream_name
 from ubt.evaluation.transfer import unfit
 
 KINDS = {"zeroshot": "downstream.set", "retrieval": "downstream.captions"}
 """What is measured, and the setting that names on what."""
-MODELS = ("clean", "poisoned", "purified", "published")
+MODELS = tuple(MEASURED)
 """The models of a case; those of further defences go by the defence's name."""
 
 

@@ -17,8 +17,9 @@ from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import digest, disk_full, file_digest
 from ubt.core.stage import Stage
 from ubt.defenses import DEFENSES
+from ubt.evaluation.model_roles import ROLES
 
-STAGES = {"purified": "unlearn", "published": "unlearn_published"}
+STAGES = {name: ROLES[name].model for name in ("purified", "published")}
 """The models that can be taken away, and the stages that make them."""
 _WEIGHTS = "{}/open_clip_model.safetensors"
 

@@ -23,9 +23,10 @@ from ubt.core.run import Run, derive_seed
 from ubt.data.images import decode, decode_within
 from ubt.data.quarantine import BrokenImage
 from ubt.evaluation import trigger_hypothesis as evaluation
+from ubt.evaluation.model_roles import MEASURED
 from ubt.evaluation.trigger_hypothesis import Hypothesis
 
-MODELS = {"clean": "score", "poisoned": "poison", "purified": "unlearn", "published": "unlearn_published"}
+MODELS = {name: role.model or role.scored for name, role in MEASURED.items()}
 """The models a hypothesis is tried on, to the stage without which they are not; the clean reference is brought or
 shipped, and `score` reads D with it.
 """

@@ -16,10 +16,12 @@ from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.evaluation.backdoor import by_attack
 from ubt.evaluation.detection import Caught, caught, otsu
 from ubt.evaluation.label_free import Mixture, estimated, fit
+from ubt.evaluation.model_roles import MEASURED, SCORED, SUSPECT
 from ubt.figures import estimates, label_history, measures, similarity, training
 from ubt.figures import verdict as judged
 from ubt.figures.attribution import overlay, survivors
 from ubt.pairs.annotations import LABELS, precision
+from ubt.pairs.table import SIMILARITIES
 from ubt.reports.case_report import Block, Card, Cards, Chart, Folded, Report, Said, Section, Table
 from ubt.reports.case_report.finished_case import Finished, evidence, other_verdicts
 from ubt.reports.case_report.provenance import limits, origin, settings
@@ -27,11 +29,6 @@ from ubt.workflows.export_model import STAGES
 
 PAIRS, EXPLAINED, LISTED, NOTES = 24, 12, 1000, 300
 """Flagged pairs shown with their images, pairs shown with their heat, flagged pairs listed, decisions listed."""
-MODELS = {
-    "similarity_reference": "Clean reference",
-    "similarity_poisoned": "Poisoned model (M_bd)",
-    "similarity_overfit": "Overfitted model",
-}
 KINDS = {"done": "finished", "partial": "partly run", "running": "being run", "new": "not run yet"}
 
 
@@ -123,11 +120,11 @@ def _separation(case: Finished) -> Section | None:
     }
     charts = [
         Chart(
-            "The model, as imported" if case.audits and name == "similarity_poisoned" else title,
-            similarity.histogram(similarity.binned(pairs[name]), case.poisoned, lines.get(name)),
+            f"The {SUSPECT}" if case.audits and role.name == "poisoned" else role.heading,
+            similarity.histogram(similarity.binned(pairs[role.similarity]), case.poisoned, lines.get(role.similarity)),
         )
-        for name, title in MODELS.items()
-        if name in pairs
+        for role in SCORED
+        if role.similarity in pairs
     ]
     names = {
         "D_susp": f"D_susp: lowest {100 * case.settings.split.fraction:g} % under the reference",
@@ -156,7 +153,7 @@ def _before_and_after(case: Finished) -> Section | None:
         if case.has("estimate"):
             found = case.read("estimate", "measures")
             blocks += [
-                Chart("Estimates of the model as imported and of both purified ones", estimates.bars(found)),
+                Chart(f"Estimates of the {SUSPECT} and of both purified ones", estimates.bars(found)),
                 Table(*estimates.table(found)),
             ]
             blocks.append(
@@ -165,7 +162,9 @@ def _before_and_after(case: Finished) -> Section | None:
                     " fall; the others should stay."
                 )
             )
-    elif measured := {m: case.read(f"evaluate_{m}", "measures") for m in figures.LABELS if case.has(f"evaluate_{m}")}:
+    elif measured := {
+        m: case.read(role.evaluated, "measures") for m, role in MEASURED.items() if case.has(role.evaluated)
+    }:
         table, apart = measures.table(measured), by_attack(measured)
         blocks += [Chart("CA, ASR, RA and target recall of every model", measures.bars(measured)), _plain(table)]
         blocks.append(
@@ -210,7 +209,7 @@ def _plain(table: pd.DataFrame) -> Table:
 
 def _remarks(line: pd.Series) -> list[str]:
     """What stands of a pair under its caption."""
-    scores = [f"{n.removeprefix('similarity_')} {line[n]:.3f}" for n in MODELS if n in line and pd.notna(line[n])]
+    scores = [f"{n.removeprefix('similarity_')} {line[n]:.3f}" for n in SIMILARITIES if n in line and pd.notna(line[n])]
     remarks = [f"similarity: {', '.join(scores)}"] if scores else []
     label, note = (line[n] if n in line and isinstance(line[n], str) else "" for n in ("label", "note"))
     remarks += [f"labelled {label}"] if label else []
@@ -224,7 +223,7 @@ def _flagged(case: Finished) -> Section | None:
     poisoned_model = case.has("verdict") and case.read("verdict", "verdict")["poisoned"]
     rows = pairs.most_suspicious(pairs.flagged, LISTED)
     images = tried(case.read("data", "images"), rows[:PAIRS]) if case.holds("data", "images") else (None, [])
-    some = pairs.frame(rows, ["id", "caption", *MODELS, "topk", "label", "note", "poisoned"])
+    some = pairs.frame(rows, ["id", "caption", *SIMILARITIES, "topk", "label", "note", "poisoned"])
     cards = [
         Card(
             None if images[0] is None else images[0][n],
@@ -250,7 +249,7 @@ def _flagged(case: Finished) -> Section | None:
     )
     if images[1]:
         blocks.append(Said(f"{len(images[1])} of these images cannot be had any more and are crossed out.", "warning"))
-    columns = ["id", "caption", *MODELS, *(n for n in ("label", "note", "poisoned") if n in some)]
+    columns = ["id", "caption", *SIMILARITIES, *(n for n in ("label", "note", "poisoned") if n in some)]
     listed = Table(
         [c.replace("_", " ") for c in columns], [[_cell(line[c]) for c in columns] for _, line in some.iterrows()]
     )
