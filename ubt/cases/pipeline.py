@@ -110,55 +110,40 @@ class Pipeline:
             UbtError: a stage could not do its work, or another process runs this case.
             Cancelled: the watcher, or another process through the case's cancel flag, asked to stop.
         """
-        of_case = composed(settings.own)
-        stages = stages or of_case.case
-        name = settings.name(self.compute)
+        of_case, name = composed(settings.own), settings.name(self.compute)
+        stages, own = stages or of_case.case, of_case.names()
         with self.store.lock(name, wait=HANDOVER):
             self._cancel = self.store.cancel_flag(name)
             self._cancel.unlink(missing_ok=True)
-            known = {s.name: s for s in (*of_case.every, *stages)}
-            every = tuple(known.values())
-            plan = _Plan(
-                settings, known, keys(settings, self.compute, every, self.reference), made_with(settings, every), {}
-            )
-            before = self.store.record(name)
-            own, had = of_case.names() | {s.name for s in stages}, before.artefacts
-            names = {n: key for n, key in plan.names.items() if n in own or had.get(n) == key}
-            last = stages[-1].name
-            kept = before.metrics if all(had.get(n) == names[n] for n in of_case.names()) else None
-            record = record_of(settings, self.compute, names, "running").changed(
-                errors={n: e for n, e in before.errors.items() if n != last}, metrics=kept
-            )
+            plan, before = self._plan(settings, stages), self.store.record(name)
+            record = _begun(record_of(settings, self.compute, plan.names, "running"), before, stages, own)
             self.store.save_case(name, record)
-            self._journal = Journal(
-                self.store.journal(name), fresh=before.state not in ("running", "cancelled", "failed")
-            )
+            # A run that goes on from one that stopped adds to its journal: `spent` reads there how long a stage ran.
+            resumed = before.state in ("running", "cancelled", "failed")
+            self._journal = Journal(self.store.journal(name), fresh=not resumed)
             case, stage = Case(name, plan.made, {}), stages[0]
             try:
                 for stage in stages:
                     plan.made[stage.name] = self._obtain(stage, plan)
-                if of_case.names() <= set(case.artefacts):
+                if own <= plan.made.keys():
                     case.metrics.update(metrics(settings, case, lambda source: self._input(source, plan)))
-                    record = record.changed(metrics=case.metrics)
-                record = record.changed(
-                    state="partial" if record.metrics is None else "done",
-                    errors={n: e for n, e in record.errors.items() if n not in plan.made},
-                )
             except BaseException as e:
-                said = str(e) if isinstance(e, UbtError) else repr(e)
-                ended = Ended(
-                    state="cancelled" if isinstance(e, (Cancelled, KeyboardInterrupt)) else "failed", error=said
-                )
-                beyond = record.metrics is not None and last not in of_case.names()
-                outcome = {"state": "done"} if beyond else dict(ended) | {"at": stage.name}
-                record = record.changed(**outcome, errors=record.errors | {last: ended}, updated=time.time())
+                # The error itself matters more than that the disk, which may be full, does not take it.
                 with contextlib.suppress(OSError):
-                    self.store.save_case(name, record)
+                    self.store.save_case(name, _stopped(record, e, stage, stages[-1].name, own))
                 raise
             finally:
                 self._cancel.unlink(missing_ok=True)
-            self.store.save_case(name, record.changed(updated=time.time()))
+            self.store.save_case(name, _ended(record, case))
         return case
+
+    def _plan(self, settings: CaseSettings, stages: tuple[Stage, ...]) -> _Plan:
+        """A run of `stages`; it knows every stage of the case, since what is damaged is made again."""
+        known = {s.name: s for s in (*composed(settings.own).every, *stages)}
+        every = tuple(known.values())
+        return _Plan(
+            settings, known, keys(settings, self.compute, every, self.reference), made_with(settings, every), {}
+        )
 
     def _tell(self, event: Event) -> None:
         self._journal(event)
@@ -357,6 +342,47 @@ def record_of(settings: CaseSettings, compute: Compute, names: dict[str, str], s
         updated=time.time(),
         schema_number=SCHEMA,
     )
+
+
+def _begun(record: CaseRecord, before: CaseRecord, stages: tuple[Stage, ...], own: set[str]) -> CaseRecord:
+    """The record while `stages` are run: `record`, which has every stage's artefact, with what stays of the record
+    before. `own` are the case's stages, without those of defences and detectors.
+    """
+    had, last = before.artefacts, stages[-1].name
+    # Of stages that are neither the case's own nor run now, those stay that were run with these very settings: `prune`
+    # keeps the artefacts that are on record.
+    wanted = own | {s.name for s in stages}
+    artefacts = {n: key for n, key in record.artefacts.items() if n in wanted or had.get(n) == key}
+    # The figures stay as long as they are of these very artefacts, so that running a defence forgets nothing.
+    same = all(had.get(n) == artefacts[n] for n in own)
+    # What earlier runs up to other stages said stays; how this one ends is not known yet.
+    errors = {n: e for n, e in before.errors.items() if n != last}
+    return record.changed(artefacts=artefacts, metrics=before.metrics if same else None, errors=errors)
+
+
+def _ended(record: CaseRecord, case: Case) -> CaseRecord:
+    """The record after a run that came to its end: the case is done once it has figures, of this run or of one before.
+    What was said of a stage that has been made since is forgotten.
+    """
+    figures = case.metrics or record.metrics
+    return record.changed(
+        state="partial" if figures is None else "done",
+        metrics=figures,
+        errors={n: e for n, e in record.errors.items() if n not in case.artefacts},
+        updated=time.time(),
+    )
+
+
+def _stopped(record: CaseRecord, error: BaseException, at: Stage, last: str, own: set[str]) -> CaseRecord:
+    """The record after a run up to the stage `last` that was cancelled or failed in the stage `at`. The error is
+    remembered under `last`. It is the case's own too, unless the case was finished and this run went beyond its `own`
+    stages: then the case stays done.
+    """
+    said = str(error) if isinstance(error, UbtError) else repr(error)
+    ended = Ended(state="cancelled" if isinstance(error, (Cancelled, KeyboardInterrupt)) else "failed", error=said)
+    beyond = record.metrics is not None and last not in own
+    of_the_case = {"state": "done"} if beyond else {"state": ended.state, "error": ended.error, "at": at.name}
+    return record.changed(**of_the_case, errors=record.errors | {last: ended}, updated=time.time())
 
 
 def create(store: Store, settings: CaseSettings, compute: Compute, reference: Path | None = None) -> str:
