@@ -11,7 +11,7 @@ class ModelRole:
     """One model of a case.
 
     `name`: in D's columns and in views. `measured`: among a case's figures and on the command line; empty where no
-    stage measures it. `model`: the stage whose artefact holds it; the reference has none, for it is imported or shipped.
+    stage measures it. `model`: the stage whose artefact holds it; the reference has none: it is imported or shipped.
     `scored`: the stage that scores D with it, if one does. `title` is for a heading, `label` for a legend or a table.
     `colour`, `pattern`: of its bars, which differ in more than hue.
     """
