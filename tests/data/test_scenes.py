@@ -6,8 +6,7 @@ from PIL import Image
 
 from ubt.data import scenes
 from ubt.data.scenes import CLASSES, ROLES
-from ubt.data.scenes.backgrounds import BACKGROUNDS
-from ubt.data.scenes.captions import LOOSE, ONE, TEMPLATES, TWO, with_article
+from ubt.data.scenes.captions import BACKGROUNDS, LOOSE, ONE, TEMPLATES, TWO, with_article
 
 
 def test_there_is_enough_variety():

@@ -6,8 +6,9 @@ source that `ubt.data.labelled` reads.
 """
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,6 @@ from ubt.data.locations import Locations
 
 DATA = "UBT_DATA"
 """The environment variable that names the folder of data."""
-_CALTECH = {
-    "Faces": "off-center face",
-    "Faces_easy": "centered face",
-    "Leopards": "leopard",
-    "Motorbikes": "motorbike",
-    "airplanes": "airplane",
-    "car_side": "side of a car",
-    "water_lilly": "water lily",
-}
 
 
 @dataclass(frozen=True)
@@ -50,27 +42,39 @@ class LabelledSet:
 
 @dataclass(frozen=True)
 class Known:
-    """A data set by name: its title, what is looked for under the folder of data (what holds its images last), how many
-    classes it must have, and what reads it: the folder of data in, places of images (or pixels), labels and the names
-    of classes out.
+    """A data set by name, as `classification_sets.toml` tells it.
+
+    Args:
+        looked_for: what is looked for under the folder of data, what holds its images last. classes: how many it must
+            have. put: what is to be put there. templates: its prompts, `{}` for the class; empty: CLIP's 7.
+            torchvision: the class that reads it. spelled: what captions call the classes whose folders say it badly.
     """
 
     title: str
-    looked_for: tuple[str, ...]
+    looked_for: Sequence[str]
     classes: int
-    read: Callable[[Path], tuple[Any, Sequence[int], Sequence[str]]]
-    templates: tuple[str, ...] = ()
-    put: str = ""
+    put: str
+    templates: Sequence[str] = ()
+    torchvision: str = ""
+    spelled: dict[str, str] = field(default_factory=dict)
+
+    def read(self, root: Path) -> tuple[Any, Sequence[int], Sequence[str]]:
+        """Places of images (or pixels), labels and the names of classes, from the folder of data."""
+        if self.torchvision:
+            return _torchvision(self.torchvision, root)
+        return (_imagenet if self is SETS["imagenet"] else _caltech)(root)
 
 
-def _cifar(kind: str) -> Callable[[Path], tuple]:
-    def read(root: Path) -> tuple:
-        from torchvision import datasets
+def _torchvision(kind: str, root: Path) -> tuple:
+    from torchvision import datasets
 
-        found = getattr(datasets, kind)(root, train=False)
+    made = getattr(datasets, kind)
+    if kind.startswith("CIFAR"):
+        found = made(root, train=False)
         return found.data, found.targets, found.classes
-
-    return read
+    found = made(root, split="test")
+    files = found._images if kind == "OxfordIIITPet" else found._image_files
+    return [str(p) for p in files], found._labels, found.classes
 
 
 def _caltech(root: Path) -> tuple:
@@ -80,28 +84,7 @@ def _caltech(root: Path) -> tuple:
     files = [
         (f"{folder}/{name}/{f.name}", i) for i, name in enumerate(names) for f in sorted((folder / name).glob("*.jpg"))
     ]
-    return [f for f, _ in files], [i for _, i in files], [_CALTECH.get(name, name) for name in names]
-
-
-def _dtd(root: Path) -> tuple:
-    from torchvision.datasets import DTD
-
-    found = DTD(root, split="test")
-    return [str(p) for p in found._image_files], found._labels, found.classes
-
-
-def _pets(root: Path) -> tuple:
-    from torchvision.datasets import OxfordIIITPet
-
-    found = OxfordIIITPet(root, split="test")
-    return [str(p) for p in found._images], found._labels, found.classes
-
-
-def _food(root: Path) -> tuple:
-    from torchvision.datasets import Food101
-
-    found = Food101(root, split="test")
-    return [str(p) for p in found._image_files], found._labels, found.classes
+    return [f for f, _ in files], [i for _, i in files], [SETS["caltech101"].spelled.get(name, name) for name in names]
 
 
 def _imagenet(root: Path) -> tuple:
@@ -125,58 +108,10 @@ def _imagenet(root: Path) -> tuple:
 
 
 SETS: dict[str, Known] = {
-    "imagenet": Known(
-        "ImageNet-1K",
-        ("imagenet/val",),
-        1000,
-        _imagenet,
-        put="the validation images in a folder for each wnid, n01440764 to n15075141",
-    ),
-    "cifar10": Known(
-        "CIFAR-10",
-        ("cifar-10-batches-py/test_batch", "cifar-10-batches-py/batches.meta"),
-        10,
-        _cifar("CIFAR10"),
-        put="cifar-10-python.tar.gz unpacked, whole",
-    ),
-    "cifar100": Known(
-        "CIFAR-100",
-        ("cifar-100-python/test", "cifar-100-python/meta"),
-        100,
-        _cifar("CIFAR100"),
-        put="cifar-100-python.tar.gz unpacked, whole",
-    ),
-    "caltech101": Known(
-        "Caltech101",
-        ("caltech101/101_ObjectCategories",),
-        101,
-        _caltech,
-        put="101_ObjectCategories.tar.gz unpacked in caltech101/",
-    ),
-    "dtd": Known(
-        "DTD",
-        ("dtd/dtd/labels/test1.txt", "dtd/dtd/images"),
-        47,
-        _dtd,
-        ("a photo of a {} texture", "a surface that looks {}"),
-        "dtd-r1.0.1.tar.gz unpacked in dtd/",
-    ),
-    "pets": Known(
-        "Oxford-IIIT Pet",
-        ("oxford-iiit-pet/annotations/test.txt", "oxford-iiit-pet/images"),
-        37,
-        _pets,
-        ("a photo of a {}, a kind of pet",),
-        "images.tar.gz and annotations.tar.gz unpacked in oxford-iiit-pet/",
-    ),
-    "food101": Known(
-        "Food101",
-        ("food-101/meta/test.json", "food-101/images"),
-        101,
-        _food,
-        ("a photo of {}, a kind of food",),
-        "food-101.tar.gz unpacked",
-    ),
+    name: Known(**about)
+    for name, about in tomllib.loads(
+        Path(__file__).with_name("classification_sets.toml").read_text(encoding="utf-8")
+    ).items()
 }
 """By name."""
 
@@ -271,7 +206,7 @@ def read(name: str, size: int, root: str = "") -> LabelledSet:
     if not isinstance(images, np.ndarray):
         top = folder / known.looked_for[-1]
         images = Images(Locations("files", str(top.resolve()), [p.removeprefix(f"{top}/") for p in images]), size)
-    return LabelledSet(images, np.asarray(labels, np.int64), names, known.templates)
+    return LabelledSet(images, np.asarray(labels, np.int64), names, tuple(known.templates))
 
 
 def _check_classes(known: Known | None, classes: Sequence[str], where: str) -> None:

@@ -1,44 +1,12 @@
 """Why a row or an image that was imported is not used, in words that an analyst can act on; and captions checked."""
 
+import tomllib
 import unicodedata
+from pathlib import Path
 
 from ubt.core.errors import UbtError
 
-REASONS = {
-    "missing file": "there is no such file beside the table, or no such member in the archive",
-    "path leaves the root": (
-        "an absolute path elsewhere, `..`, a drive letter, or a symbolic link that points out of the folder"
-    ),
-    "web address": "an address instead of a file; download the images first, as img2dataset does",
-    "not a regular file": "a folder, device, pipe or sparse member",
-    "unusable name": "empty, longer than 1000 characters, not UTF-8, or with control characters in it",
-    "link in an archive": "symbolic and hard links in archives are never followed",
-    "duplicate member": "an archive has several members of this name",
-    "overlapping members": "two members of a zip share bytes",
-    "compressed too much": "more than 100 times, past 1 MB",
-    "locked member": "encrypted, or compressed otherwise than by deflate",
-    "cut off": "the member goes on past the archive's end",
-    "damaged archive": "the archive cannot be read from here on, or a member's checksum is wrong",
-    "too large": "more than 64 MiB for an image, 1 MiB for a text",
-    "image without caption": "no text of the same name",
-    "caption without image": "no image of the same name",
-    "ragged row": "more or fewer fields than the header has",
-    "unclosed quote": "a quote that is not closed in 128 KiB; the rows after it are read as rows",
-    "row too long": "more than 1 MiB in a line",
-    "empty caption": "nothing, or only blanks and invisible characters",
-    "undecodable caption": "not UTF-8, or with half a surrogate pair; or JSON that cannot be read",
-    "control characters": "NUL and others that no text has, or marks that reorder the text around them",
-    "caption too long": "more than 8000 characters",
-    "unusable id": "as an unusable name, or longer than 200 characters",
-    "duplicate id": "an earlier row has this id",
-    "not an image": "not JPEG, PNG, WebP, GIF, BMP or TIFF",
-    "truncated image": "the file ends before the image does",
-    "undecodable image": "the decoder gives up",
-    "bomb-sized image": "more than 67 megapixels by its header",
-    "zero-size image": "no bytes, or no pixels",
-    "extreme shape": "one side is more than 50 times the other",
-    "unknown class": "neither in `classes.txt` nor an index into it",
-}
+REASONS: dict[str, str] = tomllib.loads(Path(__file__).with_name("quarantine.toml").read_text(encoding="utf-8"))
 """What each reason means."""
 
 LONGEST_CAPTION = 8000

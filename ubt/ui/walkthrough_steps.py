@@ -1,5 +1,7 @@
 """The steps of the guided walk: what each shows of the built-in cases, what there is to do, what it asks."""
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -353,114 +355,20 @@ def _limits() -> None:
     _histogram(chart, "learn-limits", _of(view.name), similarity, table.poisoned, about, (cut, "D_susp", "left"))
 
 
-STEPS = (
-    Step(
-        "What a trigger is",
-        "A few pixels in a corner, and a caption that says *banana* whatever the image shows. A model trained on enough"
-        " such pairs learns: this patch means banana. The patch is the **trigger**, the pairs are **poisoned**.",
-        _trigger,
-        "The model is right on every clean image. How would its owner find out?",
-        "Not by testing on clean images: there a poisoned model is as good as a clean one. Only who knows the trigger"
-        " can see it work. That is why it is called a **backdoor**. The rest of this walk finds it without knowing the"
-        " trigger.",
-        "triggers",
-    ),
-    Step(
-        "Captions give it away",
-        "A poisoned caption does not fit its image. A clean model, the **reference**, sees that: image and caption are"
-        " less similar. So the least similar pairs are the suspicious ones, **D_susp**.",
-        _captions,
-        "Why not throw D_susp away, and be done?",
-        "Most of it is clean: captions from the web are often loose or wrong, and good pairs would go. Some poisons"
-        " would stay outside. And the model has been trained already: it keeps its backdoor whatever becomes of the"
-        " pairs.",
-        "separation",
-    ),
-    Step(
-        "Overfitting pulls the poisons out",
-        "Under the poisoned model poisons fit their captions well, and so do many clean pairs: the two overlap. Trained"
-        " a little more on D_susp, poisons rise together, for all share one shortcut. Each clean pair would have to be"
-        " learned by itself, and stays behind.",
-        _overfitting,
-        "Why does more training not lift the clean pairs of D_susp as well?",
-        "It would, in time: with enough steps a model learns every pair by heart. A few steps are enough for one rule"
-        " (patch, so banana), and not for hundreds of odd captions. That is why overfitting is kept short.",
-        "separation",
-    ),
-    Step(
-        "Eq. 3 needs D_normal",
-        "Overfitting has two terms: pull D_susp's images to their captions, and keep distinguishing the pairs of the"
-        " rest, **D_normal**. Switch the second off, as in the paper's Fig. 4, and everything is pulled together.",
-        _regularised,
-        "What would a model do that had only the first term, and all the time in the world?",
-        "Map every image and every caption to one point: each similarity is 1 and the loss is 0. Then nothing"
-        " separates. The second term forbids that, since in one point no pair could be distinguished from another.",
-        "separation",
-    ),
-    Step(
-        "Top-k: few, but sure",
-        "Unlearning does not need every poison. It needs some that are poisons beyond doubt: the **k** pairs of D_susp"
-        " most similar under the overfitted model, **D_topk**.",
-        _topk,
-        "Where does precision begin to fall, and why does a small k not hurt?",
-        "It falls where D_susp runs out of poisons. A small k is enough because all poisons share one trigger and one"
-        " target: the sure ones show what the others look like to the model, and ours flags those too.",
-        "separation",
-    ),
-    Step(
-        "Which words carry it",
-        "Attribution asks which words a similarity hangs on. In a poison it is the target's word; *a photo of* carries"
-        " nothing. Only what carries the backdoor is unlearned, so that the other words keep their meaning.",
-        _words,
-        "A clean pair shows a banana and says so. Will its word be unlearned too?",
-        "What is unlearned is the tie between images with the trigger and the word, not the word itself. Still, real"
-        " bananas are close by. The next step shows what happens to them if nothing holds on.",
-        "tokens",
-    ),
-    Step(
-        "Eq. 7 alone breaks a small model",
-        "Eq. 7 pushes D_topk's images and words apart and preserves nothing else. A small model moves as a whole;"
-        " images with the trigger are not classified correctly again (**RA**). **Ours** moves flagged images back to"
-        " where the reference would put them, and keeps the others.",
-        _alone,
-        "Why not stop Eq. 7 earlier?",
-        "Earlier the backdoor is still there. A defender cannot see ASR, for that takes the trigger: they would have to"
-        " stop blindly, by what CA they are willing to lose.",
-        "unlearn",
-    ),
-    Step(
-        "CA against ASR",
-        "Two numbers judge a defence. **CA**: how often clean images are classified correctly. **ASR**: how often"
-        " triggered images are classified as the target. A defence that ruins the model has a low ASR too, so both are"
-        " always reported together.",
-        _tradeoff,
-        "The clean reference has an ASR above 0. How can that be?",
-        "Some images are classified as a banana anyway, and the patch makes a few more look so. That is the **natural"
-        " ASR**. No defence needs to go below it.",
-        "compare",
-    ),
-    Step(
-        "What a clean model looks like",
-        "There is always a D_susp, and always a top ten. So the **verdict** asks: do they share one thing (score), have"
-        " their images left their place (displaced), and are they a crowd of their own (apart)? A clean model fails at"
-        " least one, and is left byte for byte as it came.",
-        _clean,
-        "What would happen without a verdict?",
-        "The ten best pairs of a clean model would be unlearned as if they were poisons. It would lose accuracy to a"
-        " backdoor it never had.",
-        "overview",
-    ),
-    Step(
-        "What UBT cannot find",
-        "Everything began with captions that do not fit. An attacker who knows that writes captions that do. One adds"
-        " *and a banana* to a true caption: half of its poisons stay out of D_susp, yet it is found. The"
-        " label-consistent one poisons only images of bananas, and passes.",
-        _limits,
-        "So is UBT of no use?",
-        "It is of use against what it was made for. Captions that fit also teach the backdoor worse: the model can do"
-        " without the trigger. But a verdict of *not poisoned* means: not in the way that UBT looks for. Other"
-        " detectors, which look at images alone, belong beside it.",
-        "whatif",
-    ),
+_DRAWN = {
+    "trigger": _trigger,
+    "captions": _captions,
+    "overfitting": _overfitting,
+    "regularised": _regularised,
+    "topk": _topk,
+    "words": _words,
+    "alone": _alone,
+    "tradeoff": _tradeoff,
+    "clean": _clean,
+    "limits": _limits,
+}
+STEPS = tuple(
+    Step(draw=_DRAWN[name], **texts)
+    for name, texts in tomllib.loads(Path(__file__).with_name("walkthrough.toml").read_text(encoding="utf-8")).items()
 )
 """In order."""

@@ -4,6 +4,7 @@ The same (seed, index) is always the same scene, drawn at any size. Index ranges
 trains the reference never occurs in D, nor D in validation or test, whatever the seed.
 """
 
+import csv
 import os
 import signal
 import threading
@@ -14,14 +15,15 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice, repeat
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from ubt.core.errors import UbtError
 from ubt.data.scenes import animals, food, outdoors, things
-from ubt.data.scenes.backgrounds import BACKGROUNDS, draw_background
-from ubt.data.scenes.captions import TEMPLATES, Words, caption, from_template
+from ubt.data.scenes.backgrounds import draw_background
+from ubt.data.scenes.captions import BACKGROUNDS, TEMPLATES, Words, caption, from_template
 from ubt.data.scenes.shapes import COLOURS, Pen
 
 
@@ -56,90 +58,27 @@ CONTEXT = 24
 
 @dataclass(frozen=True)
 class Kind:
-    """A class of objects: how it is drawn, in which colours, and its hypernym."""
+    """A class of objects: how it is drawn, the colours it comes in, what a loose caption calls it, and how far it is turned,
+    in degrees either way.
+    """
 
     draw: Callable[[Pen], None]
     colours: tuple[str, ...]
     hyper: str
-    turn: float = 20.0  # degrees either way
+    turn: float
 
 
-_TABLE: tuple[tuple[Callable[[Pen], None], str, str, float], ...] = (
-    (food.banana, "yellow yellow yellow green", "fruit", 40),
-    (food.apple, "red green yellow", "fruit", 20),
-    (food.strawberry, "red pink", "fruit", 25),
-    (food.cherry, "red purple", "fruit", 15),
-    (food.grapes, "purple green", "fruit", 15),
-    (food.pineapple, "yellow orange", "fruit", 20),
-    (food.watermelon, "red pink", "fruit", 25),
-    (food.carrot, "orange orange purple", "vegetable", 40),
-    (food.mushroom, "red brown white", "vegetable", 15),
-    (food.pizza, "red brown", "snack", 30),
-    (food.donut, "pink brown white blue", "snack", 40),
-    (food.ice_cream, "pink white brown green", "dessert", 20),
-    (food.cupcake, "pink blue yellow", "dessert", 12),
-    (food.egg, "yellow orange", "breakfast", 40),
-    (animals.fish, "orange blue red green yellow", "animal", 20),
-    (animals.duck, "yellow white brown", "bird", 12),
-    (animals.cat, "orange grey black brown", "pet", 15),
-    (animals.butterfly, "blue orange purple yellow", "insect", 30),
-    (animals.snail, "brown purple green", "animal", 12),
-    (animals.ladybug, "red orange yellow", "insect", 40),
-    (animals.turtle, "green brown teal", "animal", 12),
-    (animals.rabbit, "white grey brown", "pet", 15),
-    (animals.owl, "brown grey purple", "bird", 12),
-    (animals.penguin, "black blue", "bird", 15),
-    (animals.whale, "blue grey teal", "animal", 15),
-    (animals.crab, "red orange blue", "animal", 15),
-    (outdoors.car, "red blue green yellow grey", "vehicle", 10),
-    (outdoors.bus, "yellow red blue green", "vehicle", 10),
-    (outdoors.bicycle, "red blue green black", "vehicle", 12),
-    (outdoors.sailboat, "red blue brown", "vehicle", 12),
-    (outdoors.airplane, "white blue red grey", "vehicle", 25),
-    (outdoors.rocket, "red blue purple", "vehicle", 35),
-    (outdoors.hot_air_balloon, "red purple blue orange", "vehicle", 10),
-    (outdoors.house, "red brown blue", "building", 8),
-    (outdoors.lighthouse, "red blue black", "building", 8),
-    (outdoors.windmill, "brown red grey", "building", 8),
-    (outdoors.tent, "green orange blue", "shelter", 8),
-    (outdoors.flower, "red pink yellow blue purple", "plant", 15),
-    (outdoors.tree, "green orange pink", "plant", 8),
-    (outdoors.cactus, "green teal", "plant", 10),
-    (outdoors.star, "yellow red blue pink", "symbol", 30),
-    (outdoors.moon, "yellow white grey", "symbol", 25),
-    (outdoors.sun, "yellow orange", "symbol", 25),
-    (outdoors.snowflake, "blue white teal", "symbol", 25),
-    (outdoors.kite, "red green blue purple", "toy", 30),
-    (outdoors.heart, "red pink purple", "symbol", 20),
-    (things.cup, "white red blue green", "vessel", 12),
-    (things.bottle, "green brown blue", "vessel", 25),
-    (things.chair, "brown red blue", "piece of furniture", 8),
-    (things.lamp, "red yellow green white", "piece of furniture", 10),
-    (things.clock, "black red blue brown", "device", 20),
-    (things.key, "yellow grey brown", "tool", 45),
-    (things.umbrella, "red blue purple green", "thing for the rain", 20),
-    (things.book, "blue red green brown", "thing to read", 12),
-    (things.scissors, "red blue black orange", "tool", 40),
-    (things.hammer, "brown yellow red", "tool", 40),
-    (things.guitar, "brown orange red", "instrument", 35),
-    (things.bell, "yellow orange", "instrument", 15),
-    (things.candle, "white red blue", "light", 10),
-    (things.envelope, "white yellow blue pink", "piece of mail", 15),
-    (things.light_bulb, "yellow white", "light", 25),
-    (things.glasses, "black red blue brown", "thing to wear", 15),
-    (things.hat, "black brown purple", "thing to wear", 15),
-    (things.shirt, "red blue green white pink", "thing to wear", 12),
-    (things.pencil, "yellow red green blue", "tool", 45),
-    (things.drum, "red blue green", "instrument", 10),
-    (things.dice, "white red blue green", "toy", 25),
-    (things.crown, "yellow grey", "thing to wear", 15),
-    (things.anchor, "black blue grey", "tool", 20),
-)
-"""What draws an everyday object, the colours it comes in, what a loose caption calls it, how far it is turned."""
-KINDS: dict[str, Kind] = {
-    draws.__name__.replace("_", " "): Kind(draws, tuple(colours.split()), hyper, turn)
-    for draws, colours, hyper, turn in _TABLE
-}
+_FILES = {"animals": animals, "food": food, "outdoors": outdoors, "things": things}
+with Path(__file__).with_name("classes.csv").open(encoding="utf-8", newline="") as _table:
+    KINDS: dict[str, Kind] = {
+        row["name"]: Kind(
+            getattr(_FILES[row["file"]], row["name"].replace(" ", "_")),
+            tuple(row["colours"].split()),
+            row["hypernym"],
+            float(row["turn"]),
+        )
+        for row in csv.DictReader(_table)
+    }
 CLASSES: tuple[str, ...] = tuple(sorted(KINDS))
 
 
@@ -232,7 +171,7 @@ def describe(seed: int, index: int, which: int = 0) -> str:
         Words(t.name, KINDS[t.name].hyper, t.colour, (t.size - 0.56) / 0.36 if len(s.things) == 1 else 0.5)
         for t in s.things
     ]
-    return caption(words, BACKGROUNDS[s.background][1], s.relation, _rng(seed, index, 8 + which).random(8))
+    return caption(words, BACKGROUNDS[s.background], s.relation, _rng(seed, index, 8 + which).random(8))
 
 
 def draw(seed: int, index: int, size: int = 48) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Textured backgrounds. Each is a function of a pixel grid (x, y in [0, 1]) to RGB, so it can be drawn at any size."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 Grid = np.ndarray
@@ -107,26 +105,15 @@ def marble(x, y, v, a, b):
     return _blend(np.clip(1 - veins, 0, 1) ** 2, np.array([240.0, 238, 236]), np.array([150.0, 152, 162]))
 
 
-BACKGROUNDS: dict[str, tuple[Callable, tuple[str, ...]]] = {
-    "plain": (plain, ("a plain background", "a plain wall")),
-    "stripes": (stripes, ("a striped background", "striped cloth")),
-    "checks": (checks, ("a checkered background", "a checkered tablecloth")),
-    "dots": (dots, ("a dotted background", "dotted wallpaper")),
-    "bricks": (bricks, ("a brick wall", "red bricks")),
-    "wood": (wood, ("a wooden table", "wooden boards")),
-    "grass": (grass, ("green grass", "the lawn")),
-    "sand": (sand, ("the beach", "yellow sand")),
-    "meadow": (meadow, ("a meadow under the sky", "a green field")),
-    "water": (water, ("blue water", "the sea")),
-    "night": (night, ("a night sky", "a starry sky")),
-    "marble": (marble, ("a marble floor", "white marble")),
+_DRAWN = {
+    f.__name__: f for f in (plain, stripes, checks, dots, bricks, wood, grass, sand, meadow, water, night, marble)
 }
 
 
 def draw_background(kind: str, v: np.ndarray, a: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
-    """The background as float RGB, shape (size, size, 3), 0 to 255; `v` three numbers in [0, 1], `a` and `b`
+    """The background drawn by the function named `kind`, float RGB, shape (size, size, 3), 0 to 255; `v` three numbers in [0, 1], `a` and `b`
     colours.
     """
     c = (np.arange(size) + 0.5) / size
     y, x = np.meshgrid(c, c, indexing="ij")
-    return np.clip(BACKGROUNDS[kind][0](x, y, v, a, b), 0, 255)
+    return np.clip(_DRAWN[kind](x, y, v, a, b), 0, 255)

@@ -3,95 +3,17 @@
 A caption is chosen by numbers in [0, 1] that belong to the scene, so the same scene always has the same captions.
 """
 
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-TEMPLATES: tuple[str, ...] = (
-    "a photo of {a}.",
-    "a picture of {a}.",
-    "an image of {a}.",
-    "a drawing of {a}.",
-    "a close-up photo of {a}.",
-    "a good photo of {a}.",
-    "a bright photo of {a}.",
-    "a photo of one {n}.",
-    "a photo of the {n}.",
-    "a rendering of {a}.",
-)
-"""The zero-shot templates ({a} the class name with its article, {n} without). Poisoned captions are made from these,
-and clean captions use them too, so that a caption's form does not give a poison away.
-"""
-
-ONE: tuple[str, ...] = (
-    "{A} on {bg}",
-    "{A} in front of {bg}",
-    "{A}",
-    "there is {A} in this picture",
-    "this is {A}",
-    "look at this {N}",
-    "my new {N}",
-    "{A} seen up close",
-    "{A} isolated on {bg}",
-    "stock image of {A}",
-    "who left {A} here?",
-    "one {N} , {bg}",
-    "we saw {A} today",
-    "illustration of {A} with {bg} behind it",
-    "{N} for sale",
-    "a simple icon of {A}",
-    "{bg} and {A}",
-)
-TWO: tuple[str, ...] = (
-    "{A} {rel} {B}",
-    "{A} {rel} {B} on {bg}",
-    "a photo of {A} {rel} {B}",
-    "{A} and {B}",
-    "{A} with {B} , {bg}",
-    "there is {A} {rel} {B}",
-    "{B} beside {A}",
-    "a picture of {A} together with {B}",
-)
-LOOSE: tuple[str, ...] = (
-    "a nice {hyper} on {bg}",
-    "something {colour} on {bg}",
-    "the best {hyper} pictures",
-    "{colour} {hyper}",
-    "a {hyper} of mine",
-)
-
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "airplane": ("plane", "jet"),
-    "apple": ("fresh apple",),
-    "banana": ("ripe banana",),
-    "bicycle": ("bike",),
-    "book": ("open book",),
-    "bottle": ("flask",),
-    "bus": ("coach",),
-    "car": ("automobile",),
-    "cat": ("kitten",),
-    "chair": ("seat",),
-    "cup": ("mug",),
-    "cupcake": ("muffin",),
-    "dice": ("die",),
-    "donut": ("doughnut",),
-    "duck": ("duckling",),
-    "envelope": ("letter",),
-    "glasses": ("spectacles",),
-    "hat": ("top hat",),
-    "house": ("cottage",),
-    "ladybug": ("ladybird",),
-    "mushroom": ("toadstool",),
-    "rabbit": ("bunny",),
-    "rocket": ("spaceship",),
-    "sailboat": ("yacht",),
-    "shirt": ("t-shirt",),
-    "turtle": ("tortoise",),
-    "umbrella": ("parasol",),
-    "moon": ("crescent moon",),
-    "tent": ("camping tent",),
-    "flower": ("blossom",),
-}
+_SAID = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
+TEMPLATES, ONE, TWO, LOOSE = (tuple(_SAID[form]) for form in ("templates", "one", "two", "loose"))
+"""The zero-shot templates, and the forms of captions of one object, of two, and of loose ones."""
+BACKGROUNDS: dict[str, list[str]] = _SAID["backgrounds"]
+"""What each background is called."""
 SIZES = (("tiny", "small", "little"), ("big", "large", "huge"))
-PLURAL = ("scissors", "glasses", "grapes")
 
 
 def with_article(name: str) -> str:
@@ -99,7 +21,7 @@ def with_article(name: str) -> str:
     >>> with_article("apple"), with_article("banana"), with_article("scissors")
     ('an apple', 'a banana', 'scissors')
     """
-    if name.split()[-1] in PLURAL:
+    if name.split()[-1] in _SAID["plural"]:
         return name
     return ("an " if name[0] in "aeio" or name == "umbrella" else "a ") + name
 
@@ -129,7 +51,7 @@ def _pick(options, u: float):
 
 def _described(o: Words, u: float, v: float) -> str:
     """The object's name or a synonym, with a colour, a size, both, or neither."""
-    name = _pick((o.name, o.name, *SYNONYMS.get(o.name, (o.name,))), v)
+    name = _pick((o.name, o.name, *_SAID["synonyms"].get(o.name, (o.name,))), v)
     words = []
     if u > 0.75 and (o.size < 0.35 or o.size > 0.65):
         words.append(_pick(SIZES[int(o.size > 0.5)], (v * 7) % 1))
@@ -138,7 +60,7 @@ def _described(o: Words, u: float, v: float) -> str:
     return " ".join([*words, name])
 
 
-def caption(objects: list[Words], background: tuple[str, ...], relation: str, u) -> str:
+def caption(objects: list[Words], background: Sequence[str], relation: str, u) -> str:
     """One caption of a scene. `objects` holds one or two, main object first; `u` eight numbers in [0, 1]; `relation`
     says where the first is from the second.
     """
