@@ -38,9 +38,8 @@ def chosen() -> None:
             " lab cases."
         )
     open_case = [view.name] if view and view.name in names else []
-    cases = query_params.several(
-        "Cases", "compared", names, open_case, label, "Several are drawn side by side; the one that is open comes first"
-    )
+    about = "Several are drawn side by side; the one that is open comes first"
+    cases = query_params.several("Cases", "compared", names, open_case, label, about, store().renamed)
     about = "With the oracle among them, its divergence (KL) from every other is measured too"
     methods = query_params.several(
         "Defences", "defences", list(compare.METHODS), list(compare.METHODS), lambda m: compare.METHODS[m].title, about

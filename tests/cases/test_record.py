@@ -51,7 +51,7 @@ def test_a_record_takes_no_other_values(record, wrong):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"schema": SCHEMA - 1}, "made by another version"),
+        ({"schema": SCHEMA + 1}, "made by another version"),
         ({"schema": None}, "made by another version"),
         ({"state": None}, "state: Input should be"),
         ({"compute": {"device": "cpu"}}, "compute.precision: Field required"),

@@ -84,7 +84,7 @@ def test_what_a_job_cannot_do_is_said(tmp_path):
         "",
         "{}",
         "[1]",
-        '{"schema": 1, "settings": {}, "state": "done", "artefacts": {}}',
+        '{"schema": 99, "settings": {}, "state": "done", "artefacts": {}}',
         '{"settings": {"nosuch": 1}, "state": "done", "artefacts": {}}',
     ],
 )

@@ -6,18 +6,24 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ubt.core.run import Compute
 
-SCHEMA = 4
+SCHEMA = 5
 """Raised when records or artefacts change so that older ones can no longer be shown."""
 OTHER_VERSION = "it was made by another version"
-UNREADABLE = ("absent", "damaged")
+UNREADABLE = ("absent", "damaged", "outdated")
 """The states of a record that says nothing of its case."""
 
-State = Literal["new", "partial", "running", "done", "failed", "cancelled", "interrupted", "damaged", "absent"]
+Unreadable = Literal["absent", "damaged", "outdated"]
+State = Literal["new", "partial", "running", "done", "failed", "cancelled", "interrupted", Unreadable]
 """`new`: nothing was run; `partial`: some stages are done; `interrupted`: its process ended without a word; `damaged`:
-the record cannot be read, or another version wrote it; `absent`: there is none.
+the record cannot be read, or a later version wrote it; `outdated`: an earlier version wrote it; `absent`: there is
+none.
 """
 Text = Annotated[str, BeforeValidator(lambda said: said.encode(errors="backslashreplace").decode())]
 """What somebody is told. A file name in it may hold bytes that are no text, which JSON cannot keep."""
+
+
+class EarlierVersion(ValueError):
+    """A record that an earlier version wrote."""
 
 
 class _Kept(BaseModel):
@@ -71,10 +77,12 @@ class CaseRecord(_Kept):
         return number
 
     @classmethod
-    def empty(cls, state: Literal["absent", "damaged"], error: str) -> Self:
-        """The record of a case that has none, or none that can be read, and why."""
+    def empty(cls, state: Unreadable, error: str, settings: dict[str, Any] | None = None) -> Self:
+        """The record of a case that has none, or none that can be read, and why. `settings`: as an earlier version kept
+        them.
+        """
         return cls(
-            settings={},
+            settings=settings or {},
             compute=Compute("cpu", "fp32"),
             artefacts={},
             state=state,
@@ -88,13 +96,17 @@ class CaseRecord(_Kept):
         """Read a record.
 
         Raises:
-            ValueError: it is no record of this version; the message says why, in a few words.
+            EarlierVersion: an earlier version wrote it. ValueError: it is no record of this version for another reason;
+                the message says why, in a few words.
         """
         try:
             return cls.model_validate_json(text)
         except ValidationError as e:
             said = {".".join(map(str, each["loc"])): each["msg"] for each in e.errors()}
-            if "schema" in said:
+            numbers = [each["input"] for each in e.errors() if each["loc"] == ("schema",)]
+            if numbers and isinstance(numbers[0], int) and numbers[0] < SCHEMA:
+                raise EarlierVersion(OTHER_VERSION) from None
+            if numbers:
                 raise ValueError(OTHER_VERSION) from None
             where, what = next(iter(said.items()))
             raise ValueError(f"{where}: {what}" if where else what) from None

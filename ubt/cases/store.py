@@ -13,11 +13,13 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from ubt.cases.artifact import MANIFEST, Artefact, DamagedArtefact, write_entry
-from ubt.cases.record import CaseRecord
+from ubt.cases.record import SCHEMA, CaseRecord, EarlierVersion
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import READY, disk_full, file_digest, replace_file
 from ubt.data.user_roles import HOW_TO_IMPORT
 
+MOVED = "moved.json"
+"""In the folder of a case that `python -m ubt cases migrate` made anew: its name now, and its record as it was."""
 HANDOVER = 1.0
 """Seconds to wait for a case's lock, so that a look at whether it is held is not taken for a run."""
 
@@ -199,8 +201,8 @@ class Store:
         replace_file(folder / "case.json", lambda path: path.write_bytes(record.to_json()))
 
     def record(self, name: str) -> CaseRecord:
-        """A case's record as it was last written, of a built-in case too; `absent` if there is none, `damaged` if it
-        cannot be read or another version wrote it.
+        """A case's record as it was last written, of a built-in case too; `absent` if there is none, `outdated` if an
+        earlier version wrote it, `damaged` if it cannot be read otherwise.
         """
         path = self._place("cases", name, "case.json")
         try:
@@ -209,12 +211,50 @@ class Store:
             return CaseRecord.empty(
                 "absent", f"expected a case on record, but {name} is not there; it may have been deleted"
             )
+        except EarlierVersion:
+            return CaseRecord.empty(
+                "outdated",
+                f"{name}: expected a case of this version, got one that an earlier version made; run python -m ubt"
+                " cases migrate, which carries labels, notes and views over to this version",
+                self.earlier(name).get("settings"),
+            )
         except (OSError, ValueError) as e:
             return CaseRecord.empty(
                 "damaged",
                 f"{path}: expected a readable record of a case, got a damaged one ({e}); delete the case, or open it"
                 " with the version that made it",
             )
+
+    def earlier(self, name: str) -> dict[str, Any]:
+        """The record of an `outdated` case as plain values; empty if it is not there, or damaged."""
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(self._place("cases", name, "case.json").read_bytes())
+            if isinstance(found, dict) and isinstance(found.get("settings"), dict):
+                return found
+        return {}
+
+    def renamed(self, name: str) -> str:
+        """What a case is called now, if `python -m ubt cases migrate` has given it another name; else `name`."""
+        for _ in range(SCHEMA):  # a chain as long as there were versions
+            if not name or Path(name).name != name or (now := self._moved_to(name)) is None:
+                return name
+            name = now
+        return name
+
+    def _moved_to(self, name: str) -> str | None:
+        """Where a case that has no record of its own any more was moved to."""
+        folder = self.root / "cases" / name
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if not (folder / "case.json").exists():
+                return str(json.loads((folder / MOVED).read_bytes())["to"])
+        return None
+
+    def rename_case(self, name: str, to: str) -> None:
+        """Let an `outdated` case be found under the name `to`, whose record is there; its own is kept beside it."""
+        folder = self.root / "cases" / name
+        told = json.dumps({"to": to, "record": self.earlier(name)}, indent=1)
+        replace_file(folder / MOVED, lambda path: path.write_text(told))
+        (folder / "case.json").unlink()
 
     def names(self) -> list[str]:
         """The cases on record, newest first."""
@@ -231,12 +271,13 @@ class Store:
         return dict(sorted(there.items(), key=lambda r: -r[1].updated))
 
     def case(self, name: str) -> CaseRecord:
-        """A case's record, of a built-in case too; `interrupted` if its process ended without a word.
+        """A case's record, of a built-in case too, also by the name that an earlier version gave it; `interrupted` if
+        its process ended without a word.
 
         Raises:
             BadInput: there is no such case.
         """
-        if (record := self._standing(name)).state == "absent":
+        if (record := self._standing(self.renamed(name))).state == "absent":
             raise BadInput(
                 f"unknown case {name!r}; expected one of:"
                 f" {', '.join(self.cases()) or 'none yet (python -m ubt run makes one)'}"
@@ -275,12 +316,16 @@ class Store:
         Raises:
             UbtError: the case is being run.
         """
+        name = self.renamed(name)
         if self.case(name).built_in:
             raise UbtError(
                 f"{name}: expected a case of the cache {self.root}, got one that is shipped, which cannot be deleted"
             )
         with self.lock(name, wait=HANDOVER):
             shutil.rmtree(self.root / "cases" / name)
+        for path in (self.root / "cases").glob(f"*/{MOVED}"):
+            if self._moved_to(path.parent.name) == name:
+                shutil.rmtree(path.parent)
         with contextlib.suppress(
             UbtError
         ):  # another case's damaged record: what it uses is not known, so nothing more is deleted
@@ -293,11 +338,12 @@ class Store:
         holds, is left alone.
 
         Raises:
-            UbtError: a case's record is damaged, so that what it uses is not known; nothing is deleted.
+            UbtError: a case's record is damaged or an earlier version's, so that what it uses is not known; nothing is
+                deleted.
         """
         records = self.cases()
         for record in records.values():
-            if record.state == "damaged":
+            if not record.readable:
                 raise UbtError(record.error)
         used = {key for record in records.values() for key in record.artefacts.values()}
         used |= {

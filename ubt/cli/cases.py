@@ -1,14 +1,17 @@
-"""The part of the command line that looks after the cache: `python -m ubt cases list | show | delete | cancel |
-prune`.
+"""The part of the command line that looks after the cache: `python -m ubt cases list | show | delete | cancel | prune |
+migrate`.
 """
+
+from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.cli.common import CACHE, CacheOption
+from ubt.cli.common import CACHE, CacheOption, present_name
 from ubt.cli.console import out, print_audit, print_metrics
 from ubt.core.errors import UbtError
 
@@ -49,6 +52,7 @@ def _poisons(record: CaseRecord) -> int:
 def show_case(name: str, cache: CacheOption = CACHE) -> None:
     """A case's figures and artefacts."""
     store = Store(cache)
+    name = present_name(store, name)
     record = store.case(name)
     if "estimates" in (record.metrics or {}):
         from ubt.workflows.audit import flagged
@@ -103,6 +107,7 @@ def cancel_case(name: str, cache: CacheOption = CACHE) -> None:
     from ubt.workflows.jobs import cancel
 
     store = Store(cache)
+    name = present_name(store, name)
     store.case(name)
     out.print(
         f"{name} {'stops at its next step' if cancel(store, name) else 'is not being run'}",
@@ -115,3 +120,40 @@ def cancel_case(name: str, cache: CacheOption = CACHE) -> None:
 def prune_cases(cache: CacheOption = CACHE) -> None:
     """Delete artefacts that no case uses and what interrupted runs left."""
     out.print(f"freed {Store(cache).prune() / 1e6:.0f} MB", highlight=False)
+
+
+@cases_app.command("migrate")
+def migrate_cases(
+    cache: CacheOption = CACHE,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be carried over, and write nothing.")
+    ] = False,
+) -> None:
+    """Carry labels, notes and views of the cases that the version before made over to this version."""
+    from ubt.workflows.migrate import imported, migrate
+
+    store = Store(cache)
+    moved = migrate(store, dry_run)
+    if moved:
+        table = Table()
+        for column in ("case before", "case now", "labels", "notes", "views", "skipped, because"):
+            table.add_column(column, overflow="fold")
+        for m in moved:
+            table.add_row(Text(m.old), m.new, str(m.labels), str(m.notes), str(m.views), Text(m.skipped))
+        out.print(table)
+    skipped = [m.old for m in moved if m.skipped]
+    out.print(
+        f"{len(moved) - len(skipped)} cases {'would be ' if dry_run else ''}carried over, {len(skipped)} skipped;"
+        f" {imported(store)} imports (pairs, labelled images, models) stay as they are.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if len(moved) > len(skipped) and not dry_run:
+        out.print(
+            "Their results are computed again when you run them (Run in the app). python -m ubt cases prune frees the"
+            " space that the results of the version before take.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if skipped:
+        raise typer.Exit(1)

@@ -26,6 +26,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
 
 
+def present_name(store: Store, name: str) -> str:
+    """A case's name now, where an earlier version gave it the name that was typed; says so if they differ."""
+    if (now := store.renamed(name)) != name:
+        err.print(f"{name} is called {now} now", markup=False, highlight=False, soft_wrap=True)
+    return now
+
+
 def stop_on_signal() -> Callable[[], bool]:
     """Turn the first Ctrl-C or SIGTERM into a request to stop at the next step, where a checkpoint is written; a second
     one ends the process at once."""

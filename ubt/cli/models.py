@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ubt.cases.store import Store
-from ubt.cli.common import CACHE, CacheOption
+from ubt.cli.common import CACHE, CacheOption, present_name
 from ubt.cli.console import out
 from ubt.core.errors import BadInput
 
@@ -96,7 +96,7 @@ def export_one(
     """Export a case's model: weights, configuration and card in a folder that plain open_clip opens."""
     from ubt.workflows.export_model import export, opening_line
 
-    export(Store(cache), case, stage, folder)
+    export(store := Store(cache), present_name(store, case), stage, folder)
     out.print(
         f"written to {folder}; plain open_clip opens it:\n{opening_line(folder)}",
         markup=False,

@@ -42,7 +42,7 @@ def probe(
     """The ASR of a hypothesis: how often a suspected trigger makes each model of a case take images for a target."""
     store = Store(cache)
     record = store.case(case)
-    if record.state == "damaged":
+    if not record.readable:
         raise UbtError(record.error)
     if sum(given is not None for given in (patch, pattern, found)) > 1:
         raise BadInput("probe: expected one of --patch, --pattern and --found, got several")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ubt.cases.store import Store
-from ubt.cli.common import CACHE, CacheOption
+from ubt.cli.common import CACHE, CacheOption, present_name
 from ubt.cli.console import out
 from ubt.core.errors import BadInput
 from ubt.core.files import replace_file
@@ -35,7 +35,8 @@ def report(
         raise BadInput(f"--format: expected html or md, got {kind!r}")
     from ubt.reports.case_report.contents import report as build
 
-    made, path = build(Store(cache), case), file or Path(f"{case}.{kind}")
+    case = present_name(store := Store(cache), case)
+    made, path = build(store, case), file or Path(f"{case}.{kind}")
     files = path.with_name(f"{path.stem}-files")
     if kind == "html":
         from ubt.reports.case_report.html import page

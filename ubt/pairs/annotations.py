@@ -155,6 +155,36 @@ class Review:
             with self._writing() as db:
                 db.execute("DELETE FROM views WHERE name = ?", (name.strip(),))
 
+    def prepend(self, earlier: "Review") -> None:
+        """Put another review's actions and views before this one's, in one transaction; once, however often it is
+        asked. Where both have a view of one name, the other's is called `NAME (before)`.
+        """
+        if not earlier.path.exists():
+            return
+        with self._writing(earlier.path) as db:
+            lacking = " UNION ALL ".join(
+                f"SELECT 1 FROM (SELECT * FROM earlier.{table} EXCEPT SELECT * FROM main.{table})"
+                for table in ("actions", "history")
+            )
+            if db.execute(f"SELECT EXISTS ({lacking})").fetchone()[0]:
+                both = "(SELECT number FROM main.actions UNION ALL SELECT number FROM earlier.actions)"
+                last = {"last": db.execute(f"SELECT max(number) FROM {both}").fetchone()[0]}
+                db.execute("UPDATE main.actions SET number = number + :last, takes_back = takes_back + :last", last)
+                db.execute("UPDATE main.history SET action = action + :last", last)
+                for table in ("actions", "history"):
+                    db.execute(f"INSERT INTO main.{table} SELECT * FROM earlier.{table}")
+            same = "EXISTS (SELECT 1 FROM main.views m WHERE m.name = e.name AND (m.rule, m.query) = (e.rule, e.query))"
+            views = f"SELECT name, rule, query FROM earlier.views e WHERE NOT {same} ORDER BY place DESC"
+            known = {name for (name,) in db.execute("SELECT name FROM main.views")}
+            for name, rule, query in db.execute(views).fetchall():
+                if name in known:
+                    name = f"{name[: NAME - 9]} (before)"
+                first = "(SELECT coalesce(min(place), 1) - 1 FROM main.views)"
+                db.execute(
+                    f"INSERT OR IGNORE INTO main.views (place, name, rule, query) VALUES ({first}, ?, ?, ?)",
+                    (name, rule, query),
+                )
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
@@ -169,8 +199,11 @@ class Review:
             raise UbtError(f"{self.path}: {_advice(e)}") from None
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self, beside: Path | None = None) -> Iterator[sqlite3.Connection]:
+        """`beside`: a file that can be read under the name `earlier`."""
         with self._open() as db:
+            if beside is not None:
+                db.execute("ATTACH ? AS earlier", (str(beside),))
             db.execute("BEGIN IMMEDIATE")
             yield db
             if db.total_changes:

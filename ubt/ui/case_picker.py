@@ -13,7 +13,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
 from ubt.ui.errors import plain
 from ubt.ui.view import View, compute, import_name, opened, store
-from ubt.workflows import jobs
+from ubt.workflows import jobs, migrate
 
 _DEFAULT = CaseSettings().to_dict()
 
@@ -61,6 +61,8 @@ def names() -> list[str]:
 def label(name: str) -> str:
     """A case's name in the picker."""
     record = store().record(name)
+    if record.state == "outdated":
+        return f"{name} (of an earlier version)"
     if record.built_in:
         return f"built-in: {record.built_in.title}"
     with contextlib.suppress(KeyError, TypeError, BadInput):
@@ -124,6 +126,8 @@ def pick() -> View | None:
         state["case"] = state.pop("next_case")
     elif "case" not in state:
         state["case"] = asked or next(iter(offered), None)
+    if state["case"] and (now := store().renamed(state["case"])) != state["case"]:
+        state["case"] = now
     if state["case"] not in offered and state["case"] is not None:
         state["gone"], state["case"] = state["case"], None
     labels = {name: label(name) for name in offered}
@@ -148,7 +152,20 @@ def pick() -> View | None:
         _forget_case()
     state["case_before"] = state["case"]
     view = opened(state["case"])
+    if view.status.state == "outdated":
+        return _offer_to_migrate(view)
     return view if view.status.state != "damaged" else _offer_to_delete(view)
+
+
+def _offer_to_migrate(view: View) -> None:
+    st.warning(plain(view.status.error), title="An earlier version made this case", icon=":material/history:")
+    if st.button("Carry the cases over", key="migrate", icon=":material/move_up:", width="stretch"):
+        found = {moved.old: moved for moved in migrate.migrate(store())}
+        if (moved := found.get(view.name)) and moved.skipped:
+            st.error(plain(moved.skipped), title="It cannot be carried over", icon=":material/broken_image:")
+            return
+        show(store().renamed(view.name))
+        st.rerun()
 
 
 def _offer_to_delete(view: View) -> None:

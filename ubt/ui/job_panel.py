@@ -28,6 +28,7 @@ STATES = {
     "failed": ":red-badge[:material/error: failed]",
     "done": ":green-badge[:material/check_circle: finished]",
     "damaged": ":red-badge[:material/broken_image: damaged]",
+    "outdated": ":orange-badge[:material/history: of an earlier version]",
 }
 RUN = {"new": "Run", "partial": "Run the rest", "cancelled": "Resume", "interrupted": "Resume", "failed": "Try again"}
 

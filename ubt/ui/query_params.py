@@ -99,14 +99,21 @@ def _number(text: str, low: float, high: float, start: float) -> float:
 
 
 def several(
-    title: str, name: str, options: Sequence[str], start: Sequence[str], label: Callable[[str], str], about: str = ""
+    title: str,
+    name: str,
+    options: Sequence[str],
+    start: Sequence[str],
+    label: Callable[[str], str],
+    about: str = "",
+    renamed: Callable[[str], str] = str,
 ) -> list[str]:
     """A choice of several, a parameter of the address, separated by commas, while it is not the default; a link's
-    unknown names are ignored. One that was not changed follows its default when that changes.
+    unknown names are ignored. One that was not changed follows its default when that changes. `renamed`: what a name in
+    an old link is called now.
     """
     state, text = st.session_state, read(name)
     if text is not None:
-        wanted = text.split(",")
+        wanted = [renamed(o) for o in text.split(",")]
     elif name not in state or state[name] == state.get(f"start-{name}"):
         wanted = start
     else:

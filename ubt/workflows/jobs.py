@@ -54,7 +54,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Status:
-    """A case as it stands. `state`: new, partial, running, cancelled, interrupted, failed, done or damaged. `share` of
+    """A case as it stands. `state`: new, partial, running, cancelled, interrupted, failed, done,
+    damaged or outdated. `share` of
     the work that is done; `left`: seconds left, None when nothing runs; `error`: why it failed.
     """
 
@@ -207,7 +208,7 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
     held = store.held(name)
     record = store.record(name)
     if not record.readable:
-        return Status("damaged", error=record.error)
+        return Status("outdated" if record.state == "outdated" else "damaged", error=record.error)
     try:
         settings, state = CaseSettings.from_dict(record.settings), record.state
     except UbtError as e:

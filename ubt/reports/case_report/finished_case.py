@@ -33,7 +33,7 @@ class Finished(Recorded):
     def record(self) -> CaseRecord:
         """Its record."""
         record = self.store.case(self.name)
-        if record.state == "damaged":
+        if not record.readable:
             raise UbtError(record.error)
         return record
 
