@@ -1,4 +1,4 @@
-"""Which stages a case is made of, by what an analyst brought to it: nothing (the embedded scenes), pairs to poison (a
+"""Which stages a case is made of, by what an analyst imported for it: nothing (the embedded scenes), pairs to poison (a
 lab case on own data), or pairs and a model (an audit, which has no truth).
 """
 
@@ -6,21 +6,18 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ubt.cases import imported
 from ubt.cases.catalog import CASE, every
 from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
-from ubt.clip.cost import DRAWN, classes, scored, trained
-from ubt.clip.score import SCORES
 from ubt.core.errors import UbtError
-from ubt.core.stage import D, Stage
+from ubt.core.stage import Stage
 from ubt.data.user_roles import KINDS, OwnSettings
 from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
 
 IMPORTED = {f"own_{name}": name for name in KINDS}
-"""Who owns what was brought, among the inputs of stages, to its setting."""
-_PAIRS = {"pairs": "own_pairs.pairs", "about": "own_pairs.about"}
-_LABELLED = {"images": "own_test.images", "classes": "own_test.classes", "about": "own_test.about"}
+"""Who owns what was imported, among the inputs of stages, to its setting."""
 
 
 @dataclass(frozen=True)
@@ -33,152 +30,6 @@ class Composition:
     def names(self) -> set[str]:
         """The names of the case's own stages."""
         return {s.name for s in self.case}
-
-
-def _own(model: str, truth: bool) -> dict[str, Stage]:
-    """The stages that bring pairs of one's own into a case, sized for a model."""
-    sized = {"model": model}
-    taken = {"pairs": "take.pairs", "about": "own_pairs.about", **sized}
-    rest = {"rest": "take.rest", "about": "own_pairs.about", **sized}
-    stages = [
-        Stage(
-            "take",
-            "the pairs of D among those that were imported, each image decoded once",
-            "ubt.data.user_roles:take",
-            _PAIRS | sized,
-            {"data": "data", "own": "own"},
-            "given",
-            gives=("pairs", "quarantine", "rest"),
-            cost=lambda s: DRAWN * s.data.pairs,
-        ),
-        Stage(
-            "data",
-            "D as a defender finds it: ids, captions, images",
-            "ubt.data.user_roles:as_found",
-            taken,
-            {"own": "own"},
-            "given",
-            gives=("pairs", "images", "tokens"),
-            id="audit.data",
-            cost=lambda s: 6e-4 * s.data.pairs,
-        ),
-        Stage(
-            "test",
-            "labelled images that measure, and nothing else",
-            "ubt.data.user_roles:test",
-            _LABELLED | sized,
-            {"settings": "test", "own": "own"},
-            "judge",
-            gives=("images", "labels", "prompts", "classes", "quarantine"),
-            id="own.test",
-            cost=lambda s: DRAWN * s.test.per_class * classes(s),
-        ),
-    ]
-    if truth:
-        stages[1:2] = [
-            Stage(
-                "attack",
-                "which pairs are poisoned (the ground truth)",
-                "ubt.attacks.user_dataset:plan",
-                {"pairs": "take.pairs", "classes": "own_test.classes", **sized},
-                {"attacks": "attacks"},
-                "attacker",
-                gives=("truth", "manifest"),
-                id="own.attack",
-                cost=lambda s: 5e-5 * s.data.pairs,
-            ),
-            Stage(
-                "data",
-                "D as a defender finds it: ids, captions, images",
-                "ubt.attacks.user_dataset:build",
-                taken | {"truth": "attack.truth"},
-                {"own": "own", "attacks": "attacks"},
-                "attacker",
-                gives=("pairs", "images", "tokens"),
-                id="own.data",
-                cost=lambda s: 6e-4 * s.data.pairs,
-            ),
-            Stage(
-                "clean",
-                "clean pairs of the defender's own, beyond D",
-                "ubt.data.user_roles:clean",
-                rest,
-                {"settings": "clean", "own": "own"},
-                gives=("pairs", "images"),
-                id="own.clean",
-                cost=lambda s: DRAWN * s.clean.pairs,
-            ),
-            Stage(
-                "labelled",
-                "labelled images of the defender's own",
-                "ubt.data.user_roles:labelled_clean",
-                _LABELLED | sized,
-                {"settings": "clean", "test": "test", "own": "own"},
-                gives=("images", "labels", "prompts", "classes", "quarantine"),
-                id="own.labelled",
-                cost=lambda s: DRAWN * s.clean.per_class * classes(s),
-            ),
-            Stage(
-                "later",
-                "clean pairs that somebody trains on later, in no other role",
-                "ubt.evaluation.durability:later_imported",
-                rest,
-                {"settings": "again", "clean": "clean", "own": "own"},
-                "judge",
-                gives=("pairs", "images", "tokens"),
-                id="own.later",
-                cost=lambda s: DRAWN * s.again.pairs,
-            ),
-        ]
-    return {s.name: s for s in stages}
-
-
-_FOLDS = Stage(
-    "score",
-    "similarity of every pair under models trained here on other pairs, for want of a clean reference",
-    "ubt.defenses.token_unlearning.cross_fit:score",
-    {"model": "own_suspect.model", **D, "pairs": "data.pairs"},
-    {"settings": "folds"},
-    gives=(*SCORES, "history"),
-    id="score.folds",
-    cost=lambda s: scored(s) + trained(s.folds.epochs * (s.folds.folds - 1), s.data.pairs),
-)
-_SUSPECT = Stage(
-    "poison",
-    "the model to audit, as it was imported",
-    "ubt.data.user_roles:suspect",
-    {"model": "own_suspect.model"},
-    role="given",
-    gives=("model",),
-    id="audit.model",
-)
-
-
-def _estimate(labelled: bool) -> Stage:
-    test = (
-        {k: f"test.{k}" for k in ("prompts", "classes")} | {"test_images": "test.images", "labels": "test.labels"}
-        if labelled
-        else {}
-    )
-    inputs = {
-        "model": "poison.model",
-        "purified": "unlearn.model",
-        "published": "unlearn_published.model",
-        **D,
-        "split": "split.split",
-        "topk": "select.topk",
-        "flagged": "flag.flagged",
-        **test,
-    }
-    return Stage(
-        "estimate",
-        "what can be said of the model before and after without the truth",
-        "ubt.evaluation.estimates:estimate",
-        inputs,
-        role="judge",
-        gives=("measures", "found"),
-        cost=lambda s: 1e-3 * min(s.data.pairs, 2000),
-    )
 
 
 def possible(stages: Iterable[Stage], there: Iterable[str], absent: Iterable[str]) -> tuple[Stage, ...]:
@@ -230,21 +81,29 @@ def _composed(own: OwnSettings, defenses: tuple[str, ...], detectors: tuple[str,
         # nobody knows the truth of an audit, and its clean pairs and labelled images are not divided among roles
         absent |= {s.name for s in stages} - {s.name for s in order}
     else:
-        imported = _own("reference.model", truth=True)
-        first = [imported[name] for name in ("take", "attack", "data", "test")]
-        order = first + [imported.get(s.name, s) for s in stages if s.name not in {f.name for f in first}]
+        order = _lab(stages)
     found = possible(order, there, absent)
-    names = {s.name for s in CASE} | {"take", "estimate"} | ({"test"} if own.test else set())
+    names = {s.name for s in CASE} | {"take", imported.SUSPECT, "estimate"} | ({"test"} if own.test else set())
     return Composition(tuple(s for s in found if s.name in names), found)
+
+
+def _lab(stages: Iterable[Stage]) -> list[Stage]:
+    """The stages of a lab case on imported pairs: the attacker's and the clean sets are of these."""
+    reference = "reference.model"
+    attack, data = imported.attacker(reference)
+    first = [imported.take(reference), attack, data, imported.test(reference)]
+    sets = {s.name: s for s in imported.clean_sets(reference)}
+    return first + [sets.get(s.name, s) for s in stages if s.name not in {f.name for f in first}]
 
 
 def _audit(own: OwnSettings) -> list[Stage]:
     """The stages of an audit: the pairs and the model as they were imported, then what a defender does."""
-    imported = _own("own_suspect.model", truth=False) | {"poison": _SUSPECT}
-    imported |= {} if own.reference else {"score": _FOLDS}
-    defender = [s for s in every() if s.name not in {*imported, "clean", "labelled"} and s.role == "defender"]
-    first = [imported["take"], imported["data"], imported["test"], imported["poison"]]
-    return [*first, *([] if own.reference else [_FOLDS]), *defender, _estimate(bool(own.test))]
+    suspect = "own_suspect.model"
+    first = [imported.take(suspect), imported.as_found(suspect), imported.test(suspect), imported.TAKE_SUSPECT]
+    first += [] if own.reference else [imported.FOLDS]
+    others = {s.name for s in first} | {"clean", "labelled", imported.POISONED}
+    defender = [imported.of_suspect(s) for s in every() if s.name not in others and s.role == "defender"]
+    return [*first, *defender, imported.estimate(bool(own.test))]
 
 
 class Recorded:
@@ -259,7 +118,7 @@ class Recorded:
 
     @property
     def audits(self) -> bool:
-        """Whether its model was brought, so that there is no truth."""
+        """Whether its model was imported, so that there is no truth."""
         return self.settings.own.audits
 
     @property

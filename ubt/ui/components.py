@@ -19,7 +19,7 @@ from ubt.workflows.jobs import Step
 if TYPE_CHECKING:
     from ubt.clip.words import Word
 
-ROLES = {"given": "Given", "attacker": "Attacker", "defender": "Defender", "judge": "Judge"}
+ROLES = {"import": "Import", "attacker": "Attacker", "defender": "Defender", "judge": "Judge"}
 HOT = 60
 """Percent of green behind the hottest word, on which text is still read in both themes."""
 _MARK = {"done": "✓", "running": "▶", "waiting": "…", "missing": "○"}
