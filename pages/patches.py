@@ -13,6 +13,7 @@ from ubt.core.run import Compute
 from ubt.defenses import poisoncam
 from ubt.evaluation import localization
 from ubt.evaluation.detection import auroc, share
+from ubt.evaluation.model_roles import ROLES
 from ubt.figures import patches as patch_figures
 from ubt.figures.attribution import enlarged
 from ubt.pairs import query
@@ -358,6 +359,6 @@ def _where() -> Compute:
 
 
 needs(view, CLASSIFY, "Trigger patches have not been located yet: about a minute on two cores.", explore)
-if view is not None and view.has("data", "poison") and not view.imported:
+if view is not None and view.has("data", ROLES["poisoned"].stage(view.audits)) and not view.imported:
     st.divider()
     trigger_form.section(view)

@@ -40,7 +40,7 @@ def test_overview_says_verdict_and_estimates_of_an_audit(audited, tiny_audit):
         assert f"{row['pull']:.3f}" in shown
         assert f"{row['left']:.2f}" in shown
     assert f"{m['estimates']['found']['flagged']:,} of 600" in shown
-    assert "Given" in shown
+    assert "Import" in shown
     assert "Attacker" not in shown
     for stage in composed(CaseSettings.from_dict(m["settings"]).own).case:
         assert f"✓ {stage.name}" in shown

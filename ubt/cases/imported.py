@@ -7,10 +7,11 @@ from dataclasses import replace
 from ubt.clip.cost import DRAWN, classes, scored, trained
 from ubt.clip.score import SCORES
 from ubt.core.stage import D, Stage
+from ubt.evaluation.model_roles import ROLES
 
 _LABELLED = {"images": "own_test.images", "classes": "own_test.classes", "about": "own_test.about"}
 _TEST = ("images", "labels", "prompts", "classes", "quarantine")
-POISONED, SUSPECT = "poison", "suspect"
+POISONED, SUSPECT = ROLES["poisoned"].stage(audit=False), ROLES["poisoned"].stage(audit=True)
 """The stage that gives M_bd: in a lab case it trains it, in an audit it takes the imported model."""
 
 

@@ -210,6 +210,10 @@ class Pipeline:
             with distributed.offered(distributed.Work(stage.load, inputs, settings, replace(run, progress=silent))):
                 result = stage.load()(**arguments, **settings, run=replace(run, observe=observer))
                 shared = {"ranks": distributed.size()} if distributed.size() > 1 else {}
+            if lacking := set(stage.gives) - set(result):
+                raise UbtError(
+                    f"stage {stage.name}: expected it to give {', '.join(sorted(lacking))}, got {', '.join(result)}"
+                )
             if observer:
                 result["observed"] = observer.frame()
             took = seconds()

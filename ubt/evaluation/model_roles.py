@@ -11,9 +11,10 @@ class ModelRole:
     """One model of a case.
 
     `name`: in D's columns and in views. `measured`: among a case's figures and on the command line; empty where no
-    stage measures it. `model`: the stage whose artefact holds it; the reference has none: it is imported or shipped.
-    `scored`: the stage that scores D with it, if one does. `title` is for a heading, `label` for a legend or a table.
-    `colour`, `pattern`: of its bars, which differ in more than hue.
+    stage measures it. `model`: the stage whose artefact holds it; the reference has none, for it is imported or
+    shipped. `scored`: the stage that scores D with it, if one does. `title` is for a heading, `label` for a legend or a
+    table. `colour`, `pattern`: of its bars, which differ in more than hue. `audited`: the stage that holds it in an
+    audit, where that is another.
     """
 
     name: str
@@ -24,6 +25,11 @@ class ModelRole:
     measured: str = ""
     colour: str = ""
     pattern: str = ""
+    audited: str = ""
+
+    def stage(self, audit: bool) -> str:
+        """The stage whose artefact holds it, in a lab case or in an audit; empty for the reference."""
+        return self.audited if audit and self.audited else self.model
 
     @property
     def heading(self) -> str:
@@ -44,7 +50,15 @@ class ModelRole:
 _ALL = (
     ModelRole("reference", "clean reference", "clean reference", "", "score", "clean", "#7F8C9A", ""),
     ModelRole(
-        "poisoned", "poisoned model (M_bd)", "poisoned (M_bd)", "poison", "score_poisoned", "poisoned", "#DB6B1E", "/"
+        "poisoned",
+        "poisoned model (M_bd)",
+        "poisoned (M_bd)",
+        "poison",
+        "score_poisoned",
+        "poisoned",
+        "#DB6B1E",
+        "/",
+        "suspect",
     ),
     ModelRole("overfit", "overfitted model", "overfitted", "overfit", "score_overfit"),
     ModelRole("purified", "purified, ours", "purified, ours", "unlearn", "", "purified", "#1C9A78", "-"),

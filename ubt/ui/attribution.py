@@ -54,12 +54,13 @@ def available(view: View) -> list[str]:
     """The models that the case has."""
     own = view.settings.own
     reference = bool(own.reference) or not own.audits
-    return [n for n, role in ROLES.items() if (view.holds(role.model, "model") if role.model else reference)]
+    made_by = {name: role.stage(own.audits) for name, role in ROLES.items()}
+    return [name for name, stage in made_by.items() if (view.holds(stage, "model") if stage else reference)]
 
 
 def _key(view: View, model: str) -> str:
     """The artefact that holds a model; empty for the shipped reference."""
-    stage = ROLES[model].model
+    stage = ROLES[model].stage(view.audits)
     return view.key(stage) if stage else view.settings.own.reference
 
 

@@ -71,10 +71,8 @@ def _section(view: View) -> None:
     options = try_trigger.options(
         store(), view.record, hypothesis, "" if pixels is None else try_trigger.trigger(view.record, pixels)
     )
-    untried = (
-        f"Not tried yet: up to {hypothesis.images} images under"
-        f" {len([m for m in try_trigger.MODELS.values() if m in options['over']])} models, some seconds."
-    )
+    models = [stage for stage in try_trigger.models_of(view.audits).values() if stage in options["over"]]
+    untried = f"Not tried yet: up to {hypothesis.images} images under {len(models)} models, some seconds."
     if build(
         view,
         "probe",

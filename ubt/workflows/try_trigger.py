@@ -23,14 +23,18 @@ from ubt.core.run import Run, derive_seed
 from ubt.data.images import decode, decode_within
 from ubt.data.quarantine import BrokenImage
 from ubt.evaluation import trigger_hypothesis as evaluation
-from ubt.evaluation.model_roles import MEASURED
+from ubt.evaluation.model_roles import MEASURED, ROLES
 from ubt.evaluation.trigger_hypothesis import Hypothesis
 
-MODELS = {name: role.model or role.scored for name, role in MEASURED.items()}
-"""The models a hypothesis is tried on, to the stage without which they are not; the clean reference is brought or
-shipped, and `score` reads D with it.
-"""
-OVER = tuple(dict.fromkeys((*MODELS.values(), "data", "test", "split", "flag")))
+
+def models_of(audit: bool) -> dict[str, str]:
+    """The models a hypothesis is tried on, to the stage without which they are not; the clean reference is imported or
+    shipped, and `score` reads D with it.
+    """
+    return {name: role.stage(audit) or role.scored for name, role in MEASURED.items()}
+
+
+OVER = tuple(dict.fromkeys((*models_of(False).values(), *models_of(True).values(), "data", "test", "split", "flag")))
 """The stages that a hypothesis is tried over, as far as they are done."""
 SHOWN = 8
 STOPWORDS = frozenset(
@@ -141,7 +145,7 @@ def _models(store: Store, record: CaseRecord) -> dict[str, Callable[[], Any]]:
 
     brought = CaseSettings.from_dict(record.settings).own
     own = brought.reference
-    there = {name: store.find(record.artefacts.get(stage, "")) for name, stage in MODELS.items()}
+    there = {name: store.find(record.artefacts.get(stage, "")) for name, stage in models_of(brought.audits).items()}
     found: dict[str, Callable[[], Any]] = {}
     for name, artefact in there.items():
         if name == "clean" and brought.audits and not own:
@@ -207,7 +211,7 @@ def probe(store: Store, record: CaseRecord, made_with: Mapping[str, Any], run: R
     hypothesis = Hypothesis.from_dict({k: v for k, v in made_with.items() if k not in ("trigger", "over")})
     record = record.changed(artefacts={stage: record.artefacts[stage] for stage in made_with["over"]})
     pixels = store.brought(made_with["trigger"])["pixels"] if made_with["trigger"] else None
-    _done(store, record, "poison")
+    _done(store, record, ROLES["poisoned"].stage(CaseSettings.from_dict(record.settings).own.audits))
     asked, seed = (
         question(store, record, hypothesis),
         derive_seed(CaseSettings.from_dict(record.settings).seed, "probe"),
