@@ -1,5 +1,9 @@
 """Compare: what defences make of cases, side by side: the trade-off, the figures, how they got there, and what it
 took.
+
+Defences on the same cases: what each preserves of the model (CA) and of the target class (target recall), what is left
+of the backdoor (ASR, beside the natural ASR of a model that never saw the trigger), and how many triggered images are
+classified correctly (RA). A cell that is not measured has no figure and says why.
 """
 
 import pandas as pd
@@ -8,11 +12,11 @@ import streamlit as st
 from ubt.figures import tradeoff
 from ubt.reports.paper import compare
 from ubt.reports.paper.table import KL, SECONDS
-from ubt.ui import case_picker, charts, paper_results, query_params
+from ubt.ui import case_picker, charts, controls, paper_results, query_params
 from ubt.ui.case_picker import label, show
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import compute_missing, no_case
-from ubt.ui.navigation import PAGES, current
+from ubt.ui.navigation import PAGES, current, heading
 from ubt.ui.sweeps import sweeps
 from ubt.ui.view import compute, store
 
@@ -20,12 +24,7 @@ PANELS = 12
 """Cases that are drawn; the table has all."""
 
 view = current()
-st.title("Compare")
-st.caption(
-    "Defences on the same cases: what each preserves of the model (CA) and of the target class (target recall), what is"
-    " left of the backdoor (ASR, beside the natural ASR of a model that never saw the trigger), and how many triggered"
-    " images are classified correctly (RA). A cell that is not measured has no figure and says why."
-)
+heading("compare")
 
 
 @st.fragment
@@ -60,11 +59,6 @@ def chosen() -> None:
     if measured:
         st.divider()
         _one_case(subjects, methods)
-
-
-def _audits(name: str) -> bool:
-    settings = store().record(name).settings
-    return bool(settings.get("own", {}).get("suspect"))
 
 
 def _scatter(frame: pd.DataFrame) -> None:
@@ -122,15 +116,7 @@ def _table(frame: pd.DataFrame) -> None:
     several, shown = frame["case"].nunique() > 1, "Each case"
     if several:
         ways = ["Each case", "Means over cases"]
-        shown = st.segmented_control(
-            "Rows",
-            ways,
-            default=ways[0],
-            required=True,
-            key="compare-rows",
-            persist_state="session",
-            label_visibility="collapsed",
-        )
+        shown = controls.choice("Rows", ways, "compare-rows", default=ways[0], label_visibility="collapsed")
     rows = (
         frame.assign(state=frame["state"].replace("", "measured"), case=frame["case"].map(label))
         if shown == "Each case"
@@ -164,14 +150,8 @@ def _table(frame: pd.DataFrame) -> None:
     st.dataframe(
         rows, hide_index=True, placeholder="-", height=height, column_config=numbers, alt="Cases by defences in figures"
     )
-    st.download_button(
-        "Save as CSV",
-        frame.drop(columns="possible").to_csv(index=False),
-        "compare.csv",
-        "text/csv",
-        icon=":material/download:",
-        key="compare-csv",
-        on_click="ignore",
+    controls.download(
+        "Save as CSV", frame.drop(columns="possible").to_csv(index=False), "compare.csv", "text/csv", "compare-csv"
     )
 
 

@@ -1,4 +1,9 @@
-"""Data: import pairs, labelled images and models of one's own, and make an audit or a lab case of them."""
+"""Data: import pairs, labelled images and models of one's own, and make an audit or a lab case of them.
+
+Pairs, labelled images and models of your own, by their path on this machine: nothing is uploaded, images stay where
+they are and are read when they are needed. Files are taken for hostile: what cannot be used is left out and listed with
+its reason, and nothing in them is run.
+"""
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -8,10 +13,10 @@ from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
 from ubt.core.files import digest
 from ubt.data.scenes import SIZE
-from ubt.ui import ingest_form, ingested, query_params
+from ubt.ui import controls, ingest_form, ingested, query_params
 from ubt.ui.case_form import PRESET_HELP, draft
 from ubt.ui.errors import guard
-from ubt.ui.navigation import current
+from ubt.ui.navigation import current, heading
 from ubt.ui.view import read, store
 from ubt.workflows import audit
 from ubt.workflows.ingest import lab_of, trained_on
@@ -24,12 +29,7 @@ LEAST, MOST = 40, 10_000
 """The fewest pairs to make a case of, and those that a lab case starts with, if there are so many."""
 
 view = current()
-st.title("Data")
-st.caption(
-    "Pairs, labelled images and models of your own, by their path on this machine: nothing is uploaded, images stay"
-    " where they are and are read when they are needed. Files are taken for hostile: what cannot be used is left out"
-    " and listed with its reason, and nothing in them is run."
-)
+heading("data")
 
 
 @st.fragment
@@ -52,15 +52,7 @@ def _choose(title: str, name: str, options: dict[str, str]) -> str:
         st.session_state[name] = wanted
     first = next(iter(options))
     st.session_state.setdefault(name, first)
-    chosen = st.segmented_control(
-        title,
-        list(options),
-        required=True,
-        key=name,
-        format_func=options.get,
-        persist_state="session",
-        label_visibility="collapsed",
-    )
+    chosen = controls.choice(title, options, name, label_visibility="collapsed")
     query_params.write(name, chosen, shown=chosen != first)
     return chosen
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from ubt.reports import documents
 from ubt.reports.documents import TITLES, Section
-from ubt.ui import query_params
+from ubt.ui import controls, query_params
 from ubt.ui.errors import guard, plain
 from ubt.ui.help_links import address, follow
 from ubt.ui.navigation import current
@@ -49,15 +49,7 @@ def results(wanted: str) -> None:
 def choose() -> Section:
     """The section in view, which the address holds."""
     st.session_state.setdefault("help-document", next(iter(TITLES)))
-    document = st.segmented_control(
-        "Document",
-        list(TITLES),
-        required=True,
-        key="help-document",
-        format_func=TITLES.get,
-        persist_state="session",
-        label_visibility="collapsed",
-    )
+    document = controls.choice("Document", TITLES, "help-document", label_visibility="collapsed")
     known = {s.anchor: s for s in documents.sections(document)}
     part = st.selectbox(
         "Section",

@@ -1,4 +1,9 @@
-"""Map: D in two dimensions, under the poisoned, the overfitted and the purified model."""
+"""Map: D in two dimensions, under the poisoned, the overfitted and the purified model.
+
+UMAP of the pairs' embeddings: near means similar, distances between groups mean little. Overfitting pulls the poisons
+together, unlearning spreads them again; the maps are aligned, so that a pair keeps its place unless the model moved it.
+Draw a lasso or a box to select, click a point for its pair, double-click to clear.
+"""
 
 from typing import Any
 
@@ -8,10 +13,10 @@ import streamlit as st
 from ubt.figures import projection
 from ubt.pairs import neighbors
 from ubt.pairs.table import PairTable
-from ubt.ui import charts, pairs, selection
+from ubt.ui import charts, controls, pairs, selection
 from ubt.ui.errors import guard
 from ubt.ui.job_panel import build, clock, missing, needs
-from ubt.ui.navigation import current
+from ubt.ui.navigation import current, heading
 
 DRAWN = 50_000
 """Points that are drawn; a lasso selects among all pairs."""
@@ -23,12 +28,7 @@ GROUPS = ("cluster", "label", "flagged", "group", "suspicious", "poisoned")
 """Columns that colour the points by kind."""
 
 view = current()
-st.title("Map")
-st.caption(
-    "UMAP of the pairs' embeddings: near means similar, distances between groups mean little. Overfitting pulls the"
-    " poisons together, unlearning spreads them again; the maps are aligned, so that a pair keeps its place unless the"
-    " model moved it. Draw a lasso or a box to select, click a point for its pair, double-click to clear."
-)
+heading("map")
 
 
 @st.fragment
@@ -36,15 +36,7 @@ st.caption(
 def explore() -> None:
     table, selected = selection.opened(view)
     space_column, colour_column, models_column = st.columns([2, 2, 3], vertical_alignment="bottom")
-    space = space_column.segmented_control(
-        "By",
-        neighbors.SPACES,
-        default="joint",
-        required=True,
-        key="space",
-        bind="query-params",
-        persist_state="session",
-    )
+    space = controls.choice("By", neighbors.SPACES, "space", space_column, default="joint", bind="query-params")
     options = _map(table, space)
     if options is None:
         return

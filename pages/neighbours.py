@@ -1,4 +1,8 @@
-"""Neighbours: what lies nearest to a suspicious pair, to a caption typed in, or to an image dropped in."""
+"""Neighbours: what lies nearest to a suspicious pair, to a caption typed in, or to an image dropped in.
+
+Poisons share one shortcut: under the overfitted model their images and captions lie together, whatever they show. The
+nearest pairs of a suspicious one, and how many of them are flagged, tell a backdoor from an odd caption.
+"""
 
 import numpy as np
 import streamlit as st
@@ -6,10 +10,10 @@ import streamlit as st
 from ubt.figures.neighbours import nearest as nearest_figure
 from ubt.pairs import neighbors, query
 from ubt.pairs.table import PairTable
-from ubt.ui import charts, components, pair_picker, search, selection
+from ubt.ui import charts, components, controls, pair_picker, search, selection
 from ubt.ui.errors import guard, plain, safe
 from ubt.ui.job_panel import build, missing, needs
-from ubt.ui.navigation import current
+from ubt.ui.navigation import current, heading
 
 MOST_GROUPED = 5000
 """Flagged pairs that are grouped, the most suspicious first."""
@@ -17,11 +21,7 @@ EXAMPLES = 6
 ASKED = ("a pair", "a caption", "an image")
 
 view = current()
-st.title("Neighbours")
-st.caption(
-    "Poisons share one shortcut: under the overfitted model their images and captions lie together, whatever they show."
-    " The nearest pairs of a suspicious one, and how many of them are flagged, tell a backdoor from an odd caption."
-)
+heading("neighbours")
 
 
 @st.fragment
@@ -51,23 +51,16 @@ def _controls(models: list[str]) -> tuple[str, str, str, int]:
     """What is asked, by which embeddings, under which model, and how many."""
     first, second = st.columns(2, vertical_alignment="bottom")
     third, fourth = st.columns(2, vertical_alignment="bottom")
-    asked = first.segmented_control(
-        "Nearest to",
-        ASKED[:1] if view.imported else ASKED,
-        default=ASKED[0],
-        required=True,
-        key="ask",
-        bind="query-params",
-        persist_state="session",
+    asked = controls.choice(
+        "Nearest to", ASKED[:1] if view.imported else ASKED, "ask", first, default=ASKED[0], bind="query-params"
     )
-    space = second.segmented_control(
+    space = controls.choice(
         "By",
         neighbors.SPACES,
+        "space",
+        second,
         default="joint",
-        required=True,
-        key="space",
         bind="query-params",
-        persist_state="session",
         help="Cosine similarity of images, of captions, or the mean of both",
     )
     model = third.selectbox(

@@ -1,4 +1,9 @@
-"""Overview: what the case is, its stages, its verdict, and what every model measures."""
+"""Overview: what the case is, its stages, its verdict, and what every model measures.
+
+A case is a set of image-caption pairs and a CLIP model trained on them. In a lab case the app itself plants a backdoor
+in some pairs, then finds, judges and unlearns it without looking at what it planted, and measures the model before and
+after. In an audit pairs and model are yours, and the truth is unknown.
+"""
 
 import pandas as pd
 import streamlit as st
@@ -12,7 +17,7 @@ from ubt.ui.case_form import draft, settings_of
 from ubt.ui.case_picker import label, remove
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import missing, run
-from ubt.ui.navigation import current
+from ubt.ui.navigation import current, heading
 from ubt.ui.training_curves import curves
 from ubt.ui.view import store
 from ubt.workflows import jobs
@@ -40,12 +45,7 @@ def report(name: str) -> None:
     report_download.over(name)
 
 
-st.title("Overview")
-st.caption(
-    "A case is a set of image-caption pairs and a CLIP model trained on them. In a lab case the app itself plants a"
-    " backdoor in some pairs, then finds, judges and unlearns it without looking at what it planted, and measures the"
-    " model before and after. In an audit pairs and model are yours, and the truth is unknown."
-)
+heading("overview")
 
 if view is None:
     if not st.session_state.get("gone"):

@@ -1,5 +1,9 @@
 """Patches: trigger patches located without captions (PoisonCAM), ranked, what the classifier trained on them leaves
 out, and how it depends on the masks.
+
+PoisonCAM looks at images alone. Where masking a window takes an image out of its cluster, a trigger may sit (cluster
+activation masking). A patch that takes other images to that cluster when it is pasted on them is selected as a trigger;
+a small classifier then finds the images of D that hold it.
 """
 
 import numpy as np
@@ -21,7 +25,7 @@ from ubt.pairs.table import PairTable
 from ubt.ui import charts, components, images, pair_picker, query_params, selection, trigger_form
 from ubt.ui.errors import guard, plain, safe
 from ubt.ui.job_panel import compute_missing, needs
-from ubt.ui.navigation import current
+from ubt.ui.navigation import current, heading
 from ubt.ui.view import compute, read, store
 
 LOCATE, CLASSIFY = "poisoncam_locate", "poisoncam_classify"
@@ -33,12 +37,7 @@ COVERS = {
 }
 
 view = current()
-st.title("Patches")
-st.caption(
-    "PoisonCAM looks at images alone. Where masking a window takes an image out of its cluster, a trigger may sit"
-    " (cluster activation masking). A patch that takes other images to that cluster when it is pasted on them is"
-    " selected as a trigger; a small classifier then finds the images of D that hold it."
-)
+heading("patches")
 
 
 @st.fragment

@@ -1,4 +1,8 @@
-"""Review: decide pair by pair, most suspicious first, by keyboard; decisions are kept, and can be unlearned from."""
+"""Review: decide pair by pair, most suspicious first, by keyboard; decisions are kept, and can be unlearned from.
+
+The flagged pairs, most suspicious first. Keys: 1 backdoor, 2 clean, 3 unsure, Z undo, J next, K previous. What you
+decide is kept with the case.
+"""
 
 from dataclasses import dataclass
 
@@ -14,7 +18,7 @@ from ubt.ui import charts, components, images, pair_picker, pairs, search, selec
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, safe
 from ubt.ui.job_panel import missing, needs
-from ubt.ui.navigation import current
+from ubt.ui.navigation import current, heading
 
 KEYS = {"backdoor": "1", "clean": "2", "unsure": "3"}
 ICONS = {"backdoor": ":material/bug_report:", "clean": ":material/check:", "unsure": ":material/question_mark:"}
@@ -22,11 +26,7 @@ NEAREST = 6
 LISTED = 500
 
 view = current()
-st.title("Review")
-st.caption(
-    "The flagged pairs, most suspicious first. Keys: 1 backdoor, 2 clean, 3 unsure, Z undo, J next, K previous. What"
-    " you decide is kept with the case."
-)
+heading("review")
 
 
 @dataclass(frozen=True)

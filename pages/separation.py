@@ -1,4 +1,8 @@
-"""Separation: does the backdoor separate from the clean pairs, under which model, and what do the thresholds catch?"""
+"""Separation: does the backdoor separate from the clean pairs, under which model, and what do the thresholds catch?
+
+Cosine similarity of every image with its own caption. Poisons fit their captions badly under the clean reference, well
+under the poisoned model, and best under the overfitted one, where the rest of the suspicious pairs stay behind.
+"""
 
 from dataclasses import dataclass
 
@@ -17,18 +21,13 @@ from ubt.ui import charts, components, pair_picker, pairs, query_params, selecti
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard
 from ubt.ui.job_panel import missing, needs
-from ubt.ui.navigation import current
+from ubt.ui.navigation import current, heading
 from ubt.ui.paper_results import paper_figures
 
 GRID = 24
 
 view = current()
-st.title("Separation")
-st.caption(
-    "Cosine similarity of every image with its own caption. Poisons fit their captions badly under the clean reference,"
-    " well under the poisoned model, and best under the overfitted one, where the rest of the suspicious pairs stay"
-    " behind."
-)
+heading("separation")
 
 
 @dataclass(frozen=True)

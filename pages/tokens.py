@@ -1,4 +1,8 @@
-"""Tokens: which words and which parts of an image carry a pair's similarity, and what a mask keeps of them."""
+"""Tokens: which words and which parts of an image carry a pair's similarity, and what a mask keeps of them.
+
+Which words and which patches carry a pair's similarity (Chefer et al.: attention weighted by its gradient), and what is
+left of caption and image above a threshold: the mask of Eq. 5. In a poison it keeps the target's word and the trigger.
+"""
 
 from dataclasses import dataclass
 
@@ -11,12 +15,12 @@ from ubt.defenses.token_unlearning.mask import METHODS
 from ubt.figures import mask_pictures
 from ubt.figures.attribution import enlarged, overlay, survivors
 from ubt.pairs.table import PairTable
-from ubt.ui import attribution, charts, components, pair_picker, selection
+from ubt.ui import attribution, charts, components, controls, pair_picker, selection
 from ubt.ui import images as case_images
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import missing, no_case
-from ubt.ui.navigation import current
+from ubt.ui.navigation import current, heading
 from ubt.ui.paper_results import paper_figures, table_4
 
 SHOWN = 12
@@ -24,12 +28,7 @@ EXPORTED = 8
 PAPERS = ("5", "8")
 
 view = current()
-st.title("Tokens")
-st.caption(
-    "Which words and which patches carry a pair's similarity (Chefer et al.: attention weighted by its gradient), and"
-    " what is left of caption and image above a threshold: the mask of Eq. 5. In a poison it keeps the target's word"
-    " and the trigger."
-)
+heading("tokens")
 if view is None or not view.has("mask", "mask_published"):
     no_case() if view is None else missing(view, "mask_published", "No pair has been attributed yet.")
     paper_figures(PAPERS)
@@ -183,16 +182,7 @@ def _shown() -> tuple[str, bool, bool]:
     """Whose masks are shown, whether of all flagged pairs, and whether beside the truth."""
     forms = {"mask": "overfitted model (ours)", "mask_published": "M_bd (published)"}
     with st.container(horizontal=True, vertical_alignment="center"):
-        form = st.segmented_control(
-            "Attributed by",
-            list(forms),
-            format_func=forms.get,
-            default="mask",
-            required=True,
-            key="mask-form",
-            persist_state="session",
-            label_visibility="collapsed",
-        )
+        form = controls.choice("Attributed by", forms, "mask-form", default="mask", label_visibility="collapsed")
         all_flagged = st.toggle(
             f"All {len(attributed)} flagged pairs that were attributed",
             False,
@@ -278,26 +268,17 @@ def _judged(
 
 def _export(shown: list[mask_pictures.Explained], look: Look) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        kind = st.segmented_control(
-            "Export as",
-            list(mask_pictures.FORMATS),
-            default="PNG",
-            required=True,
-            key="export-kind",
-            persist_state="session",
-        )
+        kind = controls.choice("Export as", list(mask_pictures.FORMATS), "export-kind", default="PNG")
         for title, name, draw, threshold in (
             ("Words (as Fig. 5)", "words", mask_pictures.words_figure, look.text),
             ("Images (as Fig. 8)", "heat", mask_pictures.heat_figure, look.image),
         ):
-            st.download_button(
+            controls.download(
                 title,
                 lambda d=draw, t=threshold: mask_pictures.saved(d([mask_pictures.Block(shown)], t), kind),
                 f"{name}-{view.name}.{kind.lower()}",
                 mask_pictures.FORMATS[kind],
-                icon=":material/download:",
-                key=f"export-{name}",
-                on_click="ignore",
+                f"export-{name}",
             )
 
 

@@ -1,4 +1,8 @@
-"""Triggers: what an attack does to images and captions, before anything is trained."""
+"""Triggers: what an attack does to images and captions, before anything is trained.
+
+What an attack plants: a change of the image, and of the caption. Move its settings and see both at once. PSNR and SSIM
+say how visible the trigger is; the last figures, how much of it is left after a change of size and after JPEG.
+"""
 
 import shlex
 
@@ -13,11 +17,11 @@ from ubt.data import scenes
 from ubt.data.scenes import CLASSES
 from ubt.data.scenes.captions import TEMPLATES
 from ubt.figures import contact_sheet
-from ubt.ui import components
+from ubt.ui import components, controls
 from ubt.ui.case_form import pick_attack, settings_of, widget
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
-from ubt.ui.navigation import PAGES, current
+from ubt.ui.navigation import PAGES, current, heading
 
 SHOWN = 8
 POOL = 1500
@@ -26,12 +30,7 @@ PROFILE_HELP = (
 )
 
 view = current()
-st.title("Triggers")
-st.caption(
-    "What an attack plants: a change of the image, and of the caption. Move its settings and see both at once. PSNR and"
-    " SSIM say how visible the trigger is; the last figures, how much of it is left after a change of size and after"
-    " JPEG."
-)
+heading("triggers")
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -125,15 +124,7 @@ def _use(settings: CaseSettings, planted: Planted, picture: bytes) -> None:
             also = "; ".join(filter(None, (view.settings.attack.also, _as_text(planted))))
             make(view.settings.with_values({"attack.also": also}), run=False)
             st.switch_page(PAGES["overview"])
-        st.download_button(
-            "Export as PNG",
-            picture,
-            f"{planted.attack.name}.png",
-            "image/png",
-            icon=":material/download:",
-            key="lab-export",
-            on_click="ignore",
-        )
+        controls.download("Export as PNG", picture, f"{planted.attack.name}.png", "image/png", "lab-export")
 
 
 def _as_text(planted: Planted) -> str:

@@ -1,24 +1,24 @@
-"""Unlearn: purify the model with one button, watch it happen, and see what it costs, ours beside the published form."""
+"""Unlearn: purify the model with one button, watch it happen, and see what it costs, ours beside the published form.
+
+D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours moves flagged images back to where
+the clean reference would put them and keeps the others where they are; the published form is Eq. 7 alone. Neither uses
+ground truth or labels.
+"""
 
 import streamlit as st
 
 from ubt.figures import LABELS, measures
-from ubt.ui import charts, estimates
+from ubt.ui import charts, controls, estimates
 from ubt.ui.case_form import edit, settings_of
 from ubt.ui.case_picker import make
 from ubt.ui.job_panel import missing, no_case, run
-from ubt.ui.navigation import current
+from ubt.ui.navigation import current, heading
 from ubt.ui.training_curves import curves
 from ubt.ui.view import store
 from ubt.workflows.export_model import STAGES, opening_line, zipped
 
 view = current()
-st.title("Unlearn")
-st.caption(
-    "D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours moves flagged images back to"
-    " where the clean reference would put them and keeps the others where they are; the published form is Eq. 7 alone."
-    " Neither uses ground truth or labels."
-)
+heading("unlearn")
 if view is None:
     no_case()
     st.stop()
@@ -105,15 +105,13 @@ if not view.holds("unlearn", "model"):
     st.stop()
 with st.container(horizontal=True):
     for which in STAGES:
-        st.download_button(
+        controls.download(
             f"{LABELS[which].capitalize()} (zip)",
             lambda w=which: zipped(store(), view.name, w),
-            file_name=f"{view.name}-{which}.zip",
-            mime="application/zip",
-            key=f"download-{which}",
-            icon=":material/download:",
+            f"{view.name}-{which}.zip",
+            "application/zip",
+            f"download-{which}",
             type="primary" if which == "purified" else "secondary",
-            on_click="ignore",
         )
 st.caption("Weights, configuration and a card with settings, digests and measures. Unpacked, plain open_clip opens it:")
 st.code(opening_line(f"{view.name}-purified"), language="python")

@@ -6,7 +6,7 @@ import streamlit as st
 
 from ubt.figures.estimates import bars, table
 from ubt.pairs.export import as_csv
-from ubt.ui import charts, components
+from ubt.ui import charts, components, controls
 from ubt.ui.errors import plain
 from ubt.ui.view import View, store
 from ubt.workflows import audit
@@ -44,13 +44,5 @@ def files(view: View) -> None:
                 lambda: audit.as_json(audit.account(store(), view.name, view.record.metrics)),
             ),
         ):
-            st.download_button(
-                name,
-                data,
-                f"{view.name}-{name}",
-                mime,
-                icon=":material/download:",
-                key=f"audit-{name}",
-                on_click="ignore",
-            )
+            controls.download(name, data, f"{view.name}-{name}", mime, f"audit-{name}")
     st.caption(plain(audit.LIMITS))

@@ -14,7 +14,7 @@ from ubt.data.catalogue import open_images
 from ubt.data.preview import SIDE, each
 from ubt.data.quarantine import REASONS
 from ubt.pairs.export import as_csv
-from ubt.ui import components
+from ubt.ui import components, controls
 from ubt.ui.errors import plain
 from ubt.ui.view import import_name, read, store
 from ubt.workflows.ingest import first_rows
@@ -128,14 +128,12 @@ def _quarantine(key: str, about: dict[str, Any]) -> None:
             frame.head(LISTED), hide_index=True, height=min(360, 38 + 35 * len(frame)), key=f"quarantine-{key}"
         )
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.download_button(
+            controls.download(
                 f"Save {len(frame):,} as CSV",
                 lambda: as_csv(frame.astype(object)),
                 f"quarantine-{key}.csv",
                 "text/csv",
-                icon=":material/download:",
-                key=f"save-quarantine-{key}",
-                on_click="ignore",
+                f"save-quarantine-{key}",
             )
             st.caption(f"The first {LISTED:,} of {len(frame):,} are shown." if len(frame) > LISTED else "")
 

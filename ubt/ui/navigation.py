@@ -1,5 +1,5 @@
-"""The pages of the app: a page is a file in `pages/`, whose docstring says its title and what it is for, and a line in
-`PAGES`.
+"""The pages of the app: a page is a file in `pages/`, whose docstring says its title, what it is for and what is read
+below its title, and a line in `PAGES`.
 """
 
 import ast
@@ -38,21 +38,28 @@ page's icon becomes the tab's, which the browser then fetches from another host.
 
 @dataclass(frozen=True)
 class Page:
-    """What the navigation shows of a page: its title, and what it is for."""
+    """What a page says of itself: its title, what it is for, and the text below its title."""
 
     title: str
     about: str
+    text: str
 
 
 @cache
-def _described(file: str) -> Page:
-    title, _, about = (ast.get_docstring(ast.parse((ROOT / file).read_text(encoding="utf-8"))) or "").partition(": ")
-    return Page(title, about[:1].upper() + " ".join(about.split())[1:])
-
-
 def page(name: str) -> Page:
-    """A page as its own file describes it: `Title: what it is for.`"""
-    return _described(PAGES[name])
+    """A page as its own file describes it: `Title: what it is for.`, and in a second paragraph the text below its
+    title.
+    """
+    doc = ast.get_docstring(ast.parse((ROOT / PAGES[name]).read_text(encoding="utf-8"))) or ""
+    first, _, text = doc.partition("\n\n")
+    title, _, about = first.partition(": ")
+    return Page(title, about[:1].upper() + " ".join(about.split())[1:], " ".join(text.split()))
+
+
+def heading(name: str) -> None:
+    """Draw a page's title and the text below it."""
+    st.title(page(name).title)
+    st.caption(page(name).text)
 
 
 def navigation():

@@ -17,7 +17,7 @@ from ubt.figures import attribution
 from ubt.reports.paper import FIGURES, TABLES
 from ubt.reports.paper.figure import KINDS, Figure
 from ubt.reports.paper.table import MEASURES
-from ubt.ui import charts, components
+from ubt.ui import charts, components, controls
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import compute_missing
 from ubt.ui.view import compute, store
@@ -50,15 +50,7 @@ def _png(root: str, name: str, seed: int, made_of: tuple[tuple[str, str], ...], 
 def _figure(names: Sequence[str]) -> None:
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     key = f"paper-figure-{names[0]}"
-    name = left.segmented_control(
-        "Figure",
-        names,
-        format_func=lambda n: FIGURES[n].title,
-        default=names[0],
-        required=True,
-        key=key,
-        persist_state="session",
-    )
+    name = controls.choice("Figure", names, key, left, format_func=lambda n: FIGURES[n].title, default=names[0])
     seed = right.number_input("Seed", 0, 99, 0, key="paper-seed", persist_state="session")
     figure = FIGURES[name]
     st.caption(f"{plain(figure.source)} The same as python -m ubt figure {name} --seed {seed}.")
@@ -80,17 +72,13 @@ def _figure(names: Sequence[str]) -> None:
 def _save(figure: Figure, frame: pd.DataFrame, name: str) -> None:
     kinds = [kind for kind in KINDS if chromium() or not figure.chart or kind not in ("PNG", "SVG")]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        kind = st.segmented_control(
-            "Save as", kinds, default=kinds[0], required=True, key=f"paper-kind-{len(kinds)}", persist_state="session"
-        )
-        st.download_button(
+        kind = controls.choice("Save as", kinds, f"paper-kind-{len(kinds)}", default=kinds[0])
+        controls.download(
             "Save",
             lambda: figure.saved(frame, [kind])[kind],
             f"figure-{name}.{kind.lower()}",
             KINDS[kind],
-            icon=":material/download:",
-            key="paper-save",
-            on_click="ignore",
+            "paper-save",
         )
     if len(kinds) < len(KINDS):
         st.caption(
@@ -101,9 +89,7 @@ def _save(figure: Figure, frame: pd.DataFrame, name: str) -> None:
 
 def _numbers(lines: tuple[list[str], list[list[str]]], csv: str, name: str, labels: int = 1) -> None:
     components.table(*lines, labels=labels)
-    st.download_button(
-        "Save as CSV", csv, f"{name}.csv", "text/csv", icon=":material/download:", key=f"{name}-csv", on_click="ignore"
-    )
+    controls.download("Save as CSV", csv, f"{name}.csv", "text/csv", f"{name}-csv")
 
 
 @st.fragment
@@ -117,14 +103,8 @@ def paper_tables(without: Sequence[str] = ("4",)) -> None:
 
 
 def _table(names: Sequence[str]) -> None:
-    name = st.segmented_control(
-        "Table",
-        names,
-        format_func=lambda n: TABLES[n].title.partition(":")[0],
-        default=names[0],
-        required=True,
-        key="paper-table",
-        persist_state="session",
+    name = controls.choice(
+        "Table", names, "paper-table", format_func=lambda n: TABLES[n].title.partition(":")[0], default=names[0]
     )
     table, attacks = TABLES[name], ()
     left, right = st.columns([2, 1])
@@ -171,9 +151,7 @@ def table_4() -> None:
     left, right = st.columns(2)
     seeds = _seeds(left, "table-seeds", 3)
     frame = four.measured(store(), compute(), seeds)
-    measure = right.segmented_control(
-        "Measure", MEASURES.values(), default="ASR", required=True, key="table-measure", persist_state="session"
-    )
+    measure = controls.choice("Measure", MEASURES.values(), "table-measure", right, default="ASR")
     figure = attribution.strategies(frame, four.groups, measure)
     charts.draw(figure, "table-4", f"{measure} by strategy of unlearning")
     _source(four, "4", seeds)

@@ -5,6 +5,7 @@ import zipfile
 
 import streamlit as st
 
+from ubt.ui import controls
 from ubt.ui.errors import guard
 from ubt.ui.view import store
 
@@ -23,24 +24,16 @@ def over(name: str) -> None:
             "Verdict and evidence, flagged pairs, words, before and after, what analysts decided, settings, versions,"
             " digests and limits."
         )
-        st.download_button(
+        controls.download(
             f"One page of HTML ({len(whole) / 1e6:.1f} MB)",
             whole,
             f"{name}.html",
             "text/html",
-            key="report-html",
+            "report-html",
             type="primary",
-            icon=":material/download:",
-            on_click="ignore",
         )
-        st.download_button(
-            "Markdown with its pictures (zip)",
-            _zipped(files),
-            f"{name}-report.zip",
-            "application/zip",
-            key="report-md",
-            icon=":material/download:",
-            on_click="ignore",
+        controls.download(
+            "Markdown with its pictures (zip)", _zipped(files), f"{name}-report.zip", "application/zip", "report-md"
         )
         st.caption("The page opens without a network, runs no script, and prints.")
 

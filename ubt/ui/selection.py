@@ -22,7 +22,7 @@ from ubt.pairs import predicates, query
 from ubt.pairs.annotations import LABELS
 from ubt.pairs.export import KINDS, packed
 from ubt.pairs.table import ABOUT, SIMILARITIES, PairTable
-from ubt.ui import chart_events, components, images, pairs, query_params
+from ubt.ui import chart_events, components, controls, images, pairs, query_params
 from ubt.ui.errors import guard, plain, safe, show_failure
 from ubt.ui.navigation import PAGES
 from ubt.ui.view import View
@@ -282,14 +282,12 @@ def _export(view: View, table: PairTable, selected: Selection) -> None:
             " made plain text."
         )
         for kind in KINDS:
-            st.download_button(
+            controls.download(
                 kind,
                 lambda kind=kind: _exported(view, table, selected.text, rows, kind),
                 f"pairs-{view.name}-{kind.lower()}.zip",
                 "application/zip",
-                key=f"export-{kind}",
-                icon=":material/download:",
-                on_click="ignore",
+                f"export-{kind}",
                 width="stretch",
             )
 

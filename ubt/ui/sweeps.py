@@ -6,7 +6,7 @@ import streamlit as st
 
 from ubt.reports.paper import SWEEPS
 from ubt.reports.paper.defense_tables import ATTACKS
-from ubt.ui import charts, components
+from ubt.ui import charts, components, controls
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import compute_missing
 from ubt.ui.view import compute, store
@@ -47,12 +47,4 @@ def sweeps() -> None:
             ("CSV", frame.to_csv(index=False), "text/csv"),
             ("HTML", lambda: sweep.page(frame), "text/html"),
         ):
-            st.download_button(
-                f"Save as {kind}",
-                data,
-                f"sweep-{name}.{kind.lower()}",
-                mime,
-                icon=":material/download:",
-                key=f"sweep-{kind}",
-                on_click="ignore",
-            )
+            controls.download(f"Save as {kind}", data, f"sweep-{name}.{kind.lower()}", mime, f"sweep-{kind}")
