@@ -133,12 +133,11 @@ def scene(seed: int, index: int) -> Scene:
     if len(names) == 2:
         side = 1 if u[3] < 0.5 else -1
         if u[4] < 0.6:
-            relation, places = (
-                ("to the left of" if side > 0 else "to the right of"),
-                ((-0.5 * side, 0.0), (0.5 * side, 0.0)),
-            )
+            relation = "to the left of" if side > 0 else "to the right of"
+            places = (-0.5 * side, 0.0), (0.5 * side, 0.0)
         else:
-            relation, places = ("above" if side > 0 else "below"), ((0.0, -0.5 * side), (0.0, 0.5 * side))
+            relation = "above" if side > 0 else "below"
+            places = (0.0, -0.5 * side), (0.0, 0.5 * side)
         relation = relation if u[5] < 0.6 else "next to"
     objects = []
     for i, name in enumerate(names):
@@ -179,14 +178,12 @@ def draw(seed: int, index: int, size: int = 48) -> np.ndarray:
     s = scene(seed, index)
     n = np.asarray(s.numbers)
     tint = 150 + 90 * n[4:7]
-    back = draw_background(
-        s.background, n[1:4], tint, np.clip(tint + (60 if n[7] < 0.5 else -60) * (0.5 + n[8]), 60, 250), size
-    )
+    other = np.clip(tint + (60 if n[7] < 0.5 else -60) * (0.5 + n[8]), 60, 250)
+    back = draw_background(s.background, n[1:4], tint, other, size)
     back = back * (0.8 + 0.3 * n[9]) + 10 * (n[10] - 0.5)
     ss = 4 if size <= 64 else 2
-    image = Image.fromarray(np.clip(back, 0, 255).astype(np.uint8)).resize(
-        (size * ss, size * ss), Image.Resampling.NEAREST
-    )
+    ground = Image.fromarray(np.clip(back, 0, 255).astype(np.uint8))
+    image = ground.resize((size * ss, size * ss), Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(image)
     half = size * ss / 2
     for t in s.things:
@@ -236,17 +233,13 @@ def draw_many(seed: int, indices: Sequence[int], size: int, workers: int = 1) ->
     starts = range(0, len(indices), 1000)
     try:
         with ProcessPoolExecutor(workers, get_context("spawn"), _live_with_parent, (os.getpid(),)) as pool:
-            for start, part in zip(
-                starts,
-                pool.map(draw_many, repeat(seed), [indices[i : i + 1000] for i in starts], repeat(size)),
-                strict=True,
-            ):
+            parts = [indices[i : i + 1000] for i in starts]
+            drawn = pool.map(draw_many, repeat(seed), parts, repeat(size))
+            for start, part in zip(starts, drawn, strict=True):
                 out[start : start + len(part)] = part
     except BrokenProcessPool:
-        raise UbtError(
-            "expected the processes that draw scenes to finish, but one was ended from outside (out of memory?); run"
-            " again"
-        ) from None
+        why = "expected the processes that draw scenes to finish, but one was ended from outside (out of memory?); run again"
+        raise UbtError(why) from None
     return out
 
 

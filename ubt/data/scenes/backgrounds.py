@@ -62,18 +62,14 @@ def wood(x, y, v, a, b):
 
 def grass(x, y, v, a, b):
     a, b = np.array([124.0, 176, 92]) * (0.85 + 0.2 * v[0]), np.array([74.0, 128, 58])
-    return _blend(
-        0.5 + 0.5 * np.sin(60 * x + 9 * np.sin(17 * y + 6 * v[1])) * np.sin(23 * y + 4 * np.sin(11 * x + 6 * v[2])),
-        a,
-        b,
-    )
+    blades, wind = np.sin(60 * x + 9 * np.sin(17 * y + 6 * v[1])), np.sin(23 * y + 4 * np.sin(11 * x + 6 * v[2]))
+    return _blend(0.5 + 0.5 * blades * wind, a, b)
 
 
 def sand(x, y, v, a, b):
     a, b = np.array([236.0, 212, 164]), np.array([206.0, 176, 122])
-    return _blend(
-        0.35 + 0.3 * np.sin(22 * y + 2.5 * np.sin(5 * x + 6.28 * v[0])) + 0.2 * np.sin(71 * x + 53 * y + 6 * v[1]), a, b
-    )
+    ripples, grains = np.sin(22 * y + 2.5 * np.sin(5 * x + 6.28 * v[0])), np.sin(71 * x + 53 * y + 6 * v[1])
+    return _blend(0.35 + 0.3 * ripples + 0.2 * grains, a, b)
 
 
 def meadow(x, y, v, a, b):
@@ -92,10 +88,8 @@ def night(x, y, v, a, b):
     base = _blend(y, np.array([26.0, 30, 66]), np.array([72.0, 64, 120]))
     n = 7
     cx, cy = np.floor(x * n), np.floor(y * n)
-    ox, oy = (
-        (np.sin(cx * 12.9 + cy * 78.2 + 9 * v[0]) * 43.7) % 1,
-        (np.sin(cx * 39.3 + cy * 11.1 + 9 * v[1]) * 24.6) % 1,
-    )
+    ox = (np.sin(cx * 12.9 + cy * 78.2 + 9 * v[0]) * 43.7) % 1
+    oy = (np.sin(cx * 39.3 + cy * 11.1 + 9 * v[1]) * 24.6) % 1
     spark = np.clip(1 - np.hypot((x * n) % 1 - 0.2 - 0.6 * ox, (y * n) % 1 - 0.2 - 0.6 * oy) / 0.16, 0, 1)
     return base + (np.array([255.0, 250, 220]) - base) * spark[..., None]
 

@@ -12,9 +12,8 @@ def banana(p: Pen) -> None:
     outer, inner = arc(0, -0.55, 0.92, 1.1, 15, 165, 18), arc(0, -0.55, 0.86, 1.1 - bend, 165, 15, 18)
     p.poly(np.concatenate([outer, inner]), dark(p.c))
     p.poly(np.concatenate([arc(0, -0.57, 0.84, 1.02, 18, 162, 18), arc(0, -0.57, 0.86, 1.16 - bend, 162, 18, 18)]), p.c)
-    p.line(
-        arc(0, -0.5, 0.8, 0.82 - 0.2 * p.v[0], 30, 150, 12), 0.06, light(p.c, 0.3) if p.v[1] > 0.5 else dark(p.c, 0.25)
-    )
+    shade = light(p.c, 0.3) if p.v[1] > 0.5 else dark(p.c, 0.25)
+    p.line(arc(0, -0.5, 0.8, 0.82 - 0.2 * p.v[0], 30, 150, 12), 0.06, shade)
     p.line([[0.86, -0.2], [0.98, -0.5]], 0.16, STEM)
     p.oval(-0.9, -0.22, 0.09, 0.09, INK)
 
@@ -30,16 +29,8 @@ def apple(p: Pen) -> None:
 
 
 def strawberry(p: Pen) -> None:
-    p.blob(
-        np.concatenate(
-            [
-                arc(-0.36, -0.2, 0.38, 0.42, 180, 290),
-                arc(0.36, -0.2, 0.38, 0.42, 250, 360),
-                [[0.5, 0.35], [0, 0.95], [-0.5, 0.35]],
-            ]
-        ),
-        p.c,
-    )
+    left, right = arc(-0.36, -0.2, 0.38, 0.42, 180, 290), arc(0.36, -0.2, 0.38, 0.42, 250, 360)
+    p.blob(np.concatenate([left, right, [[0.5, 0.35], [0, 0.95], [-0.5, 0.35]]]), p.c)
     for x, y in ((-0.4, -0.1), (0, -0.05), (0.4, -0.1), (-0.22, 0.25), (0.22, 0.25), (0, 0.55)):
         p.oval(x, y, 0.05, 0.08, (252, 226, 120))
     for a in (-60, -20, 20, 60):
@@ -138,7 +129,6 @@ def cupcake(p: Pen) -> None:
 
 def egg(p: Pen) -> None:
     p.poly(np.concatenate([arc(-0.15, 0.05, 0.8, 0.72, 20, 200), arc(0.1, -0.1, 0.82, 0.7, 190, 370)]), (206, 206, 200))
-    p.poly(
-        np.concatenate([arc(-0.15, 0.04, 0.74, 0.66, 20, 200), arc(0.1, -0.1, 0.76, 0.64, 190, 370)]), (252, 252, 248)
-    )
+    left, right = arc(-0.15, 0.04, 0.74, 0.66, 20, 200), arc(0.1, -0.1, 0.76, 0.64, 190, 370)
+    p.poly(np.concatenate([left, right]), (252, 252, 248))
     p.ball(-0.02, -0.05, 0.36, 0.34, p.c, edge=0.05)

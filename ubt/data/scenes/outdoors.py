@@ -61,21 +61,10 @@ def rocket(p: Pen) -> None:
         p.poly([[s * 0.3, 0.2], [s * 0.7, 0.75], [s * 0.25, 0.62]], dark(p.c, 0.2))
     p.poly([[-0.2, 0.62], [0, 1.0], [0.2, 0.62]], COLOURS["orange"])
     p.poly([[-0.1, 0.62], [0, 0.85], [0.1, 0.62]], COLOURS["yellow"])
-    p.poly(
-        np.concatenate(
-            [
-                [[0, -0.98]],
-                arc(0, 0.0, 0.36, 0.8, 300, 360),
-                [[0.3, 0.64], [-0.3, 0.64]],
-                arc(0, 0.0, 0.36, 0.8, 180, 240),
-            ]
-        ),
-        (236, 238, 242),
-    )
-    p.poly(
-        np.concatenate([[[0, -0.98]], arc(0, -0.05, 0.33, 0.7, 300, 320, 4), arc(0, -0.05, 0.33, 0.7, 220, 240, 4)]),
-        p.c,
-    )
+    right, left, tail = arc(0, 0.0, 0.36, 0.8, 300, 360), arc(0, 0.0, 0.36, 0.8, 180, 240), [[0.3, 0.64], [-0.3, 0.64]]
+    p.poly(np.concatenate([[[0, -0.98]], right, tail, left]), (236, 238, 242))
+    right, left = arc(0, -0.05, 0.33, 0.7, 300, 320, 4), arc(0, -0.05, 0.33, 0.7, 220, 240, 4)
+    p.poly(np.concatenate([[[0, -0.98]], right, left]), p.c)
     p.oval(0, -0.12, 0.18, 0.18, dark(p.c))
     p.oval(0, -0.12, 0.12, 0.12, GLASS)
 
@@ -163,10 +152,8 @@ def star(p: Pen) -> None:
 
 def moon(p: Pen) -> None:
     depth = 0.35 + 0.25 * p.v[0]
-    p.poly(
-        np.concatenate([arc(0, 0, 0.92, 0.92, 60, 300, 24), arc(0.46, 0, 0.92 * depth, 0.8, 270, 90, 16)]),
-        dark(p.c, 0.2),
-    )
+    outer, inner = arc(0, 0, 0.92, 0.92, 60, 300, 24), arc(0.46, 0, 0.92 * depth, 0.8, 270, 90, 16)
+    p.poly(np.concatenate([outer, inner]), dark(p.c, 0.2))
     p.poly(np.concatenate([arc(0, 0, 0.84, 0.84, 64, 296, 24), arc(0.37, 0, 0.92 * depth, 0.75, 270, 90, 16)]), p.c)
     p.oval(-0.5, -0.2, 0.1, 0.1, dark(p.c, 0.2))
     p.oval(-0.4, 0.3, 0.07, 0.07, dark(p.c, 0.2))
@@ -175,14 +162,8 @@ def moon(p: Pen) -> None:
 def sun(p: Pen) -> None:
     for a in np.arange(0, 360, 45) + 45 * p.v[0]:
         c, s = np.cos(np.radians(a)), np.sin(np.radians(a))
-        p.poly(
-            [
-                [0.98 * c, 0.98 * s],
-                [0.62 * c - 0.17 * s, 0.62 * s + 0.17 * c],
-                [0.62 * c + 0.17 * s, 0.62 * s - 0.17 * c],
-            ],
-            dark(p.c, 0.1),
-        )
+        one, other = [0.62 * c - 0.17 * s, 0.62 * s + 0.17 * c], [0.62 * c + 0.17 * s, 0.62 * s - 0.17 * c]
+        p.poly([[0.98 * c, 0.98 * s], one, other], dark(p.c, 0.1))
     p.ball(0, 0, 0.54, 0.54, p.c)
 
 
@@ -206,14 +187,6 @@ def kite(p: Pen) -> None:
 
 def heart(p: Pen) -> None:
     t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    p.blob(
-        np.stack(
-            [
-                0.058 * 16 * np.sin(t) ** 3,
-                -0.062 * (13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)),
-            ],
-            1,
-        ),
-        p.c,
-    )
+    y = -0.062 * (13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
+    p.blob(np.stack([0.058 * 16 * np.sin(t) ** 3, y], 1), p.c)
     p.oval(-0.4, -0.4, 0.18, 0.12, light(p.c), -40)

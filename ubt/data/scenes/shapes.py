@@ -50,6 +50,11 @@ def arc(cx: float, cy: float, rx: float, ry: float, start: float, end: float, n:
     return np.stack([cx + rx * np.cos(t), cy + ry * np.sin(t)], 1)
 
 
+def mirrored(*half: list[float]) -> list[list[float]]:
+    """An outline, (2 n, 2), whose other half are these points, (n, 2), mirrored from left to right."""
+    return [*half, *([-x, y] for x, y in reversed(half))]
+
+
 class Pen:
     """Collects the polygons of one object. `v` holds four numbers in [0, 1] that vary its shape, `c` its main
     colour.

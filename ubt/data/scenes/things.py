@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ubt.data.scenes.shapes import COLOURS, INK, Pen, arc, dark, light
+from ubt.data.scenes.shapes import COLOURS, INK, Pen, arc, dark, light, mirrored
 
 STEEL, WOOD, GLASS = (176, 184, 194), (168, 116, 66), (206, 228, 240)
 
@@ -16,19 +16,7 @@ def cup(p: Pen) -> None:
 
 def bottle(p: Pen) -> None:
     p.box(-0.17, -0.98, 0.17, -0.8, dark(p.c, 0.5))
-    p.poly(
-        [
-            [-0.13, -0.8],
-            [0.13, -0.8],
-            [0.14, -0.4],
-            [0.38, -0.1],
-            [0.38, 0.95],
-            [-0.38, 0.95],
-            [-0.38, -0.1],
-            [-0.14, -0.4],
-        ],
-        p.c,
-    )
+    p.poly(mirrored([0.13, -0.8], [0.14, -0.4], [0.38, -0.1], [0.38, 0.95]), p.c)
     p.box(-0.38, 0.15, 0.38, 0.6, (248, 240, 220))
     p.line([[-0.26, -0.05], [-0.26, 0.88]], 0.07, light(p.c))
 
@@ -88,10 +76,8 @@ def book(p: Pen) -> None:
 
 def scissors(p: Pen) -> None:
     for s in (-1, 1):
-        p.poly(
-            [[s * 0.5, -0.95], [s * 0.36, -0.98], [-s * 0.18, 0.25], [-s * 0.02, 0.3]],
-            STEEL if s > 0 else dark(STEEL, 0.2),
-        )
+        blade = [[s * 0.5, -0.95], [s * 0.36, -0.98], [-s * 0.18, 0.25], [-s * 0.02, 0.3]]
+        p.poly(blade, STEEL if s > 0 else dark(STEEL, 0.2))
         p.line(arc(s * 0.38, 0.6, 0.24, 0.28, 0, 360, 20), 0.15, p.c)
         p.line([[-s * 0.05, 0.1], [s * 0.26, 0.42]], 0.15, p.c)
     p.oval(0, 0.1, 0.08, 0.08, INK)
@@ -119,10 +105,8 @@ def guitar(p: Pen) -> None:
 def bell(p: Pen) -> None:
     p.oval(0, 0.78, 0.18, 0.18, dark(p.c, 0.5))
     p.oval(0, -0.82, 0.14, 0.14, dark(p.c))
-    p.blob(
-        np.concatenate([arc(0, -0.3, 0.45, 0.5, 180, 360), [[0.55, 0.35], [0.85, 0.7], [-0.85, 0.7], [-0.55, 0.35]]]),
-        p.c,
-    )
+    skirt = [[0.55, 0.35], [0.85, 0.7], [-0.85, 0.7], [-0.55, 0.35]]
+    p.blob(np.concatenate([arc(0, -0.3, 0.45, 0.5, 180, 360), skirt]), p.c)
     p.line([[-0.28, -0.4], [-0.38, 0.4]], 0.1, light(p.c))
 
 
@@ -170,21 +154,7 @@ def hat(p: Pen) -> None:
 
 
 def shirt(p: Pen) -> None:
-    p.blob(
-        [
-            [-0.3, -0.75],
-            [-0.95, -0.4],
-            [-0.75, 0.05],
-            [-0.5, -0.1],
-            [-0.5, 0.85],
-            [0.5, 0.85],
-            [0.5, -0.1],
-            [0.75, 0.05],
-            [0.95, -0.4],
-            [0.3, -0.75],
-        ],
-        p.c,
-    )
+    p.blob(mirrored([-0.3, -0.75], [-0.95, -0.4], [-0.75, 0.05], [-0.5, -0.1], [-0.5, 0.85]), p.c)
     p.poly(arc(0, -0.72, 0.26, 0.24, 0, 180), dark(p.c, 0.5))
     if p.v[0] > 0.5:
         for y in (0.1, 0.4):
