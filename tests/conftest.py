@@ -6,9 +6,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import shutil
+from pathlib import Path
 
 import pytest
-from tiny import CPU, TINY, alone, tiny
+from made_once import made_once
+from tiny import CPU, TINY, alone, finished, tiny
 
 from ubt.cases.pipeline import Pipeline
 from ubt.cases.store import Store
@@ -23,37 +25,54 @@ from ubt.workflows.ingest import write_pairs
 
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory) -> Store:
-    return Store(tmp_path_factory.mktemp("cache"))
+    """This session's own copy of a store with the finished tiny case."""
+    root = tmp_path_factory.mktemp("tiny") / "cache"
+    made_once("case", lambda folder: Pipeline(Store(folder / "cache"), CPU).run(tiny()), root, part="cache")
+    return Store(root)
 
 
 @pytest.fixture(scope="session")
 def tiny_case(tiny_store):
-    return Pipeline(tiny_store, CPU).run(tiny())
+    return finished(tiny_store, tiny().name(CPU))
 
 
 @pytest.fixture(scope="session")
 def tiny_map(tiny_case, tiny_store, tmp_path_factory):
     """A store with the tiny case alone and its map, and the map."""
-    store = alone(tiny_store, tiny_case.name, tmp_path_factory.mktemp("mapped") / "cache")
-    record = store.record(tiny_case.name)
-    options = derived.map_options(record, "joint", MapSettings(), ["poisoned", "overfit", "purified"])
-    return store, derived.make(store, record, "map", options, Run(compute=CPU))
+
+    def make(folder: Path) -> None:
+        store = alone(tiny_store, tiny_case.name, folder / "cache")
+        derived.make(store, store.record(tiny_case.name), "map", options(store), Run(compute=CPU))
+
+    def options(store: Store) -> dict:
+        return derived.map_options(
+            store.record(tiny_case.name), "joint", MapSettings(), ["poisoned", "overfit", "purified"]
+        )
+
+    root = tmp_path_factory.mktemp("mapped") / "cache"
+    made_once("map", make, root, part="cache")
+    store = Store(root)
+    return store, derived.make(store, store.record(tiny_case.name), "map", options(store), Run(compute=CPU))
 
 
 @pytest.fixture(scope="session")
 def tiny_audit(tiny_case, tiny_store, tmp_path_factory):
     """A store with an audit of the tiny case's M_bd and D alone, and the audit; its images stay in the zip that it was
-    made from.
+    made from, which all workers read.
     """
-    folder = tmp_path_factory.mktemp("audited")
-    write_pairs(tiny_store, tiny_case.name, folder / "pairs.zip")
-    export(tiny_store, tiny_case.name, "poison", folder / "suspect")
-    store = Store(folder / "cache")
-    changes = {n: v for n, v in TINY.items() if n.split(".")[0] not in ("attack", "data", "poison", "test")} | {
-        "own.keep": 0
-    }
-    settings = audit.prepare(store, folder / "pairs.zip", str(folder / "suspect"), str(REFERENCE), None, changes)
-    return store, Pipeline(store, CPU).run(settings), folder / "pairs.zip"
+
+    def make(folder: Path) -> None:
+        write_pairs(tiny_store, tiny_case.name, folder / "pairs.zip")
+        export(tiny_store, tiny_case.name, "poison", folder / "suspect")
+        store, not_own = Store(folder / "cache"), ("attack", "data", "poison", "test")
+        changes = {n: v for n, v in TINY.items() if n.split(".")[0] not in not_own} | {"own.keep": 0}
+        settings = audit.prepare(store, folder / "pairs.zip", str(folder / "suspect"), str(REFERENCE), None, changes)
+        Pipeline(store, CPU).run(settings)
+
+    root = tmp_path_factory.mktemp("audited") / "cache"
+    kept = made_once("audit", make, root, part="cache")
+    store = Store(root)
+    return store, finished(store, *store.names()), kept / "pairs.zip"
 
 
 @pytest.fixture

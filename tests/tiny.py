@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from ubt.cases.keys import every_key, made_with
-from ubt.cases.pipeline import upto
+from ubt.cases.pipeline import Case, upto
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute
@@ -44,6 +44,12 @@ def recorded(store, name) -> dict[str, dict]:
     """The same of a case on record."""
     found = {stage: store.find(key) for stage, key in store.record(name).artefacts.items()}
     return {stage: {f: v["sha256"] for f, v in a.manifest["files"].items()} for stage, a in found.items()}
+
+
+def finished(store: Store, name: str) -> Case:
+    """A finished case, read from its store."""
+    record = store.case(name)
+    return Case(name, {stage: store.open(key) for stage, key in record["artefacts"].items()}, record["metrics"])
 
 
 def alone(store: Store, name: str, root: Path) -> Store:
