@@ -49,7 +49,7 @@ def recorded(store, name) -> dict[str, dict]:
 def finished(store: Store, name: str) -> Case:
     """A finished case, read from its store."""
     record = store.case(name)
-    return Case(name, {stage: store.open(key) for stage, key in record["artefacts"].items()}, record["metrics"])
+    return Case(name, {stage: store.open(key) for stage, key in record.artefacts.items()}, record.metrics)
 
 
 def alone(store: Store, name: str, root: Path) -> Store:

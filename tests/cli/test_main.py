@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 from tiny import CPU, TINY, fingerprints, recorded, tiny
 
-from ubt.cases.pipeline import Pipeline, upto
+from ubt.cases import events
 from ubt.cases.store import Store
 from ubt.cli.main import main
 from ubt.clip import models
@@ -66,22 +67,48 @@ def test_an_unusable_cache_leaves_with_2(tmp_path):
     assert "Traceback" not in p.stderr
 
 
-def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp_path):
-    out = tmp_path / "m.json"
-    command = ["run", "--cache", tmp_path / "cache", "--out", out, *SET, *ON_CPU]
-    for moment in (3.5, 6.0):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ubt", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(moment)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+def started(*arguments, **environment: str) -> subprocess.Popen:
+    """The command line in a process that goes on meanwhile."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ubt", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def until(process: subprocess.Popen, holds: Callable[[], object]) -> None:
+    """Wait for what a process brings about."""
+    while not holds():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def test_killed_anywhere_it_goes_on_and_ends_with_the_undisturbed_result(tiny_case, tmp_path):
+    out, store, name = tmp_path / "m.json", Store(tmp_path / "cache"), tiny().name(CPU)
+    command = ["run", "--cache", store.root, "--out", out, *SET, *ON_CPU]
+
+    def drawing() -> bool:
+        return any((e.kind, e.stage) == ("starts", "data") for e in events.read(store.journal(name)))
+
+    def in_training() -> bool:
+        return any(store.root.glob("work/poison-*/checkpoint.safetensors"))
+
+    for moment in (drawing, in_training):
+        process = started(*command, UBT_CHECKPOINT_SECONDS="0.2")
+        until(process, moment)
+        process.kill()
+        process.communicate()
     p = ubt(*command)
     assert p.returncode == 0, p.stderr
-    store = Store(tmp_path / "cache")
-    record = store.case(tiny().name(CPU))
-    assert record.state == "done"
-    assert recorded(store, tiny().name(CPU)) == fingerprints(tiny_case)
+    told = events.read(store.journal(name))
+    last = max(i for i, e in enumerate(told) if e.kind == "run")
+    steps = [e.done for e in told[last:] if (e.kind, e.stage) == ("progress", "poison")]
+    assert steps[0] > 1, "training goes on from the checkpoint"
+    assert steps[-1] == 2 * (600 // 64)
+    assert store.case(name).state == "done"
+    assert recorded(store, name) == fingerprints(tiny_case)
     m = json.loads(out.read_text())
     assert {
         "attack",
@@ -96,30 +123,6 @@ def test_killed_at_any_moment_it_ends_with_the_undisturbed_result(tiny_case, tmp
         "verdict",
         "seconds",
     } <= set(m)
-
-
-def test_killed_in_training_it_resumes_from_the_checkpoint(tiny_case, tmp_path):
-    events = []
-    command = ["run", "--cache", tmp_path / "cut", *SET, *ON_CPU]
-    environment = os.environ | {"UBT_CHECKPOINT_SECONDS": "0.2"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ubt", *map(str, command)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "cut").glob("work/poison-*/checkpoint.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    resumed = Pipeline(Store(tmp_path / "cut"), CPU, watch=events.append).run(tiny(), upto("poison"))
-    steps = [e.done for e in events if e.stage == "poison" and e.kind == "progress"]
-    assert steps[0] > 1
-    assert steps[-1] == 2 * (600 // 64)
-    assert fingerprints(resumed) == {
-        stage: files for stage, files in fingerprints(tiny_case).items() if stage in resumed.artefacts
-    }
 
 
 def test_a_damaged_input_is_mended_on_the_way(tiny_store, tiny_case, tmp_path):
@@ -165,32 +168,24 @@ def test_pretraining_twice_into_one_folder_gives_the_second_model(tmp_path, monk
     assert ubt("pretrain", "--out", tmp_path / "file" / "x").returncode == 2
 
 
+LONG = [*SET, "--set", "poison.epochs=500", *ON_CPU]
+"""A case that is still being trained when it is stopped."""
+
+
+def training(store: Store) -> bool:
+    name = tiny(poison__epochs=500).name(CPU)
+    return any((e.kind, e.stage) == ("progress", "poison") for e in events.read(store.journal(name)))
+
+
 def test_interrupted_it_says_how_to_go_on(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "ubt",
-        "run",
-        "--cache",
-        str(tmp_path),
-        *SET,
-        "--set",
-        "poison.epochs=500",
-        *ON_CPU,
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    work = tmp_path / "work"
-    while process.poll() is None and not (
-        work.is_dir() and any(p.name.startswith("poison-") and p.is_dir() for p in work.iterdir())
-    ):
-        time.sleep(0.2)
-    time.sleep(4)
+    process, store = started("run", "--cache", tmp_path, *LONG), Store(tmp_path)
+    until(process, lambda: training(store))
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "run again to go on from there" in " ".join(errors.split())
     assert "Traceback" not in errors
-    assert list(work.glob("poison-*/checkpoint.safetensors"))
+    assert list(store.root.glob("work/poison-*/checkpoint.safetensors"))
 
 
 def test_the_same_command_again_is_answered_from_the_cache_without_torch(tiny_case, tiny_store):
@@ -218,40 +213,34 @@ def test_two_runs_of_one_case_at_once(tmp_path):
 
 
 def test_a_run_is_cancelled_from_another_terminal(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "ubt",
-        "run",
-        "--cache",
-        str(tmp_path),
-        *SET,
-        "--set",
-        "poison.epochs=500",
-        *ON_CPU,
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    store, name = Store(tmp_path), tiny(poison__epochs=500).name(CPU)
-    deadline = time.monotonic() + 60
-    while not store.held(name) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    process, store, name = (
+        started("run", "--cache", tmp_path, *LONG),
+        Store(tmp_path),
+        tiny(poison__epochs=500).name(CPU),
+    )
+    until(process, lambda: store.held(name))
     said = ubt("cases", "cancel", name, "--cache", tmp_path)
     assert "stops at its next step" in said.stdout
-    assert process.wait(timeout=120) == 130
+    process.communicate(timeout=120)
+    assert process.returncode == 130
     assert store.record(name).state == "cancelled"
     assert "is not being run" in ubt("cases", "cancel", name, "--cache", tmp_path).stdout
 
 
-def test_cases_are_listed_shown_and_pruned(tiny_case, tiny_store):
-    listed = ubt("cases", "list", "--cache", tiny_store.root)
-    assert tiny_case.name in listed.stdout
-    shown = ubt("cases", "show", tiny_case.name, "--cache", tiny_store.root)
-    assert "purified, ours" in shown.stdout
-    assert "poison" in shown.stdout
-    assert ubt("cases", "prune", "--cache", tiny_store.root).returncode == 0
-    missing = ubt("cases", "show", "nosuch", "--cache", tiny_store.root)
-    assert missing.returncode == 2
-    assert "unknown case" in missing.stderr
+def test_cases_are_listed_shown_and_pruned(tiny_case, tiny_store, monkeypatch, capsys):
+    def told(code: int, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["ubt", "cases", *arguments, "--cache", str(tiny_store.root)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == code
+        return "".join(capsys.readouterr())
+
+    assert tiny_case.name in told(0, "list")
+    shown = told(0, "show", tiny_case.name)
+    assert "purified, ours" in shown
+    assert "poison" in shown
+    told(0, "prune")
+    assert "unknown case" in told(2, "show", "nosuch")
 
 
 def test_the_app_is_measured_with_and_without_a_file(tmp_path, monkeypatch, capsys):

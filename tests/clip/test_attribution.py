@@ -17,7 +17,10 @@ from ubt.core.errors import BadInput
 from ubt.data import model_input, scenes
 from ubt.defenses.token_unlearning.mask import METHODS
 
-CONFIGS = ("scenes", "ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-16", "ViT-L-14")
+CONFIGS = {"scenes": None, "ViT-B-32": None, "ViT-B-32-quickgelu": 3, "ViT-B-16": 3, "ViT-L-14": 3}
+"""Real widths, heads, patches and sizes; and blocks a tower, as many as the configuration has where none are said: more
+of the same say nothing more.
+"""
 CAPTIONS = ["a photo of a banana.", "an owl", "two red cars beside a long-haired dog, at night", "banana"]
 
 
@@ -25,7 +28,13 @@ CAPTIONS = ["a photo of a banana.", "an owl", "two red cars beside a long-haired
 def setting(request, reference):
     """A model, preprocessed images, token ids."""
     torch.manual_seed(0)
-    model = reference if request.param == "scenes" else open_clip.create_model(request.param).eval()
+    config, layers = (
+        None if request.param == "scenes" else open_clip.get_model_config(request.param),
+        CONFIGS[request.param],
+    )
+    for tower in ("vision_cfg", "text_cfg") if layers else ():
+        config[tower]["layers"] = layers
+    model = open_clip.CLIP(**config).eval() if config else reference
     n = 1 if request.param == "ViT-L-14" else len(CAPTIONS)
     images = torch.randn(n, 3, *model.visual.image_size)
     return model, images, torch.from_numpy(model_input.tokenize(CAPTIONS[:n], model.context_length)).long()

@@ -62,9 +62,9 @@ def test_pairs_are_shown_before_they_are_read_then_imported_as_a_job(cache, tmp_
         assert f"will be left out: {reason}" in shown
     assert not Store(cache).all_brought("pairs")
     at.button(key="import-pairs").click().run()
-    for _ in range(200):
-        if Store(cache).all_brought("pairs") and not jobs.being_imported(Store(cache)):
-            break
+    ends = time.monotonic() + 60
+    while not Store(cache).all_brought("pairs") or jobs.being_imported(Store(cache)):
+        assert time.monotonic() < ends
         time.sleep(0.05)
     at.run()
     assert not at.exception

@@ -78,21 +78,34 @@ def test_the_seed_decides_the_map(models, maps):
     assert not np.array_equal(other["landmark"], maps["landmark"])
 
 
-def test_models_laid_over_each_other_move_less_than_separate_maps(models, maps):
-    def moved(xy: np.ndarray) -> float:
-        return np.nanmean(np.linalg.norm(xy - maps["xy_poisoned"], axis=1)) / np.sqrt(
-            maps["xy_poisoned"].var(axis=0).sum()
-        )
+def moved(xy: np.ndarray, onto: np.ndarray) -> float:
+    """How far pairs lie from where another map has them, on average, in units of that map's spread."""
+    return np.nanmean(np.linalg.norm(xy - onto, axis=1)) / np.sqrt(onto.var(axis=0).sum())
 
+
+def test_models_are_laid_over_each_other(maps):
     onto, overfit = (maps[f"xy_{name}"][maps["landmark"]] for name in ("poisoned", "overfit"))
     least = procrustes(onto, overfit)[2] * np.square(onto - onto.mean(axis=0)).sum()
     assert np.square(overfit - onto).sum() == pytest.approx(least, rel=1e-3)
-    alone = project({"overfit": models["overfit"]}, "image", SETTINGS.with_values({"seed": 5}), Run())["xy_overfit"]
-    aligned = moved(maps["xy_overfit"])
-    assert aligned < moved(alone)
     assert maps["about"]["displacement"] == pytest.approx(
-        {"poisoned": 0, "overfit": aligned, "purified": moved(maps["xy_purified"])}, rel=0.02
+        {name: moved(maps[f"xy_{name}"], maps["xy_poisoned"]) for name in ("poisoned", "overfit", "purified")}, rel=0.02
     )
+
+
+def test_models_laid_over_each_other_move_less_than_separate_maps():
+    """On average over maps of data with many clusters, which separate maps arrange in many ways: rounding decides where
+    one map puts a cluster.
+    """
+    followed, separate = [], []
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        own = random.standard_normal((12, 16))[np.arange(240) % 12] + 0.3 * random.standard_normal((240, 16))
+        features = [Embedding(unit(own + 0.05 * random.standard_normal((240, 16)))) for _ in range(2)]
+        maps = project(dict(zip("ab", features, strict=True)), "image", MapSettings(seed=seed), Run())
+        alone = project({"b": features[1]}, "image", MapSettings(seed=seed + 5), Run())["xy_b"]
+        followed.append(moved(maps["xy_b"], maps["xy_a"]))
+        separate.append(moved(projection.aligned(alone, maps["xy_a"]), maps["xy_a"]))
+    assert np.mean(followed) < np.mean(separate)
 
 
 def test_alignment_undoes_a_similarity_transform():
