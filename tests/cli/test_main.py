@@ -165,7 +165,9 @@ def test_pretraining_twice_into_one_folder_gives_the_second_model(tmp_path, monk
     assert cards[0]["digest"] != cards[1]["digest"]
     assert {p.name for p in (tmp_path / "model").iterdir()} == {models.CARD, models.CONFIG, models.WEIGHTS}
     (tmp_path / "file").write_text("")
-    assert ubt("pretrain", "--out", tmp_path / "file" / "x").returncode == 2
+    monkeypatch.setattr(sys, "argv", ["ubt", "pretrain", "--out", str(tmp_path / "file" / "x")])
+    with pytest.raises(SystemExit, match="2"):
+        main()
 
 
 LONG = [*SET, "--set", "poison.epochs=500", *ON_CPU]
