@@ -22,6 +22,9 @@ from ubt.workflows import audit, derived
 from ubt.workflows.export_model import export
 from ubt.workflows.ingest import write_pairs
 
+collect_ignore = ["workflows/version_4/make.py"]
+"""Runs with the version before alone."""
+
 LONGEST = (
     "test_the_default_case_separates_and_purifies",
     "test_run_look_move_unlearn_reload",
