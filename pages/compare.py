@@ -65,12 +65,8 @@ def _scatter(frame: pd.DataFrame) -> None:
     st.subheader("The trade-off")
     measured = list(frame.dropna(subset=["CA"])["case"].unique())
     titles = {case: label(case) for case in measured[:PANELS]}
-    stretched = st.toggle(
-        "Stretch low ASR",
-        True,
-        key="stretched",
-        persist_state="session",
-        help="A square-root scale, on which an ASR of 1 % and one of 3 % differ",
+    stretched = controls.toggle(
+        "Stretch low ASR", True, "stretched", "A square-root scale, on which an ASR of 1 % and one of 3 % differ"
     )
     picked = charts.draw(
         tradeoff.scatter(frame, titles, stretched),

@@ -143,8 +143,8 @@ def _found(
 def _index(pairs: int, space: str, model: str) -> neighbors.Approximate | None:
     """The approximate index, where it is wanted and built; None: search exactly."""
     about = "Built once as a job; its recall is measured against the exact answer"
-    wanted = pairs >= search.APPROXIMATE_FROM and st.toggle(
-        "Use an approximate index", key="approximate", persist_state="session", help=about
+    wanted = pairs >= search.APPROXIMATE_FROM and controls.toggle(
+        "Use an approximate index", False, "approximate", about
     )
     needed = "No index yet for this space and model; until then the search is exact."
     if wanted and build(view, "index", search.index_options(space, model), needed, "Build the index"):

@@ -14,7 +14,7 @@ from ubt.figures import label_history
 from ubt.figures.attribution import enlarged
 from ubt.pairs.annotations import LABELS, precision
 from ubt.pairs.table import SIMILARITIES, PairTable
-from ubt.ui import charts, components, images, pair_picker, pairs, search, selection
+from ubt.ui import charts, components, controls, images, pair_picker, pairs, search, selection
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, safe
 from ubt.ui.job_panel import missing, needs
@@ -88,13 +88,7 @@ def _progress(queue: Queue, source: str) -> None:
     first.progress(share, text=f"{int(queue.decided.sum()):,} of {len(queue.ids):,} decided ({source})")
     with second.container(horizontal=True, horizontal_alignment="right"):
         if view.has("attack"):
-            st.toggle(
-                "Show the ground truth",
-                False,
-                key="told",
-                persist_state="session",
-                help="Off, you review as a defender would",
-            )
+            controls.toggle("Show the ground truth", False, "told", "Off, you review as a defender would")
 
 
 def _pair(table: PairTable, queue: Queue) -> None:

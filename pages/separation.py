@@ -17,7 +17,7 @@ from ubt.evaluation.label_free import Mixture, estimated
 from ubt.evaluation.model_roles import SCORED, SUSPECT
 from ubt.figures import roc, similarity
 from ubt.pairs.table import SIMILARITIES, PairTable
-from ubt.ui import charts, components, pair_picker, pairs, query_params, selection
+from ubt.ui import charts, components, controls, pair_picker, pairs, query_params, selection
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard
 from ubt.ui.job_panel import missing, needs
@@ -105,13 +105,8 @@ def _switches() -> bool:
     with st.container(horizontal=True):
         if view.has("attack"):
             selection.truth_toggle()
-        return st.toggle(
-            "D_susp only",
-            False,
-            key="inside",
-            bind="query-params",
-            persist_state="session",
-            help="Histograms of the suspicious pairs alone",
+        return controls.toggle(
+            "D_susp only", False, "inside", "Histograms of the suspicious pairs alone", bind="query-params"
         )
 
 

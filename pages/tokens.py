@@ -183,12 +183,7 @@ def _shown() -> tuple[str, bool, bool]:
     forms = {"mask": "overfitted model (ours)", "mask_published": "M_bd (published)"}
     with st.container(horizontal=True, vertical_alignment="center"):
         form = controls.choice("Attributed by", forms, "mask-form", default="mask", label_visibility="collapsed")
-        all_flagged = st.toggle(
-            f"All {len(attributed)} flagged pairs that were attributed",
-            False,
-            key="all-flagged",
-            persist_state="session",
-        )
+        all_flagged = controls.toggle(f"All {len(attributed)} flagged pairs that were attributed", False, "all-flagged")
         return form, all_flagged, view.has("attack") and selection.truth_toggle()
 
 

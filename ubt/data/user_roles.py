@@ -68,6 +68,14 @@ class OwnSettings(Settings):
         return bool(self.suspect)
 
 
+def _places(pairs: pd.DataFrame, about: dict, model):
+    """The images of some rows at the model's size; none is read yet."""
+    from ubt.data import model_input
+    from ubt.data.catalogue import open_images
+
+    return open_images(about, pairs["image"].to_numpy(object), model_input.image_size(model))
+
+
 def spared(images: pd.Series, share: float) -> np.ndarray:
     """Which pairs (n,) are reserved for a reference, by a digest of their images' places alone, so that every case and
     seed reserves the same ones, and all captions of an image together.
@@ -92,19 +100,13 @@ def take(pairs: pd.DataFrame, about: dict, model, data: DataSettings, own: OwnSe
     Raises:
         BadInput: fewer than 16 pairs are left.
     """
-    from ubt.data import model_input
-    from ubt.data.catalogue import open_images
     from ubt.data.images import sift
 
     wanted, free = data.pairs, np.flatnonzero(~spared(pairs["image"], own.spare))
     shown, unique = pd.factorize(pairs["image"].iloc[free])
-    order = free[
-        np.argsort(
-            np.argsort(np.random.default_rng(derive_seed(run.seed, "own/pairs")).permutation(len(unique)))[shown],
-            kind="stable",
-        )
-    ]
-    images = open_images(about, pairs["image"].to_numpy(object), model_input.image_size(model))
+    drawn = np.random.default_rng(derive_seed(run.seed, "own/pairs")).permutation(len(unique))
+    order = free[np.argsort(np.argsort(drawn)[shown], kind="stable")]
+    images = _places(pairs, about, model)
     good, broken, at = [], {}, 0
     while at < len(order) and len(good) < wanted:
         rows = order[at : at + min(CHUNK, wanted - len(good))]
@@ -135,10 +137,7 @@ def kept(images, gigabytes: float):
 
 def open_taken(pairs: pd.DataFrame, about: dict, model):
     """The images of the pairs of D at the model's size, with the marks by which a changed one is known."""
-    from ubt.data import model_input
-    from ubt.data.catalogue import open_images
-
-    images = open_images(about, pairs["image"].to_numpy(object), model_input.image_size(model))
+    images = _places(pairs, about, model)
     images.marks[:] = pairs["mark"]
     return images
 
@@ -178,14 +177,12 @@ def _labelled(
     """`images` and `labels` of `count` labelled images a class from the `first` on, in an order of the seed; and the
     `quarantine`.
     """
-    from ubt.data import model_input
-    from ubt.data.catalogue import open_images
     from ubt.data.images import sift
 
     order = np.random.default_rng(derive_seed(seed, "own/labelled")).permutation(len(images))
     nth = images.iloc[order].groupby("label").cumcount().to_numpy()
     part = images.iloc[np.sort(order[(nth >= first) & (nth < first + count)])].reset_index(drop=True)
-    pixels = open_images(about, part["image"].to_numpy(object), model_input.image_size(model))
+    pixels = _places(part, about, model)
     broken = sift(pixels, np.arange(len(part)), progress=run.progress)
     good = np.setdiff1d(np.arange(len(part)), list(broken))
     return {
@@ -248,13 +245,11 @@ def more_pairs(rest: pd.DataFrame, about: dict, model, start: int, count: int, k
     Raises:
         BadInput: fewer than two are left.
     """
-    from ubt.data import model_input
-    from ubt.data.catalogue import open_images
     from ubt.data.images import sift
 
     before, part = rest["image"].iloc[:start], rest.iloc[start : start + count]
     part = part[~part["image"].isin(before)].reset_index(drop=True)
-    images = open_images(about, part["image"].to_numpy(object), model_input.image_size(model))
+    images = _places(part, about, model)
     good = np.setdiff1d(np.arange(len(part)), list(sift(images, np.arange(len(part)))))
     if len(good) < 2:
         raise BadInput(

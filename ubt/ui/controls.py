@@ -24,3 +24,8 @@ def download(title: str, data: Any, name: str, kind: str, key: str, **more: Any)
     """
     more = {"icon": ":material/download:", "key": key, "on_click": "ignore"} | more
     st.download_button(title, data, name, kind, **more)
+
+
+def toggle(title: str, on: bool, key: str, about: str = "", **more: Any) -> bool:
+    """A switch, kept while other pages are shown; `about`: its help, `more`: as of `st.toggle`."""
+    return st.toggle(title, on, key=key, persist_state="session", help=about or None, **more)

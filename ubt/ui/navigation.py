@@ -12,25 +12,8 @@ import streamlit as st
 from ubt.ui.view import View
 
 ROOT = Path(__file__).parents[2]
-PAGES = {
-    name: f"pages/{name}.py"
-    for name in (
-        "overview",
-        "learn",
-        "whatif",
-        "data",
-        "triggers",
-        "separation",
-        "neighbours",
-        "map",
-        "review",
-        "tokens",
-        "patches",
-        "unlearn",
-        "compare",
-        "help",
-    )
-}
+_ORDER = "overview learn whatif data triggers separation neighbours map review tokens patches unlearn compare help"
+PAGES = {name: f"pages/{name}.py" for name in _ORDER.split()}
 """A page's name in the address, and its file, in the order of the navigation; the first opens by default. No icons: a
 page's icon becomes the tab's, which the browser then fetches from another host.
 """

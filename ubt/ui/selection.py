@@ -151,13 +151,7 @@ def opened(view: View) -> tuple[PairTable, Selection]:
 
 def truth_toggle() -> bool:
     """The switch that shows the ground truth, and whether it does."""
-    return st.toggle(
-        "Show the ground truth",
-        True,
-        key="reveal",
-        persist_state="session",
-        help="A lab case knows it; a defender does not",
-    )
+    return controls.toggle("Show the ground truth", True, "reveal", "A lab case knows it; a defender does not")
 
 
 def bar(view: View, table: PairTable) -> Selection:
@@ -174,11 +168,8 @@ def bar(view: View, table: PairTable) -> Selection:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         with st.container(key="said"):
             st.markdown(_counted(view, table, selected))
-        st.toggle(
-            "Narrow",
-            key="narrow",
-            persist_state="session",
-            help="What is brushed or outlined next narrows the selection instead of replacing it",
+        controls.toggle(
+            "Narrow", False, "narrow", "What is brushed or outlined next narrows the selection instead of replacing it"
         )
         _views(view)
         _export(view, table, selected)

@@ -124,15 +124,9 @@ def _captions() -> None:
             f"These **{size:,}** pairs are D_susp. They hold **{caught} of the {poisoned.sum()}** poisons, and"
             f" {size - caught:,} clean pairs."
         )
-    _histogram(
-        chart,
-        "learn-captions",
-        _of(MAIN),
-        similarity,
-        poisoned,
-        "Similarity under the clean reference",
-        (float(similarity[order[-1]]), "D_susp", "left"),
-    )
+    line = float(similarity[order[-1]]), "D_susp", "left"
+    about = "Similarity under the clean reference"
+    _histogram(chart, "learn-captions", _of(MAIN), similarity, poisoned, about, line)
 
 
 def _overfitting() -> None:
@@ -174,14 +168,8 @@ def _regularised() -> None:
             f"Here after {_case(LONG).settings.overfit.steps} steps; the case takes {_case().settings.overfit.steps},"
             " too few for much of a difference."
         )
-    _histogram(
-        chart,
-        "learn-terms-chart",
-        _of(_TERMS[which]),
-        similarity,
-        poisoned,
-        f"D_susp's similarity, overfitted on {which}",
-    )
+    about = f"D_susp's similarity, overfitted on {which}"
+    _histogram(chart, "learn-terms-chart", _of(_TERMS[which]), similarity, poisoned, about)
 
 
 def _topk() -> None:
@@ -198,24 +186,12 @@ def _topk() -> None:
         shown = ranked[[0, k - 1]]
         captions = table.caption.take(shown).to_pylist()
         truth = ["poisoned" if table.poisoned[row] else "clean" for row in shown]
-        components.pictures(
-            [
-                (f"{n}. {c} ({t})", view.read("data", "images")[int(r)])
-                for n, c, t, r in zip((1, k), captions, truth, shown, strict=True)
-            ],
-            2,
-            9,
-        )
+        titles = [f"{n}. {c} ({t})" for n, c, t in zip((1, k), captions, truth, strict=True)]
+        images = [view.read("data", "images")[int(row)] for row in shown]
+        components.pictures(list(zip(titles, images, strict=True)), 2, 9)
     cut = float(table.similarity_overfit[ranked[k - 1]])
-    _histogram(
-        chart,
-        "learn-topk",
-        _of(MAIN),
-        table.similarity_overfit[rows],
-        table.poisoned[rows],
-        "D_susp's similarity, overfitted",
-        (cut, "D_topk", "left"),
-    )
+    similarity, poisoned, line = table.similarity_overfit[rows], table.poisoned[rows], (cut, "D_topk", "left")
+    _histogram(chart, "learn-topk", _of(MAIN), similarity, poisoned, "D_susp's similarity, overfitted", line)
 
 
 def _words() -> None:
@@ -279,14 +255,8 @@ def _alone() -> None:
         rows = [[row, *(f"{m[k]:.1f}" for k in ("ca", "asr", "ra", "target_recall"))] for row, m in measured.items()]
         components.table(["at the end, %", "CA", "ASR", "RA", "bananas"], rows)
     figure = cached_figure(("learn-alone", *_of(MAIN)), lambda: _two_panels(frame))
-    line = {
-        "type": "line",
-        "x0": share,
-        "x1": share,
-        "y0": 0,
-        "y1": 1,
-        "line": {"dash": "dash", "width": 2, "color": UNKNOWN},
-    }
+    dashed = {"dash": "dash", "width": 2, "color": UNKNOWN}
+    line = {"type": "line", "x0": share, "x1": share, "y0": 0, "y1": 1, "line": dashed}
     figure.update_layout(shapes=[line | {"xref": f"x{n}", "yref": f"y{n} domain"} for n in ("", "2")])
     draw(
         figure, "learn-alone", f"CA and ASR over the steps of two forms of unlearning; the line is at {share} %", chart
@@ -356,16 +326,11 @@ def _limits() -> None:
 
 
 _DRAWN = {
-    "trigger": _trigger,
-    "captions": _captions,
-    "overfitting": _overfitting,
-    "regularised": _regularised,
-    "topk": _topk,
-    "words": _words,
-    "alone": _alone,
-    "tradeoff": _tradeoff,
-    "clean": _clean,
-    "limits": _limits,
+    draws.__name__.removeprefix("_"): draws
+    for draws in (
+        *(_trigger, _captions, _overfitting, _regularised, _topk, _words),
+        *(_alone, _tradeoff, _clean, _limits),
+    )
 }
 STEPS = tuple(
     Step(draw=_DRAWN[name], **texts)
