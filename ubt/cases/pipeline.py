@@ -207,7 +207,7 @@ class Pipeline:
             run = Run(plan.settings.seed, self.compute, progress, self.store.scratch(key))
             observer = _observer(plan, run) if stage.observed else None
             inputs = {a: self._reader(source, plan) for a, source in stage.inputs.items()}
-            with distributed.offered(distributed.Work(stage.load, inputs, settings, replace(run, progress=silent))):
+            with distributed.offered(distributed.Work(stage.function, inputs, settings, replace(run, progress=silent))):
                 result = stage.load()(**arguments, **settings, run=replace(run, observe=observer))
                 shared = {"ranks": distributed.size()} if distributed.size() > 1 else {}
             if lacking := set(stage.gives) - set(result):

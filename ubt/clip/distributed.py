@@ -22,6 +22,7 @@ import numpy as np
 
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Compute, Run
+from ubt.core.stage import function_named
 
 if TYPE_CHECKING:
     import torch
@@ -42,18 +43,20 @@ class RankLost(UbtError):
 
 @dataclass(frozen=True)
 class Work:
-    """A stage as a rank runs it: the function (by what loads it), how to read each of its inputs, its settings if it
-    has any.
+    """A stage as a rank runs it, as it is sent to each: its function's name, how to read each of its inputs, its
+    settings if it has any.
     """
 
-    load: Callable[[], Callable[..., dict]]
+    function: str
     inputs: Mapping[str, Callable[[], Any]]
     settings: Mapping[str, Any]
     run: Run
 
     def __call__(self) -> None:
         fits(self.run.compute)
-        self.load()(**{name: read() for name, read in self.inputs.items()}, **self.settings, run=self.run)
+        function_named(self.function)(
+            **{name: read() for name, read in self.inputs.items()}, **self.settings, run=self.run
+        )
 
 
 @dataclass

@@ -25,6 +25,12 @@ def _no_time(settings: Any) -> float:
     return 0.1
 
 
+def function_named(name: str) -> Callable[..., dict]:
+    """The function of a stage, imported by its name, `module:function`."""
+    module, function = name.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step as data.
@@ -56,8 +62,7 @@ class Stage:
 
     def load(self) -> Callable[..., dict]:
         """Its function, imported when it is needed."""
-        module, name = self.function.split(":")
-        return getattr(importlib.import_module(module), name)
+        return function_named(self.function)
 
     @property
     def identity(self) -> str:
