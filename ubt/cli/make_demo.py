@@ -40,19 +40,7 @@ EMBEDDED = "score_overfit"
 OVERFITTED = ("attack", "data", "score", "split", "score_inside")
 LONG = 150
 """Steps of overfitting at which it shows what the term on D_normal is for."""
-LOOK = (
-    "attack",
-    "data",
-    "score",
-    "split",
-    "score_inside",
-    "select",
-    "verdict",
-    "evaluate_clean",
-    "evaluate_poisoned",
-    "evaluate_purified",
-    "judge",
-)
+LOOK = (*OVERFITTED, *"select verdict evaluate_clean evaluate_poisoned evaluate_purified judge".split())
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import count, takewhile
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -23,60 +24,7 @@ HOT = 60
 """Percent of green behind the hottest word, on which text is still read in both themes."""
 NARROW, MIDDLE, WIDE = 380, 560, 1150
 """Widths in pixels of charts: three in a row, two, one alone."""
-_STYLE = """
-:root{color-scheme:light dark;--ink:#0B1420;--page:#FFFFFF;--box:#F2F5F8;--line:#C6CDD5;--link:#1F6FA8}
-@media (prefers-color-scheme:dark){:root{--ink:#E4EAF0;--page:#11161C;--box:#1B232C;--line:#3A4653;--link:#7FBDEB}}
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:72rem;padding:1.5rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);
-  background:var(--page)}
-h1{font-size:1.7rem;line-height:1.2;margin:0 0 .3rem;overflow-wrap:anywhere}
-h2{font-size:1.25rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
-a{color:var(--link)}
-nav a{margin-right:.9rem;white-space:nowrap}
-p{margin:.5rem 0;max-width:60rem;overflow-wrap:anywhere}
-.bad,.good,.warning{border-left:.4rem solid;padding:.5rem .8rem;background:var(--box);font-weight:600}
-.bad{border-color:#DB6B1E}
-.good{border-color:#1C9A78}
-.warning{border-color:#9069C2;font-weight:400}
-.charts{display:grid;gap:1rem;align-items:start}
-.of2{grid-template-columns:repeat(2,1fr)}
-.of3{grid-template-columns:repeat(3,1fr)}
-@media screen and (max-width:52rem){.of2,.of3{grid-template-columns:1fr}}
-figure{margin:.6rem 0}
-figcaption{font-weight:600;margin-bottom:.2rem}
-svg{width:100%;height:auto;display:block}
-.wide{overflow-x:auto}
-table{border-collapse:collapse;font-size:.85rem;min-width:50%;margin:.6rem 0}
-th,td{padding:.25rem .5rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;min-width:4.5rem}
-td{overflow-wrap:anywhere}
-td:first-child{overflow-wrap:break-word}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:.7rem;margin:.6rem 0}
-.card{border:1px solid var(--line);border-top:4px solid #7F8C9A;border-radius:.4rem;padding:.4rem;font-size:.82rem;
-  overflow-wrap:anywhere;break-inside:avoid}
-.card.poisoned{border-top-color:#DB6B1E;border-top-style:double}
-.card.clean{border-top-color:#2E86C1}
-.card img,.none{width:100%;aspect-ratio:1;object-fit:contain;image-rendering:pixelated;border-radius:.25rem;
-  display:block;margin-bottom:.3rem}
-.none{display:grid;place-items:center;background:var(--box)}
-.card small{display:block}
-.w{display:inline-block;max-width:100%;padding:0 .25rem;border:1px solid transparent;border-radius:.25rem}
-.w.kept{border-color:#1C9A78;font-weight:600}
-details{border:1px solid var(--line);border-radius:.4rem;padding:.4rem .8rem;margin:.6rem 0}
-summary{cursor:pointer;font-weight:600}
-summary:focus-visible,a:focus-visible{outline:2px solid var(--link)}
-@media print{
-  :root{--ink:#000;--page:#fff;--box:#fff;--line:#999;--link:#000;color-scheme:light}
-  body{max-width:none;padding:0;font-size:10.5pt}
-  nav{display:none}
-  h2{break-after:avoid}
-  figure,tr,.card,.charts{break-inside:avoid}
-  .cards{grid-template-columns:repeat(6,1fr)}
-  .wide{overflow:visible}
-  details:not([open]) summary::after{content:" (folded: open it to print it)";font-weight:400}
-  *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
-  @page{margin:14mm}
-}
-"""
+_STYLE = "\n" + Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 def page(report: Report) -> str:

@@ -1,7 +1,9 @@
 """Where a report's figures come from: settings, versions, digests; and what they do not say."""
 
 import platform
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from ubt import __version__
 from ubt.cases.settings import CaseSettings
@@ -11,40 +13,8 @@ from ubt.reports.case_report.finished_case import Finished
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "faiss-cpu", "faiss-gpu")
 WEIGHTS = "model/open_clip_model.safetensors"
-LIMITS = (
-    (
-        "UBT's first stage looks for captions that do not fit their image under a clean reference. Poison whose"
-        " captions fit (label-consistent attacks, in part an attacker who keeps the poison's own caption) passes it."
-    ),
-    (
-        '"Not poisoned" means that no group of pairs behaves as the backdoors do that this version was measured on; it'
-        ' is no proof of absence. "Poisoned" is a judgement by three thresholds, of which the third was set with a few'
-        " models in sight."
-    ),
-    (
-        "Everything rests on the clean reference: what it knows too, a trigger or a false caption, is not seen, and one"
-        " of other training fits worse."
-    ),
-    (
-        "Of the flagged pairs some are clean. Precision without labels is an estimate, which errs low (by up to 5"
-        " points in lab cases, by 21 where few poisons were left)."
-    ),
-)
-LAB = (
-    (
-        "The ground truth is shown because this program planted the poison itself. Neither the scores, nor the verdict,"
-        " nor unlearning saw it."
-    ),
-    "Intervals are 95 % (Wilson) over test images; they say nothing of other seeds.",
-)
-SMALL = (
-    "Images and captions are drawn by the program and the model is small (48 px): figures do not carry over to models"
-    " of the size used in practice."
-)
-AUDIT = (
-    "There is no ground truth: nothing here is an attack success rate, and pull, retrieval and agreement only stand in"
-    " for it and for accuracy."
-)
+LIMITS = Path(__file__).with_name("limits.toml")
+"""What a report does not say, by what it holds for: of any case, lab cases, those on drawn scenes, audits."""
 
 
 def settings(case: Finished) -> Section:
@@ -121,5 +91,6 @@ def _version(package: str) -> str:
 
 def limits(case: Finished) -> Section:
     """What the report does not say."""
-    own = (AUDIT,) if case.audits else (*LAB, *(() if case.settings.own.pairs else (SMALL,)))
-    return Section("Limits", [Said(text) for text in (*LIMITS, *own)])
+    known = tomllib.loads(LIMITS.read_text(encoding="utf-8"))
+    kinds = ["audit"] if case.audits else ["lab"] if case.settings.own.pairs else ["lab", "scenes"]
+    return Section("Limits", [Said(text) for kind in ("any", *kinds) for text in known[kind]])

@@ -14,6 +14,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.defenses.token_unlearning.mask import MaskSettings
 from ubt.reports.paper.defense_tables import case
 from ubt.reports.paper.figure import Figure, Panel
+from ubt.reports.paper.published import headed
 from ubt.reports.paper.table import as_markdown, cell
 
 if TYPE_CHECKING:
@@ -153,20 +154,13 @@ def panels(cases: dict[str, Callable[[int], CaseSettings]]) -> tuple[Panel, ...]
 
 FIGURES: dict[str, Figure] = {
     "5": Masked(
-        "Fig. 5: words that carry the backdoor",
-        "The paper: words of three poisoned captions of CC3M, the greener the more relevant to M_bd, and those above"
-        " 0.1 (Eq. 5). Here: the most similar poisons of D_topk, a caption once, 10K scenes with 200 BadNet poisons;"
-        " with the default's captions, and with each poison's own caption joined to the target, as captions of CC3M"
-        " that say more than the target.",
+        *headed("figure", "5"),
         panels({"BadNet": case, "BadNet, own caption and target": partial(case, attack__caption="joined")}),
         most=4,
         images=False,
     ),
     "8": Masked(
-        "Fig. 8: parts of images that carry the backdoor",
-        "The paper: heat-maps over poisoned images of CC3M by M_bd and what is above 0.3, BadNet (top) and Blended"
-        " (bottom). Here: the most similar poisons of D_topk, 10K scenes with 200 poisons. Blended covers the whole"
-        " image, so that no part of it can hold the trigger.",
+        *headed("figure", "8"),
         panels({"BadNet": case, "Blended": partial(case, attack="blended")}),
         most=7,
         images=True,

@@ -10,6 +10,7 @@ from ubt.detectors import DETECTORS
 from ubt.evaluation.detection import ranking
 from ubt.reports.paper.defense_tables import ATTACKS, case
 from ubt.reports.paper.grid import Grid
+from ubt.reports.paper.published import headed
 
 MEASURES = {
     "auroc": "AUROC",
@@ -37,9 +38,7 @@ def _values(store: Store, settings: CaseSettings, where: Compute, name: str) -> 
 
 
 TABLE = Grid(
-    "Detectors",
-    "Percent, over all pairs of D; k and |D_susp| are the case's. Measured: the embedded default, mean ± standard"
-    " deviation over seeds.",
+    *headed("table", "detectors"),
     "detector",
     ATTACKS,
     {name: stage.about for name, stage in DETECTORS.items()},

@@ -8,6 +8,7 @@ from ubt.cases.store import Store
 from ubt.core.run import Compute
 from ubt.evaluation.stages import durability_name
 from ubt.reports.paper.defense_tables import ATTACKS, METHODS, case, judged, title
+from ubt.reports.paper.published import headed
 from ubt.reports.paper.table import Row, Table
 
 BEFORE = "before"
@@ -28,10 +29,7 @@ def _models(name: str) -> dict[str, str]:
 
 
 TABLE = Table(
-    "Durability: whether the backdoor returns",
-    "Percent: each model before, after training on with InfoNCE on fresh clean pairs, and on D_normal, in which the"
-    " split left some poisons; alike for all. The clean reference shows what those poisons teach a model that never had"
-    " a backdoor. Measured: the embedded default, mean ± standard deviation over seeds.",
+    *headed("table", "durability"),
     ("attack", "method"),
     (BEFORE, *GROUPS.values()),
     tuple(

@@ -11,6 +11,7 @@ from ubt.defenses.poisoncam import STRATEGIES
 from ubt.evaluation.localization import located, summary
 from ubt.reports.paper.defense_tables import ATTACKS, case
 from ubt.reports.paper.grid import Grid
+from ubt.reports.paper.published import headed
 
 STAGE = "poisoncam_locate"
 MEASURES = {
@@ -40,10 +41,7 @@ def _values(store: Store, settings: CaseSettings, where: Compute, strategy: str)
 
 
 TABLE = Grid(
-    "PoisonCAM's masking strategies",
-    "Of the images examined; IoU and the share of the trigger inside: means over the poisoned images of the located"
-    " patch against the true place, where the trigger has one. Measured: the embedded default, mean ± standard"
-    " deviation over seeds.",
+    *headed("table", "poisoncam"),
     "strategy",
     ATTACKS,
     {name: name for name in STRATEGIES},

@@ -16,6 +16,7 @@ from ubt.core.run import Compute
 from ubt.evaluation.detection import auroc
 from ubt.reports.paper.defense_tables import case
 from ubt.reports.paper.figure import Figure, Panel
+from ubt.reports.paper.published import headed
 from ubt.reports.paper.table import cell
 
 if TYPE_CHECKING:
@@ -114,16 +115,10 @@ COUNTS = (100, 130, 200, 270, 400, 600)
 """In about the proportions of Table IX's 750, 1000, 1500, 2000, 3000 and 5000; the last is as many as D_susp has pairs,
 there and here.
 """
-_PAPER = "The paper: CC3M, CLIP ViT-B/32"
-_SHARES = "shares of all clean and of all poisoned pairs of D by similarity under the overfitted model"
-
 
 FIGURES: dict[str, Figure] = {
     "3": Separation(
-        "Fig. 3: separation under four attacks",
-        f"{_PAPER}, 500K pairs with 1,500 poisons: {_SHARES}, for UBT (upper row), and by ABL (lower row). Here: 10K"
-        " scenes with 200 poisons, the default of each attack; ABL's row is under its early model, by which it"
-        " isolates.",
+        *headed("figure", "3"),
         tuple(
             Panel(title, partial(case, attack=name), row, stage)
             for row, stage in ROWS.items()
@@ -132,26 +127,18 @@ FIGURES: dict[str, Figure] = {
         columns=4,
     ),
     "4": Separation(
-        "Fig. 4: what the model is overfitted on",
-        f"{_PAPER}, 500K pairs with 1,000 BadNet poisons: shares of D_susp's clean and poisoned pairs, overfitted on"
-        " D_susp alone (left) and on the whole of D (right, means 0.76 and 0.94). Here: 10K scenes with 200 poisons,"
-        " the default with and without the term on D_normal.",
+        *headed("figure", "4"),
         (Panel("D_susp alone", partial(case, overfit__regularise=False)), Panel("the whole of D", case)),
         columns=2,
         inside=True,
     ),
     "6": Separation(
-        "Fig. 6: separation at four sizes of D",
-        f"{_PAPER}, 250K to 1M pairs, 0.3 % of them BadNet poisons: {_SHARES}. Here: half to twice the default of 10K"
-        " scenes, as 250K to 1M are of 500K, 2 % of them poisons, everything else alike.",
+        *headed("figure", "6"),
         tuple(Panel(f"{size:,} pairs", partial(case, data__pairs=size)) for size in SIZES),
         columns=4,
     ),
     "7": Separation(
-        "Fig. 7: separation by the number of poisons",
-        f"{_PAPER}, 500K pairs, 750 to 5,000 of them BadNet poisons (Table IX): {_SHARES}. Here: 10K scenes with 100 to"
-        " 600 poisons, about as many in proportion to the default of 200 as those to 1,500; 600 is the size of"
-        " D_susp.",
+        *headed("figure", "7"),
         tuple(Panel(f"{count:,} poisons", partial(case, attack__rate=count / PAIRS)) for count in COUNTS),
         columns=3,
     ),

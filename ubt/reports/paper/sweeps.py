@@ -6,12 +6,12 @@ import math
 
 from ubt.cases.presets import papers
 from ubt.defenses.token_unlearning.unlearn import PublishedSettings, UnlearnSettings
+from ubt.reports.paper.published import headed
 from ubt.reports.paper.sweep import Factor, Measure, Sweep
 
 PAIRS = 10_000
 """Size of D in every cell: the embedded default."""
 _PAPER = papers(PAIRS)
-_MEASURED = "Measured: the embedded default, mean ± standard deviation over seeds; CA, ASR and recall in percent."
 _BEFORE = (
     Measure("CA", "M_bd", "evaluate_poisoned", "ca"),
     Measure("ASR", "M_bd", "evaluate_poisoned", "asr", rising=False),
@@ -33,25 +33,21 @@ def _times(value: float, *factors: float) -> tuple[float, ...]:
 
 
 def _unlearning(
-    title: str,
-    group: str,
-    settings: UnlearnSettings,
-    whom: str,
-    stage: str,
-    said: str,
-    times: tuple[float, ...],
-    paper: bool = False,
+    name: str, group: str, settings: UnlearnSettings, after: tuple[str, str], *times: float, paper: bool = False
 ) -> Sweep:
-    lr, steps = (f"{group}.{name}" for name in ("lr", "steps"))
+    lr, steps = (f"{group}.{setting}" for setting in ("lr", "steps"))
     return Sweep(
-        title,
-        f"{said} {_MEASURED}",
+        *headed("sweep", name, steps=_PAPER["published.steps"]),
         (
             Factor(lr, "peak learning rate", _times(settings.lr, *times), _PAPER[lr] if paper else None),
             Factor(steps, "optimiser steps", _times(settings.steps, *times), _PAPER[steps] if paper else None),
         ),
-        _after(whom, stage, recall=True),
+        _after(*after, recall=True),
     )
+
+
+def _cleanclip(name: str, factor: Factor) -> Sweep:
+    return Sweep(*headed("sweep", name), (factor,), (*_BEFORE, *_after("CleanCLIP", "evaluate_cleanclip")))
 
 
 def _poisons(rates: tuple[float, ...]) -> Factor:
@@ -60,9 +56,7 @@ def _poisons(rates: tuple[float, ...]) -> Factor:
 
 SWEEPS: dict[str, Sweep] = {
     "susp-k": Sweep(
-        "Size of D_susp and k",
-        "Few samples suffice, the paper argues (IV-D): D_susp of 1 % of D, and k the square root of 1 % of the size of"
-        f" D. Where the verdict sees no poison in D_topk, the model is left as it came. {_MEASURED}",
+        *headed("sweep", "susp-k"),
         (
             Factor(
                 "split.fraction",
@@ -79,31 +73,17 @@ SWEEPS: dict[str, Sweep] = {
             *_after("ours", "evaluate_purified"),
         ),
     ),
-    "lr-steps": _unlearning(
-        "Learning rate and steps of our unlearning",
-        "unlearn",
-        UnlearnSettings(),
-        "ours",
-        "evaluate_purified",
-        "The last step is kept.",
-        (0.25, 0.5, 1, 2),
-    ),
+    "lr-steps": _unlearning("lr-steps", "unlearn", UnlearnSettings(), ("ours", "evaluate_purified"), 0.25, 0.5, 1, 2),
     "lr-steps-published": _unlearning(
-        "Learning rate and steps of unlearning as published",
+        "lr-steps-published",
         "published",
         PublishedSettings(),
-        "as published",
-        "evaluate_published",
-        f"Eq. 7 alone. The paper's choice is its learning rate and its five epochs, {_PAPER['published.steps']} steps"
-        " at k = 10.",
-        (1, 2, 4),
+        ("as published", "evaluate_published"),
+        *(1, 2, 4),
         paper=True,
     ),
     "abl-lr": Sweep(
-        "ABL: learning rate of its ascent",
-        "ABL leaves poisons in D_normal, and descends the loss on them, which strengthens the backdoor, UBT's paper"
-        f" holds (V-C): their similarity and ASR should then rise where ABL moves the model at all. {_MEASURED}"
-        " Similarity: mean cosine of the pairs that were not isolated.",
+        *headed("sweep", "abl-lr"),
         (Factor("abl.lr", "peak learning rate", (2e-6, 2e-5, 1e-4, 3e-4)),),
         tuple(
             Measure(what, whom, f"left_{model}", key, rising, unit=unit)
@@ -116,29 +96,15 @@ SWEEPS: dict[str, Sweep] = {
             for whom, model in (("M_bd", "poisoned"), ("ABL", "abl"))
         ),
     ),
-    "cleanclip-weight": Sweep(
-        "CleanCLIP: weight of self-supervision",
-        "The first of three factors in CleanCLIP's paper: self-supervision within each modality; 0 leaves InfoNCE on"
-        f" clean pairs alone. {_MEASURED}",
-        (Factor("cleanclip.weight", "weight of self-supervision", (0.0, 0.5, 1.0, 2.0, 4.0), 1.0),),
-        (*_BEFORE, *_after("CleanCLIP", "evaluate_cleanclip")),
+    "cleanclip-weight": _cleanclip(
+        "cleanclip-weight", Factor("cleanclip.weight", "weight of self-supervision", (0.0, 0.5, 1.0, 2.0, 4.0), 1.0)
     ),
-    "cleanclip-data": Sweep(
-        "CleanCLIP: size of its clean data",
-        "The second: as many epochs on each size, so that more pairs are more steps. The paper's choice: a fifth of D,"
-        f" as 100K beside 500K. {_MEASURED}",
-        (Factor("clean.pairs", "clean pairs", (500, 1000, 2000, 4000), PAIRS // 5),),
-        (*_BEFORE, *_after("CleanCLIP", "evaluate_cleanclip")),
+    "cleanclip-data": _cleanclip(
+        "cleanclip-data", Factor("clean.pairs", "clean pairs", (500, 1000, 2000, 4000), PAIRS // 5)
     ),
-    "cleanclip-poisons": Sweep(
-        "CleanCLIP: number of poisons",
-        f"The third: the same clean pairs and steps, whatever number of poisons M_bd was trained on. {_MEASURED}",
-        (_poisons((0.01, 0.013, 0.02, 0.04, 0.06)),),
-        (*_BEFORE, *_after("CleanCLIP", "evaluate_cleanclip")),
-    ),
+    "cleanclip-poisons": _cleanclip("cleanclip-poisons", _poisons((0.01, 0.013, 0.02, 0.04, 0.06))),
     "roclip-rate": Sweep(
-        "RoCLIP: rate of poisoning",
-        f"RoCLIP, which trains in M_bd's place, helps less at high rates, UBT's paper holds (V-C). {_MEASURED}",
+        *headed("sweep", "roclip-rate"),
         (
             Factor("roclip.lr", "peak learning rate of RoCLIP", (1e-4, 5e-4)),
             Factor("attack.rate", "poisoned, % of D", (0.005, 0.02, 0.05), shown=lambda rate: round(100 * rate, 6)),

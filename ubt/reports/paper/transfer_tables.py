@@ -2,14 +2,15 @@
 of ViT-B/32 fine-tuned on CC3M (500K pairs); measured of the case that is asked for, the embedded default if none is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from ubt.data import classification_sets, retrieval_sets
 from ubt.evaluation.stages import downstream_name
-from ubt.reports.paper.defense_tables import CLEAN, NO_DEFENCE, case, judged, title
+from ubt.reports.paper.defense_tables import CLEAN, NO_DEFENCE, case, judged, row
+from ubt.reports.paper.published import headed
 from ubt.reports.paper.table import MEASURES, Row, Table
 
 SCENES = "scenes"
@@ -23,32 +24,6 @@ TARGETS = {
     "food101": "pizza",
 }
 """Our choice: the paper says that each set has another target, and not which."""
-_VI = {
-    "cifar10": {NO_DEFENCE: (90.27, 99.87), "cleanclip": (85.74, 50.27), "ubt_published": (87.99, 0.01)},
-    "cifar100": {NO_DEFENCE: (65.5, 99.74), "cleanclip": (62.15, 91.01), "ubt_published": (65.05, 0.00)},
-    "caltech101": {NO_DEFENCE: (78.3, 68.58), "cleanclip": (77.10, 8.40), "ubt_published": (77.97, 0.02)},
-    "dtd": {NO_DEFENCE: (43.03, 77.77), "cleanclip": (39.84, 24.84), "ubt_published": (43.19, 0.00)},
-    "pets": {NO_DEFENCE: (79.34, 63.58), "cleanclip": (78.50, 12.68), "ubt_published": (79.20, 0.00)},
-    "food101": {NO_DEFENCE: (78.98, 41.25), "cleanclip": (75.06, 11.21), "ubt_published": (79.67, 0.01)},
-}
-_VII = {
-    "flickr30k": {
-        NO_DEFENCE: (77.50, 80.80),
-        "cleanclip": (75.00, 26.2),
-        "roclip": (76.50, 33.7),
-        "ubt_published": (76.90, 0.1),
-    },
-    "coco": {
-        NO_DEFENCE: (50.36, 67.76),
-        "cleanclip": (46.98, 14.92),
-        "roclip": (48.44, 9.08),
-        "ubt_published": (49.36, 0.06),
-    },
-}
-_SOURCE = (
-    "Percent. Reported: 500K pairs of CC3M. Measured: the embedded default (another case with --set), mean ± standard"
-    " deviation over seeds."
-)
 
 
 @dataclass(frozen=True)
@@ -84,58 +59,40 @@ class Elsewhere(Table):
         return super(Elsewhere, replace(self, rows=tuple(rows))).varied(changes)
 
 
-def _reported(figures: dict[str, tuple[float, float]], name: str) -> dict[str, float]:
-    return dict(zip(("ca", "asr"), figures.get(name, ()), strict=False))
+def _rows(number: str, kind: str, name: str, at: tuple[str, ...], methods: Iterable[str], **changes: str) -> list[Row]:
+    """Every method's row of a data set; only the paper's sets are rows at its own scale."""
+    of, scale = partial(case, **changes), None if name == SCENES else {}
+    return [row(number, at, m, of, downstream_name(kind, judged(m)), name, paper=scale) for m in methods]
 
 
-def _zeroshot(methods: tuple[str, ...]) -> Iterator[Row]:
+def _zeroshot(*methods: str) -> Iterator[Row]:
     for name, target in TARGETS.items():
         said = classification_sets.SETS[name].title if name in classification_sets.SETS else name
-        of = partial(case, attack__target=target, downstream__set=name)
-        for method in methods:
-            stage = downstream_name("zeroshot", judged(method))
-            yield Row(
-                (said, target, title(method)),
-                _reported(_VI.get(name, {}), method),
-                of,
-                {"measured": stage},
-                None if name == SCENES else {},
-            )
+        changes = {"attack__target": target, "downstream__set": name}
+        yield from _rows("6", "zeroshot", name, (said, target), methods, **changes)
 
 
-def _retrieval(methods: tuple[str, ...]) -> Iterator[Row]:
+def _retrieval(*methods: str) -> Iterator[Row]:
     for name in (SCENES, *retrieval_sets.SETS):
         said = retrieval_sets.SETS[name][0] if name in retrieval_sets.SETS else name
-        for method in methods:
-            stage = downstream_name("retrieval", judged(method))
-            yield Row(
-                (said, title(method)),
-                _reported(_VII.get(name, {}), method),
-                partial(case, downstream__captions=name),
-                {"measured": stage},
-                None if name == SCENES else {},
-            )
+        yield from _rows("7", "retrieval", name, (said,), methods, downstream__captions=name)
 
 
 TABLES = {
     "6": Elsewhere(
-        "Table VI: downstream sets, zero-shot",
-        f"{_SOURCE} A target of its own for every set; which, the paper does not say: these are ours.",
+        *headed("table", "6"),
         ("data set", "target", "method"),
         ("measured",),
-        tuple(_zeroshot((CLEAN, NO_DEFENCE, "cleanclip", "ubt_published", "ubt"))),
+        tuple(_zeroshot(CLEAN, NO_DEFENCE, "cleanclip", "ubt_published", "ubt")),
         MEASURES,
         setting="downstream.set",
         titles={name: known.title for name, known in classification_sets.SETS.items()},
     ),
     "7": Elsewhere(
-        "Table VII: retrieval",
-        f"{_SOURCE} CA: R@1 from image to text. ASR@k: triggered images of other things that retrieve a caption which"
-        " names the target in the top k, 5 (`downstream.k`); untriggered: the same images without the trigger. The"
-        " paper defines neither.",
+        *headed("table", "7"),
         ("data set", "method"),
         ("measured",),
-        tuple(_retrieval((CLEAN, NO_DEFENCE, "cleanclip", "roclip", "ubt_published", "ubt"))),
+        tuple(_retrieval(CLEAN, NO_DEFENCE, "cleanclip", "roclip", "ubt_published", "ubt")),
         {
             "ca": "CA",
             "asr": "ASR@k",

@@ -6,6 +6,7 @@ from functools import partial
 
 from ubt.cases.settings import CaseSettings
 from ubt.reports.paper.defense_tables import case, judged, title
+from ubt.reports.paper.published import headed
 from ubt.reports.paper.table import MEASURES, Row, Table
 
 SEED = 100
@@ -50,10 +51,7 @@ def _case(seed: int, trial: dict[str, float]) -> CaseSettings:
 
 
 TABLE = Table(
-    "Tuning: how each method's settings were chosen",
-    f"Percent. Eight trials a method on BadNet with seed {SEED} (and those after it, for more than one), which no other"
-    " table reports; chosen by CA - ASR among those that keep half of CA; of ours, six trials within a point, the one"
-    " of fewer steps. Measured: the embedded default.",
+    *headed("table", "tuning", seed=SEED),
     ("method", "trial", "chosen"),
     ("measured",),
     tuple(

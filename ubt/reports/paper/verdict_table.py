@@ -12,23 +12,12 @@ from ubt.cases.store import Store
 from ubt.core.run import Compute
 from ubt.evaluation.backdoor import interval
 from ubt.reports.paper.defense_tables import ATTACKS, case
+from ubt.reports.paper.published import headed
 from ubt.reports.paper.table import Sheet, cell, check, lacking, seeds_of
 
 CLEAN = "nothing poisoned"
-COLUMNS = [
-    "model",
-    "poisons",
-    "seed",
-    "case",
-    "state",
-    "score",
-    "threshold",
-    "displaced",
-    "least displaced",
-    "apart",
-    "judged poisoned",
-    "right",
-]
+EVIDENCE = ["score", "threshold", "displaced", "least displaced", "apart"]
+COLUMNS = ["model", "poisons", "seed", "case", "state", *EVIDENCE, "judged poisoned", "right"]
 
 
 @dataclass(frozen=True)
@@ -71,22 +60,12 @@ class Verdicts(Sheet):
         for name, settings in self.cases(seeds):
             poisons = sum(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
             state = standing(store, settings, where, until="verdict")[0]
-            line = {
-                "model": name,
-                "poisons": poisons,
-                "seed": settings.seed,
-                "case": settings.name(where),
-                "state": state,
-            }
+            line = {"model": name, "poisons": poisons, "seed": settings.seed}
+            line |= {"case": settings.name(where), "state": state}
             if state == "done":
                 found = store.open(every_key(settings, where)["verdict"])["verdict"]
-                line |= {"score": found["score"], "threshold": found["threshold"], "displaced": found["displaced"]}
-                line |= {
-                    "least displaced": found["least_displaced"],
-                    "apart": found["apart"],
-                    "judged poisoned": found["poisoned"],
-                }
-                line["right"] = found["poisoned"] == (poisons > 0)
+                line |= {k: found[k.replace(" ", "_")] for k in EVIDENCE}
+                line |= {"judged poisoned": found["poisoned"], "right": found["poisoned"] == (poisons > 0)}
             table.append(line)
         return pd.DataFrame(table).reindex(columns=COLUMNS)
 
@@ -94,19 +73,9 @@ class Verdicts(Sheet):
         """Heads and cells as text, a row a model and one for all poisoned ones; errors are false alarms of clean
         models, misses of others.
         """
-        heads = [
-            "model",
-            "score",
-            "least to most",
-            "displaced",
-            "least to most",
-            "apart",
-            "least to most",
-            "judged poisoned",
-            "errors",
-            "error rate, 95 % interval",
-            "seeds",
-        ]
+        spread = "least to most"
+        figures = ("score", spread, "displaced", spread, "apart", spread)
+        heads = ["model", *figures, "judged poisoned", "errors", "error rate, 95 % interval", "seeds"]
         parts = list(frame.groupby("model", sort=False))
         if len(self.attacks) > 1:
             parts.append(("all poisoned", frame[frame["poisons"] > 0]))
@@ -130,12 +99,4 @@ def _cells(part: pd.DataFrame) -> list[str]:
     return [*figures, *counts, rate, seeds_of({"seeds": len(done), "state": lacking(part["state"].tolist())})]
 
 
-TABLE = Verdicts(
-    "Verdict: whether a model is poisoned at all",
-    "Errors: clean models judged poisoned (false alarms), poisoned ones judged clean (misses); rate in percent with"
-    " Wilson's interval. Score: mean similarity of D_topk's images with each other's captions under the overfitted"
-    " model, above 0.5; displaced: mean of 1 - cosine of its images under M_bd with where the reference would put them,"
-    " above 0.15 and 4 times the scatter of clean images; apart: pairs of D_susp pulled as far to one pulled half as"
-    " far, above 0.7. Mean ± standard deviation over seeds. The embedded default.",
-    (*ATTACKS, "wanet"),
-)
+TABLE = Verdicts(*headed("table", "verdict"), (*ATTACKS, "wanet"))
