@@ -75,7 +75,8 @@ def public(tree: ast.Module) -> Iterator[tuple[Definition, ast.ClassDef | None]]
 def is_command(path: Path, node: Definition) -> bool:
     """A command's docstring is what `--help` prints, and `main` says its errors."""
     in_room = "cli" in path.relative_to(ROOT / "ubt").parts[:1]
-    return in_room and isinstance(node, ast.FunctionDef) and "typer" in ast.unparse(node.args)
+    declared = re.search(r"\b(Argument|Option)\(|\bCacheOption\b", ast.unparse(node.args))
+    return in_room and isinstance(node, ast.FunctionDef) and declared is not None
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT / "ubt")))

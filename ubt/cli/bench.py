@@ -3,38 +3,34 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Table
+from typer import Option
 
 from ubt.cli.common import CacheOption, Device, Precision
-from ubt.cli.console import check_writable, err, out
+from ubt.cli.console import check_writable, err, figures_table, out, say
 from ubt.core.run import Compute, compute
 
-App = Annotated[bool, typer.Option("--app", help="Measure the app over generated cases instead, in Chromium.")]
-Walk = Annotated[bool, typer.Option("--walk", help="Measure the sliders of Learn and What if instead, in Chromium.")]
-Stages = Annotated[bool, typer.Option("--stages", help="Measure score, split and select over generated pairs instead.")]
+App = Annotated[bool, Option("--app", help="Measure the app over generated cases instead, in Chromium.")]
+Walk = Annotated[bool, Option("--walk", help="Measure the sliders of Learn and What if instead, in Chromium.")]
+Stages = Annotated[bool, Option("--stages", help="Measure score, split and select over generated pairs instead.")]
 Gpu = Annotated[
     bool,
-    typer.Option(
-        "--gpu", help="Measure one run of the paper's shape on a GPU instead: ViT-B/32, 224 px; and FAISS there."
-    ),
+    Option("--gpu", help="Measure one run of the paper's shape on a GPU instead: ViT-B/32, 224 px; and FAISS there."),
 ]
 Busy = Annotated[
-    bool, typer.Option("--busy", help="Measure encoding beside other busy processes instead, and what waiting costs.")
+    bool, Option("--busy", help="Measure encoding beside other busy processes instead, and what waiting costs.")
 ]
 Sizes = Annotated[
     list[int] | None,
-    typer.Option(
-        "--pairs", help="With --app and --stages: pairs that are generated; may be given several times.", min=1000
-    ),
+    Option("--pairs", help="With --app and --stages: pairs that are generated; may be given several times.", min=1000),
 ]
-File = Annotated[Path | None, typer.Option("--out", help="With --app: also write the figures to this JSON file.")]
+File = Annotated[Path | None, Option("--out", help="With --app: also write the figures to this JSON file.")]
 
 
 def bench(
-    steps: Annotated[int, typer.Option(help="Training steps a measurement.", min=2)] = 12,
-    batch: Annotated[int, typer.Option(help="Pairs in a step.", min=2)] = 128,
-    rounds: Annotated[int, typer.Option(help="Rounds, in which all that is compared is measured in turn.", min=1)] = 3,
+    steps: Annotated[int, Option(help="Training steps a measurement.", min=2)] = 12,
+    batch: Annotated[int, Option(help="Pairs in a step.", min=2)] = 128,
+    rounds: Annotated[int, Option(help="Rounds, in which all that is compared is measured in turn.", min=1)] = 3,
     device: Device = "auto",
     precision: Precision = "auto",
     app: App = False,
@@ -66,38 +62,33 @@ def _print_models(where: Compute, steps: int, batch: int, rounds: int) -> None:
     from ubt.cli.bench_runs.models import compare
 
     result = compare(where, steps, batch, rounds)
-    table = Table(title=f"{where.device}, training in {where.precision}; medians of {rounds} rounds, batch {batch}")
-    for column in ("", "ours, pairs/s", "bare open_clip, pairs/s", "ratio", "share of matrix-product peak"):
-        table.add_column(column, justify="left" if not column else "right")
+    table = figures_table(
+        f"{where.device}, training in {where.precision}; medians of {rounds} rounds, batch {batch}",
+        *("ours, pairs/s", "bare open_clip, pairs/s", "ratio", "share of matrix-product peak"),
+    )
     for name in ("train", "encode"):
         r = result[name]
-        table.add_row(
-            name,
-            f"{r['ours']:.0f}",
-            f"{r['bare']:.0f}",
-            f"{r['ratio']:.2f}",
-            f"{100 * r['peak_share']:.0f} % of {r['peak_tflops']:.2f} TFLOP/s",
-        )
+        share = f"{100 * r['peak_share']:.0f} % of {r['peak_tflops']:.2f} TFLOP/s"
+        table.add_row(name, f"{r['ours']:.0f}", f"{r['bare']:.0f}", f"{r['ratio']:.2f}", share)
     out.print(table)
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in result["triggers"].items())
-    _print_line(f"applying a trigger to 256 images, as a share of encoding them: {shares}")
+    say(f"applying a trigger to 256 images, as a share of encoding them: {shares}")
     a = result["attribution"]
     took = ", ".join(f"{mb:.0f} MB for {pairs} pairs" for pairs, mb in result["memory"].items())
-    _print_line(
+    say(
         f"attribution of 1,000 pairs: {a['last']:.2f} s from the last block, {a['first']:.2f} s from the first; a plain"
         f" forward and backward of the same {a['plain']:.2f} s, {a['last'] / a['plain']:.2f} and"
         f" {a['first'] / a['plain']:.2f} times; it takes {took}"
     )
-    _print_line(f"drawing scenes: {result['draw']:.0f} images/s on one core")
+    say(f"drawing scenes: {result['draw']:.0f} images/s on one core")
 
 
 def _print_busy(rounds: int) -> None:
     from ubt.cli.bench_runs.busy import measure, report
 
-    found = measure(rounds=rounds, say=_say)
-    table = Table(title=f"{found['processor']}, {found['cores']} cores: median (range) of {rounds} rounds")
-    for column in ("work", "while OpenMP waits", "", "speed", "ratio to alone"):
-        table.add_column(column)
+    found = measure(rounds=rounds, say=_tell)
+    columns, title = ("work", "while OpenMP waits", "", "speed", "ratio to alone"), "median (range) of"
+    table = Table(*columns, title=f"{found['processor']}, {found['cores']} cores: {title} {rounds} rounds")
     for row in report(found):
         table.add_row(*row)
     out.print(table)
@@ -111,7 +102,7 @@ def print_app(sizes: list[int], cache: Path, file: Path | None) -> None:
         check_writable(file)
     results = []
     for pairs in sizes:
-        results.append(bench_app.measure(cache, pairs, _say))
+        results.append(bench_app.measure(cache, pairs, _tell))
         if file is not None:
             bench_app.write(results, file)
     print("| | " + " | ".join(f"{pairs:,} pairs" for pairs in sizes) + " |\n|" + " --- |" * (len(sizes) + 1))
@@ -123,7 +114,7 @@ def _print_walk(cache: Path) -> None:
     from ubt.cli.bench_runs.walk import measure
 
     print("| slider | median, ms | 95 %, ms |\n| --- | --- | --- |")
-    for title, took in measure(cache, _say).items():
+    for title, took in measure(cache, _tell).items():
         print(f"| {title} | {took['median']:.0f} | {took['p95']:.0f} |")
 
 
@@ -133,7 +124,7 @@ def _print_stages(sizes: list[int], cache: Path, rounds: int) -> None:
     for pairs in sizes:
         r = compare(cache / "pairs", pairs, rounds)
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in r["stages"].items())
-        _print_line(
+        say(
             f"{pairs:,} pairs through score, split and select: {r['ours']:.1f} s ({stages}), a bare loop"
             f" {r['bare']:.1f} s, {r['ratio']:.2f} times ({r['cpu_ratio']:.2f} in processor time); at most"
             f" {r['memory']:.0f} MB of its own, the loop {r['bare_memory']:.0f} MB; D_topk"
@@ -145,12 +136,8 @@ def _print_gpu(device: str, precision: str, batch: int, rounds: int) -> None:
     from ubt.cli.bench_runs.gpu import measure, report
 
     for line in report(measure(compute("cpu" if device == "cpu" else "auto", precision), batch=batch, rounds=rounds)):
-        _print_line(line)
+        say(line)
 
 
-def _say(text: str) -> None:
+def _tell(text: str) -> None:
     err.print(text, highlight=False)
-
-
-def _print_line(text: str) -> None:
-    out.print(text, highlight=False)

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 from rich.text import Text
+from typer import Option
 
 from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, present_name
-from ubt.cli.console import out, print_audit, print_metrics
+from ubt.cli.console import out, print_audit, print_metrics, say
 from ubt.core.errors import UbtError
 
 cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
@@ -65,16 +66,14 @@ def show_case(name: str, cache: CacheOption = CACHE) -> None:
         out.print(f"{name}: {record.state} {record.error}", markup=False)
     for stage, key in record.artefacts.items():
         found = store.find(key)
-        out.print(
-            f"{stage:<20} {'missing' if found is None else f'{found.bytes / 1e6:8.1f} MB'}  {key}", highlight=False
-        )
+        say(f"{stage:<20} {'missing' if found is None else f'{found.bytes / 1e6:8.1f} MB'}  {key}")
 
 
 def _print_label_free(store: Store, record: CaseRecord) -> None:
     from ubt.evaluation.detection import label_free
 
     if not record.metrics["verdict"]["poisoned"]:
-        out.print("threshold without labels: none, for the model is judged not poisoned", highlight=False)
+        say("threshold without labels: none, for the model is judged not poisoned")
         return
     found = [
         (store.find(record.artefacts[s]), e)
@@ -85,20 +84,19 @@ def _print_label_free(store: Store, record: CaseRecord) -> None:
     scores, split, truth = (artefact[entry] for artefact, entry in found)
     found = label_free(scores["similarity"].to_numpy(), split["suspicious"].to_numpy(), truth["poisoned"].to_numpy())
     if found is None or found["estimated"] is None:
-        out.print("threshold without labels: none found", highlight=False)
+        say("threshold without labels: none found")
         return
     estimated, precision, recall = (f"{100 * (found[k] or 0):.1f} %" for k in ("estimated", "precision", "recall"))
-    out.print(
+    say(
         f"threshold without labels: {found['threshold']:.2f} flags {found['flagged']} pairs, precision estimated"
-        f" {estimated}, true {precision}; {recall} of the poisons of D_susp",
-        highlight=False,
+        f" {estimated}, true {precision}; {recall} of the poisons of D_susp"
     )
 
 
 @cases_app.command("delete")
 def delete_case(name: str, cache: CacheOption = CACHE) -> None:
     """Delete a case and the artefacts that no other case uses."""
-    out.print(f"freed {Store(cache).delete(name) / 1e6:.0f} MB", highlight=False)
+    say(f"freed {Store(cache).delete(name) / 1e6:.0f} MB")
 
 
 @cases_app.command("cancel")
@@ -109,25 +107,19 @@ def cancel_case(name: str, cache: CacheOption = CACHE) -> None:
     store = Store(cache)
     name = present_name(store, name)
     store.case(name)
-    out.print(
-        f"{name} {'stops at its next step' if cancel(store, name) else 'is not being run'}",
-        markup=False,
-        highlight=False,
-    )
+    say(f"{name} {'stops at its next step' if cancel(store, name) else 'is not being run'}")
 
 
 @cases_app.command("prune")
 def prune_cases(cache: CacheOption = CACHE) -> None:
     """Delete artefacts that no case uses and what interrupted runs left."""
-    out.print(f"freed {Store(cache).prune() / 1e6:.0f} MB", highlight=False)
+    say(f"freed {Store(cache).prune() / 1e6:.0f} MB")
 
 
 @cases_app.command("migrate")
 def migrate_cases(
     cache: CacheOption = CACHE,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be carried over, and write nothing.")
-    ] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Say what would be carried over, and write nothing.")] = False,
 ) -> None:
     """Carry labels, notes and views of the cases that the version before made over to this version."""
     from ubt.workflows.migrate import imported, migrate
@@ -142,17 +134,15 @@ def migrate_cases(
             table.add_row(Text(m.old), m.new, str(m.labels), str(m.notes), str(m.views), Text(m.skipped))
         out.print(table)
     skipped = [m.old for m in moved if m.skipped]
-    out.print(
+    say(
         f"{len(moved) - len(skipped)} cases {'would be ' if dry_run else ''}carried over, {len(skipped)} skipped;"
         f" {imported(store)} imports (pairs, labelled images, models) stay as they are.",
-        highlight=False,
         soft_wrap=True,
     )
     if len(moved) > len(skipped) and not dry_run:
-        out.print(
+        say(
             "Their results are computed again when you run them (Run in the app). python -m ubt cases prune frees the"
             " space that the results of the version before take.",
-            highlight=False,
             soft_wrap=True,
         )
     if skipped:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from ubt.cases.events import Event
 from ubt.cases.keys import every_key
@@ -17,13 +17,13 @@ from ubt.clip import distributed
 from ubt.core.errors import BadInput, Cancelled
 from ubt.core.run import Compute
 
-CacheOption = Annotated[Path, typer.Option("--cache", envvar="UBT_CACHE", help="Folder for cases and artefacts.")]
+CacheOption = Annotated[Path, Option("--cache", envvar="UBT_CACHE", help="Folder for cases and artefacts.")]
 CACHE = Path("cache")
 Changes = Annotated[
-    list[str] | None, typer.Option("--set", help="Any other setting, as group.name=value (see ubt/docs/reference.md).")
+    list[str] | None, Option("--set", help="Any other setting, as group.name=value (see ubt/docs/reference.md).")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Precision = Annotated[str, typer.Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
+Device = Annotated[str, Option(help="auto, cpu or cuda.")]
+Precision = Annotated[str, Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
 
 
 def present_name(store: Store, name: str) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from ubt.cases.events import Event
 from ubt.cases.settings import CaseSettings
@@ -21,6 +22,19 @@ from ubt.evaluation.model_roles import labels
 out, err = Console(), Console(stderr=True)
 if not out.is_terminal:
     out = Console(width=120)
+
+
+def say(text: str, soft_wrap: bool = False) -> None:
+    """Print a text as it is: brackets in it are no markup, numbers in it are not coloured."""
+    out.print(text, markup=False, highlight=False, soft_wrap=soft_wrap)
+
+
+def figures_table(title: str, *columns: str) -> Table:
+    """A table with names to the left and figures to the right."""
+    table = Table("", title=Text(title, "table.title"))
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
 
 
 class Show:
@@ -95,11 +109,7 @@ def print_metrics(m: dict) -> None:
     _print_steps(m)
     _print_masks(m["masks"])
     for check in m["checks"]:
-        out.print(
-            f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}",
-            markup=False,
-            highlight=False,
-        )
+        say(f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}")
     for finding in m["diagnosis"]:
         out.print(
             f"[yellow]warning[/]: the attack did not take well: {finding['what']}; {finding['change']}", highlight=False
@@ -114,9 +124,8 @@ def _print_models(m: dict) -> None:
         if any(poisons)
         else f"nothing poisoned ({m['attack']} tried at test time)"
     )
-    table = Table(title=f"{title}, seed {m['seed']}: percent, 95 % interval")
-    for column in ("", "CA", "ASR", "ASR, all", "RA", "target recall"):
-        table.add_column(column, justify="left" if not column else "right")
+    columns = ("CA", "ASR", "ASR, all", "RA", "target recall")
+    table = figures_table(f"{title}, seed {m['seed']}: percent, 95 % interval", *columns)
     for key, label in MODELS.items():
         cells = [
             f"{m[key][f]:.2f} [{m[key]['intervals'][f][0]:.1f}, {m[key]['intervals'][f][1]:.1f}]"
@@ -133,20 +142,15 @@ def _print_attacks(m: dict) -> None:
             table.add_row(name, *(f"{v:.2f}" for v in values))
         out.print(table)
     for found in m["found"] if len(m["found"]) > 1 else []:
-        out.print(
-            f"{found['label']}: split recall {found['recall']:.3f}, {found['in_topk']} of D_topk",
-            markup=False,
-            highlight=False,
-        )
+        say(f"{found['label']}: split recall {found['recall']:.3f}, {found['in_topk']} of D_topk")
 
 
 def _print_steps(m: dict) -> None:
     groups = f" in each of {m['select']['groups']} groups" if m["select"]["groups"] > 1 else ""
-    out.print(
+    say(
         f"split: {100 * m['split']['fraction']:g} % of D, recall {_share(m['split']['recall'])};  select: k ="
         f" {m['select']['k']}{groups}, precision {_share(m['select']['precision'])}, AUROC inside D_susp"
-        f" {_share(m['select']['auroc'])}\n{_verdict(m['verdict'])};  computed in {sum(m['seconds'].values()):.0f} s",
-        highlight=False,
+        f" {_share(m['select']['auroc'])}\n{_verdict(m['verdict'])};  computed in {sum(m['seconds'].values()):.0f} s"
     )
 
 
@@ -157,10 +161,9 @@ def _print_masks(masks: dict) -> None:
                 f"{label} {_share(judged['topk'][k])} ({_share(judged['attributed'][k])})"
                 for k, label in MASKED.items()
             ]
-            out.print(
+            say(
                 f"masks, {form}, shares on D_topk (on all {judged['attributed']['poisons']} flagged poisons looked at):"
-                f" {', '.join(shares)}",
-                highlight=False,
+                f" {', '.join(shares)}"
             )
 
 
@@ -179,10 +182,9 @@ def _verdict(verdict: dict) -> str:
 def print_audit(m: dict, flagged: int) -> None:
     """The verdict and the estimates of an audit that flagged so many pairs."""
     found, estimates = m["estimates"]["found"], m["estimates"]["measures"]
-    out.print(
+    say(
         f"{_verdict(m['verdict'])};  {flagged:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images"
-        f" quarantined;  computed in {sum(m['seconds'].values()):.0f} s",
-        highlight=False,
+        f" quarantined;  computed in {sum(m['seconds'].values()):.0f} s"
     )
     shown = [key for key in ESTIMATES if any(key in row for row in estimates.values())]
     table = Table("", *(ESTIMATES[key] for key in shown), title="estimates, without ground truth")

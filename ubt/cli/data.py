@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 from rich.text import Text
+from typer import Argument, Option
 
 from ubt.cases.pipeline import Pipeline
 from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.cli.common import CACHE, CacheOption, Device, Precision
-from ubt.cli.console import Show, err, out, print_audit, progress_of
+from ubt.cli.common import CACHE, CacheOption, Changes, Device, Precision, changes, long_work, stop_on_signal
+from ubt.cli.console import Show, err, out, print_audit, progress_of, say
 from ubt.core.errors import BadInput
 from ubt.core.run import compute
 from ubt.data.catalogue import SourceOptions
@@ -28,31 +29,25 @@ data_app = typer.Typer(
     help="Import pairs and labelled images of your own; write a case's pairs for others to import.",
     no_args_is_help=True,
 )
-Image = Annotated[str, typer.Option(help="Column with the image's path or bytes; guessed if not named.")]
-Caption = Annotated[str, typer.Option(help="Column with the caption; guessed if not named.")]
-Folder = Annotated[
-    str, typer.Option(help="Folder that the images' paths are relative to; the file's own if not named.")
-]
+Image = Annotated[str, Option(help="Column with the image's path or bytes; guessed if not named.")]
+Caption = Annotated[str, Option(help="Column with the caption; guessed if not named.")]
+Folder = Annotated[str, Option(help="Folder that the images' paths are relative to; the file's own if not named.")]
 
 
-def _say(key: str, about: dict[str, Any]) -> None:
+def _print_about(key: str, about: dict[str, Any]) -> None:
     left_out = ", ".join(f"{n:,} {reason}" for reason, n in about["quarantined"].items())
     columns = ", ".join(f"{what}: {column}" for what, column in about["columns"].items())
-    out.print(
-        f"{about['kept']:,} of {about['read']:,} rows of a {about['kind']} ({columns}); left out: {left_out or 'none'}",
-        markup=False,
-        highlight=False,
-    )
-    out.print(key, markup=False, highlight=False)
+    say(f"{about['kept']:,} of {about['read']:,} rows of a {about['kind']} ({columns}); left out: {left_out or 'none'}")
+    say(key)
 
 
 @data_app.command("pairs")
 def pairs(
-    source: Annotated[Path, typer.Argument(help=f"Where the pairs are: {expected()}.")],
+    source: Annotated[Path, Argument(help=f"Where the pairs are: {expected()}.")],
     image: Image = "",
     caption: Caption = "",
     folder: Folder = "",
-    limit: Annotated[int, typer.Option(help="Rows to read; 0 reads all.", min=0)] = 0,
+    limit: Annotated[int, Option(help="Rows to read; 0 reads all.", min=0)] = 0,
     cache: CacheOption = CACHE,
 ) -> None:
     """Import pairs: broken rows are quarantined, images stay where they are."""
@@ -61,16 +56,16 @@ def pairs(
         key = import_pairs(
             store, source, SourceOptions(image=image, caption=caption, folder=folder, limit=limit), progress
         )
-    _say(key, store.brought(key)["about"])
+    _print_about(key, store.brought(key)["about"])
 
 
 @data_app.command("labels")
 def labels(
     source: Annotated[
-        Path, typer.Argument(help="The same kinds of sources, with labels; or a folder with a folder for each class.")
+        Path, Argument(help="The same kinds of sources, with labels; or a folder with a folder for each class.")
     ],
     image: Image = "",
-    label: Annotated[str, typer.Option(help="Column with the label; guessed if not named.")] = "",
+    label: Annotated[str, Option(help="Column with the label; guessed if not named.")] = "",
     folder: Folder = "",
     cache: CacheOption = CACHE,
 ) -> None:
@@ -78,7 +73,7 @@ def labels(
     store = Store(cache)
     with progress_of("labels") as progress:
         key = import_labelled(store, source, LabelledOptions(image=image, label=label, folder=folder), progress)
-    _say(key, store.brought(key)["about"])
+    _print_about(key, store.brought(key)["about"])
 
 
 @data_app.command("list")
@@ -94,8 +89,8 @@ def show_list(cache: CacheOption = CACHE) -> None:
 
 @data_app.command("export")
 def export(
-    case: Annotated[str, typer.Argument(help="A case whose D is made.")],
-    file: Annotated[Path, typer.Option("--out", help="The zip to write.")],
+    case: Annotated[str, Argument(help="A case whose D is made.")],
+    file: Annotated[Path, Option("--out", help="The zip to write.")],
     cache: CacheOption = CACHE,
 ) -> None:
     """Write a case's D, triggers and all, as a zip of images and captions that says nothing of which pairs are
@@ -103,19 +98,17 @@ def export(
     """
     with progress_of("export") as progress:
         count = write_pairs(Store(cache), case, file, progress)
-    out.print(f"{count:,} pairs written to {file}", markup=False, highlight=False)
+    say(f"{count:,} pairs written to {file}")
 
 
 @data_app.command("reference")
 def reference(
-    source: Annotated[Path, typer.Argument(help="Pairs, any source that `data pairs` reads.")],
-    labels: Annotated[
-        Path, typer.Option(help="Labelled images to measure it on, any source that `data labels` reads.")
-    ],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the model and its card.")],
+    source: Annotated[Path, Argument(help="Pairs, any source that `data pairs` reads.")],
+    labels: Annotated[Path, Option(help="Labelled images to measure it on, any source that `data labels` reads.")],
+    folder: Annotated[Path, Option("--out", help="Folder for the model and its card.")],
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting of the recipe, as name=value: size, patch, width, layers, epochs, …"),
+        Option("--set", help="A setting of the recipe, as name=value: size, patch, width, layers, epochs, …"),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -124,20 +117,16 @@ def reference(
     """Train a small clean reference on a part of your pairs, for lab cases on the other part; an interrupted run
     resumes.
     """
-    from ubt.cli.common import changes, long_work
     from ubt.workflows.pretrain_pairs import OwnRecipe, pretrain
 
-    store, recipe = Store(cache), OwnRecipe().with_values(changes(change or []))
+    store, recipe = Store(cache), OwnRecipe().with_values(changes(change))
     pairs, labelled = import_pairs(store, source), import_labelled(store, labels)
     card = long_work(
         "reference",
         lambda progress: pretrain(recipe, store, pairs, labelled, compute(device, precision), folder, progress),
     )
-    out.print(
-        f"CA {card['CA, percent']} % of {labels}; trained on {card['made_from']['images']:,} pairs, written to"
-        f" {folder}",
-        markup=False,
-        highlight=False,
+    say(
+        f"CA {card['CA, percent']} % of {labels}; trained on {card['made_from']['images']:,} pairs, written to {folder}"
     )
 
 
@@ -146,43 +135,34 @@ def run_case(settings: CaseSettings, store: Store, where: Any, cancelled: Any) -
     check_targets(store, settings)
     stages = composed(settings.own).case
     show = Show(len(stages))
-    out.print(
-        f"case {settings.name(where)} in {store.root} on {where.device}, training in {where.precision}", highlight=False
-    )
+    say(f"case {settings.name(where)} in {store.root} on {where.device}, training in {where.precision}")
     with show.bars:
         return Pipeline(store, where, watch=show, cancelled=cancelled).run(settings, stages).metrics
 
 
 def audit(
-    pairs: Annotated[
-        Path, typer.Option(help="The pairs the model was trained on: any source that `data pairs` reads.")
-    ],
+    pairs: Annotated[Path, Option(help="The pairs the model was trained on: any source that `data pairs` reads.")],
     model: Annotated[
-        str, typer.Option(help="The model to audit: a file, a folder, hf-hub:ORG/NAME, or open_clip's NAME/TAG.")
+        str, Option(help="The model to audit: a file, a folder, hf-hub:ORG/NAME, or open_clip's NAME/TAG.")
     ],
     reference: Annotated[
-        str, typer.Option(help="A clean model, in the same ways (OpenAI's ViT-B/32 if none is named), or folds.")
+        str, Option(help="A clean model, in the same ways (OpenAI's ViT-B/32 if none is named), or folds.")
     ] = audits.PUBLIC,
     labels: Annotated[
-        Path | None, typer.Option(help="Labelled images, if there are any, to measure CA before and after.")
+        Path | None, Option(help="Labelled images, if there are any, to measure CA before and after.")
     ] = None,
     architecture: Annotated[
-        str, typer.Option(help="Open_clip's name of the model's architecture, for weights without a configuration.")
+        str, Option(help="Open_clip's name of the model's architecture, for weights without a configuration.")
     ] = "",
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder for flagged.csv, quarantine.csv and audit.json.")
+        Path | None, Option("--out", help="Folder for flagged.csv, quarantine.csv and audit.json.")
     ] = None,
-    purified: Annotated[
-        Path | None, typer.Option(help="Folder for the purified model, which plain open_clip opens.")
-    ] = None,
+    purified: Annotated[Path | None, Option(help="Folder for the purified model, which plain open_clip opens.")] = None,
     image: Image = "",
     caption: Caption = "",
-    images: Annotated[str, typer.Option(help="Folder that the images' paths are relative to.")] = "",
-    seed: Annotated[int, typer.Option(help="The one seed: the order of pairs, batches.")] = 0,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any other setting, as group.name=value (see ubt/docs/reference.md)."),
-    ] = None,
+    images: Annotated[str, Option(help="Folder that the images' paths are relative to.")] = "",
+    seed: Annotated[int, Option(help="The one seed: the order of pairs, batches.")] = 0,
+    change: Changes = None,
     device: Device = "auto",
     precision: Precision = "auto",
     cache: CacheOption = CACHE,
@@ -190,20 +170,18 @@ def audit(
     """Audit a model and its pairs without ground truth: split, overfit, select, judge, flag, unlearn, and say what can
     be said.
     """
-    from ubt.cli.common import changes, stop_on_signal
-
     audits.check_folders(folder, purified)
     store, where = Store(cache), compute(device, precision)
     with progress_of("import") as progress:
         options = SourceOptions(image=image, caption=caption, folder=images)
-        more = {"seed": seed} | changes(change or [])
+        more = {"seed": seed} | changes(change)
         settings = audits.prepare(store, pairs, model, reference, labels, more, options, architecture, progress)
     metrics = run_case(settings, store, where, stop_on_signal())
     name = settings.name(where)
     print_audit(metrics, len(audits.flagged(store, store.case(name).artefacts)))
     if folder is not None:
         written = ", ".join(str(p) for p in audits.write(store, name, metrics, folder))
-        out.print(f"written to {written}", markup=False, highlight=False)
+        say(f"written to {written}")
     if purified is not None:
         _export_purified(store, name, metrics, purified)
 
@@ -214,7 +192,7 @@ def _export_purified(store: Store, name: str, metrics: dict[str, Any], folder: P
     if not metrics["verdict"]["poisoned"]:
         err.print("the model is judged not poisoned, so there is no purified one to write", highlight=False)
         return
-    out.print(opening_line(export(store, name, "unlearn", folder)), markup=False, highlight=False)
+    say(opening_line(export(store, name, "unlearn", folder)))
 
 
 def named_sources(own: Path | None, labels: Path | None, reference: str, spare: float, store: Store) -> dict[str, Any]:

@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, Device, Precision, run_missing
-from ubt.cli.console import out
+from ubt.cli.console import say
 from ubt.core.errors import UbtError
 from ubt.core.files import READY
 from ubt.core.run import compute
 
 
 def ready(
-    folder: Annotated[Path, typer.Option("--out", help="Folder for them.")] = READY,
+    folder: Annotated[Path, Option("--out", help="Folder for them.")] = READY,
     device: Device = "auto",
     precision: Precision = "auto",
     cache: CacheOption = CACHE,
@@ -31,4 +31,4 @@ def ready(
             f"{len(errors)} of {ran} cases failed: " + "; ".join(f"{name}: {e}" for name, e in errors.items())
         )
     folder.mkdir(parents=True, exist_ok=True)
-    out.print(f"{make_demo.make(store, where, folder) / 1e6:.1f} MB written to {folder}", markup=False, highlight=False)
+    say(f"{make_demo.make(store, where, folder) / 1e6:.1f} MB written to {folder}")

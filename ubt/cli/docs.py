@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from ubt.cli.console import out
 from ubt.core.errors import UbtError
@@ -17,9 +18,7 @@ ROOT = documents.FOLDER.parents[1]
 
 def docs(
     context: typer.Context,
-    write: Annotated[
-        bool, typer.Option("--write", help="Write them; otherwise say only whether they are stale.")
-    ] = False,
+    write: Annotated[bool, Option("--write", help="Write them; otherwise say only whether they are stale.")] = False,
 ) -> None:
     """Make the generated tables of the documents: commands, settings, stages, registries, and what was measured."""
     stale = {name: text for name, text in made(context.find_root().command).items() if text != read(name)}

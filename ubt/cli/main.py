@@ -30,23 +30,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (
-    run,
-    audit,
-    report,
-    measure,
-    probe,
-    table,
-    figure,
-    sweep,
-    pretrain,
-    train_stegastamp,
-    ready,
-    settings,
-    docs,
-    picture,
-    bench,
-):
+CASES, PAPERS = (run, audit, report, measure, probe), (table, figure, sweep)
+for command in (*CASES, *PAPERS, pretrain, train_stegastamp, ready, settings, docs, picture, bench):
     app.command()(command)
 for name, group in {"cases": cases_app, "data": data_app, "models": models_app}.items():
     app.add_typer(group, name=name)

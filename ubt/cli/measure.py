@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-from rich.table import Table
-from rich.text import Text
+from typer import Argument, Option
 
 from ubt.cases.store import Store
-from ubt.cli.common import CACHE, CacheOption
-from ubt.cli.console import Show, out
+from ubt.cli.common import CACHE, CacheOption, changes, stop_on_signal
+from ubt.cli.console import Show, figures_table, out
 from ubt.core.errors import BadInput
 from ubt.core.files import replace_file
 from ubt.workflows.evaluate_case import KINDS, MODELS, lacking, named, plan
@@ -33,34 +31,32 @@ SHOWN = {
 
 
 def measure(
-    case: Annotated[str, typer.Argument(help="A lab case, whose trigger is known.")],
+    case: Annotated[str, Argument(help="A lab case, whose trigger is known.")],
     on: Annotated[
-        str, typer.Option(help="Labelled images: scenes, a data set by name, or a path (see ubt/docs/reference.md).")
+        str, Option(help="Labelled images: scenes, a data set by name, or a path (see ubt/docs/reference.md).")
     ] = "",
     captions: Annotated[
-        str, typer.Option(help="Images with several captions each, for retrieval: scenes, flickr30k, coco, or a path.")
+        str, Option(help="Images with several captions each, for retrieval: scenes, flickr30k, coco, or a path.")
     ] = "",
     models: Annotated[
-        str, typer.Option(help="Which of its models, or those of further defences, separated by commas.")
+        str, Option(help="Which of its models, or those of further defences, separated by commas.")
     ] = ",".join(MODELS),
-    root: Annotated[str, typer.Option(help="Folder under which data sets are looked for; also UBT_DATA.")] = "",
+    root: Annotated[str, Option(help="Folder under which data sets are looked for; also UBT_DATA.")] = "",
     change: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other setting of downstream, as downstream.name=value.")
+        list[str] | None, Option("--set", help="Any other setting of downstream, as downstream.name=value.")
     ] = None,
-    file: Annotated[Path | None, typer.Option("--out", help="Write the figures to this JSON file.")] = None,
+    file: Annotated[Path | None, Option("--out", help="Write the figures to this JSON file.")] = None,
     cache: CacheOption = CACHE,
 ) -> None:
     """What a case's models do on other sets than its own: CA and ASR zero-shot, recall and ASR in retrieval. Trains
     only defences that are not there yet.
     """
-    from ubt.cli.common import changes, stop_on_signal
-
     given = {"zeroshot": on, "retrieval": captions}
     kinds = [kind for kind in KINDS if given[kind]] or list(KINDS)
     values = (
         {KINDS[kind]: named(given[kind]) for kind in kinds if given[kind]}
         | ({"downstream.root": root} if root else {})
-        | changes(change or [])
+        | changes(change)
     )
     if file is not None and not file.parent.is_dir():
         raise BadInput(f"--out: expected a file in an existing folder, got {file}")
@@ -80,11 +76,8 @@ def measure(
 def _print(kind: str, by_model: dict[str, dict[str, Any]], where: str, attack: str) -> None:
     heads, first = SHOWN[kind], next(iter(by_model.values()))
     k = f", k = {first['k']}" if "k" in first else ""
-    table = Table(
-        title=Text(f"{kind} on {where} ({first['images']['ca']:,} images), {attack}{k}: percent, 95 % interval")
-    )
-    for column in ("", *heads.values()):
-        table.add_column(column, justify="left" if not column else "right")
+    images = f"{first['images']['ca']:,} images"
+    table = figures_table(f"{kind} on {where} ({images}), {attack}{k}: percent, 95 % interval", *heads.values())
     for model, m in by_model.items():
         bounds = {
             key: " [{:.1f}, {:.1f}]".format(*m["intervals"][key])

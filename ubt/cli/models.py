@@ -9,29 +9,28 @@ from typing import Annotated
 import typer
 from rich.table import Table
 from rich.text import Text
+from typer import Argument, Option
 
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, present_name
-from ubt.cli.console import out
+from ubt.cli.console import out, say
 from ubt.core.errors import BadInput
 
 models_app = typer.Typer(help="Import models, look at their cards, export purified ones.", no_args_is_help=True)
 
 
 def _print_card(card: dict) -> None:
-    out.print(json.dumps(card, indent=1), markup=False, highlight=False, soft_wrap=True)
+    say(json.dumps(card, indent=1), soft_wrap=True)
 
 
 @models_app.command("import")
 def import_one(
-    source: Annotated[str, typer.Argument(help="A file, a folder, hf-hub:ORG/NAME, or open_clip's NAME/TAG.")],
-    architecture: Annotated[
-        str, typer.Option(help="Open_clip's model name, for weights without a configuration.")
-    ] = "",
+    source: Annotated[str, Argument(help="A file, a folder, hf-hub:ORG/NAME, or open_clip's NAME/TAG.")],
+    architecture: Annotated[str, Option(help="Open_clip's model name, for weights without a configuration.")] = "",
     quick_gelu: Annotated[
-        bool | None, typer.Option("--quick-gelu/--no-quick-gelu", help="The activation, where nothing else says it.")
+        bool | None, Option("--quick-gelu/--no-quick-gelu", help="The activation, where nothing else says it.")
     ] = None,
-    state: Annotated[str, typer.Option(help="clean, poisoned, suspect or purified, as you know it.")] = "suspect",
+    state: Annotated[str, Option(help="clean, poisoned, suspect or purified, as you know it.")] = "suspect",
     cache: CacheOption = CACHE,
 ) -> None:
     """Import a model; nothing in a file is run, and the card names what had to be assumed."""
@@ -40,7 +39,7 @@ def import_one(
     store = Store(cache)
     key = import_model(store, source, architecture, state, quick_gelu=quick_gelu)
     _print_card(store.find(key)["card"])
-    out.print(key, markup=False, highlight=False)
+    say(key)
 
 
 @models_app.command("list")
@@ -63,7 +62,7 @@ def list_models(cache: CacheOption = CACHE) -> None:
 @models_app.command("card")
 def show_card(
     what: Annotated[
-        str, typer.Argument(metavar="KEY_OR_FOLDER", help="A model's name in the list, or a folder with a card.json.")
+        str, Argument(metavar="KEY_OR_FOLDER", help="A model's name in the list, or a folder with a card.json.")
     ],
     cache: CacheOption = CACHE,
 ) -> None:
@@ -86,10 +85,10 @@ def show_card(
 
 @models_app.command("export")
 def export_one(
-    case: Annotated[str, typer.Argument(help="The case.")],
-    folder: Annotated[Path, typer.Option("--out", help="The folder to make.")],
+    case: Annotated[str, Argument(help="The case.")],
+    folder: Annotated[Path, Option("--out", help="The folder to make.")],
     stage: Annotated[
-        str, typer.Option(help="The stage whose model is taken: unlearn, unlearn_published, poison, ...")
+        str, Option(help="The stage whose model is taken: unlearn, unlearn_published, poison, ...")
     ] = "unlearn",
     cache: CacheOption = CACHE,
 ) -> None:
@@ -97,19 +96,12 @@ def export_one(
     from ubt.workflows.export_model import export, opening_line
 
     export(store := Store(cache), present_name(store, case), stage, folder)
-    out.print(
-        f"written to {folder}; plain open_clip opens it:\n{opening_line(folder)}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"written to {folder}; plain open_clip opens it:\n{opening_line(folder)}", soft_wrap=True)
 
 
 @models_app.command("delete")
-def delete_one(
-    key: Annotated[str, typer.Argument(help="A model's name in the list.")], cache: CacheOption = CACHE
-) -> None:
+def delete_one(key: Annotated[str, Argument(help="A model's name in the list.")], cache: CacheOption = CACHE) -> None:
     """Delete an imported model that no case uses."""
     from ubt.workflows.import_model import forget
 
-    out.print(f"freed {forget(Store(cache), key) / 1e6:.0f} MB", highlight=False)
+    say(f"freed {forget(Store(cache), key) / 1e6:.0f} MB")

@@ -10,7 +10,7 @@ import typer
 from ubt.cases.presets import CC3M, POISONS
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.cli.console import err, out
+from ubt.cli.console import err, say
 from ubt.core.errors import BadInput, Cancelled
 from ubt.core.run import Compute
 
@@ -72,20 +72,14 @@ def dry_run(
     with store.lock("dry-run", wait=0):
         try:
             proved = run(
-                root,
-                layout,
-                where,
-                lambda line: out.print(line, markup=False, highlight=False, soft_wrap=True),
-                changes=given,
-                cancelled=cancelled,
+                root, layout, where, lambda line: say(line, soft_wrap=True), changes=given, cancelled=cancelled
             )
         except (Cancelled, KeyboardInterrupt):
             err.print("cancelled; a dry run starts over", markup=False)
             raise typer.Exit(130) from None
-    out.print(
+    say(
         f"{len(proved)} stages of {len(dict.fromkeys(p.step for p in proved))} steps passed on {layout} pairs. A real"
-        " run needs:",
-        highlight=False,
+        " run needs:"
     )
     for line in needs():
-        out.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)
+        say(f"- {line}", soft_wrap=True)

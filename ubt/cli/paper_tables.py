@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, Device, Precision, changes, run_missing
-from ubt.cli.console import out
+from ubt.cli.console import say
 from ubt.cli.paper import at_scale
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Compute, compute
@@ -20,25 +20,20 @@ SEEDS = "Seeds 0 to N - 1; those from 100 on are for tuning."
 
 
 def table(
-    number: Annotated[
-        str, typer.Argument(help=f"Which table of the UBT paper, or one of our own: {', '.join(TABLES)}.")
-    ],
-    seeds: Annotated[int, typer.Option(help=SEEDS, min=1, max=100)] = 3,
-    attacks: Annotated[str, typer.Option(help="Only these attacks, separated by commas.")] = "",
+    number: Annotated[str, Argument(help=f"Which table of the UBT paper, or one of our own: {', '.join(TABLES)}.")],
+    seeds: Annotated[int, Option(help=SEEDS, min=1, max=100)] = 3,
+    attacks: Annotated[str, Option(help="Only these attacks, separated by commas.")] = "",
     defenses: Annotated[
-        str, typer.Option(help="Only these defences (or detectors, or strategies), separated by commas.")
+        str, Option(help="Only these defences (or detectors, or strategies), separated by commas.")
     ] = "",
     preset: Annotated[
-        str,
-        typer.Option(help="demo, or paper: tables 1 to 10 at the paper's own scale, with --set own.pairs and others."),
+        str, Option(help="demo, or paper: tables 1 to 10 at the paper's own scale, with --set own.pairs and others.")
     ] = "demo",
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting of every case in it, as group.name=value (see ubt/docs/reference.md)."),
+        Option("--set", help="A setting of every case in it, as group.name=value (see ubt/docs/reference.md)."),
     ] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--out", help="Also write it as Markdown and CSV into this folder.")
-    ] = None,
+    folder: Annotated[Path | None, Option("--out", help="Also write it as Markdown and CSV into this folder.")] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     cache: CacheOption = CACHE,
@@ -52,12 +47,10 @@ def table(
 
 
 def figure(
-    number: Annotated[str, typer.Argument(help=f"Which figure of the UBT paper: {', '.join(FIGURES)}.")],
-    seed: Annotated[
-        int, typer.Option(help="The seed of its cases; those from 100 on are for tuning.", min=0, max=99)
-    ] = 0,
+    number: Annotated[str, Argument(help=f"Which figure of the UBT paper: {', '.join(FIGURES)}.")],
+    seed: Annotated[int, Option(help="The seed of its cases; those from 100 on are for tuning.", min=0, max=99)] = 0,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Also write it as PNG, SVG, HTML and CSV into this folder.")
+        Path | None, Option("--out", help="Also write it as PNG, SVG, HTML and CSV into this folder.")
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -71,13 +64,13 @@ def figure(
 
 
 def sweep(
-    name: Annotated[str, typer.Argument(help=f"Which sweep: {', '.join(SWEEPS)}.")],
-    seeds: Annotated[int, typer.Option(help=SEEDS, min=1, max=100)] = 1,
+    name: Annotated[str, Argument(help=f"Which sweep: {', '.join(SWEEPS)}.")],
+    seeds: Annotated[int, Option(help=SEEDS, min=1, max=100)] = 1,
     attacks: Annotated[
-        str, typer.Option(help="These attacks of Table I, separated by commas, instead of the sweep's own.")
+        str, Option(help="These attacks of Table I, separated by commas, instead of the sweep's own.")
     ] = "",
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Also write it as Markdown, CSV and HTML into this folder.")
+        Path | None, Option("--out", help="Also write it as Markdown, CSV and HTML into this folder.")
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -114,7 +107,7 @@ def _reproduce(result: Any, seeds: int, folder: Path | None, file: str, store: S
     print(result.markdown(frame))
     if folder is not None:
         written = ", ".join(map(str, result.write(frame, folder, file)))
-        out.print(f"written to {written}", markup=False, highlight=False)
+        say(f"written to {written}")
     if errors:
         raise UbtError(
             f"{len(errors)} of {ran} cells failed and give no figure: "

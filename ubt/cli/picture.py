@@ -4,23 +4,23 @@ import io
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from ubt.cases.store import Store
 from ubt.cli.app_in_browser import ROOT, served, settle
 from ubt.cli.common import CACHE, CacheOption
-from ubt.cli.console import check_writable, out
+from ubt.cli.console import check_writable, say
 from ubt.core.errors import BadInput, UbtError
 
 
 def picture(
     page: Annotated[
-        str, typer.Option(help="A page by its name in the address: overview, data, triggers, separation, …")
+        str, Option(help="A page by its name in the address: overview, data, triggers, separation, …")
     ] = "separation",
-    case: Annotated[str, typer.Option(help="The case to show; the newest if none is named.")] = "",
-    width: Annotated[int, typer.Option(help="Width in pixels.", min=320)] = 1280,
-    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
-    file: Annotated[Path, typer.Option("--out", help="The PNG file to write.")] = Path("picture.png"),
+    case: Annotated[str, Option(help="The case to show; the newest if none is named.")] = "",
+    width: Annotated[int, Option(help="Width in pixels.", min=320)] = 1280,
+    theme: Annotated[str, Option(help="light or dark.")] = "light",
+    file: Annotated[Path, Option("--out", help="The PNG file to write.")] = Path("picture.png"),
     cache: CacheOption = CACHE,
 ) -> None:
     """Take a picture of a page of the app in Chromium (the README's was made so)."""
@@ -32,7 +32,7 @@ def picture(
         )
     address = f"{'' if page == 'overview' else page}{f'?case={case}' if case else ''}"
     _take(cache, page, address, width, theme, file)
-    out.print(f"written to {file}", markup=False, highlight=False)
+    say(f"written to {file}")
 
 
 def _take(cache: Path, page: str, address: str, width: int, theme: str, file: Path) -> None:

@@ -4,15 +4,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import typer
-from rich.table import Table
-from rich.text import Text
+from typer import Argument, Option
 
 from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption
-from ubt.cli.console import out, progress_of
+from ubt.cli.console import figures_table, out, progress_of, say
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Run
 from ubt.evaluation.model_roles import labels
@@ -21,22 +19,21 @@ from ubt.workflows import derived, try_trigger
 
 
 def probe(
-    case: Annotated[str, typer.Argument(help="A case with a model to try it on: a lab case or an audit.")],
-    target: Annotated[str, typer.Option(help="What triggered images would be taken for.")],
-    patch: Annotated[Path | None, typer.Option(help="Image file of a patch, in pixels of the case's images.")] = None,
+    case: Annotated[str, Argument(help="A case with a model to try it on: a lab case or an audit.")],
+    target: Annotated[str, Option(help="What triggered images would be taken for.")],
+    patch: Annotated[Path | None, Option(help="Image file of a patch, in pixels of the case's images.")] = None,
     pattern: Annotated[
-        Path | None, typer.Option(help="Image file of a pattern over the whole image, instead of a patch.")
+        Path | None, Option(help="Image file of a pattern over the whole image, instead of a patch.")
     ] = None,
     found: Annotated[
-        int | None,
-        typer.Option(help="Instead of a file, the patch that PoisonCAM ranked so, from 1, in its place.", min=1),
+        int | None, Option(help="Instead of a file, the patch that PoisonCAM ranked so, from 1, in its place.", min=1)
     ] = None,
-    word: Annotated[str, typer.Option(help="A word before every text, alone or beside a patch.")] = "",
+    word: Annotated[str, Option(help="A word before every text, alone or beside a patch.")] = "",
     place: Annotated[
-        str, typer.Option(help="Where a patch lies: TOP,LEFT as shares of the image (0.85,0.85), or random.")
+        str, Option(help="Where a patch lies: TOP,LEFT as shares of the image (0.85,0.85), or random.")
     ] = "",
-    alpha: Annotated[float, typer.Option(help="Share of the pattern in the image.")] = 0.2,
-    images: Annotated[int, typer.Option(help="Images to try it on, at most.", min=1)] = 500,
+    alpha: Annotated[float, Option(help="Share of the pattern in the image.")] = 0.2,
+    images: Annotated[int, Option(help="Images to try it on, at most.", min=1)] = 500,
     cache: CacheOption = CACHE,
 ) -> None:
     """The ASR of a hypothesis: how often a suspected trigger makes each model of a case take images for a target."""
@@ -94,9 +91,8 @@ def _place(text: str) -> dict[str, Any]:
 
 def _print(measures: dict[str, Any], about: dict[str, Any], target: str, audit: bool) -> None:
     titles = labels(audit)
-    table = Table(title=Text(f"taken for {target!r}: percent of the images read otherwise, 95 % interval"))
-    for column in ("", "natural (no trigger, all images)", "control", "ASR of the hypothesis"):
-        table.add_column(column, justify="left" if not column else "right")
+    title = f"taken for {target!r}: percent of the images read otherwise, 95 % interval"
+    table = figures_table(title, "natural (no trigger, all images)", "control", "ASR of the hypothesis")
     for name, m in measures.items():
         cells = [
             "-" if m[k] is None else f"{m[k]:.2f} [{m['intervals'][k][0]:.1f}, {m['intervals'][k][1]:.1f}]"
@@ -110,9 +106,5 @@ def _print(measures: dict[str, Any], about: dict[str, Any], target: str, audit: 
         else "kept pairs, each among captions"
     )
     control = f"; the word's control is {about['control_word']!r}" if about["control_word"] else ""
-    out.print(f"{about['images']:,} {asked} ({about['texts']:,} texts){control}", markup=False, highlight=False)
-    out.print(
-        try_trigger.meaning(measures, target, "the model" if audit else "the poisoned model"),
-        markup=False,
-        highlight=False,
-    )
+    say(f"{about['images']:,} {asked} ({about['texts']:,} texts){control}")
+    say(try_trigger.meaning(measures, target, "the model" if audit else "the poisoned model"))

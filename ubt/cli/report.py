@@ -5,26 +5,26 @@ CASE`.
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, present_name
-from ubt.cli.console import out
+from ubt.cli.console import say
 from ubt.core.errors import BadInput
 from ubt.core.files import replace_file
 
 
 def report(
-    case: Annotated[str, typer.Argument(help="The case: a lab case or an audit, finished or partly.")],
+    case: Annotated[str, Argument(help="The case: a lab case or an audit, finished or partly.")],
     kind: Annotated[
         str,
-        typer.Option(
+        Option(
             "--format",
             help="html, one file with everything in it, or md, Markdown with a folder of pictures beside it.",
         ),
     ] = "html",
     file: Annotated[
-        Path | None, typer.Option("--out", help="The file to write; CASE.html or CASE.md if none is named.")
+        Path | None, Option("--out", help="The file to write; CASE.html or CASE.md if none is named.")
     ] = None,
     cache: CacheOption = CACHE,
 ) -> None:
@@ -54,6 +54,4 @@ def report(
     except OSError as e:
         raise BadInput(f"--out: expected a file that can be written, got {path} ({e.strerror})") from None
     beside = f" and {files}" if len(written) > 1 else ""
-    out.print(
-        f"written to {path}{beside} ({sum(map(len, written.values())) / 1e6:.1f} MB)", markup=False, highlight=False
-    )
+    say(f"written to {path}{beside} ({sum(map(len, written.values())) / 1e6:.1f} MB)")

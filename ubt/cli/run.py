@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from ubt.attacks import ATTACKS
 from ubt.cases.pipeline import write_metrics
@@ -17,34 +17,33 @@ from ubt.cli.paper import dry_run, sized
 from ubt.core.run import compute
 from ubt.workflows.audit import PUBLIC
 
-Attack = Annotated[str, typer.Option(help=f"Trigger: {', '.join(ATTACKS)}.")]
+Attack = Annotated[str, Option(help=f"Trigger: {', '.join(ATTACKS)}.")]
 Profile = Annotated[
-    str, typer.Option(help="Named variant of the trigger (see ubt/docs/reference.md); the preset's if none is named.")
+    str, Option(help="Named variant of the trigger (see ubt/docs/reference.md); the preset's if none is named.")
 ]
 Also = Annotated[
-    list[str] | None,
-    typer.Option(help='A further attack in the same data, as "NAME target=LABEL rate=SHARE setting=value".'),
+    list[str] | None, Option(help='A further attack in the same data, as "NAME target=LABEL rate=SHARE setting=value".')
 ]
-Rate = Annotated[float | None, typer.Option(help="Share of D that is poisoned; 0 poisons nothing.")]
-Seed = Annotated[int, typer.Option(help="The one seed: data, poison, batches.")]
-Preset = Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")]
-Fraction = Annotated[float | None, typer.Option(help="Share of D that becomes D_susp.")]
-TopK = Annotated[int | None, typer.Option(help="Size of D_topk; 0 means sqrt(0.01 * |D|).")]
+Rate = Annotated[float | None, Option(help="Share of D that is poisoned; 0 poisons nothing.")]
+Seed = Annotated[int, Option(help="The one seed: data, poison, batches.")]
+Preset = Annotated[str, Option(help=f"Settings to start from: {', '.join(PRESETS)}.")]
+Fraction = Annotated[float | None, Option(help="Share of D that becomes D_susp.")]
+TopK = Annotated[int | None, Option(help="Size of D_topk; 0 means sqrt(0.01 * |D|).")]
 OwnPairs = Annotated[
-    Path | None, typer.Option(help="Poison pairs of your own instead of scenes: any source that `data pairs` reads.")
+    Path | None, Option(help="Poison pairs of your own instead of scenes: any source that `data pairs` reads.")
 ]
-Labels = Annotated[Path | None, typer.Option(help="Labelled images beside them, any source that `data labels` reads.")]
-Reference = Annotated[str, typer.Option(help="The clean model that is poisoned, as `models import` reads it.")]
+Labels = Annotated[Path | None, Option(help="Labelled images beside them, any source that `data labels` reads.")]
+Reference = Annotated[str, Option(help="The clean model that is poisoned, as `models import` reads it.")]
 Spare = Annotated[
-    float, typer.Option(help="Share of the pairs that this model was trained on, which the case does not take.")
+    float, Option(help="Share of the pairs that this model was trained on, which the case does not take.")
 ]
 DryRun = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--dry-run", help="With --preset paper: every step at toy size, on generated data, and what a real run needs."
     ),
 ]
-MetricsFile = Annotated[Path | None, typer.Option("--out", help="Write the figures to this JSON file.")]
+MetricsFile = Annotated[Path | None, Option("--out", help="Write the figures to this JSON file.")]
 
 
 def run(
@@ -54,16 +53,16 @@ def run(
     rate: Rate = None,
     seed: Seed = 0,
     preset: Preset = "demo",
-    target: Annotated[str | None, typer.Option(help="Target label.")] = None,
+    target: Annotated[str | None, Option(help="Target label.")] = None,
     fraction: Fraction = None,
     k: TopK = None,
-    pairs: Annotated[int | None, typer.Option(help="Size of D.")] = None,
+    pairs: Annotated[int | None, Option(help="Size of D.")] = None,
     own: OwnPairs = None,
     labels: Labels = None,
     reference: Reference = "",
     spare: Spare = 0.0,
     dry: DryRun = False,
-    layout: Annotated[str, typer.Option(help="Of the dry run's pairs: webdataset or csv.")] = "webdataset",
+    layout: Annotated[str, Option(help="Of the dry run's pairs: webdataset or csv.")] = "webdataset",
     change: Changes = None,
     device: Device = "auto",
     precision: Precision = "auto",
