@@ -2,6 +2,9 @@
 readers; what differs in hue differs in pattern, dash or place too.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import plotly.graph_objects as go
 
 from ubt.evaluation.model_roles import MEASURED, labels
@@ -19,9 +22,9 @@ def fill(model: str) -> dict:
     return {"color": MODELS[model], "pattern": hatch(MEASURED[model].pattern)}
 
 
-def hatch(shape: str) -> dict:
+def hatch(shape: str, opacity: float = 0.75, solidity: float = 0.35) -> dict:
     """White lines over a bar."""
-    return {"shape": shape, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.75)", "solidity": 0.35}
+    return {"shape": shape, "fillmode": "overlay", "fgcolor": f"rgba(255,255,255,{opacity})", "solidity": solidity}
 
 
 def mark(
@@ -33,6 +36,19 @@ def mark(
     line = {"width": 1.5, "dash": "dash", "color": colour}
     remark = {"text": f" {text} ", "font": {"size": 11}, "hovertext": hover or None}
     figure.add_vline(x=x, line=line, annotation=remark, annotation_position=f"top {side}", **where)
+
+
+def error_bars(up: Sequence[float], down: Sequence[float] | None = None, colour: str | None = UNKNOWN) -> dict:
+    """Bars of a spread (n,) to both sides, or of how far an interval reaches `up` and `down`."""
+    bars = {"type": "data", "array": up, "thickness": 1.4, "width": 4, "color": colour}
+    return bars if down is None else bars | {"symmetric": False, "arrayminus": down}
+
+
+def track(x: Any, y: Any, name: str, look: tuple[str, str, str], size: float = 7, **more: Any) -> dict:
+    """A line with markers, as `add_scatter` takes it, of a `look`: colour, dash, symbol; `more`: the rest."""
+    colour, dash, symbol = look
+    line, marker = {"color": colour, "dash": dash, "width": 2}, {"symbol": symbol, "size": size}
+    return {"x": x, "y": y, "name": name, "mode": "lines+markers", "line": line, "marker": marker} | more
 
 
 def layout(figure: go.Figure, *, height: int, x: str = "", y: str = "") -> go.Figure:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ubt.core.text import visible
-from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout
+from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, error_bars, layout
 
 SHOWN = 192
 """Pixels that a small image is drawn at, at least."""
@@ -123,11 +123,7 @@ def strategies(frame: pd.DataFrame, groups: Sequence[str], measure: str, height:
                 row=1,
                 col=col,
                 marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 2, "color": colour}},
-                error_x=(
-                    None
-                    if spread is None
-                    else {"type": "data", "array": spread, "thickness": 1.4, "width": 4, "color": colour}
-                ),
+                error_x=None if spread is None else error_bars(spread, colour=colour),
                 hovertemplate="%{x:.2f} %",
             )
     layout(figure, height=height, x=f"{measure} (%)")

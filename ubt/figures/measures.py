@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from ubt.figures import LABELS, UNKNOWN, fill, layout
+from ubt.figures import LABELS, error_bars, fill, layout
 
 MEASURES = {"ca": "CA", "asr": "ASR", "ra": "RA", "target_recall": "target recall"}
 
@@ -25,15 +25,7 @@ def bars(measured: dict[str, dict], height: int = 320) -> go.Figure:
             name=LABELS[model],
             marker=fill(model),
             customdata=spans,
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [s[1] - v for s, v in zip(spans, values, strict=True)],
-                "arrayminus": [v - s[0] for s, v in zip(spans, values, strict=True)],
-                "thickness": 1.4,
-                "width": 4,
-                "color": UNKNOWN,
-            },
+            error_y=error_bars(*zip(*((s[1] - v, v - s[0]) for s, v in zip(spans, values, strict=True)), strict=True)),
             hovertemplate="%{y:.2f} % [%{customdata[0]:.1f}, %{customdata[1]:.1f}]",
         )
     layout(figure, height=height, y="percent, with 95 % interval")
@@ -44,12 +36,8 @@ def bars(measured: dict[str, dict], height: int = 320) -> go.Figure:
 def table(measured: dict[str, dict]) -> pd.DataFrame:
     """The same as a frame: a row a model, percent."""
     columns = {**MEASURES, "asr_all": "ASR, all"}
-    return pd.DataFrame(
-        {
-            "model": [LABELS[m] for m in measured],
-            **{label: [v[k] for v in measured.values()] for k, label in columns.items()},
-        }
-    )
+    figures = {label: [v[k] for v in measured.values()] for k, label in columns.items()}
+    return pd.DataFrame({"model": [LABELS[m] for m in measured], **figures})
 
 
 def recalls(predictions: dict[str, pd.DataFrame], classes: list[str], before: str = "poisoned") -> pd.DataFrame:

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from PIL import Image, ImageDraw
 from plotly.colors import sequential
 
-from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, hatch, layout, mark
+from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, hatch, layout, mark, track
 from ubt.figures.attribution import enlarged
 
 TRUE = "#2BD4FF"
@@ -88,38 +88,20 @@ def activation(
         opacity=0.62,
         zmin=min(0.0, float(np.nanmin(heat))),
         zmax=max(0.05, float(np.nanmax(heat))),
-        colorbar={
-            "title": {"text": "drop of similarity, mean", "side": "top"},
-            "orientation": "h",
-            "thickness": 12,
-            "y": 1.02,
-            "yanchor": "bottom",
-        },
+        colorbar={"title": {"text": "drop of similarity, mean", "side": "top"}}
+        | {"orientation": "h", "thickness": 12, "y": 1.02, "yanchor": "bottom"},
         hovertemplate="windows over row %{y}, column %{x}: mean drop %{z:.3f}<extra></extra>",
     )
     frames = [(box, "#FFFFFF", "solid", 3, "the located patch")] + (
         [(true, TRUE, "dot", 2.5, "the true place")] if true is not None else []
     )
     for (top, left, tall, wide), colour, dash, width, label in frames:
-        figure.add_shape(
-            type="rect",
-            name=label,
-            x0=left - 0.5,
-            y0=top - 0.5,
-            x1=left + wide - 0.5,
-            y1=top + tall - 0.5,
-            line={"color": colour, "dash": dash, "width": width},
-        )
+        at = {"x0": left - 0.5, "y0": top - 0.5, "x1": left + wide - 0.5, "y1": top + tall - 0.5}
+        figure.add_shape(type="rect", name=label, line={"color": colour, "dash": dash, "width": width}, **at)
     layout(figure, height=height, x="column (px)", y="row (px)").update_layout(hovermode="closest", margin={"t": 10})
     figure.update_xaxes(range=[-0.5, image.shape[1] - 0.5], constrain="domain", showgrid=False, zeroline=False)
-    return figure.update_yaxes(
-        range=[image.shape[0] - 0.5, -0.5],
-        scaleanchor="x",
-        constrain="domain",
-        constraintoward="top",
-        showgrid=False,
-        zeroline=False,
-    )
+    bound = {"scaleanchor": "x", "constrain": "domain", "constraintoward": "top"}
+    return figure.update_yaxes(range=[image.shape[0] - 0.5, -0.5], showgrid=False, zeroline=False, **bound)
 
 
 def ranked(
@@ -167,12 +149,8 @@ def ranked(
         )
     if len(candidates) > top:
         mark(figure, top + 0.5, f"the first {top} are taken for triggers", "right")
-    layout(
-        figure,
-        height=height,
-        x=f"rank of the patch (the first {len(first)} of {len(candidates)})",
-        y="images flipped (%)",
-    )
+    x = f"rank of the patch (the first {len(first)} of {len(candidates)})"
+    layout(figure, height=height, x=x, y="images flipped (%)")
     figure.update_xaxes(range=[0, len(first) + 1]).update_layout(hovermode="closest")
     return figure.update_yaxes(range=[-4, 122], tickvals=[0, 25, 50, 75, 100])
 
@@ -219,13 +197,8 @@ def decisions(
             hovertemplate="%{y:,} pairs of probability %{customdata}",
         )
     low, high = min(at.min(), cut), max(at.max(), cut)
-    mark(
-        figure,
-        cut,
-        label,
-        "left" if 2 * cut > low + high else "right",
-        hover=f"{label} from a probability of {threshold:g} on",
-    )
+    side, whole = "left" if 2 * cut > low + high else "right", f"{label} from a probability of {threshold:g} on"
+    mark(figure, cut, label, side, hover=whole)
     layout(figure, height=height, x="probability that a trigger was pasted (axis in log-odds)", y="pairs (log)")
     figure.update_xaxes(
         tickvals=[float(log_odds(p)) for p in ODDS], ticktext=[f"{p:g}" for p in ODDS], range=[low - 1, high + 1]
@@ -242,17 +215,9 @@ def compared(runs: Mapping[str, pd.DataFrame], top: int, most: int = 60, height:
     """
     figure = go.Figure()
     for name, candidates in runs.items():
-        colour, dash, symbol = STRATEGIES[name]
         first = candidates.sort_values("rank").head(most)
-        figure.add_scatter(
-            x=first["rank"],
-            y=100 * first["flips"],
-            name=name,
-            mode="lines+markers",
-            line={"color": colour, "dash": dash, "width": 2},
-            marker={"symbol": symbol, "size": 5, "color": colour},
-            hovertemplate="%{y:.1f} %",
-        )
+        drawn = track(first["rank"], 100 * first["flips"], name, STRATEGIES[name], 5)
+        figure.add_scatter(**drawn, hovertemplate="%{y:.1f} %")
     mark(figure, top + 0.5, f"the first {top}", "right")
     layout(figure, height=height, x="rank of the patch", y="images flipped (%)")
     return figure.update_yaxes(range=[-4, 122], tickvals=[0, 25, 50, 75, 100])

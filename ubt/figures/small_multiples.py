@@ -12,6 +12,13 @@ from ubt.figures import layout
 from ubt.figures.similarity import histogram
 
 
+def small_multiples(rows: int, columns: int, titles: list[str] | None, gap: float) -> go.Figure:
+    """Panels that share their axes, each under its title; `gap`: what lies between the rows, as a share of one row."""
+    apart = {"horizontal_spacing": 0.03, "vertical_spacing": gap / rows}
+    figure = make_subplots(rows, columns, shared_xaxes="all", shared_yaxes="all", subplot_titles=titles, **apart)
+    return figure.update_annotations(font={"size": 12})
+
+
 def panels(frame: pd.DataFrame, columns: int, height: int = 265) -> go.Figure:
     """Each population's share a bin of 0.02, in percent of that population, on axes that all panels share, from the
     lowest similarity there is; a panel that is not computed yet is empty and says so.
@@ -21,16 +28,7 @@ def panels(frame: pd.DataFrame, columns: int, height: int = 265) -> go.Figure:
             in pixels.
     """
     rows, several = math.ceil(len(frame) / columns), frame["row"].nunique() > 1
-    figure = make_subplots(
-        rows,
-        columns,
-        shared_xaxes="all",
-        shared_yaxes="all",
-        subplot_titles=[_title(line, several) for _, line in frame.iterrows()],
-        horizontal_spacing=0.03,
-        vertical_spacing=0.34 / rows,
-    )
-    figure.update_annotations(font={"size": 12})
+    figure = small_multiples(rows, columns, [_title(line, several) for _, line in frame.iterrows()], 0.34)
     known = np.concatenate([[], *frame["similarity"][frame["state"] == ""]])
     low = float(np.clip(np.floor(4 * known[np.isfinite(known)].min(initial=1)) / 4, -1, 0.5)) if len(known) else -1
     named: set[str] = set()

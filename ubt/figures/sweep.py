@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ubt.figures import CLEAN, INK, MODELS, POISONED, UNKNOWN, layout, mark
+from ubt.figures import CLEAN, INK, MODELS, POISONED, UNKNOWN, error_bars, layout, mark, track
 
 SCALE = [[0, "#F9D9B0"], [0.5, "#B3C6D0"], [1, "#4C97CC"]]
 """Worse to better: lighter to darker and orange to blue; each stands out from light and dark pages, and dark text from
@@ -56,25 +56,14 @@ def heat(
         for name, label in marks.items():
             for _, line in cells[cells[name]].iterrows():
                 _frame(figure, places[x][line[x]], places[y][line[y]], name, label, at)
+    key = {"x": [None], "y": [None], "hoverinfo": "skip"}
     for (_, colour), label in zip(SCALE[::2], ("worse", "better"), strict=True):
-        figure.add_scatter(
-            x=[None],
-            y=[None],
-            mode="markers",
-            name=label,
-            marker={"color": colour, "size": 14, "symbol": "square"},
-            hoverinfo="skip",
-        )
+        square = {"color": colour, "size": 14, "symbol": "square"}
+        figure.add_scatter(**key, mode="markers", name=label, marker=square)
     for name, label in marks.items():
         if frame[name].any():
-            figure.add_scatter(
-                x=[None],
-                y=[None],
-                mode="lines",
-                name=label,
-                line={"color": UNKNOWN, "width": 3, "dash": DASHES[name]},
-                hoverinfo="skip",
-            )
+            line = {"color": UNKNOWN, "width": 3, "dash": DASHES[name]}
+            figure.add_scatter(**key, mode="lines", name=label, line=line)
     layout(figure, height=rows * height + 60)
     for axis, update in ((x, figure.update_xaxes), (y, figure.update_yaxes)):
         ticks = places[axis]
@@ -130,26 +119,17 @@ def _said(mean: float, spread: float, state: str) -> str:
     """What a cell says."""
     if pd.isna(mean):
         return ""
-    return (
-        f"{mean:.2f}"
-        + ("" if pd.isna(spread) else f"<br>± {spread:.2f}")
-        + (f"<br>({html.escape(state)})" if state else "")
-    )
+    said = f"{mean:.2f}" + ("" if pd.isna(spread) else f"<br>± {spread:.2f}")
+    return said + (f"<br>({html.escape(state)})" if state else "")
 
 
 def _frame(figure: go.Figure, x: int, y: int, name: str, label: str, at: dict) -> None:
     """A frame around a cell, dark on light, so that it stands out from any cell and any page."""
     reach = INSET[name]
-    box = {
-        "type": "rect",
-        "x0": x - reach,
-        "x1": x + reach,
-        "y0": y - reach,
-        "y1": y + reach,
-        "fillcolor": "rgba(0,0,0,0)",
-    }
+    box = {"type": "rect", "x0": x - reach, "x1": x + reach, "y0": y - reach, "y1": y + reach}
     for colour, width, dash in (("#FFFFFF", 4, "solid"), (INK, 2, DASHES[name])):
-        figure.add_shape(**box, line={"color": colour, "width": width, "dash": dash}, name=label, **at)
+        line = {"color": colour, "width": width, "dash": dash}
+        figure.add_shape(**box, fillcolor="rgba(0,0,0,0)", line=line, name=label, **at)
 
 
 def lines(
@@ -168,10 +148,8 @@ def lines(
             panels: of each measure, a model to its column. units: of each measure. marks: column of yes and no to what
             its values are. height: of a row of panels, in pixels.
     """
-    attacks, places = (
-        list(dict.fromkeys(frame["attack"])),
-        {value: i for i, value in enumerate(sorted(frame[x].unique()))},
-    )
+    attacks = list(dict.fromkeys(frame["attack"]))
+    places = {value: i for i, value in enumerate(sorted(frame[x].unique()))}
     shown = [(attack, what) for attack in attacks for what in panels]
     rows = -(-len(shown) // 2)
     titles = [f"<b>{html.escape(f'{a}: ' * (len(attacks) > 1) + what)}</b>" for a, what in shown]
@@ -182,26 +160,12 @@ def lines(
         at = {"row": n // 2 + 1, "col": n % 2 + 1}
         cells = frame[frame["attack"] == attack].sort_values(x)
         place = cells[x].map(places)
-        for (model, column), (colour, dash, symbol) in zip(panels[what].items(), LINES, strict=False):
+        for (model, column), look in zip(panels[what].items(), LINES, strict=False):
             spread = cells[f"{column} spread"].astype(float)
+            key = {"legendgroup": model, "showlegend": n == 0, "connectgaps": False, "customdata": cells["seeds"]}
             figure.add_scatter(
-                x=place,
-                y=cells[column].astype(float),
-                name=model,
-                legendgroup=model,
-                showlegend=n == 0,
-                mode="lines+markers",
-                line={"color": colour, "dash": dash, "width": 2},
-                marker={"symbol": symbol, "size": 9},
-                connectgaps=False,
-                error_y={
-                    "type": "data",
-                    "array": spread,
-                    "visible": bool(spread.notna().any()),
-                    "thickness": 1.4,
-                    "width": 4,
-                },
-                customdata=cells["seeds"],
+                **track(place, cells[column].astype(float), model, look, 9, **key),
+                error_y=error_bars(spread, colour=None) | {"visible": bool(spread.notna().any())},
                 hovertemplate="%{y:.3f}, seeds: %{customdata}",
                 **at,
             )

@@ -11,14 +11,17 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ubt.defenses import DEFENSES
-from ubt.figures import CLEAN, INK, POISONED, UNKNOWN, layout
+from ubt.figures import CLEAN, INK, POISONED, UNKNOWN, hatch, layout, track
 from ubt.figures.projection import PALETTE, SYMBOLS
+from ubt.figures.small_multiples import small_multiples
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 LOOKS = {"clean": (UNKNOWN, "star", "dot"), "poisoned": (POISONED, "diamond", "longdashdot")}
 """Colour, mark and dash of the two models that have no defence."""
 TICKS = (0, 1, 5, 10, 25, 50, 75, 100)
 COLUMNS = 3
+BESIDE = {"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"}
+"""A legend to the right of the panels."""
 
 
 def look(method: str) -> tuple[str, str, str]:
@@ -56,16 +59,7 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
     columns = min(COLUMNS, len(titles))
     rows = math.ceil(len(titles) / columns)
     names = [html.escape(t) for t in titles.values()] if len(titles) > 1 else None
-    figure = make_subplots(
-        rows,
-        columns,
-        shared_xaxes="all",
-        shared_yaxes="all",
-        subplot_titles=names,
-        horizontal_spacing=0.03,
-        vertical_spacing=0.2 / rows,
-    )
-    figure.update_annotations(font={"size": 12})
+    figure = small_multiples(rows, columns, names, 0.2)
     x = np.sqrt if stretched else np.asarray
     measured, end = frame.dropna(subset=["CA", "ASR"]), x(np.array([0.0, 100.0]))[1]
     keyed, rank = set(), {method: 1001 + n for n, method in enumerate(frame["method"].unique())}
@@ -83,12 +77,7 @@ def scatter(frame: pd.DataFrame, titles: Mapping[str, str], stretched: bool = Tr
             figure.add_trace(mark.update(showlegend=cell["method"] not in keyed, legendrank=rank[cell["method"]]), **at)
             keyed.add(cell["method"])
     layout(figure, height=height if rows == 1 else 90 + 300 * rows)
-    figure.update_layout(
-        hovermode="closest",
-        dragmode="zoom",
-        margin={"t": 40},
-        legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"},
-    )
+    figure.update_layout(hovermode="closest", dragmode="zoom", margin={"t": 40}, legend=BESIDE)
     pad = 0.02 * end
     figure.update_xaxes(
         range=[-1.5 * pad, end + pad], tickvals=x(np.array(TICKS)), ticktext=[str(t) for t in TICKS], zeroline=False
@@ -167,24 +156,12 @@ def curves(frame: pd.DataFrame, height: int = 380) -> go.Figure:
         colour, symbol, dash = look(method)
         steps = np.column_stack([part["step"], np.full(len(part), part["step"].max())])
         for col, measure in enumerate(("ca", "asr"), 1):
-            figure.add_scatter(
-                x=part["share"],
-                y=part[measure],
-                mode="lines+markers",
-                name=part["defence"].iloc[0],
-                legendgroup=method,
-                showlegend=col == 1,
-                line={"color": colour, "dash": dash, "width": 2},
-                marker={"symbol": symbol, "size": 7},
-                customdata=steps,
-                hovertemplate="%{y:.1f} %, step %{customdata[0]} of %{customdata[1]}",
-                row=1,
-                col=col,
-            )
+            name, key = part["defence"].iloc[0], {"legendgroup": method, "showlegend": col == 1, "customdata": steps}
+            said = "%{y:.1f} %, step %{customdata[0]} of %{customdata[1]}"
+            drawn = track(part["share"], part[measure], name, (colour, dash, symbol), hovertemplate=said, **key)
+            figure.add_scatter(**drawn, row=1, col=col)
     layout(figure, height=height, x="share of the steps (%)")
-    figure.update_layout(
-        legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"}, hovermode="closest"
-    )
+    figure.update_layout(legend=BESIDE, hovermode="closest")
     figure.update_yaxes(title={"text": "percent, sample"}, col=1).update_yaxes(range=[-3, 103], col=2)
     return figure.update_xaxes(range=[-2, 102])
 
@@ -219,25 +196,13 @@ def times(frame: pd.DataFrame) -> go.Figure:
             marker={
                 "color": shades[part][nth % len(shades[part])],
                 "line": {"width": 0.6, "color": "white"},
-                "pattern": {
-                    "shape": "/" if part == "training" else "",
-                    "fillmode": "overlay",
-                    "fgcolor": "rgba(255,255,255,0.35)",
-                    "solidity": 0.2,
-                },
+                "pattern": hatch("/" if part == "training" else "", 0.35, 0.2),
             },
         )
         keyed.add(part)
     for name, whole in frame.groupby("defence", sort=False)["seconds"].sum().items():
-        figure.add_annotation(
-            x=whole,
-            y=name,
-            text=f" {whole:.0f} s",
-            hovertext=f"{name} {whole:.0f} s together",
-            showarrow=False,
-            xanchor="left",
-            font={"size": 11},
-        )
+        said = {"text": f" {whole:.0f} s", "hovertext": f"{name} {whole:.0f} s together", "font": {"size": 11}}
+        figure.add_annotation(x=whole, y=name, showarrow=False, xanchor="left", **said)
     layout(figure, height=110 + 30 * max(2, len(rows)), x="seconds")
     figure.update_xaxes(range=[0, 1.08 * _longest(frame)])
     return figure.update_yaxes(categoryorder="array", categoryarray=rows).update_layout(

@@ -4,7 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout
+from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout, track
 
 PERCENT = {"ca": ("CA, sample", CLEAN, "solid", "circle"), "asr": ("ASR, sample", POISONED, "solid", "diamond")}
 """Figures in percent: label, colour, dash, marker."""
@@ -35,17 +35,8 @@ def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
     for name, (label, colour, dash, symbol) in PERCENT.items():
         if name in rows:
             part = rows.dropna(subset=[name])
-            figure.add_scatter(
-                x=part["step"],
-                y=part[name],
-                name=label,
-                mode="lines+markers",
-                line={"color": colour, "dash": dash},
-                marker={"symbol": symbol, "size": 7},
-                hovertemplate="%{y:.1f} %",
-                row=1,
-                col=1,
-            )
+            drawn = track(part["step"], part[name], label, (colour, dash, symbol), hovertemplate="%{y:.1f} %")
+            figure.add_scatter(**drawn | {"line": {"color": colour, "dash": dash}}, row=1, col=1)
     for name, (label, colour, dash) in SIMILARITY.items():
         if name in rows:
             part = rows.dropna(subset=[name])

@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from ubt.figures import CLEAN, LABELS, POISONED, UNKNOWN, hatch, layout
+from ubt.figures import CLEAN, LABELS, POISONED, UNKNOWN, error_bars, hatch, layout
 
 RATES = {
     "natural": ("no trigger", UNKNOWN, ""),
@@ -36,15 +36,9 @@ def rates(
             name=title,
             customdata=[rest for _, *rest in there.values()],
             marker={"color": colour, "pattern": hatch(shape)},
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [high - v for v, _, high, _ in there.values()],
-                "arrayminus": [v - low for v, low, *_ in there.values()],
-                "thickness": 1.4,
-                "width": 4,
-                "color": UNKNOWN,
-            },
+            error_y=error_bars(
+                [high - v for v, _, high, _ in there.values()], [v - low for v, low, *_ in there.values()]
+            ),
             hovertemplate="%{y:.2f} % [%{customdata[0]:.1f}, %{customdata[1]:.1f}] of %{customdata[2]:,}",
         )
     layout(figure, height=height, y="taken for the target (percent, 95 % interval)")

@@ -11,6 +11,7 @@ from ubt.figures import CLEAN, POISONED, UNKNOWN, layout
 KINDS = (("clean", CLEAN, "circle"), ("poisoned", POISONED, "diamond"))
 """The two kinds of models that are judged: colour and symbol."""
 X, Y = (-0.2, 1.0), (-0.05, 1.1)
+EDGE = {"width": 1, "color": UNKNOWN}
 
 
 def one(found: Mapping[str, Any], others: pd.DataFrame | None = None, height: int = 260) -> go.Figure:
@@ -40,12 +41,7 @@ def one(found: Mapping[str, Any], others: pd.DataFrame | None = None, height: in
         text=["<b>this model</b>"],
         textposition="top center",
         showlegend=False,
-        marker={
-            "size": 15,
-            "symbol": "star",
-            "color": POISONED if found["poisoned"] else CLEAN,
-            "line": {"width": 1, "color": UNKNOWN},
-        },
+        marker={"size": 15, "symbol": "star", "color": POISONED if found["poisoned"] else CLEAN, "line": EDGE},
         hovertemplate="score %{x:.3f}, displaced %{y:.3f}<extra></extra>",
     )
     return figure
@@ -68,13 +64,7 @@ def many(frame: pd.DataFrame, height: int = 460) -> go.Figure:
             mode="markers",
             name=f"{kind} ({len(part)})",
             customdata=part[["model", "seed"]],
-            marker={
-                "size": 11,
-                "symbol": symbol,
-                "color": colour,
-                "opacity": 0.75,
-                "line": {"width": 1, "color": UNKNOWN},
-            },
+            marker={"size": 11, "symbol": symbol, "color": colour, "opacity": 0.75, "line": EDGE},
             hovertemplate="%{customdata[0]}, seed %{customdata[1]}: score %{x:.3f}, displaced %{y:.3f}<extra></extra>",
         )
     wrong = done[~done["right"].astype(bool)]
@@ -96,20 +86,10 @@ def many(frame: pd.DataFrame, height: int = 460) -> go.Figure:
 def _plane(threshold: float, least: float, height: int) -> go.Figure:
     """The plane, with the corner shaded in which a model counts as poisoned."""
     figure, line = go.Figure(), {"width": 1.5, "dash": "dash", "color": UNKNOWN}
-    figure.add_shape(
-        type="rect", x0=X[0], x1=X[1], y0=Y[0], y1=Y[1], fillcolor=CLEAN, opacity=0.1, line_width=0, layer="below"
-    )
-    figure.add_shape(
-        type="rect",
-        x0=threshold,
-        x1=X[1],
-        y0=least,
-        y1=Y[1],
-        fillcolor=POISONED,
-        opacity=0.16,
-        line_width=0,
-        layer="below",
-    )
+    for x, y, colour, opacity in ((X[0], Y[0], CLEAN, 0.1), (threshold, least, POISONED, 0.16)):
+        figure.add_shape(
+            type="rect", x0=x, x1=X[1], y0=y, y1=Y[1], fillcolor=colour, opacity=opacity, line_width=0, layer="below"
+        )
     figure.add_shape(type="line", x0=threshold, x1=threshold, y0=least, y1=Y[1], line=line)
     figure.add_shape(type="line", x0=threshold, x1=X[1], y0=least, y1=least, line=line)
     counts = f"score above {threshold:g} and displaced above {least:.3g} count as poisoned"

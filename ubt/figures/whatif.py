@@ -4,7 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout
+from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout, track
 
 LOOKS = {
     "poisoned": (POISONED, "solid", "circle"),
@@ -36,31 +36,11 @@ def lines(frame: pd.DataFrame, axis: str, at: int, height: int = 330) -> go.Figu
     sizes = [17 if place == at else 9 for place in places]
     for col, measures in enumerate(PANELS.values(), 1):
         for name, measure in measures.items():
-            colour, dash, symbol = LOOKS[name]
-            traces.append(
-                {
-                    "type": "scatter",
-                    "x": places,
-                    "y": frame[measure].astype(float),
-                    "name": name,
-                    "legendgroup": name,
-                    "showlegend": col != 2,
-                    "mode": "lines+markers",
-                    "line": {"color": colour, "dash": dash, "width": 2},
-                    "marker": {"symbol": symbol, "size": sizes, "color": colour},
-                    "hovertemplate": "%{y:.2f} %",
-                    "xaxis": f"x{col}",
-                    "yaxis": f"y{col}",
-                }
-            )
-    line = {
-        "type": "line",
-        "x0": at,
-        "x1": at,
-        "y0": 0,
-        "y1": 1,
-        "line": {"width": 1.5, "dash": "dash", "color": UNKNOWN},
-    }
+            key = {"legendgroup": name, "showlegend": col != 2, "hovertemplate": "%{y:.2f} %"}
+            drawn = track(places, frame[measure].astype(float), name, LOOKS[name], sizes, **key)
+            traces.append(drawn | {"type": "scatter", "xaxis": f"x{col}", "yaxis": f"y{col}"})
+    look = {"width": 1.5, "dash": "dash", "color": UNKNOWN}
+    line = {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "line": look}
     figure.add_traces(traces)
     axes = ["", *range(2, len(PANELS) + 1)]
     layout(figure, height=height).update_layout(shapes=[line | {"xref": f"x{n}", "yref": f"y{n} domain"} for n in axes])
