@@ -136,9 +136,7 @@ class Drawn:
             across, up = self._axis(pair[0]).domain or (0, 1), self._axis(pair[1]).domain or (0, 1)
             left, bottom, wide, tall = self.area
             box = left + wide * across[0], bottom + tall * up[0], wide * (across[1] - across[0]), tall * (up[1] - up[0])
-            self.axes[pair] = self.canvas.add_axes(
-                [box[0] / self.width, box[1] / self.height, box[2] / self.width, box[3] / self.height]
-            )
+            self.axes[pair] = self.canvas.add_axes(np.array(box) / (self.width, self.height, self.width, self.height))
             self.axes[pair].patch.set_visible(False)
         return self.axes[pair]
 
@@ -182,16 +180,7 @@ class Drawn:
         if "text" in mode and trace.text is not None:
             for at, where, text in zip(x, y, trace.text, strict=False):
                 bold = {"weight": "bold"} if "<b>" in str(text) else {}
-                ax.annotate(
-                    _text(text),
-                    (at, where),
-                    (0, 8),
-                    textcoords="offset points",
-                    ha="center",
-                    color=INK,
-                    parse_math=False,
-                    **bold,
-                )
+                _note(ax, text, (at, where), (0, 8), ha="center", **bold)
 
     def _bars(self, pair: tuple[str, str], traces: list) -> None:
         ax, mode = self._on(traces[0]), self.layout.barmode or "group"
@@ -200,11 +189,7 @@ class Drawn:
             lying = trace.orientation == "h"
             keys, values = (trace.y, trace.x) if lying else (trace.x, trace.y)
             at, size = self._places(pair[1] if lying else pair[0], keys), np.nan_to_num(self._places("", values))
-            wide = (
-                np.full(len(at), 1 - gap)
-                if trace.width is None
-                else np.broadcast_to(np.asarray(trace.width, float), len(at)).copy()
-            )
+            wide = np.broadcast_to(np.asarray(1 - gap if trace.width is None else trace.width, float), len(at))
             if mode == "group" and trace.width is None:
                 wide = wide / len(traces)
                 at = at + (n - (len(traces) - 1) / 2) * wide
@@ -213,17 +198,9 @@ class Drawn:
                 sums = self.tops.setdefault(pair, {})
                 base = np.array([sums.get(p, 0.0) for p in at])
                 sums |= {p: b + s for p, b, s in zip(at, base, size, strict=True)}
-            colour, shape, pattern = (
-                _each(trace.marker.color, len(at)),
-                _each(trace.marker.pattern.shape, len(at)),
-                trace.marker.pattern,
-            )
-            drawn = ax.barh if lying else ax.bar
-            look = {
-                "linewidth": 0,
-                "alpha": trace.opacity if trace.opacity is not None else trace.marker.opacity,
-                "zorder": 2,
-            }
+            pattern, opacity = trace.marker.pattern, trace.marker.opacity if trace.opacity is None else trace.opacity
+            colour, shape = _each(trace.marker.color, len(at)), _each(pattern.shape, len(at))
+            drawn, look = ax.barh if lying else ax.bar, {"linewidth": 0, "alpha": opacity, "zorder": 2}
             made: BarContainer = drawn(at, size, wide, base, color=[_colour(c) for c in colour], **look)
             for patch, kind in zip(made, shape, strict=True):
                 if HATCHES[kind]:
@@ -233,70 +210,38 @@ class Drawn:
                     at, size, yerr=_spread(trace.error_y), fmt="none", ecolor=INK, elinewidth=1, capsize=2.5, zorder=3
                 )
             for place, value, text in zip(at, size, trace.text if trace.text is not None else (), strict=False):
-                ax.annotate(
-                    _text(text),
-                    (value, place),
-                    (4, 0),
-                    textcoords="offset points",
-                    va="center",
-                    color=INK,
-                    parse_math=False,
-                    annotation_clip=False,
-                )
+                _note(ax, text, (value, place), (4, 0), va="center", annotation_clip=False)
             self._key(trace, made)
 
     def _shape(self, shape: Any) -> None:
         ax = self._on(shape)
-        line = {
-            "color": _colour(shape.line.color),
-            "linewidth": 0.75 * (shape.line.width or 0),
-            "linestyle": DASHES[shape.line.dash],
-        }
+        colour, width = _colour(shape.line.color), 0.75 * (shape.line.width or 0)
         if shape.type == "rect":
             box = (shape.x0, shape.y0), shape.x1 - shape.x0, shape.y1 - shape.y0
-            ax.add_patch(
-                Rectangle(
-                    *box,
-                    facecolor=_colour(shape.fillcolor),
-                    alpha=shape.opacity,
-                    linewidth=line["linewidth"],
-                    edgecolor=line["color"],
-                    zorder=0,
-                )
-            )
+            look = {"facecolor": _colour(shape.fillcolor), "alpha": shape.opacity, "zorder": 0}
+            ax.add_patch(Rectangle(*box, linewidth=width, edgecolor=colour, **look))
         elif shape.type == "line":
-            domain = str(shape.yref).endswith("domain")
-            ax.plot(
-                [shape.x0, shape.x1],
-                [shape.y0, shape.y1],
-                transform=ax.get_xaxis_transform() if domain else ax.transData,
-                zorder=1,
-                **line,
-            )
+            transform = ax.get_xaxis_transform() if str(shape.yref).endswith("domain") else ax.transData
+            look = {"color": colour, "linewidth": width, "linestyle": DASHES[shape.line.dash], "zorder": 1}
+            ax.plot([shape.x0, shape.x1], [shape.y0, shape.y1], transform=transform, **look)
 
     def _remark(self, remark: Any) -> None:
-        text, style = (
-            _text(remark.text),
-            {"color": INK, "parse_math": False, "clip_on": False, "annotation_clip": False},
-        )
         if remark.xref == "paper":
             left, bottom, wide, tall = self.area
             at = (left + wide * remark.x) / self.width, (bottom + tall * remark.y + 5) / self.height
-            self.canvas.text(*at, text, ha="center", va="bottom", weight="bold", color=INK, parse_math=False)
+            style = {"ha": "center", "va": "bottom", "weight": "bold", "color": INK, "parse_math": False}
+            self.canvas.text(*at, _text(remark.text), **style)
             return
         ax, domain = self._on(remark), str(remark.yref).endswith("domain")
         places = {"left": "left", "right": "right", "center": "center", None: "center", "auto": "center"}
         ups = {"top": "top", "bottom": "bottom", "middle": "center", None: "center", "auto": "center"}
-        where = (
-            self._places(remark.xref or "x", [remark.x])[0],
-            self._places("" if domain else remark.yref or "y", [remark.y])[0],
-        )
+        axes = remark.xref or "x", "" if domain else remark.yref or "y"
+        where = tuple(self._places(axis, [at])[0] for axis, at in zip(axes, (remark.x, remark.y), strict=True))
         transform = ax.get_xaxis_transform() if domain else ax.transData
         across, up = places[remark.xanchor], ups[remark.yanchor]
         shift = {"left": 4, "right": -4}.get(across, 0), {"bottom": 3, "top": -2}.get(up, 0)
-        ax.annotate(
-            text, where, shift, xycoords=transform, textcoords="offset points", ha=across, va=up, fontsize=7.5, **style
-        )
+        style = {"ha": across, "va": up, "fontsize": 7.5, "clip_on": False, "annotation_clip": False}
+        _note(ax, remark.text, where, shift, xycoords=transform, **style)
 
     def _finish(self, ax: Axes, x: str, y: str) -> None:
         """Ranges, ticks, titles, and the grid."""
@@ -312,14 +257,8 @@ class Drawn:
             elif name in self.names:
                 limits(-0.6, len(self.names[name]) - 0.4)
             if plan.tickvals is not None:
-                axis.set_ticks(
-                    np.array(plan.tickvals, float),
-                    (
-                        [_text(t) for t in plan.ticktext]
-                        if plan.ticktext is not None
-                        else [f"{v:g}" for v in plan.tickvals]
-                    ),
-                )
+                named = [f"{v:g}" for v in plan.tickvals] if plan.ticktext is None else map(_text, plan.ticktext)
+                axis.set_ticks(np.array(plan.tickvals, float), list(named))
             elif name in self.names:
                 axis.set_ticks(range(len(self.names[name])), [_text(v) for v in self.names[name]])
             elif plan.dtick:
@@ -328,9 +267,7 @@ class Drawn:
                 axis.set_ticks(ticks, [f"{t:g}" for t in ticks])
             if plan.title.text:
                 title(_text(plan.title.text), color=INK, parse_math=False)
-            turned = (
-                {"rotation": -(plan.tickangle or 0), "ha": "right", "rotation_mode": "anchor"} if plan.tickangle else {}
-            )
+            turned = {"rotation": -plan.tickangle, "ha": "right", "rotation_mode": "anchor"} if plan.tickangle else {}
             for label in axis.get_ticklabels():
                 label.set(color=INK, parse_math=False, **turned)
             axis.set_tick_params(length=0)
@@ -338,6 +275,11 @@ class Drawn:
         ax.set_axisbelow(True)
         for side, spine in ax.spines.items():
             spine.set(color=FAINT, alpha=0.4, visible=side in ("bottom", "left"), linewidth=0.7)
+
+
+def _note(ax: Axes, text: Any, at: tuple, shift: tuple[int, int], **style: Any) -> None:
+    """Text beside a place, moved by points."""
+    ax.annotate(_text(text), at, shift, textcoords="offset points", color=INK, parse_math=False, **style)
 
 
 def _line(trace: Any) -> dict[str, Any]:
