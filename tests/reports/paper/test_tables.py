@@ -15,7 +15,7 @@ from ubt.cases.pipeline import create, upto
 from ubt.cases.store import Store
 from ubt.defenses import DEFENSES
 from ubt.reports.paper import TABLES, defense_tables
-from ubt.reports.paper.published import reported
+from ubt.reports.paper.published import FIGURES, reported
 from ubt.reports.paper.table_iv import ATTACKS, STRATEGIES
 
 TABLE = TABLES["4"]
@@ -43,6 +43,11 @@ def test_the_reported_figures_are_the_papers():
     assert reported("4", "blended", "no defence") == {"ca": 62.58, "asr": 97.99}
     assert reported("8", "", "cleanclip")["total"] == 14226
     assert reported("4", "sig", "GA") == {}, "the paper says nothing of it"
+
+
+def test_every_reported_figure_stands_in_its_table():
+    lines = pd.read_csv(FIGURES, dtype=str)["table"].value_counts()
+    assert lines.to_dict() == {n: sum(len(row.reported) for row in TABLES[n].rows) for n in lines.index}
 
 
 def test_each_strategy_is_a_case_of_its_own():

@@ -33,7 +33,12 @@ def _times(value: float, *factors: float) -> tuple[float, ...]:
 
 
 def _unlearning(
-    name: str, group: str, settings: UnlearnSettings, after: tuple[str, str], *times: float, paper: bool = False
+    name: str,
+    group: str,
+    settings: UnlearnSettings,
+    after: tuple[str, str],
+    times: tuple[float, ...],
+    paper: bool = False,
 ) -> Sweep:
     lr, steps = (f"{group}.{setting}" for setting in ("lr", "steps"))
     return Sweep(
@@ -73,13 +78,13 @@ SWEEPS: dict[str, Sweep] = {
             *_after("ours", "evaluate_purified"),
         ),
     ),
-    "lr-steps": _unlearning("lr-steps", "unlearn", UnlearnSettings(), ("ours", "evaluate_purified"), 0.25, 0.5, 1, 2),
+    "lr-steps": _unlearning("lr-steps", "unlearn", UnlearnSettings(), ("ours", "evaluate_purified"), (0.25, 0.5, 1, 2)),
     "lr-steps-published": _unlearning(
         "lr-steps-published",
         "published",
         PublishedSettings(),
         ("as published", "evaluate_published"),
-        *(1, 2, 4),
+        (1, 2, 4),
         paper=True,
     ),
     "abl-lr": Sweep(
