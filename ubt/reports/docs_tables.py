@@ -135,7 +135,8 @@ def pages(folder: Path = FOLDER.parents[1] / "pages") -> list[str]:
     """Every page of the app, its name in the address, and what it is for, as its own file says."""
     found = []
     for path in sorted(folder.glob("*.py")):
-        title, _, about = (ast.get_docstring(ast.parse(path.read_text())) or "").partition(": ")
+        said, _, _ = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")
+        title, _, about = said.partition(": ")
         found.append((f"*{title}*", f"`{path.stem}`", " ".join(about.split()).rstrip(".")))
     return rows(("page", "in the address", "what it is for"), found)
 
