@@ -8,9 +8,9 @@ import pandas as pd
 from ubt.clip.cost import SCORED, trained
 from ubt.core.run import Run, derive_seed
 from ubt.core.settings import FitSettings, Settings, setting
-from ubt.core.stage import D, Stage
+from ubt.core.stage import D, Stage, takes
 from ubt.defenses.base import Defense
-from ubt.evaluation.stages import evaluate_stage
+from ubt.evaluation.stages import trained_stages
 
 STRATEGIES = ("full coverage", "interval", "random")
 GREY = 127
@@ -250,7 +250,7 @@ def classify(
     import torch
     import torch.nn.functional as F
 
-    from ubt.clip import training
+    from ubt.clip import recipes, training
 
     found = candidates["rank"].to_numpy() <= locate.top
     triggers, others = patches[found], patches[~found] if (~found).any() else patches
@@ -276,27 +276,14 @@ def classify(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
         model = _classifier()
-    history = training.fit(
-        model,
-        objective,
-        batches,
-        settings.steps,
-        settings,
-        run.compute,
-        progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch),
-    )
+    history = recipes.train(model, objective, batches, settings.steps, settings, run)["history"]
     probability = _probability(model, images, run.compute.device)
     least = cut(probability, candidates["row"].to_numpy()[found], settings)
     out = np.argsort(-probability, kind="stable")[
         : min((probability >= least).sum(), round(settings.most * len(images)))
     ]
     kept = np.setdiff1d(np.arange(len(images)), out)
-    return {
-        "scores": pd.DataFrame({"id": pairs["id"], "score": probability}),
-        "kept": kept,
-        "history": pd.DataFrame(history),
-    }
+    return {"scores": pd.DataFrame({"id": pairs["id"], "score": probability}), "kept": kept, "history": history}
 
 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, kept: np.ndarray, settings, run: Run) -> dict:
@@ -314,12 +301,7 @@ STAGES: tuple[Stage, ...] = (
         "poisoncam_locate",
         "patches whose masking changes an image's cluster, ranked by what they do to others (PoisonCAM)",
         "ubt.defenses.poisoncam:locate",
-        {
-            "model": "poison.model",
-            "images": "data.images",
-            "features": "score_poisoned.image_features",
-            "pairs": "data.pairs",
-        },
+        takes("poison.model", "data.images", "data.pairs", features="score_poisoned.image_features"),
         {"settings": "locate"},
         cost=lambda s: (
             SCORED * s.locate.images * (1 / s.locate.side * 2) ** 2 * (1 if s.locate.strategy == STRATEGIES[0] else 0.5)
@@ -330,34 +312,26 @@ STAGES: tuple[Stage, ...] = (
         "poisoncam_classify",
         "which images hold one of the patches found (PoisonCAM)",
         "ubt.defenses.poisoncam:classify",
-        {
-            "images": "data.images",
-            "pairs": "data.pairs",
-            "candidates": "poisoncam_locate.candidates",
-            "patches": "poisoncam_locate.patches",
-        },
+        takes("data.images", "data.pairs", "poisoncam_locate.candidates", "poisoncam_locate.patches"),
         {"locate": "locate", "settings": "classify"},
         version=2,
         cost=lambda s: trained(s.classify.steps, s.classify.batch),
         gives=("scores", "kept", "history"),
     ),
-    Stage(
+    *trained_stages(
         "poisoncam",
+        "the model trained after PoisonCAM",
         "the reference trained on what PoisonCAM left of D",
         "ubt.defenses.poisoncam:retrain",
-        {"model": "reference.model", **D, "kept": "poisoncam_classify.kept"},
+        takes("reference.model", "poisoncam_classify.kept", **D),
         {"settings": "poison"},
-        observed=True,
-        cost=lambda s: trained(s.poison.epochs, s.data.pairs),
-        gives=("model", "history"),
+        lambda s: trained(s.poison.epochs, s.data.pairs),
     ),
-    evaluate_stage("evaluate_poisoncam", "poisoncam.model", "the model trained after PoisonCAM"),
 )
 
 DEFENSE = Defense(
     "PoisonCAM",
     STAGES,
-    "poisoncam",
     "evaluate_poisoncam",
     "a clean reference",
     trains=True,

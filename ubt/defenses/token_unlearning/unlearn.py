@@ -8,7 +8,7 @@ tower are left alone, so that the target's word keeps its place.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -123,7 +123,7 @@ def unlearn(
         return {"model": model, "history": _untouched()}
     import torch
 
-    from ubt.clip import training
+    from ubt.clip import recipes, training
 
     chosen = _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
@@ -147,7 +147,7 @@ def unlearn(
         return loss, {"similarity": loss}
 
     vocabulary = np.concatenate([np.unique(a) for a in (tokens, product.captions)])
-    return _fit(model, objective, batches, settings, run, frozen=("logit_scale",), vocabulary=vocabulary)
+    return recipes.train(model, objective, batches, settings.steps, settings, run, vocabulary, ("logit_scale",))
 
 
 def restore(
@@ -178,7 +178,7 @@ def restore(
     """
     if not verdict["poisoned"]:
         return {"model": model, "history": _untouched()}
-    from ubt.clip import models
+    from ubt.clip import models, recipes
 
     model, chosen = model.to(run.compute.device), _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
@@ -190,7 +190,8 @@ def restore(
     groups = chosen["group"].nunique()
     batches = _restoring_batches(product, texts, groups, images, retain, features, np.asarray(restored), settings, run)
     text_tower = tuple(n for n, _ in model.named_parameters() if not n.startswith("visual."))
-    return _fit(model, _restoring_objective(settings), batches, settings, run, frozen=text_tower)
+    objective = _restoring_objective(settings)
+    return recipes.train(model, objective, batches, settings.steps, settings, run, frozen=text_tower)
 
 
 def _restoring_batches(
@@ -258,26 +259,6 @@ def _restoring_objective(settings: UnlearnSettings) -> "Objective":
         return loss, figures
 
     return objective
-
-
-def _fit(
-    model, objective: "Objective", batches: "Callable[[int], Batch]", settings: FitSettings, run: Run, **more: Any
-) -> dict:
-    from ubt.clip import training
-
-    history = training.fit(
-        model,
-        objective,
-        batches,
-        settings.steps,
-        settings,
-        run.compute,
-        progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch),
-        observe=run.observe,
-        **more,
-    )
-    return {"model": model, "history": pd.DataFrame(history)}
 
 
 def _untouched() -> pd.DataFrame:
