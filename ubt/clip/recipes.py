@@ -106,17 +106,8 @@ class ModelFolder:
         vocabulary: np.ndarray | None = None,
     ) -> None:
         """Train `model` in place; see `ubt.clip.training.fit`. `vocabulary`: token ids in use (n,)."""
-        fit(
-            model,
-            objective,
-            batches,
-            steps,
-            self.settings,
-            self.compute,
-            vocabulary=vocabulary,
-            progress=progress,
-            checkpoint=Checkpoint(self.checkpoint),
-        )
+        more = {"vocabulary": vocabulary, "progress": progress, "checkpoint": Checkpoint(self.checkpoint)}
+        fit(model, objective, batches, steps, self.settings, self.compute, **more)
 
     def finish(self, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """Put the model's files and its card in place; returns the card.

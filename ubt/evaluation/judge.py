@@ -325,15 +325,11 @@ def _checks(
     planted: Planted, measured: dict, poisons: int, some: np.ndarray, data: DataSettings, poison: PoisonSettings
 ) -> list[dict]:
     """The checks of one attack, as `diagnose` returns them; `some`: test images (n, H, W, 3)."""
+    recall = measured["target_recall"]
     rows = [
         *_training_checks(poisons, data.pairs, poison),
         *_trigger_checks(planted, some),
-        (
-            "target's clean recall",
-            f"{measured['target_recall']:.0f} %",
-            measured["target_recall"] >= LOW_RECALL,
-            "choose another attack.target",
-        ),
+        ("target's clean recall", f"{recall:.0f} %", recall >= LOW_RECALL, "choose another attack.target"),
         *_attack_checks(planted, measured, some),
     ]
     return [{"check": c, "value": v, "fine": bool(f), "change": change} for c, v, f, change in rows]
@@ -342,23 +338,13 @@ def _checks(
 def _training_checks(poisons: int, pairs: int, poison: PoisonSettings) -> list[Check]:
     """Whether a model that trains on D sees the poisons often and learns fast enough."""
     exposures, steps = poisons * poison.epochs, poison.epochs * max(1, pairs // poison.batch)
-    warm = round(poison.warmup * steps)
+    warm, enough = round(poison.warmup * steps), exposures >= NEEDED_EXPOSURES
+    seen = f"{poisons} poisons x {poison.epochs} epochs are {exposures}; the embedded default needs about"
+    schedule = f"{steps} steps, {warm} of them warm-up, at a peak learning rate of {poison.lr:g}"
+    fast = poison.lr * steps >= 0.02 and warm <= steps / 2
     return [
-        (
-            "exposures",
-            (
-                f"{poisons} poisons x {poison.epochs} epochs are {exposures}; the embedded default needs about"
-                f" {NEEDED_EXPOSURES}"
-            ),
-            exposures >= NEEDED_EXPOSURES,
-            "raise attack.rate, data.pairs or poison.epochs",
-        ),
-        (
-            "schedule",
-            f"{steps} steps, {warm} of them warm-up, at a peak learning rate of {poison.lr:g}",
-            poison.lr * steps >= 0.02 and warm <= steps / 2,
-            "raise poison.lr or poison.epochs, or lower poison.warmup",
-        ),
+        ("exposures", f"{seen} {NEEDED_EXPOSURES}", enough, "raise attack.rate, data.pairs or poison.epochs"),
+        ("schedule", schedule, fast, "raise poison.lr or poison.epochs, or lower poison.warmup"),
     ]
 
 
@@ -366,22 +352,14 @@ def _trigger_checks(planted: Planted, some: np.ndarray) -> list[Check]:
     """Whether the trigger can be seen, and survives what happens to images."""
     seen = visibility.measure(some, _triggered(some, planted))
     stronger = f"make it larger or stronger (settings of {planted.attack.name})"
+    changed = f"{100 * seen['changed']:.1f} % of the pixels change"
+    visible = f"PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}, {changed}"
+    resized = f"{100 * seen['resize']:.0f} % of the trigger is left after halving the size and back"
+    survives = min(seen["resize"], seen["jpeg"]) >= SURVIVES
+    left = f"{resized}, {100 * seen['jpeg']:.0f} % after JPEG 75"
     return [
-        (
-            "visibility",
-            f"PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}, {100 * seen['changed']:.1f} % of the pixels change",
-            seen["psnr"] <= FAINT_PSNR,
-            stronger,
-        ),
-        (
-            "survival",
-            (
-                f"{100 * seen['resize']:.0f} % of the trigger is left after halving the size and back,"
-                f" {100 * seen['jpeg']:.0f} % after JPEG 75"
-            ),
-            seen["resize"] >= SURVIVES and seen["jpeg"] >= SURVIVES,
-            stronger + ", or of coarser cells",
-        ),
+        ("visibility", visible, seen["psnr"] <= FAINT_PSNR, stronger),
+        ("survival", left, survives, f"{stronger}, or of coarser cells"),
     ]
 
 

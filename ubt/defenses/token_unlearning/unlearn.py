@@ -76,16 +76,15 @@ def _product(
     row: np.ndarray,
     group: np.ndarray,
     masked: str,
-    masked_tokens: np.ndarray,
-    attributed: pd.DataFrame,
-    maps: np.ndarray,
-    how: dict,
+    masks: tuple[np.ndarray, pd.DataFrame, np.ndarray, dict],
 ) -> _Product:
     """Of each group, the images `row` with D_topk's captions, and as many pairs again of what `masked` says: the same
-    with masked captions, with masked images, with both.
+    with masked captions, with masked images, with both. `masks`: D_topk's masked captions, and the pairs that were
+    attributed, their maps and how, as `ubt.defenses.token_unlearning.mask` gives them.
     """
     from ubt.clip import attribution
 
+    masked_tokens, attributed, maps, how = masks
     pixels, captions = np.asarray(images[row]), np.asarray(tokens[topk["row"].to_numpy()])
     wanted = own = group[:, None] == topk["group"].to_numpy()
     if "text" in masked:
@@ -128,14 +127,10 @@ def unlearn(
     chosen = _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
     row, group = chosen["row"].to_numpy(), chosen["group"].to_numpy()
-    product = _product(
-        model, images, tokens, chosen, row, group, settings.masked, masked_tokens[held], attributed, maps, how
-    )
-    pairs = training.Shuffled(
-        np.flatnonzero(product.wanted),
-        settings.batch * chosen["group"].nunique(),
-        training.batch_seed(run.seed, "unlearn"),
-    )
+    masks = masked_tokens[held], attributed, maps, how
+    product = _product(model, images, tokens, chosen, row, group, settings.masked, masks)
+    batch, seed = settings.batch * chosen["group"].nunique(), training.batch_seed(run.seed, "unlearn")
+    pairs = training.Shuffled(np.flatnonzero(product.wanted), batch, seed)
     fixed = {"images": torch.from_numpy(product.images), "tokens": torch.from_numpy(product.captions).long()}
 
     def batches(step: int):
@@ -183,9 +178,8 @@ def restore(
     model, chosen = model.to(run.compute.device), _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
     row, group = _widened(chosen, retain, settings.widen)
-    product = _product(
-        model, images, tokens, chosen, row, group, settings.masked, masked_tokens[held], attributed, maps, how
-    )
+    masks = masked_tokens[held], attributed, maps, how
+    product = _product(model, images, tokens, chosen, row, group, settings.masked, masks)
     texts = models.embed_tokens(model, product.captions)
     groups = chosen["group"].nunique()
     batches = _restoring_batches(product, texts, groups, images, retain, features, np.asarray(restored), settings, run)
