@@ -82,14 +82,8 @@ def clusters(features: np.ndarray, count: int, seed: int) -> np.ndarray:
     import faiss
 
     features = np.ascontiguousarray(features, np.float32)
-    found = faiss.Kmeans(
-        features.shape[1],
-        min(count, len(features)),
-        niter=20,
-        spherical=True,
-        seed=seed % 2**31,
-        min_points_per_centroid=1,
-    )
+    how = {"niter": 20, "spherical": True, "seed": seed % 2**31, "min_points_per_centroid": 1}
+    found = faiss.Kmeans(features.shape[1], min(count, len(features)), **how)
     found.train(features)
     return found.centroids
 
@@ -154,12 +148,8 @@ def locate(
     order = np.lexsort((-candidates["drop"], -flips))
     candidates["flips"] = flips
     candidates["rank"] = np.argsort(order) + 1
-    return {
-        "candidates": candidates,
-        "maps": np.array(maps, np.float32),
-        "windows": corners,
-        "patches": np.array(patches),
-    }
+    made = {"maps": np.array(maps, np.float32), "windows": corners, "patches": np.array(patches)}
+    return {"candidates": candidates, **made}
 
 
 def _classifier():
@@ -167,14 +157,8 @@ def _classifier():
     from torch import nn
 
     def block(a: int, b: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(a, b, 3, padding=1),
-            nn.GroupNorm(8, b),
-            nn.ReLU(),
-            nn.Conv2d(b, b, 3, padding=1),
-            nn.GroupNorm(8, b),
-            nn.ReLU(),
-        )
+        parts = [(nn.Conv2d(n, b, 3, padding=1), nn.GroupNorm(8, b), nn.ReLU()) for n in (a, b)]
+        return nn.Sequential(*parts[0], *parts[1])
 
     return nn.Sequential(
         block(3, 16),
@@ -208,9 +192,7 @@ def _pasted(images: np.ndarray, patches: np.ndarray, random: np.random.Generator
     """Copies of images, each with one of the patches at a random place."""
     copies, side = images.copy(), patches.shape[1]
     height, width = images.shape[1:3]
-    places = np.stack(
-        [random.integers(0, height - side + 1, len(copies)), random.integers(0, width - side + 1, len(copies))], axis=1
-    )
+    places = np.stack([random.integers(0, n - side + 1, len(copies)) for n in (height, width)], axis=1)
     for copy, (y, x), patch in zip(copies, places, patches[random.integers(0, len(patches), len(copies))], strict=True):
         copy[y : y + side, x : x + side] = patch
     return copies
@@ -279,10 +261,8 @@ def classify(
     history = recipes.train(model, objective, batches, settings.steps, settings, run)["history"]
     probability = _probability(model, images, run.compute.device)
     least = cut(probability, candidates["row"].to_numpy()[found], settings)
-    out = np.argsort(-probability, kind="stable")[
-        : min((probability >= least).sum(), round(settings.most * len(images)))
-    ]
-    kept = np.setdiff1d(np.arange(len(images)), out)
+    left_out = min((probability >= least).sum(), round(settings.most * len(images)))
+    kept = np.setdiff1d(np.arange(len(images)), np.argsort(-probability, kind="stable")[:left_out])
     return {"scores": pd.DataFrame({"id": pairs["id"], "score": probability}), "kept": kept, "history": history}
 
 

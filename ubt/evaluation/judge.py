@@ -75,11 +75,8 @@ def _log_probabilities(model, images: np.ndarray, prompts: np.ndarray) -> np.nda
     from ubt.clip import models
     from ubt.evaluation import zeroshot
 
-    logits = (
-        float(model.logit_scale.detach().exp())
-        * models.embed_images(model, images)
-        @ zeroshot.class_weights(model, prompts).T
-    )
+    scale, weights = float(model.logit_scale.detach().exp()), zeroshot.class_weights(model, prompts)
+    logits = scale * models.embed_images(model, images) @ weights.T
     return logits - np.logaddexp.reduce(logits.astype(np.float64), axis=1, keepdims=True)
 
 
@@ -155,12 +152,8 @@ class Observer:
             return labelled("test", self.per_class, self.run.seed)
         labels = np.asarray(self.test["labels"])
         rows = np.flatnonzero(pd.Series(labels).groupby(labels).cumcount() < self.per_class)
-        return {
-            "images": self.test["images"][rows],
-            "labels": labels[rows],
-            "prompts": self.test["prompts"],
-            "classes": self.test["classes"],
-        }
+        own = {name: self.test[name] for name in ("prompts", "classes")}
+        return {"images": self.test["images"][rows], "labels": labels[rows], **own}
 
     def frame(self) -> pd.DataFrame:
         """What was seen: step, ca, asr."""
@@ -202,10 +195,8 @@ def judge(
     flagged, suspicious = flagged["poisoned"].to_numpy(), split["suspicious"].to_numpy()
     carrying = topk[topk["group"].isin(verdict["groups"])] if verdict["groups"] else topk
     in_topk = np.isin(np.arange(len(poisoned)), carrying["row"])
-    keys, chosen = (
-        {p.word for p in attacks},
-        {"topk": attributed["topk"].to_numpy(), "attributed": np.ones(len(attributed), bool)},
-    )
+    keys = {p.word for p in attacks}
+    chosen = {"topk": attributed["topk"].to_numpy(), "attributed": np.ones(len(attributed), bool)}
 
     def judged(words, maps):
         return {
@@ -253,11 +244,8 @@ def left(similarity: pd.DataFrame, measures: dict, losses: pd.DataFrame, truth: 
         isolated, in percent; `isolated`, `clean` and `poisoned`, the mean similarities. What there is none of is left
         out.
     """
-    value, isolated, poisoned = (
-        similarity["similarity"].to_numpy(),
-        losses["isolated"].to_numpy(),
-        truth["poisoned"].to_numpy(),
-    )
+    value = similarity["similarity"].to_numpy()
+    isolated, poisoned = losses["isolated"].to_numpy(), truth["poisoned"].to_numpy()
     parts = {"isolated": isolated, "clean": ~isolated & ~poisoned, "poisoned": ~isolated & poisoned}
     means = {name: float(value[rows].mean()) for name, rows in parts.items() if rows.any()}
     found = {"found": 100 * float(isolated[poisoned].mean())} if poisoned.any() else {}
@@ -304,12 +292,8 @@ def diagnose(
             continue
         bad = [{"what": f"{r['check']}: {r['value']}", "change": r["change"]} for r in rows if not r["fine"]]
         sound = "; ".join(f"{r['check']} {r['value']}" for r in rows)
-        findings += bad or [
-            {
-                "what": f"all checks look sufficient ({sound})",
-                "change": "try another seed or target, a stronger trigger, or more epochs",
-            }
-        ]
+        change = "try another seed or target, a stronger trigger, or more epochs"
+        findings += bad or [{"what": f"all checks look sufficient ({sound})", "change": change}]
     return {"checks": checks, "findings": findings}
 
 
