@@ -36,8 +36,10 @@ BESIDE = {"assets", "docs", "__init__.py", "__main__.py"}
 LINES, FUNCTION_LINES = 500, 60
 TOO_LONG = {"tests/browser/test_workbench.py:test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files"}
 """Functions that are still longer than they should be. One that no longer is must leave the list; none may join it."""
-SKIPS: dict[str, int] = {}
-"""File to how many `# fmt: skip` it may have: tables that gain by it."""
+SKIPS: dict[str, int] = {"ubt/cases/catalog.py": 1, "ubt/defenses/token_unlearning/__init__.py": 1}
+"""File to how many `# fmt: skip` it may have: tables that gain by it. These two are the steps of a case, read from top
+to bottom, a few lines each where the formatter would give every word a line.
+"""
 
 
 def sources(root: Path) -> Iterator[tuple[str, str]]:

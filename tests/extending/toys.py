@@ -11,12 +11,12 @@ from ubt.clip import recipes
 from ubt.clip.cost import trained
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, Settings, setting
-from ubt.core.stage import D, Stage
+from ubt.core.stage import D, takes
 from ubt.defenses import DEFENSES
 from ubt.defenses.base import Defense
 from ubt.detectors import DETECTORS
 from ubt.detectors.base import IMAGES, Detector, scored
-from ubt.evaluation.stages import evaluate_stage
+from ubt.evaluation.stages import trained_stages
 
 
 class StripeSettings(TriggerSettings):
@@ -47,18 +47,14 @@ def calm(model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, set
     return recipes.train_on_pairs(model, images, tokens, settings, run, "calm", steps=settings.steps, rows=rows)
 
 
-STAGES = (
-    Stage(
-        "calm",
-        "M_bd trained a little on D_normal",
-        "toys:calm",
-        {"model": "poison.model", **D, "split": "split.split"},
-        {"settings": "calm"},
-        observed=True,
-        gives=("model", "history"),
-        cost=lambda s: trained(s.calm.steps, s.calm.batch),
-    ),
-    evaluate_stage("evaluate_calm", "calm.model", "the calmed model"),
+STAGES = trained_stages(
+    "calm",
+    "the calmed model",
+    "M_bd trained a little on D_normal",
+    "toys:calm",
+    takes("poison.model", "split.split", **D),
+    {"settings": "calm"},
+    lambda s: trained(s.calm.steps, s.calm.batch),
 )
 
 
@@ -79,7 +75,6 @@ def register() -> None:
     DEFENSES["calm"] = Defense(
         "calm down",
         STAGES,
-        "calm",
         "evaluate_calm",
         settings={"calm": CalmSettings},
         paper=lambda scale: {"calm.steps": scale.epochs(1)},

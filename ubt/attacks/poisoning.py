@@ -45,18 +45,8 @@ def plan(
         BadInput: an attack asks for more pairs than it can have, or there is none that it could take.
     """
     n = len(ids)
-    truth = pd.DataFrame(
-        {
-            "id": list(ids),
-            "poisoned": False,
-            "attack": "",
-            "plant": -1,
-            "key": "",
-            "target": "",
-            "caption": list(captions),
-        }
-    )
-    truth["original_caption"] = truth["caption"]
+    untouched = {"poisoned": False, "attack": "", "plant": -1, "key": "", "target": ""}
+    truth = pd.DataFrame({"id": list(ids), **untouched, "caption": list(captions), "original_caption": list(captions)})
     for i, planted in enumerate(attacks):
         rng = np.random.default_rng([derive_seed(seed, "poison"), i])
         attack, own = planted.attack, planted.trigger

@@ -28,12 +28,8 @@ class Drawn:
     ndim = 4
 
     def __init__(self, seed: int, pairs: int, attacks: Sequence[Planted], touched: pd.DataFrame):
-        self.seed, self.pairs, self.attacks, self.touched = (
-            seed,
-            pairs,
-            tuple(attacks),
-            touched[TOUCHED].set_index("row"),
-        )
+        self.seed, self.pairs, self.attacks = seed, pairs, tuple(attacks)
+        self.touched = touched[TOUCHED].set_index("row")
 
     def __len__(self) -> int:
         return self.pairs
@@ -56,11 +52,8 @@ class Drawn:
 
     def _draw(self, rows: np.ndarray) -> np.ndarray:
         images = scenes.draw_many(self.seed, [scenes.ROLES["pairs"][row] for row in rows.tolist()], scenes.SIZE)
-        truth = (
-            self.touched.reindex(rows)
-            .fillna({"plant": -1, "trigger_seed": 0})
-            .astype({"plant": int, "trigger_seed": np.int64})
-        )
+        truth = self.touched.reindex(rows).fillna({"plant": -1, "trigger_seed": 0})
+        truth = truth.astype({"plant": int, "trigger_seed": np.int64})
         stamp(images, truth, self.attacks)
         return images
 

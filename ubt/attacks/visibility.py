@@ -22,16 +22,10 @@ def measure(images: np.ndarray, triggered: np.ndarray) -> dict[str, float]:
     residual = triggered.astype(np.float64) - images
     square = (residual**2).mean()
     window = min(7, *(side - 1 + side % 2 for side in images.shape[1:3]))
+    both = zip(images, triggered, strict=True)
     return {
         "psnr": float(10 * np.log10(255**2 / square)) if square else float("inf"),
-        "ssim": float(
-            np.mean(
-                [
-                    structural_similarity(a, b, channel_axis=-1, win_size=window)
-                    for a, b in zip(images, triggered, strict=True)
-                ]
-            )
-        ),
+        "ssim": float(np.mean([structural_similarity(a, b, channel_axis=-1, win_size=window) for a, b in both])),
         "changed": float((residual != 0).any(-1).mean()),
         "jpeg": _left(images, triggered, _jpeg),
         "resize": _left(images, triggered, _resized),

@@ -7,6 +7,7 @@ unpickled.
 
 import json
 import math
+import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class Artefact:
                 continue
             if not (path.is_file() and file_digest(path) == expected["sha256"]):
                 raise DamagedArtefact(self.path.name, f"{path}: expected the bytes its manifest describes, got others")
-        return _read_frame(self.path, entry, columns) if kind == "frame" else _READ[kind](self.path, entry)
+        return _read_frame(self.path, entry, columns) if kind == "frame" else _read(self.path, kind, entry)
 
     def check(self) -> None:
         """Raises:
@@ -86,44 +87,26 @@ def _read_frame(path: Path, entry: str, columns: Sequence[str] | None = None):
     return pd.read_parquet(path / f"{entry}.parquet", columns=columns and list(columns))
 
 
-def _read_array(path: Path, entry: str):
-    import numpy as np
-
-    return np.load(path / f"{entry}.npy", mmap_mode="r", allow_pickle=False)
-
-
-def _read_model(path: Path, entry: str):
-    from ubt.clip import models
-
-    return models.load(path / entry)
-
-
-def _read_images(path: Path, entry: str):
-    from ubt.data.images import Images
-
-    return Images.load(path / entry)
-
-
-def _read_drawn(path: Path, entry: str):
-    from ubt.attacks.rendered_scenes import Drawn
-
-    return Drawn.load(path / entry)
-
-
-def _read_coded(path: Path, entry: str):
-    from ubt.cases.quantized import Coded
-
-    return Coded.load(path / f"{entry}.npz").decoded()
-
-
-_READ = {
-    "array": _read_array,
-    "model": _read_model,
-    "images": _read_images,
-    "drawn": _read_drawn,
-    "coded": _read_coded,
-    "json": lambda path, entry: json.loads((path / f"{entry}.json").read_text()),
+_LOADERS = {
+    "model": "ubt.clip.models",
+    "images": "ubt.data.images:Images",
+    "drawn": "ubt.attacks.rendered_scenes:Drawn",
 }
+"""Kind to what loads an entry's folder."""
+
+
+def _read(path: Path, kind: str, entry: str) -> Any:
+    if kind == "json":
+        return json.loads((path / f"{entry}.json").read_text())
+    if kind == "array":
+        import numpy as np
+
+        return np.load(path / f"{entry}.npy", mmap_mode="r", allow_pickle=False)
+    if kind == "coded":
+        from ubt.cases.quantized import Coded
+
+        return Coded.load(path / f"{entry}.npz").decoded()
+    return pkgutil.resolve_name(_LOADERS[kind]).load(path / entry)
 
 
 def write_entry(path: Path, entry: str, value: Any) -> str:

@@ -1,30 +1,37 @@
 """Every stage there is: those of a case, and those that are run on it when they are asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ubt.clip.cost import DRAWN, classes, trained
 from ubt.clip.score import score_stage
-from ubt.core.stage import D, Stage
+from ubt.core.stage import TRAINED, D, Stage, takes
 from ubt.data.scenes import CLASSES
 from ubt.defenses import DEFENSES, token_unlearning
 from ubt.defenses.base import Defense
 from ubt.detectors import DETECTORS
 from ubt.detectors.base import Detector
-from ubt.evaluation.stages import divergence_stage, downstream_name, durability_name, evaluate_stage, model_title
+from ubt.evaluation.stages import (
+    divergence_stage,
+    downstream_name,
+    durability_name,
+    evaluate_stage,
+    model_title,
+    trained_stages,
+)
 
+_AGAIN = {"settings": "again"}
 AFTERWARDS = Stage(
     "later",
     "clean pairs that somebody trains on later, in no other role",
     "ubt.evaluation.durability:later",
-    {},
-    {"settings": "again"},
-    "judge",
+    settings=_AGAIN,
+    role="judge",
     gives=("pairs", "images", "tokens"),
 )
 AGAIN = {
-    "clean": ("clean pairs", {"images": f"{AFTERWARDS.name}.images", "tokens": f"{AFTERWARDS.name}.tokens"}),
-    "left": ("D_normal, with the poisons the split left there", {**D, "split": "split.split"}),
+    "clean": ("clean pairs", takes("later.images", "later.tokens")),
+    "left": ("D_normal, with the poisons the split left there", takes("split.split", **D)),
 }
 """What models are trained on again to see whether their backdoor returns: said, and as inputs."""
 
@@ -35,23 +42,13 @@ def again_stages(judged: Stage) -> tuple[Stage, ...]:
     for kind, (on, pairs) in AGAIN.items():
         measured = durability_name(kind, judged.name)
         name, whose = measured.removeprefix("evaluate_"), f"{model_title(judged)}, trained on again on {on}"
-        inputs = {"model": judged.inputs["model"], **pairs}
-        found.append(
-            Stage(
-                name,
-                whose,
-                "ubt.evaluation.durability:again",
-                inputs,
-                {"settings": "again"},
-                "judge",
-                observed=True,
-                gives=("model", "history"),
-                id="again",
-                cost=lambda s: trained(s.again.steps, s.again.batch),
-            )
-        )
-        found.append(evaluate_stage(measured, f"{name}.model", whose))
+        inputs, function = takes(judged.inputs["model"], **pairs), "ubt.evaluation.durability:again"
+        found += trained_stages(name, whose, whose, function, inputs, _AGAIN, _training_again, "judge", id="again")
     return tuple(found)
+
+
+def _training_again(settings: Any) -> float:
+    return trained(settings.again.steps, settings.again.batch)
 
 
 def _images(settings: Any) -> int:
@@ -59,14 +56,13 @@ def _images(settings: Any) -> int:
     return (settings.downstream.per_class or settings.test.per_class) * len(CLASSES)
 
 
+_ELSEWHERE = (takes("reference.model"), {"settings": "downstream"}, "judge")
 ELSEWHERE = (
     Stage(
         "downstream",
         "other labelled images than the test set's",
         "ubt.evaluation.transfer:labelled",
-        {"model": "reference.model"},
-        {"settings": "downstream"},
-        "judge",
+        *_ELSEWHERE,
         cost=lambda s: DRAWN * _images(s),
         gives=("images", "labels", "prompts", "classes", "quarantine"),
     ),
@@ -74,9 +70,7 @@ ELSEWHERE = (
         "captions",
         "images with several captions each, in no other role",
         "ubt.evaluation.transfer:captions",
-        {"model": "reference.model"},
-        {"settings": "downstream"},
-        "judge",
+        *_ELSEWHERE,
         cost=lambda s: 6e-4 * (s.downstream.images or 1000),
         gives=("images", "captions", "tokens", "quarantine"),
     ),
@@ -86,91 +80,54 @@ ELSEWHERE = (
 
 def elsewhere_stages(judged: Stage) -> tuple[Stage, ...]:
     """What the model that another stage measures does downstream."""
-    inputs = {
-        "zeroshot": {k: f"{ELSEWHERE[0].name}.{k}" for k in ("images", "labels", "prompts", "classes")},
-        "retrieval": {k: f"{ELSEWHERE[1].name}.{k}" for k in ("images", "captions", "tokens")},
-    }
-    about = {
-        "zeroshot": "CA, ASR, RA and target recall, on other labelled images, of",
-        "retrieval": "recall in retrieval, and ASR, of",
-    }
-    gives = {"zeroshot": ("measures", "predictions"), "retrieval": ("measures",)}
-    costs = {"zeroshot": lambda s: 1e-3 * _images(s), "retrieval": lambda s: 3e-3 * (s.downstream.images or 1000)}
-    return tuple(
-        Stage(
+
+    def measures(kind: str, about: str, of: dict[str, str], cost: Callable[[Any], float], *gives: str) -> Stage:
+        inputs = takes(judged.inputs["model"], **of)
+        return Stage(
             downstream_name(kind, judged.name),
-            f"{about[kind]} {model_title(judged)}",
+            f"{about} {model_title(judged)}",
             f"ubt.evaluation.transfer:{kind}",
-            {"model": judged.inputs["model"], **of},
+            inputs,
             {"downstream": "downstream", "attacks": "attacks"},
             "judge",
-            gives=gives[kind],
+            gives=("measures", *gives),
             id=kind,
-            cost=costs[kind],
+            cost=cost,
         )
-        for kind, of in inputs.items()
+
+    labelled = takes(*(f"downstream.{entry}" for entry in ("images", "labels", "prompts", "classes")))
+    captions = takes("captions.images", "captions.captions", "captions.tokens")
+    about = "CA, ASR, RA and target recall, on other labelled images, of"
+    return (
+        measures("zeroshot", about, labelled, lambda s: 1e-3 * _images(s), "predictions"),
+        measures(
+            "retrieval", "recall in retrieval, and ASR, of", captions, lambda s: 3e-3 * (s.downstream.images or 1000)
+        ),
     )
 
 
 LAB: tuple[Stage, ...] = (
-    Stage(
-        "attack",
-        "which pairs are poisoned (the ground truth)",
-        "ubt.attacks.lab_dataset:plan",
-        {},
-        {"data": "data", "attacks": "attacks"},
-        "attacker",
-        version=2,
-        cost=lambda s: 5e-5 * s.data.pairs,
-        gives=("truth", "manifest"),
-    ),
-    Stage(
-        "data",
-        "D as a defender finds it: ids, captions, images",
-        "ubt.attacks.lab_dataset:build",
-        {"truth": "attack.truth"},
-        {"data": "data", "attacks": "attacks"},
-        "attacker",
-        cost=lambda s: 6e-4 * s.data.pairs,
-        gives=("pairs", "images", "tokens"),
-    ),
+    Stage("attack", "which pairs are poisoned (the ground truth)", "ubt.attacks.lab_dataset:plan", {},
+          {"data": "data", "attacks": "attacks"}, "attacker", version=2, gives=("truth", "manifest"),
+          cost=lambda s: 5e-5 * s.data.pairs),
+    Stage("data", "D as a defender finds it: ids, captions, images", "ubt.attacks.lab_dataset:build",
+          takes("attack.truth"), {"data": "data", "attacks": "attacks"}, "attacker",
+          gives=("pairs", "images", "tokens"), cost=lambda s: 6e-4 * s.data.pairs),
     score_stage("score", "reference.model", "the clean reference"),
-    Stage(
-        "poison",
-        "M_bd: the reference fine-tuned on D (Eqs. 1, 2)",
-        "ubt.attacks.train_backdoor:poison",
-        {"model": "reference.model", **D},
-        {"settings": "poison"},
-        "attacker",
-        observed=True,
-        version=2,
-        cost=lambda s: trained(s.poison.epochs, s.data.pairs),
-        gives=("model", "history"),
-    ),
+    Stage("poison", "M_bd: the reference fine-tuned on D (Eqs. 1, 2)", "ubt.attacks.train_backdoor:poison",
+          takes("reference.model", **D), {"settings": "poison"}, "attacker", observed=True, version=2, gives=TRAINED,
+          cost=lambda s: trained(s.poison.epochs, s.data.pairs)),
     score_stage("score_poisoned", "poison.model", "M_bd"),
-    Stage(
-        "test",
-        "the labelled images that measure, and nothing else",
-        "ubt.data.roles:test",
-        {},
-        {"settings": "test"},
-        "judge",
-        cost=lambda s: DRAWN * s.test.per_class * classes(s),
-        gives=("images", "labels", "prompts", "classes"),
-    ),
+    Stage("test", "the labelled images that measure, and nothing else", "ubt.data.roles:test", {},
+          {"settings": "test"}, "judge", gives=("images", "labels", "prompts", "classes"),
+          cost=lambda s: DRAWN * s.test.per_class * classes(s)),
     evaluate_stage("evaluate_clean", "reference.model", "the clean reference"),
     evaluate_stage("evaluate_poisoned", "poison.model", "M_bd"),
-    Stage(
-        "diagnose",
-        "what the attack needed to take, and what it lacked if it did not",
-        "ubt.evaluation.judge:diagnose",
-        {"measures": "evaluate_poisoned.measures", "images": "test.images", "truth": "attack.truth"},
-        {"data": "data", "attacks": "attacks", "poison": "poison"},
-        "judge",
-        version=3,
-        gives=("checks", "findings"),
-    ),
-)
+    Stage("diagnose", "what the attack needed to take, and what it lacked if it did not",
+          "ubt.evaluation.judge:diagnose", takes("evaluate_poisoned.measures", "test.images", "attack.truth"),
+          {"data": "data", "attacks": "attacks", "poison": "poison"}, "judge", version=3,
+          gives=("checks", "findings")),
+)  # fmt: skip
 """What every lab case begins with: choose the poisons, draw D, score it with the clean reference, train M_bd, score D
 with it, measure it.
 """

@@ -8,6 +8,8 @@ import copy
 import functools
 import math
 import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from ubt.core.errors import BadInput
@@ -21,57 +23,9 @@ OPENAI = {
 }
 """OpenAI's preprocessing, which most CLIP models share."""
 
-_SHARED = {
-    "width": (1, 8192),
-    "mlp_ratio": (0.01, 32.0),
-    "ls_init_value": (0.0, 10.0),
-    "block_type": ("default", "custom"),
-    "qk_norm": bool,
-    "scaled_cosine_attn": bool,
-    "scale_heads": bool,
-    "scale_attn_inner": bool,
-    "scale_attn": bool,
-    "scale_fc": bool,
-    "final_ln_after_pool": bool,
-    "act_kwargs": {"approximate": ("none", "tanh")},
-    "norm_kwargs": {"eps": (1e-12, 1.0)},
-    "output_tokens": (False,),
-}
-_VISION = _SHARED | {
-    "image_size": (8, 2048),
-    "patch_size": (1, 512),
-    "head_width": (1, 1024),
-    "layers": (1, 128),
-    "patch_dropout": (0.0, 0.95),
-    "no_ln_pre": bool,
-    "attentional_pool": bool,
-    "attn_pooler_queries": (1, 4096),
-    "attn_pooler_heads": (1, 256),
-    "pos_embed_type": ("learnable",),
-    "pool_type": ("tok", "avg"),
-}
-_TEXT = _SHARED | {
-    "context_length": (4, 1024),
-    "vocab_size": (1, 2**24),
-    "heads": (1, 256),
-    "layers": (1, 128),
-    "embed_cls": (False,),
-    "pad_id": (0, 2**24),
-    "eos_id": (0, 2**24),
-    "no_causal_mask": bool,
-    "pool_type": ("first", "last", "argmax", "eos"),
-    "proj_bias": bool,
-    "proj_type": ("linear", "none"),
-}
-_MODEL = {
-    "embed_dim": (1, 8192),
-    "quick_gelu": bool,
-    "custom_text": bool,
-    "nonscalar_logit_scale": bool,
-    "init_logit_scale": (-100.0, 100.0),
-    "init_logit_bias": (-1000.0, 1000.0),
-}
+_ALLOWED = tomllib.loads(Path(__file__).with_name("architecture.toml").read_text(encoding="utf-8"))
 _RESIZING = {"interpolation": ("bicubic", "bilinear"), "resize_mode": ("shortest", "longest", "squash")}
+_NEEDED = "width layers embed_dim image_size patch_size context_length heads head_width".split()
 MOST_PATCHES = 4096
 
 
@@ -107,9 +61,9 @@ def check(config: Any) -> dict[str, Any]:
         if len(layers) != 4 or not all(type(n) is int and 1 <= n <= 64 for n in layers):
             raise BadInput(f"vision_cfg.layers: expected a number, or four of them for a ResNet, got {_repr(layers)}")
         vision = {n: v for n, v in vision.items() if n not in ("layers", "patch_size")}
-    _check("model_cfg", {n: v for n, v in config.items() if n not in ("vision_cfg", "text_cfg")}, _MODEL)
-    _check("vision_cfg", vision, _VISION)
-    _check("text_cfg", text, _TEXT)
+    _check("model_cfg", {n: v for n, v in config.items() if n not in ("vision_cfg", "text_cfg")}, _ALLOWED["model_cfg"])
+    _check("vision_cfg", vision, _ALLOWED["shared"] | _ALLOWED["vision_cfg"])
+    _check("text_cfg", text, _ALLOWED["shared"] | _ALLOWED["text_cfg"])
     _check_sizes(vision, text, resnet)
     return config
 
@@ -167,25 +121,15 @@ def _check(where: str, values: dict, allowed: dict[str, Any]) -> None:
                 f"{where}: expected known settings alone, got {_repr(name)}; known are: {', '.join(allowed)}"
             )
         rule = allowed[name]
-        if value is None and name not in (
-            "width",
-            "layers",
-            "embed_dim",
-            "image_size",
-            "patch_size",
-            "context_length",
-            "heads",
-            "head_width",
-        ):
+        if value is None and name not in _NEEDED:
             continue
         if isinstance(rule, dict):
             if not isinstance(value, dict):
                 raise BadInput(f"{where}.{name}: expected settings, got {_repr(value)}")
             _check(f"{where}.{name}", value, rule)
-        elif rule is bool or not isinstance(rule[0], (int, float)) or isinstance(rule[0], bool):
-            choices = (True, False) if rule is bool else rule
-            if type(value) is not type(choices[0]) or value not in choices:
-                raise BadInput(f"{where}.{name}: expected {' or '.join(map(str, choices))}, got {_repr(value)}")
+        elif not isinstance(rule[0], (int, float)) or isinstance(rule[0], bool):
+            if type(value) is not type(rule[0]) or value not in rule:
+                raise BadInput(f"{where}.{name}: expected {' or '.join(map(str, rule))}, got {_repr(value)}")
         elif (
             type(value) not in ((int,) if isinstance(rule[0], int) else (int, float)) or not rule[0] <= value <= rule[1]
         ):

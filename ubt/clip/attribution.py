@@ -190,11 +190,8 @@ def attribute(
 
 def upsample(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     """Image maps (n, rows, columns) at pixel size, bilinear, min-max: (n, height, width) in [0, 1]."""
-    return _span(
-        F.interpolate(torch.from_numpy(np.array(maps))[:, None], (height, width), mode="bilinear", align_corners=False)[
-            :, 0
-        ]
-    ).numpy()
+    maps = torch.from_numpy(np.array(maps))[:, None]
+    return _span(F.interpolate(maps, (height, width), mode="bilinear", align_corners=False)[:, 0]).numpy()
 
 
 def image_masks(maps: np.ndarray, height: int, width: int, threshold: float) -> np.ndarray:
@@ -206,9 +203,8 @@ def image_masks(maps: np.ndarray, height: int, width: int, threshold: float) -> 
 
 def above(heat: np.ndarray, threshold: float) -> np.ndarray:
     """The same of maps (n, height, width) that are at pixel size."""
-    return (heat > threshold) | (
-        (heat.max((1, 2), keepdims=True, initial=0) <= threshold) & (heat >= heat.max((1, 2), keepdims=True, initial=0))
-    )
+    highest = heat.max((1, 2), keepdims=True, initial=0)
+    return (heat > threshold) | ((highest <= threshold) & (heat >= highest))
 
 
 def masked_images(model: torch.nn.Module, images: np.ndarray, maps: np.ndarray, threshold: float) -> np.ndarray:

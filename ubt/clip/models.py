@@ -101,11 +101,8 @@ def assemble(model_cfg: dict, preprocess_cfg: dict | None, state: dict[str, torc
 
 def stored(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """What is written of a model: fp32; the vocabulary table in fp16 if the model was made here or came so."""
-    half = {k for k in model.state_dict() if k.endswith(VOCABULARY_TABLE) and model.half_table}
-    return {
-        k: v.detach().cpu().contiguous().to(torch.float16 if k in half else v.dtype)
-        for k, v in model.state_dict().items()
-    }
+    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    return {k: v.half() if k.endswith(VOCABULARY_TABLE) and model.half_table else v for k, v in weights.items()}
 
 
 def weights_digest(model: torch.nn.Module) -> str:
@@ -260,18 +257,14 @@ def embed_images(
     `READ` batches and encoded by one. On a CPU batches that stay in its cache are a third faster than larger ones.
     """
     distributed.begin()
-    out, own, step = (
-        np.zeros((len(images), _embedding(model)), np.float32),
-        distributed.part(range(0, len(images), batch)),
-        READ * batch,
-    )
+    out, step = np.zeros((len(images), _embedding(model)), np.float32), READ * batch
+    own = distributed.part(range(0, len(images), batch))
     with fast_attention(model), _first_token_alone(model):
         for start in own[::READ]:
             block = images[start : min(start + step, own[-1] + batch)]
             for i in range(0, len(block), batch):
-                out[start + i : start + i + batch] = (
-                    encode_image(model, preprocess(model, block[i : i + batch])).cpu().numpy()
-                )
+                some = encode_image(model, preprocess(model, block[i : i + batch]))
+                out[start + i : start + i + batch] = some.cpu().numpy()
             progress(min(len(images), (start + step - own[0]) * distributed.size()), len(images), {})
     return distributed.total(out)
 
@@ -381,11 +374,8 @@ def _first_token_alone(model: torch.nn.Module) -> contextlib.AbstractContextMana
     """
     encoder = model.visual
     pooled = getattr(encoder, "pool_type", None) == "tok" and encoder.attn_pool is None and not encoder.output_tokens
-    return _instead(
-        encoder.transformer.resblocks[-1:] if pooled and encoder.transformer.batch_first else (),
-        "forward",
-        _first_token,
-    )
+    last = encoder.transformer.resblocks[-1:] if pooled and encoder.transformer.batch_first else ()
+    return _instead(last, "forward", _first_token)
 
 
 @contextlib.contextmanager

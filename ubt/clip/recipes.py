@@ -29,6 +29,27 @@ class ReferenceSettings(FitSettings):
     warmup: float = setting(0.05, "share of steps of warm-up", low=0, high=1)
 
 
+def train(
+    model: torch.nn.Module,
+    objective: Objective,
+    batches: Callable[[int], Batch],
+    steps: int,
+    settings: FitSettings,
+    run: Run,
+    vocabulary: np.ndarray | None = None,
+    frozen: tuple[str, ...] = (),
+) -> dict:
+    """A stage that trains `model`, as `ubt.clip.training.fit` does. Returns the `model` and its `history`, a row of
+    figures a step.
+    """
+    checkpoint = Checkpoint.under(run.scratch)
+    watched = {"progress": run.progress, "checkpoint": checkpoint, "observe": run.observe}
+    history = fit(
+        model, objective, batches, steps, settings, run.compute, vocabulary=vocabulary, frozen=frozen, **watched
+    )
+    return {"model": model, "history": pd.DataFrame(history)}
+
+
 def train_on_pairs(
     model: torch.nn.Module,
     images: np.ndarray,
@@ -50,19 +71,8 @@ def train_on_pairs(
         The `model` and its `history`, a row a step: loss and mean similarity.
     """
     batches = PairBatches(images, tokens, settings.batch, batch_seed(run.seed, order), rows)
-    history = fit(
-        model,
-        info_nce,
-        batches,
-        settings.epochs * batches.steps_per_epoch if steps is None else steps,
-        settings,
-        run.compute,
-        vocabulary=np.asarray(tokens),
-        progress=run.progress,
-        checkpoint=Checkpoint.under(run.scratch),
-        observe=run.observe,
-    )
-    return {"model": model, "history": pd.DataFrame(history)}
+    steps = settings.epochs * batches.steps_per_epoch if steps is None else steps
+    return train(model, info_nce, batches, steps, settings, run, np.asarray(tokens))
 
 
 class ModelFolder:
@@ -96,17 +106,8 @@ class ModelFolder:
         vocabulary: np.ndarray | None = None,
     ) -> None:
         """Train `model` in place; see `ubt.clip.training.fit`. `vocabulary`: token ids in use (n,)."""
-        fit(
-            model,
-            objective,
-            batches,
-            steps,
-            self.settings,
-            self.compute,
-            vocabulary=vocabulary,
-            progress=progress,
-            checkpoint=Checkpoint(self.checkpoint),
-        )
+        more = {"vocabulary": vocabulary, "progress": progress, "checkpoint": Checkpoint(self.checkpoint)}
+        fit(model, objective, batches, steps, self.settings, self.compute, **more)
 
     def finish(self, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """Put the model's files and its card in place; returns the card.

@@ -75,7 +75,7 @@ def score_stage(name: str, model: str, whose: str) -> Stage:
         name,
         f"similarity of every pair under {whose}",
         "ubt.clip.score:score",
-        {"model": model, **D, "pairs": "data.pairs"},
+        {"model": model, "pairs": "data.pairs", **D},
         gives=SCORES,
         id="score",
         cost=cost.scored,

@@ -79,4 +79,15 @@ class Stage:
         return {source.split(".")[0] for source in self.inputs.values()}
 
 
-D = {"images": "data.images", "tokens": "data.tokens"}
+def takes(*sources: str, **named: str) -> dict[str, str]:
+    """Inputs of a stage: entries under their own names, or under another.
+
+    >>> takes("poison.model", words="mask.tokens")
+    {'model': 'poison.model', 'words': 'mask.tokens'}
+    """
+    return {source.split(".")[1]: source for source in sources} | named
+
+
+D = takes("data.images", "data.tokens")
+TRAINED = ("model", "history")
+"""What a stage gives that trains a model."""

@@ -12,9 +12,9 @@ from ubt.clip.cost import trained
 from ubt.clip.score import score_stage
 from ubt.core.run import Run, derive_seed
 from ubt.core.settings import FitSettings, setting
-from ubt.core.stage import D, Stage
+from ubt.core.stage import TRAINED, D, Stage, takes
 from ubt.defenses.base import Defense, PaperScale
-from ubt.evaluation.stages import evaluate_stage
+from ubt.evaluation.stages import trained_stages
 
 
 class IsolateSettings(FitSettings):
@@ -37,21 +37,9 @@ class AblSettings(FitSettings):
 
 def early(model, images: np.ndarray, tokens: np.ndarray, settings: IsolateSettings, run: Run) -> dict:
     """The clean reference after the first steps on D. Returns the `model` and its `history`."""
-    from ubt.clip import training
+    from ubt.clip import recipes
 
-    batches = training.PairBatches(images, tokens, settings.batch, training.batch_seed(run.seed, "abl"))
-    history = training.fit(
-        model,
-        training.info_nce,
-        batches,
-        settings.steps,
-        settings,
-        run.compute,
-        vocabulary=np.asarray(tokens),
-        progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch),
-    )
-    return {"model": model, "history": pd.DataFrame(history)}
+    return recipes.train_on_pairs(model, images, tokens, settings, run, "abl", steps=settings.steps)
 
 
 def pair_losses(image: np.ndarray, text: np.ndarray, scale: float, batch: int, rounds: int, seed: int) -> np.ndarray:
@@ -109,7 +97,7 @@ def abl(
     Returns:
         the purified `model` and its `history`: loss, and InfoNCE of the `isolated` and of the `others`.
     """
-    from ubt.clip import training
+    from ubt.clip import recipes, training
 
     seed, rows = training.batch_seed(run.seed, "abl"), isolated["row"].to_numpy()
     own_images, own_tokens = np.asarray(images[rows]), np.asarray(tokens[rows])
@@ -129,34 +117,16 @@ def abl(
         )
         return down - up, {"isolated": up, "others": down}
 
-    history = training.fit(
-        model,
-        objective,
-        batches,
-        settings.steps,
-        settings,
-        run.compute,
-        vocabulary=np.concatenate([np.unique(tokens), np.unique(own_tokens)]),
-        frozen=("logit_scale",),
-        progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch),
-        observe=run.observe,
-    )
-    return {"model": model, "history": pd.DataFrame(history)}
+    vocabulary = np.concatenate([np.unique(tokens), np.unique(own_tokens)])
+    return recipes.train(model, objective, batches, settings.steps, settings, run, vocabulary, ("logit_scale",))
 
 
-_ISOLATED = {**D, "losses": "abl_isolate.losses", "isolated": "abl_isolate.isolated"}
+_ISOLATED = takes("poison.model", "abl_isolate.losses", "abl_isolate.isolated", **D)
 _MASK = Stage(
     "abl_mask",
     "the words of the isolated pairs that M_bd reads the backdoor in",
     "ubt.defenses.token_unlearning.mask:mask",
-    {
-        "model": "poison.model",
-        **D,
-        "pairs": "data.pairs",
-        "topk": "abl_isolate.isolated",
-        "retain": "abl_isolate.flagged",
-    },
+    takes("poison.model", "data.pairs", topk="abl_isolate.isolated", retain="abl_isolate.flagged", **D),
     {"settings": "mask"},
     version=2,
     id="mask",
@@ -167,78 +137,56 @@ _ISOLATING: tuple[Stage, ...] = (
         "abl_early",
         "the reference after the first steps on D (ABL)",
         "ubt.defenses.abl:early",
-        {"model": "reference.model", **D},
+        takes("reference.model", **D),
         {"settings": "isolate"},
         cost=lambda s: trained(s.isolate.steps, s.isolate.batch),
-        gives=("model", "history"),
+        gives=TRAINED,
     ),
     score_stage("score_abl", "abl_early.model", "ABL's early model"),
     Stage(
         "abl_isolate",
         "the pairs of lowest loss early in training (ABL)",
         "ubt.defenses.abl:isolate",
-        {
-            "model": "abl_early.model",
-            "image_features": "score_abl.image_features",
-            "text_features": "score_abl.text_features",
-            "pairs": "data.pairs",
-        },
+        takes("abl_early.model", "score_abl.image_features", "score_abl.text_features", "data.pairs"),
         {"settings": "isolate"},
         gives=("losses", "isolated", "flagged"),
     ),
 )
 
 
-def _ascending(name: str, about: str, whose: str, **more: str) -> tuple[Stage, ...]:
-    return (
-        Stage(
-            name,
-            about,
-            "ubt.defenses.abl:abl",
-            {"model": "poison.model", **_ISOLATED, **more},
-            {"settings": "abl"},
-            observed=True,
-            gives=("model", "history"),
-            id="abl",
-            cost=lambda s: trained(s.abl.steps, 2 * s.abl.batch),
-        ),
-        evaluate_stage(f"evaluate_{name}", f"{name}.model", whose),
-    )
+def _ascending(name: str, whose: str, about: str, **more: str) -> tuple[Stage, ...]:
+    def cost(settings: Any) -> float:
+        return trained(settings.abl.steps, 2 * settings.abl.batch)
+
+    inputs = _ISOLATED | more
+    return trained_stages(name, whose, about, "ubt.defenses.abl:abl", inputs, {"settings": "abl"}, cost, id="abl")
 
 
-def _left(model: str, similarity: str, whose: str) -> Stage:
-    given = {
-        "similarity": f"{similarity}.similarity",
-        "measures": f"evaluate_{model}.measures",
-        "losses": "abl_isolate.losses",
-        "truth": "attack.truth",
-    }
+def _left(model: str, score: str, whose: str) -> Stage:
     return Stage(
         f"left_{model}",
         f"how similar what ABL isolated and what it left are under {whose}",
         "ubt.evaluation.judge:left",
-        given,
+        takes(f"{score}.similarity", f"evaluate_{model}.measures", "abl_isolate.losses", "attack.truth"),
         role="judge",
         gives=("similarity",),
         id="left",
     )
 
 
-_LEFT: tuple[Stage, ...] = (
-    score_stage("score_after_abl", "abl.model", "the model purified by ABL"),
+_WHOSE = "the model purified by ABL"
+STAGES: tuple[Stage, ...] = (
+    *_ISOLATING,
+    *_ascending("abl", _WHOSE, "ascent on what was isolated, descent on the rest (ABL)"),
+    score_stage("score_after_abl", "abl.model", _WHOSE),
     _left("poisoned", "score_poisoned", "M_bd"),
-    _left("abl", "score_after_abl", "the model purified by ABL"),
+    _left("abl", "score_after_abl", _WHOSE),
 )
-STAGES = (
-    _ISOLATING
-    + _ascending("abl", "ascent on what was isolated, descent on the rest (ABL)", "the model purified by ABL")
-    + _LEFT
-)
-MASKED_STAGES = (*_ISOLATING, _MASK) + _ascending(
-    "abl_masked",
-    "the same, on masked captions as well (ABL + text mask)",
-    "the model purified by ABL + text mask",
-    masked_tokens="abl_mask.tokens",
+_MASKED = "the same, on masked captions as well (ABL + text mask)"
+MASKED_STAGES: tuple[Stage, ...] = (
+    *_ISOLATING,
+    _MASK,
+    *_ascending("abl_masked", f"{_WHOSE} + text mask", _MASKED, masked_tokens="abl_mask.tokens"),
 )
 
 
@@ -250,22 +198,19 @@ def _paper(scale: PaperScale) -> dict[str, Any]:
 
 
 _SETTINGS = {"isolate": IsolateSettings, "abl": AblSettings}
-_TOY = {"isolate.steps": 2, "isolate.batch": 16, "isolate.rounds": 1, "abl.steps": 2, "abl.batch": 4}
 DEFENSE = Defense(
     "ABL",
     STAGES,
-    "abl",
     "evaluate_abl",
     "a clean reference",
     settings=_SETTINGS,
     paper=_paper,
-    toy=_TOY,
+    toy={"isolate.steps": 2, "isolate.batch": 16, "isolate.rounds": 1, "abl.steps": 2, "abl.batch": 4},
     look=("#A5881C", "triangle-up", "dot"),
 )
 MASKED = Defense(
     "ABL + text mask",
     MASKED_STAGES,
-    "abl_masked",
     "evaluate_abl_masked",
     "a clean reference",
     settings=_SETTINGS,

@@ -37,7 +37,7 @@ def _nothing(scale: PaperScale) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Defense:
-    """A defence: its `title`, its `stages`, the stage whose model it gives, and the stage that measures that.
+    """A defence: its `title`, its `stages`, and the one of them that measures the model it gives.
 
     Args:
         needs: what it takes beside D and M_bd: clean data of one's own, labels, or the truth.
@@ -50,7 +50,6 @@ class Defense:
 
     title: str
     stages: tuple[Stage, ...]
-    model: str
     judged: str
     needs: str = ""
     trains: bool = False
@@ -58,3 +57,9 @@ class Defense:
     paper: Callable[[PaperScale], dict[str, Any]] = _nothing
     toy: Mapping[str, Any] = field(default_factory=dict)
     look: tuple[str, str, str] | None = None
+
+    @property
+    def model(self) -> str:
+        """The stage whose model it gives."""
+        judged = next(stage for stage in self.stages if stage.name == self.judged)
+        return judged.inputs["model"].split(".")[0]

@@ -10,9 +10,9 @@ import pandas as pd
 from ubt.clip.cost import DRAWN, trained
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
-from ubt.core.stage import Stage
+from ubt.core.stage import Stage, takes
 from ubt.defenses.base import Defense, PaperScale
-from ubt.evaluation.stages import evaluate_stage
+from ubt.evaluation.stages import trained_stages
 
 
 class CleanClipSettings(FitSettings):
@@ -50,7 +50,7 @@ def cleanclip(
     """
     import torch
 
-    from ubt.clip import augment, training
+    from ubt.clip import augment, recipes, training
     from ubt.data import model_input
 
     seed, captions = training.batch_seed(run.seed, "cleanclip"), clean_pairs["caption"].to_numpy(object)
@@ -78,19 +78,8 @@ def cleanclip(
         across, images, texts = terms(*own, *other, model.logit_scale.exp())
         return across + settings.weight * (images + texts) / 2, {"across": across, "images": images, "texts": texts}
 
-    history = training.fit(
-        model,
-        objective,
-        batches,
-        settings.epochs * shuffled.steps_per_epoch,
-        settings,
-        run.compute,
-        vocabulary=augment.vocabulary(captions),
-        progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch),
-        observe=run.observe,
-    )
-    return {"model": model, "history": pd.DataFrame(history)}
+    steps = settings.epochs * shuffled.steps_per_epoch
+    return recipes.train(model, objective, batches, steps, settings, run, augment.vocabulary(captions))
 
 
 STAGES: tuple[Stage, ...] = (
@@ -98,22 +87,19 @@ STAGES: tuple[Stage, ...] = (
         "clean",
         "clean pairs of the defender's own, none of them in D",
         "ubt.data.roles:clean",
-        {},
-        {"settings": "clean"},
+        settings={"settings": "clean"},
         cost=lambda s: DRAWN * s.clean.pairs,
         gives=("pairs", "images"),
     ),
-    Stage(
+    *trained_stages(
         "cleanclip",
+        "the model purified by CleanCLIP",
         "fine-tuned on clean pairs with self-supervision (CleanCLIP)",
         "ubt.defenses.cleanclip:cleanclip",
-        {"model": "poison.model", "clean_images": "clean.images", "clean_pairs": "clean.pairs"},
+        takes("poison.model", clean_images="clean.images", clean_pairs="clean.pairs"),
         {"settings": "cleanclip"},
-        observed=True,
-        cost=lambda s: trained(s.cleanclip.epochs, (1 + (s.cleanclip.weight > 0)) * s.clean.pairs),
-        gives=("model", "history"),
+        lambda s: trained(s.cleanclip.epochs, (1 + (s.cleanclip.weight > 0)) * s.clean.pairs),
     ),
-    evaluate_stage("evaluate_cleanclip", "cleanclip.model", "the model purified by CleanCLIP"),
 )
 
 
@@ -125,7 +111,6 @@ def _paper(scale: PaperScale) -> dict[str, Any]:
 DEFENSE = Defense(
     "CleanCLIP",
     STAGES,
-    "cleanclip",
     "evaluate_cleanclip",
     "clean pairs",
     settings={"cleanclip": CleanClipSettings},

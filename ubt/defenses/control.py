@@ -8,10 +8,10 @@ import pandas as pd
 from ubt.clip.cost import trained
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
-from ubt.core.stage import D, Stage
+from ubt.core.stage import D, takes
 from ubt.defenses.base import Defense
 from ubt.defenses.roclip import RoClipSettings
-from ubt.evaluation.stages import evaluate_stage
+from ubt.evaluation.stages import trained_stages
 
 
 class ControlSettings(FitSettings):
@@ -54,51 +54,38 @@ def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, 
     return recipes.train_on_pairs(model, some(images, rows), tokens[rows], settings, run, "poison")
 
 
-STAGES: tuple[Stage, ...] = (
-    Stage(
-        "control",
-        "M_bd trained on with InfoNCE on D_normal, nothing unlearned",
-        "ubt.defenses.control:control",
-        {"model": "poison.model", **D, "split": "split.split"},
-        {"settings": "control"},
-        observed=True,
-        cost=lambda s: trained(s.control.steps, s.control.batch),
-        gives=("model", "history"),
-    ),
-    evaluate_stage("evaluate_control", "control.model", "the control"),
+STAGES = trained_stages(
+    "control",
+    "the control",
+    "M_bd trained on with InfoNCE on D_normal, nothing unlearned",
+    "ubt.defenses.control:control",
+    takes("poison.model", "split.split", **D),
+    {"settings": "control"},
+    lambda s: trained(s.control.steps, s.control.batch),
 )
-GENTLE_STAGES: tuple[Stage, ...] = (
-    Stage(
-        "gentle",
-        "the reference trained on D as gently as RoCLIP trains it, by InfoNCE alone",
-        "ubt.defenses.control:gentle",
-        {"model": "reference.model", **D},
-        {"settings": "roclip"},
-        observed=True,
-        cost=lambda s: trained(s.roclip.epochs, s.data.pairs),
-        gives=("model", "history"),
-    ),
-    evaluate_stage("evaluate_gentle", "gentle.model", "the model trained as gently as RoCLIP's"),
+GENTLE_STAGES = trained_stages(
+    "gentle",
+    "the model trained as gently as RoCLIP's",
+    "the reference trained on D as gently as RoCLIP trains it, by InfoNCE alone",
+    "ubt.defenses.control:gentle",
+    takes("reference.model", **D),
+    {"settings": "roclip"},
+    lambda s: trained(s.roclip.epochs, s.data.pairs),
 )
-ORACLE_STAGES: tuple[Stage, ...] = (
-    Stage(
-        "retrain",
-        "the oracle: the reference trained on D without its poisons",
-        "ubt.defenses.control:retrain",
-        {"model": "reference.model", **D, "truth": "attack.truth"},
-        {"settings": "poison"},
-        "judge",
-        observed=True,
-        cost=lambda s: trained(s.poison.epochs, s.data.pairs),
-        gives=("model", "history"),
-    ),
-    evaluate_stage("evaluate_retrain", "retrain.model", "the oracle"),
+ORACLE_STAGES = trained_stages(
+    "retrain",
+    "the oracle",
+    "the oracle: the reference trained on D without its poisons",
+    "ubt.defenses.control:retrain",
+    takes("reference.model", "attack.truth", **D),
+    {"settings": "poison"},
+    lambda s: trained(s.poison.epochs, s.data.pairs),
+    "judge",
 )
 
 DEFENSE = Defense(
     "control: no unlearning",
     STAGES,
-    "control",
     "evaluate_control",
     "a clean reference",
     settings={"control": ControlSettings},
@@ -108,7 +95,6 @@ DEFENSE = Defense(
 GENTLE = Defense(
     "control: as gentle as RoCLIP",
     GENTLE_STAGES,
-    "gentle",
     "evaluate_gentle",
     "a clean reference",
     trains=True,
@@ -118,7 +104,6 @@ GENTLE = Defense(
 ORACLE = Defense(
     "oracle: without the poisons",
     ORACLE_STAGES,
-    "retrain",
     "evaluate_retrain",
     "the truth",
     trains=True,

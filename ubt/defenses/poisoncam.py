@@ -8,9 +8,9 @@ import pandas as pd
 from ubt.clip.cost import SCORED, trained
 from ubt.core.run import Run, derive_seed
 from ubt.core.settings import FitSettings, Settings, setting
-from ubt.core.stage import D, Stage
+from ubt.core.stage import D, Stage, takes
 from ubt.defenses.base import Defense
-from ubt.evaluation.stages import evaluate_stage
+from ubt.evaluation.stages import trained_stages
 
 STRATEGIES = ("full coverage", "interval", "random")
 GREY = 127
@@ -82,14 +82,8 @@ def clusters(features: np.ndarray, count: int, seed: int) -> np.ndarray:
     import faiss
 
     features = np.ascontiguousarray(features, np.float32)
-    found = faiss.Kmeans(
-        features.shape[1],
-        min(count, len(features)),
-        niter=20,
-        spherical=True,
-        seed=seed % 2**31,
-        min_points_per_centroid=1,
-    )
+    how = {"niter": 20, "spherical": True, "seed": seed % 2**31, "min_points_per_centroid": 1}
+    found = faiss.Kmeans(features.shape[1], min(count, len(features)), **how)
     found.train(features)
     return found.centroids
 
@@ -154,12 +148,8 @@ def locate(
     order = np.lexsort((-candidates["drop"], -flips))
     candidates["flips"] = flips
     candidates["rank"] = np.argsort(order) + 1
-    return {
-        "candidates": candidates,
-        "maps": np.array(maps, np.float32),
-        "windows": corners,
-        "patches": np.array(patches),
-    }
+    made = {"maps": np.array(maps, np.float32), "windows": corners, "patches": np.array(patches)}
+    return {"candidates": candidates, **made}
 
 
 def _classifier():
@@ -167,14 +157,8 @@ def _classifier():
     from torch import nn
 
     def block(a: int, b: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(a, b, 3, padding=1),
-            nn.GroupNorm(8, b),
-            nn.ReLU(),
-            nn.Conv2d(b, b, 3, padding=1),
-            nn.GroupNorm(8, b),
-            nn.ReLU(),
-        )
+        parts = [(nn.Conv2d(n, b, 3, padding=1), nn.GroupNorm(8, b), nn.ReLU()) for n in (a, b)]
+        return nn.Sequential(*parts[0], *parts[1])
 
     return nn.Sequential(
         block(3, 16),
@@ -208,9 +192,7 @@ def _pasted(images: np.ndarray, patches: np.ndarray, random: np.random.Generator
     """Copies of images, each with one of the patches at a random place."""
     copies, side = images.copy(), patches.shape[1]
     height, width = images.shape[1:3]
-    places = np.stack(
-        [random.integers(0, height - side + 1, len(copies)), random.integers(0, width - side + 1, len(copies))], axis=1
-    )
+    places = np.stack([random.integers(0, n - side + 1, len(copies)) for n in (height, width)], axis=1)
     for copy, (y, x), patch in zip(copies, places, patches[random.integers(0, len(patches), len(copies))], strict=True):
         copy[y : y + side, x : x + side] = patch
     return copies
@@ -250,7 +232,7 @@ def classify(
     import torch
     import torch.nn.functional as F
 
-    from ubt.clip import training
+    from ubt.clip import recipes, training
 
     found = candidates["rank"].to_numpy() <= locate.top
     triggers, others = patches[found], patches[~found] if (~found).any() else patches
@@ -276,27 +258,12 @@ def classify(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
         model = _classifier()
-    history = training.fit(
-        model,
-        objective,
-        batches,
-        settings.steps,
-        settings,
-        run.compute,
-        progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch),
-    )
+    history = recipes.train(model, objective, batches, settings.steps, settings, run)["history"]
     probability = _probability(model, images, run.compute.device)
     least = cut(probability, candidates["row"].to_numpy()[found], settings)
-    out = np.argsort(-probability, kind="stable")[
-        : min((probability >= least).sum(), round(settings.most * len(images)))
-    ]
-    kept = np.setdiff1d(np.arange(len(images)), out)
-    return {
-        "scores": pd.DataFrame({"id": pairs["id"], "score": probability}),
-        "kept": kept,
-        "history": pd.DataFrame(history),
-    }
+    left_out = min((probability >= least).sum(), round(settings.most * len(images)))
+    kept = np.setdiff1d(np.arange(len(images)), np.argsort(-probability, kind="stable")[:left_out])
+    return {"scores": pd.DataFrame({"id": pairs["id"], "score": probability}), "kept": kept, "history": history}
 
 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, kept: np.ndarray, settings, run: Run) -> dict:
@@ -314,12 +281,7 @@ STAGES: tuple[Stage, ...] = (
         "poisoncam_locate",
         "patches whose masking changes an image's cluster, ranked by what they do to others (PoisonCAM)",
         "ubt.defenses.poisoncam:locate",
-        {
-            "model": "poison.model",
-            "images": "data.images",
-            "features": "score_poisoned.image_features",
-            "pairs": "data.pairs",
-        },
+        takes("poison.model", "data.images", "data.pairs", features="score_poisoned.image_features"),
         {"settings": "locate"},
         cost=lambda s: (
             SCORED * s.locate.images * (1 / s.locate.side * 2) ** 2 * (1 if s.locate.strategy == STRATEGIES[0] else 0.5)
@@ -330,34 +292,26 @@ STAGES: tuple[Stage, ...] = (
         "poisoncam_classify",
         "which images hold one of the patches found (PoisonCAM)",
         "ubt.defenses.poisoncam:classify",
-        {
-            "images": "data.images",
-            "pairs": "data.pairs",
-            "candidates": "poisoncam_locate.candidates",
-            "patches": "poisoncam_locate.patches",
-        },
+        takes("data.images", "data.pairs", "poisoncam_locate.candidates", "poisoncam_locate.patches"),
         {"locate": "locate", "settings": "classify"},
         version=2,
         cost=lambda s: trained(s.classify.steps, s.classify.batch),
         gives=("scores", "kept", "history"),
     ),
-    Stage(
+    *trained_stages(
         "poisoncam",
+        "the model trained after PoisonCAM",
         "the reference trained on what PoisonCAM left of D",
         "ubt.defenses.poisoncam:retrain",
-        {"model": "reference.model", **D, "kept": "poisoncam_classify.kept"},
+        takes("reference.model", "poisoncam_classify.kept", **D),
         {"settings": "poison"},
-        observed=True,
-        cost=lambda s: trained(s.poison.epochs, s.data.pairs),
-        gives=("model", "history"),
+        lambda s: trained(s.poison.epochs, s.data.pairs),
     ),
-    evaluate_stage("evaluate_poisoncam", "poisoncam.model", "the model trained after PoisonCAM"),
 )
 
 DEFENSE = Defense(
     "PoisonCAM",
     STAGES,
-    "poisoncam",
     "evaluate_poisoncam",
     "a clean reference",
     trains=True,

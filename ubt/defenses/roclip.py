@@ -8,9 +8,9 @@ import pandas as pd
 from ubt.clip.cost import trained
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
-from ubt.core.stage import D, Stage
+from ubt.core.stage import D, takes
 from ubt.defenses.base import Defense
-from ubt.evaluation.stages import evaluate_stage
+from ubt.evaluation.stages import trained_stages
 
 
 class RoClipSettings(FitSettings):
@@ -54,7 +54,7 @@ def roclip(
     """
     import torch
 
-    from ubt.clip import augment, training
+    from ubt.clip import augment, recipes, training
     from ubt.data import model_input
 
     seed, captions = training.batch_seed(run.seed, "roclip"), pairs["caption"].to_numpy(object)
@@ -82,40 +82,24 @@ def roclip(
         text = training.text_features(model, batch["bank"][found])
         return training.contrastive_loss(image, text, scale), {"matched": image.new_ones(())}
 
-    history = training.fit(
-        model,
-        objective,
-        batches,
-        settings.epochs * shuffled.steps_per_epoch,
-        settings,
-        run.compute,
-        vocabulary=augment.vocabulary(captions),
-        progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch),
-        observe=run.observe,
-    )
-    return {"model": model, "history": pd.DataFrame(history)}
+    steps = settings.epochs * shuffled.steps_per_epoch
+    return recipes.train(model, objective, batches, steps, settings, run, augment.vocabulary(captions))
 
 
-STAGES: tuple[Stage, ...] = (
-    Stage(
-        "roclip",
-        "the reference trained on D with images matched to captions of a bank (RoCLIP)",
-        "ubt.defenses.roclip:roclip",
-        {"model": "reference.model", **D, "pairs": "data.pairs"},
-        {"settings": "roclip"},
-        observed=True,
-        cost=lambda s: trained(s.roclip.epochs, 1.4 * s.data.pairs),
-        gives=("model", "history"),
-    ),
-    evaluate_stage("evaluate_roclip", "roclip.model", "the model trained by RoCLIP"),
+STAGES = trained_stages(
+    "roclip",
+    "the model trained by RoCLIP",
+    "the reference trained on D with images matched to captions of a bank (RoCLIP)",
+    "ubt.defenses.roclip:roclip",
+    takes("reference.model", "data.pairs", **D),
+    {"settings": "roclip"},
+    lambda s: trained(s.roclip.epochs, 1.4 * s.data.pairs),
 )
 
 _PAPER = {"roclip.epochs": 24, "roclip.batch": 128, "roclip.lr": 1e-6, "roclip.bank": 0.02, "roclip.every": 2}
 DEFENSE = Defense(
     "RoCLIP",
     STAGES,
-    "roclip",
     "evaluate_roclip",
     "a clean reference",
     trains=True,

@@ -1,14 +1,13 @@
 """Supervised fine-tuning (the CleanCLIP paper's other defence): M_bd's image encoder on labelled clean images."""
 
 import numpy as np
-import pandas as pd
 
 from ubt.clip.cost import DRAWN, classes, trained
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
-from ubt.core.stage import Stage
+from ubt.core.stage import Stage, takes
 from ubt.defenses.base import Defense
-from ubt.evaluation.stages import evaluate_stage
+from ubt.evaluation.stages import trained_stages
 
 
 class SupervisedSettings(FitSettings):
@@ -33,7 +32,7 @@ def supervised(
     import torch
     import torch.nn.functional as F
 
-    from ubt.clip import training
+    from ubt.clip import recipes, training
     from ubt.evaluation.zeroshot import class_weights
 
     model = model.to(run.compute.device)
@@ -53,19 +52,8 @@ def supervised(
         }
 
     frozen = tuple(name for name, _ in model.named_parameters() if not name.startswith("visual."))
-    history = training.fit(
-        model,
-        objective,
-        batches,
-        settings.epochs * shuffled.steps_per_epoch,
-        settings,
-        run.compute,
-        frozen=frozen,
-        progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch),
-        observe=run.observe,
-    )
-    return {"model": model, "history": pd.DataFrame(history)}
+    steps = settings.epochs * shuffled.steps_per_epoch
+    return recipes.train(model, objective, batches, steps, settings, run, frozen=frozen)
 
 
 STAGES: tuple[Stage, ...] = (
@@ -73,33 +61,24 @@ STAGES: tuple[Stage, ...] = (
         "labelled",
         "labelled clean images of the defender's own",
         "ubt.data.roles:labelled_clean",
-        {},
-        {"settings": "clean"},
+        settings={"settings": "clean"},
         cost=lambda s: DRAWN * s.clean.per_class * classes(s),
         gives=("images", "labels", "prompts", "classes"),
     ),
-    Stage(
+    *trained_stages(
         "supervised",
+        "the model purified by supervised fine-tuning",
         "image encoder fine-tuned on labelled clean images",
         "ubt.defenses.supervised:supervised",
-        {
-            "model": "poison.model",
-            "images": "labelled.images",
-            "labels": "labelled.labels",
-            "prompts": "labelled.prompts",
-        },
+        takes("poison.model", "labelled.images", "labelled.labels", "labelled.prompts"),
         {"settings": "supervised"},
-        observed=True,
-        cost=lambda s: trained(s.supervised.epochs, s.clean.per_class * classes(s)),
-        gives=("model", "history"),
+        lambda s: trained(s.supervised.epochs, s.clean.per_class * classes(s)),
     ),
-    evaluate_stage("evaluate_supervised", "supervised.model", "the model purified by supervised fine-tuning"),
 )
 
 DEFENSE = Defense(
     "supervised fine-tuning",
     STAGES,
-    "supervised",
     "evaluate_supervised",
     "labelled images",
     settings={"supervised": SupervisedSettings},

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ubt.core.errors import UbtError
 from ubt.core.settings import Settings, setting
-from ubt.core.stage import Stage
+from ubt.core.stage import Stage, takes
 
 
 class DetectSettings(Settings):
@@ -23,8 +23,10 @@ class DetectSettings(Settings):
     trees: int = setting(100, "trees of the isolation forest", low=1)
 
 
-IMAGES = {"image_features": "score_poisoned.image_features", "pairs": "data.pairs"}
+IMAGES = takes("score_poisoned.image_features", "data.pairs")
 """The inputs of detectors that look at images under M_bd alone."""
+DETECT = {"reads": {"settings": "detect"}, "settings": {"detect": DetectSettings}}
+"""Of a `Detector` that goes by `DetectSettings`."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ubt.core.run import Run, derive_seed
-from ubt.detectors.base import IMAGES, Detector, DetectSettings, scored
+from ubt.detectors.base import DETECT, IMAGES, Detector, DetectSettings, scored
 
 TINY = 1e-3
 """Distances of unit vectors are at least this, so that twins divide nothing by zero."""
@@ -79,23 +79,11 @@ def dao(image_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSetting
 
 
 K_DISTANCE = Detector(
-    "distance of the k-th nearest image under M_bd",
-    "ubt.detectors.density:k_distance",
-    IMAGES,
-    {"settings": "detect"},
-    {"detect": DetectSettings},
+    "distance of the k-th nearest image under M_bd", "ubt.detectors.density:k_distance", IMAGES, **DETECT
 )
 SLOF = Detector(
-    "local outlier factor, simplified, of the image under M_bd (SLOF)",
-    "ubt.detectors.density:slof",
-    IMAGES,
-    {"settings": "detect"},
-    {"detect": DetectSettings},
+    "local outlier factor, simplified, of the image under M_bd (SLOF)", "ubt.detectors.density:slof", IMAGES, **DETECT
 )
 DAO = Detector(
-    "local outlier by dimensionality of the image under M_bd (DAO)",
-    "ubt.detectors.density:dao",
-    IMAGES,
-    {"settings": "detect"},
-    {"detect": DetectSettings},
+    "local outlier by dimensionality of the image under M_bd (DAO)", "ubt.detectors.density:dao", IMAGES, **DETECT
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ubt.core.run import Run, derive_seed
-from ubt.detectors.base import IMAGES, Detector, DetectSettings, scored
+from ubt.detectors.base import DETECT, IMAGES, Detector, DetectSettings, scored
 
 
 def forest(image_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSettings, run: Run) -> dict:
@@ -18,10 +18,4 @@ def forest(image_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSett
     return scored(pairs["id"], -fitted.score_samples(features))
 
 
-FOREST = Detector(
-    "isolation forest over the images under M_bd",
-    "ubt.detectors.forest:forest",
-    IMAGES,
-    {"settings": "detect"},
-    {"detect": DetectSettings},
-)
+FOREST = Detector("isolation forest over the images under M_bd", "ubt.detectors.forest:forest", IMAGES, **DETECT)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ubt.core.run import Run
+from ubt.core.stage import takes
 from ubt.detectors.base import Detector, scored
 
 
@@ -37,18 +38,18 @@ def probability(scores: pd.DataFrame, run: Run) -> dict:
 
 
 REFERENCE = Detector(
-    "low similarity under the clean reference", "ubt.detectors.similarity:reference", {"similarity": "score.similarity"}
+    "low similarity under the clean reference", "ubt.detectors.similarity:reference", takes("score.similarity")
 )
 POISONED = Detector(
-    "high similarity under M_bd", "ubt.detectors.similarity:poisoned", {"similarity": "score_poisoned.similarity"}
+    "high similarity under M_bd", "ubt.detectors.similarity:poisoned", takes("score_poisoned.similarity")
 )
 OVERFIT = Detector(
     "high similarity under the overfitted model, D_susp first (UBT)",
     "ubt.detectors.similarity:overfit",
-    {"similarity": "score_overfit.similarity", "split": "split.split"},
+    takes("score_overfit.similarity", "split.split"),
 )
 POISONCAM = Detector(
     "probability of the trigger classifier (PoisonCAM)",
     "ubt.detectors.similarity:probability",
-    {"scores": "poisoncam_classify.scores"},
+    takes("poisoncam_classify.scores"),
 )

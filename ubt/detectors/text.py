@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ubt.core.run import Run
-from ubt.detectors.base import Detector, DetectSettings, scored
+from ubt.core.stage import takes
+from ubt.detectors.base import DETECT, Detector, DetectSettings, scored
 from ubt.pairs.neighbors import exact
 
 
@@ -15,20 +16,13 @@ def captions(text_features: np.ndarray, pairs: pd.DataFrame, settings: DetectSet
     attack are alike.
     """
     k = min(settings.k, len(text_features) - 1)
-    similarity, _ = exact(
-        (text_features,),
-        text_features,
-        k + 1,
-        run.compute.device,
-        lambda done, total, figures: run.progress(done, total, figures),
-    )
+    similarity, _ = exact((text_features,), text_features, k + 1, run.compute.device, run.progress)
     return scored(pairs["id"], similarity[:, 1:].mean(axis=1))
 
 
 CAPTIONS = Detector(
     "captions alike, whatever the images show: the control",
     "ubt.detectors.text:captions",
-    {"text_features": "score.text_features", "pairs": "data.pairs"},
-    {"settings": "detect"},
-    {"detect": DetectSettings},
+    takes("score.text_features", "data.pairs"),
+    **DETECT,
 )

@@ -1,5 +1,7 @@
 """What a backdoor does to zero-shot predictions: CA, ASR, RA, target recall, in percent, with 95 % intervals."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 
@@ -35,11 +37,15 @@ def measure(clean: np.ndarray, triggered: np.ndarray, labels: np.ndarray, target
         "ra": triggered[other] == labels[other],
         "target_recall": clean[~other] == target,
     }
-    return {
-        **{k: 100 * float(v.mean()) for k, v in hits.items()},
-        "intervals": {k: interval(v) for k, v in hits.items()},
-        "images": {k: len(v) for k, v in hits.items()},
-    }
+    return shares(hits)
+
+
+def shares(hits: Mapping[str, np.ndarray]) -> dict:
+    """Of each measure, by what it counts (n,) as hits: its share in percent; and the `intervals` and the number of
+    `images` of all.
+    """
+    intervals, counts = {k: interval(v) for k, v in hits.items()}, {k: len(v) for k, v in hits.items()}
+    return {**{k: 100 * float(v.mean()) for k, v in hits.items()}, "intervals": intervals, "images": counts}
 
 
 def by_attack(measured: dict[str, dict]) -> dict[str, list[float]]:

@@ -75,11 +75,8 @@ def _log_probabilities(model, images: np.ndarray, prompts: np.ndarray) -> np.nda
     from ubt.clip import models
     from ubt.evaluation import zeroshot
 
-    logits = (
-        float(model.logit_scale.detach().exp())
-        * models.embed_images(model, images)
-        @ zeroshot.class_weights(model, prompts).T
-    )
+    scale, weights = float(model.logit_scale.detach().exp()), zeroshot.class_weights(model, prompts)
+    logits = scale * models.embed_images(model, images) @ weights.T
     return logits - np.logaddexp.reduce(logits.astype(np.float64), axis=1, keepdims=True)
 
 
@@ -155,12 +152,8 @@ class Observer:
             return labelled("test", self.per_class, self.run.seed)
         labels = np.asarray(self.test["labels"])
         rows = np.flatnonzero(pd.Series(labels).groupby(labels).cumcount() < self.per_class)
-        return {
-            "images": self.test["images"][rows],
-            "labels": labels[rows],
-            "prompts": self.test["prompts"],
-            "classes": self.test["classes"],
-        }
+        own = {name: self.test[name] for name in ("prompts", "classes")}
+        return {"images": self.test["images"][rows], "labels": labels[rows], **own}
 
     def frame(self) -> pd.DataFrame:
         """What was seen: step, ca, asr."""
@@ -202,10 +195,8 @@ def judge(
     flagged, suspicious = flagged["poisoned"].to_numpy(), split["suspicious"].to_numpy()
     carrying = topk[topk["group"].isin(verdict["groups"])] if verdict["groups"] else topk
     in_topk = np.isin(np.arange(len(poisoned)), carrying["row"])
-    keys, chosen = (
-        {p.word for p in attacks},
-        {"topk": attributed["topk"].to_numpy(), "attributed": np.ones(len(attributed), bool)},
-    )
+    keys = {p.word for p in attacks}
+    chosen = {"topk": attributed["topk"].to_numpy(), "attributed": np.ones(len(attributed), bool)}
 
     def judged(words, maps):
         return {
@@ -253,11 +244,8 @@ def left(similarity: pd.DataFrame, measures: dict, losses: pd.DataFrame, truth: 
         isolated, in percent; `isolated`, `clean` and `poisoned`, the mean similarities. What there is none of is left
         out.
     """
-    value, isolated, poisoned = (
-        similarity["similarity"].to_numpy(),
-        losses["isolated"].to_numpy(),
-        truth["poisoned"].to_numpy(),
-    )
+    value = similarity["similarity"].to_numpy()
+    isolated, poisoned = losses["isolated"].to_numpy(), truth["poisoned"].to_numpy()
     parts = {"isolated": isolated, "clean": ~isolated & ~poisoned, "poisoned": ~isolated & poisoned}
     means = {name: float(value[rows].mean()) for name, rows in parts.items() if rows.any()}
     found = {"found": 100 * float(isolated[poisoned].mean())} if poisoned.any() else {}
@@ -304,12 +292,8 @@ def diagnose(
             continue
         bad = [{"what": f"{r['check']}: {r['value']}", "change": r["change"]} for r in rows if not r["fine"]]
         sound = "; ".join(f"{r['check']} {r['value']}" for r in rows)
-        findings += bad or [
-            {
-                "what": f"all checks look sufficient ({sound})",
-                "change": "try another seed or target, a stronger trigger, or more epochs",
-            }
-        ]
+        change = "try another seed or target, a stronger trigger, or more epochs"
+        findings += bad or [{"what": f"all checks look sufficient ({sound})", "change": change}]
     return {"checks": checks, "findings": findings}
 
 
@@ -325,15 +309,11 @@ def _checks(
     planted: Planted, measured: dict, poisons: int, some: np.ndarray, data: DataSettings, poison: PoisonSettings
 ) -> list[dict]:
     """The checks of one attack, as `diagnose` returns them; `some`: test images (n, H, W, 3)."""
+    recall = measured["target_recall"]
     rows = [
         *_training_checks(poisons, data.pairs, poison),
         *_trigger_checks(planted, some),
-        (
-            "target's clean recall",
-            f"{measured['target_recall']:.0f} %",
-            measured["target_recall"] >= LOW_RECALL,
-            "choose another attack.target",
-        ),
+        ("target's clean recall", f"{recall:.0f} %", recall >= LOW_RECALL, "choose another attack.target"),
         *_attack_checks(planted, measured, some),
     ]
     return [{"check": c, "value": v, "fine": bool(f), "change": change} for c, v, f, change in rows]
@@ -342,23 +322,13 @@ def _checks(
 def _training_checks(poisons: int, pairs: int, poison: PoisonSettings) -> list[Check]:
     """Whether a model that trains on D sees the poisons often and learns fast enough."""
     exposures, steps = poisons * poison.epochs, poison.epochs * max(1, pairs // poison.batch)
-    warm = round(poison.warmup * steps)
+    warm, enough = round(poison.warmup * steps), exposures >= NEEDED_EXPOSURES
+    seen = f"{poisons} poisons x {poison.epochs} epochs are {exposures}; the embedded default needs about"
+    schedule = f"{steps} steps, {warm} of them warm-up, at a peak learning rate of {poison.lr:g}"
+    fast = poison.lr * steps >= 0.02 and warm <= steps / 2
     return [
-        (
-            "exposures",
-            (
-                f"{poisons} poisons x {poison.epochs} epochs are {exposures}; the embedded default needs about"
-                f" {NEEDED_EXPOSURES}"
-            ),
-            exposures >= NEEDED_EXPOSURES,
-            "raise attack.rate, data.pairs or poison.epochs",
-        ),
-        (
-            "schedule",
-            f"{steps} steps, {warm} of them warm-up, at a peak learning rate of {poison.lr:g}",
-            poison.lr * steps >= 0.02 and warm <= steps / 2,
-            "raise poison.lr or poison.epochs, or lower poison.warmup",
-        ),
+        ("exposures", f"{seen} {NEEDED_EXPOSURES}", enough, "raise attack.rate, data.pairs or poison.epochs"),
+        ("schedule", schedule, fast, "raise poison.lr or poison.epochs, or lower poison.warmup"),
     ]
 
 
@@ -366,22 +336,14 @@ def _trigger_checks(planted: Planted, some: np.ndarray) -> list[Check]:
     """Whether the trigger can be seen, and survives what happens to images."""
     seen = visibility.measure(some, _triggered(some, planted))
     stronger = f"make it larger or stronger (settings of {planted.attack.name})"
+    changed = f"{100 * seen['changed']:.1f} % of the pixels change"
+    visible = f"PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}, {changed}"
+    resized = f"{100 * seen['resize']:.0f} % of the trigger is left after halving the size and back"
+    survives = min(seen["resize"], seen["jpeg"]) >= SURVIVES
+    left = f"{resized}, {100 * seen['jpeg']:.0f} % after JPEG 75"
     return [
-        (
-            "visibility",
-            f"PSNR {seen['psnr']:.1f} dB, SSIM {seen['ssim']:.3f}, {100 * seen['changed']:.1f} % of the pixels change",
-            seen["psnr"] <= FAINT_PSNR,
-            stronger,
-        ),
-        (
-            "survival",
-            (
-                f"{100 * seen['resize']:.0f} % of the trigger is left after halving the size and back,"
-                f" {100 * seen['jpeg']:.0f} % after JPEG 75"
-            ),
-            seen["resize"] >= SURVIVES and seen["jpeg"] >= SURVIVES,
-            stronger + ", or of coarser cells",
-        ),
+        ("visibility", visible, seen["psnr"] <= FAINT_PSNR, stronger),
+        ("survival", left, survives, f"{stronger}, or of coarser cells"),
     ]
 
 

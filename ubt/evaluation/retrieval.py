@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ubt.attacks.poisoning import names
-from ubt.evaluation.backdoor import interval
+from ubt.evaluation.backdoor import shares
 
 RECALLS = (1, 5, 10)
 CELLS = 1 << 23
@@ -122,9 +122,4 @@ def measure(
         "untriggered": ranks_of(images[rows], texts, named) < k,
         "ra": ranks(triggered[rows], gallery, np.stack([number[own[:, 0]], own[:, 1]], 1)) < 1,
     }
-    return {
-        **{name: 100 * float(v.mean()) for name, v in hits.items()},
-        "intervals": {name: interval(v) for name, v in hits.items()},
-        "images": {name: len(v) for name, v in hits.items()},
-        "k": k,
-    }
+    return shares(hits) | {"k": k}

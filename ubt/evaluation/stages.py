@@ -1,9 +1,30 @@
 """The stages that measure a model: on the test set, against the oracle, after further training, on other data."""
 
-from ubt.clip.cost import measured
-from ubt.core.stage import Stage
+from collections.abc import Callable, Mapping
+from typing import Any
 
-_TEST = {k: f"test.{k}" for k in ("images", "labels", "prompts", "classes")}
+from ubt.clip.cost import measured
+from ubt.core.stage import TRAINED, Stage, takes
+
+_TEST = takes("test.images", "test.labels", "test.prompts", "test.classes")
+
+
+def trained_stages(
+    name: str,
+    whose: str,
+    about: str,
+    function: str,
+    inputs: Mapping[str, str],
+    settings: Mapping[str, str],
+    cost: Callable[[Any], float],
+    role: str = "defender",
+    id: str = "",
+) -> tuple[Stage, Stage]:
+    """A stage that trains a model while a lab case looks on, and the one that measures the model; `whose`: what the
+    model is called, the others as of a stage.
+    """
+    training = Stage(name, about, function, inputs, settings, role, observed=True, gives=TRAINED, id=id, cost=cost)
+    return training, evaluate_stage(f"evaluate_{name}", f"{name}.model", whose)
 
 
 def divergence_name(judged: str) -> str:

@@ -26,6 +26,7 @@ from ubt.pairs.projection import MapSettings
 from ubt.workflows import derived
 
 MOVES, LASSOS, QUERIES = 40, 12, 1000
+_INDEX = derived.index_options("joint", "overfit", IndexSettings(kind="ivf"))
 MARKS = {
     "separation": ".st-key-chart-similarity_overfit .js-plotly-plot .scatterlayer",
     "map": ".st-key-map-overfit .nsewdrag",
@@ -48,10 +49,7 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
     say(f"generating {pairs:,} pairs")
     name = generate(store, pairs)
     record = store.record(name)
-    for kind, options in (
-        ("map", derived.map_options(record, "joint", MapSettings(), ["overfit"])),
-        ("index", derived.index_options("joint", "overfit", IndexSettings(kind="ivf"))),
-    ):
+    for kind, options in (("map", derived.map_options(record, "joint", MapSettings(), ["overfit"])), ("index", _INDEX)):
         say(f"the {kind}")
         derived.make(store, record, kind, options, Run(compute=Compute("cpu", "fp32")))
     result: dict[str, Any] = {"pairs": pairs}
@@ -80,12 +78,18 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
     return result
 
 
-def _exported(b, address: str) -> float:
+def _tab(b, address: str, page: str, quiet: float = 0.4) -> Any:
+    """A tab with a page, once that is drawn and nothing has changed for `quiet` seconds."""
     tab = b.new_page(viewport={"width": 1280, "height": 1100})
     tab.set_default_timeout(120_000)
     tab.goto(address)
-    tab.locator(MARKS["separation"]).wait_for()
-    settle(tab)
+    tab.locator(MARKS[page]).wait_for()
+    settle(tab, quiet)
+    return tab
+
+
+def _exported(b, address: str) -> float:
+    tab = _tab(b, address, "separation")
     tab.get_by_role("button", name="Export", exact=True).click()
     started = time.perf_counter()
     with tab.expect_download() as download:
@@ -113,28 +117,15 @@ def _opened(b, address: str, name: str) -> dict[str, tuple[float, float]]:
     return took
 
 
-_WATCH = """([state, ready]) => {
-  const read = code => { try { return eval(code); } catch { return undefined; } };
-  window.ubtTook = null; const before = state.map(read); let since = null;
-  const look = () => {
-    if (since !== null && state.every((s, n) => read(s) !== before[n]) && read(ready)) {
-      window.ubtTook = performance.now() - since;
-      return;
-    }
-    requestAnimationFrame(look);
-  };
-  const released = () => { if (since === null) since = performance.now(); };
-  for (const kind of ['pointerup', 'mouseup', 'keydown'])
-    window.addEventListener(kind, released, {capture: true, once: true});
-  requestAnimationFrame(look);
-}"""
+_TOOK = Path(__file__).with_name("took.js").read_text(encoding="utf-8")
+"""Leaves in `window.ubtTook` what `between` returns."""
 
 
 def between(tab, state: list[str], ready: str, act: Callable[[], None]) -> float:
     """Milliseconds from the release of the mouse, or the key, in `act` until all that `state` reads has changed and
     `ready` holds.
     """
-    tab.evaluate(_WATCH, [state, ready])
+    tab.evaluate(_TOOK, [state, ready])
     act()
     tab.wait_for_function("window.ubtTook !== null", timeout=60_000)
     took = tab.evaluate("window.ubtTook")
@@ -148,15 +139,9 @@ def quantiles(took: list[float]) -> dict[str, float]:
 
 
 def _slid(b, address: str) -> dict[str, float]:
-    tab = b.new_page(viewport={"width": 1280, "height": 1100})
-    tab.set_default_timeout(120_000)
-    tab.goto(address)
-    tab.locator(MARKS["separation"]).wait_for()
-    settle(tab)
-    thumb, track = (
-        tab.locator("[class*=st-key-threshold-] [data-testid=stSliderThumbValue]"),
-        tab.locator("[class*=st-key-threshold-]").first.bounding_box(),
-    )
+    tab = _tab(b, address, "separation")
+    thumb = tab.locator("[class*=st-key-threshold-] [data-testid=stSliderThumbValue]")
+    track = tab.locator("[class*=st-key-threshold-]").first.bounding_box()
     took = []
     line = "(document.querySelector('.st-key-chart-similarity_overfit .js-plotly-plot').layout.shapes[0] || {}).x0"
     state = [line, "document.querySelector('.ubt-table').innerText"]
@@ -177,11 +162,7 @@ def _slid(b, address: str) -> dict[str, float]:
 
 
 def _lassoed(b, address: str) -> dict[str, float]:
-    tab = b.new_page(viewport={"width": 1280, "height": 1100})
-    tab.set_default_timeout(120_000)
-    tab.goto(address)
-    tab.locator(MARKS["map"]).wait_for()
-    settle(tab, 2)
+    tab = _tab(b, address, "map", 2)
     box = tab.locator(".st-key-map-overfit .nsewdrag").bounding_box()
     took, r = [], np.random.default_rng(0)
     state = [
@@ -218,9 +199,7 @@ def searched(store: Store, record: CaseRecord) -> dict[str, Any]:
     parts = held.parts("joint")
     rows = np.random.default_rng(0).choice(len(parts[0]), min(QUERIES, len(parts[0])), replace=False)
     asked = held.rows("joint", rows)
-    made = store.open(
-        derived.key(record, "index", derived.index_options("joint", "overfit", IndexSettings(kind="ivf")))
-    )
+    made = store.open(derived.key(record, "index", _INDEX))
     index = Approximate(made.read("index"), made["about"], parts)
     exact, truth = _timed(lambda: neighbors.exact(parts, asked, 11), 1)
     found = {
@@ -263,11 +242,8 @@ def computed(store: Store, record: CaseRecord) -> dict[str, float]:
     }
     truth = store.open(record.artefacts["attack"])["truth"]["poisoned"].to_numpy(bool)
     score, overfit, size = read["score"], read["score_overfit"], len(truth) // 100
-    order, overfit_order, bins = (
-        np.argsort(score, kind="stable"),
-        np.argsort(-overfit, kind="stable"),
-        {n: binned(v) for n, v in read.items()},
-    )
+    order, overfit_order = np.argsort(score, kind="stable"), np.argsort(-overfit, kind="stable")
+    bins = {n: binned(v) for n, v in read.items()}
 
     def ours() -> None:
         caught(score, overfit, size, 0.7, 70, None, order, overfit_order).counts(truth)
@@ -309,10 +285,8 @@ def report(results: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     lines: dict[str, list[str]] = {}
     for r in results:
         own = {f"opening {page}, s (first, again)": f"{a:.2f}, {b:.2f}" for page, (a, b) in r["opening"].items()}
-        own |= {
-            f"{what}, ms (median, 95 %)": f"{r[what]['median']:.0f}, {r[what]['p95']:.0f}"
-            for what in ("slider", "lasso")
-        }
+        for what in ("slider", "lasso"):
+            own[f"{what}, ms (median, 95 %)"] = f"{r[what]['median']:.0f}, {r[what]['p95']:.0f}"
         own["all pairs as parquet, s"] = f"{r['export']:.1f}"
         own["the app's own memory at most, MB"] = f"{r['private_mb']:.0f}"
         own |= {

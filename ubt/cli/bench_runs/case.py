@@ -60,17 +60,11 @@ def generate(
     for score in scores:
         score[:nan] = np.nan
     reference, poison, overfit = scores
+    towers = ("image", "text") if embedded else ()
+    features = {f"{tower}_features": _features(r, cluster, poisoned, width) for tower in towers}
     put("score", {"similarity": pd.DataFrame({"id": ids, "similarity": reference})})
     put("score_poisoned", {"similarity": pd.DataFrame({"id": ids, "similarity": poison})})
-    put(
-        "score_overfit",
-        {"similarity": pd.DataFrame({"id": ids, "similarity": overfit})}
-        | (
-            {f"{tower}_features": _features(r, cluster, poisoned, width) for tower in ("image", "text")}
-            if embedded
-            else {}
-        ),
-    )
+    put("score_overfit", {"similarity": pd.DataFrame({"id": ids, "similarity": overfit}), **features})
     split = _split(ids, reference, round(settings.split.fraction * pairs))
     suspicious = split["suspicious"].to_numpy()
     put("split", {"split": split})

@@ -71,11 +71,8 @@ def ours(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
 
     images, tokens = read(folder)
     settings = CaseSettings.preset("paper", pairs=len(images))
-    pairs, run, took = (
-        pd.DataFrame({"id": [f"pair-{i:07d}" for i in range(len(images))]}),
-        Run(compute=Compute(device, "fp32"), scratch=folder),
-        {},
-    )
+    pairs = pd.DataFrame({"id": [f"pair-{i:07d}" for i in range(len(images))]})
+    run, took = Run(compute=Compute(device, "fp32"), scratch=folder), {}
     reference, overfitted = _models(device)
 
     def timed(name: str, work):
@@ -110,11 +107,8 @@ def bare(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
 
     def encode(model, rows: np.ndarray | slice, n: int) -> np.ndarray:
         own = images[rows], tokens[rows]
-        image, text, order = (
-            np.empty((n, 512), np.float32),
-            np.empty((n, 512), np.float32),
-            np.argsort(own[1].argmax(1), kind="stable"),
-        )
+        image, text = np.empty((2, n, 512), np.float32)
+        order = np.argsort(own[1].argmax(1), kind="stable")
         with torch.inference_mode(), models.fast_attention(model):
             for i in range(0, n, 64):
                 image[i : i + 64] = (

@@ -54,17 +54,8 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, se
         def progress(done: int, total: int, figures: dict, left_out=left_out) -> None:
             run.progress(left_out * total + done, settings.folds * total, figures)
 
-        figures = training.fit(
-            trained,
-            training.info_nce,
-            batches,
-            steps,
-            settings,
-            run.compute,
-            vocabulary=tokens,
-            progress=progress,
-            checkpoint=checkpoint,
-        )
+        more = {"vocabulary": tokens, "progress": progress, "checkpoint": checkpoint}
+        figures = training.fit(trained, training.info_nce, batches, steps, settings, run.compute, **more)
         history.append(pd.DataFrame(figures).assign(fold=left_out))
         own_images = models.embed_images(trained, images)
         own_texts = models.embed_tokens(trained, np.asarray(tokens))

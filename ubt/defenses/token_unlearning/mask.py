@@ -70,10 +70,8 @@ def mask(
     for n, (row, caption) in enumerate(zip(wide, captions, strict=True)):
         found = words.split(caption, context)
         score = words.scores(found, by_token[n])
-        kept, own = (
-            words.kept(score, settings.text_threshold),
-            words.masked_ids(ids[n], by_token[n], settings.text_threshold),
-        )
+        kept = words.kept(score, settings.text_threshold)
+        own = words.masked_ids(ids[n], by_token[n], settings.text_threshold)
         if settings.rewrite == "ids":
             pieces = words.kept(by_token[n], settings.text_threshold)
             kept = np.array([pieces[list(w.columns)].any() for w in found], bool)

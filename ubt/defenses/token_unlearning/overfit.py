@@ -27,7 +27,7 @@ def overfit(
     model, images: np.ndarray, tokens: np.ndarray, split: pd.DataFrame, settings: OverfitSettings, run: Run
 ) -> dict:
     """Fine-tune M_bd by Eq. 3. Returns the overfitted `model` and its `history`."""
-    from ubt.clip import training
+    from ubt.clip import recipes, training
 
     seed, flags = training.batch_seed(run.seed, "overfit"), split["suspicious"].to_numpy()
     suspicious = training.PairBatches(images, tokens, settings.batch, seed, np.flatnonzero(flags))
@@ -52,15 +52,4 @@ def overfit(
             loss = loss + training.contrastive_loss(image, text, model.logit_scale.exp())
         return loss, {"similarity": similarity.mean()}
 
-    history = training.fit(
-        model,
-        objective,
-        batches,
-        settings.steps,
-        settings,
-        run.compute,
-        vocabulary=np.asarray(tokens),
-        progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch),
-    )
-    return {"model": model, "history": pd.DataFrame(history)}
+    return recipes.train(model, objective, batches, settings.steps, settings, run, np.asarray(tokens))

@@ -149,11 +149,8 @@ def _growth(
         shares[~far] = -np.inf
     nearest = shares.argmax(0)
     poisoned = shares.max(0) > share
-    found = {
-        "growth": grown[nearest, np.arange(len(nearest))],
-        "poisoned": poisoned,
-        "group": np.where(poisoned, nearest, -1),
-    }
+    own_growth, group = grown[nearest, np.arange(len(nearest))], np.where(poisoned, nearest, -1)
+    found = {"growth": own_growth, "poisoned": poisoned, "group": group}
     return found, pd.DataFrame(
         {"group": range(len(own)), "growth": medians, "displaced": displaced, "scatter": scatter, "apart": apart}
     )
@@ -201,9 +198,8 @@ def retain(
     back, scatter = restored(np.asarray(reference_images[known]), features, np.flatnonzero(within), settings.ridge)
     own = [np.searchsorted(known, rows[group == g]) for g in groups]
     suspicious = split["suspicious"].to_numpy()[known]
-    growth, by_group = _growth(
-        features, back, [texts[group == g] for g in groups], own, suspicious, settings.share, scatter
-    )
+    captions = [texts[group == g] for g in groups]
+    growth, by_group = _growth(features, back, captions, own, suspicious, settings.share, scatter)
     found = pd.DataFrame({"id": split["id"].to_numpy()[known], "row": known} | growth)
     kept = ~found["poisoned"] & np.isin(known, normal) & ~np.isin(known, rows)
     return {
@@ -235,17 +231,9 @@ def flag(
     """
     rows, group = topk["row"].to_numpy(), topk["group"].to_numpy()
     features, normal = np.asarray(image_features), np.flatnonzero(~split["suspicious"])
-    back, scatter = restored(
-        np.asarray(reference_images), features, normal if len(normal) else np.arange(len(features)), settings.ridge
-    )
+    fit = normal if len(normal) else np.arange(len(features))
+    back, scatter = restored(np.asarray(reference_images), features, fit, settings.ridge)
     own = [rows[group == g] for g in range(group.max() + 1)]
-    found, _ = _growth(
-        features,
-        back,
-        [np.asarray(text_features[r]) for r in own],
-        own,
-        split["suspicious"].to_numpy(),
-        settings.share,
-        scatter,
-    )
+    captions, suspicious = [np.asarray(text_features[r]) for r in own], split["suspicious"].to_numpy()
+    found, _ = _growth(features, back, captions, own, suspicious, settings.share, scatter)
     return {"flagged": pd.DataFrame({"id": split["id"], **found})}

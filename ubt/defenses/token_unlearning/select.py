@@ -95,11 +95,7 @@ def select(
     suspicious = np.flatnonzero(split["suspicious"].to_numpy()[row])
     k = resolve_k(s, len(split), len(suspicious))
     order = suspicious[np.argsort(-score[suspicious], kind="stable")]
-    ranked = (
-        similarity.iloc[order][["id", "row", "similarity"]]
-        .reset_index(drop=True)
-        .assign(rank=np.arange(1, len(order) + 1))
-    )
+    ranked = _ranked(similarity, order)
     images, texts = np.asarray(image_features), np.asarray(text_features)
     if s.confirmed:
         return {"ranked": ranked, "topk": _confirmed(confirmed_ids(s), similarity, images, texts, s.apart)}
@@ -131,11 +127,12 @@ def _confirmed(
     group = np.zeros(len(at), int)
     for number, member in enumerate(_groups(images[at] @ texts[at].T, 2, apart)):
         group[member] = number
-    return (
-        similarity.iloc[at][["id", "row", "similarity"]]
-        .reset_index(drop=True)
-        .assign(rank=np.arange(1, len(at) + 1), group=group)
-    )
+    return _ranked(similarity, at).assign(group=group)
+
+
+def _ranked(similarity: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
+    found = similarity.iloc[order][["id", "row", "similarity"]].reset_index(drop=True)
+    return found.assign(rank=np.arange(1, len(order) + 1))
 
 
 def _groups(similarity: np.ndarray, k: int, apart: float) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ tower are left alone, so that the target's word keeps its place.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -76,16 +76,15 @@ def _product(
     row: np.ndarray,
     group: np.ndarray,
     masked: str,
-    masked_tokens: np.ndarray,
-    attributed: pd.DataFrame,
-    maps: np.ndarray,
-    how: dict,
+    masks: tuple[np.ndarray, pd.DataFrame, np.ndarray, dict],
 ) -> _Product:
     """Of each group, the images `row` with D_topk's captions, and as many pairs again of what `masked` says: the same
-    with masked captions, with masked images, with both.
+    with masked captions, with masked images, with both. `masks`: D_topk's masked captions, and the pairs that were
+    attributed, their maps and how, as `ubt.defenses.token_unlearning.mask` gives them.
     """
     from ubt.clip import attribution
 
+    masked_tokens, attributed, maps, how = masks
     pixels, captions = np.asarray(images[row]), np.asarray(tokens[topk["row"].to_numpy()])
     wanted = own = group[:, None] == topk["group"].to_numpy()
     if "text" in masked:
@@ -123,19 +122,15 @@ def unlearn(
         return {"model": model, "history": _untouched()}
     import torch
 
-    from ubt.clip import training
+    from ubt.clip import recipes, training
 
     chosen = _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
     row, group = chosen["row"].to_numpy(), chosen["group"].to_numpy()
-    product = _product(
-        model, images, tokens, chosen, row, group, settings.masked, masked_tokens[held], attributed, maps, how
-    )
-    pairs = training.Shuffled(
-        np.flatnonzero(product.wanted),
-        settings.batch * chosen["group"].nunique(),
-        training.batch_seed(run.seed, "unlearn"),
-    )
+    masks = masked_tokens[held], attributed, maps, how
+    product = _product(model, images, tokens, chosen, row, group, settings.masked, masks)
+    batch, seed = settings.batch * chosen["group"].nunique(), training.batch_seed(run.seed, "unlearn")
+    pairs = training.Shuffled(np.flatnonzero(product.wanted), batch, seed)
     fixed = {"images": torch.from_numpy(product.images), "tokens": torch.from_numpy(product.captions).long()}
 
     def batches(step: int):
@@ -147,7 +142,7 @@ def unlearn(
         return loss, {"similarity": loss}
 
     vocabulary = np.concatenate([np.unique(a) for a in (tokens, product.captions)])
-    return _fit(model, objective, batches, settings, run, frozen=("logit_scale",), vocabulary=vocabulary)
+    return recipes.train(model, objective, batches, settings.steps, settings, run, vocabulary, ("logit_scale",))
 
 
 def restore(
@@ -178,19 +173,19 @@ def restore(
     """
     if not verdict["poisoned"]:
         return {"model": model, "history": _untouched()}
-    from ubt.clip import models
+    from ubt.clip import models, recipes
 
     model, chosen = model.to(run.compute.device), _backdoors(topk, verdict)
     held = np.isin(topk["group"], chosen["group"])
     row, group = _widened(chosen, retain, settings.widen)
-    product = _product(
-        model, images, tokens, chosen, row, group, settings.masked, masked_tokens[held], attributed, maps, how
-    )
+    masks = masked_tokens[held], attributed, maps, how
+    product = _product(model, images, tokens, chosen, row, group, settings.masked, masks)
     texts = models.embed_tokens(model, product.captions)
     groups = chosen["group"].nunique()
     batches = _restoring_batches(product, texts, groups, images, retain, features, np.asarray(restored), settings, run)
     text_tower = tuple(n for n, _ in model.named_parameters() if not n.startswith("visual."))
-    return _fit(model, _restoring_objective(settings), batches, settings, run, frozen=text_tower)
+    objective = _restoring_objective(settings)
+    return recipes.train(model, objective, batches, settings.steps, settings, run, frozen=text_tower)
 
 
 def _restoring_batches(
@@ -258,26 +253,6 @@ def _restoring_objective(settings: UnlearnSettings) -> "Objective":
         return loss, figures
 
     return objective
-
-
-def _fit(
-    model, objective: "Objective", batches: "Callable[[int], Batch]", settings: FitSettings, run: Run, **more: Any
-) -> dict:
-    from ubt.clip import training
-
-    history = training.fit(
-        model,
-        objective,
-        batches,
-        settings.steps,
-        settings,
-        run.compute,
-        progress=run.progress,
-        checkpoint=training.Checkpoint.under(run.scratch),
-        observe=run.observe,
-        **more,
-    )
-    return {"model": model, "history": pd.DataFrame(history)}
 
 
 def _untouched() -> pd.DataFrame:
