@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import digest, disk_full
-from ubt.core.run import Compute, Run
+from ubt.core.run import Compute, Progress, Run
 from ubt.workflows import derived, ingest
 
 LIVE = ("running", "waiting")
@@ -310,34 +310,47 @@ def _one(store: Store, name: str, until: str | None = None, *, stop: Callable[[]
     return 0
 
 
+@contextlib.contextmanager
+def _held(store: Store, lock: str, stop: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
+    """Hold a lock; gives what says whether somebody has asked whoever holds it to stop."""
+    flag = store.cancel_flag(lock)
+    with store.lock(lock, wait=1):
+        flag.unlink(missing_ok=True)
+        try:
+            yield lambda: stop() or flag.exists()
+        finally:
+            flag.unlink(missing_ok=True)
+
+
+def _progress(tell: Journal, kind: str, what: str, stopped: Callable[[], bool]) -> Progress:
+    """Progress that is told, and that ends the work once it is asked to stop."""
+    started = time.monotonic()
+
+    def progress(done: int, total: int, figures: dict[str, float]) -> None:
+        tell(Event("progress", kind, done, total, time.monotonic() - started, figures))
+        if stopped():
+            raise Cancelled(f"{what}: cancelled")
+
+    return progress
+
+
 def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[], bool]) -> int:
     record, options = _known(store, name), json.loads(chosen)
     key = derived.key(record, kind, options)
-    flag, started = store.cancel_flag(key), time.monotonic()
-
-    def ask() -> None:
-        if stop() or flag.exists():
-            raise Cancelled(f"{kind}: cancelled")
-
-    with store.lock(key, wait=1), contextlib.ExitStack() as turn:
-        flag.unlink(missing_ok=True)
+    with _held(store, key, stop) as stopped, contextlib.ExitStack() as turn:
         scratch = store.scratch(key)
         tell = Journal(_told(store, key), fresh=True)
-
-        def progress(done: int, total: int, figures: dict[str, float]) -> None:
-            tell(Event("progress", kind, done, total, time.monotonic() - started, figures))
-            ask()
-
+        progress = _progress(tell, kind, kind, stopped)
         try:
             tell(Event("waits", kind))
             while True:
                 with contextlib.suppress(UbtError):
                     turn.enter_context(store.lock(ACCELERATOR, wait=0.5))
                     break
-                ask()
+                if stopped():
+                    raise Cancelled(f"{kind}: cancelled")
             derived.make(store, record, kind, options, Run(compute=record.compute, progress=progress))
         finally:
-            flag.unlink(missing_ok=True)
             shutil.rmtree(scratch, ignore_errors=True)
     return 0
 
@@ -345,36 +358,20 @@ def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[],
 def _import(store: Store, chosen: str, *, stop: Callable[[], bool]) -> int:
     wanted = ingest.Wanted(**json.loads(chosen))
     lock = import_lock(wanted)
-    flag, started = store.cancel_flag(lock), time.monotonic()
-    with store.lock(lock, wait=1):
-        flag.unlink(missing_ok=True)
+    with _held(store, lock, stop) as stopped:
         (store.scratch(lock) / "wanted.json").write_text(chosen)
-        tell = Journal(_told(store, lock), fresh=True)
-
-        def progress(done: int, total: int, figures: dict[str, float]) -> None:
-            tell(Event("progress", wanted.kind, done, total, time.monotonic() - started, figures))
-            if stop() or flag.exists():
-                raise Cancelled(f"{wanted.source}: cancelled")
-
-        try:
-            tell(Event("starts", wanted.kind))
-            key = ingest.import_wanted(store, wanted, progress)
-            tell(Event("done", key, seconds=time.monotonic() - started))
-        finally:
-            flag.unlink(missing_ok=True)
+        tell, started = Journal(_told(store, lock), fresh=True), time.monotonic()
+        tell(Event("starts", wanted.kind))
+        key = ingest.import_wanted(store, wanted, _progress(tell, wanted.kind, wanted.source, stopped))
+        tell(Event("done", key, seconds=time.monotonic() - started))
     return 0
 
 
 def _each(store: Store, title: str, work: str, *, stop: Callable[[], bool]) -> int:
-    with store.lock(title, wait=1):
-        flag = store.cancel_flag(title)
-        flag.unlink(missing_ok=True)
+    with _held(store, title, stop) as stopped:
         found = [(store.record(name), until) for name, until in json.loads(work)]
         cases = [(CaseSettings.from_dict(r.settings), r.compute, until) for r, until in found if r.readable]
-        try:
-            errors = run_each(store, cases, cancelled=lambda: stop() or flag.exists())
-        finally:
-            flag.unlink(missing_ok=True)
+        errors = run_each(store, cases, cancelled=stopped)
     for name, error in errors.items():
         print(f"{name}: {error}", file=sys.stderr)
     return 1 if errors else 0

@@ -4,6 +4,7 @@ reads, by a ViT-B/32 of random weights; and what a real run would need.
 
 import shutil
 import time
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,29 +33,10 @@ ARCHITECTURE = "ViT-B-32-quickgelu"
 """OpenAI's ViT-B/32 as open_clip names it."""
 PAIRS, SPARE = 40, 24
 """Pairs of D, and more for the defender's own."""
-TOY = {
-    "attack.rate": 0.1,
-    "split.fraction": 0.2,
-    "poison.epochs": 1,
-    "poison.batch": 16,
-    "overfit.steps": 2,
-    "overfit.batch": 8,
-    "retain.pool": 16,
-    "retain.anchors": 4,
-    "unlearn.steps": 2,
-    "unlearn.batch": 4,
-    "unlearn.keep_batch": 8,
-    "unlearn.anchor_batch": 4,
-    "unlearn.widen": 4,
-    "published.steps": 2,
-    "published.batch": 8,
-    "clean.pairs": 16,
-    "clean.per_class": 1,
-    "test.per_class": 3,
-    "verdict.threshold": -1.0,
-    "verdict.displaced": -1.0,
-    "verdict.apart": -1.0,
-} | {name: value for defense in DEFENSES.values() for name, value in defense.toy.items()}
+_TOY = tomllib.loads(Path(__file__).with_name("paper_dry_run.toml").read_text(encoding="utf-8"))
+TOY = {f"{group}.{name}": value for group, values in _TOY.items() for name, value in values.items()} | {
+    name: value for defense in DEFENSES.values() for name, value in defense.toy.items()
+}
 """The preset's settings at toy size. The verdict's thresholds are let go, for a model of random weights is not
 poisoned, and would be left as it is.
 """
@@ -81,12 +63,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "unlearn": ("unlearn", "unlearn_published"),
     "baselines": tuple(stage for stages in _BASELINE_STAGES.values() for stage in stages[:-1]),
     "evaluation": (
-        "evaluate_clean",
-        "evaluate_poisoned",
-        "diagnose",
-        "evaluate_purified",
-        "evaluate_published",
-        "judge",
+        *("evaluate_clean", "evaluate_poisoned", "diagnose", "evaluate_purified", "evaluate_published", "judge"),
         *(stages[-1] for stages in _BASELINE_STAGES.values()),
     ),
     "downstream": ("downstream", "zeroshot_poisoned", "zeroshot_purified"),
