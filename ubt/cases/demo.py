@@ -1,7 +1,7 @@
-"""The ready-made cases: finished on another machine, shipped small, read-only, so that every page has something to show
+"""The built-in cases: finished on another machine, shipped small, read-only, so that every page has something to show
 before anything is run.
 
-They lie in this folder as in a cache, under names and keys that no run gives. `python -m ubt ready` makes them
+They lie in `ubt/assets/demo` as in a cache, under names and keys that no run gives. `python -m ubt ready` makes them
 (`ubt.cli.make_demo`).
 """
 

@@ -17,7 +17,9 @@ from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
 
 IMPORTED = {f"own_{name}": name for name in KINDS}
-"""Who owns what was imported, among the inputs of stages, to its setting."""
+"""The owners that inputs of stages name for what was imported (`own_pairs.images`), each to the setting of `own` that
+says which it is.
+"""
 
 
 @dataclass(frozen=True)

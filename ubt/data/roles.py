@@ -1,4 +1,4 @@
-"""The attacker's stages (which pairs are poisoned, then D as a defender finds it) and the labelled sets."""
+"""The sets of a case on scenes that play a role: what measures, and the clean pairs and images of the defender."""
 
 import os
 

@@ -1,5 +1,5 @@
-"""The stages of a case on the analyst's own pairs: which of them it takes, D with or without planted poisons, labelled
-images, and in an audit the suspect model as it is.
+"""The sets of a case on imported pairs: which pairs it takes, D of an audit, labelled images, the defender's clean
+pairs, and in an audit the suspect model. What the attacker plants is in `ubt.attacks.user_dataset`.
 
 What was imported (`pairs-…`, `labelled-…`, `model-…` of the store) is content-addressed, so that a case names it by its
 key.

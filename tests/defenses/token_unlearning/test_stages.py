@@ -17,7 +17,7 @@ from ubt.defenses.token_unlearning.overfit import OverfitSettings, alignment, ov
 from ubt.defenses.token_unlearning.retain import RetainSettings, flag, restored, retain
 from ubt.defenses.token_unlearning.select import SelectSettings, resolve_k, select
 from ubt.defenses.token_unlearning.split import SplitSettings, split
-from ubt.defenses.token_unlearning.unlearn import PublishedSettings, UnlearnSettings, restore, unlearn
+from ubt.defenses.token_unlearning.unlearn import PublishedSettings, UnlearnSettings, as_published, ours
 from ubt.defenses.token_unlearning.verdict import VerdictSettings, concentration, verdict
 from ubt.evaluation import masks
 from ubt.evaluation.judge import diagnose, left
@@ -148,7 +148,7 @@ def test_equation_7_over_equation_6s_product(pairs, reference):
     inputs = _unlearn_inputs(pairs)
     model = models.load(REFERENCE)
     s = PublishedSettings(steps=1, batch=18)
-    loss = unlearn(model, **inputs, verdict=POISONED, settings=s, run=RUN)["history"]["loss"].iloc[0]
+    loss = as_published(model, **inputs, verdict=POISONED, settings=s, run=RUN)["history"]["loss"].iloc[0]
     image = models.embed_images(reference, inputs["images"][:3])
     text = models.embed_tokens(reference, inputs["tokens"][:3])
     masked = models.embed_tokens(reference, model_input.tokenize(["banana"] * 3, 24))
@@ -156,14 +156,16 @@ def test_equation_7_over_equation_6s_product(pairs, reference):
     assert len(product) == 18
     assert loss == pytest.approx(np.mean(product), abs=1e-5)
     without = PublishedSettings(steps=1, batch=9, masked="none")
-    loss = unlearn(models.load(REFERENCE), **inputs, verdict=POISONED, settings=without, run=RUN)["history"]["loss"]
+    loss = as_published(models.load(REFERENCE), **inputs, verdict=POISONED, settings=without, run=RUN)["history"][
+        "loss"
+    ]
     assert loss.iloc[0] == pytest.approx(np.mean(product[:9]), abs=1e-5)
 
 
 def test_our_objective_is_eq_7_down_to_the_restored_level_and_two_cosines(pairs, reference):
     inputs = _restore_inputs(pairs)
     s = UnlearnSettings(steps=1, batch=5, keep_batch=100, anchor_batch=0, margin=0.2, restore=0.5, keep=3.0)
-    loss = restore(models.load(REFERENCE), **inputs, verdict=POISONED, settings=s, run=RUN)["history"].iloc[0]
+    loss = ours(models.load(REFERENCE), **inputs, verdict=POISONED, settings=s, run=RUN)["history"].iloc[0]
     row = inputs["retain"]["row"].tolist()
     wide, kept = [0, 1, 2, 5, 7], inputs["retain"].query("kept")["row"].tolist()
     texts = np.concatenate([models.embed_tokens(reference, t) for t in (inputs["tokens"][:3], inputs["masked_tokens"])])
@@ -177,7 +179,7 @@ def test_our_objective_is_eq_7_down_to_the_restored_level_and_two_cosines(pairs,
 
 def test_ours_moves_images_alone_and_none_towards_a_group_that_is_no_backdoor(pairs, reference):
     inputs = _restore_inputs(pairs)
-    out = restore(models.load(REFERENCE), **inputs, verdict=POISONED, settings=UnlearnSettings(steps=2), run=RUN)
+    out = ours(models.load(REFERENCE), **inputs, verdict=POISONED, settings=UnlearnSettings(steps=2), run=RUN)
     before, after = reference.state_dict(), out["model"].state_dict()
     moved = {n for n in before if not torch.equal(before[n], after[n])}
     assert moved
@@ -187,16 +189,16 @@ def test_ours_moves_images_alone_and_none_towards_a_group_that_is_no_backdoor(pa
     less = dict(inputs, topk=inputs["topk"].iloc[:2], masked_tokens=inputs["masked_tokens"][:2])
     settings = UnlearnSettings(steps=1, batch=4, anchor_batch=0, keep_batch=100)
     losses = [
-        restore(models.load(REFERENCE), **given, verdict=POISONED, settings=settings, run=RUN)["history"]["loss"][0]
+        ours(models.load(REFERENCE), **given, verdict=POISONED, settings=settings, run=RUN)["history"]["loss"][0]
         for given in (two, less)
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-@pytest.mark.parametrize("form", [restore, unlearn])
+@pytest.mark.parametrize("form", [ours, as_published])
 def test_a_model_judged_clean_is_left_untouched(pairs, reference, form):
-    given = _restore_inputs(pairs) if form is restore else _unlearn_inputs(pairs)
-    settings = UnlearnSettings() if form is restore else PublishedSettings()
+    given = _restore_inputs(pairs) if form is ours else _unlearn_inputs(pairs)
+    settings = UnlearnSettings() if form is ours else PublishedSettings()
     out = form(models.load(REFERENCE), **given, verdict=UNTOUCHED, settings=settings, run=RUN)["model"]
     assert all(
         torch.equal(a, b) for a, b in zip(out.state_dict().values(), reference.state_dict().values(), strict=True)
@@ -367,7 +369,7 @@ def test_the_four_strategies_of_table_4(pairs, reference, masked, images, captio
     """The mean similarity over D_unlearn's pairs, made by hand from whole and masked images and captions."""
     inputs = _unlearn_inputs(pairs)
     settings = PublishedSettings(steps=1, batch=9 if masked == "none" else 18, masked=masked)
-    loss = unlearn(models.load(REFERENCE), **inputs, verdict=POISONED, settings=settings, run=RUN)["history"][
+    loss = as_published(models.load(REFERENCE), **inputs, verdict=POISONED, settings=settings, run=RUN)["history"][
         "loss"
     ].iloc[0]
     hidden = np.where(

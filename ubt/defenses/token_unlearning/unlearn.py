@@ -99,7 +99,7 @@ def _product(
     return _Product(pixels, row, captions, wanted)
 
 
-def unlearn(
+def as_published(
     model,
     images: np.ndarray,
     tokens: np.ndarray,
@@ -145,7 +145,7 @@ def unlearn(
     return recipes.train(model, objective, batches, settings.steps, settings, run, vocabulary, ("logit_scale",))
 
 
-def restore(
+def ours(
     model,
     images: np.ndarray,
     tokens: np.ndarray,
