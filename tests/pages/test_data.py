@@ -60,10 +60,10 @@ def test_pairs_are_shown_before_they_are_read_then_imported_as_a_job(cache, tmp_
     assert "<script" not in shown
     for reason in ("path leaves the root", "missing file", "empty caption"):
         assert f"will be left out: {reason}" in shown
-    assert not Store(cache).all_brought("pairs")
+    assert not Store(cache).all_imported("pairs")
     at.button(key="import-pairs").click().run()
     ends = time.monotonic() + 60
-    while not Store(cache).all_brought("pairs") or jobs.being_imported(Store(cache)):
+    while not Store(cache).all_imported("pairs") or jobs.being_imported(Store(cache)):
         assert time.monotonic() < ends
         time.sleep(0.05)
     at.run()

@@ -123,7 +123,7 @@ def test_every_layout_comes_in_with_its_features(layout, vit, quick, tmp_path):
             "OpenAI": state | sizes,
         }[layout]
         torch.save(made, source := tmp_path / "own.pt")
-    ours, card = import_model.bring(str(source))
+    ours, card = import_model.read_model(str(source))
     assert same_features(ours, model)
     assert bool(ours.config.get("quick_gelu")) is (model is quick)
     assert card["name"] == "own"
@@ -146,7 +146,7 @@ def test_every_layout_comes_in_with_its_features(layout, vit, quick, tmp_path):
 def test_other_towers_come_in_and_go_out(config, tmp_path):
     model = plain(config)
     torch.save(wrapped(model), tmp_path / "own.pt")
-    ours, _ = import_model.bring(str(tmp_path / "own.pt"), quick_gelu=bool(config.get("quick_gelu")))
+    ours, _ = import_model.read_model(str(tmp_path / "own.pt"), quick_gelu=bool(config.get("quick_gelu")))
     assert same_features(ours, model)
     models.save(ours, tmp_path / "out")
     again, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'out'}")
@@ -167,11 +167,11 @@ def test_shapes_of_the_stock_models_tell_which_they_are():
 def test_a_named_architecture_has_to_fit(vit, tmp_path):
     save_file(vit.state_dict(), tmp_path / "own.safetensors")
     with pytest.raises(BadInput, match=r"ViT 224 px, patch 32.*got no transformer.resblocks.1"):
-        import_model.bring(str(tmp_path / "own.safetensors"), architecture_name="ViT-B-32")
+        import_model.read_model(str(tmp_path / "own.safetensors"), architecture_name="ViT-B-32")
     with pytest.raises(BadInput, match="unknown architecture 'nosuch'"):
-        import_model.bring(str(tmp_path / "own.safetensors"), architecture_name="nosuch")
+        import_model.read_model(str(tmp_path / "own.safetensors"), architecture_name="nosuch")
     with pytest.raises(BadInput, match=r"ViT-B-16-SigLIP: vision_cfg: expected a tower of open_clip's own"):
-        import_model.bring(str(tmp_path / "own.safetensors"), architecture_name="ViT-B-16-SigLIP")
+        import_model.read_model(str(tmp_path / "own.safetensors"), architecture_name="ViT-B-16-SigLIP")
 
 
 def test_pretrained_names_are_downloaded_and_read_here(vit, tmp_path, monkeypatch):
@@ -186,18 +186,18 @@ def test_pretrained_names_are_downloaded_and_read_here(vit, tmp_path, monkeypatc
     )
     monkeypatch.setattr(clip.architecture, "named", lambda name: copy.deepcopy(VIT))
     for source in ("ViT-B-32/openai", "ViT-B-32:openai"):
-        ours, card = import_model.bring(source)
+        ours, card = import_model.read_model(source)
         assert asked.pop()["quick_gelu"] is True
         assert ours.config["quick_gelu"] is True
         assert card["assumed"] == ["quick_gelu true, as these weights were trained"]
         assert card["name"] == "ViT-B-32/openai"
     with pytest.raises(BadInput, match=r"unknown weights 'nosuch' of ViT-B-32; expected one of: openai"):
-        import_model.bring("ViT-B-32/nosuch")
+        import_model.read_model("ViT-B-32/nosuch")
     monkeypatch.setattr(
         pretrained, "download_pretrained", lambda cfg: (_ for _ in ()).throw(OSError("no route to host"))
     )
     with pytest.raises(UbtError, match=r"could not .no route to host"):
-        import_model.bring("ViT-B-32/openai")
+        import_model.read_model("ViT-B-32/openai")
 
 
 def test_hub_repositories_are_downloaded_and_read_here(vit, tmp_path, monkeypatch):
@@ -208,7 +208,7 @@ def test_hub_repositories_are_downloaded_and_read_here(vit, tmp_path, monkeypatc
         return str(own / (filename or models.WEIGHTS))
 
     monkeypatch.setattr(pretrained, "download_pretrained_from_hf", download)
-    ours, card = import_model.bring("hf-hub:org/name.v1")
+    ours, card = import_model.read_model("hf-hub:org/name.v1")
     assert asked == [("org/name.v1", models.CONFIG), ("org/name.v1", None)]
     assert card["preprocessing"]["std"] == PREPROCESS["std"]
     assert same_features(ours, vit)
@@ -227,7 +227,7 @@ def test_imported_once_by_its_weights_and_kept_until_it_is_forgotten(vit, tmp_pa
     stock, _, _ = open_clip.create_model_and_transforms(f"local-dir:{artefact.path / 'model'}")
     assert all(torch.equal(a, b) for a, b in zip(stock.state_dict().values(), vit.state_dict().values(), strict=True))
     store.prune()
-    assert set(import_model.brought(store)) >= {key}
+    assert set(import_model.imported(store)) >= {key}
     assert import_model.forget(store, key) > 1e6
     with pytest.raises(BadInput, match="unknown model"):
         import_model.opened(store, key)
@@ -386,7 +386,7 @@ def test_hostile_files_are_refused(name, vit, tmp_path):
     content = make(vit, tmp_path / "base")
     path.write_bytes(content)
     with pytest.raises(BadInput, match=says) as refused:
-        import_model.bring(str(path))
+        import_model.read_model(str(path))
     assert str(path) in str(refused.value) or "layers" in says or "open_clip CLIP" in says
     assert len(str(refused.value)) < 1200
 
@@ -432,7 +432,7 @@ def test_absurd_configurations_are_refused_before_anything_is_read(name, tmp_pat
     (tmp_path / models.CONFIG).write_text(json.dumps({"model_cfg": config}))
     (tmp_path / models.WEIGHTS).write_bytes(b"x")
     with pytest.raises(BadInput, match=says):
-        import_model.bring(str(tmp_path))
+        import_model.read_model(str(tmp_path))
     if name not in ("a list", "no towers"):
         with pytest.raises(BadInput, match=says):
             models.create(config, 0)
@@ -450,22 +450,22 @@ def test_hostile_folders_are_refused(vit, tmp_path):
     ):
         (own / models.CONFIG).write_bytes(content.encode(errors="surrogateescape"))
         with pytest.raises(BadInput, match=says):
-            import_model.bring(str(own))
+            import_model.read_model(str(own))
     (own / models.CONFIG).write_text(json.dumps({"model_cfg": VIT}))
     (own / models.CARD).write_text(json.dumps({"digest": "0" * 64}))
     with pytest.raises(UbtError, match="of its card"):
-        import_model.bring(str(own))
+        import_model.read_model(str(own))
     (own / models.CARD).unlink()
     (own / models.WEIGHTS).rename(own / "elsewhere")
     (own / models.WEIGHTS).symlink_to(own / "elsewhere")
     with pytest.raises(BadInput, match="got a link"):
-        import_model.bring(str(own))
+        import_model.read_model(str(own))
     (own / models.WEIGHTS).unlink()
     with pytest.raises(BadInput, match="found 0"):
-        import_model.bring(str(own))
+        import_model.read_model(str(own))
     (own / models.WEIGHTS).mkdir()
     with pytest.raises(BadInput, match="got something else"):
-        import_model.bring(str(own))
+        import_model.read_model(str(own))
 
 
 @pytest.mark.parametrize(
@@ -491,4 +491,4 @@ def test_names_that_lead_nowhere_are_refused(source, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "download_pretrained_from_hf", lambda *a, **k: pytest.fail("it was looked up"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match="expected"):
-        import_model.bring(source)
+        import_model.read_model(source)

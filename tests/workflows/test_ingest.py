@@ -66,7 +66,7 @@ def test_a_job_is_seen_by_others_and_a_cancelled_one_keeps_nothing(tmp_path, mon
     assert seen == [({lock: wanted}, True)]
     assert jobs.view_progress(store, lock).figures == {"rows": 3.0}
     assert jobs.imported(store, lock) == ""
-    assert not store.all_brought("pairs")
+    assert not store.all_imported("pairs")
     assert not store.cancel_flag(lock).exists()
 
 
@@ -129,7 +129,7 @@ def test_a_data_set_is_imported_by_its_name(tmp_path, monkeypatch):
     ]
     monkeypatch.setattr("open_clip.IMAGENET_CLASSNAMES", names)
     monkeypatch.setitem(classification_sets.SETS, "imagenet", replace(classification_sets.SETS["imagenet"], classes=4))
-    by_name, by_path = (store.brought(import_labelled(store, Path(source))) for source in ("imagenet", str(at)))
+    by_name, by_path = (store.imported(import_labelled(store, Path(source))) for source in ("imagenet", str(at)))
     assert by_name["classes"] == by_path["classes"] == names
     opened = [
         catalogue.open_images(a["about"], a["images"]["image"].to_numpy(object), 24)[:] for a in (by_name, by_path)
@@ -140,7 +140,7 @@ def test_a_data_set_is_imported_by_its_name(tmp_path, monkeypatch):
     pixels, labels = np.stack([random_pixels(i, 32, 32) for i in range(20)]), np.arange(20) % 10
     found = classification_sets.LabelledSet(pixels, labels, [f"class {9 - i}" for i in range(10)])
     monkeypatch.setattr("ubt.data.classification_sets.read", lambda name, size, root="": found)
-    cifar = store.brought(import_labelled(store, Path("cifar10")))
+    cifar = store.imported(import_labelled(store, Path("cifar10")))
     assert cifar["classes"] == found.classes
     assert cifar["images"]["label"].tolist() == labels.tolist()
     assert (catalogue.open_images(cifar["about"], cifar["images"]["image"].to_numpy(object), 32)[:] == pixels).all()

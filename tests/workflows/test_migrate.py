@@ -96,12 +96,12 @@ def test_the_latest_decision_can_still_be_undone(store):
 
 def test_imports_stay_and_open(store, expected):
     migrate(store)
-    assert {kind: list(store.all_brought(kind)) for kind in expected["imported"]} == expected["imported"]
+    assert {kind: list(store.all_imported(kind)) for kind in expected["imported"]} == expected["imported"]
     (pairs,), (labelled,), (model,) = expected["imported"].values()
-    assert len(store.brought(pairs)["pairs"]) == 24
-    assert store.brought(pairs)["quarantine"]["reason"].tolist() == ["missing file"]
-    assert store.brought(labelled)["classes"] == ["banana", "dog"]
-    assert opened(store, model)["card"]["digest"] == models.weights_digest(store.brought(model)["model"])
+    assert len(store.imported(pairs)["pairs"]) == 24
+    assert store.imported(pairs)["quarantine"]["reason"].tolist() == ["missing file"]
+    assert store.imported(labelled)["classes"] == ["banana", "dog"]
+    assert opened(store, model)["card"]["digest"] == models.weights_digest(store.imported(model)["model"])
     store.prune()
     assert {path.name for path in (store.root / "artefacts").iterdir()} == {pairs, labelled, model}
 
@@ -112,7 +112,7 @@ def test_labels_name_the_pairs_of_the_case_that_is_computed_anew(store, expected
         settings = CaseSettings.from_dict(store.case(m.new).settings)
         ids = {row["id"] for row in expected["cases"][m.old]["labels"]}
         if settings.own.pairs:
-            assert ids <= set(store.brought(settings.own.pairs)["pairs"]["id"])
+            assert ids <= set(store.imported(settings.own.pairs)["pairs"]["id"])
         else:
             case = Pipeline(store, CPU).run(settings, upto("data"))
             assert case.name == m.new

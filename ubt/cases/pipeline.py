@@ -31,7 +31,7 @@ from ubt.evaluation.model_roles import MEASURED
 
 log = logging.getLogger("ubt")
 SCENES = OwnSettings()
-"""Nothing brought: the embedded scenes."""
+"""Nothing imported: the embedded scenes."""
 ACCELERATOR = "accelerator"
 """The lock of whatever computes, GPU or CPU: two stages at once slow each other far more than twofold."""
 
@@ -63,7 +63,7 @@ def upto(wanted: str | None, own: OwnSettings = SCENES) -> tuple[Stage, ...]:
     nothing is named.
 
     Args:
-        own: what was brought to the case.
+        own: what was imported for the case.
 
     Raises:
         BadInput: there is no such stage.
@@ -232,13 +232,13 @@ class Pipeline:
         """What reads a source, on any rank."""
         owner, entry = source.split(".")
         if owner in IMPORTED:
-            return functools.partial(self.store.brought(getattr(plan.settings.own, IMPORTED[owner])).read, entry)
+            return functools.partial(self.store.imported(getattr(plan.settings.own, IMPORTED[owner])).read, entry)
         if owner == "reference":
             from ubt.clip import models
 
             own = plan.settings.own.reference
             return (
-                functools.partial(self.store.brought(own).read, "model")
+                functools.partial(self.store.imported(own).read, "model")
                 if own
                 else functools.partial(models.load, self.reference)
             )

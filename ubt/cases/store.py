@@ -86,8 +86,8 @@ class Store:
             return self.open(key, made_with)
         return None
 
-    def brought(self, key: str) -> Artefact:
-        """Something an analyst brought: pairs, labelled images, a model.
+    def imported(self, key: str) -> Artefact:
+        """Something that was imported: pairs, labelled images, a model.
 
         Raises:
             BadInput: it is not in this cache. DamagedArtefact: it is not what its manifest says.
@@ -95,14 +95,14 @@ class Store:
         found = self.open(key)
         if found is None:
             raise BadInput(
-                f"{key}: expected it in the cache {self.root}, where it was brought, found none; bring it again"
+                f"{key}: expected it in the cache {self.root}, where it was imported, found none; import it again"
                 f" ({HOW_TO_IMPORT})"
             )
         return found
 
-    def all_brought(self, kind: str) -> dict[str, Artefact]:
-        """Everything of a kind (pairs, labelled, model) that was brought, by name, the newest first; what is damaged is
-        left out.
+    def all_imported(self, kind: str) -> dict[str, Artefact]:
+        """Everything of a kind (pairs, labelled, model) that was imported, by name, the newest first; what is damaged
+        is left out.
         """
         when = {}
         for path in (self.root / "artefacts").glob(f"{kind}-*"):
@@ -295,7 +295,7 @@ class Store:
         """The bytes that a case's artefacts take, those that other cases share too."""
         return sum(self._size(key) for key in record.artefacts.values())
 
-    def _is_brought(self, key: str) -> bool:
+    def _is_imported(self, key: str) -> bool:
         found = self.find(key)
         return found is not None and bool(found.manifest.get("brought"))
 
@@ -334,7 +334,7 @@ class Store:
 
     def prune(self) -> int:
         """Delete artefacts that no case uses, damaged ones, and what interrupted steps of deleted cases left; returns
-        the bytes freed. What was brought from outside, what a listed case needs to go on, and what a running process
+        the bytes freed. What was imported, what a listed case needs to go on, and what a running process
         holds, is left alone.
 
         Raises:
@@ -349,7 +349,7 @@ class Store:
         used |= {
             path.name
             for path in (self.root / "artefacts").iterdir()
-            if self._is_brought(path.name) or self._is_view_of(path.name, used)
+            if self._is_imported(path.name) or self._is_view_of(path.name, used)
         }
         freed = 0
         for path in [*(self.root / "artefacts").iterdir(), *(p for p in (self.root / "work").iterdir() if p.is_dir())]:

@@ -56,7 +56,7 @@ def pairs(
         key = import_pairs(
             store, source, SourceOptions(image=image, caption=caption, folder=folder, limit=limit), progress
         )
-    _print_about(key, store.brought(key)["about"])
+    _print_about(key, store.imported(key)["about"])
 
 
 @data_app.command("labels")
@@ -73,7 +73,7 @@ def labels(
     store = Store(cache)
     with progress_of("labels") as progress:
         key = import_labelled(store, source, LabelledOptions(image=image, label=label, folder=folder), progress)
-    _print_about(key, store.brought(key)["about"])
+    _print_about(key, store.imported(key)["about"])
 
 
 @data_app.command("list")

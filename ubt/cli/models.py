@@ -45,12 +45,12 @@ def import_one(
 @models_app.command("list")
 def list_models(cache: CacheOption = CACHE) -> None:
     """The imported models, newest first."""
-    from ubt.workflows.import_model import brought
+    from ubt.workflows.import_model import imported_models
 
     store, table = Store(cache), Table()
     for column in ("model", "name", "state", "architecture", "size, MB"):
         table.add_column(column, overflow="fold")
-    for key, card in brought(store).items():
+    for key, card in imported_models(store).items():
         table.add_row(
             key,
             *(Text(str(card.get(n))) for n in ("name", "state", "architecture")),

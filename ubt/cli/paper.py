@@ -26,7 +26,7 @@ def sized(preset: str, pairs: int, store: Store, sources: Mapping[str, Any]) -> 
     if preset != "paper" or pairs:
         return pairs if preset == "paper" else 0
     return (
-        min(CC3M + POISONS, store.brought(sources["own.pairs"])["about"]["kept"])
+        min(CC3M + POISONS, store.imported(sources["own.pairs"])["about"]["kept"])
         if sources
         else CaseSettings().data.pairs
     )

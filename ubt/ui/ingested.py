@@ -39,7 +39,7 @@ NONE_YET = {
 
 def keys(kind: str) -> list[str]:
     """What of a kind was imported, by its name in the store, the newest first."""
-    return list(store().all_brought(kind))
+    return list(store().all_imported(kind))
 
 
 def label(key: str) -> str:
@@ -103,7 +103,7 @@ def _first(root: str, key: str, kind: str) -> tuple[pd.DataFrame, list[np.ndarra
     made = Store(Path(root))
     frame = first_rows(made, key, FIRST, ROWS[kind])
     images, why = each(
-        open_images(made.brought(key)["about"], frame["image"].to_numpy(object), SIDE), range(len(frame))
+        open_images(made.imported(key)["about"], frame["image"].to_numpy(object), SIDE), range(len(frame))
     )
     return frame, images, why
 

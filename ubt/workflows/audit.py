@@ -50,7 +50,7 @@ def prepare(
     """Import what an audit needs and say which case it makes.
 
     Args:
-        model, reference: as `ubt.workflows.import_model.bring` reads them; `folds` trains models in a reference's
+        model, reference: as `ubt.workflows.import_model.read_model` reads them; `folds` trains models in a reference's
         place.
         changes: settings by dotted name; without `data.pairs` all pairs are audited.
 
@@ -86,14 +86,14 @@ def prepare(
 def settings_of(
     store: Store, pairs: str, suspect: str, reference: str, labelled: str = "", changes: Mapping[str, Any] | None = None
 ) -> CaseSettings:
-    """The audit of what was brought already, by its names in the store, without a reference by folds; otherwise as
+    """The audit of what was imported already, by its names in the store, without a reference by folds; otherwise as
     `prepare`.
 
     Raises:
         BadInput: something is not there, the model is its own reference, or there are too few pairs.
     """
     own = {"own.pairs": pairs, "own.suspect": suspect, "own.reference": reference, "own.test": labelled}
-    found = {name: store.brought(key) for name, key in own.items() if key}
+    found = {name: store.imported(key) for name, key in own.items() if key}
     compared = {
         option: found[name]
         for name, option in (("own.suspect", "--model"), ("own.reference", "--reference"))
@@ -138,14 +138,14 @@ def flagged(store: Store, artefacts: Mapping[str, str]) -> pd.DataFrame:
 
 
 def account(store: Store, name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What an audit says, as plain values: verdict, estimates, every setting, what was brought (with quarantines and
+    """What an audit says, as plain values: verdict, estimates, every setting, what was imported (with quarantines and
     cards), artefact digests.
     """
     record = store.case(name)
     own = record.settings["own"]
-    brought = {kind: store.brought(key)["about"] | {"name": key} for kind in ("pairs", "test") if (key := own[kind])}
+    about = {kind: store.imported(key)["about"] | {"name": key} for kind in ("pairs", "test") if (key := own[kind])}
     cards = {
-        kind: store.brought(key)["card"] | {"name": key} for kind in ("suspect", "reference") if (key := own[kind])
+        kind: store.imported(key)["card"] | {"name": key} for kind in ("suspect", "reference") if (key := own[kind])
     }
     taken = store.open(record.artefacts["take"])["quarantine"]
     return {
@@ -154,8 +154,8 @@ def account(store: Store, name: str, metrics: Mapping[str, Any]) -> dict[str, An
         "estimates": metrics["estimates"],
         "settings": record.settings,
         "compute": vars(record.compute),
-        "pairs": brought.get("pairs"),
-        "labels": brought.get("test"),
+        "pairs": about.get("pairs"),
+        "labels": about.get("test"),
         "models": cards,
         "reference": own["reference"] or FOLDS,
         "quarantined_images": taken["reason"].value_counts().to_dict(),
@@ -210,7 +210,7 @@ def write(store: Store, name: str, metrics: Mapping[str, Any], folder: Path) -> 
         BadInput: the folder cannot be made or written.
     """
     record = store.case(name)
-    catalogue = store.brought(record.settings["own"]["pairs"])["quarantine"]
+    catalogue = store.imported(record.settings["own"]["pairs"])["quarantine"]
     taken = store.open(record.artefacts["take"])["quarantine"]
     contents = {
         "flagged.csv": as_csv(flagged(store, record.artefacts)),

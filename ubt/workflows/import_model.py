@@ -29,7 +29,7 @@ from ubt.data import model_input
 STATES = ("clean", "poisoned", "suspect", "purified")
 CARD_BYTES = 2**20
 KEY = "model-"
-"""What the names of brought models' artefacts begin with."""
+"""What the names of imported models' artefacts begin with."""
 _HUB, _FOLDER = "hf-hub:", "local-dir:"
 _OF_RUN = re.compile(r"(?:^|-)model_([\w.-]+?)-lr_")
 
@@ -48,7 +48,7 @@ class _Found:
     said: list[str] = field(default_factory=list)
 
 
-def bring(
+def read_model(
     source: str,
     progress: Progress = silent,
     architecture_name: str = "",
@@ -160,9 +160,9 @@ def import_model(
     progress: Progress = silent,
     quick_gelu: bool | None = None,
 ) -> str:
-    """Put a model from outside into the store, once; returns its artefact's name. See `bring`."""
+    """Put a model from outside into the store, once; returns its artefact's name. See `read_model`."""
     started = time.monotonic()
-    model, said = bring(source, progress, architecture_name, quick_gelu, state)
+    model, said = read_model(source, progress, architecture_name, quick_gelu, state)
     key = f"{KEY}{digest([said['digest'], model.config, model.preprocess_cfg, state])}"
     with store.lock(key):
         if store.find(key) is None:
@@ -176,7 +176,7 @@ def import_model(
 
 
 def opened(store: Store, key: str) -> Artefact:
-    """A brought model's artefact, with the entries `model` and `card`.
+    """An imported model's artefact, with the entries `model` and `card`.
 
     Raises:
         BadInput: there is none of this name.
@@ -185,18 +185,18 @@ def opened(store: Store, key: str) -> Artefact:
     if found is None:
         raise BadInput(
             f"unknown model {key!r}; expected one of:"
-            f" {', '.join(brought(store)) or 'none yet (python -m ubt models import SOURCE)'}"
+            f" {', '.join(imported_models(store)) or 'none yet (python -m ubt models import SOURCE)'}"
         )
     return found
 
 
-def brought(store: Store) -> dict[str, dict[str, Any]]:
+def imported_models(store: Store) -> dict[str, dict[str, Any]]:
     """The cards of the models in the store, by artefact name, the newest first."""
-    return {key: artefact["card"] for key, artefact in store.all_brought("model").items()}
+    return {key: artefact["card"] for key, artefact in store.all_imported("model").items()}
 
 
 def forget(store: Store, key: str) -> int:
-    """Delete a brought model that no case names; returns the bytes freed.
+    """Delete an imported model that no case names; returns the bytes freed.
 
     Raises:
         BadInput: there is none of this name. UbtError: a case names it, or it is being written.

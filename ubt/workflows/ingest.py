@@ -158,7 +158,7 @@ def lab_of(store: Store, pairs: str, labelled: str, reference: str, spare: float
         BadInput: something is not there, or the reference was trained on pairs that D could take.
     """
     for key in filter(None, (pairs, labelled, reference)):
-        store.brought(key)
+        store.imported(key)
     share = trained_on(store, pairs, reference)
     if spare < share:
         raise BadInput(
@@ -173,14 +173,14 @@ def check_targets(store: Store, settings: CaseSettings) -> None:
     BadInput: the labelled images of a lab case lack the target of one of its attacks.
     """
     if settings.own.test and not settings.own.audits:
-        found = store.brought(settings.own.test)
+        found = store.imported(settings.own.test)
         for planted in settings.attacks:
             planted.check_target(tuple(found["classes"]), f" of {found['about']['path']}")
 
 
 def trained_on(store: Store, pairs: str, reference: str) -> float:
     """The share of some pairs that an imported reference says it was trained on; 0 if it says nothing of them."""
-    said = store.brought(reference)["card"]["made_from"].get("trained_on", {}) if reference else {}
+    said = store.imported(reference)["card"]["made_from"].get("trained_on", {}) if reference else {}
     return float(said["share"]) if said.get("pairs") == pairs else 0.0
 
 
@@ -188,7 +188,7 @@ def first_rows(store: Store, key: str, count: int, entry: str = "pairs") -> pd.D
     """The first rows of something imported, without reading the others."""
     import pyarrow.parquet as pq
 
-    store.brought(key)
+    store.imported(key)
     with pq.ParquetFile(store.root / "artefacts" / key / f"{entry}.parquet") as file:
         batch = next(file.iter_batches(batch_size=count), None)
         return (file.schema_arrow.empty_table() if batch is None else batch).to_pandas()
@@ -197,7 +197,7 @@ def first_rows(store: Store, key: str, count: int, entry: str = "pairs") -> pd.D
 def listed(store: Store) -> dict[str, dict[str, Any]]:
     """What was read of the pairs and then of the labelled images in the store, by name, the newest first."""
     return {
-        key: artefact["about"] for kind in ("pairs", "labelled") for key, artefact in store.all_brought(kind).items()
+        key: artefact["about"] for kind in ("pairs", "labelled") for key, artefact in store.all_imported(kind).items()
     }
 
 

@@ -55,7 +55,7 @@ def migrate(store: Store, dry_run: bool = False) -> list[Moved]:
 
 def imported(store: Store) -> int:
     """How many pairs, labelled images and models were imported, and can be used under their names."""
-    return sum(len(store.all_brought(kind)) for kind in ("pairs", "labelled", "model"))
+    return sum(len(store.all_imported(kind)) for kind in ("pairs", "labelled", "model"))
 
 
 def _earlier(store: Store) -> Sequence[str]:

@@ -215,7 +215,7 @@ SAYS: dict[str, Callable[[Artefact, CaseSettings, Callable[[str], Artefact]], st
 
 
 def prepare(root: Path, layout: str, size: int) -> tuple[Store, CaseSettings]:
-    """Generate the data and the clean start under `root`, bring them in as a real run would, and say which case that
+    """Generate the data and the clean start under `root`, import them as a real run would, and say which case that
     makes.
 
     Raises:
@@ -276,7 +276,7 @@ def dry_run(
         began = time.monotonic()
         store, settings = prepare(root, layout, size)
         settings = settings.with_values(dict(changes or {}))
-        about = store.brought(settings.own.pairs)["about"]
+        about = store.imported(settings.own.pairs)["about"]
         say(
             f"generated and read: {about['kept']} pairs as {about['kind']}, ViT-B/32 of random weights at {size} px"
             f" ({time.monotonic() - began:.1f} s)"
@@ -287,7 +287,7 @@ def dry_run(
         found: list[Proved] = []
 
         def of(stage: str) -> Artefact:
-            return store.brought(settings.own.reference) if stage == "reference" else store.open(names[stage])
+            return store.imported(settings.own.reference) if stage == "reference" else store.open(names[stage])
 
         def watch(event: Event) -> None:
             if event.kind in ("done", "cached"):

@@ -76,7 +76,7 @@ def pretrain(
     """
     config = s.architecture()
     context = config["text_cfg"]["context_length"]
-    pixels, captions = _readable(store.brought(pairs), s)
+    pixels, captions = _readable(store.imported(pairs), s)
     tokens = model_input.tokenize(captions, context)
     made = ModelFolder(folder, s, compute, pairs)
     model = models.create(config, derive_seed(s.seed, "weights"))
@@ -101,7 +101,7 @@ def pretrain(
             [],
             {"pairs": pairs, "share": s.share, "images": len(tokens)},
             file_digest(work / models.WEIGHTS),
-            **{"CA, percent": round(_accuracy(model, store.brought(labelled), s.size, context), 2)},
+            **{"CA, percent": round(_accuracy(model, store.imported(labelled), s.size, context), 2)},
         )
 
     return made.finish(write)

@@ -143,15 +143,15 @@ def _models(store: Store, record: CaseRecord) -> dict[str, Callable[[], Any]]:
     """The models that are there, each to be opened when its turn comes."""
     from ubt.clip import models
 
-    brought = CaseSettings.from_dict(record.settings).own
-    own = brought.reference
-    there = {name: store.find(record.artefacts.get(stage, "")) for name, stage in models_of(brought.audits).items()}
+    chosen = CaseSettings.from_dict(record.settings).own
+    own = chosen.reference
+    there = {name: store.find(record.artefacts.get(stage, "")) for name, stage in models_of(chosen.audits).items()}
     found: dict[str, Callable[[], Any]] = {}
     for name, artefact in there.items():
-        if name == "clean" and brought.audits and not own:
+        if name == "clean" and chosen.audits and not own:
             continue
         if name == "clean" and artefact is not None:
-            found[name] = (lambda: store.brought(own)["model"]) if own else (lambda: models.load(REFERENCE))
+            found[name] = (lambda: store.imported(own)["model"]) if own else (lambda: models.load(REFERENCE))
         elif artefact is not None:
             found[name] = lambda artefact=artefact: artefact["model"]
     return found
@@ -210,7 +210,7 @@ def probe(store: Store, record: CaseRecord, made_with: Mapping[str, Any], run: R
     """
     hypothesis = Hypothesis.from_dict({k: v for k, v in made_with.items() if k not in ("trigger", "over")})
     record = record.changed(artefacts={stage: record.artefacts[stage] for stage in made_with["over"]})
-    pixels = store.brought(made_with["trigger"])["pixels"] if made_with["trigger"] else None
+    pixels = store.imported(made_with["trigger"])["pixels"] if made_with["trigger"] else None
     _done(store, record, ROLES["poisoned"].stage(CaseSettings.from_dict(record.settings).own.audits))
     asked, seed = (
         question(store, record, hypothesis),

@@ -75,20 +75,20 @@ def test_every_set_has_a_target_of_its_own_and_absent_ones_say_what_to_put_where
     assert text.count("0 (as above)") == 2 * 5
 
 
-def brought_as(path, classes: list[str]) -> None:
+def imported_as(path, classes: list[str]) -> None:
     """A zip of labelled images, an image a class, that nobody decodes."""
     rows = "".join(f"{i}.png,{name}\n" for i, name in enumerate(classes))
     packed(path, [("labels.csv", f"image,label\n{rows}".encode()), *((f"{i}.png", b"?") for i in range(len(classes)))])
 
 
 def test_a_set_that_is_there_is_measured(tmp_path):
-    brought_as(tmp_path / "cifar10.zip", ["airplane", *(f"class {i}" for i in range(9))])
+    imported_as(tmp_path / "cifar10.zip", ["airplane", *(f"class {i}" for i in range(9))])
     cases = {c.downstream.set for c, _ in TABLES["6"].varied({"downstream.root": str(tmp_path)}).work(1)}
     assert cases == {"scenes", "cifar10"}
 
 
 def test_a_set_that_is_named_has_the_table_to_itself(tmp_path):
-    brought_as(tmp_path / "own.zip", ["banana", "tree frog"])
+    imported_as(tmp_path / "own.zip", ["banana", "tree frog"])
     changes = {
         "own.pairs": OWN["own.pairs"],
         "own.test": OWN["own.test"],
@@ -143,9 +143,9 @@ def test_pairs_of_ones_own_may_have_targets_that_scenes_have_not(tmp_path):
     row = next(r for r in changed.rows if r.labels[0] == "DTD")
     assert row.case(0).attack.target == "honeycombed"
     assert f"{tmp_path}/dtd/dtd/labels/test1.txt" in row.lacks
-    brought_as(tmp_path / "dtd.zip", [f"texture {i}" for i in range(47)])
+    imported_as(tmp_path / "dtd.zip", [f"texture {i}" for i in range(47)])
     assert "dtd.zip: expected the target 'honeycombed' among its 47 classes" in row.lacks
-    brought_as(tmp_path / "dtd.zip", ["honeycombed", *(f"texture {i}" for i in range(46))])
+    imported_as(tmp_path / "dtd.zip", ["honeycombed", *(f"texture {i}" for i in range(46))])
     assert not row.lacks
 
 

@@ -58,8 +58,8 @@ CONTEXT = 24
 
 @dataclass(frozen=True)
 class Kind:
-    """A class of objects: how it is drawn, the colours it comes in, what a loose caption calls it, and how far it is turned,
-    in degrees either way.
+    """A class of objects: how it is drawn, the colours it comes in, what a loose caption calls it, and how far it is
+    turned, in degrees either way.
     """
 
     draw: Callable[[Pen], None]

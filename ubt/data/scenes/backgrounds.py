@@ -105,8 +105,8 @@ _DRAWN = {
 
 
 def draw_background(kind: str, v: np.ndarray, a: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
-    """The background drawn by the function named `kind`, float RGB, shape (size, size, 3), 0 to 255; `v` three numbers in [0, 1], `a` and `b`
-    colours.
+    """The background drawn by the function named `kind`, float RGB, shape (size, size, 3), 0 to 255; `v` three numbers
+    in [0, 1], `a` and `b` colours.
     """
     c = (np.arange(size) + 0.5) / size
     y, x = np.meshgrid(c, c, indexing="ij")

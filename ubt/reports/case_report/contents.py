@@ -58,7 +58,7 @@ def titled(case: Finished) -> str:
     s, own = case.settings, case.settings.own
     pairs = f"{s.data.pairs if case.pairs is None else len(case.pairs):,} pairs"
     if case.audits:
-        return f"Audit of {case.store.brought(own.suspect)['card']['name']} on {pairs}"
+        return f"Audit of {case.store.imported(own.suspect)['card']['name']} on {pairs}"
     planted = [a for a in s.attacks if a.attack.poisons(s.data.pairs)]
     what = ", ".join(f"{a.label} ({a.attack.poisons(s.data.pairs):,} poisons)" for a in planted) or "nothing poisoned"
     return f"{what} in {pairs}, seed {s.seed}"

@@ -50,10 +50,10 @@ def origin(case: Finished) -> Section:
     about += [[f"{p} (of the machine that wrote this report)", v] for p in ("Python", *PACKAGES) if (v := _version(p))]
     for kind, key in (("pairs", case.settings.own.pairs), ("labelled images", case.settings.own.test)):
         if key:
-            about.append([f"{kind}, as imported", f"{case.store.brought(key)['about']['path']} ({key})"])
+            about.append([f"{kind}, as imported", f"{case.store.imported(key)['about']['path']} ({key})"])
     for kind, key in (("model audited", case.settings.own.suspect), ("clean reference", case.settings.own.reference)):
         if key:
-            card = case.store.brought(key)["card"]
+            card = case.store.imported(key)["card"]
             about.append([kind, f"{card['name']}, {card['source']}, SHA-256 of its weights {card['digest']}"])
     made = []
     for stage, artefact in case.artefacts.items():

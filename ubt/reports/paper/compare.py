@@ -21,7 +21,7 @@ HEADS = {**MEASURES, **KL}
 """What a cell measures to its column: percent, KL in nats."""
 EARLIER = "measured by an earlier version"
 """The state of a cell whose figures are a case's own, but not those that this version would come to."""
-GIVEN, OLD = "brought as it is; cannot be run", "its settings are an earlier version's; cannot be run, make it anew"
+GIVEN, OLD = "imported as it is; cannot be run", "its settings are an earlier version's; cannot be run, make it anew"
 WAITS = {
     "to do": "not run yet",
     "new": "not run yet",
