@@ -184,7 +184,7 @@ def test_two_tabs_press_run_and_one_job_runs(store, chrome, tmp_path):
         for tab in tabs:
             press(tab, "Run")
         for tab in tabs:
-            tab.get_by_text("running").wait_for()
+            tab.locator(".stMarkdownBadge", has_text="running").wait_for()
         press(tabs[0], "Cancel")
         for tab in tabs:
             tab.get_by_text("cancelled").wait_for()
@@ -262,7 +262,7 @@ def test_app_and_job_killed_it_resumes_to_the_same_result(store, tab, tmp_path, 
         tab.goto(f"http://127.0.0.1:{port}/?case={name}")
         tab.get_by_text("interrupted").wait_for()
         press(tab, "Resume")
-        tab.get_by_text("running").wait_for()
+        tab.locator(".stMarkdownBadge", has_text="running").wait_for()
         finished(tab)
         no_traceback(tab)
     finally:

@@ -227,7 +227,7 @@ def test_imported_once_by_its_weights_and_kept_until_it_is_forgotten(vit, tmp_pa
     stock, _, _ = open_clip.create_model_and_transforms(f"local-dir:{artefact.path / 'model'}")
     assert all(torch.equal(a, b) for a, b in zip(stock.state_dict().values(), vit.state_dict().values(), strict=True))
     store.prune()
-    assert set(import_model.imported(store)) >= {key}
+    assert set(import_model.imported_models(store)) >= {key}
     assert import_model.forget(store, key) > 1e6
     with pytest.raises(BadInput, match="unknown model"):
         import_model.opened(store, key)

@@ -39,8 +39,13 @@ def train(
     vocabulary: np.ndarray | None = None,
     frozen: tuple[str, ...] = (),
 ) -> dict:
-    """A stage that trains `model`, as `ubt.clip.training.fit` does. Returns the `model` and its `history`, a row of
-    figures a step.
+    """A stage that trains `model`, as `ubt.clip.training.fit` does.
+
+    Args:
+        vocabulary: token ids that occur, of any shape.
+
+    Returns:
+        The `model` and its `history`, a row of figures a step.
     """
     checkpoint = Checkpoint.under(run.scratch)
     watched = {"progress": run.progress, "checkpoint": checkpoint, "observe": run.observe}

@@ -169,7 +169,7 @@ def _left(model: str, score: str, whose: str) -> Stage:
         "ubt.evaluation.judge:left",
         takes(f"{score}.similarity", f"evaluate_{model}.measures", "abl_isolate.losses", "attack.truth"),
         role="judge",
-        gives=("similarity",),
+        gives=("measures",),
         id="left",
     )
 
