@@ -119,6 +119,11 @@ def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(
         press(tab, "Back")
         tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('map_joint')")
         assert f"{len(outlined)} of 600 selected" in said(tab)
+        box = tab.locator(".st-key-rule input")
+        box.fill("topk and similarity_ov")
+        assert tab.locator("#ubt-words-rule option").evaluate_all("all => all.map(o => o.value)") == [
+            "topk and similarity_overfit"
+        ]
         no_traceback(tab)
 
 

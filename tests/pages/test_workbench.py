@@ -73,19 +73,68 @@ def test_a_note_that_says_nothing_new_is_no_action_that_undo_would_take_back(ful
 @pytest.mark.parametrize(
     "text", ["similarity_overfit >", "nosuch > 1", "__import__('os')", "caption > 3", "(" * 200, "poisoned and \x00"]
 )
-def test_a_broken_query_is_said_and_the_page_stays_usable(full, text):
+def test_a_broken_query_is_said_and_the_selection_stays(full, tiny_case, text):
     at = page("separation", select=text)
     assert not at.exception
-    assert any("This selection cannot be applied" in e.value for e in at.error)
+    assert any("This query cannot be applied" in e.value and "Nothing is selected" in e.value for e in at.error)
     assert len(charts(at)) == 3
+    at.text_input(key="rule").set_value(SELECTED).run()
+    assert not at.error
+    at.text_input(key="rule").set_value(text).run()
+    assert at.text_input(key="rule").value == text.strip()
+    assert f":blue-badge[{selected(tiny_case).sum()} of 600]" in words(at)
+    assert at.query_params["select"] == SELECTED
+    at.button(key="select-clear").click().run()
+    assert not at.error
+    assert "No pair of 600 is selected" in words(at)
+
+
+def test_an_unknown_column_names_the_nearest_one(full):
+    at = page("separation")
+    at.text_input(key="rule").set_value("similarity overfit > 0.5").run()
+    assert any("did you mean similarity" in e.value.replace("\\", "") for e in at.error)
+
+
+def test_the_box_says_what_is_selected_on_every_page(mapped):
+    at = page("separation", select=SELECTED)
+    for name in ("neighbours", "review", "map", "separation", "neighbours"):
+        at.switch_page(f"pages/{name}.py").run()
+        assert at.text_input(key="rule").value == SELECTED, name
+
+
+def test_what_a_browser_sends_late_is_no_edit_and_no_link(full):
+    """The panel of the running job asks every few seconds, with what the browser had when it asked."""
+    at = page("separation", select=SELECTED)
+    at.text_input(key="rule").set_value("topk").run()
+    at.button(key="select-back").click().run()
+    at.text_input(key="rule").set_value("topk")
+    at.query_params["select"] = "topk"
+    at.run()
+    assert at.text_input(key="rule").value == SELECTED
+    assert at.query_params["select"] == SELECTED
+
+
+def test_a_run_of_a_fragment_follows_no_link(full, monkeypatch):
+    at = page("separation", select=SELECTED)
+    monkeypatch.setattr("ubt.ui.query_params.in_fragment", lambda: True)
+    at.query_params["select"] = "topk"
+    at.run()
+    assert at.query_params["select"] == SELECTED
+    monkeypatch.setattr("ubt.ui.query_params.in_fragment", lambda: False)
+    at.query_params["select"] = "topk"
+    at.run()
+    assert at.text_input(key="rule").value == "topk"
 
 
 def test_a_defender_cannot_select_by_the_truth(full):
     at = page("separation", select="poisoned")
     at.toggle(key="reveal").set_value(False).run()
-    at.run()
     assert any("cannot be applied" in e.value for e in at.error)
-    assert "an estimated" not in words(at)
+    assert "No pair of 600 is selected" in words(at)
+    at.toggle(key="reveal").set_value(True).run()
+    at.button(key="select-back").click().run()
+    assert not at.error
+    assert ":blue-badge[30 of 600]" in words(at)
 
 
 def test_an_empty_selection_is_said(full):
@@ -117,7 +166,7 @@ def test_thresholds_come_from_the_address_and_odd_ones_do_not_break_it(full):
 
 
 def test_an_address_that_lags_behind_the_hand_moves_nothing_back_and_a_link_does(full, monkeypatch):
-    monkeypatch.setattr("ubt.ui.query_params.LAG", 60)
+    monkeypatch.setattr("ubt.ui.stale.LAG", 60)
     at = page("separation")
     for hand, address in ((13.0, None), (14.0, "13"), (15.0, "13")):
         at.slider[0].set_value(hand)

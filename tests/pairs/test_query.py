@@ -148,6 +148,23 @@ def test_what_does_not_fit_the_columns_is_refused(text, said):
     assert said in str(refused.value)
 
 
+def test_an_unknown_column_is_refused_before_what_follows_it():
+    with pytest.raises(BadQuery, match=r"character 1: .*'scor'; did you mean score"):
+        parse("scor e > 1", COLUMNS)
+    assert parse("map inside (0 0, 1 0, 1 1) and Score > 1 or score > 1".replace("Score", "rank"), COLUMNS)
+
+
+def test_the_work_is_bounded_and_what_people_draw_is_within_it():
+    rows = 100_000
+    table = {"map_x": np.zeros(rows), "map_y": np.zeros(rows), "caption": pa.array(["a banana"] * rows)}
+    outline = "map inside (" + ", ".join(f"{i % 2} {i}" for i in range(500)) + ")"
+    assert parse(outline).rows(table).shape == (rows,)
+    assert parse(" or ".join(['caption contains "dog"'] * 50)).rows(table).shape == (rows,)
+    for text in (" or ".join([outline] * 20), " or ".join(['caption contains "dog"'] * 1000)):
+        with pytest.raises(BadQuery, match="steps of work"):
+            parse(text).rows(table)
+
+
 def test_queries_know_their_columns_and_leave_them_alone():
     parsed = parse(" topk or Not (map inside (0 0, 1 0, 1 1)) and score is missing ")
     assert parsed.names == {"topk", "map_x", "map_y", "score"}

@@ -4,7 +4,7 @@
 
 import numbers
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Protocol
@@ -50,6 +50,13 @@ def refusal(at: int, expected: str, came: str) -> BadQuery:
     return BadQuery(f"query, character {at + 1}: expected {expected}, got {came}")
 
 
+def unknown(name: str, at: int, columns: Iterable[str]) -> BadQuery:
+    """The error of a query that names, at a character (from 0), a column that is not there."""
+    near = get_close_matches(name.lower(), columns := list(columns), 1)
+    came = reprlib.repr(name) + (f"; did you mean {near[0]}?" if near else "")
+    return refusal(at, f"one of the columns {', '.join(columns)}", came)
+
+
 @dataclass(frozen=True)
 class Column:
     """A column that a condition asks about, its name standing at a character of the query.
@@ -70,12 +77,7 @@ class Column:
             BadQuery: there is none of that name, or it holds neither numbers nor truth values nor text.
         """
         if name not in columns:
-            near = get_close_matches(name, columns, 1)
-            raise refusal(
-                at,
-                f"one of the columns {', '.join(columns)}",
-                reprlib.repr(name) + (f"; did you mean {near[0]}?" if near else ""),
-            )
+            raise unknown(name, at, columns)
         values = columns[name]
         try:
             return cls(name, at, _plain(values))

@@ -34,6 +34,8 @@ from ubt.pairs.predicates import OPERATORS, BadQuery, Column, Columns, Value, re
 
 LENGTH, DEPTH, CONDITIONS, VALUES, CORNERS, CONTAINED = 200_000, 50, 1_000, 20_000, 5_000, 1_000
 """A query's limits: characters, nesting, conditions, values of a list, corners of a polygon, characters to look for."""
+WORK = 2 * 10**9
+"""What applying a query may take, in steps of about a nanosecond."""
 KEYWORDS = frozenset({"or", "and", "not", "between", "in", "contains", "is", "inside", "true", "false"})
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _WORD = r"[^\W\d][\w.-]*+"
@@ -73,6 +75,8 @@ class Query:
     names: frozenset[str]
     test: Test = field(repr=False, compare=False)
     disjunction: bool = field(default=False, repr=False, compare=False)
+    work: tuple[tuple[str, int, int], ...] = field(default=(), repr=False, compare=False)
+    """Of each condition: a column that it reads, the steps for a row of it, and those for a byte of its text."""
 
     def rows(self, columns: Columns) -> np.ndarray:
         """Which rows it selects, bool (n,).
@@ -82,13 +86,24 @@ class Query:
                 text, or pandas series of these.
 
         Raises:
-            BadQuery: a column is unknown, or of another kind than the query takes it for.
+            BadQuery: a column is unknown, or of another kind than the query takes it for, or the query would take too
+                long on so many rows.
         """
+        steps = sum(a * len(columns[n]) + b * columns[n].nbytes for n, a, b in self.work if n in columns)
+        if steps > WORK:
+            raise BadQuery(
+                f"query: expected at most {WORK:,} steps of work, got {steps:,} on these pairs; use fewer conditions"
+                " with contains, or outlines of fewer corners"
+            )
         return self.test(columns)
 
 
-def parse(text: str) -> Query:
+def parse(text: str, columns: Columns | None = None) -> Query:
     """Read a query.
+
+    Args:
+        columns: what it will be applied to; a name that is none of these is then refused where it stands, before what
+            follows it is read.
 
     >>> import pyarrow as pa
     >>> query = parse("score >= 0.5 and not label in (clean, unsure)")
@@ -106,11 +121,11 @@ def parse(text: str) -> Query:
             f"query: expected at most {LENGTH} characters, got {len(text)}; save the pairs' labels and select by label"
             " instead"
         )
-    reader = _Reader(text)
+    reader = _Reader(text, columns)
     test, count = reader.disjunction()
     if reader.token.kind != "end":
         raise refusal(reader.token.at, "and, or, or the end of the query", str(reader.token))
-    return Query(text.strip(), frozenset(reader.names), test, count > 1)
+    return Query(text.strip(), frozenset(reader.names), test, count > 1, tuple(reader.work))
 
 
 def _tokens(text: str) -> Iterator[Token]:
@@ -135,10 +150,11 @@ def _tokens(text: str) -> Iterator[Token]:
 class _Reader:
     """Recursive descent, one method a line of the grammar; `token` is the next one."""
 
-    def __init__(self, text: str):
-        self.tokens, self.depth, self.conditions = _tokens(text), 0, 0
+    def __init__(self, text: str, columns: Columns | None):
+        self.tokens, self.columns, self.depth, self.conditions = _tokens(text), columns, 0, 0
         self.token = next(self.tokens)
         self.names: set[str] = set()
+        self.work: list[tuple[str, int, int]] = []
 
     def take(self) -> Token:
         token = self.token
@@ -190,6 +206,8 @@ class _Reader:
         name = self.take()
         if name.kind != "word" or name.key in KEYWORDS:
             raise refusal(name.at, "a condition that begins with a column's name", str(name))
+        if self.columns is not None and not {name.text, f"{name.text}_x"} & set(self.columns):
+            raise predicates.unknown(name.text, name.at, self.columns)
         names, negated = (name.text,), False
         if self.token.key in OPERATORS:
             condition, arguments = predicates.compared, (self.take().key, self.value())
@@ -212,6 +230,10 @@ class _Reader:
             else:
                 condition, arguments = predicates.flagged, ()
         self.names.update(names)
+        if condition is predicates.inside:
+            self.work.append((names[0], 3 * len(arguments[0]), 0))
+        elif condition is predicates.containing:
+            self.work.append((names[0], 20, 1))
         return partial(_holds, names, name.at, negated, condition, arguments)
 
     def ends(self) -> tuple[float, float]:

@@ -3,36 +3,44 @@ opens the same view.
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from ubt.ui import stale
 from ubt.ui.view import View
 
 LONGEST = 6000
 """Characters that an address may hold under one name; servers refuse much longer ones."""
-LAG = 1.0
-"""Seconds for which a browser may still send the value that its address had before another was written."""
 
 
 def read(name: str) -> str | None:
-    """A parameter's value, if it is not the one that was written last: then a link has been followed. A link without
-    this parameter, as those between pages, changes nothing; nor does one that still has the value written before.
+    """A parameter's value, if a link has been followed: it is neither the one that was written last nor one that the
+    browser sends because it has not read the new address yet. A link without this parameter, as those between pages,
+    changes nothing. Streamlit follows links by a run of the whole page, so a run of a fragment alone never follows one.
     """
     state, text = st.session_state, st.query_params.get(name)
-    before, since = state.get(f"before-{name}", ("", 0.0))
-    if not text or text == state.get(f"written-{name}") or (text == before and time.monotonic() - since < LAG):
+    if not text or text == state.get(f"written-{name}"):
         return None
-    state[f"written-{name}"] = text
+    if (state.get(f"known-{name}") and in_fragment()) or stale.is_stale(name, text):
+        return None
+    state[f"written-{name}"], state[f"known-{name}"] = text, True
     return text
+
+
+def in_fragment() -> bool:
+    """Whether this run is one of a fragment alone."""
+    context = get_script_run_ctx()
+    return bool(context and context.fragment_ids_this_run)
 
 
 def write(name: str, text: str, shown: bool = True) -> None:
     """Set a parameter. The address shows it unless it is empty, too long, or the default (`shown` is false)."""
-    if (before := st.session_state.get(f"written-{name}")) != text:
-        st.session_state[f"before-{name}"] = before, time.monotonic()
-    st.session_state[f"written-{name}"] = text
+    state = st.session_state
+    if (last := state.get(f"written-{name}")) not in (text, None):
+        stale.replaced(name, last)
+    state[f"written-{name}"], state[f"known-{name}"] = text, True
     if not text or not shown or len(text) > LONGEST:
         st.query_params.pop(name, None)
     elif st.query_params.get(name) != text:
@@ -50,7 +58,7 @@ def clear(*names: str) -> None:
     """Remove parameters from the address, and forget what was written."""
     for name in names:
         st.session_state.pop(f"written-{name}", None)
-        st.session_state.pop(f"before-{name}", None)
+        st.session_state.pop(f"replaced-{name}", None)
         st.query_params.pop(name, None)
 
 
@@ -75,15 +83,14 @@ def slider(
             title, low, high, start, step=step, key=f"{name}-{view.name}-off", help=about, disabled=True
         )
     key, state = f"{name}-{view.name}", st.session_state
-    wanted = state.get(key, start)
+    wanted = stale.kept(key, start)
     moved = key in state and state.get(f"written-{name}") not in (None, f"{wanted:g}")
     if not moved and (text := read(name)):
         wanted = _number(text, low, high, start)
     elif wanted == state.get(f"start-{key}"):
         wanted = start
     wanted = min(max(wanted, low), high)
-    if state.get(key) != wanted:  # writing it overrides a slider that is still being moved
-        state[key] = wanted
+    stale.put(key, wanted)  # only where it differs: writing it overrides a slider that is still being moved
     state[f"start-{key}"] = start
     value = where.slider(title, low, high, step=step, key=key, help=about, persist_state="session")
     write(name, f"{value:g}", shown=value != start)
@@ -117,10 +124,8 @@ def several(
     elif name not in state or state[name] == state.get(f"start-{name}"):
         wanted = start
     else:
-        wanted = state[name]
-    wanted = [o for o in wanted if o in options]
-    if state.get(name) != wanted:
-        state[name] = wanted
+        wanted = stale.kept(name)
+    stale.put(name, [o for o in wanted if o in options])
     state[f"start-{name}"] = list(start)
     chosen = st.multiselect(title, options, key=name, format_func=label, help=about or None, persist_state="session")
     write(name, ",".join(chosen), shown=chosen != list(start))

@@ -22,7 +22,7 @@ from ubt.pairs import predicates, query
 from ubt.pairs.annotations import LABELS
 from ubt.pairs.export import KINDS, packed
 from ubt.pairs.table import ABOUT, SIMILARITIES, PairTable
-from ubt.ui import chart_events, components, controls, images, pairs, query_params
+from ubt.ui import chart_events, completion, components, controls, images, pairs, query_params, stale
 from ubt.ui.errors import guard, plain, safe, show_failure
 from ubt.ui.navigation import PAGES
 from ubt.ui.view import View
@@ -70,15 +70,37 @@ def select(text: str, narrow: bool = False) -> None:
     if narrow and before:
         with contextlib.suppress(predicates.BadQuery):
             text = query.both(before, text)
+    state.pop("refused", None)
     if text == before:
         return
-    state["selections"] = [*state.get("selections", []), before][-KEPT:]
+    _remember(before)
     _set(text)
 
 
+def _remember(text: str) -> None:
+    """Let *Back* return to a selection."""
+    st.session_state["selections"] = [*st.session_state.get("selections", []), text][-KEPT:]
+
+
 def _set(text: str) -> None:
-    st.session_state["selection"] = st.session_state["rule"] = text
+    st.session_state["selection"] = text
+    st.session_state.pop("refused", None)
+    stale.put("rule", text)
     query_params.write("select", text)
+
+
+def _typed(table: PairTable) -> None:
+    """Select by the query in the box. One that cannot be applied stays in the box, and the selection stays as it is."""
+    text = st.session_state["rule"].strip()
+    if stale.kept("rule") != st.session_state["rule"]:
+        return
+    try:
+        if text:
+            query.parse(text, table).rows(table)
+    except predicates.BadQuery as e:
+        st.session_state["refused"] = text, str(e)
+    else:
+        select(text)
 
 
 @safe
@@ -157,12 +179,11 @@ def truth_toggle() -> bool:
 def bar(view: View, table: PairTable) -> Selection:
     """The box with the query, what it selects in counts, and the buttons that go back, clear, save and export."""
     show_failure()
-    text = current()
-    if st.session_state.get("rule") != text:
-        st.session_state["rule"] = text
+    selected = _applied(table)
+    text = selected.text
+    stale.put("rule", st.session_state["refused"][0] if "refused" in st.session_state else text)
     query_params.write("select", text)
-    _query_box(text)
-    selected = _applied(text, table)
+    _query_box(table, text)
     if len(text) > query_params.LONGEST:
         st.caption("This query is too long for the address bar; save it as a view to come back to it.")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -176,30 +197,50 @@ def bar(view: View, table: PairTable) -> Selection:
     return selected
 
 
-def _query_box(text: str) -> None:
+def _query_box(table: PairTable, text: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.text_input(
             "Selection: a query over the pairs",
             key="rule",
-            on_change=safe(lambda: select(st.session_state["rule"].strip())),
+            on_change=safe(_typed),
+            args=(table,),
             help=HELP,
             placeholder="brush a histogram, lasso the map, click or tick pairs, or type a query",
             max_chars=query.LENGTH,
+            persist_state="session",
         )
         earlier = st.session_state.get("selections")
         st.button("Back", key="select-back", icon=":material/undo:", disabled=not earlier, on_click=_back)
         clear = {"key": "select-clear", "icon": ":material/close:", "on_click": safe(select), "args": ("",)}
-        st.button("Clear", disabled=not text, **clear)
+        st.button("Clear", disabled=not text and "refused" not in st.session_state, **clear)
+    _refused(text)
+    completion.offer("rule", [*table, *sorted(query.KEYWORDS)])
 
 
-def _applied(text: str, table: PairTable) -> Selection:
-    if not text:
-        return Selection("", None)
-    try:
-        return Selection(text, query.parse(text).rows(table))
-    except UbtError as e:
-        st.error(f"This selection cannot be applied, all pairs are shown. {plain(e)}", icon=":material/filter_alt_off:")
-        return Selection(text, None)
+def _applied(table: PairTable) -> Selection:
+    """The selection as it stands; where a link's query cannot be applied to these pairs, the last one that could."""
+    state, wanted = st.session_state, current()
+    for text in (wanted, state.get("applied", ""), ""):
+        try:
+            selected = Selection(text, query.parse(text, table).rows(table) if text else None)
+        except UbtError as e:
+            if text == wanted:
+                state["refused"] = text, str(e)
+            continue
+        break
+    if text != wanted:
+        if wanted == state.get("applied"):
+            _remember(wanted)
+        state["selection"] = text
+    state["applied"] = text
+    return selected
+
+
+def _refused(text: str) -> None:
+    if "refused" in st.session_state:
+        _, why = st.session_state["refused"]
+        still = f"Still selected: {plain(text)}" if text else "Nothing is selected"
+        st.error(f"This query cannot be applied. {plain(why)}. {still}.", icon=":material/filter_alt_off:")
 
 
 def _counted(view: View, table: PairTable, selected: Selection) -> str:
