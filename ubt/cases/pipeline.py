@@ -7,7 +7,6 @@ setting is found again.
 import contextlib
 import functools
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +23,12 @@ from ubt.cases.store import HANDOVER, Store
 from ubt.clip import distributed
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import REFERENCE, replace_file
+from ubt.core.log import log
 from ubt.core.run import Compute, Run, silent
 from ubt.core.stage import Stage
 from ubt.data.user_roles import OwnSettings
 from ubt.evaluation.model_roles import MEASURED
 
-log = logging.getLogger("ubt")
 SCENES = OwnSettings()
 """Nothing imported: the embedded scenes."""
 ACCELERATOR = "accelerator"

@@ -2,18 +2,18 @@
 migrate`.
 """
 
+import contextlib
 from typing import Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 from typer import Option
 
 from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, present_name
-from ubt.cli.console import out, print_audit, print_metrics, say
+from ubt.cli.console import cell, out, print_assumed, print_audit, print_metrics, say
 from ubt.core.errors import UbtError
 
 cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
@@ -30,10 +30,10 @@ def list_cases(cache: CacheOption = CACHE) -> None:
         m, size = record.metrics or {}, f"{store.size(record) / 1e6:.0f}"
         if "estimates" in m:
             verdict = "judged poisoned" if m["verdict"]["poisoned"] else "judged not poisoned"
-            table.add_row(name, record.state, verdict, "", "", size)
+            table.add_row(cell(name), record.state, verdict, "", "", size)
             continue
         change = [f"{m['poisoned'][f]:.2f} → {m['purified'][f]:.2f}" for f in ("ca", "asr")] if m else ["", ""]
-        table.add_row(name, record.state, f"{_poisons(record):,}", *change, size)
+        table.add_row(cell(name), record.state, f"{_poisons(record):,}", *change, size)
     out.print(table)
 
 
@@ -63,7 +63,9 @@ def show_case(name: str, cache: CacheOption = CACHE) -> None:
         print_metrics(record.metrics)
         _print_label_free(store, record)
     else:
-        out.print(f"{name}: {record.state} {record.error}", markup=False)
+        say(f"{name}: {record.state} {record.error}")
+    with contextlib.suppress(UbtError):
+        print_assumed(store, CaseSettings.from_dict(record.settings).own)
     for stage, key in record.artefacts.items():
         found = store.find(key)
         say(f"{stage:<20} {'missing' if found is None else f'{found.bytes / 1e6:8.1f} MB'}  {key}")
@@ -131,7 +133,7 @@ def migrate_cases(
         for column in ("case before", "case now", "labels", "notes", "views", "skipped, because"):
             table.add_column(column, overflow="fold")
         for m in moved:
-            table.add_row(Text(m.old), m.new, str(m.labels), str(m.notes), str(m.views), Text(m.skipped))
+            table.add_row(cell(m.old), m.new, str(m.labels), str(m.notes), str(m.views), cell(m.skipped))
         out.print(table)
     skipped = [m.old for m in moved if m.skipped]
     say(

@@ -22,6 +22,9 @@ CACHE = Path("cache")
 Changes = Annotated[
     list[str] | None, Option("--set", help="Any other setting, as group.name=value (see ubt/docs/reference.md).")
 ]
+QuickGelu = Annotated[
+    bool | None, Option("--quick-gelu/--no-quick-gelu", help="The model's activation, where nothing else says it.")
+]
 Device = Annotated[str, Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, Option(help="Of training: auto, fp32 or bf16. Scores are always fp32.")]
 

@@ -5,23 +5,40 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from ubt.cases.events import Event
 from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.core.run import Progress
+from ubt.core.text import printable
+from ubt.data.user_roles import OwnSettings
 from ubt.evaluation.backdoor import by_attack
 from ubt.evaluation.estimates import ESTIMATES
 from ubt.evaluation.model_roles import labels
+from ubt.workflows import assumed
 
-out, err = Console(), Console(stderr=True)
+
+class _Printable(Console):
+    """A console that prints whatever it is given without letting it steer the terminal: names of files, models and
+    columns may hold anything.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """As rich's, with the signs of a text as `ubt.core.text.printable` has them."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+out, err = _Printable(), _Printable(stderr=True)
 if not out.is_terminal:
-    out = Console(width=120)
+    out = _Printable(width=120)
 
 
 def say(text: str, soft_wrap: bool = False) -> None:
@@ -29,9 +46,14 @@ def say(text: str, soft_wrap: bool = False) -> None:
     out.print(text, markup=False, highlight=False, soft_wrap=soft_wrap)
 
 
+def cell(value: object) -> Text:
+    """A table's cell that shows a name as it is: brackets in it are no markup."""
+    return Text(printable(value))
+
+
 def figures_table(title: str, *columns: str) -> Table:
     """A table with names to the left and figures to the right."""
-    table = Table("", title=Text(title, "table.title"))
+    table = Table("", title=Text(printable(title), "table.title"))
     for column in columns:
         table.add_column(column, justify="right")
     return table
@@ -177,6 +199,12 @@ def _verdict(verdict: dict) -> str:
         f" {verdict['score']:.3f}, threshold {verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold"
         f" {verdict['least_displaced']:.3f}; apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g})"
     )
+
+
+def print_assumed(store: Store, own: OwnSettings) -> None:
+    """What was assumed of a case's imported models."""
+    for what, said in assumed.lines(store, own):
+        say(f"{what}: {said}", soft_wrap=True)
 
 
 def print_audit(m: dict, flagged: int) -> None:

@@ -8,15 +8,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 from typer import Argument, Option
 
 from ubt.cases.pipeline import Pipeline
 from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.cli.common import CACHE, CacheOption, Changes, Device, Precision, changes, long_work, stop_on_signal
-from ubt.cli.console import Show, err, out, print_audit, progress_of, say
+from ubt.cli.common import CACHE, CacheOption, Changes, Device, Precision, QuickGelu, changes, long_work, stop_on_signal
+from ubt.cli.console import Show, cell, err, out, print_assumed, print_audit, progress_of, say
 from ubt.core.errors import BadInput
 from ubt.core.run import compute
 from ubt.data.catalogue import SourceOptions
@@ -82,7 +81,7 @@ def show_list(cache: CacheOption = CACHE) -> None:
     table = Table("name", "from", "kind", "kept", "left out")
     for key, about in listed(Store(cache)).items():
         table.add_row(
-            key, Text(about["path"]), about["kind"], f"{about['kept']:,}", f"{sum(about['quarantined'].values()):,}"
+            key, cell(about["path"]), about["kind"], f"{about['kept']:,}", f"{sum(about['quarantined'].values()):,}"
         )
     out.print(table)
 
@@ -136,6 +135,7 @@ def run_case(settings: CaseSettings, store: Store, where: Any, cancelled: Any) -
     stages = composed(settings.own).case
     show = Show(len(stages))
     say(f"case {settings.name(where)} in {store.root} on {where.device}, training in {where.precision}")
+    print_assumed(store, settings.own)
     with show.bars:
         return Pipeline(store, where, watch=show, cancelled=cancelled).run(settings, stages).metrics
 
@@ -157,6 +157,7 @@ def audit(
     folder: Annotated[
         Path | None, Option("--out", help="Folder for flagged.csv, quarantine.csv and audit.json.")
     ] = None,
+    quick_gelu: QuickGelu = None,
     purified: Annotated[Path | None, Option(help="Folder for the purified model, which plain open_clip opens.")] = None,
     image: Image = "",
     caption: Caption = "",
@@ -175,10 +176,13 @@ def audit(
     with progress_of("import") as progress:
         options = SourceOptions(image=image, caption=caption, folder=images)
         more = {"seed": seed} | changes(change)
-        settings = audits.prepare(store, pairs, model, reference, labels, more, options, architecture, progress)
+        settings = audits.prepare(
+            store, pairs, model, reference, labels, more, options, architecture, progress, quick_gelu
+        )
     metrics = run_case(settings, store, where, stop_on_signal())
     name = settings.name(where)
     print_audit(metrics, len(audits.flagged(store, store.case(name).artefacts)))
+    print_assumed(store, settings.own)
     if folder is not None:
         written = ", ".join(str(p) for p in audits.write(store, name, metrics, folder))
         say(f"written to {written}")

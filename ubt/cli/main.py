@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import tempfile
 
 import typer
 
@@ -37,6 +38,14 @@ for name, group in {"cases": cases_app, "data": data_app, "models": models_app}.
     app.add_typer(group, name=name)
 
 
+def _more_room(e: Exception) -> str:
+    """What to do about a full disk, of temporary files or of the cache."""
+    temporary = tempfile.gettempdir()
+    if str(getattr(e, "filename", None) or "").startswith(temporary):
+        return f"; free some space in {temporary}, or name another folder for temporary files in TMPDIR"
+    return "; free some space (python -m ubt cases prune) or choose another --cache"
+
+
 def main() -> None:
     """Run the command line; errors a user can mend leave as one message, exit code 2 for wrong arguments and paths,
     else 1.
@@ -54,13 +63,11 @@ def main() -> None:
             sys.exit(1)
         err.print(f"{e or 'interrupted'}; the same command goes on from here", markup=False, soft_wrap=True)
         sys.exit(130)
-    except (UbtError, OSError) as e:
-        advice = (
-            "; free some space (python -m ubt cases prune) or choose another --cache"
-            if isinstance(e, OSError) and disk_full(e)
-            else ""
-        )
-        err.print(f"error: {e}{advice}", markup=False, soft_wrap=True)
+    except Exception as e:
+        full = disk_full(e) and not isinstance(e, UbtError)  # libraries say so in errors of their own
+        if not (isinstance(e, (UbtError, OSError)) or full):
+            raise
+        err.print(f"error: {e}{_more_room(e) if full else ''}", markup=False, soft_wrap=True)
         sys.exit(1)
     finally:
         distributed.leave()

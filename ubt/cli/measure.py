@@ -8,7 +8,7 @@ from typer import Argument, Option
 
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, changes, stop_on_signal
-from ubt.cli.console import Show, figures_table, out
+from ubt.cli.console import Show, figures_table, out, print_assumed
 from ubt.core.errors import BadInput
 from ubt.core.files import replace_file
 from ubt.workflows.evaluate_case import KINDS, MODELS, lacking, named, plan
@@ -68,6 +68,7 @@ def measure(
         found = run(store, settings, stages, where, show, stop_on_signal())
     for kind, by_model in found.items():
         _print(kind, by_model, settings.downstream.titles[list(KINDS).index(kind)], settings.attacks[0].label)
+    print_assumed(store, settings.own)
     if file is not None:
         text = json.dumps({"case": case, "settings": settings.to_dict(), **found}, indent=1) + "\n"
         replace_file(file, lambda temporary: temporary.write_text(text))

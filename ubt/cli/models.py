@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 from typer import Argument, Option
 
 from ubt.cases.store import Store
-from ubt.cli.common import CACHE, CacheOption, present_name
-from ubt.cli.console import out, say
+from ubt.cli.common import CACHE, CacheOption, QuickGelu, present_name
+from ubt.cli.console import cell, out, say
 from ubt.core.errors import BadInput
+from ubt.core.files import read_json
 
 models_app = typer.Typer(help="Import models, look at their cards, export purified ones.", no_args_is_help=True)
 
@@ -27,9 +27,7 @@ def _print_card(card: dict) -> None:
 def import_one(
     source: Annotated[str, Argument(help="A file, a folder, hf-hub:ORG/NAME, or open_clip's NAME/TAG.")],
     architecture: Annotated[str, Option(help="Open_clip's model name, for weights without a configuration.")] = "",
-    quick_gelu: Annotated[
-        bool | None, Option("--quick-gelu/--no-quick-gelu", help="The activation, where nothing else says it.")
-    ] = None,
+    quick_gelu: QuickGelu = None,
     state: Annotated[str, Option(help="clean, poisoned, suspect or purified, as you know it.")] = "suspect",
     cache: CacheOption = CACHE,
 ) -> None:
@@ -38,7 +36,9 @@ def import_one(
 
     store = Store(cache)
     key = import_model(store, source, architecture, state, quick_gelu=quick_gelu)
-    _print_card(store.find(key)["card"])
+    _print_card(card := store.find(key)["card"])
+    if card["assumed"]:
+        say(f"assumed: {'; '.join(card['assumed'])}", soft_wrap=True)
     say(key)
 
 
@@ -48,12 +48,13 @@ def list_models(cache: CacheOption = CACHE) -> None:
     from ubt.workflows.import_model import imported_models
 
     store, table = Store(cache), Table()
-    for column in ("model", "name", "state", "architecture", "size, MB"):
+    for column in ("model", "name", "state", "architecture", "assumed", "size, MB"):
         table.add_column(column, overflow="fold")
     for key, card in imported_models(store).items():
         table.add_row(
             key,
-            *(Text(str(card.get(n))) for n in ("name", "state", "architecture")),
+            *(cell(card.get(n)) for n in ("name", "state", "architecture")),
+            cell("; ".join(map(str, card.get("assumed", []))) or "nothing"),
             f"{store.find(key).bytes / 1e6:.0f}",
         )
     out.print(table)
@@ -74,10 +75,8 @@ def show_card(
         return _print_card(checkpoints.opened(Store(cache), what)["card"])
     path = Path(what) / models.CARD
     try:
-        if path.stat().st_size > 2**20:
-            raise ValueError("it is larger than 1 MB")
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as e:
+        card = read_json(path)
+    except (OSError, ValueError) as e:
         raise BadInput(f"{path}: expected a card, got none that can be read ({e})") from None
     models.check_card(Path(what))
     _print_card(card)

@@ -10,7 +10,7 @@ from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption
-from ubt.cli.console import figures_table, out, progress_of, say
+from ubt.cli.console import figures_table, out, print_assumed, progress_of, say
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Run
 from ubt.evaluation.model_roles import labels
@@ -53,7 +53,9 @@ def probe(
     )
     with progress_of("probe") as progress:
         made = derived.make(store, record, "probe", made_with, Run(compute=record.compute, progress=progress))
-    _print(made["measures"], made["about"], target, CaseSettings.from_dict(record.settings).own.audits)
+    own = CaseSettings.from_dict(record.settings).own
+    _print(made["measures"], made["about"], target, own.audits)
+    print_assumed(store, own)
 
 
 def _pixels(

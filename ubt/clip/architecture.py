@@ -9,10 +9,12 @@ import functools
 import math
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ubt.core.errors import BadInput
+from ubt.data.fit import RESIZING
 
 VOCABULARY = 49408
 OPENAI = {
@@ -24,7 +26,6 @@ OPENAI = {
 """OpenAI's preprocessing, which most CLIP models share."""
 
 _ALLOWED = tomllib.loads(Path(__file__).with_name("architecture.toml").read_text(encoding="utf-8"))
-_RESIZING = {"interpolation": ("bicubic", "bilinear"), "resize_mode": ("shortest", "longest", "squash")}
 _NEEDED = "width layers embed_dim image_size patch_size context_length heads head_width".split()
 MOST_PATCHES = 4096
 
@@ -146,7 +147,7 @@ def preprocessing(given: Any, size: int) -> dict[str, Any]:
     OpenAI's.
 
     Raises:
-        BadInput: it holds something else than mean, std and ways to resize.
+        BadInput: it holds something else than mean, std and ways to resize, in open_clip's words.
     """
     if not isinstance(given, (dict, type(None))):
         raise BadInput(f"preprocess_cfg: expected open_clip's preprocess_cfg, got {_repr(given)}")
@@ -158,8 +159,9 @@ def preprocessing(given: Any, size: int) -> dict[str, Any]:
         cfg[name] = value
     if cfg["interpolation"] == "random":
         cfg["interpolation"] = "bicubic"
-    _check("preprocess_cfg", {n: cfg[n] for n in _RESIZING}, _RESIZING)
-    return {**cfg, "size": size}
+    more = {n: v for n, v in (given or {}).items() if n not in (*OPENAI, "size")}
+    _check("preprocess_cfg", more | {n: cfg[n] for n in RESIZING}, _ALLOWED["preprocess_cfg"] | RESIZING)
+    return cfg | ({"fill_color": more["fill_color"]} if more.get("fill_color") else {}) | {"size": size}
 
 
 def _sizes(config: dict[str, Any]) -> tuple:
@@ -200,6 +202,22 @@ def named(name: str) -> dict[str, Any]:
         raise BadInput(f"architecture {name}: {e}") from None
 
 
+def _some(names: Iterable[str]) -> str:
+    return ", ".join(repr(n[:80]) for n in list(names)[:3])
+
+
+def _refuse_prefixed(shapes: dict[str, tuple[int, ...]]) -> None:
+    """Refuse a CLIP's weights that stand under a prefix with others beside them; no other option would help there."""
+    found = (re.fullmatch(r"(.+\.)(?:text\.)?token_embedding\.weight", n) for n in shapes)
+    prefixes = {m[1] for m in found if m and m[1] != "text."}
+    if len(prefixes) == 1 and any(not n.startswith(prefix := next(iter(prefixes))) for n in shapes):
+        others = [n for n in shapes if not n.startswith(prefix)]
+        raise BadInput(
+            f"expected the weights of one CLIP, found them under the prefix {prefix[:80]!r}, and {len(others):,} others"
+            f" ({_some(others)}); save the CLIP's own state dict and import that"
+        )
+
+
 def _layers(shapes: dict[str, tuple[int, ...]], prefix: str) -> int:
     found = {int(m[1]) for name in shapes if (m := re.match(rf"{re.escape(prefix)}\.(\d{{1,4}})\.", name))}
     if found != set(range(len(found))) or not found:
@@ -216,6 +234,7 @@ def guess(shapes: dict[str, tuple[int, ...]], quick_gelu: bool) -> tuple[dict[st
     Raises:
         BadInput: the weights are not an open_clip CLIP's, or heads cannot be told.
     """
+    _refuse_prefixed(shapes)
     text = "text." if "text.token_embedding.weight" in shapes else ""
     try:
         (_, t_width), (context, _) = shapes[f"{text}token_embedding.weight"], shapes[f"{text}positional_embedding"]
@@ -244,8 +263,8 @@ def guess(shapes: dict[str, tuple[int, ...]], quick_gelu: bool) -> tuple[dict[st
         own["layers"] = _layers(shapes, f"{text}transformer.resblocks")
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as e:
         raise BadInput(
-            f"expected the weights of an open_clip CLIP (ViT or ResNet), found no {e}; name it with --architecture or"
-            " bring a folder"
+            f"expected the weights of an open_clip CLIP (ViT or ResNet), found no {e} among {len(shapes):,} names"
+            f" ({_some(shapes)}); import the whole state dict of such a model"
         ) from None
     config = {"embed_dim": embed, "vision_cfg": vision, "text_cfg": own} | ({"quick_gelu": True} if quick_gelu else {})
     if text:
@@ -264,7 +283,7 @@ def guess(shapes: dict[str, tuple[int, ...]], quick_gelu: bool) -> tuple[dict[st
         if vision["width"] * (32 if isinstance(vision["layers"], list) else 1) % 64 or t_width % 64:
             raise BadInput(
                 f"expected widths that heads of 64 channels divide, got {vision['width']} and {t_width}; weights do not"
-                " tell their heads: name the model with --architecture, or bring a folder with open_clip_config.json"
+                " tell their heads: name the model with --architecture, or put its open_clip_config.json beside them"
             )
     if head != 64:
         vision["head_width"] = head

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ubt.core.errors import BadInput, UbtError
+from ubt.core.log import log
 from ubt.core.run import Compute, Run
 from ubt.core.stage import function_named
 
 if TYPE_CHECKING:
     import torch
 
-log = logging.getLogger("ubt")
 NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What `torchrun` tells each of its processes."""
 HOW = "start it as `torchrun --nproc-per-node=N -m ubt ...`"

@@ -6,12 +6,13 @@ memory it carries what it was made by: `config` (open_clip's model_cfg), `prepro
 """
 
 import contextlib
+import hashlib
 import json
 import math
-import tempfile
 import types
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -20,10 +21,11 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as in_bytes
 
 from ubt.clip import architecture, distributed
 from ubt.core.errors import BadInput, UbtError
-from ubt.core.files import file_digest
+from ubt.core.files import file_digest, read_json
 from ubt.core.run import Progress, silent
 from ubt.data.model_input import context_length, cut_to_context, image_sides
 from ubt.data.scenes import CONTEXT, SIZE
@@ -106,10 +108,10 @@ def stored(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def weights_digest(model: torch.nn.Module) -> str:
-    """SHA-256 of the weights file that `save` would write."""
-    with tempfile.TemporaryDirectory() as folder:
-        save_file(stored(model), file := Path(folder) / WEIGHTS)
-        return file_digest(file)
+    """SHA-256 of the weights file that `save` would write; made in memory, for the folder of temporary files may be
+    small.
+    """
+    return hashlib.sha256(in_bytes(stored(model))).hexdigest()
 
 
 def save(model: torch.nn.Module, folder: Path) -> None:
@@ -155,12 +157,13 @@ def check_card(folder: Path) -> None:
     if not (folder / CARD).is_file():
         return
     try:
-        expected, got = json.loads((folder / CARD).read_text())["digest"], file_digest(folder / WEIGHTS)
+        expected = read_json(folder / CARD)["digest"]
+        got = file_digest(folder / WEIGHTS)
         reason = (
             f"expected the digest {expected[:16]}… of its card, got {got[:16]}…; the file was changed or damaged,"
             " install or make it again"
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise UbtError(
             f"{folder / CARD}: expected a card with a digest, got a damaged one; make or install the model again"
         ) from None
@@ -175,11 +178,9 @@ def read_config(path: Path) -> tuple[dict, dict]:
         BadInput: it is damaged, or describes what is not built here.
     """
     try:
-        if path.stat().st_size > 2**20:
-            raise ValueError("it is larger than 1 MB")
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = read_json(path)
         given = read["model_cfg"], read.get("preprocess_cfg")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise BadInput(
             f"{path}: expected open_clip's configuration with a model_cfg, got none that can be read ({str(e)[:200]})"
         ) from None
@@ -193,16 +194,15 @@ def text_tower(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def normalisation(model: torch.nn.Module) -> dict:
-    """How a model's input is prepared: `mean` and `std` by channel (of 0 to 1), `interpolation`; OpenAI's where the
-    model does not say.
+    """How a model's input is prepared: `mean` and `std` by channel (of 0 to 1), `interpolation`, `resize_mode`;
+    OpenAI's where the model does not say.
     """
     return getattr(model, "preprocess_cfg", architecture.OPENAI)
 
 
 def preprocess(model: torch.nn.Module, images: np.ndarray | torch.Tensor) -> torch.Tensor:
     """uint8 RGB images (batch, H, W, 3) to the model's normalised input (batch, 3, H, W), on its device. Images of
-    another size than the model's are resized as open_clip does, shortest side first (antialiased), then cropped at the
-    centre.
+    another size than the model's are resized as open_clip does (antialiased) and as the model's configuration says.
     """
     device, own = next(model.parameters()).device, normalisation(model)
     x = torch.from_numpy(np.array(images)) if isinstance(images, np.ndarray) else images
@@ -210,18 +210,26 @@ def preprocess(model: torch.nn.Module, images: np.ndarray | torch.Tensor) -> tor
     mean, std = (torch.tensor(own[k], device=device) * 255 for k in ("mean", "std"))
     x = x.float()
     if sides and tuple(x.shape[1:3]) != sides:
-        x = _resize(x.permute(0, 3, 1, 2), sides, own["interpolation"]).permute(0, 2, 3, 1)
+        x = _resize(x.permute(0, 3, 1, 2), sides, own).permute(0, 2, 3, 1)
     return ((x - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
-def _resize(x: torch.Tensor, sides: tuple[int, int], interpolation: str) -> torch.Tensor:
+def _resize(x: torch.Tensor, sides: tuple[int, int], own: dict[str, Any]) -> torch.Tensor:
     """Images (batch, 3, H, W) of 0 to 255 to `sides`, along and then down, in whole numbers after each as 8-bit images
-    have them.
+    have them; as `ubt.data.fit.Fit` does with image files.
     """
-    scale = max(sides[0] / x.shape[2], sides[1] / x.shape[3])
-    size = [max(side, round(n * scale)) for side, n in zip(sides, x.shape[2:], strict=True)]
+    ratios, mode = (sides[0] / x.shape[2], sides[1] / x.shape[3]), own.get("resize_mode", "shortest")
+    if mode == "squash":
+        size = list(sides)
+    else:
+        scale = min(ratios) if mode == "longest" else max(ratios)
+        size = [max(1, round(n * scale)) for n in x.shape[2:]]
+        size = size if mode == "longest" else [max(side, n) for side, n in zip(sides, size, strict=True)]
     for step in ((x.shape[2], size[1]), size):
-        x = F.interpolate(x, step, mode=interpolation, antialias=True).round().clamp(0, 255)
+        x = F.interpolate(x, step, mode=own["interpolation"], antialias=True).round().clamp(0, 255)
+    if mode == "longest":
+        (top, left), fill = ((side - n) // 2 for side, n in zip(sides, size, strict=True)), own.get("fill_color", 0)
+        return F.pad(x, (left, sides[1] - size[1] - left, top, sides[0] - size[0] - top), value=float(fill))
     top, left = ((n - side) // 2 for n, side in zip(size, sides, strict=True))
     return x[:, :, top : top + sides[0], left : left + sides[1]]
 

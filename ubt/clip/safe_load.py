@@ -1,36 +1,27 @@
 """Weights from files that nobody vouches for: a state dict of plain tensors, or a clear refusal.
 
-Safetensors hold no code. Of torch's files only the zip layout (PyTorch 1.6 or newer) is opened: what its pickle names
-is looked at before torch reads it with `weights_only=True`, and records are uncompressed, so that no file grows in
-memory beyond its own size.
+Safetensors hold no code. Of torch's files only the zip layout (PyTorch 1.6 or newer) is opened, by a reader that calls
+nothing (`ubt.clip.torch_file`); records are uncompressed, so that no file grows in memory beyond its own size.
 """
 
 import contextlib
-import pickletools
 import re
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
+from ubt.clip.torch_file import CallsForCode, Stored, TorchFile, Unread
 from ubt.core.errors import BadInput
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-HEADER_LIMIT = 16 * 2**20
-"""Largest header of a safetensors file, and pickle of a torch file, in bytes; a model of 5 billion parameters has 200
-KB.
+HEADER_LIMIT, MOST_TENSORS = 4 * 2**20, 20_000
+"""Largest header of a safetensors file in bytes, and most tensors of a file; a model of 5 billion parameters has 200 KB
+and 1,300.
 """
 
-_PLAIN = re.compile(
-    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (Size|device)|torch\.serialization"
-    r" _get_layout"
-    r"|torch (Float|Half|BFloat16|Double|Long|Int|Short|Char|Byte|Bool)Storage|torch (float|int|uint)(8|16|32|64)|torch"
-    r" (bfloat16|bool)"
-)
-_CODE = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "attn_mask", "text.attn_mask"}
 """What OpenAI's and older open_clip's state dicts hold beside weights."""
@@ -60,8 +51,8 @@ def state_dict(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The tensors of a weights file by open_clip's names, as they are stored, and what the file says beside them.
 
     Returns:
-        The tensors, on the CPU; `layout` (what kind of file it is), `name` (of a training run), `wrapped` (named by
-        DistributedDataParallel).
+        The tensors, on the CPU; `layout` (what kind of file it is), `name` (of a training run), `openai` (it says so),
+        `code` (whose code wrote it by the order of its names, `openai` or `open_clip`; empty where that does not tell).
 
     Raises:
         BadInput: it is damaged, holds anything but tensors and plain values, or is no layout that is known.
@@ -70,15 +61,22 @@ def state_dict(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     with path.open("rb") as f:
         magic = f.read(9)
     if magic[:4] == b"PK\x03\x04":
-        found, about = _torch_file(path), {"layout": "a state dict"}
-    elif path.suffix == ".safetensors" or magic[8:] == b"{":
-        found, about = _safetensors(path, int.from_bytes(magic[:8], "little")), {"layout": "safetensors"}
-    else:
-        what = "a bare pickle, as PyTorch before 1.6 wrote" if magic[:1] == b"\x80" else "something else"
-        raise BadInput(
-            f"{path}: expected a safetensors file or a state dict that torch.save wrote, got {what}, which is not"
-            " opened; save it anew, best as safetensors"
-        )
+        with _refused(path, "a file that torch.save wrote"), TorchFile(path) as file:
+            named, about = _weights(path, file.value, "a state dict")
+            _check_numbers(path, named)
+            return file.tensors(named), about
+    if path.suffix == ".safetensors" or magic[8:] == b"{":
+        return _weights(path, _safetensors(path, int.from_bytes(magic[:8], "little")), "safetensors")
+    what = "a bare pickle, as PyTorch before 1.6 wrote" if magic[:1] == b"\x80" else "something else"
+    raise BadInput(
+        f"{path}: expected a safetensors file or a state dict that torch.save wrote, got {what}, which is not"
+        " opened; save it anew, best as safetensors"
+    )
+
+
+def _weights(path: Path, found: Any, layout: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors among what a file holds, by open_clip's names, and what it says beside them; see `state_dict`."""
+    about: dict[str, Any] = {"layout": layout}
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         run = found.get("name")
         about = {"layout": "a training checkpoint", "name": run[:200] if isinstance(run, str) else ""}
@@ -87,20 +85,42 @@ def state_dict(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise BadInput(
             f"{path}: expected a state dict, or a training checkpoint with one under 'state_dict', got {_kinds(found)}"
         )
-    plain = {re.sub(r"^((module|_orig_mod)\.)+", "", name): t for name, t in found.items()}
+    _check_count(path, found)
+    prefix = _prefix(list(found))
+    plain = {re.sub(r"^((module|_orig_mod)\.)+", "", n.removeprefix(prefix)): t for n, t in found.items()}
     if len(plain) < len(found):
         raise BadInput(f"{path}: expected every weight once, got some both with and without the prefix 'module.'")
-    about["wrapped"] = any(name.startswith("module.") for name in found)
+    if prefix:
+        about["layout"] += f", every name under {prefix[:80]!r}"
     about["openai"] = "input_resolution" in plain
+    about["code"] = "" if layout == "safetensors" else _written_by(list(plain))
     if any(n.startswith(("text_model.", "vision_model.")) for n in plain):
         raise BadInput(
             f"{path}: expected weights named as in open_clip or OpenAI's CLIP, got those of transformers' CLIPModel;"
             " convert them first"
         )
-    found = {n: t for n, t in plain.items() if n not in _NOT_WEIGHTS}
-    for name, tensor in found.items():
+    named = {n: t for n, t in plain.items() if n not in _NOT_WEIGHTS}
+    for name, tensor in named.items():
         _check_tensor(path, name, tensor)
-    return found, about
+    return named, about
+
+
+def _prefix(names: Sequence[str]) -> str:
+    """What a training framework put before every name, up to the dot before `visual`; nothing where they differ."""
+    one = next((n for n in names if ".visual." in n), "")
+    prefix = one[: one.find(".visual.") + 1]
+    return prefix if all(n.startswith(prefix) for n in names) else ""
+
+
+def _written_by(names: Sequence[str]) -> str:
+    """Whose code wrote a state dict: its names are in the order in which a block makes its parts, the attention first
+    in OpenAI's CLIP (and CleanCLIP's copy), after its norm in open_clip's. Sorted names tell nothing.
+    """
+    at = {re.sub(r"^.*resblocks\.0\.", "", n): i for i, n in enumerate(names) if ".resblocks.0." in f".{n}"}
+    attention, norm = at.get("attn.in_proj_weight"), at.get("ln_1.weight")
+    if attention is None or norm is None or list(names) == sorted(names):
+        return ""
+    return "openai" if attention < norm else "open_clip"
 
 
 def _kinds(value: Any) -> str:
@@ -110,18 +130,34 @@ def _kinds(value: Any) -> str:
 
 
 def _check_tensor(path: Path, name: str, tensor: Any) -> None:
-    if not isinstance(tensor, torch.Tensor):
-        raise BadInput(f"{path}: expected tensors alone, got a {type(tensor).__name__} under {name[:80]!r}")
+    if not isinstance(tensor, (torch.Tensor, Stored)):
+        what = tensor.kind if isinstance(tensor, Unread) else type(tensor).__name__
+        raise BadInput(f"{path}: expected tensors alone, got a {what} under {name[:80]!r}; save the state dict alone")
     counter = name.endswith("num_batches_tracked")
     if tensor.dtype not in _FLOATS and not (counter and tensor.dtype == torch.int64):
         raise BadInput(
-            f"{path}: expected weights in fp32, fp16, bf16 or fp64, got {tensor.dtype} for {name[:80]!r}; bring them"
-            " before they were quantised"
+            f"{path}: expected weights in fp32, fp16, bf16 or fp64, got {tensor.dtype} for {name[:80]!r}; import them"
+            " as they were before they were quantised"
         )
-    if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+
+
+def _check_numbers(path: Path, named: dict[str, Stored]) -> None:
+    """Every tensor has numbers of its own, so that weights take no more memory than the file has bytes."""
+    for name, tensor in named.items():
+        if not tensor.inside:
+            raise ValueError(
+                f"{name[:80]!r} of shape {tensor.shape} does not fit in its {tensor.storage.count:,} numbers"
+            )
+        if tensor.bytes > tensor.storage.bytes:
+            raise BadInput(
+                f"{path}: expected tensors with all their numbers in the file, got an expanded one for {name[:80]!r};"
+                " save it as it is (tensor.contiguous())"
+            )
+    there = sum(s.bytes for s in {t.storage.key: t.storage for t in named.values()}.values())
+    if (wanted := sum(t.bytes for t in named.values())) > there:
         raise BadInput(
-            f"{path}: expected tensors with all their numbers in the file, got a sparse or an expanded one for"
-            f" {name[:80]!r}"
+            f"{path}: expected tensors with numbers of their own, got {wanted:,} bytes of them in {there:,}; save the"
+            " weights anew, best as safetensors"
         )
 
 
@@ -131,13 +167,15 @@ def _safetensors(path: Path, header: int) -> dict[str, torch.Tensor]:
             f"{path}: expected a safetensors file, got one whose header claims {header:,} bytes; it is damaged or not"
             " what its name says"
         )
-    try:
-        with safe_open(path, "pt") as f:
-            return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as e:
-        raise BadInput(
-            f"{path}: expected a safetensors file, got a damaged one ({str(e)[:200]}); copy or download it again"
-        ) from None
+    with _refused(path, "a safetensors file"), safe_open(path, "pt") as f:
+        names = list(f.keys())
+        _check_count(path, names)
+        return {name: f.get_tensor(name) for name in names}
+
+
+def _check_count(path: Path, names: Collection[str]) -> None:
+    if len(names) > MOST_TENSORS:
+        raise BadInput(f"{path}: expected at most {MOST_TENSORS:,} tensors, got {len(names):,}; no CLIP has so many")
 
 
 @contextlib.contextmanager
@@ -147,46 +185,13 @@ def _refused(path: Path, what: str) -> Iterator[None]:
         yield
     except BadInput:
         raise
+    except CallsForCode as e:
+        raise BadInput(
+            f"{path}: expected tensors and plain values alone, got a pickle that calls for {e}, which could run code;"
+            " it was not opened. Save the state dict alone, best as safetensors"
+        ) from None
     except Exception as e:
         reason = str(e).splitlines()[0][:200] if str(e) else type(e).__name__
         raise BadInput(
             f"{path}: expected {what}, got a damaged or a foreign one ({reason}); copy or download it again"
         ) from None
-
-
-def _torch_file(path: Path) -> Any:
-    with _refused(path, "a file that torch.save wrote"), zipfile.ZipFile(path) as archive:
-        records = archive.infolist()
-        if sum(r.file_size for r in records) > path.stat().st_size or any(
-            r.compress_type != zipfile.ZIP_STORED for r in records
-        ):
-            raise BadInput(
-                f"{path}: expected uncompressed records, as torch.save writes them, got compressed or overlapping ones"
-                " (a zip bomb?)"
-            )
-        names = [r.filename for r in records]
-        if any(re.search(r"(^|/)(code/|constants\.pkl$)", n) for n in names):
-            raise BadInput(
-                f"{path}: expected weights, got a TorchScript archive, which holds code and is not opened; bring"
-                " OpenAI's own as ViT-B-32/openai, of others the state dict"
-            )
-        pickles = [r for r in records if r.filename.endswith(".pkl")]
-        if len(pickles) != 1 or pickles[0].filename.split("/")[-1] != "data.pkl":
-            raise BadInput(
-                f"{path}: expected one record data.pkl, as torch.save writes it, got {len(pickles)}; give the file that"
-                " torch.save wrote"
-            )
-        if pickles[0].file_size > HEADER_LIMIT:
-            raise BadInput(
-                f"{path}: expected at most {HEADER_LIMIT:,} bytes that describe the tensors, got"
-                f" {pickles[0].file_size:,}"
-            )
-        for opcode, argument, _ in pickletools.genops(archive.read(pickles[0])):
-            if opcode.name in _CODE or (opcode.name == "GLOBAL" and not _PLAIN.fullmatch(argument)):
-                raise BadInput(
-                    f"{path}: expected tensors and plain values alone, got a pickle that calls for"
-                    f" {(argument or opcode.name)[:80]}, which could run code; it was not opened. Save the state dict"
-                    " alone, best as safetensors"
-                )
-    with _refused(path, "a state dict"):
-        return torch.load(path, map_location="cpu", weights_only=True)

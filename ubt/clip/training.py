@@ -8,7 +8,6 @@ batches depend on the step alone, and the checkpoint holds weights, optimiser st
 import contextlib
 import hashlib
 import json
-import logging
 import math
 import os
 import time
@@ -26,10 +25,10 @@ from safetensors.torch import save_file
 from ubt.clip import distributed, models
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import disk_full, replace_file
+from ubt.core.log import log
 from ubt.core.run import Compute, Observe, Progress, derive_seed, silent
 from ubt.core.settings import FitSettings
 
-log = logging.getLogger("ubt")
 Batch = dict[str, torch.Tensor]
 Objective = Callable[[torch.nn.Module, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 """A model and a batch to a scalar loss and figures to show; runs under autocast, features in fp32."""

@@ -29,6 +29,22 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def read_json(path: Path, most: int = 2**20) -> Any:
+    """What a JSON file says that may come from anybody; no more than `most` bytes are read.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is larger, no UTF-8, no JSON, or nested too deeply.
+    """
+    with path.open("rb") as f:
+        data = f.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it is larger than {most / 2**20:g} MB")
+    try:
+        return json.loads(data.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def disk_full(error: Exception) -> bool:
     """Whether an error, of whichever library, says that the disk is full."""
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)

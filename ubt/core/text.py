@@ -5,6 +5,7 @@ import unicodedata
 
 MOST = 400
 """Characters of a text that are shown, unless it is said otherwise."""
+_LINES = re.compile(r"[^\n\t]+")
 _ODD = re.compile("[\ud800-\udfff]|[^\t\n\r -\ud7ff\ue000-\U0010ffff]")
 
 
@@ -16,11 +17,26 @@ def visible(text: object, most: int = MOST) -> str:
     """
     whole = str(text)
     cut = whole if len(whole) <= most else whole[:most]
-    said = "".join(
-        f"\\u{ord(c):04x}" if _ODD.match(c) or unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") else c
-        for c in re.sub(r"\s", " ", cut)
-    )
+    said = _coded(re.sub(r"\s", " ", cut))
     return said if len(whole) <= most else f"{said}… ({len(whole):,} characters)"
+
+
+def printable(text: object) -> str:
+    """A text for a terminal or a log, whoever wrote the names in it: as `visible`, but whole and on its lines.
+
+    >>> printable("a\x1b[2Jb\u202ec\nd\te")
+    'a\\\\u001b[2Jb\\\\u202ec\\nd\\te'
+    """
+    return _LINES.sub(lambda part: _coded(part[0]), str(text))
+
+
+def _coded(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        f"\\u{ord(c):04x}" if _ODD.match(c) or unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") else c
+        for c in text
+    )
 
 
 def percent(share: float | None) -> str:

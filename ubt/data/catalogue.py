@@ -19,6 +19,7 @@ from ubt.core.errors import BadInput
 from ubt.core.run import Progress, silent
 from ubt.core.settings import setting
 from ubt.data import formats
+from ubt.data.fit import STOCK, Fit
 from ubt.data.formats.base import ReadOptions, Row, Source
 from ubt.data.images import Images
 from ubt.data.locations import Locations
@@ -200,8 +201,9 @@ def described(
     }
 
 
-def open_images(about: dict[str, Any], places: Any, size: int) -> Images:
-    """The images at `places` (a column of `pairs`), of a source that `about` describes; none is read yet.
+def open_images(about: dict[str, Any], places: Any, size: int, fit: Fit = STOCK) -> Images:
+    """The images at `places` (a column of `pairs`), of a source that `about` describes; none is read yet. `fit`: how
+    they become squares of `size` pixels.
 
     Raises:
         BadInput: an image has no place.
@@ -209,4 +211,4 @@ def open_images(about: dict[str, Any], places: Any, size: int) -> Images:
     array = pa.array(places, TEXT) if not isinstance(places, (pa.Array, pa.ChunkedArray)) else places
     if pc.any(pc.is_null(array)).as_py():
         raise BadInput("places: expected a place for every image, got none for some")
-    return Images(Locations(places=array, **about["images"]), size)
+    return Images(Locations(places=array, **about["images"]), size, fit=fit)

@@ -1,8 +1,8 @@
 """Images that stay where the user has them, read when they are needed, as arrays that every stage takes.
 
 All rows are decoded alike, as open_clip does before it normalises: EXIF orientation is not applied, colours become RGB
-(transparency is dropped, 16 bits become 8), the shorter side is resized to `size` (bicubic, antialiased), the middle is
-cut out.
+(transparency is dropped, 16 bits become 8), and they are fitted to a square as the model's configuration says
+(`ubt.data.fit`).
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFile
 from ubt.core.errors import UbtError
 from ubt.core.run import Progress, silent
 from ubt.data import formats
+from ubt.data.fit import STOCK, Fit
 from ubt.data.formats.base import Reader, Source
 from ubt.data.locations import Locations
 from ubt.data.quarantine import BrokenImage
@@ -35,14 +36,14 @@ _one_at_a_time = threading.Lock()
 WORKERS = min(8, os.cpu_count() or 1)
 
 
-def decode(data: bytes, size: int) -> np.ndarray:
+def decode(data: bytes, size: int, fit: Fit = STOCK) -> np.ndarray:
     """An image file's bytes as uint8 RGB (size, size, 3); of an animation the first frame. Its header is checked before
     it is decoded.
 
     Raises:
         BrokenImage: with one of the reasons of `ubt.data.quarantine`.
     """
-    return _decoded(data, lambda image: _fitted(image, size))
+    return _decoded(data, lambda image: np.array(fit(image, size)))
 
 
 def decode_within(data: bytes, height: int, width: int) -> np.ndarray:
@@ -96,16 +97,6 @@ def _check_header(width: int, height: int) -> None:
         raise BrokenImage("extreme shape", f"{width} x {height}")
 
 
-def _fitted(image: Image.Image, size: int) -> np.ndarray:
-    width, height = image.size
-    short = min(width, height)
-    if short != size:
-        width, height = int(size * width / short), int(size * height / short)
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return np.array(image.crop((left, top, left + size, top + size)))
-
-
 class Images:
     """Images behave as a uint8 array (n, size, size, 3) of which rows are read when they are asked for: `images[rows]`
     is a plain array.
@@ -118,6 +109,7 @@ class Images:
         stamped: (rows, pixels): rows (m,) whose pixels, uint8 (m, size, size, 3), are not the file's but these.
         marks: uint64 (n,), digests of the bytes at first reading, 0 where not yet read.
         reader: what reads them, if it is open already.
+        fit: how they become squares.
     """
 
     kind = "images"
@@ -131,8 +123,9 @@ class Images:
         stamped: tuple[np.ndarray, np.ndarray] | None = None,
         marks: np.ndarray | None = None,
         reader: Reader | None = None,
+        fit: Fit = STOCK,
     ):
-        self.at, self.side = at, size
+        self.at, self.side, self.fit = at, size, fit
         self.marks = np.zeros(len(at), np.uint64) if marks is None else np.array(marks, np.uint64)
         rows, self.pixels = (
             stamped if stamped is not None else (np.zeros(0, np.int64), np.zeros((0, size, size, 3), np.uint8))
@@ -243,13 +236,13 @@ class Images:
         rows = np.atleast_1d(self._rows(rows))
         kept = [(i, self.stamped[row]) for i, row in enumerate(rows.tolist()) if row in self.stamped]
         stamped = np.array([i for i, _ in kept], np.int64), self.pixels[[j for _, j in kept]]
-        return Images(self.at.only(rows), self.side, stamped, self.marks[rows])
+        return Images(self.at.only(rows), self.side, stamped, self.marks[rows], fit=self.fit)
 
     def _one(self, row: int) -> np.ndarray:
         if row in self.stamped:
             return self.pixels[self.stamped[row]]
         data = self._open().read(self.at[row])
-        pixels = decode(data, self.side)
+        pixels = decode(data, self.side, self.fit)
         mark = np.uint64(int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") or 1)
         if self.marks[row] not in (0, mark):
             raise UbtError(
@@ -281,7 +274,8 @@ class Images:
         table = pa.table({"place": self.at.places, "mark": self.marks, "stamped": at})
         pq.write_table(table, folder / "where.parquet")
         np.save(folder / "stamped.npy", self.pixels, allow_pickle=False)
-        (folder / "about.json").write_text(json.dumps(self.at.about() | {"size": self.side}, indent=1))
+        about = self.at.about() | {"size": self.side} | ({} if self.fit == STOCK else {"fit": vars(self.fit)})
+        (folder / "about.json").write_text(json.dumps(about, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> "Images":
@@ -289,13 +283,14 @@ class Images:
         import pyarrow.parquet as pq
 
         about = json.loads((folder / "about.json").read_text())
-        size = about.pop("size")
+        size, fit = about.pop("size"), Fit(**about.pop("fit", {}))
         table = pq.read_table(folder / "where.parquet")
         index = table["stamped"].to_numpy()
         rows = np.flatnonzero(index >= 0)
         rows = rows[np.argsort(index[rows])]
         pixels = np.load(folder / "stamped.npy", mmap_mode="r" if len(rows) else None, allow_pickle=False)
-        return cls(Locations(places=table["place"], **about), size, (rows, pixels), table["mark"].to_numpy())
+        at = Locations(places=table["place"], **about)
+        return cls(at, size, (rows, pixels), table["mark"].to_numpy(), fit=fit)
 
 
 class _Refitted:
@@ -308,7 +303,9 @@ class _Refitted:
         return len(self.images)
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return np.stack([_fitted(Image.fromarray(np.asarray(pixels)), self.shape[1]) for pixels in self.images[rows]])
+        return np.stack(
+            [np.array(STOCK(Image.fromarray(np.asarray(pixels)), self.shape[1])) for pixels in self.images[rows]]
+        )
 
 
 def refitted(images: Any, size: int) -> Any:

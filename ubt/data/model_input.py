@@ -6,6 +6,8 @@ import numpy as np
 import open_clip
 import torch
 
+from ubt.data.fit import Fit
+
 
 def image_sides(model: torch.nn.Module) -> tuple[int, int] | None:
     """Height and width in pixels of the images that the model takes; none where its image tower does not say."""
@@ -16,6 +18,11 @@ def image_sides(model: torch.nn.Module) -> tuple[int, int] | None:
 def image_size(model: torch.nn.Module) -> int:
     """Side of the square images that the model takes, in pixels."""
     return image_sides(model)[0]
+
+
+def fit(model: torch.nn.Module) -> Fit:
+    """How images become squares of the model's size, as its configuration says."""
+    return Fit.of(getattr(model, "preprocess_cfg", {}))
 
 
 def context_length(model: torch.nn.Module) -> int:

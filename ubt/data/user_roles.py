@@ -69,11 +69,11 @@ class OwnSettings(Settings):
 
 
 def _places(pairs: pd.DataFrame, about: dict, model):
-    """The images of some rows at the model's size; none is read yet."""
+    """The images of some rows as the model takes them; none is read yet."""
     from ubt.data import model_input
     from ubt.data.catalogue import open_images
 
-    return open_images(about, pairs["image"].to_numpy(object), model_input.image_size(model))
+    return open_images(about, pairs["image"].to_numpy(object), model_input.image_size(model), model_input.fit(model))
 
 
 def spared(images: pd.Series, share: float) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import logging
 import re
 from collections.abc import Callable, Iterator
 
@@ -11,8 +10,7 @@ import streamlit as st
 from ubt.cases.artifact import DamagedArtefact
 from ubt.core.errors import UbtError
 from ubt.core.files import disk_full
-
-log = logging.getLogger("ubt")
+from ubt.core.log import log
 
 
 def plain(text: object) -> str:

@@ -17,6 +17,7 @@ from ubt.core.files import replace_file
 from ubt.core.run import Progress, silent
 from ubt.data.catalogue import SourceOptions
 from ubt.pairs.export import as_csv
+from ubt.workflows.assumed import assumed
 from ubt.workflows.ingest import import_labelled, import_pairs
 
 PUBLIC = "ViT-B-32-quickgelu/openai"
@@ -46,6 +47,7 @@ def prepare(
     options: SourceOptions | None = None,
     architecture: str = "",
     progress: Progress = silent,
+    quick_gelu: bool | None = None,
 ) -> CaseSettings:
     """Import what an audit needs and say which case it makes.
 
@@ -53,6 +55,7 @@ def prepare(
         model, reference: as `ubt.workflows.import_model.read_model` reads them; `folds` trains models in a reference's
         place.
         changes: settings by dotted name; without `data.pairs` all pairs are audited.
+        architecture, quick_gelu: of the model, where nothing beside its weights says them.
 
     Raises:
         BadInput: something cannot be read, or model and reference cannot be compared.
@@ -66,7 +69,7 @@ def prepare(
         )
     found, suspect, clean = (
         import_pairs(store, pairs, options, progress),
-        import_model(store, model, architecture, "suspect", progress),
+        import_model(store, model, architecture, "suspect", progress, quick_gelu),
         "",
     )
     try:
@@ -157,6 +160,7 @@ def account(store: Store, name: str, metrics: Mapping[str, Any]) -> dict[str, An
         "pairs": about.get("pairs"),
         "labels": about.get("test"),
         "models": cards,
+        "assumed": assumed(store, CaseSettings.from_dict(record.settings).own),
         "reference": own["reference"] or FOLDS,
         "quarantined_images": taken["reason"].value_counts().to_dict(),
         "artefacts": record.artefacts,

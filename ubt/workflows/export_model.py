@@ -18,6 +18,7 @@ from ubt.core.files import digest, disk_full, file_digest
 from ubt.core.stage import Stage
 from ubt.defenses import DEFENSES
 from ubt.evaluation.model_roles import ROLES
+from ubt.workflows.assumed import assumed
 
 STAGES = {name: ROLES[name].model for name in ("purified", "published")}
 """The models that can be taken away, and the stages that make them."""
@@ -67,7 +68,7 @@ def card(store: Store, name: str, stage: str = "unlearn") -> dict[str, Any]:
         f"{name}-{called}",
         f"case {name}",
         _state(settings, defence, untouched),
-        [],
+        [f"of {role}: {line}" for role, said in assumed(store, settings.own).items() for line in said],
         made_from,
         weights,
         settings=record.settings,

@@ -5,7 +5,6 @@ Whatever was not told and could not be read off the weights is assumed, and the 
 """
 
 import contextlib
-import json
 import re
 import shutil
 import time
@@ -22,22 +21,31 @@ from ubt.cases.artifact import Artefact
 from ubt.cases.store import Store
 from ubt.clip import architecture, models, safe_load
 from ubt.core.errors import BadInput, UbtError
-from ubt.core.files import digest, file_digest
+from ubt.core.files import digest, file_digest, read_json
 from ubt.core.run import Progress, silent
 from ubt.data import model_input
+from ubt.data.fit import STOCK
 
 STATES = ("clean", "poisoned", "suspect", "purified")
-CARD_BYTES = 2**20
 KEY = "model-"
 """What the names of imported models' artefacts begin with."""
 _HUB, _FOLDER = "hf-hub:", "local-dir:"
+_UNREAD = "config.json preprocessor_config.json params.txt args.json config.yaml hparams.yaml".split()
+"""What programs write a model's settings into, beside its weights."""
+_OR_SAY = "say --quick-gelu or --no-quick-gelu if you know better"
+_CODE = {
+    "openai": ("OpenAI's code", ", as always in OpenAI's and CleanCLIP's code, which wrote these weights"),
+    "open_clip": ("open_clip's code", f", open_clip's default, whose code wrote these weights; {_OR_SAY}"),
+    "": ("", f", open_clip's default, for nothing in the file says it; {_OR_SAY}"),
+}
+"""Whose code wrote weights: its name, and why their activation is what it is taken for."""
 _OF_RUN = re.compile(r"(?:^|-)model_([\w.-]+?)-lr_")
 
 
 @dataclass
 class _Found:
     """Where weights are (`file`: under which name they came), and what is known about them; a `config` of None is to be
-    guessed.
+    guessed. `beside`: the file that says it.
     """
 
     name: str
@@ -46,6 +54,7 @@ class _Found:
     config: dict[str, Any] | None = None
     preprocess: dict[str, Any] | None = None
     said: list[str] = field(default_factory=list)
+    beside: Path | None = None
 
 
 def read_model(
@@ -59,8 +68,8 @@ def read_model(
 
     Args:
         source: `NAME/TAG` or `NAME:TAG` of open_clip's pretrained models, `hf-hub:ORG/NAME`, a folder (`local-dir:` may
-            stand before it) with weights and perhaps open_clip_config.json, or a file: safetensors, or a state dict or
-            training checkpoint of torch.save.
+            stand before it) with weights, or a file: safetensors, or a state dict or training checkpoint of torch.save.
+            An open_clip_config.json beside the weights says what they are.
         architecture_name: one of open_clip's model names, for weights that come without a configuration.
         quick_gelu: the activation, where neither a configuration nor an architecture says it.
         state: one of `STATES`, as the analyst says.
@@ -75,7 +84,8 @@ def read_model(
     found = _locate(source, progress)
     if found.config is not None and architecture_name:
         raise BadInput(
-            f"--architecture: {source} has a configuration of its own, which says what it is; leave the option out"
+            f"--architecture: {source} has a configuration of its own ({found.beside or models.CONFIG}), which says"
+            " what it is; leave the option out, or put the weights into a folder without it"
         )
     tensors, said = safe_load.state_dict(found.weights)
     if found.config is None:
@@ -87,8 +97,6 @@ def read_model(
         found.said.append("OpenAI's mean and std")
     model = models.assemble(found.config, found.preprocess, _fitting(found, tensors, progress))
     _check_reads(model, source)
-    if (mode := model.preprocess_cfg.get("resize_mode", "shortest")) != "shortest":
-        found.said.append(f"images cut to their shorter side, although its configuration says {mode}")
     about = {
         "file": found.file or found.weights.name,
         "file_digest": file_digest(found.weights),
@@ -118,8 +126,8 @@ def _trained_on(folder: Path) -> dict[str, Any]:
     """What a model that `python -m ubt data reference` made says it was trained on: the name of the pairs, and their
     share.
     """
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError, UbtError):
-        said = json.loads(safe_load.ordinary_file(folder / models.CARD).read_bytes()[:CARD_BYTES])["made_from"]
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, UbtError):
+        said = read_json(safe_load.ordinary_file(folder / models.CARD))["made_from"]
         pairs, share = str(said["pairs"]), float(said["share"])
         if re.fullmatch(r"pairs-[0-9a-f]{16}", pairs) and 0 < share <= 1:
             return {"trained_on": {"pairs": pairs, "share": share}}
@@ -163,7 +171,10 @@ def import_model(
     """Put a model from outside into the store, once; returns its artefact's name. See `read_model`."""
     started = time.monotonic()
     model, said = read_model(source, progress, architecture_name, quick_gelu, state)
-    key = f"{KEY}{digest([said['digest'], model.config, model.preprocess_cfg, state])}"
+    decided = [said["digest"], model.config, model.preprocess_cfg, state]
+    if model_input.fit(model) != STOCK:
+        decided.append("fitted")  # before version 0.10 such a model's images were fitted in the stock way
+    key = f"{KEY}{digest(decided)}"
     with store.lock(key):
         if store.find(key) is None:
             store.set_aside(key)
@@ -222,14 +233,14 @@ def _locate(source: str, progress: Progress) -> _Found:
         if path.is_dir():
             return _from_folder(path)
         if path.is_symlink() or path.exists() or path.suffix in safe_load.SUFFIXES or source.startswith(_FOLDER):
-            return _Found(path.stem[:80], safe_load.ordinary_file(path))
+            return _with_what_lies_beside(_Found(path.stem[:80], safe_load.ordinary_file(path)))
     except (OSError, ValueError):
         raise BadInput(f"{source[:80]!r}: expected the path of a file or folder, or a name; got neither") from None
     return _from_open_clip(source, progress)
 
 
 def _from_folder(folder: Path) -> _Found:
-    weights, config = folder / models.WEIGHTS, folder / models.CONFIG
+    weights = folder / models.WEIGHTS
     if not (weights.exists() or weights.is_symlink()):
         there = sorted(p for p in folder.iterdir() if p.suffix in safe_load.SUFFIXES)
         if len(there) != 1:
@@ -238,12 +249,32 @@ def _from_folder(folder: Path) -> _Found:
                 f" {len(there)}; name the file"
             )
         weights = there[0]
-    safe_load.ordinary_file(weights)
-    found = _Found(folder.resolve().name[:80], weights)
-    if config.exists() or config.is_symlink():
+    return _with_what_lies_beside(_Found(folder.resolve().name[:80], safe_load.ordinary_file(weights)))
+
+
+def _with_what_lies_beside(found: _Found) -> _Found:
+    """What files in the weights' folder say of them: their configuration, and their card if it is of these very
+    weights; others are named, for they are not read.
+    """
+    folder = found.weights.parent
+    if (config := folder / models.CONFIG).exists() or config.is_symlink():
         found.config, found.preprocess = models.read_config(safe_load.ordinary_file(config))
-    if weights.name == models.WEIGHTS:
-        models.check_card(folder)
+        found.beside = config
+        if found.weights.name == models.WEIGHTS:
+            models.check_card(folder)
+        return found
+    card = folder / models.CARD
+    if card.is_file():
+        if found.weights.name == models.WEIGHTS:
+            models.check_card(folder)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            said = read_json(safe_load.ordinary_file(card))
+            if said["digest"] == file_digest(found.weights):
+                found.preprocess, found.beside = dict(said["preprocessing"]), card
+                found.said.append(f"preprocessing as {models.CARD} beside it says")
+    of_its_name = [f"{found.weights.stem}{ending}" for ending in (".json", ".yaml", ".txt")]
+    if unread := [n for n in dict.fromkeys(_UNREAD + of_its_name) if (folder / n).exists() and n != models.CARD]:
+        found.said.append(f"what {', '.join(n[:80] for n in unread)} beside it says of the model is not read")
     return found
 
 
@@ -278,7 +309,10 @@ def _from_open_clip(source: str, progress: Progress) -> _Found:
         Path(),
         "",
         config,
-        architecture.preprocessing(about, config["vision_cfg"].get("image_size", 224)),
+        architecture.preprocessing(
+            {n: about[n] for n in (*architecture.OPENAI, "fill_color") if n in about},
+            config["vision_cfg"].get("image_size", 224),
+        ),
     )
     if bool(about.get("quick_gelu")) != bool(config.get("quick_gelu")):
         config["quick_gelu"] = bool(about.get("quick_gelu"))
@@ -312,23 +346,30 @@ def _config(found: _Found, tensors: dict, said: dict[str, Any], name: str, quick
     run = _OF_RUN.search(said.get("name", ""))
     if name or (run and run[1] in architecture.stock()):
         config = architecture.named(name or run[1])
-        found.said.append(
-            f"architecture {name}, as told" if name else f"architecture {run[1]}, as its training run is called"
-        )
         if quick_gelu is not None:
             config["quick_gelu"] = quick_gelu
+        why = f"{name}, as told" if name else f"{run[1]}, as its training run is called"
+        quick = bool(config.get("quick_gelu"))
+        told = quick_gelu is not None or not said["code"] or quick is (said["code"] == "openai")
+        doubt = "" if told else f" by that name, although the names are in the order of {_CODE[said['code']][0]}"
+        found.said.append(f"architecture {why}; quick_gelu {str(quick).lower()}{doubt}")
         return config
     why = ", as told"
     if quick_gelu is None:
-        half = all(t.dtype == torch.float16 for n, t in tensors.items() if t.ndim > 1 and n.startswith("visual"))
-        as_openai = said["openai"] or half or said["wrapped"]
-        quick_gelu = as_openai
-        why = (
-            ", as in OpenAI's weights and CleanCLIP's, which these look like" if as_openai else ", open_clip's default"
-        )
+        code = "openai" if said["openai"] else said["code"]
+        quick_gelu, why = code == "openai", _CODE[code][1]
     config, assumed = architecture.guess({n: tuple(t.shape) for n, t in tensors.items()}, quick_gelu)
     found.said += [assumed[0] + why, *assumed[1:]]
     return config
+
+
+def _advice(found: _Found) -> str:
+    """What to do if weights are not those of the architecture that they were taken for."""
+    if found.beside is not None and found.beside.name == models.CONFIG:
+        return f". {found.beside} says that they are; if it is of another model, put them into a folder of their own"
+    if any(said.startswith("architecture") for said in found.said):
+        return "; name the right model with --architecture"
+    return ""
 
 
 def _fitting(found: _Found, tensors: dict[str, torch.Tensor], progress: Progress) -> dict[str, torch.Tensor]:
@@ -352,13 +393,13 @@ def _fitting(found: _Found, tensors: dict[str, torch.Tensor], progress: Progress
             some = ", ".join(n[:80] for n in sorted(names)[:3])
             raise BadInput(
                 f"{where}: expected the weights of {architecture.summary(found.config)}; got {kind} {some}"
-                f" ({len(names)} such)"
+                f" ({len(names)} such){_advice(found)}"
             )
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
             raise BadInput(
                 f"{where}: expected {tuple(wanted[name].shape)} for {name} in {architecture.summary(found.config)}, got"
-                f" {tuple(tensor.shape)}; name the right model with --architecture"
+                f" {tuple(tensor.shape)}{_advice(found)}"
             )
     own = {}
     for done, name in enumerate(wanted, 1):

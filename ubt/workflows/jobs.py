@@ -33,6 +33,7 @@ from ubt.cases.store import Store
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import digest, disk_full
 from ubt.core.run import Compute, Progress, Run
+from ubt.core.text import printable
 from ubt.workflows import derived, ingest
 
 LIVE = ("running", "waiting")
@@ -296,10 +297,11 @@ def main(root: str, name: str, *more: str) -> int:
     except Cancelled:
         return 0
     except UbtError as e:
-        print(e, file=sys.stderr)
+        print(printable(e), file=sys.stderr)
         return 1
     except OSError as e:
-        print(f"{root}: the disk is full; free some space and run again" if disk_full(e) else repr(e), file=sys.stderr)
+        said = f"{root}: the disk is full; free some space and run again" if disk_full(e) else repr(e)
+        print(printable(said), file=sys.stderr)
         return 1
 
 
@@ -373,7 +375,7 @@ def _each(store: Store, title: str, work: str, *, stop: Callable[[], bool]) -> i
         cases = [(CaseSettings.from_dict(r.settings), r.compute, until) for r, until in found if r.readable]
         errors = run_each(store, cases, cancelled=stopped)
     for name, error in errors.items():
-        print(f"{name}: {error}", file=sys.stderr)
+        print(printable(f"{name}: {error}"), file=sys.stderr)
     return 1 if errors else 0
 
 

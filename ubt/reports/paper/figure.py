@@ -3,7 +3,6 @@ files it leaves.
 """
 
 import functools
-import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,10 @@ from ubt.cases.pipeline import Work, standing
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import UbtError
+from ubt.core.log import log
 from ubt.core.run import Compute
 from ubt.pairs.export import as_csv
 from ubt.reports.paper.table import Sheet, write
-
-log = logging.getLogger("ubt")
 
 KINDS = {"PNG": "image/png", "SVG": "image/svg+xml", "HTML": "text/html", "CSV": "text/csv"}
 """The files of a figure."""
