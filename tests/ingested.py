@@ -64,3 +64,24 @@ def shard(path: Path, members: list[tuple[str | tarfile.TarInfo, bytes]]) -> Pat
             info.size = len(data) if info.isreg() else 0
             t.addfile(info, io.BytesIO(data))
     return path
+
+
+def members(*names: str) -> list[tuple[str, bytes]]:
+    """Members of a folder or an archive: images, and texts that say whose they are."""
+    return [(n, encoded(i) if n.lower().endswith(("png", "jfif")) else f"of {n}".encode()) for i, n in enumerate(names)]
+
+
+def said(read: dict) -> tuple[list[str], dict[str, str]]:
+    """The captions, and what was left out with the reason; the counts agree with them."""
+    about, quarantine = read["about"], read["quarantine"]
+    assert about["kept"] == len(read["pairs"]) == about["read"] - int((quarantine["row"] > 0).sum())
+    assert sum(about["quarantined"].values()) == len(quarantine)
+    return read["pairs"]["caption"].tolist(), dict(zip(quarantine["image"], quarantine["reason"], strict=True))
+
+
+def table(path: Path, text: str, name: str = "captions.csv") -> Path:
+    """A table beside images/0.png to images/3.png."""
+    folder(path, images=4, table=b"")
+    (path / "captions.csv").unlink()
+    (path / name).write_bytes(text.encode())
+    return path / name

@@ -215,7 +215,7 @@ def test_a_folder_of_images_with_texts(tmp_path):
 def test_a_zip_with_the_csv_that_fits(tmp_path, inside):
     images = [(f"{inside}images/{i}.png", encoded(i)) for i in range(3)]
     table = "image,caption\n" + "".join(f"images/{i}.png,caption {i}\n" for i in range(3))
-    members = [(f"{inside}a_labels.csv", b"image,label\n"), *images, (f"{inside}z.csv", table.encode())]
+    members = [(f"{inside}labels.csv", b"image,label\n"), *images, (f"{inside}z.csv", table.encode())]
     check(packed(tmp_path / "z.zip", members), [f"{inside}images/{i}.png" for i in range(3)])
 
 
@@ -233,7 +233,8 @@ def test_progress_is_told_and_can_cancel(tmp_path):
     path = folder(tmp_path, [(f"images/{i % 3}.png", f"c {i}") for i in range(20_001)])
     told = []
     catalogue.read(path, progress=lambda *a: told.append(a))
-    assert [t[2]["rows"] for t in told] == [20_000, 20_001]
+    assert [t[2]["rows"] for t in told] == [20_000, 20_001, 20_001]
+    assert told[-1] == (3, 3, {"rows": 20_001.0, "broken": 0.0})
     assert all(0 < done <= total for done, total, _ in told)
 
     def stop(*_):

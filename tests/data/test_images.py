@@ -2,6 +2,8 @@
 
 import io
 import pickle
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -65,6 +67,74 @@ def test_every_mode_becomes_rgb(mode):
     assert (found.shape, found.dtype) == ((20, 20, 3), np.uint8)
     if mode == "I;16":
         np.testing.assert_array_equal(found[..., 0], pixels()[:, 2:22, 0])
+
+
+def tiff(values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+def deep_png(values: np.ndarray) -> bytes:
+    """A PNG of 16 bits: uint16 (h, w, 2 to 4) as grey with alpha, RGB or RGBA."""
+    kind = {2: 4, 3: 2, 4: 6}[values.shape[2]]
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    made = bytearray(png(values.shape[1], values.shape[0], zlib.compress(lines)))
+    made[24:26] = 16, kind
+    made[29:33] = struct.pack(">I", zlib.crc32(made[12:29]))
+    return bytes(made)
+
+
+RAMP = np.tile(np.arange(SIZE), (SIZE, 1))
+DEEP = {
+    "float from 0 to 1": (tiff((RAMP / 15).astype(np.float32)), 255),
+    "float from 0 to 255": (tiff((RAMP * 17).astype(np.float32)), 255),
+    "float, very large": (tiff((RAMP * 2e37).astype(np.float32)), 255),
+    "float, very small": (tiff((RAMP * 1e-40).astype(np.float32)), 255),
+    "32 bits": (tiff(RAMP.astype(np.int32)), 255),
+    "32 bits with a sign": (tiff((RAMP * 2**28 - 2**31).astype(np.int32)), 255),
+    "16 bits": (tiff((RAMP * 4096).astype(np.uint16)), 240),
+    "16 bits, big end first": (tiff((RAMP * 4096).astype(">u2")), 240),
+    "16 bits, the lower ones only": (tiff(RAMP.astype(np.uint16)), 255),
+    "16 bits, big end first, the lower ones only": (tiff(RAMP.astype(">u2")), 255),
+    "16 bits a colour": (deep_png(np.repeat(RAMP[..., None] * 4096, 3, 2)), 240),
+    "16 bits and alpha": (deep_png(np.repeat(RAMP[..., None] * 4096, 2, 2)), 240),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_numbers_of_more_than_8_bits_are_a_ramp_from_their_least_to_their_greatest(name):
+    data, top = DEEP[name]
+    found = decode(data, SIZE)
+    assert (found == found[:1, :, :1]).all()
+    assert (found[0, 0, 0], found[0, -1, 0]) == (0, top)
+    assert (np.diff(found[0, :, 0].astype(int)) > 0).all()
+
+
+def flat(mode: str, *channels: np.ndarray | int) -> bytes:
+    """A PNG or TIFF of these channels, each the same everywhere or (h, w)."""
+    buffer, shape = io.BytesIO(), (SIZE, SIZE)
+    parts = [Image.fromarray(np.broadcast_to(np.asarray(c, np.uint8), shape).copy()) for c in channels]
+    Image.merge(mode, parts).save(buffer, "TIFF" if mode == "CMYK" else "PNG")
+    return buffer.getvalue()
+
+
+def test_no_mode_gives_one_colour_of_what_has_more():
+    holes = np.where(RAMP > 8, np.float32(np.nan), RAMP.astype(np.float32))
+    infinite = np.where(RAMP > 8, np.float32(np.inf), RAMP.astype(np.float32))
+    refused = [deep_png(np.repeat(RAMP[..., None], n, 2)) for n in (2, 3, 4)]
+    refused += [
+        flat("RGBA", 0, 0, 0, RAMP),
+        flat("LA", 9, RAMP),
+        flat("CMYK", RAMP, 0, 0, 255),
+        tiff(holes),
+        tiff(infinite),
+    ]
+    for data in refused:
+        with pytest.raises(BrokenImage, match="undecodable image"):
+            decode(data, SIZE)
+    for data in (flat("RGB", 1, 2, 3), flat("RGBA", 1, 2, 3, 4), tiff(np.full((SIZE, SIZE), 7, np.float32))):
+        assert (decode(data, SIZE) == decode(data, SIZE)[0, 0]).all()
 
 
 def test_an_animation_is_its_first_frame():

@@ -16,6 +16,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
 from ubt.core.run import Run
 from ubt.data import catalogue, labelled, scenes, user_roles
+from ubt.data.catalogue import SourceOptions
 from ubt.defenses.token_unlearning.cross_fit import FoldSettings
 from ubt.defenses.token_unlearning.cross_fit import score as score_by_folds
 from ubt.evaluation import durability
@@ -49,7 +50,11 @@ def world(tmp_path_factory):
             "labels.csv",
             pd.DataFrame({"image": [f"images/{i}.png" for i in range(80)], "label": labels}).to_csv(index=False),
         )
-    return {"read": catalogue.read(path), "labelled": labelled.read(path), "pixels": pairs.images}
+    return {
+        "read": catalogue.read(path, SourceOptions(decode=False)),
+        "labelled": labelled.read(path),
+        "pixels": pairs.images,
+    }
 
 
 def test_every_role_has_its_own_pairs_and_broken_images_are_quarantined(world, reference):

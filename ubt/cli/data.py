@@ -22,7 +22,7 @@ from ubt.data.catalogue import SourceOptions
 from ubt.data.formats import expected
 from ubt.data.labelled import LabelledOptions
 from ubt.workflows import audit as audits
-from ubt.workflows.ingest import check_targets, import_labelled, import_pairs, lab_of, listed, write_pairs
+from ubt.workflows.ingest import check_targets, duplicates, import_labelled, import_pairs, lab_of, listed, write_pairs
 
 data_app = typer.Typer(
     help="Import pairs and labelled images of your own; write a case's pairs for others to import.",
@@ -35,9 +35,15 @@ Folder = Annotated[str, Option(help="Folder that the images' paths are relative 
 
 def _print_about(key: str, about: dict[str, Any]) -> None:
     left_out = ", ".join(f"{n:,} {reason}" for reason, n in about["quarantined"].items())
-    columns = ", ".join(f"{what}: {column}" for what, column in about["columns"].items())
+    columns = ", ".join(f"{what}: {column}" for what, column in about["columns"].items() if column)
     say(f"{about['kept']:,} of {about['read']:,} rows of a {about['kind']} ({columns}); left out: {left_out or 'none'}")
+    say(duplicates(about))
     say(key)
+
+
+Decode = Annotated[
+    bool, Option(help="Decode each image once now, to count broken and equal ones; else when a case takes it.")
+]
 
 
 @data_app.command("pairs")
@@ -47,14 +53,14 @@ def pairs(
     caption: Caption = "",
     folder: Folder = "",
     limit: Annotated[int, Option(help="Rows to read; 0 reads all.", min=0)] = 0,
+    decode: Decode = True,
     cache: CacheOption = CACHE,
 ) -> None:
     """Import pairs: broken rows are quarantined, images stay where they are."""
     store = Store(cache)
     with progress_of("pairs") as progress:
-        key = import_pairs(
-            store, source, SourceOptions(image=image, caption=caption, folder=folder, limit=limit), progress
-        )
+        options = SourceOptions(image=image, caption=caption, folder=folder, limit=limit, decode=decode)
+        key = import_pairs(store, source, options, progress)
     _print_about(key, store.imported(key)["about"])
 
 
@@ -66,12 +72,14 @@ def labels(
     image: Image = "",
     label: Annotated[str, Option(help="Column with the label; guessed if not named.")] = "",
     folder: Folder = "",
+    decode: Decode = True,
     cache: CacheOption = CACHE,
 ) -> None:
     """Import labelled images, by which CA and ASR are measured."""
     store = Store(cache)
     with progress_of("labels") as progress:
-        key = import_labelled(store, source, LabelledOptions(image=image, label=label, folder=folder), progress)
+        options = LabelledOptions(image=image, label=label, folder=folder, decode=decode)
+        key = import_labelled(store, source, options, progress)
     _print_about(key, store.imported(key)["about"])
 
 

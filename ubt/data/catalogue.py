@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,12 +22,14 @@ from ubt.core.settings import setting
 from ubt.data import formats
 from ubt.data.fit import STOCK, Fit
 from ubt.data.formats.base import ReadOptions, Row, Source
-from ubt.data.images import Images
+from ubt.data.images import Images, sift
 from ubt.data.locations import Locations
 from ubt.data.quarantine import LONGEST_ID, BrokenImage, clean_text, shown, usable
 
 CAPTION_COLUMNS = ("caption", "title", "text", "txt", "sentence", "alt_text", "description", "captions")
 CHUNK = 65_536
+SIDE = 8
+"""Pixels a side to which an image is decoded that is only to be checked."""
 
 
 class SourceOptions(ReadOptions):
@@ -97,11 +100,12 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def read(path: Path, options: SourceOptions | None = None, progress: Progress = silent) -> dict[str, Any]:
-    """Read pairs from whatever `path` is (see `ubt.data.formats`), streamed.
+    """Read pairs from whatever `path` is (see `ubt.data.formats`), streamed; and decode each image once, unless the
+    options say otherwise.
 
     Args:
         path: a file, a folder, or a glob or brace range of shards. progress: called with units done and in all (bytes
-            of a text file or of shards, rows of a table) and the rows so far; may raise `Cancelled`.
+            of a text file or of shards, rows of a table; then images) and the rows so far; may raise `Cancelled`.
 
     Returns:
         `pairs`: id, caption, image (its place), in the file's order. `quarantine`: row, image, caption, reason.
@@ -120,7 +124,7 @@ def read_source(source: Source, options: SourceOptions, progress: Progress = sil
     kept, quarantine = Kept(row=pa.int64(), id=TEXT, caption=TEXT, image=TEXT, again=pa.bool_()), Quarantine()
     total = 0
     for row in watched(source, options.limit, progress):
-        total = row.number or total
+        total += row.number > 0
         if row.broken:
             quarantine.add(row.number, row.image, row.text, row.broken)
             continue
@@ -136,8 +140,12 @@ def read_source(source: Source, options: SourceOptions, progress: Progress = sil
             )
         except BrokenImage as e:
             quarantine.add(row.number, row.image, row.text, e.reason)
-    pairs = _unique(kept.table(), quarantine)
-    about = described(source, options, total, len(pairs), quarantine, "pairs")
+    table = _unique(kept.table(), quarantine)
+    duplicates = None
+    if options.decode:
+        table, duplicates = decoded(table, "caption", source, quarantine, progress)
+    pairs = as_frame(table.select(["id", "caption", "image"]))
+    about = described(source, options, total, len(pairs), quarantine, "pairs", duplicates)
     return {"pairs": pairs, "quarantine": quarantine.frame(), "about": about}
 
 
@@ -155,7 +163,7 @@ def watched(source: Source, limit: int, progress: Progress) -> Iterator[Row]:
     progress(max(source.size, 1), max(source.size, 1), {"rows": float(read)})
 
 
-def _unique(table: pa.Table, quarantine: Quarantine) -> pd.DataFrame:
+def _unique(table: pa.Table, quarantine: Quarantine) -> pa.Table:
     """Ids made unique: an image that comes again is `PLACE#2`, an own id that comes again is quarantined."""
     own_ids = as_frame(table.select(["id", "again"]))
     if own_ids["id"].duplicated().any():
@@ -168,14 +176,38 @@ def _unique(table: pa.Table, quarantine: Quarantine) -> pd.DataFrame:
         for row in table.filter(pa.array(twice)).select(["row", "image", "caption"]).to_pylist():
             quarantine.add(row["row"], row["image"], row["caption"], "duplicate id")
         table = table.set_column(1, "id", pa.array(own_ids["id"], TEXT)).filter(pa.array(~twice))
-    del own_ids
-    return as_frame(table.select(["id", "caption", "image"]))
+    return table
+
+
+def decoded(
+    table: pa.Table, text: str, source: Source, quarantine: Quarantine, progress: Progress = silent
+) -> tuple[pa.Table, dict[str, int]]:
+    """The rows (row, image, `text`) whose images can be decoded, each of these decoded once; the others are left out.
+    And how many `rows` have the bytes of an earlier row's image and its text, and how many `images` the bytes of an
+    earlier image in another place.
+    """
+    codes, places = pd.factorize(as_frame(table.select(["image"]))["image"])
+    images, read = Images.of(source, np.asarray(places, object), SIDE), {"rows": float(len(table))}
+    broken = sift(images, np.arange(len(places)), progress=lambda done, of, told: progress(done, of, read | told))
+    lost = np.isin(codes, list(broken))
+    for code, row in zip(codes[lost], table.filter(pa.array(lost)).to_pylist(), strict=True):
+        quarantine.add(row["row"], row["image"], row[text], broken[int(code)])
+    table = table.filter(pa.array(~lost))
+    same = as_frame(table.select([text])).assign(mark=images.marks[codes[~lost]])
+    good = np.delete(images.marks, list(broken))
+    return table, {"rows": int(same.duplicated().sum()), "images": len(good) - len(np.unique(good))}
 
 
 def described(
-    source: Source, options: ReadOptions, read: int, kept: int, quarantine: Quarantine, what: str
+    source: Source,
+    options: ReadOptions,
+    read: int,
+    kept: int,
+    quarantine: Quarantine,
+    what: str,
+    duplicates: dict[str, int] | None = None,
 ) -> dict[str, Any]:
-    """What was read and from where, as plain values.
+    """What was read and from where, as plain values; with `duplicates` as of `decoded`.
 
     Raises:
         BadInput: nothing was kept.
@@ -198,7 +230,7 @@ def described(
         "read": read,
         "kept": kept,
         "quarantined": counts,
-    }
+    } | ({} if duplicates is None else {"duplicates": duplicates})
 
 
 def open_images(about: dict[str, Any], places: Any, size: int, fit: Fit = STOCK) -> Images:

@@ -186,7 +186,7 @@ def read(name: str, size: int, root: str = "") -> LabelledSet:
         raise BadInput(said)
     known, folder = SETS.get(name), folder_of_data(root)
     if path := _elsewhere(name, folder):
-        options = LabelledOptions()
+        options = LabelledOptions(decode=False)
         source = formats.open_source(path, options)
         found = labelled.read_source(source, options)
         frame, classes = found["images"], list(found["classes"])

@@ -1,8 +1,8 @@
 """Images that stay where the user has them, read when they are needed, as arrays that every stage takes.
 
 All rows are decoded alike, as open_clip does before it normalises: EXIF orientation is not applied, colours become RGB
-(transparency is dropped, 16 bits become 8), and they are fitted to a square as the model's configuration says
-(`ubt.data.fit`).
+(transparency is dropped, 16 bits become 8, numbers of 32 bits are scaled by their own range), and they are fitted to a
+square as the model's configuration says (`ubt.data.fit`).
 """
 
 import contextlib
@@ -81,11 +81,37 @@ def _decoded(data: bytes, fit: Callable[[Image.Image], np.ndarray]) -> np.ndarra
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
+    deep = image.mode not in ("I", "F") and any(";16" in str(tile[3]) for tile in image.tile)
     if image.mode.startswith(("I", "F")):
-        image = image.point(lambda v: v * (1 / 256)).convert("L")
-    elif image.mode in ("P", "PA"):
+        return _grey(np.asarray(image)).convert("RGB")
+    if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    found = image.convert("RGB")
+    if (deep or image.mode not in ("RGB", "L")) and _is_constant(found) and (deep or not _is_constant(image)):
+        raise BrokenImage("undecodable image", f"{image.mode} of {'16' if deep else '8'} bits, in RGB one colour only")
+    return found
+
+
+def _is_constant(image: Image.Image) -> bool:
+    return all(low == high for low, high in np.reshape(image.getextrema(), (-1, 2)))
+
+
+def _grey(values: np.ndarray) -> Image.Image:
+    """An image of one number (h, w) a pixel in 8 bits: of 16 bits the upper 8, of others, and where these are alike in
+    all pixels though the numbers are not, by the range of its own.
+
+    Raises:
+        BrokenImage: there are infinite numbers in it, or none.
+    """
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise BrokenImage("undecodable image", "infinite numbers, or none, for pixels")
+    if values.dtype.itemsize == 2 and (int(low) >> 8 != int(high) >> 8 or low == high):
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    out, scale = np.zeros(values.shape, np.uint8), 255 / (high - low) if high > low else 0.0
+    for row, line in enumerate(values):  # a row at a time: as float64 the whole would take eight times the image
+        out[row] = np.round((line.astype(np.float64) - low) * scale)
+    return Image.fromarray(out)
 
 
 def _check_header(width: int, height: int) -> None:

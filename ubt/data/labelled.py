@@ -17,9 +17,9 @@ from ubt.core.errors import BadInput
 from ubt.core.run import Progress, silent
 from ubt.core.settings import setting
 from ubt.data import formats, imagenet
-from ubt.data.catalogue import TEXT, Kept, Quarantine, as_frame, described, watched
+from ubt.data.catalogue import TEXT, Kept, Quarantine, as_frame, decoded, described, watched
 from ubt.data.formats.base import ReadOptions, Source
-from ubt.data.locations import natural
+from ubt.data.locations import composed, natural
 from ubt.data.quarantine import TEXT_BYTES, BrokenImage, clean_text
 
 LABEL_COLUMNS = ("label", "class", "class_name", "target", "category", "labels", "cls")
@@ -62,11 +62,11 @@ def read_source(source: Source, options: LabelledOptions, progress: Progress = s
     by_name = {name: i for i, name in enumerate(known)}
     total = 0
     for row in watched(source, options.limit, progress):
-        total = row.number or total
+        total += row.number > 0
         reason, label = row.broken, ""
         if not reason:
             try:
-                label = clean_text(row.text, 200)
+                label = composed(clean_text(row.text, 200))
             except BrokenImage as e:
                 reason = e.reason
         if not reason and known:
@@ -82,8 +82,11 @@ def read_source(source: Source, options: LabelledOptions, progress: Progress = s
             f"{path}: expected labels that are among the {len(known)} classes ({', '.join(known[:5])}, ...) or indices"
             f" of them; got {some}"
         )
-    frame = as_frame(kept.table().select(["image", "label"]))
-    about = described(source, options, total, len(frame), quarantine, "labelled images")
+    table, duplicates = kept.table(), None
+    if options.decode:
+        table, duplicates = decoded(table, "label", source, quarantine, progress)
+    frame = as_frame(table.select(["image", "label"]))
+    about = described(source, options, total, len(frame), quarantine, "labelled images", duplicates)
     if not known:
         known = sorted(frame["label"].unique(), key=natural)
         _require_names(path, known)
@@ -128,7 +131,7 @@ def _classes(source: Source) -> list[str]:
     if source.classes and not source.indexed:
         for name in source.classes:
             parse_classes(f"{name}\nother than {name}".encode("utf-8", "surrogateescape"), str(source.path))
-        return source.classes
+        return [composed(name) for name in source.classes]
     try:
         found = source.beside("classes.txt")
     except BrokenImage as e:
@@ -150,7 +153,7 @@ def parse_classes(data: bytes, name: str) -> list[str]:
     found = []
     for number, line in enumerate(data.rstrip().splitlines(), 1):
         try:
-            found.append(clean_text(line, 200))
+            found.append(composed(clean_text(line, 200)))
         except BrokenImage as e:
             raise BadInput(
                 f"{name}: expected a class name in line {number}, got {e.reason.replace('caption', 'text')}"

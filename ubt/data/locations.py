@@ -1,8 +1,11 @@
 """Where imported images are: names that stay inside a root, files recognised again, and rows of places."""
 
+import contextlib
+import errno
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +18,7 @@ from ubt.core.errors import UbtError
 from ubt.core.files import file_digest
 from ubt.data.quarantine import LONGEST_NAME, BrokenImage, usable
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 DIGESTED = 256 << 20
 """Bytes up to which a file is known by its SHA-256 and not only by its size and time."""
 
@@ -50,11 +53,35 @@ class Folder:
     def __init__(self, root: Path):
         self.root = Path(root).resolve()
         self._parents: dict[str, str | None] = {}
+        self._names: dict[str, dict[str, str]] = {}
 
     def relative(self, name: str) -> str:
         """As `relative`; an absolute path into this folder becomes a relative one."""
         prefix = f"{self.root}/".replace("//", "/")
         return relative(name[len(prefix) :] if name.startswith(prefix) else name)
+
+    def spelled(self, name: str) -> str:
+        """A relative name as the folder spells it, where the same letters are other characters (NFC, NFD); `name` if
+        nothing is called so.
+        """
+        if name.isascii() or os.path.lexists(f"{self.root}/{name}"):
+            return name
+        at = ""
+        for part in name.split("/"):
+            there = part.isascii() or os.path.lexists(f"{self.root}/{at}{part}")
+            at += (part if there else self._like(at).get(composed(part)) or part) + "/"
+        return at[:-1]
+
+    def _like(self, inner: str) -> dict[str, str]:
+        """The names in a folder by their composed form, empty where several have the same."""
+        if inner not in self._names:
+            found: dict[str, str] = {}
+            with contextlib.suppress(OSError, ValueError):
+                for name in (entry.name for entry in Path(self.root, inner).iterdir()):
+                    if not name.isascii():
+                        found[composed(name)] = "" if composed(name) in found else name
+            self._names[inner] = found
+        return self._names[inner]
 
     def path(self, name: str) -> str:
         """The path to open for a relative name, links on the way followed if they stay inside.
@@ -76,8 +103,8 @@ class Folder:
                 if path is None:
                     raise BrokenImage("path leaves the root", name)
                 mode = os.lstat(path).st_mode
-        except OSError:
-            raise BrokenImage("missing file", name) from None
+        except OSError as e:
+            raise BrokenImage(_why(e), name) from None
         if not stat.S_ISREG(mode):
             raise BrokenImage("not a regular file", name)
         return path
@@ -87,8 +114,8 @@ class Folder:
         try:
             with open(self.path(name), "rb") as f:  # noqa: PTH123
                 data = f.read(limit + 1)
-        except OSError:
-            raise BrokenImage("missing file", name) from None
+        except OSError as e:
+            raise BrokenImage(_why(e), name) from None
         if len(data) > limit:
             raise BrokenImage("too large", name)
         return data
@@ -99,6 +126,23 @@ class Folder:
         except (OSError, RuntimeError):
             return None
         return str(real) if real == self.root or self.root in real.parents else None
+
+
+def _why(error: OSError) -> str:
+    gone = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+    return "missing file" if error.errno in gone else "unreadable file"
+
+
+def composed(name: str) -> str:
+    """A name in the form by which two spellings of the same letters are one (NFC)."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def as_spelled(path: Path) -> Path:
+    """A path as the disk spells it, see `Folder.spelled`; a part that is not there stays."""
+    if str(path).isascii():
+        return path
+    return Path(path.anchor) / Folder(Path(path.anchor)).spelled(str(path.relative_to(path.anchor)))
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -137,7 +181,7 @@ class Locations:
     Args:
         kind: what reads them, of the `readers` of a format. root: the folder, or the zip.
         places: one text a row (any sequence of str; kept by Arrow). files: what each container was known by. column: of
-            a table's image bytes.
+            a table's image bytes. folder: that of images which are files beside a table's.
     """
 
     kind: str
@@ -145,6 +189,7 @@ class Locations:
     places: pa.ChunkedArray | Iterable[str]
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     column: str = ""
+    folder: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.places, (pa.Array, pa.ChunkedArray)):
@@ -166,7 +211,9 @@ class Locations:
 
     def about(self) -> dict[str, Any]:
         """Everything but the places, as plain values."""
-        return {"kind": self.kind, "root": self.root, "files": self.files, "column": self.column}
+        return {"kind": self.kind, "root": self.root, "files": self.files, "column": self.column} | (
+            {"folder": self.folder} if self.folder else {}
+        )
 
 
 def natural(name: str) -> list:

@@ -17,6 +17,11 @@ IMAGE_BYTES = 64 << 20
 TOO_LONG = "\0too long"
 """Stands for a text that was too long to be read."""
 
+
+class NotText(str):
+    """What stands where a caption was expected and is none (an object, a number, `true`), written out."""
+
+
 _REORDERS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -48,6 +53,8 @@ def clean_text(value: str | bytes | None, longest: int = LONGEST_CAPTION) -> str
             raise BrokenImage("undecodable caption") from None
     if value == TOO_LONG:
         raise BrokenImage("caption too long")
+    if isinstance(value, NotText):
+        raise BrokenImage("caption not text", shown(value))
     text = (value or "").strip(" ")
     if not (text.isascii() and text.isprintable()):
         text = _unusual(text)

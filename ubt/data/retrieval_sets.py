@@ -80,7 +80,7 @@ def read(name: str, size: int, root: str = "") -> tuple[Images, pd.DataFrame]:
     if path.suffix.lower() == ".json":
         places, captions, where = _karpathy(path)
         return Images(Locations("files", str(where), places), size), captions
-    options = SourceOptions()
+    options = SourceOptions(decode=False)
     source = formats.open_source(path, options)
     pairs = catalogue.read_source(source, options)["pairs"]
     rows, places = pd.factorize(pairs["image"])

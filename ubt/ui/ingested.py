@@ -17,7 +17,7 @@ from ubt.pairs.export import as_csv
 from ubt.ui import components, controls
 from ubt.ui.errors import plain
 from ubt.ui.view import import_name, read, store
-from ubt.workflows.ingest import first_rows
+from ubt.workflows.ingest import duplicates, first_rows
 
 ROWS = {"pairs": "pairs", "labelled": "images"}
 """The entry that holds the rows of each kind."""
@@ -87,7 +87,7 @@ def rows(key: str, kind: str) -> None:
     st.caption(
         f"{plain(about['kind'])}, {plain(about['path'])}"
         + (f" ({columns})" if columns else "")
-        + f". Its name in this cache: {plain(key)}."
+        + f"; {duplicates(about)}. Its name in this cache: {plain(key)}."
     )
     frame, images, why = _first(str(store().root.resolve()), key, kind)
     said = [
@@ -110,10 +110,7 @@ def _first(root: str, key: str, kind: str) -> tuple[pd.DataFrame, list[np.ndarra
 
 def _quarantine(key: str, about: dict[str, Any]) -> None:
     counts = about["quarantined"]
-    st.markdown(
-        f"**Left out: {sum(counts.values()):,}**"
-        + ("" if counts else ". Every row can be used; images are decoded when a case takes them.")
-    )
+    st.markdown(f"**Left out: {sum(counts.values()):,}**" + ("" if counts else ". Every row can be used."))
     if not counts:
         return
     left, right = st.columns([2, 3], gap="large")

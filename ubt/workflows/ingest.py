@@ -141,9 +141,10 @@ def _files(found: dict[str, Any], entry: str) -> str:
     are other pairs.
     """
     at = found["about"]["images"]
-    if at["kind"] != "files":
+    root = at["root"] if at["kind"] == "files" else at.get("folder")
+    if not root:
         return ""
-    sha, root = hashlib.sha256(), at["root"]
+    sha = hashlib.sha256()
     for place in found[entry]["image"]:
         with contextlib.suppress(OSError):
             told = Path(root, place).stat()
@@ -182,6 +183,18 @@ def trained_on(store: Store, pairs: str, reference: str) -> float:
     """The share of some pairs that an imported reference says it was trained on; 0 if it says nothing of them."""
     said = store.imported(reference)["card"]["made_from"].get("trained_on", {}) if reference else {}
     return float(said["share"]) if said.get("pairs") == pairs else 0.0
+
+
+def duplicates(about: dict[str, Any]) -> str:
+    """How many of the rows that were imported are there twice, and that they stay, as a sentence."""
+    if (found := about.get("duplicates")) is None:
+        return "images were not decoded: broken and equal ones are not counted"
+    if not any(found.values()):
+        return "no two images are equal"
+    return (
+        f"exact duplicates, which stay in: {found['rows']:,} rows repeat an earlier one (image and text);"
+        f" {found['images']:,} images are equal to one elsewhere"
+    )
 
 
 def first_rows(store: Store, key: str, count: int, entry: str = "pairs") -> pd.DataFrame:

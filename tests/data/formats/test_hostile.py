@@ -233,7 +233,7 @@ def test_members_twice_encrypted_overlapping_or_with_another_checksum(tmp_path):
     flipped = plain.replace(encoded(1)[-30:], b"\0" * 30, 1)
     (tmp_path / "flipped.zip").write_bytes(flipped)
     read = catalogue.read(tmp_path / "flipped.zip")
-    assert sift(catalogue.open_images(read["about"], read["pairs"]["image"], 8), [0, 1, 2]) == {1: "damaged archive"}
+    assert read["quarantine"][["image", "reason"]].to_numpy().tolist() == [["a.png", "damaged archive"]]
 
 
 ZIPS = {
@@ -286,7 +286,10 @@ SAMPLES = {
     "bad bytes": ([("evil.png", encoded()), ("evil.txt", b"\xff\xfe")], "undecodable caption"),
     "a caption of 2 MiB": ([("evil.png", encoded()), ("evil.txt", b"x" * (2 << 20))], "caption too long"),
     "JSON without an end": ([("evil.png", encoded()), ("evil.json", b"[" * 200_000)], "undecodable caption"),
-    "JSON with another caption": ([("evil.png", encoded()), ("evil.json", b'{"caption": {"a": [1]}}')], ""),
+    "JSON with another caption": (
+        [("evil.png", encoded()), ("evil.json", b'{"caption": {"a": [1]}}')],
+        "caption not text",
+    ),
     "half a surrogate in JSON": (
         [("evil.png", encoded()), ("evil.json", b'{"caption": "\\ud800"}')],
         "undecodable caption",
@@ -300,10 +303,7 @@ def test_hostile_members_of_a_shard_are_named(tmp_path, name):
     members, reason = SAMPLES[name]
     path = shard(tmp_path / "a.tar", [("good.png", encoded()), ("good.txt", b"good"), *members])
     read = catalogue.read(path)
-    if reason:
-        assert reason in outcome(read, 1)["reason"].tolist()
-    else:
-        assert read["pairs"]["caption"].tolist() == ["good", "{'a': [1]}"]
+    assert reason in outcome(read, 1)["reason"].tolist()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar"]
 
 

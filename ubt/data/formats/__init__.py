@@ -5,18 +5,19 @@ A new format is one file here that declares a `Format`, and one line in `FORMATS
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from ubt.core.errors import BadInput
 from ubt.data.formats.arrow_pairs import ARROW
-from ubt.data.formats.base import Format, Listing, Reader, ReadOptions, Source
+from ubt.data.formats.base import TABLES, Format, Listing, Reader, ReadOptions, Row, Source, one_each
 from ubt.data.formats.csv_pairs import CSV
 from ubt.data.formats.folders import CLASS_FOLDERS, SIDECARS
 from ubt.data.formats.parquet_pairs import PARQUET
 from ubt.data.formats.webdataset import TAR
 from ubt.data.formats.zip_pairs import ZIP
-from ubt.data.locations import Locations, natural
+from ubt.data.locations import Locations, as_spelled, natural
 
 FORMATS: dict[str, Format] = {
     "arrow": ARROW,
@@ -52,19 +53,20 @@ def open_source(path: Path, options: ReadOptions) -> Source:
     Raises:
         BadInput: it is none. NoColumn: its columns are not there, or cannot be guessed.
     """
+    path = as_spelled(path)
     try:
         source = _opened(path, options)
     except OSError as e:
         raise BadInput(
             f"{path}: expected {expected(options.what)}; got one that cannot be opened ({e.strerror})"
         ) from None
-    source.path = path
+    source.path, source.rows = path, partial(one_each, source.rows)
     return source
 
 
 def _opened(path: Path, options: ReadOptions) -> Source:
     if any(c in str(path) for c in "*?{") and not path.exists():
-        return _shards(_expanded(str(path)), path, options)
+        return _shards(_expanded(path), path, options)
     if path.is_dir():
         return _folder(path, options)
     if not path.is_file():
@@ -95,46 +97,70 @@ def _shards(paths: list[Path], asked: Path, options: ReadOptions) -> Source:
 
 
 def _folder(path: Path, options: ReadOptions) -> Source:
+    source, here = _of_folder(path, options)
+    tables = {e for f in FORMATS.values() for e in f.endings if e != ".txt"}
+    beside = [p.name for p in here.files if p.suffix.lower() in tables and p.name not in TABLES]
+    if source.files and (others := [n for n in beside if n not in source.files]):
+        source.rows = partial(_then_named, source.rows, others)
+    return source
+
+
+def _then_named(rows: Callable[[], Iterator[Row]], others: list[str]) -> Iterator[Row]:
+    """The rows of a folder's table or archive, then the other ones beside it, by name."""
+    yield from rows()
+    yield from (Row(0, name, None, None, "another table") for name in others)
+
+
+def _of_folder(path: Path, options: ReadOptions) -> tuple[Source, Listing]:
     known = [f for f in FORMATS.values() if options.what in f.holds]
     here = Listing(path, tuple(e for f in known for e in f.endings_inside))
     for certain in known:
         if source := certain.surely(here, options):
-            return source
+            return source, here
     said = []
     for likely in known:
         for paths in likely.in_folder(here):
             try:
-                return likely.files(paths, options)
+                return likely.files(paths, options), here
             except BadInput as e:
                 said.append(str(e))
-    got = "; ".join(said) if said else f"none of them among {len(here.files)} files"
+    links = f" and {len(here.linked)} links to folders, which are not followed" if here.linked else ""
+    got = "; ".join(said) if said else f"none of them among {len(here.files)} files{links}"
     raise _refused(path, options, f"a folder with {got}")
 
 
-def _expanded(pattern: str) -> list[Path]:
-    """The files of a glob or a brace range, `{000..009}` or `{a,b}`."""
+def _expanded(asked: Path) -> list[Path]:
+    """The files of a glob or a brace range, `{000..009}` or `{a,b}`. The folders at its beginning that are called so,
+    brackets and all, are no patterns.
+    """
+    here, *parts = [Path(asked.anchor), *asked.relative_to(asked.anchor).parts]
+    while len(parts) > 1 and (here / parts[0]).is_dir():
+        here /= parts.pop(0)
+    pattern = "/".join(parts)
     if pattern.count("{") > MOST_BRACES:
-        raise BadInput(f"{pattern[:200]}: expected at most {MOST_BRACES} braces, got {pattern.count('{')}")
-    files: list[Path] = []
-    for name in itertools.islice(_braces(pattern), MOST_SHARDS + 1):
-        path = Path(name)
-        files += (
-            sorted((f for f in path.parent.glob(path.name) if f.is_file()), key=lambda f: natural(f.name))
-            if any(c in name for c in "*?[")
-            else [path]
-        )
+        raise BadInput(f"{str(asked)[:200]}: expected at most {MOST_BRACES} braces, got {pattern.count('{')}")
+    files = _matching(here / pattern) if len(parts) == 1 else []
+    for name in () if files else itertools.islice(_braces(pattern), MOST_SHARDS + 1):
+        files += _matching(here / name) if any(c in name for c in "*?[") else [here / name]
     if not files:
-        raise BadInput(f"{pattern}: expected at least one file, got none")
+        raise BadInput(f"{asked}: expected at least one file, got none")
     if len(files) > MOST_SHARDS:
-        raise BadInput(f"{pattern}: expected at most {MOST_SHARDS} files, got more")
+        raise BadInput(f"{asked}: expected at most {MOST_SHARDS} files, got more")
     return files
 
 
+def _matching(pattern: Path) -> list[Path]:
+    """The files of a glob in the last part of a path."""
+    return sorted((f for f in pattern.parent.glob(pattern.name) if f.is_file()), key=lambda f: natural(f.name))
+
+
 def _braces(pattern: str) -> Iterator[str]:
-    """The names that a pattern with braces stands for, one by one: there may be more than anybody wants."""
-    found = re.search(r"\{([^{}]*)\}", pattern)
+    """The names that a pattern with braces stands for, one by one: there may be more than anybody wants. As in a shell,
+    `{1}` is a name.
+    """
+    found = re.search(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}", pattern)
     if found is None:
-        if "{" in pattern:
+        if "{" in re.sub(r"\{[^{}]*\}", "", pattern):
             raise BadInput(f"{pattern}: expected braces as {{000..009}} or {{a,b}}, got others")
         yield pattern
         return

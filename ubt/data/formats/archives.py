@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ubt.core.errors import BadInput
-from ubt.data.locations import relative
+from ubt.data.locations import composed, relative
 from ubt.data.quarantine import IMAGE_BYTES, BrokenImage
 
 DIRECTORY_BYTES = 96 << 20
@@ -56,6 +56,7 @@ class ZipMembers:
     def __init__(self, archive: zipfile.ZipFile):
         self.good: dict[str, zipfile.ZipInfo] = {}
         self.refused: dict[str, BrokenImage] = {}
+        self._like: dict[str, str] | None = None
         infos = [i for i in archive.infolist() if not i.orig_filename.endswith("/")]
         times = Counter(i.orig_filename for i in infos)
         shared = _overlapping(infos)
@@ -70,6 +71,22 @@ class ZipMembers:
                 self.good[name] = _checked(info, name)
             except BrokenImage as e:
                 self.refused[info.orig_filename] = e
+
+    def spelled(self, name: str) -> str:
+        """A relative name as the zip spells it, where the same letters are other characters (NFC, NFD).
+
+        Raises:
+            BrokenImage: as `get`.
+        """
+        if name not in self.good and not name.isascii():
+            if self._like is None:
+                self._like = {}
+                for other in self.good:
+                    if not other.isascii():
+                        self._like[composed(other)] = "" if composed(other) in self._like else other
+            name = self._like.get(composed(name)) or name
+        self.get(name)
+        return name
 
     def get(self, name: str) -> zipfile.ZipInfo:
         """Raises:

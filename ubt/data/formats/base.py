@@ -2,17 +2,20 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.settings import Settings, setting
-from ubt.data.locations import Folder, Locations, natural, require_unchanged
-from ubt.data.quarantine import IMAGE_BYTES, TEXT_BYTES
+from ubt.data.locations import IMAGE_ENDINGS, Folder, Locations, composed, natural, require_unchanged
+from ubt.data.quarantine import IMAGE_BYTES, TEXT_BYTES, NotText
 
+Text = str | bytes | None | list[str | bytes | None]
 ROWS = 2**31
+TABLES = ("captions.csv", "labels.csv")
+"""Tables of pairs and of labelled images, which may lie beside each other."""
 IMAGE_COLUMNS = tuple("image filepath image_path path file filename file_name img jpg png webp url".split())
 ID_COLUMNS = ("id", "key", "uid")
 
@@ -41,6 +44,9 @@ class ReadOptions(Settings):
     )
     folder: str = setting("", "folder that the images' paths are relative to; empty: the one that the file is in")
     limit: int = setting(0, "rows to read; 0: all of them", low=0, high=ROWS)
+    decode: bool = setting(
+        True, "each image is decoded once, so that broken and equal ones are counted; else when a case takes it"
+    )
 
     @property
     def text(self) -> str:
@@ -49,13 +55,13 @@ class ReadOptions(Settings):
 
 
 class Row(NamedTuple):
-    """One row: its number from 1, or 0 for what belongs to no row; the image's place; caption or label; an id of its
-    own; why it cannot be used.
+    """One row: its number from 1, or 0 for what belongs to no row; the image's place; caption (or a list of several)
+    or label; an id of its own; why it cannot be used.
     """
 
     number: int
     image: str
-    text: str | bytes | None
+    text: Text
     own: str | None
     broken: str
 
@@ -131,7 +137,8 @@ class Source:
 
 
 class Listing:
-    """A folder whose files and folders are listed once, for every format to look at.
+    """A folder whose files and folders are listed once, for every format to look at; links to folders (`linked`) and
+    `hidden` folders are none of its `folders`.
 
     Args:
         endings: those of the files that some format reads.
@@ -141,7 +148,10 @@ class Listing:
         self.path = path
         inside = sorted(path.iterdir(), key=lambda p: natural(p.name))
         self.files = [p for p in inside if p.is_file()]
-        self.folders = [p.name for p in inside if p.is_dir() and not p.is_symlink() and not p.name.startswith(".")]
+        folders = [p for p in inside if p.is_dir()]
+        self.linked = [p.name for p in folders if p.is_symlink()]
+        self.hidden = [p.name for p in folders if p.name.startswith(".") and not p.is_symlink()]
+        self.folders = [p.name for p in folders if p.name not in self.linked and p.name not in self.hidden]
         self.read_by_others = bool(self.of(endings))
 
     def of(self, endings: tuple[str, ...]) -> list[Path]:
@@ -198,21 +208,18 @@ class Format:
 
 
 def choose(there: list[str], wanted: str, known: tuple[str, ...], what: str, name: str, needed: bool = True) -> str:
-    """The column that is asked for, or the first of the `known` names that is there, in any case.
+    """The column that is asked for, or the first of the `known` names that is there, in any case; none without a name.
 
     Raises:
         NoColumn: there is none, or it is there twice.
     """
     lower: dict[str, list[str]] = {}
     for column in there:
-        lower.setdefault(column.lower(), []).append(column)
-    found = (
-        [wanted]
-        if wanted in there
-        else lower.get(wanted.lower(), [])
-        if wanted
-        else next((lower[k] for k in known if k in lower), [])
-    )
+        lower.setdefault(composed(column).lower(), []).append(column)
+    if wanted:
+        found = [wanted] if wanted in there else lower.get(composed(wanted).lower(), [])
+    else:
+        found = next((lower[k] for k in known if k in lower), [])
     if len(found) == 1 and there.count(found[0]) == 1:
         return found[0]
     if not found and not needed and not wanted:
@@ -239,18 +246,67 @@ def table_columns(names: list[str], options: ReadOptions, name: str) -> dict[str
 
 
 def file_in(folder: Folder, name: str) -> str:
-    """A file's name relative to its folder, which it does not leave.
+    """A file's name relative to its folder, which it does not leave, as the folder spells it.
 
     Raises:
         BrokenImage: it does, or there is none.
     """
-    name = folder.relative(name)
+    name = folder.spelled(folder.relative(name))
     folder.path(name)
     return name
 
 
-def caption_in(data: bytes, ending: str, options: ReadOptions) -> str | bytes | None:
-    """A caption's bytes, or the caption in a JSON."""
+def key_and_ending(name: str, options: ReadOptions) -> tuple[str, str]:
+    """What an image and its text have in common in the names of their files, and the ending in lower case. Only what
+    follows the last dot is an ending, unless the text's was named with more; a text may be called after the image's
+    whole name.
+
+    >>> from ubt.data.catalogue import SourceOptions
+    >>> [key_and_ending(name, SourceOptions()) for name in ("a/photo.v2.JPG", "a/photo.v2.txt", "b.jpg.txt")]
+    [('a/photo.v2', 'jpg'), ('a/photo.v2', 'txt'), ('b', 'jpg.txt')]
+    """
+    folder, slash, leaf = composed(name).rpartition("/")
+    named = f".{options.text.lower()}"
+    cut = -len(named) if options.text and leaf.lower().endswith(named) else leaf.rfind(".")
+    if cut == 0 or cut == -len(leaf) or "." not in leaf:
+        return f"{folder}{slash}{leaf}", ""
+    stem, ending = leaf[:cut], leaf[cut:][1:].lower()
+    before, dot, kind = stem.rpartition(".")
+    if before and f"{dot}{kind}".lower() in IMAGE_ENDINGS and ending in text_endings(options):
+        stem, ending = before, f"{kind.lower()}.{ending}"
+    return f"{folder}{slash}{stem}", ending
+
+
+def text_endings(options: ReadOptions) -> tuple[str, ...]:
+    """Endings of the files that a caption or a label may be in, the first that is there counts."""
+    return tuple(dict.fromkeys(filter(None, (options.text.lower(), "txt", "json"))))
+
+
+def matched(endings: Collection[str], known: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
+    """What the files of one key are, by their endings: which text each image has, and which files are left out, with
+    the reason. Other files of an image's key belong to it.
+
+    >>> matched(["jpg", "png", "gif.txt", "png.txt", "npy"], ("txt", "json"))
+    ({'png': 'png.txt'}, {'jpg': 'image without caption', 'gif.txt': 'caption without image'})
+    """
+    pairs, left = {}, {}
+    images = [e for e in endings if f".{e}" in IMAGE_ENDINGS]
+    for image in images:
+        text = next((t for t in (*(f"{image}.{k}" for k in known), *known) if t in endings), "")
+        (pairs if text else left)[image] = text or "image without caption"
+    for ending in endings:
+        whose, _, kind = ending.rpartition(".")
+        of_other = f".{whose}" in IMAGE_ENDINGS and whose not in images
+        if ending not in images and (of_other or not images):
+            is_text = ending in known or (of_other and kind in known)
+            left[ending] = "caption without image" if is_text else "another kind of file"
+    return pairs, left
+
+
+def caption_in(data: bytes, ending: str, options: ReadOptions) -> Text:
+    """A caption's bytes, or the caption in a JSON: a list is several captions, `null` and NaN are none, and what else
+    is no text is `NotText`.
+    """
     if ending != "json":
         return data
     try:
@@ -258,8 +314,37 @@ def caption_in(data: bytes, ending: str, options: ReadOptions) -> str | bytes | 
     except (ValueError, RecursionError):
         return b"\xff"
     names = (options.text, *options.texts) if options.text and options.text.lower() != "json" else options.texts
-    text = next((found[n] for n in names if n in found), None) if isinstance(found, dict) else None
-    return text if text is None or isinstance(text, str) else str(text)[:TEXT_BYTES]
+    if not isinstance(found, dict):
+        return None
+    lower = {composed(k).lower(): v for k, v in found.items()}
+    value = next((lower[k] for k in (composed(n).lower() for n in names) if k in lower), None)
+    return as_texts(value, options)
+
+
+def as_texts(value: Any, options: ReadOptions) -> Text:
+    """A value of JSON or of a column as a caption, several, or a label; labels may be numbers, and are not several."""
+    if isinstance(value, list) and options.what != "label":
+        return [as_text(v, options) for v in value]
+    return as_text(value, options)
+
+
+def as_text(value: Any, options: ReadOptions) -> str | bytes | None:
+    """One value as a text; None where it is missing, `NotText` where it is something else."""
+    if value is None or isinstance(value, (str, bytes)) or value != value:
+        return None if value is None or value != value else value
+    if options.what == "label" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return NotText(repr(value)[:1000])
+
+
+def one_each(rows: Callable[[], Iterator[Row]]) -> Iterator[Row]:
+    """The rows, one for each of several captions of an image; an id of its own is `ID#2` for the second."""
+    for row in rows():
+        if not isinstance(row.text, list):
+            yield row
+            continue
+        for n, text in enumerate(row.text[:1] if row.broken else row.text or [None], 1):
+            yield row._replace(text=text, own=row.own if n == 1 or row.own is None else f"{row.own}#{n}")
 
 
 def beside(path: Path, options: ReadOptions) -> Path:

@@ -4,12 +4,14 @@ Every buffer of an Arrow file is checked before it is used, since reading maps i
 may take is bounded.
 """
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -140,9 +142,9 @@ def opened(path: Path) -> ParquetFile | ArrowFile:
     return (ParquetFile if start == b"PAR1" or path.suffix == ".parquet" else ArrowFile)(path)
 
 
-def texts(column: pa.Array, longest: int = 4 * LONGEST_CAPTION) -> list[str | bytes | None]:
-    """A column as text, as bytes where it may be no UTF-8; what is longer than `longest` bytes is `TOO_LONG`, numbers
-    are written out.
+def texts(column: pa.Array, longest: int = 4 * LONGEST_CAPTION) -> list[Any]:
+    """A column as text, as bytes where it may be no UTF-8, as lists of them where it has lists; what is longer than
+    `longest` bytes is `TOO_LONG`, numbers are written out.
 
     Raises:
         any of `BROKEN`: it is damaged.
@@ -153,9 +155,13 @@ def texts(column: pa.Array, longest: int = 4 * LONGEST_CAPTION) -> list[str | by
         if span["min"] is not None and not 0 <= span["min"] <= span["max"] < len(known):
             raise ValueError(f"a dictionary of {len(known)} texts is asked for text {span['max']}")
         return [None if i is None else known[i] for i in column.indices.to_pylist()]
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        values = iter(texts(column.flatten(), longest))
+        counts = pc.list_value_length(column).to_pylist()
+        return [None if n is None else list(itertools.islice(values, n)) for n in counts]
     if not (_is_text(column.type) or _is_bytes(column.type)):
         return [None if v is None else str(v) for v in column.to_pylist()]
-    values = _as_bytes(column)
+    values = _without_views(_as_bytes(column))
     long = pc.fill_null(pc.greater(pc.binary_length(values), longest), False)
     if not pc.any(long).as_py():
         return values.to_pylist()
@@ -172,13 +178,20 @@ def is_image(kind: pa.DataType) -> bool:
     )
 
 
-def by_path(table: "ParquetFile | ArrowFile", column: str) -> bool:
-    """Whether a column of `{bytes, path}` has paths only, to judge by its first row."""
-    kind = table.schema.field(column).type
-    if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0 or not table.starts[-1]:
-        return False
-    first = next(table.batches([f"{column}.bytes"], 1), None)
-    return first is not None and not leaf(first.column(0))[0].is_valid
+def path_type(kind: pa.DataType) -> bool:
+    """Whether a column of images of this type may hold paths in place of bytes, row by row: `{bytes, path}`."""
+    return pa.types.is_struct(kind) and kind.get_field_index("path") >= 0 and _is_text(kind.field("path").type)
+
+
+def images_and_paths(column: pa.StructArray) -> tuple[list[bool], list[str | bytes | None]]:
+    """Of each row of a column of `{bytes, path}` whether it has bytes, and its path.
+
+    Raises:
+        any of `BROKEN`: it is damaged.
+    """
+    held = _without_views(pc.struct_field(column, "bytes"))
+    there = pc.fill_null(pc.greater(pc.binary_length(held), 0), False)
+    return there.to_pylist(), texts(pc.struct_field(column, "path"))
 
 
 def leaf(column: pa.Array) -> pa.Array:
@@ -186,14 +199,15 @@ def leaf(column: pa.Array) -> pa.Array:
     return pc.struct_field(column, [0]) if pa.types.is_struct(column.type) else column
 
 
-def can_be_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type can be captions, paths or labels."""
-    return (
-        _is_text(kind)
-        or _is_bytes(kind)
-        or pa.types.is_integer(kind)
-        or (pa.types.is_dictionary(kind) and _is_text(kind.value_type))
-    )
+def is_text(kind: pa.DataType, numbers: bool = False, several: bool = False) -> bool:
+    """Whether a column of this type can be captions or paths; with `numbers` labels or ids too, with `several` also
+    lists of captions.
+    """
+    if several and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return is_text(kind.value_type)
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return _is_text(kind) or _is_bytes(kind) or (numbers and pa.types.is_integer(kind))
 
 
 def class_names(schema: pa.Schema, column: str) -> list[str]:
@@ -211,18 +225,29 @@ def parts(schema: pa.Schema, name: str) -> tuple[str, str]:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
 
 
 def _as_bytes(column: pa.Array) -> pa.Array:
-    kind = column.type
-    return (
-        column.view(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()) if _is_text(kind) else column
-    )
+    if pa.types.is_string_view(column.type):
+        return column.view(pa.binary_view())
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return column.view(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
+    return column
+
+
+def _without_views(column: pa.Array) -> pa.Array:
+    """Views of bytes as bytes one after another, which may take more: several views may show the same ones."""
+    if not pa.types.is_binary_view(column.type):
+        return column
+    lengths = np.frombuffer(column.buffers()[1], np.int32)[::4][column.offset : column.offset + len(column)]
+    if lengths.sum(dtype=np.int64) > GROUP_BYTES:
+        raise ValueError(f"views of more than {GROUP_BYTES >> 20} MiB in {len(column)} rows")
+    return column.cast(pa.large_binary())
 
 
 def _checked(column: pa.Array) -> pa.Array:
@@ -233,7 +258,7 @@ def _checked(column: pa.Array) -> pa.Array:
             _checked(part)
     elif _is_text(column.type) or _is_bytes(column.type):
         _as_bytes(column).validate(full=True)
-    elif not pa.types.is_nested(column.type):
+    elif not pa.types.is_nested(column.type) or pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         column.validate(full=True)
     return column
 

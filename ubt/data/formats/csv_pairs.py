@@ -17,14 +17,13 @@ def from_table(paths: list[Path], options: ReadOptions) -> Source:
     (path,) = paths
     folder = Folder(beside(path, options))
     with path.open("rb") as f:
-        names, separator = delimited.header(f, path.name, options.separator)
-    columns = table_columns(names, options, path.name)
+        head = delimited.header(f, path.name, options.separator)
+    columns = table_columns(head.names, options, path.name)
     state: list[delimited.Lines] = []
 
     def rows() -> Iterator[Row]:
         with path.open("rb") as f:
-            state.append(delimited.Lines(f))
-            yield from delimited.pairs(state[-1], separator, names, columns, lambda name: file_in(folder, name))
+            yield from delimited.pairs(f, head, columns, lambda name: file_in(folder, name), state)
 
     return Source(
         "table",
@@ -34,7 +33,7 @@ def from_table(paths: list[Path], options: ReadOptions) -> Source:
         columns,
         path.stat().st_size,
         lambda: state[-1].bytes if state else 0,
-        names=names,
+        names=head.names,
     )
 
 

@@ -9,8 +9,19 @@ from typing import Any
 
 from ubt.core.errors import BadInput
 from ubt.data.formats import archives
-from ubt.data.formats.base import Format, ReadOptions, Row, Source, caption_in, common, listed
-from ubt.data.locations import IMAGE_ENDINGS, Locations, fingerprint, relative
+from ubt.data.formats.base import (
+    Format,
+    ReadOptions,
+    Row,
+    Source,
+    caption_in,
+    common,
+    key_and_ending,
+    listed,
+    matched,
+    text_endings,
+)
+from ubt.data.locations import Locations, fingerprint, relative
 from ubt.data.quarantine import IMAGE_BYTES, TEXT_BYTES, TOO_LONG, BrokenImage
 
 WAITING = 500_000
@@ -78,50 +89,39 @@ def from_shards(paths: list[Path], options: ReadOptions) -> Source:
 
 
 def _samples(shard: str, path: Path, file: Any, options: ReadOptions, numbers: Iterator[int]) -> Iterator[Row]:
-    """A pair for each key; what came without its other half follows at the end of the shard."""
+    """A pair for each image of a key; what came without its other half follows at the end of the shard."""
     waiting: dict[str, dict[str, tuple[int, int]]] = {}
-    stem, last = shard.removesuffix(".tar"), ""
-    known = (options.text.lower(), "txt", "json") if options.text else ("txt", "json")
+    stem, last, read = shard.removesuffix(".tar"), "", set()
+    known = text_endings(options)
 
-    def full(key: str) -> Row:
-        sample = waiting.pop(key)
-        ending = next(e for e in sample if f".{e}" in IMAGE_ENDINGS)
-        offset, count = sample[ending]
-        text = None
-        for e in (e for e in known if e in sample):
-            at, length = sample[e]
-            file.seek(at)
-            text = (
-                caption_in(file.read(length) if length <= TEXT_BYTES else b"", e, options)
-                if length <= TEXT_BYTES
-                else TOO_LONG
-            )
-            break
-        return Row(next(numbers), f"{shard}::{key}.{ending}@{offset}+{count}", text, f"{stem}/{key}", "")
-
-    def complete(key: str) -> bool:
-        sample = waiting.get(key, {})
-        return any(f".{e}" in IMAGE_ENDINGS for e in sample) and any(e in known for e in sample)
+    def full(key: str) -> Iterator[Row]:
+        sample, texts = waiting.pop(key), {}
+        if len(read) < WAITING:
+            read.add(key)
+        found, left = matched(sample, known)
+        for n, (image, ending) in enumerate(found.items()):
+            at, length = sample[ending]
+            if ending not in texts:
+                file.seek(at)
+                kind = ending.rpartition(".")[2]
+                texts[ending] = caption_in(file.read(length), kind, options) if length <= TEXT_BYTES else TOO_LONG
+            offset, count = sample[image]
+            place = f"{shard}::{key}.{image}@{offset}+{count}"
+            yield Row(next(numbers), place, texts[ending], f"{stem}/{key}{f'.{image}' if n else ''}", "")
+        yield from _left_out(f"{shard}::{key}", left, numbers)
 
     for name, offset, count, broken in archives.tar_members(path):
         if broken is not None:
-            yield Row(
-                0 if broken.reason == "damaged archive" else next(numbers),
-                f"{shard}::{name}",
-                None,
-                None,
-                broken.reason,
-            )
+            number = 0 if broken.reason == "damaged archive" else next(numbers)
+            yield Row(number, f"{shard}::{name}", None, None, broken.reason)
             continue
-        folder, slash, leaf = relative(name).rpartition("/")
-        stem_of, _, ending = leaf.partition(".")
-        key = f"{folder}{slash}{stem_of}"
-        if key != last and complete(last):
-            yield full(last)
-        if ending.lower() in waiting.setdefault(key, {}):
+        key, ending = key_and_ending(relative(name), options)
+        if key != last and matched(waiting.get(last, ()), known)[0]:
+            yield from full(last)
+        if ending in waiting.setdefault(key, {}):
             yield Row(next(numbers), f"{shard}::{name}", None, None, "duplicate member")
         else:
-            waiting[key][ending.lower()] = offset, count
+            waiting[key][ending] = offset, count
         if len(waiting) > WAITING:
             raise BadInput(
                 f"{path}: expected an image and its caption near each other, got {WAITING} keys without their other"
@@ -129,12 +129,19 @@ def _samples(shard: str, path: Path, file: Any, options: ReadOptions, numbers: I
             )
         last = key
     for key in list(waiting):
-        if complete(key):
-            yield full(key)
-        elif any(f".{e}" in IMAGE_ENDINGS for e in waiting[key]):
-            yield Row(next(numbers), f"{shard}::{key}", None, None, "image without caption")
-        elif any(e in known for e in waiting[key]):
-            yield Row(next(numbers), f"{shard}::{key}", None, None, "caption without image")
+        if matched(waiting[key], known)[0]:
+            yield from full(key)
+    for key, sample in waiting.items():
+        left = matched(sample, known)[1].items()
+        known_left = {e: reason for e, reason in left if key not in read or reason != "another kind of file"}
+        yield from _left_out(f"{shard}::{key}", known_left, numbers)
+
+
+def _left_out(place: str, left: dict[str, str], numbers: Iterator[int]) -> Iterator[Row]:
+    """What of a key is in no pair, each member by name."""
+    for ending, reason in left.items():
+        name = f"{place}.{ending}" if ending else place
+        yield Row(0 if reason == "another kind of file" else next(numbers), name, None, None, reason)
 
 
 TAR = Format(
