@@ -15,16 +15,27 @@ from typing import Any
 
 from ubt.core.errors import UbtError
 from ubt.core.files import file_digest
+from ubt.data.user_roles import HOW_TO_IMPORT, KINDS
 
 MANIFEST = "manifest.json"
 
 
-class DamagedArtefact(UbtError):
-    """The artefact `key` is not what its manifest says."""
+MEND = "python -m ubt cases check --mend sets it aside and makes it again"
+IMPORT_AGAIN = f"import it again ({HOW_TO_IMPORT}), which replaces it"
+"""What to do about a damaged artefact: of a stage, or what was imported."""
 
-    def __init__(self, key: str, said: str):
-        super().__init__(said)
-        self.key = key
+
+def is_imported(key: str) -> bool:
+    """Whether an artefact's name is that of something imported, which no stage can make again."""
+    return key.split("-")[0] in KINDS.values()
+
+
+class DamagedArtefact(UbtError):
+    """The artefact `key` is not what its manifest says; `why` is the message without what to do."""
+
+    def __init__(self, key: str, why: str):
+        super().__init__(f"{why}; {IMPORT_AGAIN if is_imported(key) else MEND}")
+        self.key, self.why = key, why
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,10 @@ class Artefact:
                 f"{self.path.name}: expected one of the entries {', '.join(self.manifest['entries'])}, got {entry!r}"
             )
         kind = self.manifest["entries"][entry]
+        if kind not in KINDS_OF_ENTRIES:
+            raise DamagedArtefact(
+                self.path.name, f"{self.path / MANIFEST}: expected a kind of entry, got {str(kind)[:40]!r}"
+            )
         for name, expected in self.manifest["files"].items():
             path = self.path / name
             if name.split("/")[0].split(".")[0] != entry or expected["bytes"] > checked_up_to:
@@ -75,6 +90,27 @@ class Artefact:
                     f"{path}: expected {expected['bytes']} bytes, got {'no file' if got is None else got}",
                 )
 
+    def verify(self) -> None:
+        """Read every byte.
+
+        Raises:
+            DamagedArtefact: a file has other bytes than were written, or cannot be read.
+        """
+        self.check()
+        for name, expected in self.manifest["files"].items():
+            path = self.path / name
+            try:
+                same = file_digest(path) == expected["sha256"]
+            except OSError as e:
+                raise DamagedArtefact(self.path.name, f"{path}: expected a file, got {e.strerror}") from None
+            if not same:
+                raise DamagedArtefact(self.path.name, f"{path}: expected the bytes its manifest describes, got others")
+
+    def stamps(self) -> dict[str, list[int]]:
+        """Size and time of change, in ns, of every file and the manifest: as long as they stay, so do the bytes."""
+        told = {name: (self.path / name).stat() for name in (MANIFEST, *self.manifest["files"])}
+        return {name: [of.st_size, of.st_mtime_ns] for name, of in told.items()}
+
     @property
     def bytes(self) -> int:
         """What its files take on disk."""
@@ -93,6 +129,9 @@ _LOADERS = {
     "drawn": "ubt.attacks.rendered_scenes:Drawn",
 }
 """Kind to what loads an entry's folder."""
+
+
+KINDS_OF_ENTRIES = {"frame", "json", "array", "coded", *_LOADERS}
 
 
 def _read(path: Path, kind: str, entry: str) -> Any:

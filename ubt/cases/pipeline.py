@@ -106,12 +106,15 @@ class Pipeline:
         """Run what is not there yet, in order.
 
         Raises:
-            UbtError: a stage could not do its work, or another process runs this case.
+            UbtError: a stage could not do its work, another process runs this case, or what was imported for it is
+                damaged.
             Cancelled: the watcher, or another process through the case's cancel flag, asked to stop.
         """
         of_case, name = composed(settings.own), settings.name(self.compute)
         stages, own = stages or of_case.case, of_case.names()
         with self.store.lock(name, wait=HANDOVER):
+            for imported in filter(None, (getattr(settings.own, kind) for kind in IMPORTED.values())):
+                self.store.whole(imported)
             self._cancel = self.store.cancel_flag(name)
             self._cancel.unlink(missing_ok=True)
             plan, before = self._plan(settings, stages), self.store.record(name)
@@ -151,11 +154,11 @@ class Pipeline:
     def _obtain(self, stage: Stage, plan: _Plan) -> Artefact:
         self._ask(f"before {stage.name}")
         key, made = plan.names[stage.name], plan.made_with[stage.name]
-        found = self.store.find(key, made)
+        found = self.store.find(key, made, whole=True)
         if found is None:
             with self._alone(key, stage):
                 try:
-                    found = self.store.open(key, made)
+                    found = self.store.whole(key, made)
                 except DamagedArtefact as e:
                     self._give_up(key, e)
                 if found is None:
@@ -179,7 +182,7 @@ class Pipeline:
             yield
 
     def _give_up(self, key: str, why: DamagedArtefact) -> None:
-        log.warning("%s; it is set aside and made again", why)
+        log.warning("%s; it is set aside and made again", why.why)
         self.store.set_aside(key)
 
     def _ask(self, where: str) -> None:
@@ -295,19 +298,24 @@ def run_each(
 
 
 def standing(
-    store: Store, settings: CaseSettings, where: Compute, reference: Path | None = None, until: str | None = None
+    store: Store,
+    settings: CaseSettings,
+    where: Compute,
+    reference: Path | None = None,
+    until: str | None = None,
+    whole: bool = False,
 ) -> tuple[str, CaseRecord]:
     """How a case stands, `to do` if it is not on record, `outdated` if an earlier version of some stage made it; and
     its record. With `until`, it is `done` once the results of that stage and of those that lead to it are there,
     whatever its record says; `failed` or `cancelled` if its last run up to there ended so, or the case's last run in a
-    stage that leads there.
+    stage that leads there. `whole`: results whose bytes are damaged are not there.
     """
     name = settings.name(where)
     record, names = store.record(name), every_key(settings, where, reference or REFERENCE)
     if until is not None:
         led_by = upto(until, settings.own)
         made = made_with(settings, led_by)
-        if all(store.find(names[stage.name], made[stage.name]) for stage in led_by):
+        if all(store.find(names[stage.name], made[stage.name], whole) for stage in led_by):
             return "done", record
     if record.state == "absent":
         return "to do", record
@@ -315,6 +323,9 @@ def standing(
     if not record.readable or any(had.get(name) != names[name] for name in composed(settings.own).names()):
         return "outdated", record
     state = record.state
+    if until is None and state == "done" and whole:
+        own = composed(settings.own).names()
+        return ("done" if all(store.find(names[name], whole=True) for name in own) else "partial"), record
     if until is not None and state != "running":
         if until in record.errors:
             return record.errors[until].state, record

@@ -80,10 +80,47 @@ class Store:
             )
         return artefact
 
-    def find(self, key: str, made_with: Mapping[str, Any] | None = None) -> Artefact | None:
-        """The finished artefact `key`, or None if there is none, it is damaged, or it was made with other settings."""
+    def whole(self, key: str, made_with: Mapping[str, Any] | None = None, again: bool = False) -> Artefact | None:
+        """As `open`, its bytes checked by digest too; unless they are to be read `again`, not where the sizes and times
+        of the files have not changed since the last time.
+
+        Raises:
+            DamagedArtefact: it is not what was written.
+        """
+        if (artefact := self.open(key, made_with)) is None:
+            return None
+        try:
+            now, before = artefact.stamps(), self._checked(key)
+            if before.get("files") == now and not again:
+                return artefact
+            manifest = file_digest(artefact.path / MANIFEST)
+        except OSError as e:
+            raise DamagedArtefact(key, f"{artefact.path}: expected files that can be read, got {e}") from None
+        if before.get("manifest", manifest) != manifest:
+            raise DamagedArtefact(key, f"{artefact.path / MANIFEST}: expected it as it was written, got it changed")
+        artefact.verify()
+        self._remember(key, {"manifest": manifest, "files": now})
+        return artefact
+
+    def _checked(self, key: str) -> dict[str, Any]:
+        """What was remembered when an artefact's bytes were last checked; empty where they were not."""
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads((self.root / "work" / f"{key}.checked").read_bytes())
+            if isinstance(found, dict):
+                return found
+        return {}
+
+    def _remember(self, key: str, checked: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            path = self.root / "work" / f"{key}.checked"
+            replace_file(path, lambda temporary: temporary.write_text(json.dumps(checked)))
+
+    def find(self, key: str, made_with: Mapping[str, Any] | None = None, whole: bool = False) -> Artefact | None:
+        """The finished artefact `key`, or None if there is none, it is damaged, or it was made with other settings.
+        `whole`: damage is looked for in its bytes too, as `whole` does; else in the sizes of its files.
+        """
         with contextlib.suppress(DamagedArtefact):
-            return self.open(key, made_with)
+            return (self.whole if whole else self.open)(key, made_with)
         return None
 
     def imported(self, key: str) -> Artefact:
@@ -113,6 +150,7 @@ class Store:
 
     def set_aside(self, key: str) -> None:
         """Move a damaged artefact out of the way, its step being held alone; `prune` deletes it."""
+        (self.root / "work" / f"{key}.checked").unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             (self.root / "artefacts" / key).rename(self.root / "work" / f"damaged-{key}-{time.time_ns()}")
 
@@ -192,7 +230,9 @@ class Store:
                 ) from None
             raise
         shutil.rmtree(scratch, ignore_errors=True)
-        return self.find(key)
+        if (made := self.find(key)) is not None:
+            self._remember(key, {"manifest": file_digest(made.path / MANIFEST), "files": made.stamps()})
+        return made
 
     def save_case(self, name: str, record: CaseRecord) -> None:
         """Write a case's record in one step."""
@@ -358,4 +398,7 @@ class Store:
             with contextlib.suppress(UbtError), self.lock(path.name, wait=0):
                 freed += sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
                 shutil.rmtree(path)
+        for path in (self.root / "work").glob("*.checked"):
+            if not self._place("artefacts", path.stem).is_dir():
+                path.unlink(missing_ok=True)
         return freed

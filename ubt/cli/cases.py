@@ -1,5 +1,5 @@
-"""The part of the command line that looks after the cache: `python -m ubt cases list | show | delete | cancel | prune |
-migrate`.
+"""The part of the command line that looks after the cache: `python -m ubt cases list | show | check | delete | cancel |
+prune | migrate`.
 """
 
 import contextlib
@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
-from typer import Option
+from typer import Argument, Option
 
 from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.cli.common import CACHE, CacheOption, present_name
-from ubt.cli.console import cell, out, print_assumed, print_audit, print_metrics, say
+from ubt.cli.common import CACHE, CacheOption, present_name, stop_on_signal
+from ubt.cli.console import Show, cell, out, print_assumed, print_audit, print_metrics, progress_of, say
 from ubt.core.errors import UbtError
 
-cases_app = typer.Typer(help="List, show, delete and prune cases.", no_args_is_help=True)
+cases_app = typer.Typer(help="List, show, check, delete and prune cases.", no_args_is_help=True)
 
 
 @cases_app.command("list")
@@ -93,6 +93,38 @@ def _print_label_free(store: Store, record: CaseRecord) -> None:
         f"threshold without labels: {found['threshold']:.2f} flags {found['flagged']} pairs, precision estimated"
         f" {estimated}, true {precision}; {recall} of the poisons of D_susp"
     )
+
+
+@cases_app.command("check")
+def check_cases(
+    name: Annotated[str, Argument(help="A case; everything in the cache if none is named.")] = "",
+    mend: Annotated[bool, Option("--mend", help="Set aside what is damaged, and make it again.")] = False,
+    cache: CacheOption = CACHE,
+) -> None:
+    """Read every byte of what cases are made of and say what is damaged; leaves with 1 if something is and stays so."""
+    from ubt.workflows import check
+
+    store = Store(cache)
+    name = present_name(store, name) if name else ""
+    with progress_of("check") as progress:
+        found, read = check.look(store, name, progress)
+    for damage in found:
+        cases = ", ".join(dict.fromkeys(case for case, _ in damage.cases))
+        say(f"damaged: {damage.why}; {f'of {cases}' if cases else 'of no case on record'}", soft_wrap=True)
+    say(f"{read / 1e6:,.0f} MB read, {len(found)} damaged")
+    if not found:
+        return
+    if not mend:
+        say(f"python -m ubt cases check {name} --mend sets these aside and makes them again".replace("  ", " "))
+        raise typer.Exit(1)
+    show = Show(len(found), cached=False)
+    with show.bars:
+        left = check.mend(store, found, show, stop_on_signal())
+    for what, why in left.items():
+        say(f"not made again: {what}; {why}", soft_wrap=True)
+    if left:
+        raise typer.Exit(1)
+    say("all of it is set aside and made again")
 
 
 @cases_app.command("delete")

@@ -89,12 +89,16 @@ def run_missing(store: Store, where: Compute, work: Sequence[Work]) -> tuple[dic
     """
     from ubt.workflows.jobs import remaining
 
-    wanted = [(case, where, until) for case, until in work if standing(store, case, where, until=until)[0] != "done"]
+    wanted = [
+        (case, where, until)
+        for case, until in work
+        if standing(store, case, where, until=until, whole=True)[0] != "done"
+    ]
     missing = {
         key
         for case, _, until in wanted
         for stage in upto(until, case.own)
-        if store.find(key := every_key(case, where)[stage.name]) is None
+        if store.find(key := every_key(case, where)[stage.name], whole=True) is None
     }
     if missing:
         minutes = max(1, round(remaining(store, [(case, where, until) for case, until in work]) / 60))

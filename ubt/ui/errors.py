@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import streamlit as st
 
-from ubt.cases.artifact import DamagedArtefact
+from ubt.cases.artifact import DamagedArtefact, is_imported
 from ubt.core.errors import UbtError
 from ubt.core.files import disk_full
 from ubt.core.log import log
@@ -77,6 +77,8 @@ def _offer_repair(e: DamagedArtefact) -> None:
 
     st.error(plain(e), title="A result on disk is damaged", icon=":material/broken_image:")
     name = st.session_state.get("case")
+    if is_imported(e.key):
+        return
     if name in store().names() and st.button("Set it aside and make it again", key=f"mend-{e.key}", type="primary"):
         with store().lock(e.key, wait=1):
             store().set_aside(e.key)

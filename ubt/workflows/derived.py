@@ -88,7 +88,7 @@ def make(store: Store, record: CaseRecord, kind: str, options: dict[str, Any], r
         BadInput: what it is made from is not there.
     """
     name = key(record, kind, options)
-    if (found := store.find(name)) is not None:
+    if (found := store.find(name, whole=True)) is not None:
         return found
     result = {"index": _index, "map": _map, "probe": try_trigger.probe}[kind](store, record, options, run)
     store.set_aside(name)

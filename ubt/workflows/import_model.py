@@ -176,7 +176,7 @@ def import_model(
         decided.append("fitted")  # before version 0.10 such a model's images were fitted in the stock way
     key = f"{KEY}{digest(decided)}"
     with store.lock(key):
-        if store.find(key) is None:
+        if store.find(key, whole=True) is None:
             store.set_aside(key)
             store.write(
                 key,

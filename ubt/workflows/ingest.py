@@ -126,7 +126,7 @@ def _stored(store: Store, kind: str, entry: str, read: Callable[[], dict[str, An
     identity = [found["about"], found.get("classes", []), hashlib.sha256(rows.tobytes()).hexdigest()]
     key = f"{kind}-{digest([*identity, *filter(None, [_files(found, entry)])])}"
     with store.lock(key):
-        if store.find(key) is None:
+        if store.find(key, whole=True) is None:
             store.set_aside(key)
             store.write(key, found, {"stage": kind, "brought": True, "seconds": round(time.monotonic() - started, 3)})
     return key

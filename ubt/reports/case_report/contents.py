@@ -44,7 +44,13 @@ def report(store: Store, name: str) -> Report:
     state = KINDS.get(case.record.state, case.record.state)
     about = f"{'Audit' if case.audits else 'Lab case'} {name}, {state}. Written by UBT Inspector {__version__}."
     missing = [s.name for s in case.stages if not case.has(s.name)]
-    if missing:
+    if missing and case.record.state == "done":
+        warning = (
+            f"{len(missing)} results of this finished case are damaged or gone ({', '.join(missing)}): python -m ubt"
+            f" cases check {name} --mend makes them again. What follows is what there is."
+        )
+        sections.insert(0, Section("Damaged", [Said(warning, "warning")]))
+    elif missing:
         warning = (
             f"{len(missing)} of its {len(case.stages)} stages have not been run ({', '.join(missing)}). What follows is"
             " what there is."
