@@ -20,7 +20,7 @@ from ubt.ui.job_panel import missing, run
 from ubt.ui.navigation import current, heading
 from ubt.ui.training_curves import curves
 from ubt.ui.view import store
-from ubt.workflows import jobs
+from ubt.workflows import assumed, jobs
 
 view = current()
 
@@ -131,6 +131,8 @@ def verdict() -> None:
         charts.draw(figure, "verdict-chart", alt, chart)
         with side:
             components.table(["evidence", ""], evidence(view, store()))
+        for what, said in assumed.lines(store(), view.settings.own):
+            st.caption(f"**{what[0].upper()}{what[1:]}**: {plain(said)}.")
     else:
         missing(view, "verdict", "No verdict yet.", offer=False)
 

@@ -25,6 +25,7 @@ from ubt.pairs.table import SIMILARITIES
 from ubt.reports.case_report import Block, Card, Cards, Chart, Folded, Report, Said, Section, Table
 from ubt.reports.case_report.finished_case import Finished, evidence, other_verdicts
 from ubt.reports.case_report.provenance import limits, origin, settings
+from ubt.workflows import assumed
 from ubt.workflows.export_model import STAGES
 
 PAIRS, EXPLAINED, LISTED, NOTES = 24, 12, 1000, 300
@@ -85,7 +86,9 @@ def _verdict(case: Finished) -> Section:
         " whether they are a crowd of their own. All three have to be above their thresholds."
     )
     chart = Chart("Score and displacement of D_topk", judged.one(found, other_verdicts(case.store, case.record)))
-    return Section("Verdict", [sentence, chart, Table(["evidence", ""], evidence(case, case.store)), Said(why)])
+    said = assumed.lines(case.store, case.settings.own)
+    told = [Said(f"{what[0].upper()}{what[1:]}: {which}.") for what, which in said]
+    return Section("Verdict", [sentence, chart, Table(["evidence", ""], evidence(case, case.store)), *told, Said(why)])
 
 
 def _estimated(case: Finished) -> Mixture | None:

@@ -16,7 +16,6 @@ from ubt.cases.store import Store
 from ubt.core.errors import UbtError
 from ubt.pairs.annotations import Review
 from ubt.pairs.table import PairTable
-from ubt.workflows import assumed
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def other_verdicts(store: Store, record: CaseRecord) -> pd.DataFrame:
 
 def evidence(case: Any, store: Store) -> list[tuple[str, str]]:
     """By what a model was judged, and how well that found the poisons where it is known; in an audit, how much was
-    flagged and left out; and what was assumed of imported models.
+    flagged and left out.
 
     Args:
         case: a `Finished` case, or a page's view of one, whose verdict is there.
@@ -135,4 +134,4 @@ def evidence(case: Any, store: Store) -> list[tuple[str, str]]:
             rows.append(
                 ("rows left out when the pairs were read", f"{sum(catalogue['about']['quarantined'].values()):,}")
             )
-    return rows + assumed.lines(store, case.settings.own)
+    return rows
