@@ -11,6 +11,7 @@ from ingested import encoded, folder, packed
 from ubt.core.errors import BadInput
 from ubt.data import catalogue, labelled
 from ubt.data.images import decode
+from ubt.data.labelled import LabelledOptions
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 CLASSES = ["tabby cat", "dog", "banana"]
@@ -126,7 +127,7 @@ def test_real_photos(name, target):
     path = SHARED / f"{name}.zip"
     if not path.is_file():
         pytest.skip(f"{path} is not there")
-    read = labelled.read(path)
+    read = labelled.read(path, LabelledOptions(decode=False))
     counts = read["images"]["label"].value_counts()
     assert target in read["classes"]
     assert set(counts.index) == set(range(len(read["classes"])))

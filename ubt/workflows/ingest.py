@@ -190,7 +190,7 @@ def duplicates(about: dict[str, Any]) -> str:
     if (found := about.get("duplicates")) is None:
         return "images were not decoded: broken and equal ones are not counted"
     if not any(found.values()):
-        return "no two images are equal"
+        return "no exact duplicates"
     return (
         f"exact duplicates, which stay in: {found['rows']:,} rows repeat an earlier one (image and text);"
         f" {found['images']:,} images are equal to one elsewhere"

@@ -343,7 +343,8 @@ def one_each(rows: Callable[[], Iterator[Row]]) -> Iterator[Row]:
         if not isinstance(row.text, list):
             yield row
             continue
-        for n, text in enumerate(row.text[:1] if row.broken else row.text or [None], 1):
+        several = row.text or [None]
+        for n, text in enumerate(several[:1] if row.broken else several, 1):
             yield row._replace(text=text, own=row.own if n == 1 or row.own is None else f"{row.own}#{n}")
 
 

@@ -90,7 +90,7 @@ def from_shards(paths: list[Path], options: ReadOptions) -> Source:
 
 def _samples(shard: str, path: Path, file: Any, options: ReadOptions, numbers: Iterator[int]) -> Iterator[Row]:
     """A pair for each image of a key; what came without its other half follows at the end of the shard."""
-    waiting: dict[str, dict[str, tuple[int, int]]] = {}
+    waiting: dict[str, dict[str, tuple[str, int, int]]] = {}
     stem, last, read = shard.removesuffix(".tar"), "", set()
     known = text_endings(options)
 
@@ -100,28 +100,29 @@ def _samples(shard: str, path: Path, file: Any, options: ReadOptions, numbers: I
             read.add(key)
         found, left = matched(sample, known)
         for n, (image, ending) in enumerate(found.items()):
-            at, length = sample[ending]
+            _, at, length = sample[ending]
             if ending not in texts:
                 file.seek(at)
                 kind = ending.rpartition(".")[2]
                 texts[ending] = caption_in(file.read(length), kind, options) if length <= TEXT_BYTES else TOO_LONG
-            offset, count = sample[image]
-            place = f"{shard}::{key}.{image}@{offset}+{count}"
+            name, offset, count = sample[image]
+            place = f"{shard}::{name}@{offset}+{count}"
             yield Row(next(numbers), place, texts[ending], f"{stem}/{key}{f'.{image}' if n else ''}", "")
-        yield from _left_out(f"{shard}::{key}", left, numbers)
+        yield from _left_out(shard, sample, left, numbers)
 
     for name, offset, count, broken in archives.tar_members(path):
         if broken is not None:
             number = 0 if broken.reason == "damaged archive" else next(numbers)
             yield Row(number, f"{shard}::{name}", None, None, broken.reason)
             continue
-        key, ending = key_and_ending(relative(name), options)
+        name = relative(name)
+        key, ending = key_and_ending(name, options)
         if key != last and matched(waiting.get(last, ()), known)[0]:
             yield from full(last)
         if ending in waiting.setdefault(key, {}):
             yield Row(next(numbers), f"{shard}::{name}", None, None, "duplicate member")
         else:
-            waiting[key][ending] = offset, count
+            waiting[key][ending] = name, offset, count
         if len(waiting) > WAITING:
             raise BadInput(
                 f"{path}: expected an image and its caption near each other, got {WAITING} keys without their other"
@@ -133,15 +134,17 @@ def _samples(shard: str, path: Path, file: Any, options: ReadOptions, numbers: I
             yield from full(key)
     for key, sample in waiting.items():
         left = matched(sample, known)[1].items()
-        known_left = {e: reason for e, reason in left if key not in read or reason != "another kind of file"}
-        yield from _left_out(f"{shard}::{key}", known_left, numbers)
+        left = {e: reason for e, reason in left if key not in read or reason != "another kind of file"}
+        yield from _left_out(shard, sample, left, numbers)
 
 
-def _left_out(place: str, left: dict[str, str], numbers: Iterator[int]) -> Iterator[Row]:
+def _left_out(
+    shard: str, sample: dict[str, tuple[str, int, int]], left: dict[str, str], numbers: Iterator[int]
+) -> Iterator[Row]:
     """What of a key is in no pair, each member by name."""
     for ending, reason in left.items():
-        name = f"{place}.{ending}" if ending else place
-        yield Row(0 if reason == "another kind of file" else next(numbers), name, None, None, reason)
+        number = 0 if reason == "another kind of file" else next(numbers)
+        yield Row(number, f"{shard}::{sample[ending][0]}", None, None, reason)
 
 
 TAR = Format(
