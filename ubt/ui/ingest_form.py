@@ -165,7 +165,8 @@ def _more(kind: str) -> dict[str, Any]:
         filled["limit"] = columns[-1].number_input(
             "Rows", 0, None, 0, 1000, key=f"limit-{kind}", help=known["limit"].help
         )
-    return {name: value for name, value in filled.items() if value}
+        now = st.checkbox("Decode each image now", True, key=f"decode-{kind}", help=known["decode"].help)
+    return {name: value for name, value in filled.items() if value} | ({} if now else {"decode": False})
 
 
 def _options(kind: str, options: dict[str, Any]) -> SourceOptions | LabelledOptions:

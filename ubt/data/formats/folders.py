@@ -113,13 +113,6 @@ def from_class_folders(here: Listing, options: ReadOptions) -> Source | None:
 
     def rows() -> Iterator[Row]:
         numbers = itertools.count(1)
-        for name in here.linked:
-            yield Row(0, name, None, None, "linked folder")
-        for name in here.hidden:
-            yield Row(0, name, None, None, "hidden folder")
-        for file in here.files:
-            image = file.name.lower().endswith(IMAGE_ENDINGS)
-            yield Row(0, file.name, None, None, "image without class" if image else "another kind of file")
         for label in classes:
             for base, files, left_out in walk(folder.root, label):
                 yield from left_out
@@ -134,6 +127,13 @@ def from_class_folders(here: Listing, options: ReadOptions) -> Source | None:
                         reason = e.reason
                     yield Row(next(numbers), image, label, None, reason)
                     done[0] += 1
+        for name in here.linked:
+            yield Row(0, name, None, None, "linked folder")
+        for name in here.hidden:
+            yield Row(0, name, None, None, "hidden folder")
+        for file in here.files:
+            image = file.name.lower().endswith(IMAGE_ENDINGS)
+            yield Row(0, file.name, None, None, "image without class" if image else "another kind of file")
 
     return Source(
         "class folders",
