@@ -4,24 +4,20 @@ The flagged pairs, most suspicious first. Keys: 1 backdoor, 2 clean, 3 unsure, Z
 decide is kept with the case.
 """
 
-from dataclasses import dataclass
-
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from ubt.figures import label_history
-from ubt.figures.attribution import enlarged
-from ubt.pairs.annotations import LABELS, precision
-from ubt.pairs.table import SIMILARITIES, PairTable
-from ubt.ui import charts, components, controls, images, pair_picker, pairs, search, selection
+from ubt.pairs.annotations import precision
+from ubt.pairs.events import LABELS
+from ubt.pairs.table import PairTable
+from ubt.ui import charts, components, controls, pair_picker, pairs, review_queue, search, selection
 from ubt.ui.case_picker import make
-from ubt.ui.errors import guard, safe
+from ubt.ui.errors import guard, plain, safe
 from ubt.ui.job_panel import missing, needs
 from ubt.ui.navigation import current, heading
+from ubt.ui.review_queue import Queue
 
-KEYS = {"backdoor": "1", "clean": "2", "unsure": "3"}
-ICONS = {"backdoor": ":material/bug_report:", "clean": ":material/check:", "unsure": ":material/question_mark:"}
 NEAREST = 6
 LISTED = 500
 
@@ -29,57 +25,28 @@ view = current()
 heading("review")
 
 
-@dataclass(frozen=True)
-class Queue:
-    """The pairs to review, most suspicious first: rows of D, ids, which are decided (m,) each, and where one stands."""
-
-    rows: np.ndarray
-    ids: np.ndarray
-    decided: np.ndarray
-    at: int
-
-    @property
-    def pair(self) -> str:
-        return str(self.ids[self.at])
-
-    def following(self) -> str:
-        """The next pair that is not decided, after this one or else from the start; the one after it if all are."""
-        waiting = np.flatnonzero(~self.decided)
-        waiting = waiting[waiting != self.at]
-        after = waiting[waiting > self.at]
-        last = min(self.at + 1, len(self.ids) - 1)
-        return str(self.ids[after[0] if len(after) else waiting[0] if len(waiting) else last])
-
-
 @st.fragment
 @guard()
 def explore() -> None:
+    review_queue.receive(view, pairs.table(view))
     table = pairs.table(view)
-    if not st.session_state.get("told", False):
+    if not (truth := st.session_state.get("told", False)):
         table = table.without_truth()
     selected = selection.bar(view, table)
+    for notice in pairs.decided(view).notices:
+        st.warning(f"Decisions: {plain(notice)}", icon=":material/warning:")
     if table.flagged is None and selected.rows is None:
         missing(view, "flag", "Nothing is flagged yet; select pairs to review them all the same.")
         return
-    queue = _queue(table, table.flagged if selected.rows is None else selected.rows)
+    queue = review_queue.queue(table, table.flagged if selected.rows is None else selected.rows)
     if not len(queue.ids):
         st.info("There is no pair to review here. Clear the selection, or choose another query.")
         return
     _progress(queue, "flagged pairs" if selected.rows is None else "the selection")
-    _pair(table, queue)
+    review_queue.draw(view, table, queue, truth and table.poisoned is not None)
+    _nearest(table, queue)
     st.divider()
     _decisions(table, queue)
-
-
-def _queue(table: PairTable, among: np.ndarray) -> Queue:
-    """It stands at the pair last looked at, else at the first that is not decided."""
-    rows = table.most_suspicious(among, len(table))
-    some = table.frame(rows, ["id", "label"])
-    ids, decided = some["id"].to_numpy(object), some["label"].notna().to_numpy()
-    last = np.flatnonzero(ids == st.session_state.get("reviewed"))
-    waiting = np.flatnonzero(~decided)
-    at = last[0] if len(last) else waiting[0] if len(waiting) else 0
-    return Queue(rows, ids, decided, int(at))
 
 
 def _progress(queue: Queue, source: str) -> None:
@@ -91,133 +58,27 @@ def _progress(queue: Queue, source: str) -> None:
             controls.toggle("Show the ground truth", False, "told", "Off, you review as a defender would")
 
 
-def _pair(table: PairTable, queue: Queue) -> None:
-    """The pair in review: its image, what is known about it, its neighbours, and the buttons that decide."""
-    row = int(queue.rows[queue.at])
-    pair = table.frame(np.array([row])).iloc[0]
-    buttons = st.container(horizontal=True, vertical_alignment="center")
-    left, middle, right = st.columns([2, 3, 4], gap="medium")
-    with left:
-        place = f"{queue.at + 1:,} of {len(queue.ids):,}"
-        if (shown := images.some(view, [row])) is not None:
-            components.pictures([(f"{place} · {queue.pair}", enlarged(shown[0]))])
-        else:
-            st.caption(f"{place} · this case has no images")
-    with middle:
-        _details(pair)
-    with right:
-        _nearest(table, row)
-    with buttons:
-        _buttons(queue, pair["label"])
-
-
-def _details(pair: pd.Series) -> None:
-    _caption(pair)
-    scores = [(n.removeprefix("similarity_"), f"{pair[n]:.3f}") for n in SIMILARITIES if n in pair]
-    components.table(["similarity under", ""], scores)
-    if "poisoned" in pair:
-        st.caption(f"Ground truth: {'poisoned' if pair['poisoned'] else 'clean'}.")
-    st.text_input(
-        "Note",
-        pair["note"] if isinstance(pair["note"], str) else "",
-        key=f"note-{pair['id']}",
-        max_chars=2000,
-        on_change=_write_note,
-        args=(pair["id"],),
-    )
-
-
-def _caption(pair: pd.Series) -> None:
-    """The caption; its words coloured by relevance where the case has attributed it."""
-    if view.has("mask"):
-        words = view.read("mask", "words")
-        words = words[words["id"] == pair["id"]]
-        if len(words):
-            kept, cut = words["kept"].to_numpy(bool), words["cut"].to_numpy(bool)
-            components.heated(words["word"].tolist(), words["score"].to_numpy(), kept, cut)
-            return
-    components.heated(str(pair["caption"]).split(), None, None, None)
-
-
-def _nearest(table: PairTable, row: int) -> None:
-    models = search.models(view)
-    if not models:
-        return
-    answer = search.nearest(view, "joint", models[-1], search.Query(row=row), NEAREST)
-    flagged = int(table.flagged[answer.rows].sum()) if table.flagged is not None and len(answer.rows) else 0
-    model = view.model_title(models[-1])
-    st.caption(f"Nearest under the {model}: {flagged} of {len(answer.rows)} flagged")
-    similarities = [f"{s:.2f}" for s in answer.similarity]
-    selection.cards(view, table, answer.rows, similarities, width=6.5, clickable=False)
-
-
-def _buttons(queue: Queue, decision: object) -> None:
-    undone, following = st.session_state.setdefault("undone", 0), queue.following()
-    for label in LABELS:
-        st.button(
-            label.capitalize(),
-            key=f"decide-{label}-{queue.pair}",
-            icon=ICONS[label],
-            shortcut=KEYS[label],
-            type="primary" if decision == label else "secondary",
-            on_click=_decide,
-            args=(queue.pair, label, following, undone),
-        )
-    st.button(
-        "No decision",
-        key=f"decide-none-{queue.pair}",
-        disabled=not isinstance(decision, str),
-        on_click=_decide,
-        args=(queue.pair, None, following, undone),
-    )
-    st.button("Undo", key="undo", icon=":material/undo:", shortcut="z", on_click=_undo)
-    before, after = (str(queue.ids[(queue.at + by) % len(queue.ids)]) for by in (-1, 1))
-    st.button("Previous", key="before", icon=":material/arrow_back:", shortcut="k", on_click=_go, args=(before,))
-    st.button("Next", key="after", icon=":material/arrow_forward:", shortcut="j", on_click=_go, args=(after,))
-    pair_picker.links(view, queue.pair, tokens="Words and patches", neighbours="Neighbours")
-
-
-def _go(pair: str) -> None:
-    st.session_state["reviewed"] = pair
-
-
-@safe
-def _decide(pair: str, label: str | None, following: str, undone: int) -> None:
-    """Label a pair and go to the following one. A browser may send a key twice, the second time after the decision was
-    undone: then `undone` is no longer the count of undos, and nothing happens.
-    """
-    if st.session_state["undone"] != undone:
-        return
-    if pairs.labels(view).set_index("id")["label"].get(pair) != label:
-        pairs.review(view).label([pair], label, selection.session_id())
-    _go(following)
-
-
-@safe
-def _write_note(pair: str) -> None:
-    """Keep the note that was typed. A browser may send a field that nobody changed: that is no decision, which an undo
-    would then revert in vain.
-    """
-    kept = pairs.labels(view).set_index("id").reindex([pair]).iloc[0]
-    label, before = (value if isinstance(value, str) else None for value in (kept["label"], kept["note"]))
-    note = st.session_state[f"note-{pair}"].strip()
-    if note != (before or ""):
-        pairs.review(view).label([pair], label, selection.session_id(), note)
-
-
-@safe
-def _undo() -> None:
-    if reverted := pairs.review(view).undo(selection.session_id()):
-        st.session_state["undone"] += 1
-        _go(reverted[0])
-        st.toast(f"Undone: {len(reverted)} decision{'s' if len(reverted) > 1 else ''}.")
-    else:
-        st.toast("You have no decision to undo.")
+def _nearest(table: PairTable, queue: Queue) -> None:
+    """What is drawn anew for each pair, a moment after the browser has shown it: links, and its neighbours."""
+    found = search.models(view)
+    answer = None
+    if found:
+        query = search.Query(row=int(queue.rows[queue.at]))
+        answer = search.nearest(view, "joint", found[-1], query, NEAREST)
+    with st.container(horizontal=True, vertical_alignment="center", key="about-pair"):
+        if answer is not None:
+            flagged = int(table.flagged[answer.rows].sum()) if table.flagged is not None and len(answer.rows) else 0
+            model = view.model_title(found[-1])
+            st.caption(f"Nearest to {plain(queue.pair)} under the {model}: {flagged} of {len(answer.rows)} flagged")
+        pair_picker.links(view, queue.pair, tokens="Words and patches", neighbours="Neighbours")
+    if answer is not None:
+        similarities = [f"{s:.2f}" for s in answer.similarity]
+        selection.cards(view, table, answer.rows, similarities, width=6.5, clickable=False)
 
 
 def _decisions(table: PairTable, queue: Queue) -> None:
     st.subheader("Decisions so far")
-    labels = pairs.labels(view)
+    labels, contradictions = pairs.decided(view).labels, pairs.decided(view).contradictions
     labels = labels[labels["label"].notna()]
     if labels.empty:
         st.info("Nothing is decided yet.")
@@ -230,6 +91,12 @@ def _decisions(table: PairTable, queue: Queue) -> None:
         alt = "Decisions along the queue, most suspicious first"
         charts.draw(label_history.along(in_queue), "decided-chart", alt)
     _use(labels, table.poisoned is not None)
+    if contradictions:
+        some = ", ".join(map(plain, list(contradictions)[:10])) + (", …" if len(contradictions) > 10 else "")
+        st.warning(
+            f"{len(contradictions)} pairs were labelled differently by two sessions; the latest label holds: {some}",
+            icon=":material/warning:",
+        )
     latest = labels.sort_values("at", ascending=False).head(LISTED)
     st.dataframe(latest[["id", "label", "note", "at"]], hide_index=True, height=260, key="decided-table")
 

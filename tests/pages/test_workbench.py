@@ -22,8 +22,27 @@ def review(store: Store, name: str) -> Review:
     return Review(store.root / "cases" / name / "review.sqlite")
 
 
-def decide(at, label: str):
-    return next(b for b in at.button if b.label == label and b.key.startswith("decide-")).click()
+def queue(at) -> dict:
+    """What the page tells the browser of the pairs in review."""
+    (told,) = (e.proto for e in at.get("bidi_component") if e.proto.component_name == "ubt_review")
+    return json.loads(told.json)
+
+
+def shown(at) -> str:
+    """The pair that the browser shows first."""
+    told = queue(at)
+    return told["pairs"][str(told["at"][1])]["id"]
+
+
+def send(at, *decisions: dict, pair: str | None = None) -> None:
+    """Run the page as when the browser sends decisions, numbered on."""
+    sent = [*at.session_state["sent"]] if "sent" in at.session_state else []
+    sent += [{"number": len(sent) + n, **one} for n, one in enumerate(decisions, 1)]
+    at.session_state["sent"] = sent
+    message = {"attempt": f"tab:{len(sent)}", "pair": pair, "want": None, "holds": [], "boxes": {"tab": sent}}
+    at.session_state[f"queue-{queue(at)['case']}"] = {"sent": message}
+    at.run()
+    assert not at.exception
 
 
 def selected(case) -> np.ndarray:
@@ -60,13 +79,12 @@ def test_a_query_typed_in_is_applied_and_kept_on_the_next_page(full, tiny_case):
 
 def test_a_note_that_says_nothing_new_is_no_action_that_undo_would_take_back(full, tiny_case):
     at = page("review")
-    pair = next(b for b in at.button if b.label == "Backdoor").key.split("-", 2)[2]
-    decide(at, "Backdoor").run()
-    at.button(key="before").click().run()
-    at.text_input(key=f"note-{pair}").set_value(" ").run()
-    at.button(key="undo").click().run()
+    pair = shown(at)
+    send(
+        at, {"do": "label", "pair": pair, "label": "backdoor"}, {"do": "note", "pair": pair, "note": ""}, {"do": "undo"}
+    )
     assert review(full, tiny_case.name).labels().empty
-    at.text_input(key=f"note-{pair}").set_value("odd").run()
+    send(at, {"do": "note", "pair": pair, "note": "odd"})
     assert review(full, tiny_case.name).labels()["note"].tolist() == ["odd"]
 
 
@@ -281,28 +299,41 @@ def test_a_map_that_is_missing_is_offered_and_not_drawn(full):
     assert not charts(at)
 
 
-def test_review_decides_moves_on_and_takes_back(full, tiny_case):
+def test_review_keeps_what_the_browser_sends_once_and_takes_back(full, tiny_case):
     at = page("review")
-    kept = review(full, tiny_case.name)
-    decide(at, "Backdoor").run()
-    decide(at, "Clean").run()
-    assert not at.exception
-    labels = kept.labels().set_index("id")["label"]
-    assert sorted(labels) == ["backdoor", "clean"]
-    first = tiny_case.artefacts["select"]["topk"]["id"].iloc[0]
-    assert labels[first] == "backdoor"
+    kept, told = review(full, tiny_case.name), queue(at)
+    first = shown(at)
+    assert first == tiny_case.artefacts["select"]["topk"]["id"].iloc[0]
+    second = told["pairs"][str(dict(told["window"])[told["following"][0]])]["id"]
+    send(at, {"do": "label", "pair": first, "label": "backdoor"}, {"do": "label", "pair": second, "label": "clean"})
+    send(at, {"do": "label", "pair": "nobody's", "label": "clean"})
+    assert queue(at)["acks"] == {"tab": 3}
+    assert [(page, n) for page, n, _ in queue(at)["refused"]] == [("tab", 3)]
+    assert kept.version() == 2
+    assert kept.labels().set_index("id")["label"].to_dict() == {first: "backdoor", second: "clean"}
     assert "backdoor among the 2 decided of this queue" in html_of(at)
-    at.button(key="undo").click().run()
-    assert len(kept.labels()["label"].dropna()) == 1
-    decide(at, "Unsure").run()
-    decide(at, "Backdoor").run()
+    send(at, {"do": "undo", "of": 2})
+    assert kept.labels()["id"].tolist() == [first]
+    send(at, {"do": "label", "pair": second, "label": "backdoor"}, pair=second)
+    assert shown(at) == second
+    assert f"Nearest to {second}" in words(at).replace("\\", "")
+    kept.label([second], "unsure", "another session")
     at.run()
+    (row,) = (row for row, pair in queue(at)["pairs"].items() if pair["id"] == second)
+    assert [said[:2] for said in queue(at)["states"][row]["said"]] == [
+        ["backdoor", "this session"],
+        ["unsure", "another session"],
+    ]
+    assert "1 pairs were labelled differently by two sessions" in words(at)
+    kept.label([second], "backdoor", "another session")
+    at.run()
+    assert "labelled differently" not in words(at)
     assert "Unlearn with the 2 confirmed" in {b.label for b in at.button}
     at.button(key="confirmed").click().run()
     assert not at.exception
     (made,) = set(full.names()) - {tiny_case.name}
     confirmed = CaseSettings.from_dict(full.record(made).settings).select.confirmed.split("\n")
-    assert sorted(confirmed) == sorted(kept.labels().query("label == 'backdoor'")["id"])
+    assert sorted(confirmed) == sorted([first, second])
     jobs.cancel(full, made)
 
 
@@ -341,6 +372,20 @@ def test_a_damaged_file_of_decisions_is_said(full, tiny_case):
     assert not at.exception
     assert at.error
     assert "Traceback" not in json.dumps(words(at))
+
+
+def test_a_damaged_file_of_decisions_is_set_aside_and_named_on_the_page(full, tiny_case):
+    kept = review(full, tiny_case.name)
+    ids = tiny_case.artefacts["select"]["topk"]["id"].tolist()
+    for pair in ids[:3]:
+        kept.label([pair], "backdoor", "ann")
+    content = kept.path.read_bytes()
+    kept.path.write_bytes(content.replace(f'"pairs": ["{ids[1]}"]'.encode(), f'"pairs": ["{ids[4]}"]'.encode()))
+    at = page("review")
+    told = words(at) + words(at.run())
+    assert "set aside as review" in told
+    assert "number 2 could not be read" in told
+    assert sorted(kept.labels()["id"]) == sorted([ids[0], ids[2]])
 
 
 def test_changing_the_case_forgets_its_pair_and_thresholds(full, tiny_case):

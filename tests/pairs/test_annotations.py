@@ -4,12 +4,18 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ubt.core.errors import BadInput, UbtError
-from ubt.pairs import annotations
-from ubt.pairs.annotations import Review, precision
+from ubt.pairs import decision_log, earlier_decisions
+from ubt.pairs.annotations import Review, Sent, precision
+from ubt.pairs.decision_log import LogFile
+from ubt.pairs.events import LABELS, Event, NoEvent
 
 
 @pytest.fixture
@@ -88,8 +94,10 @@ def test_the_version_grows_with_every_change_and_history_keeps_them_all(made):
     made.labels()
     made.undo("ann")
     assert made.version() == seen[-1]
-    with sqlite3.connect(made.path) as db:
-        assert db.execute("SELECT id, label FROM history").fetchall() == [("a", "clean")]
+    assert [(e.do, e.pairs, e.label) for e in LogFile(made.path).events()][:2] == [
+        ("label", ("a",), "clean"),
+        ("undo", (), None),
+    ]
 
 
 def test_views_come_newest_first_and_are_replaced(made):
@@ -153,17 +161,9 @@ def test_threads_and_processes_at_once_lose_nothing(made):
         made.label(["q", "all"], "unsure", "q")
     assert process.returncode == 0
     assert {f"{who}{i}" for who in "abp" for i in range(30)} <= set(told(made))
-    with sqlite3.connect(made.path) as db:
-        actions, alike, everyone = db.execute(
-            "SELECT count(*), count(DISTINCT number), max(number) FROM actions"
-        ).fetchone()
-        assert (
-            actions
-            == alike
-            == everyone
-            == db.execute("SELECT count(*) FROM history WHERE id = 'all'").fetchone()[0]
-            == made.version()
-        )
+    events = LogFile(made.path).events()
+    assert [e.number for e in events] == list(range(1, made.version() + 1))
+    assert all("all" in e.pairs for e in events)
 
 
 def test_undoing_at_once_takes_each_action_back_once(made):
@@ -186,11 +186,193 @@ def test_what_a_kill_interrupts_leaves_the_state_before(made):
     code = """import os, sys, sqlite3
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.execute("PRAGMA cache_size = 1"); db.execute("BEGIN IMMEDIATE")
-db.executemany("INSERT INTO history VALUES (?, 1, 'backdoor', '')", ((f"k{i}",) for i in range(5000)))
-db.execute("UPDATE history SET label = 'backdoor'"); os._exit(9)"""
+db.executemany("INSERT INTO log VALUES (?, 'half a line')", ((i,) for i in range(2, 5000)))
+db.execute("UPDATE log SET line = 'none'"); os._exit(9)"""
     assert subprocess.run([sys.executable, "-S", "-c", code, str(made.path)]).returncode == 9
     assert told(made) == {"a": ("clean", "", "ann")}
     assert made.label(["a"], "unsure", "ann") == 2
+
+
+@pytest.fixture
+def small(made) -> Review:
+    """A review of a few decisions, notes, an undone action and a saved view."""
+    for i in range(6):
+        made.label([f"p{i}", "all"], LABELS[i % 3], "ann", f"note {i}" if i % 2 else None)
+    made.undo("ann")
+    made.label(["p1"], None, "ben")
+    made.save_view("v", "topk", {"page": "map"})
+    return made
+
+
+def test_a_flipped_bit_gives_the_right_labels_or_is_named_and_what_can_be_read_is_saved(small):
+    right, views, content = told(small), small.views(), small.path.read_bytes()
+    written = [i for i, byte in enumerate(content) if byte]
+    drawn = np.random.default_rng(0)
+    places = [*drawn.choice(100, 20, replace=False), *drawn.choice(written, 60, replace=False)]
+    named = kept = 0
+    for place in map(int, places):
+        for path in small.path.parent.iterdir():
+            path.unlink()
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(drawn.integers(8))
+        small.path.write_bytes(flipped)
+        try:
+            found = told(small)
+        except UbtError as e:
+            (aside,) = small.path.parent.glob("review-damaged-*.sqlite")
+            assert aside.name in str(e)
+            assert aside.read_bytes() == flipped
+            assert aside.name in small.notices()[0]
+            named += 1
+            kept += len(told(small)) >= len(right) - 2
+        else:
+            assert (found, small.views()) == (right, views)
+    assert named == kept > 15
+
+
+def test_several_damaged_entries_are_counted_and_the_file_goes_on(small):
+    content = small.path.read_bytes()
+    small.path.write_bytes(content.replace(b'"note 1"', b'"note 7"').replace(b'"note 3"', b'"note 7"'))
+    assert small.label(["q"], "clean", "ann") == 10
+    with pytest.raises(UbtError, match="8 entries were read and are kept; number 2, 4 could not be read"):
+        small.labels()
+    (notice,) = small.notices()
+    assert "number 2, 4 could not be read" in notice
+    assert set(told(small)) == {"p0", "p2", "p4", "q", "all"}
+    small.path.write_bytes(small.path.read_bytes().replace(b'"pairs": ["q"]', b'"pairs": ["r"]'))
+    with pytest.raises(UbtError, match=r"number 10 could not be read.*set aside as review-damaged-2\.sqlite"):
+        small.labels()
+    assert len(small.notices()) == 2
+    again = Review(small.path.with_name("again"))
+    again.prepend(small)
+    assert told(again) == told(small)
+
+
+def earlier(path: Path, decisions: str = "") -> Review:
+    """A file of the earlier schema, as the version before made it."""
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(f"PRAGMA application_id = {decision_log.APPLICATION}; {earlier_decisions.SCHEMA}")
+        db.executescript(
+            """
+            INSERT INTO actions VALUES (1, 'ann', '2026-01-01T00:00:00+00:00', NULL), (2, 'ben', 'later', NULL),
+                (5, 'ben', 'later', 2), (6, 'ann', 'later', NULL);
+            INSERT INTO history VALUES ('a', 1, 'clean', 'x'), ('b', 1, 'clean', ''), ('a', 2, 'backdoor', 'x'),
+                ('b', 6, NULL, 'only a note');
+            INSERT INTO views (name, rule, query) VALUES ('v', 'topk', '{"page": "map"}');
+            PRAGMA user_version = 5;
+            """
+            + decisions
+        )
+    return Review(path)
+
+
+def test_a_file_of_the_earlier_schema_is_read_as_it_is_and_carried_over_by_the_first_write(tmp_path):
+    old = earlier(tmp_path / "old")
+    before, content = told(old), old.path.read_bytes()
+    assert before == {"a": ("clean", "x", "ann"), "b": (None, "only a note", "ann")}
+    assert (old.views(), old.path.read_bytes()) == ({"v": {"rule": "topk", "query": {"page": "map"}}}, content)
+    assert old.undo("ann") == ["b"]
+    assert told(old) == {"a": ("clean", "x", "ann"), "b": ("clean", "", "ann")}
+    assert old.views() == {"v": {"rule": "topk", "query": {"page": "map"}}}
+    assert old.undo("ann") == ["a", "b"]
+    assert old.undo("ben") == []
+    for change in (
+        "UPDATE history SET label = 'cleam' WHERE action = 2",
+        "UPDATE actions SET takes_back = 9 WHERE number = 5",
+        "DELETE FROM history WHERE action = 6",
+        "DELETE FROM actions WHERE number = 6",
+        "INSERT INTO history VALUES ('c', 1, 'unsure', '')",
+        "UPDATE views SET query = '{'",
+    ):
+        (tmp_path / "bad").unlink(missing_ok=True)
+        with pytest.raises(UbtError, match="move it aside"):
+            earlier(tmp_path / "bad", f"{change};").labels()
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        "CREATE VIEW standing AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id, i AS"
+        " label, i AS note, i AS who, i AS at, i AS action FROM n",
+        "CREATE TABLE log (number INTEGER PRIMARY KEY, line TEXT NOT NULL); CREATE TRIGGER t AFTER INSERT ON log BEGIN"
+        " DELETE FROM log; END",
+        "CREATE TABLE log (number INTEGER PRIMARY KEY, line TEXT NOT NULL); INSERT INTO log VALUES (1, 'x')",
+        "CREATE TABLE log (number, line)",
+    ],
+)
+def test_a_foreign_file_that_says_it_is_ours_is_refused_and_left_alone(made, tables):
+    with closing(sqlite3.connect(made.path)) as db:
+        db.executescript(f"PRAGMA application_id = {decision_log.APPLICATION}; PRAGMA user_version = 1; {tables}")
+    content = made.path.read_bytes()
+    for use in (Review.labels, Review.views, lambda r: r.undo("ann"), lambda r: r.receive("tab", "ann", [])):
+        with pytest.raises(UbtError, match="move it aside"):
+            use(made)
+    assert made.path.read_bytes() == content
+    assert [path.name for path in made.path.parent.iterdir()] == [made.path.name]
+
+
+def test_lines_that_are_no_events_are_refused_though_their_digest_holds():
+    good = Event(1, "label", "ann", "now", ("a",), "clean")
+    assert Event.of_line(good.line()) == good
+    for bad in (
+        replace(good, label="poisoned"),
+        replace(good, do="delete"),
+        replace(good, number=0),
+        replace(good, notes=("x", "y")),
+        replace(good, sent=("page", "1")),
+        replace(good, lost=(1.5,)),
+    ):
+        with pytest.raises(NoEvent, match="this program writes"):
+            Event.of_line(bad.line())
+
+
+def test_what_a_browser_sends_is_done_once_and_in_order(made):
+    one, two, three = (
+        Sent(n, "label", p, label) for n, p, label in ((1, "a", "clean"), (2, "b", "unsure"), (3, "a", None))
+    )
+    assert made.receive("tab", "ann", [one]) == (1, {}, [])
+    assert made.receive("tab", "ann", [two, one]) == (2, {}, [])
+    assert made.receive("tab", "ann", [one, two]) == (2, {}, [])
+    assert made.version() == 2
+    assert made.receive("other", "ben", [replace(one, label="backdoor")]) == (1, {}, [])
+    assert told(made) == {"a": ("backdoor", "", "ben"), "b": ("unsure", "", "ann")}
+    assert made.contradictions() == {
+        "a": {who: (label, made.labels()["at"][0]) for who, label in (("ann", "clean"), ("ben", "backdoor"))}
+    }
+    undo = Sent(4, "undo", of=2)
+    assert made.receive("tab", "ann again", [one, two, three, undo, Sent(5, "undo", of=2)]) == (5, {}, [])
+    assert told(made) == {}
+    assert made.receive("tab", "ann again", [undo, Sent(6, "undo")]) == (6, {}, ["a"])
+    assert told(made) == {"a": ("backdoor", "", "ben")}
+    last, refused, _ = made.receive("tab", "ann", [Sent(7, "label", "a", "poisoned"), Sent(8, "note", "a", note="n")])
+    assert (last, list(refused)) == (8, [7])
+    assert told(made) == {"a": ("backdoor", "n", "ann")}
+
+
+def test_fast_undo_takes_back_exactly_the_last_of_its_own_page(made):
+    """Random keys of two pages of one browser session, sent in overlapping pieces, against what each should see."""
+    drawn, wanted, undoable = np.random.default_rng(1), {}, []
+    boxes: dict[str, list[Sent]] = {"one": [], "two": []}
+    for _ in range(60):
+        page = str(drawn.choice(["one", "two"]))
+        number = len(boxes[page]) + 1
+        if drawn.random() < 0.3 and undoable:
+            page, of, pair, before = undoable.pop()
+            boxes[page].append(Sent(len(boxes[page]) + 1, "undo", of=of))
+            wanted[pair] = before
+        else:
+            pair, label = f"{page}{drawn.integers(5)}", str(drawn.choice(LABELS))
+            undoable.append((page, number, pair, wanted.get(pair)))
+            boxes[page].append(Sent(number, "label", pair, label))
+            wanted[pair] = label
+        if drawn.random() < 0.4:
+            for name, box in boxes.items():
+                made.receive(
+                    name, "ann", box[int(drawn.integers(len(box) + 1)) // 2 :] if drawn.random() < 0.2 else box
+                )
+    for name, box in boxes.items():
+        assert made.receive(name, "ann", box)[0] == len(box)
+    assert {p: label for p, (label, *_) in told(made).items()} == {p: v for p, v in wanted.items() if v}
 
 
 def test_damaged_and_foreign_files_are_named_and_left_alone(tmp_path):
@@ -225,7 +407,7 @@ def test_a_full_disk_and_a_long_wait_are_told(made, monkeypatch):
         m.setattr(sqlite3, "connect", on_a_full_disk)
         with pytest.raises(UbtError, match="disk is full"):
             made.label([f"{i}" * 50 for i in range(1000)], "clean", "ann")
-    monkeypatch.setattr(annotations, "WAIT", 0.05)
+    monkeypatch.setattr(decision_log, "WAIT", 0.05)
     held = connect(made.path, isolation_level=None)
     held.execute("BEGIN IMMEDIATE")
     with pytest.raises(UbtError, match="finish writing"):

@@ -20,6 +20,13 @@ Gpu = Annotated[
 Busy = Annotated[
     bool, Option("--busy", help="Measure encoding beside other busy processes instead, and what waiting costs.")
 ]
+Reviewed = Annotated[
+    bool,
+    Option(
+        "--review", help="Press keys on Review at the speed of the screen instead, alone and beside busy processes."
+    ),
+]
+Keys = Annotated[int, Option("--keys", help="With --review: keys that are pressed in each part.", min=10)]
 Sizes = Annotated[
     list[int] | None,
     Option("--pairs", help="With --app and --stages: pairs that are generated; may be given several times.", min=1000),
@@ -38,6 +45,8 @@ def bench(
     stages: Stages = False,
     gpu: Gpu = False,
     busy: Busy = False,
+    review: Reviewed = False,
+    keys: Keys = 600,
     sizes: Sizes = None,
     file: File = None,
     cache: CacheOption = Path("cache/bench"),
@@ -55,6 +64,8 @@ def bench(
         return _print_gpu(device, precision, batch, rounds)
     if busy:
         return _print_busy(rounds)
+    if review:
+        return _print_review(cache, keys)
     _print_models(compute(device, precision), steps, batch, rounds)
 
 
@@ -116,6 +127,16 @@ def _print_walk(cache: Path) -> None:
     print("| slider | median, ms | 95 %, ms |\n| --- | --- | --- |")
     for title, took in measure(cache, _tell).items():
         print(f"| {title} | {took['median']:.0f} | {took['p95']:.0f} |")
+
+
+def _print_review(cache: Path, keys: int) -> None:
+    from ubt.cli.bench_runs.review import measure
+
+    print("| | keys | wrong | lost | median, ms | 95 %, ms |\n| --- | --- | --- | --- | --- | --- |")
+    titles = {"alone": "alone", "beside": "beside two busy processes"}
+    for load, r in measure(cache, keys, _tell).items():
+        figures = f"{r['keys']} | {r['wrong']} | {r['lost']} | {r['median']:.0f} | {r['p95']:.0f}"
+        print(f"| {titles[load]} | {figures} |")
 
 
 def _print_stages(sizes: list[int], cache: Path, rounds: int) -> None:

@@ -95,7 +95,7 @@ def grid(
         picture = (
             '<div class="ubt-none">no image</div>'
             if images is None or images[i] is None
-            else f'<img alt="" src="{_png(images[i])}">'
+            else f'<img alt="" src="{png(images[i])}">'
         )
         pair = _clickable(ids[i], f"{caption}, {score}") if len(ids) else ""
         style = f"border-top-color:{colour}" + (
@@ -123,8 +123,8 @@ def patches(
     for i, (pair, patch, image, title, remark) in enumerate(shown):
         colour, truth = _truth(poisoned, i)
         pictures = (
-            f'<div class="ubt-duo"><img alt="the patch" src="{_png(patch)}"><img alt="where it was found"'
-            f' src="{_png(image)}"></div>'
+            f'<div class="ubt-duo"><img alt="the patch" src="{png(patch)}"><img alt="where it was found"'
+            f' src="{png(image)}"></div>'
         )
         cards.append(
             f'<div class="ubt-card{" chosen" if pair == chosen else ""}"'
@@ -168,7 +168,7 @@ def trios(
     for *three, (before, after, remark) in zip(images, triggered, residuals, below, strict=True):
         titles = "original", "triggered", f"residual x {magnified}"
         shown = "".join(
-            f'<div><img alt="{title}" src="{_png(image)}"><small>{title}</small></div>'
+            f'<div><img alt="{title}" src="{png(image)}"><small>{title}</small></div>'
             for title, image in zip(titles, three, strict=True)
         )
         changed = (
@@ -204,20 +204,17 @@ def words(found: Sequence["Word"], scores: np.ndarray, kept: np.ndarray) -> None
     )
 
 
-def heated(texts: Sequence[str], scores: np.ndarray | None, kept: np.ndarray | None, cut: np.ndarray | None) -> None:
-    """A caption's words, coloured by score where there is one."""
+def heated(texts: Sequence[str], scores: np.ndarray | None, kept: np.ndarray | None, cut: np.ndarray | None) -> str:
+    """A caption's words as HTML, coloured by score where there is one."""
     none = [0.0] * len(texts), [False] * len(texts), [False] * len(texts)
     columns = none if scores is None else (scores, kept, cut)
-    spans = "".join(_heated(*word) for word in zip(texts, *columns, strict=True))
-    st.html(
-        f'{_STYLE}<div class="ubt-words" style="font-size:1.15rem">{spans or "<small>an empty caption</small>"}</div>'
-    )
+    return "".join(_heated(*word) for word in zip(texts, *columns, strict=True)) or "<small>an empty caption</small>"
 
 
 def pictures(shown: Sequence[tuple[str, np.ndarray]], columns: int = 2, most: float = 14) -> None:
     """Titled images side by side, so many in a row, each at most so wide, in rem."""
     cells = "".join(
-        f'<div><img alt="{escape(title)}" src="{_png(image)}">{escape(title)}</div>' for title, image in shown
+        f'<div><img alt="{escape(title)}" src="{png(image)}">{escape(title)}</div>' for title, image in shown
     )
     sized = f"repeat({columns},minmax(0,{most:g}rem))" if len(shown) > 1 else "minmax(0,18rem)"
     st.html(f'{_STYLE}<div class="ubt-pictures" style="grid-template-columns:{sized}">{cells}</div>')
@@ -230,13 +227,14 @@ def attributions(rows: Sequence[tuple[np.ndarray, Sequence[str], np.ndarray, np.
         spans = "".join(_heated(*word) for word in zip(texts, scores, kept, cut, strict=True))
         left = _masked([t for t, k in zip(texts, kept, strict=True) if k])
         cards.append(
-            f'<div><img alt="relevance over the image" src="{_png(image)}"><div'
+            f'<div><img alt="relevance over the image" src="{png(image)}"><div'
             f' class="ubt-words">{spans}<br>{left}</div></div>'
         )
     st.html(f'{_STYLE}<div class="ubt-attributions">{"".join(cards)}</div>')
 
 
-def _png(image: np.ndarray) -> str:
+def png(image: np.ndarray) -> str:
+    """An image, uint8 (H, W, 3), as the address of a PNG that holds it."""
     out = io.BytesIO()
     Image.fromarray(np.asarray(image)).save(out, "PNG", compress_level=1)
     return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -42,12 +42,22 @@ def _table(root: str, keys: tuple[tuple[str, str], ...]) -> PairTable:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _labelled(path: str, version: tuple, keys: tuple, _table: PairTable) -> PairTable:
-    return _table.with_labels(_labels(path, version))
+    return _table.with_labels(_decided(path, version).labels)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a review holds: labels, as `Review.labels` gives them, contradictions and notices likewise."""
+
+    labels: pd.DataFrame
+    contradictions: dict[str, dict[str, tuple[str, str]]]
+    notices: list[str]
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _labels(path: str, version: tuple) -> pd.DataFrame:
-    return Review(Path(path)).labels()
+def _decided(path: str, version: tuple) -> Decided:
+    kept = Review(Path(path))
+    return Decided(kept.labels(), kept.contradictions(), kept.notices())
 
 
 def _version(review: Review) -> tuple:
@@ -59,10 +69,10 @@ def _version(review: Review) -> tuple:
     return review.version(), file.st_ino, file.st_mtime_ns
 
 
-def labels(view: View) -> pd.DataFrame:
-    """What was decided, as `Review.labels` gives it; not to be changed."""
+def decided(view: View) -> Decided:
+    """What was decided; not to be changed."""
     decisions = review(view)
-    return _labels(str(decisions.path.resolve()), _version(decisions))
+    return _decided(str(decisions.path.resolve()), _version(decisions))
 
 
 def _keys(view: View) -> tuple[tuple[str, str], ...]:
