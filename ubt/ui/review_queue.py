@@ -41,6 +41,7 @@ class Queue:
 
     @property
     def pair(self) -> str:
+        """The id of the pair where one stands."""
         return str(self.ids[self.at])
 
     def following(self, most: int = AHEAD) -> np.ndarray:
