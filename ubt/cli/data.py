@@ -36,7 +36,11 @@ Folder = Annotated[str, Option(help="Folder that the images' paths are relative 
 def _print_about(key: str, about: dict[str, Any]) -> None:
     left_out = ", ".join(f"{n:,} {reason}" for reason, n in about["quarantined"].items())
     columns = ", ".join(f"{what}: {column}" for what, column in about["columns"].items() if column)
-    say(f"{about['kept']:,} of {about['read']:,} rows of a {about['kind']} ({columns}); left out: {left_out or 'none'}")
+    beside = f" ({about['beside']:,} of them in no row)" if about.get("beside") else ""
+    say(
+        f"{about['kept']:,} of {about['read']:,} rows of a {about['kind']} ({columns}); left out:"
+        f" {left_out or 'none'}{beside}"
+    )
     say(duplicates(about))
     say(key)
 

@@ -74,16 +74,18 @@ TEXT = pa.large_string()
 
 
 class Quarantine:
-    """The rows that are left out, with their reasons."""
+    """The rows that are left out, with their reasons; `beside`: how many files and folders among them, in no row."""
 
     def __init__(self) -> None:
         self.kept = Kept(row=pa.int64(), image=TEXT, caption=TEXT, reason=pa.dictionary(pa.int16(), pa.string()))
         self.counts: Counter[str] = Counter()
+        self.beside = 0
 
     def add(self, row: int, image: str | bytes | None, caption: str | bytes | None, reason: str) -> None:
         """Leave a row out, with what was in it and why."""
         self.kept.add(row, shown(image), shown(caption), reason)
         self.counts[reason] += 1
+        self.beside += row == 0
 
     def frame(self) -> pd.DataFrame:
         """row (from 1; 0: none of the rows), image, caption, reason; in the order of rows."""
@@ -230,6 +232,7 @@ def described(
         "read": read,
         "kept": kept,
         "quarantined": counts,
+        "beside": quarantine.beside,
     } | ({} if duplicates is None else {"duplicates": duplicates})
 
 

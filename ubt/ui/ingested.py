@@ -80,7 +80,10 @@ def rows(key: str, kind: str) -> None:
     with st.container(horizontal=True):
         st.metric("rows read", f"{about['read']:,}")
         st.metric("kept", f"{about['kept']:,}")
-        st.metric("left out", f"{sum(about['quarantined'].values()):,}")
+        beside = about.get("beside", 0)
+        st.metric("left out", f"{sum(about['quarantined'].values()) - beside:,}")
+        if beside:
+            st.metric("left out beside the rows", f"{beside:,}", help="files and folders that are in no row")
         if kind == "labelled":
             st.metric("classes", f"{len(read(key, 'classes')):,}")
     columns = ", ".join(f"{plain(what)}: {plain(column)}" for what, column in about["columns"].items() if column)

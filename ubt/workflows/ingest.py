@@ -191,9 +191,10 @@ def duplicates(about: dict[str, Any]) -> str:
         return "images were not decoded: broken and equal ones are not counted"
     if not any(found.values()):
         return "no exact duplicates"
+    rows, images = found["rows"], found["images"]
     return (
-        f"exact duplicates, which stay in: {found['rows']:,} rows repeat an earlier one (image and text);"
-        f" {found['images']:,} images are equal to one elsewhere"
+        f"exact duplicates, which stay in: {rows:,} {'row has' if rows == 1 else 'rows have'} the image and the text of"
+        f" an earlier one, {images:,} {'image is' if images == 1 else 'images are'} equal to one under another name"
     )
 
 

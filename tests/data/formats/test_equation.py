@@ -71,6 +71,7 @@ def counts(read: dict, rotten: bool = False) -> Counter:
     """
     about, quarantine = read["about"], read["quarantine"]
     assert about["kept"] == len(read["pairs"]) == about["read"] - int((quarantine["row"] > 0).sum())
+    assert about["beside"] == (quarantine["row"] == 0).sum()
     assert quarantine["reason"].value_counts().to_dict() == about["quarantined"]
     assert set(about["quarantined"]) <= set(REASONS)
     images = catalogue.open_images(about, read["pairs"]["image"], 4)[:]
