@@ -8,10 +8,11 @@ after. In an audit pairs and model are yours, and the truth is unknown.
 import pandas as pd
 import streamlit as st
 
+from ubt.defenses.token_unlearning.verdict import answer, health
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as verdict_figures
-from ubt.reports.case_report.finished_case import evidence
+from ubt.reports.case_report.finished_case import ABOUT, conclusion, evidence, health_rows
 from ubt.ui import charts, components, estimates, report_download
 from ubt.ui.case_form import draft, settings_of
 from ubt.ui.case_picker import label, remove
@@ -22,6 +23,12 @@ from ubt.ui.training_curves import curves
 from ubt.ui.view import store
 from ubt.workflows import assumed, jobs
 
+CARDS = {
+    "bad": (st.error, ":material/coronavirus:"),
+    "good": (st.success, ":material/verified:"),
+    "warning": (st.warning, ":material/help:"),
+}
+"""What shows a verdict, by its tone, and with which icon."""
 view = current()
 
 
@@ -112,13 +119,10 @@ def verdict() -> None:
         found = view.read("verdict", "verdict")
         text, chart, side = st.columns([3, 4, 3], gap="medium")
         with text:
-            if found["poisoned"]:
-                st.error("This model is judged **poisoned**.", icon=":material/coronavirus:")
-            else:
-                st.success(
-                    "This model is judged **not poisoned**; unlearning leaves it unchanged, byte for byte.",
-                    icon=":material/verified:",
-                )
+            said, tone = conclusion(found)
+            show, icon = CARDS[tone]
+            show(said.replace(answer(found), f"**{answer(found)}**", 1), icon=icon)
+            st.caption(ABOUT)
             st.caption(
                 "The score is the mean similarity of D_topk's images with each other's captions under the overfitted"
                 " model: poisons share one shortcut, so any of their captions fits any of their images; clean pairs fit"
@@ -133,6 +137,12 @@ def verdict() -> None:
             components.table(["evidence", ""], evidence(view, store()))
         for what, said in assumed.lines(store(), view.settings.own):
             st.caption(f"**{what[0].upper()}{what[1:]}**: {plain(said)}.")
+        failed = [check for check in health(found) if not check["passed"]]
+        title = f"Health checks: {len(failed)} failed" if failed else "Health checks: all passed"
+        with st.expander(title, expanded=bool(failed), icon=":material/health_and_safety:"):
+            components.table(["health check", "passed", "found", "why it matters"], health_rows(found))
+            for check in failed:
+                st.caption(plain(f"{check['check'].capitalize()}: {check['advice']}."))
     else:
         missing(view, "verdict", "No verdict yet.", offer=False)
 

@@ -12,6 +12,7 @@ import streamlit as st
 
 from ubt.core import text
 from ubt.defenses.token_unlearning.mask import METHODS
+from ubt.defenses.token_unlearning.verdict import answer, judged_poisoned
 from ubt.figures import mask_pictures
 from ubt.figures.attribution import enlarged, overlay, survivors
 from ubt.pairs.table import PairTable
@@ -46,10 +47,10 @@ if how["unfit"]:
         f"No attention relevance for this model: {plain(how['unfit'])}. Tokens and patches were left out one at a time"
         " instead."
     )
-if view.has("verdict") and not view.read("verdict", "verdict")["poisoned"]:
+if view.has("verdict") and not judged_poisoned(found := view.read("verdict", "verdict")):
     st.info(
-        "This model was judged not poisoned: these are its most similar suspicious pairs, and unlearning left the model"
-        " unchanged."
+        f"The verdict on this model is {answer(found)!r}: these are its most similar suspicious pairs, and unlearning"
+        " left the model unchanged."
     )
 
 

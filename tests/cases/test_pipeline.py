@@ -73,7 +73,7 @@ def test_a_case_has_figures_of_every_kind(tiny_store, tiny_case):
     assert m["clean"]["ca"] > 90
     assert set(m["split"]) == {"fraction", "recall"}
     assert set(m["select"]) == {"k", "groups", "precision", "auroc"}
-    assert {"poisoned", "score", "threshold"} <= set(m["verdict"])
+    assert {"answer", "score", "threshold", "checks"} <= set(m["verdict"])
     assert set(m["seconds"]) == {s.name for s in CASE}
 
 

@@ -17,6 +17,7 @@ LAB = OwnSettings(**PAIRS, test=f"labelled-{KEY}")
 AUDIT = OwnSettings(**PAIRS, suspect=f"model-{KEY}")
 KINDS = {
     "scenes": OwnSettings(),
+    "scenes, a reference of the defender's own": OwnSettings(reference=f"model-{KEY}"),
     "lab": LAB,
     "audit": AUDIT,
     "audit with labels": OwnSettings(**PAIRS, test=f"labelled-{KEY}", suspect=f"model-{KEY}"),
@@ -36,6 +37,26 @@ def test_every_input_is_an_entry_of_an_earlier_stage_and_an_argument_of_the_func
             owner, entry = source.split(".")
             assert owner in {*IMPORTED, "reference"} or entry in before[owner].entries, (stage.name, source)
         before[stage.name] = stage
+
+
+@pytest.mark.parametrize("own", KINDS.values(), ids=KINDS)
+def test_no_defender_takes_the_truth_or_the_judges_images(own):
+    """Neither as an input nor as one that is there in some cases only; the verdict's health checks are among them."""
+    stages = {s.name: s for s in composed(own).every}
+    assert stages["verdict"].role == "defender"
+    for stage in stages.values():
+        if stage.role == "defender":
+            owners = stage.sources() | {source.split(".")[0] for source in stage.optional.values()}
+            assert "attack" not in owners, stage.name
+            assert not {o for o in owners if o in stages and stages[o].role == "judge"}, stage.name
+            assert not {"test", "attack"} & owners, stage.name
+
+
+def test_the_verdict_asks_labelled_images_where_an_analyst_imported_some():
+    stages = {name: {s.name: s for s in composed(own).case} for name, own in KINDS.items()}
+    asked = [name for name, found in stages.items() if "accuracy" in found["verdict"].inputs]
+    assert asked == [name for name, found in stages.items() if "reference_accuracy" in found]
+    assert asked == ["lab", "audit with labels"]
 
 
 def test_what_an_audit_leaves_out_has_no_truth_or_no_images_to_be_measured_on():

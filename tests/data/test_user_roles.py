@@ -17,6 +17,7 @@ from ubt.core.errors import BadInput
 from ubt.core.run import Run
 from ubt.data import catalogue, labelled, scenes, user_roles
 from ubt.data.catalogue import SourceOptions
+from ubt.defenses.token_unlearning import health
 from ubt.defenses.token_unlearning.cross_fit import FoldSettings
 from ubt.defenses.token_unlearning.cross_fit import score as score_by_folds
 from ubt.evaluation import durability
@@ -118,6 +119,10 @@ def test_labelled_images_measure_and_train_apart(world, reference):
     flat = {bytes(np.asarray(i)) for i in test["images"]}
     assert not flat & {bytes(np.asarray(i)) for i in mine["images"]}
     assert test["prompts"].shape == (2, 7, 24)
+    told |= {"model": reference, "settings": given.clean, "own": given.own, "run": RUN}
+    assert health.accuracy(**told, test=given.test)["accuracy"]["images"] == len(mine["labels"])
+    none = health.accuracy(**told, test=settings(test__per_class=100).test)["accuracy"]
+    assert none == {"right": None, "chance": 50.0, "images": 0}
 
 
 @pytest.mark.parametrize("bad", ["../../etc/passwd", "model-0123456789abcdef", "pairs-xyz"])

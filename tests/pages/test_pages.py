@@ -190,7 +190,7 @@ def test_a_clean_model_is_left_byte_identical_and_said_to_be(cache):
         )
         == 1
     )
-    assert m["verdict"]["poisoned"] is False
+    assert m["verdict"]["answer"] == "not poisoned", m["verdict"]["checks"]
     assert m["split"]["recall"] is None
     assert m["select"]["auroc"] is None
     assert m["purified"]["ca"] == m["poisoned"]["ca"]

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from ubt.cases.pipeline import Pipeline
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
+from ubt.cli.console import UNTOLD
 from ubt.cli.main import app
 from ubt.clip import models
 from ubt.core.errors import BadInput, UbtError
@@ -69,7 +70,7 @@ def world(tmp_path_factory):
 @pytest.fixture
 def audit(world, tmp_path):
     """`audit(option=value, ...)` runs an audit in this process and gives its result; an error it leaves with is the
-    result's `exception`.
+    result's `exception`. That nothing can be told of models that know nothing is no error.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -81,9 +82,12 @@ def audit(world, tmp_path):
         }
         named |= {"out": tmp_path / "out", "cache": tmp_path / "cache", "device": "cpu", "precision": "fp32"} | changes
         options = [x for name, value in named.items() for x in (f"--{name}", str(value))]
-        return CliRunner().invoke(
+        result = CliRunner().invoke(
             app, ["audit", *options, *(x for k, v in SETTINGS.items() for x in ("--set", f"{k}={v}")), *more]
         )
+        if result.exit_code == UNTOLD:
+            result.exception = None
+        return result
 
     yield run
     for number, handler in before.items():
@@ -116,7 +120,8 @@ def test_hostile_rows_are_named_and_hostile_captions_stay_text(audit, tmp_path, 
         )
     for user in ("retain", "verdict"):
         monkeypatch.setattr(f"ubt.defenses.token_unlearning.{user}.least_displaced", lambda *arguments: -2.0)
-    found = audit("--set", "verdict.threshold=-1", "--purified", str(tmp_path / "pure"), pairs=table)
+    bars = ("--set", "verdict.threshold=-1", "--set", "verdict.checks=false")
+    found = audit(*bars, "--purified", str(tmp_path / "pure"), pairs=table)
     assert found.exception is None, found.output
     said, flagged, left_out = told(tmp_path / "out")
     reasons = {row["image"]: row["reason"] for row in left_out}
@@ -129,7 +134,7 @@ def test_hostile_rows_are_named_and_hostile_captions_stay_text(audit, tmp_path, 
     assert reasons["http://x/y.png"] == "web address"
     assert reasons["images/5.png"] == "undecodable caption"
     assert len(left_out) == 8
-    assert said["verdict"]["poisoned"]
+    assert (said["verdict"]["answer"], found.exit_code) == ("poisoned", 0)
     assert len(flagged) >= 4
     assert f"{len(flagged)} of 38 pairs flagged" in " ".join(found.output.split())
     assert not [
@@ -159,8 +164,15 @@ def test_what_says_nothing_is_audited_all_the_same(audit, world, tmp_path, rows,
     found = audit(pairs=written(tmp_path / "pairs", rows, images=32), **{k: world / v for k, v in more.items()})
     assert found.exception is None, found.output
     said, flagged, left_out = told(tmp_path / "out")
-    assert not said["verdict"]["poisoned"]
+    assert (said["verdict"]["answer"], found.exit_code) == ("cannot tell", UNTOLD)
     assert (flagged, left_out) == ([], [])
+    printed = " ".join(found.output.split())
+    for check in said["verdict"]["checks"]:
+        assert f"{'ok' if check['passed'] else 'no'} {check['check']}: {check['said']}" in printed
+        assert np.isfinite(check["figure"]) and np.isfinite(check["bar"])
+    failed = [c for c in said["verdict"]["checks"] if not c["passed"]]
+    assert "reference, retrieval of D_normal's captions" in {c["check"] for c in failed}
+    assert all(f"{c['why']}; {c['advice']}" in printed for c in failed)
 
 
 def spoilt(world, tmp_path, value):
@@ -272,12 +284,12 @@ def test_what_no_json_parser_takes_is_written_as_null():
 
 def test_an_audit_is_listed_and_shown_among_the_cases_and_can_do_without_a_reference(audit, tmp_path):
     result = audit("--set", "folds.epochs=1", reference="folds")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == UNTOLD, result.output
     account, *_ = told(tmp_path / "out")
     assert (account["reference"], account["models"].keys()) == ("folds", {"suspect"})
     cache = ("--cache", str(tmp_path / "cache"))
     listed = CliRunner().invoke(app, ["cases", "list", *cache])
-    assert "judged" in listed.output
+    assert "verdict: cannot tell" in " ".join(listed.output.split())
     shown = CliRunner().invoke(app, ["cases", "show", account["case"], *cache])
     assert shown.exit_code == 0, shown.output
     assert "estimates, without ground truth" in shown.output

@@ -114,6 +114,17 @@ def clean_sets(model: str) -> tuple[Stage, Stage, Stage]:
     )
 
 
+ACCURACY = Stage(
+    "reference_accuracy",
+    "how well the reference names labelled images beyond those of the test set",
+    "ubt.defenses.token_unlearning.health:accuracy",
+    _LABELLED | {"model": "reference.model"},
+    {"test": "test", "settings": "clean", "own": "own"},
+    gives=("accuracy",),
+    cost=lambda s: DRAWN * s.clean.per_class * classes(s),
+)
+
+
 def as_found(model: str) -> Stage:
     """Of an audit: D as it was imported."""
     return Stage(
@@ -154,6 +165,11 @@ def of_suspect(stage: Stage) -> Stage:
     taken = {POISONED: SUSPECT}
     owners = {argument: source.split(".") for argument, source in stage.inputs.items()}
     return replace(stage, inputs={a: f"{taken.get(owner, owner)}.{entry}" for a, (owner, entry) in owners.items()})
+
+
+def by_own_reference(stage: Stage) -> Stage:
+    """A stage of a case on scenes whose defender has another reference than the model that is poisoned."""
+    return replace(stage, inputs=stage.inputs | {"model": "own_reference.model"}) if stage.name == "score" else stage
 
 
 def estimate(labelled: bool) -> Stage:

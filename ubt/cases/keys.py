@@ -40,7 +40,7 @@ def _full(group: str, settings: CaseSettings) -> Any:
 def keys(settings: CaseSettings, compute: Compute, stages: Sequence[Stage], reference: Path) -> dict[str, str]:
     """The artefact name of every stage, computed without running any."""
     own = settings.own
-    names = {"reference": own.reference or reference_digest(reference)}
+    names = {"reference": own.planted_in or reference_digest(reference)}
     names |= {owner: getattr(own, name) for owner, name in IMPORTED.items()}
     imported, changed = set(names), dict[str, Any]()
     for stage in stages:

@@ -238,7 +238,7 @@ class Pipeline:
         if owner == "reference":
             from ubt.clip import models
 
-            own = plan.settings.own.reference
+            own = plan.settings.own.planted_in
             return (
                 functools.partial(self.store.imported(own).read, "model")
                 if own

@@ -4,7 +4,7 @@ lab case on own data), or pairs and a model (an audit, which has no truth).
 
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ubt.cases import imported
 from ubt.cases.catalog import CASE, every
@@ -54,6 +54,8 @@ def possible(stages: Iterable[Stage], there: Iterable[str], absent: Iterable[str
                 raise UbtError(
                     f"stage {stage.name}: expected its input {argument} to be one of {offered} of {owner}, got {source}"
                 )
+        if more := {a: source for a, source in stage.optional.items() if source.split(".")[0] in found}:
+            stage = replace(stage, inputs={**stage.inputs, **more})
         missing = stage.sources() - there - found.keys()
         if not missing:
             found[stage.name] = stage
@@ -74,7 +76,10 @@ def composed(own: OwnSettings) -> Composition:
 def _composed(own: OwnSettings, defenses: tuple[str, ...], detectors: tuple[str, ...]) -> Composition:
     stages = every()
     if not own.pairs:
-        return Composition(CASE, possible(stages, ["reference"], []))
+        if not own.reference:
+            return Composition(CASE, possible(stages, ["reference"], []))
+        found = possible(map(imported.by_own_reference, stages), ["reference", "own_reference"], [])
+        return Composition(tuple(s for s in found if s.name in {c.name for c in CASE}), found)
     there = {owner for owner, name in IMPORTED.items() if getattr(own, name)}
     there |= {"reference"} if own.reference or not own.audits else set()
     absent = {*IMPORTED, "reference"} - there
@@ -85,7 +90,8 @@ def _composed(own: OwnSettings, defenses: tuple[str, ...], detectors: tuple[str,
     else:
         order = _lab(stages)
     found = possible(order, there, absent)
-    names = {s.name for s in CASE} | {"take", imported.SUSPECT, "estimate"} | ({"test"} if own.test else set())
+    names = {s.name for s in CASE} | {"take", imported.SUSPECT, imported.ACCURACY.name, "estimate"}
+    names |= {"test"} if own.test else set()
     return Composition(tuple(s for s in found if s.name in names), found)
 
 
@@ -93,7 +99,7 @@ def _lab(stages: Iterable[Stage]) -> list[Stage]:
     """The stages of a lab case on imported pairs: the attacker's and the clean sets are of these."""
     reference = "reference.model"
     attack, data = imported.attacker(reference)
-    first = [imported.take(reference), attack, data, imported.test(reference)]
+    first = [imported.take(reference), attack, data, imported.test(reference), imported.ACCURACY]
     sets = {s.name: s for s in imported.clean_sets(reference)}
     return first + [sets.get(s.name, s) for s in stages if s.name not in {f.name for f in first}]
 
@@ -102,7 +108,7 @@ def _audit(own: OwnSettings) -> list[Stage]:
     """The stages of an audit: the pairs and the model as they were imported, then what a defender does."""
     suspect = "own_suspect.model"
     first = [imported.take(suspect), imported.as_found(suspect), imported.test(suspect), imported.TAKE_SUSPECT]
-    first += [] if own.reference else [imported.FOLDS]
+    first += [imported.ACCURACY] if own.reference else [imported.FOLDS]
     others = {s.name for s in first} | {"clean", "labelled", imported.POISONED}
     defender = [imported.of_suspect(s) for s in every() if s.name not in others and s.role == "defender"]
     return [*first, *defender, imported.estimate(bool(own.test))]

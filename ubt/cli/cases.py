@@ -15,6 +15,7 @@ from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, present_name, stop_on_signal
 from ubt.cli.console import Show, cell, out, print_assumed, print_audit, print_metrics, progress_of, say
 from ubt.core.errors import UbtError
+from ubt.defenses.token_unlearning.verdict import answer, judged_poisoned
 
 cases_app = typer.Typer(help="List, show, check, delete and prune cases.", no_args_is_help=True)
 
@@ -29,8 +30,7 @@ def list_cases(cache: CacheOption = CACHE) -> None:
     for name, record in store.cases().items():
         m, size = record.metrics or {}, f"{store.size(record) / 1e6:.0f}"
         if "estimates" in m:
-            verdict = "judged poisoned" if m["verdict"]["poisoned"] else "judged not poisoned"
-            table.add_row(cell(name), record.state, verdict, "", "", size)
+            table.add_row(cell(name), record.state, f"verdict: {answer(m['verdict'])}", "", "", size)
             continue
         change = [f"{m['poisoned'][f]:.2f} → {m['purified'][f]:.2f}" for f in ("ca", "asr")] if m else ["", ""]
         table.add_row(cell(name), record.state, f"{_poisons(record):,}", *change, size)
@@ -74,8 +74,8 @@ def show_case(name: str, cache: CacheOption = CACHE) -> None:
 def _print_label_free(store: Store, record: CaseRecord) -> None:
     from ubt.evaluation.detection import label_free
 
-    if not record.metrics["verdict"]["poisoned"]:
-        say("threshold without labels: none, for the model is judged not poisoned")
+    if not judged_poisoned(record.metrics["verdict"]):
+        say("threshold without labels: none, for the model is not judged poisoned")
         return
     found = [
         (store.find(record.artefacts[s]), e)

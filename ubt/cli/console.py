@@ -2,9 +2,11 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -19,10 +21,15 @@ from ubt.core.errors import BadInput
 from ubt.core.run import Progress
 from ubt.core.text import printable
 from ubt.data.user_roles import OwnSettings
+from ubt.defenses.token_unlearning.health import CANNOT_TELL
+from ubt.defenses.token_unlearning.verdict import answer, health, judged_poisoned, reasons
 from ubt.evaluation.backdoor import by_attack
 from ubt.evaluation.estimates import ESTIMATES
 from ubt.evaluation.model_roles import labels
 from ubt.workflows import assumed
+
+UNTOLD = 3
+"""The exit code of a run or an audit that is finished, but whose verdict is "cannot tell"."""
 
 
 class _Printable(Console):
@@ -130,6 +137,7 @@ def print_metrics(m: dict) -> None:
     _print_attacks(m)
     _print_steps(m)
     _print_masks(m["masks"])
+    print_health(m["verdict"])
     for check in m["checks"]:
         say(f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}")
     for finding in m["diagnosis"]:
@@ -193,9 +201,24 @@ def _share(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def _verdict(verdict: dict) -> str:
+def print_health(verdict: Mapping[str, Any]) -> None:
+    """Every health check of a verdict, and for one that is "cannot tell" why, and what to do."""
+    for check in health(verdict):
+        say(f"{'ok ' if check['passed'] else 'no '} {check['check']}: {check['said']}", soft_wrap=True)
+    for check in reasons(verdict):
+        say(f"cannot tell: {check['check']}. {check['why']}; {check['advice']}", soft_wrap=True)
+
+
+def leave_with(verdict: Mapping[str, Any]) -> None:
+    """End with exit code `UNTOLD` where the verdict is "cannot tell"."""
+    if answer(verdict) == CANNOT_TELL:
+        raise typer.Exit(UNTOLD)
+
+
+def _verdict(verdict: Mapping[str, Any]) -> str:
+    untouched = "" if judged_poisoned(verdict) else ", left untouched"
     return (
-        f"verdict: {'poisoned' if verdict['poisoned'] else 'not poisoned, left untouched'} (score"
+        f"verdict: {answer(verdict)}{untouched} (score"
         f" {verdict['score']:.3f}, threshold {verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold"
         f" {verdict['least_displaced']:.3f}; apart {verdict['apart']:.2f}, threshold {verdict['least_apart']:g})"
     )
@@ -214,6 +237,7 @@ def print_audit(m: dict, flagged: int) -> None:
         f"{_verdict(m['verdict'])};  {flagged:,} of {found['pairs']:,} pairs flagged, {m['quarantined']:,} images"
         f" quarantined;  computed in {sum(m['seconds'].values()):.0f} s"
     )
+    print_health(m["verdict"])
     shown = [key for key in ESTIMATES if any(key in row for row in estimates.values())]
     table = Table("", *(ESTIMATES[key] for key in shown), title="estimates, without ground truth")
     for model, row in estimates.items():

@@ -15,12 +15,13 @@ from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, Changes, Device, Precision, QuickGelu, changes, long_work, stop_on_signal
-from ubt.cli.console import Show, cell, err, out, print_assumed, print_audit, progress_of, say
+from ubt.cli.console import Show, cell, err, leave_with, out, print_assumed, print_audit, progress_of, say
 from ubt.core.errors import BadInput
 from ubt.core.run import compute
 from ubt.data.catalogue import SourceOptions
 from ubt.data.formats import expected
 from ubt.data.labelled import LabelledOptions
+from ubt.defenses.token_unlearning.verdict import answer, judged_poisoned
 from ubt.workflows import audit as audits
 from ubt.workflows.ingest import check_targets, duplicates, import_labelled, import_pairs, lab_of, listed, write_pairs
 
@@ -200,13 +201,15 @@ def audit(
         say(f"written to {written}")
     if purified is not None:
         _export_purified(store, name, metrics, purified)
+    leave_with(metrics["verdict"])
 
 
 def _export_purified(store: Store, name: str, metrics: dict[str, Any], folder: Path) -> None:
     from ubt.workflows.export_model import export, opening_line
 
-    if not metrics["verdict"]["poisoned"]:
-        err.print("the model is judged not poisoned, so there is no purified one to write", highlight=False)
+    if not judged_poisoned(metrics["verdict"]):
+        said = answer(metrics["verdict"])
+        err.print(f"the verdict is {said!r}, so there is no purified model to write", highlight=False)
         return
     say(opening_line(export(store, name, "unlearn", folder)))
 

@@ -11,7 +11,7 @@ from ubt.cases.presets import PRESETS
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, Changes, Device, Precision, changes, stop_on_signal
-from ubt.cli.console import check_writable, print_assumed, print_metrics
+from ubt.cli.console import check_writable, leave_with, print_assumed, print_metrics
 from ubt.cli.data import named_sources, run_case
 from ubt.cli.paper import dry_run, sized
 from ubt.core.run import compute
@@ -95,3 +95,4 @@ def run(
         write_metrics(metrics, metrics_file)
     print_metrics(metrics)
     print_assumed(store, settings.own)
+    leave_with(metrics["verdict"])

@@ -42,6 +42,7 @@ class Stage:
         case.
         role: who acts. Only the attacker and the judge may read `attack.truth` or the test set.
         observed: in a lab case, CA and ASR are looked at while its model trains.
+        optional: as `inputs`, but what no stage before gives is left out.
         version: raised when the function's result changes, so that old artefacts are not taken for new ones.
         gives: the entries of its result, which later stages may name as inputs.
         id: of the function, unique and permanent, whatever the stage and the module are called; its name if not named.
@@ -55,6 +56,7 @@ class Stage:
     settings: Mapping[str, str] = field(default_factory=dict)
     role: str = "defender"
     observed: bool = False
+    optional: Mapping[str, str] = field(default_factory=dict)
     version: int = 1
     gives: tuple[str, ...] = ()
     id: str = ""

@@ -30,7 +30,9 @@ class OwnSettings(Settings):
         "", "labelled images that measure CA and ASR; empty: embedded scenes, or none beside pairs of one's own"
     )
     reference: str = setting(
-        "", "the clean reference model; empty: the shipped one, or in an audit models trained on folds of its pairs"
+        "",
+        "the clean reference model; empty: the shipped one, or in an audit models trained on folds of its pairs; on"
+        " scenes the defender's alone, M_bd starts from the shipped one",
     )
     suspect: str = setting("", "the model to audit; empty: a lab case, which trains M_bd itself")
     spare: float = setting(
@@ -61,6 +63,13 @@ class OwnSettings(Settings):
             raise BadInput(
                 f"own: expected pairs of one's own beside a model to audit or labelled images ({HOW_TO_IMPORT})"
             )
+
+    @property
+    def planted_in(self) -> str:
+        """The imported model that the attacker of a lab case starts from, its reference; empty for the shipped one. On
+        scenes that is always the shipped one: a reference there is the defender's alone.
+        """
+        return self.reference if self.pairs else ""
 
     @property
     def audits(self) -> bool:

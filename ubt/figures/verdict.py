@@ -6,10 +6,14 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from ubt.defenses.token_unlearning import health
+from ubt.defenses.token_unlearning.verdict import answer
 from ubt.figures import CLEAN, POISONED, UNKNOWN, layout
 
 KINDS = (("clean", CLEAN, "circle"), ("poisoned", POISONED, "diamond"))
 """The two kinds of models that are judged: colour and symbol."""
+COLOURS = {health.POISONED: POISONED, health.NOT_POISONED: CLEAN, health.CANNOT_TELL: UNKNOWN}
+"""Of the star, by the verdict's answer."""
 X, Y = (-0.2, 1.0), (-0.05, 1.1)
 EDGE = {"width": 1, "color": UNKNOWN}
 
@@ -41,7 +45,7 @@ def one(found: Mapping[str, Any], others: pd.DataFrame | None = None, height: in
         text=["<b>this model</b>"],
         textposition="top center",
         showlegend=False,
-        marker={"size": 15, "symbol": "star", "color": POISONED if found["poisoned"] else CLEAN, "line": EDGE},
+        marker={"size": 15, "symbol": "star", "color": COLOURS[answer(found)], "line": EDGE},
         hovertemplate="score %{x:.3f}, displaced %{y:.3f}<extra></extra>",
     )
     return figure

@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from ubt.cases.store import Store
+from ubt.defenses.token_unlearning.verdict import judged_poisoned
 from ubt.evaluation.label_free import Mixture, fit
 from ubt.figures.similarity import binned
 from ubt.pairs.annotations import Review
@@ -148,7 +149,7 @@ def mixture(view: View, table: PairTable) -> Mixture | None:
     """The mixture fitted to D_susp's overfitted similarities, without labels; None where it cannot be fitted, or the
     model was not judged poisoned.
     """
-    judged = view.read("verdict", "verdict")["poisoned"] if view.has("verdict") else view.imported
+    judged = judged_poisoned(view.read("verdict", "verdict")) if view.has("verdict") else view.imported
     if not judged or table.similarity_overfit is None or table.suspicious is None:
         return None
     return _mixture(_keys(view), table.similarity_overfit[table.suspicious])

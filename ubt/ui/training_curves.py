@@ -32,7 +32,7 @@ def curves(view: View, stage: str, steps: int, about: str) -> None:
             if len(frame):
                 charts.draw(training.curves(frame, steps), f"curve-{stage}", about)
             elif view.has(stage):
-                st.info("Nothing was unlearned: the model was judged not poisoned.")
+                st.info("Nothing was unlearned: the model was not judged poisoned.")
             else:
                 state = jobs.status(store(), view.name).steps.get(stage, jobs.Step()).state
                 st.info("Running…" if state in jobs.LIVE else "Not trained yet.")

@@ -15,6 +15,7 @@ from ubt.cases.demo import MAIN
 from ubt.core import files, text
 from ubt.data import scenes
 from ubt.defenses.token_unlearning.split import suspicious_count
+from ubt.defenses.token_unlearning.verdict import answer
 from ubt.evaluation.detection import auroc
 from ubt.evaluation.model_roles import ROLES, SCORED
 from ubt.figures import LABELS, UNKNOWN, for_a_room, mark, tradeoff
@@ -295,7 +296,7 @@ def _clean() -> None:
     with side:
         which = st.select_slider("The model to judge", list(_JUDGED), "nothing poisoned", key="learn-judged")
         found = _case(_JUDGED[which]).read("verdict", "verdict")
-        st.markdown(f"Judged **{'poisoned' if found['poisoned'] else 'not poisoned'}**.")
+        st.markdown(f"Verdict: **{answer(found)}**.")
         shown = (("score", "threshold"), ("displaced", "least_displaced"), ("apart", "least_apart"))
         components.table(
             ["evidence", "found", "poisoned above"],
@@ -315,8 +316,8 @@ def _limits() -> None:
         view = _case(_ATTACKERS[which])
         table, measured = _table(view.name), _measured(view.name)
         caught, poisons = int((table.suspicious & table.poisoned).sum()), int(table.poisoned.sum())
-        verdict = "poisoned" if view.read("verdict", "verdict")["poisoned"] else "**not poisoned**"
-        st.markdown(f"D_susp holds **{caught} of {poisons}** poisons. Judged {verdict}.")
+        said = answer(view.read("verdict", "verdict"))
+        st.markdown(f"D_susp holds **{caught} of {poisons}** poisons. Verdict: **{said}**.")
         st.markdown(
             f"ASR {measured['poisoned']['asr']:.1f} % before, **{measured['purified']['asr']:.1f} %** after ours."
         )

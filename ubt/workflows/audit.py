@@ -16,6 +16,7 @@ from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import replace_file
 from ubt.core.run import Progress, silent
 from ubt.data.catalogue import SourceOptions
+from ubt.defenses.token_unlearning.verdict import judged_poisoned
 from ubt.pairs.export import as_csv
 from ubt.workflows.assumed import assumed
 from ubt.workflows.ingest import import_labelled, import_pairs
@@ -32,7 +33,8 @@ LEAST = 16
 """Pairs that an audit needs."""
 
 LIMITS = (
-    "Without ground truth: figures are estimates. Poisons whose captions are true, and triggers that the reference"
+    "The verdict is about these pairs and this model's use of them, not about whatever else the model was taught."
+    " Without ground truth: figures are estimates. Poisons whose captions are true, and triggers that the reference"
     " knows too, are missed."
 )
 
@@ -117,7 +119,7 @@ def settings_of(
 def flagged(store: Store, artefacts: Mapping[str, str]) -> pd.DataFrame:
     """The pairs that an audit holds to be poisoned, the most suspicious first: id, image (its place), caption, `score`
     (similarity under the overfitted model), `rank` of that among D_susp (missing outside), `growth` of the image's pull
-    towards D_topk's captions, `group`, and whether the pair is in D_topk. Empty where the model is judged not poisoned.
+    towards D_topk's captions, `group`, and whether the pair is in D_topk. Empty where the model is not judged poisoned.
 
     Raises:
         UbtError: the audit is not finished.
@@ -135,7 +137,7 @@ def flagged(store: Store, artefacts: Mapping[str, str]) -> pd.DataFrame:
         pd.Series(ranked["rank"].to_numpy(), index=ranked["row"].to_numpy()).reindex(table.index).astype("Int64")
     )
     table["in_topk"] = np.isin(table.index, topk["row"][topk["group"].isin(verdict["groups"])])
-    chosen = table[(table["poisoned"] | table["in_topk"]) & verdict["poisoned"]]
+    chosen = table[(table["poisoned"] | table["in_topk"]) & judged_poisoned(verdict)]
     order = ["id", "image", "caption", "score", "rank", "growth", "group", "in_topk"]
     return chosen.sort_values(["in_topk", "score"], ascending=False)[order].reset_index(drop=True)
 

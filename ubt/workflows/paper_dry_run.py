@@ -16,6 +16,7 @@ from ubt.cases.artifact import Artefact
 from ubt.cases.catalog import CASE
 from ubt.cases.cost_model import cost
 from ubt.cases.events import Event
+from ubt.cases.imported import ACCURACY
 from ubt.cases.keys import every_key
 from ubt.cases.pipeline import Pipeline, upto
 from ubt.cases.plan import composed
@@ -27,6 +28,7 @@ from ubt.core.run import Compute
 from ubt.data import generated
 from ubt.defenses import DEFENSES
 from ubt.defenses.token_unlearning.split import suspicious_count
+from ubt.defenses.token_unlearning.verdict import judged_poisoned
 from ubt.workflows.ingest import import_labelled, import_pairs, lab_of
 
 ARCHITECTURE = "ViT-B-32-quickgelu"
@@ -54,7 +56,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "import pairs": ("take",),
     "poison": ("attack", "data"),
     "train": ("test", "poison"),
-    "score": ("score", "score_poisoned"),
+    "score": ("score", "score_poisoned", ACCURACY.name),
     "split": ("split",),
     "overfit": ("overfit",),
     "select": ("score_inside", "select", "score_overfit"),
@@ -182,7 +184,7 @@ def _select(found: Artefact, settings: CaseSettings, of: Callable) -> str:
 
 def _verdict(found: Artefact, settings: CaseSettings, of: Callable) -> str:
     v = found["verdict"]
-    _require(v["poisoned"] and np.isfinite(v["score"]), "a verdict that lets unlearning run", v)
+    _require(judged_poisoned(v) and np.isfinite(v["score"]), "a verdict that lets unlearning run", v)
     return f"score {v['score']:.3f}, displaced {v['displaced']:.3f} (thresholds let go at toy size)"
 
 

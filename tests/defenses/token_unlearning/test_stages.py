@@ -18,7 +18,7 @@ from ubt.defenses.token_unlearning.retain import RetainSettings, flag, restored,
 from ubt.defenses.token_unlearning.select import SelectSettings, resolve_k, select
 from ubt.defenses.token_unlearning.split import SplitSettings, split
 from ubt.defenses.token_unlearning.unlearn import PublishedSettings, UnlearnSettings, as_published, ours
-from ubt.defenses.token_unlearning.verdict import VerdictSettings, concentration, verdict
+from ubt.defenses.token_unlearning.verdict import VerdictSettings
 from ubt.evaluation import masks
 from ubt.evaluation.judge import diagnose, left
 
@@ -104,8 +104,8 @@ def test_alignment_is_the_mean_square_distance_from_one():
     assert alignment(torch.tensor(s)).item() == pytest.approx(np.mean((s - 1) ** 2))
 
 
-POISONED = {"poisoned": True, "groups": [0]}
-UNTOUCHED = {"poisoned": False, "groups": []}
+BACKDOORED = {"answer": "poisoned", "groups": [0]}
+UNTOUCHED = [{"answer": "not poisoned", "groups": []}, {"answer": "cannot tell", "groups": [0]}]
 
 
 def _unlearn_inputs(pairs, k=3):
@@ -148,7 +148,7 @@ def test_equation_7_over_equation_6s_product(pairs, reference):
     inputs = _unlearn_inputs(pairs)
     model = models.load(REFERENCE)
     s = PublishedSettings(steps=1, batch=18)
-    loss = as_published(model, **inputs, verdict=POISONED, settings=s, run=RUN)["history"]["loss"].iloc[0]
+    loss = as_published(model, **inputs, verdict=BACKDOORED, settings=s, run=RUN)["history"]["loss"].iloc[0]
     image = models.embed_images(reference, inputs["images"][:3])
     text = models.embed_tokens(reference, inputs["tokens"][:3])
     masked = models.embed_tokens(reference, model_input.tokenize(["banana"] * 3, 24))
@@ -156,7 +156,7 @@ def test_equation_7_over_equation_6s_product(pairs, reference):
     assert len(product) == 18
     assert loss == pytest.approx(np.mean(product), abs=1e-5)
     without = PublishedSettings(steps=1, batch=9, masked="none")
-    loss = as_published(models.load(REFERENCE), **inputs, verdict=POISONED, settings=without, run=RUN)["history"][
+    loss = as_published(models.load(REFERENCE), **inputs, verdict=BACKDOORED, settings=without, run=RUN)["history"][
         "loss"
     ]
     assert loss.iloc[0] == pytest.approx(np.mean(product[:9]), abs=1e-5)
@@ -165,7 +165,7 @@ def test_equation_7_over_equation_6s_product(pairs, reference):
 def test_our_objective_is_eq_7_down_to_the_restored_level_and_two_cosines(pairs, reference):
     inputs = _restore_inputs(pairs)
     s = UnlearnSettings(steps=1, batch=5, keep_batch=100, anchor_batch=0, margin=0.2, restore=0.5, keep=3.0)
-    loss = ours(models.load(REFERENCE), **inputs, verdict=POISONED, settings=s, run=RUN)["history"].iloc[0]
+    loss = ours(models.load(REFERENCE), **inputs, verdict=BACKDOORED, settings=s, run=RUN)["history"].iloc[0]
     row = inputs["retain"]["row"].tolist()
     wide, kept = [0, 1, 2, 5, 7], inputs["retain"].query("kept")["row"].tolist()
     texts = np.concatenate([models.embed_tokens(reference, t) for t in (inputs["tokens"][:3], inputs["masked_tokens"])])
@@ -179,7 +179,7 @@ def test_our_objective_is_eq_7_down_to_the_restored_level_and_two_cosines(pairs,
 
 def test_ours_moves_images_alone_and_none_towards_a_group_that_is_no_backdoor(pairs, reference):
     inputs = _restore_inputs(pairs)
-    out = ours(models.load(REFERENCE), **inputs, verdict=POISONED, settings=UnlearnSettings(steps=2), run=RUN)
+    out = ours(models.load(REFERENCE), **inputs, verdict=BACKDOORED, settings=UnlearnSettings(steps=2), run=RUN)
     before, after = reference.state_dict(), out["model"].state_dict()
     moved = {n for n in before if not torch.equal(before[n], after[n])}
     assert moved
@@ -189,55 +189,21 @@ def test_ours_moves_images_alone_and_none_towards_a_group_that_is_no_backdoor(pa
     less = dict(inputs, topk=inputs["topk"].iloc[:2], masked_tokens=inputs["masked_tokens"][:2])
     settings = UnlearnSettings(steps=1, batch=4, anchor_batch=0, keep_batch=100)
     losses = [
-        ours(models.load(REFERENCE), **given, verdict=POISONED, settings=settings, run=RUN)["history"]["loss"][0]
+        ours(models.load(REFERENCE), **given, verdict=BACKDOORED, settings=settings, run=RUN)["history"]["loss"][0]
         for given in (two, less)
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("form", [ours, as_published])
-def test_a_model_judged_clean_is_left_untouched(pairs, reference, form):
+def test_a_model_that_is_not_judged_poisoned_is_left_untouched(pairs, reference, form):
     given = _restore_inputs(pairs) if form is ours else _unlearn_inputs(pairs)
     settings = UnlearnSettings() if form is ours else PublishedSettings()
-    out = form(models.load(REFERENCE), **given, verdict=UNTOUCHED, settings=settings, run=RUN)["model"]
-    assert all(
-        torch.equal(a, b) for a, b in zip(out.state_dict().values(), reference.state_dict().values(), strict=True)
-    )
-
-
-def test_concentration_is_the_mean_off_the_diagonal():
-    image, text = unit(6, 8, seed=1), unit(6, 8, seed=2)
-    expected = np.mean([image[i] @ text[j] for i in range(6) for j in range(6) if i != j])
-    assert concentration(image, text) == pytest.approx(expected, abs=1e-6)
-
-
-def test_verdict_asks_for_one_shared_caption_and_for_displaced_images():
-    topk, scored = (
-        pd.DataFrame({"id": list("abcdef"), "row": range(6), "similarity": 0.9, "group": 0}),
-        pd.DataFrame({"row": range(6)}),
-    )
-
-    def judged(images, texts, displaced, topk=topk, scatter=0.01, apart=3.0):
-        groups = pd.DataFrame(
-            {"group": range(len(displaced)), "displaced": displaced, "scatter": scatter, "apart": apart}
+    for verdict in UNTOUCHED:
+        out = form(models.load(REFERENCE), **given, verdict=verdict, settings=settings, run=RUN)["model"]
+        assert all(
+            torch.equal(a, b) for a, b in zip(out.state_dict().values(), reference.state_dict().values(), strict=True)
         )
-        return verdict(topk, scored, images, texts, groups, VerdictSettings(), RUN)["verdict"]
-
-    shared, apart = np.tile(unit(1, 8), (6, 1)), (unit(6, 64, seed=1), unit(6, 64, seed=2))
-    one = judged(shared, shared, [0.4])
-    assert (one["poisoned"], one["groups"], one["score"]) == (True, [0], pytest.approx(1, abs=1e-5))
-    assert not judged(*apart, [0.4])["poisoned"]
-    for away, changes in ((0.05, {}), (0.4, {"scatter": 0.11}), (0.4, {"apart": 0.5})):
-        assert not judged(shared, shared, [away], **changes)["poisoned"]
-    halves = topk.assign(group=[0, 0, 0, 1, 1, 1])
-    mixed = [
-        np.concatenate([a[:3], s[:3]])
-        for a, s in zip((unit(6, 8, seed=1), unit(6, 8, seed=2)), (shared, shared), strict=True)
-    ]
-    deciding = judged(*mixed, [0.6, 0.4], halves)
-    assert (deciding["groups"], deciding["score"], deciding["displaced"]) == ([1], pytest.approx(1, abs=1e-5), 0.4)
-    two = judged(shared, shared, [0.05, 0.4], halves)
-    assert (two["poisoned"], two["groups"], two["displaced"]) == (True, [1], 0.4)
 
 
 def _turned(reference, seed=3):
@@ -369,7 +335,7 @@ def test_the_four_strategies_of_table_4(pairs, reference, masked, images, captio
     """The mean similarity over D_unlearn's pairs, made by hand from whole and masked images and captions."""
     inputs = _unlearn_inputs(pairs)
     settings = PublishedSettings(steps=1, batch=9 if masked == "none" else 18, masked=masked)
-    loss = as_published(models.load(REFERENCE), **inputs, verdict=POISONED, settings=settings, run=RUN)["history"][
+    loss = as_published(models.load(REFERENCE), **inputs, verdict=BACKDOORED, settings=settings, run=RUN)["history"][
         "loss"
     ].iloc[0]
     hidden = np.where(
@@ -472,8 +438,6 @@ def test_two_backdoors_are_grouped_before_the_product():
     topk = select(similarity, split_, image, text, *settings, RUN)["topk"]
     assert [(topk["row"][topk["group"] == g] // 10).unique().tolist() for g in (0, 1)] == [[0], [1]]
     assert topk.groupby("group").size().tolist() == [k, k]
-    groups = pd.DataFrame({"group": [0, 1], "displaced": 0.4, "scatter": 0.01, "apart": 2.0})
-    assert verdict(topk, similarity, image, text, groups, VerdictSettings(), RUN)["verdict"]["groups"] == [0, 1]
     plain = select(similarity, split_, image, text, SelectSettings(k=k, pool=0), VerdictSettings(), RUN)["topk"]
     assert (plain["row"] < 10).all()
     alone = select(

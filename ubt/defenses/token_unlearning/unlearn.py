@@ -15,6 +15,7 @@ import pandas as pd
 
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
+from ubt.defenses.token_unlearning.verdict import judged_poisoned
 
 if TYPE_CHECKING:
     from ubt.clip.training import Batch, Objective
@@ -113,12 +114,12 @@ def as_published(
     run: Run,
 ) -> dict:
     """Purify M_bd as published: descend the mean similarity of D_unlearn's pairs, images and captions alike. A model
-    judged clean is returned as it came.
+    that is not judged poisoned is returned as it came.
 
     Returns:
         `model`, and `history`: loss and mean similarity of the batch.
     """
-    if not verdict["poisoned"]:
+    if not judged_poisoned(verdict):
         return {"model": model, "history": _untouched()}
     import torch
 
@@ -161,8 +162,8 @@ def ours(
     settings: UnlearnSettings,
     run: Run,
 ) -> dict:
-    """Purify M_bd, ours. A model judged clean is returned as it came. A masked image is led to the place of the whole
-    one.
+    """Purify M_bd, ours. A model that is not judged poisoned is returned as it came. A masked image is led to the place
+    of the whole one.
 
     Args:
         retain, features, restored: see `ubt.defenses.token_unlearning.retain.retain`; rows alike.
@@ -171,7 +172,7 @@ def ours(
         `model`, and `history`: loss, mean similarity of D_unlearn's batch, mean cosine of its images with where they
         are led (`restored`), of kept ones with where they were (`kept`).
     """
-    if not verdict["poisoned"]:
+    if not judged_poisoned(verdict):
         return {"model": model, "history": _untouched()}
     from ubt.clip import models, recipes
 

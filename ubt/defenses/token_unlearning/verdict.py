@@ -11,14 +11,30 @@ model that learned false captions by heart has displaced those images too, each 
 displaces all that carry its trigger alike, so that they are a crowd apart. A group carries a backdoor if it is
 concentrated, displaced and apart; a model is poisoned if any group of D_topk does, and its score is that of the most
 displaced.
+
+A verdict has three answers. Where a health check (`ubt.defenses.token_unlearning.health`) puts in doubt what the
+thresholds say, it is *cannot tell*.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ubt.core.run import Run
 from ubt.core.settings import Settings, setting
+from ubt.defenses.token_unlearning.health import CANNOT_TELL, NOT_POISONED, POISONED, checked
 from ubt.defenses.token_unlearning.retain import least_displaced
+
+EARLIER = {
+    "check": "health checks",
+    "passed": False,
+    "said": "an earlier version judged this model without any",
+    "why": "a verdict that nothing was checked for may be none",
+    "advice": "run the case again; only its verdict and what follows are computed anew",
+}
+"""What is said of a verdict that has no checks."""
 
 
 class VerdictSettings(Settings):
@@ -38,6 +54,36 @@ class VerdictSettings(Settings):
         " which a group is a crowd of its own",
         low=-1,
     )
+    checks: bool = setting(
+        True, "a health check that fails makes the answer 'cannot tell'; false: the thresholds alone decide"
+    )
+
+
+def answer(found: Mapping[str, Any]) -> str:
+    """Which of the three answers a verdict gives. One of an earlier version that says "not poisoned" was not checked
+    and is "cannot tell".
+
+    >>> answer({"answer": "not poisoned"}), answer({"poisoned": True}), answer({"poisoned": False})
+    ('not poisoned', 'poisoned', 'cannot tell')
+    """
+    return found["answer"] if "answer" in found else POISONED if found["poisoned"] else CANNOT_TELL
+
+
+def judged_poisoned(found: Mapping[str, Any]) -> bool:
+    """Whether a verdict's answer is "poisoned": then, and only then, is anything unlearned or flagged."""
+    return answer(found) == POISONED
+
+
+def health(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A verdict's health checks, as `ubt.defenses.token_unlearning.health.Check` has them."""
+    return found.get("checks", [EARLIER])
+
+
+def reasons(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The failed checks for which a verdict is "cannot tell"; none where it is not."""
+    if answer(found) != CANNOT_TELL:
+        return []
+    return [c for c in health(found) if not c["passed"] and found.get("by_thresholds", "") in c.get("doubts", [""])]
 
 
 def concentration(image_features: np.ndarray, text_features: np.ndarray) -> float:
@@ -53,36 +99,59 @@ def verdict(
     image_features: np.ndarray,
     text_features: np.ndarray,
     groups: pd.DataFrame,
+    reference_images: np.ndarray,
+    reference_texts: np.ndarray,
+    retain: pd.DataFrame,
+    features: np.ndarray,
+    pairs: pd.DataFrame,
+    split: pd.DataFrame,
     settings: VerdictSettings,
     run: Run,
+    accuracy: Mapping[str, Any] | None = None,
 ) -> dict:
-    """Judge the model from D_topk and the overfitted model's features of D_susp.
+    """Judge the model from D_topk and the overfitted model's features of D_susp, and check whether that can be done.
 
     Args:
         similarity: id and row of D of the pairs whose features are given. groups: how far each is displaced, and the
-            map's scatter, see `ubt.defenses.token_unlearning.retain.retain`.
+            map's scatter, see `ubt.defenses.token_unlearning.retain.retain`, which also gives `retain` and `features`.
+        reference_images, reference_texts: features of D under the reference. accuracy: the reference's, on labelled
+            images of the defender's own, where there are any.
 
     Returns:
-        `verdict`: `poisoned`, `score`, `threshold`; `displaced` and `least_displaced`, its threshold, `apart` and
-        `least_apart` (of the most displaced group that carries a backdoor, or of all); the `groups` that carry one; and
-        as evidence the mean and the least similarity inside D_topk.
+        `verdict`: its `answer`, "poisoned", "not poisoned" or "cannot tell"; what it is `by_thresholds` alone; `score`
+        and `threshold`; `displaced` and `least_displaced`, its threshold, `apart` and `least_apart` (of the most
+        displaced group that carries a backdoor, or of all); the `groups` that carry one; as evidence the mean and the
+        least similarity inside D_topk; and the health `checks`.
     """
-    images, texts, away = np.asarray(image_features), np.asarray(text_features), groups.set_index("group")["displaced"]
+    images, texts, by_group = np.asarray(image_features), np.asarray(text_features), groups.set_index("group")
     found = []
     for group, part in topk.groupby("group"):
         at = np.searchsorted(similarity["row"], part["row"])
-        found.append((float(away[group]), concentration(images[at], texts[at]), int(group)))
-    own, least = topk["similarity"], least_displaced(float(groups["scatter"].iloc[0]), settings.displaced)
-    apart = groups.set_index("group")["apart"]
-    carrying = [
-        (away, c, group)
-        for away, c, group in found
-        if c > settings.threshold and away > least and apart[group] > settings.apart
-    ]
+        found.append((float(by_group["displaced"][group]), concentration(images[at], texts[at]), int(group)))
+    own, floor, scatter = topk["similarity"], settings.displaced, float(groups["scatter"].iloc[0])
+    least, apart = least_displaced(scatter, floor), by_group["apart"]
+    alike = [f for f in found if f[1] > settings.threshold and apart[f[2]] > settings.apart]
+    carrying = [f for f in alike if f[0] > least]
+    checks = checked(
+        reference_images,
+        reference_texts,
+        retain["row"].to_numpy(),
+        features,
+        pairs["caption"],
+        split["suspicious"].to_numpy(),
+        topk,
+        [away for away, *_ in alike if floor < away <= least],
+        (scatter, floor, least),
+        accuracy,
+        run,
+    )
+    said = POISONED if carrying else NOT_POISONED
+    doubted = settings.checks and any(said in c.doubts for c in checks if not c.passed)
     displaced, score, deciding = max(carrying or found)
     return {
         "verdict": {
-            "poisoned": bool(carrying),
+            "answer": CANNOT_TELL if doubted else said,
+            "by_thresholds": said,
             "score": score,
             "threshold": settings.threshold,
             "displaced": displaced,
@@ -92,5 +161,6 @@ def verdict(
             "groups": [group for _, _, group in carrying],
             "topk_similarity_mean": float(own.mean()),
             "topk_similarity_min": float(own.min()),
+            "checks": [c.plain() for c in checks],
         }
     }

@@ -13,6 +13,7 @@ from ubt.cases.store import Store
 from ubt.core.text import percent
 from ubt.data.images import tried
 from ubt.defenses.token_unlearning.split import suspicious_count
+from ubt.defenses.token_unlearning.verdict import judged_poisoned
 from ubt.evaluation.backdoor import by_attack
 from ubt.evaluation.detection import Caught, caught, otsu
 from ubt.evaluation.label_free import Mixture, estimated, fit
@@ -23,7 +24,7 @@ from ubt.figures.attribution import overlay, survivors
 from ubt.pairs.annotations import LABELS, precision
 from ubt.pairs.table import SIMILARITIES
 from ubt.reports.case_report import Block, Card, Cards, Chart, Folded, Report, Said, Section, Table
-from ubt.reports.case_report.finished_case import Finished, evidence, other_verdicts
+from ubt.reports.case_report.finished_case import ABOUT, Finished, conclusion, evidence, health_rows, other_verdicts
 from ubt.reports.case_report.provenance import limits, origin, settings
 from ubt.workflows import assumed
 from ubt.workflows.export_model import STAGES
@@ -75,11 +76,6 @@ def _verdict(case: Finished) -> Section:
     if not case.has("verdict"):
         return Section("Verdict", [Said("No verdict yet.", "warning")])
     found = case.read("verdict", "verdict")
-    sentence = (
-        Said("This model is judged poisoned.", "bad")
-        if found["poisoned"]
-        else Said("This model is judged not poisoned; unlearning leaves it byte for byte as it came.", "good")
-    )
     why = (
         "Score: mean similarity of D_topk's images with each other's captions under the overfitted model; poisons share"
         " one shortcut. Displaced: how far those images lie from where the clean reference would put them. Apart:"
@@ -88,14 +84,16 @@ def _verdict(case: Finished) -> Section:
     chart = Chart("Score and displacement of D_topk", judged.one(found, other_verdicts(case.store, case.record)))
     said = assumed.lines(case.store, case.settings.own)
     told = [Said(f"{what[0].upper()}{what[1:]}: {which}.") for what, which in said]
-    return Section("Verdict", [sentence, chart, Table(["evidence", ""], evidence(case, case.store)), *told, Said(why)])
+    healthy = Table(["health check", "passed", "found", "why it matters"], health_rows(found))
+    shown = [Said(*conclusion(found)), chart, Table(["evidence", ""], evidence(case, case.store)), *told, Said(why)]
+    return Section("Verdict", [*shown, healthy, Said(ABOUT)])
 
 
 def _estimated(case: Finished) -> Mixture | None:
     pairs = case.pairs
     if (
         not case.has("verdict")
-        or not case.read("verdict", "verdict")["poisoned"]
+        or not judged_poisoned(case.read("verdict", "verdict"))
         or pairs is None
         or pairs.similarity_overfit is None
         or pairs.suspicious is None
@@ -229,7 +227,7 @@ def _flagged(case: Finished) -> Section | None:
     pairs = case.pairs
     if pairs is None or pairs.flagged is None:
         return None
-    poisoned_model = case.has("verdict") and case.read("verdict", "verdict")["poisoned"]
+    poisoned_model = case.has("verdict") and judged_poisoned(case.read("verdict", "verdict"))
     rows = pairs.most_suspicious(pairs.flagged, LISTED)
     images = tried(case.read("data", "images"), rows[:PAIRS]) if case.holds("data", "images") else (None, [])
     some = pairs.frame(rows, ["id", "caption", *SIMILARITIES, "topk", "label", "note", "poisoned"])
@@ -246,7 +244,7 @@ def _flagged(case: Finished) -> Section | None:
     if case.has("verdict") and not poisoned_model:
         blocks.append(
             Said(
-                "The model is judged not poisoned: these are its most similar suspicious pairs, and nothing follows"
+                "The model is not judged poisoned: these are its most similar suspicious pairs, and nothing follows"
                 " from them."
             )
         )

@@ -1,6 +1,7 @@
 """A case on record, read where it lies, finished or partly."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,8 @@ from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import UbtError
+from ubt.defenses.token_unlearning.health import NOT_POISONED, POISONED
+from ubt.defenses.token_unlearning.verdict import answer, health, judged_poisoned, reasons
 from ubt.pairs.annotations import Review
 from ubt.pairs.table import PairTable
 
@@ -97,6 +100,27 @@ def other_verdicts(store: Store, record: CaseRecord) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["case", "score", "displaced", "poisoned"])
 
 
+ABOUT = "The verdict is about these pairs and this model's use of them, not about whatever else the model was taught."
+
+
+def conclusion(found: Mapping[str, Any]) -> tuple[str, str]:
+    """What a verdict says, in a sentence or two, and its tone: `bad`, `good` or `warning`."""
+    said = answer(found)
+    if said == POISONED:
+        return f"This model is judged {said}.", "bad"
+    if said == NOT_POISONED:
+        return f"This model is judged {said}; unlearning leaves it unchanged, byte for byte.", "good"
+    why = " ".join(f"{c['check'].capitalize()}: {c['said']}. To do: {c['advice']}." for c in reasons(found))
+    return f"Verdict: {said} whether this model is poisoned; unlearning leaves it unchanged. {why}", "warning"
+
+
+def health_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """A row a health check of a verdict: what is checked, whether it passed, its figure beside its bar, and why it
+    matters.
+    """
+    return [(c["check"], "✓" if c["passed"] else "✗", c["said"], c["why"]) for c in health(found)]
+
+
 def evidence(case: Any, store: Store) -> list[tuple[str, str]]:
     """By what a model was judged, and how well that found the poisons where it is known; in an audit, how much was
     flagged and left out.
@@ -123,7 +147,7 @@ def evidence(case: Any, store: Store) -> list[tuple[str, str]]:
         rows += [(n, "undefined" if detection[k] is None else f"{detection[k]:.3f}") for n, k in shares.items()]
     if case.audits:
         if case.has("estimate"):
-            counts, poisoned = case.read("estimate", "found"), found["poisoned"]
+            counts, poisoned = case.read("estimate", "found"), judged_poisoned(found)
             rows.append(
                 ("flagged, of the pairs of D", f"{counts['flagged'] if poisoned else 0:,} of {counts['pairs']:,}")
             )
