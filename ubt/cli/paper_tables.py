@@ -43,7 +43,8 @@ def table(
     found = _named("table", number, at_scale(TABLES, number, preset, changed))
     found = found.narrowed(_names(attacks), _names(defenses))
     found = found.varied(changed) if changed else found
-    _reproduce(found, seeds, folder, f"table-{number}", Store(cache), compute(device, precision))
+    store, where = Store(cache), compute(device, precision)
+    _reproduce(found.prepared(store, where, seeds), seeds, folder, f"table-{number}", store, where)
 
 
 def figure(

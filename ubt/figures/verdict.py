@@ -52,7 +52,7 @@ def one(found: Mapping[str, Any], others: pd.DataFrame | None = None, height: in
 
 
 def many(frame: pd.DataFrame, height: int = 460) -> go.Figure:
-    """Every model, a point a seed; those that are misjudged are crossed.
+    """Every model, a point a seed; misjudged ones are crossed, those of which nothing can be told are squares.
 
     Args:
         frame: `ubt.reports.paper.verdict_table.Verdicts.measured`.
@@ -60,18 +60,23 @@ def many(frame: pd.DataFrame, height: int = 460) -> go.Figure:
     done = frame[frame["state"] == "done"]
     first = done.iloc[0] if len(done) else {"threshold": 0.5, "least displaced": 0.15}
     figure = _plane(float(first["threshold"]), float(first["least displaced"]), height)
-    for (kind, colour, symbol), side in zip(KINDS, (False, True), strict=True):
-        part = done[(done["poisons"] > 0) == side]
+    hover = "%{customdata[0]}, reference %{customdata[1]}, seed %{customdata[2]}: score %{x:.3f}, displaced %{y:.3f}"
+    untold = done["answer"] == health.CANNOT_TELL
+    for kind, colour, symbol, which in (
+        *((k, c, s, ~untold & ((done["is"] == health.POISONED) == (c == POISONED))) for k, c, s in KINDS),
+        (health.CANNOT_TELL, UNKNOWN, "square-open", untold),
+    ):
+        part = done[which]
         figure.add_scatter(
             x=part["score"],
             y=part["displaced"],
             mode="markers",
             name=f"{kind} ({len(part)})",
-            customdata=part[["model", "seed"]],
+            customdata=part[["model", "reference", "seed"]],
             marker={"size": 11, "symbol": symbol, "color": colour, "opacity": 0.75, "line": EDGE},
-            hovertemplate="%{customdata[0]}, seed %{customdata[1]}: score %{x:.3f}, displaced %{y:.3f}<extra></extra>",
+            hovertemplate=f"{hover}<extra></extra>",
         )
-    wrong = done[~done["right"].astype(bool)]
+    wrong = done[done["wrong"].astype(bool)]
     if len(wrong):
         cross = {"size": 17, "symbol": "x-thin", "line": {"width": 2, "color": UNKNOWN}}
         figure.add_scatter(
