@@ -29,7 +29,7 @@ def karpathy(folder, file="dataset_coco.json", images="val2014", change=None):
 
 def test_karpathys_test_split(tmp_path):
     karpathy(tmp_path / "coco")
-    images, captions = read("coco", 8, str(tmp_path))
+    images, captions, _ = read("coco", 8, str(tmp_path))
     assert captions.to_numpy().tolist() == [
         [0, "caption 0 of 1"],
         [0, "caption 1 of 1"],
@@ -54,10 +54,19 @@ def test_flickrs_images_lie_in_a_folder_that_its_file_does_not_name(tmp_path):
 def test_an_image_that_comes_again_in_a_table_has_one_more_caption(tmp_path):
     for name in "ab":
         Image.new("RGB", (10, 10)).save(tmp_path / f"{name}.png")
-    (tmp_path / "captions.csv").write_text("image,caption\na.png,one\nb.png,two\na.png,three\n")
-    images, captions = read(str(tmp_path / "captions.csv"), 8)
+    (tmp_path / "captions.csv").write_text("image,caption\na.png,one\nb.png,two\na.png,three\nc.png,four\n")
+    images, captions, left_out = read(str(tmp_path / "captions.csv"), 8)
     assert len(images) == 2
     assert captions.to_numpy().tolist() == [[0, "one"], [0, "three"], [1, "two"]]
+    assert left_out.to_numpy().tolist() == [["c.png", "missing file"]]
+
+
+def test_what_is_no_caption_is_left_out_by_name(tmp_path):
+    karpathy(tmp_path / "coco", change={"sentences": [{"raw": v} for v in ("a cat", 7, None, ["a"], "\x1b[2J")]})
+    _, captions, left_out = read("coco", 8, str(tmp_path))
+    assert captions.to_numpy().tolist() == [[0, "a cat"], [1, "a cat"]]
+    reasons = ["caption not text", "empty caption", "caption not text", "control characters"]
+    assert left_out.to_numpy().tolist() == [[f"{i}.jpg", reason] for i in (1, 3) for reason in reasons]
 
 
 def test_what_is_wrong_names_the_file(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def given(**changes) -> dict:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Scenes of two classes as somebody's labelled images, one broken, and as captions."""
+    """Scenes of two classes as somebody's labelled images, one broken and one that is not there, and as captions."""
     path = tmp_path_factory.mktemp("brought")
     (path / "labels").mkdir()
     names, labels, captions = [], [], []
@@ -42,6 +42,7 @@ def folder(tmp_path_factory):
             [*captions, f"a photo of a {kind}, number {i // 4}"],
         )
     (path / "labels/11.png").write_bytes(b"no image")
+    names, labels, captions = [*names, "gone.png"], [*labels, "Car"], [*captions, "a photo of a car, gone"]
     pd.DataFrame({"image": names, "label": labels}).to_csv(path / "labels/labels.csv", index=False)
     pd.DataFrame({"image": names * 2, "caption": captions + [f"{c}!" for c in captions]}).to_csv(
         path / "labels/captions.csv", index=False
@@ -85,7 +86,7 @@ def test_a_labelled_set_of_ones_own(folder, reference):
     of = DownstreamSettings(set=str(folder))
     made = transfer.labelled(reference, of, RUN)
     assert made["classes"] == ["Banana", "Car"]
-    assert made["quarantine"].to_numpy().tolist() == [["11.png", "not an image"]]
+    assert made["quarantine"].to_numpy().tolist() == [["gone.png", "missing file"], ["11.png", "not an image"]]
     assert made["prompts"].shape[:2] == (2, 7)
     assert transfer.labelled(reference, DownstreamSettings(set=str(folder), templates="80"), RUN)["prompts"].shape[
         :2
@@ -134,7 +135,7 @@ def test_captions_of_ones_own_and_what_lacks_the_target(folder, reference):
     of = DownstreamSettings(captions=str(folder / "captions.csv"))
     made = transfer.captions(reference, of, RUN)
     assert (len(made["images"]), len(made["captions"]), made["captions"]["image"].max()) == (11, 22, 10)
-    assert made["quarantine"]["image"].tolist() == ["11.png"]
+    assert made["quarantine"]["image"].tolist() == ["gone.png", "gone.png", "11.png"]
     parts = {n: made[n] for n in ("images", "captions", "tokens")}
     found = transfer.retrieval(reference, **parts, **given(downstream__captions="x"), run=RUN)["measures"]
     assert (found["captions"], found["distinct"], found["images"]["asr"]) == (22, 12, 5)

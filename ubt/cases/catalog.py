@@ -65,6 +65,7 @@ ELSEWHERE = (
         *_ELSEWHERE,
         cost=lambda s: DRAWN * _images(s),
         gives=("images", "labels", "prompts", "classes", "quarantine"),
+        version=2,
     ),
     Stage(
         "captions",
@@ -73,6 +74,7 @@ ELSEWHERE = (
         *_ELSEWHERE,
         cost=lambda s: 6e-4 * (s.downstream.images or 1000),
         gives=("images", "captions", "tokens", "quarantine"),
+        version=2,
     ),
 )
 """What models are measured on downstream: zero-shot on the first, retrieval on the second."""

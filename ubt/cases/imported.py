@@ -25,6 +25,7 @@ def take(model: str) -> Stage:
         {"data": "data", "own": "own"},
         "import",
         gives=("pairs", "quarantine", "rest"),
+        version=2,
         cost=lambda s: DRAWN * s.data.pairs,
     )
 
@@ -39,6 +40,7 @@ def test(model: str) -> Stage:
         {"settings": "test", "own": "own"},
         "judge",
         gives=_TEST,
+        version=2,
         id="own.test",
         cost=lambda s: DRAWN * s.test.per_class * classes(s),
     )
@@ -97,6 +99,7 @@ def clean_sets(model: str) -> tuple[Stage, Stage, Stage]:
             _LABELLED | {"model": model},
             {"settings": "clean", "test": "test", "own": "own"},
             gives=_TEST,
+            version=2,
             id="own.labelled",
             cost=lambda s: DRAWN * s.clean.per_class * classes(s),
         ),

@@ -31,13 +31,14 @@ class LabelledSet:
 
     Args:
         images: uint8 (n, side, side, 3), or `Images` still to be read. labels: (n,) indices into `classes`. templates:
-            its prompts, `{}` for the class; empty: CLIP's 7.
+            its prompts, `{}` for the class; empty: CLIP's 7. left_out: image, reason of what was not read, if anything.
     """
 
     images: np.ndarray | Images
     labels: np.ndarray
     classes: list[str]
     templates: tuple[str, ...] = ()
+    left_out: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,9 @@ def read(name: str, size: int, root: str = "") -> LabelledSet:
         found = labelled.read_source(source, options)
         frame, classes = found["images"], list(found["classes"])
         _check_classes(known, classes, str(path))
-        return LabelledSet(Images.of(source, frame["image"].to_numpy(object), size), frame["label"].to_numpy(), classes)
+        images = Images.of(source, frame["image"].to_numpy(object), size)
+        left_out = found["quarantine"][["image", "reason"]]
+        return LabelledSet(images, frame["label"].to_numpy(), classes, left_out=left_out)
     where = str(folder / known.looked_for[0])
     try:
         images, labels, classes = known.read(folder)

@@ -13,6 +13,7 @@ from ubt.core.errors import BadInput
 from ubt.data import catalogue, formats
 from ubt.data.catalogue import SourceOptions
 from ubt.data.classification_sets import DATA, folder_of_data
+from ubt.data.formats.base import as_text
 from ubt.data.images import Images
 from ubt.data.locations import Locations, relative
 from ubt.data.quarantine import BrokenImage, clean_text
@@ -66,9 +67,9 @@ def _found(name: str, root: str) -> tuple[Path, str]:
     )
 
 
-def read(name: str, size: int, root: str = "") -> tuple[Images, pd.DataFrame]:
-    """The images, still to be read, and their captions: `image` (the row) and `caption`, in order. Of Karpathy's files
-    the split `test`.
+def read(name: str, size: int, root: str = "") -> tuple[Images, pd.DataFrame, pd.DataFrame]:
+    """The images, still to be read; their captions: `image` (the row) and `caption`, in order; and what was left out:
+    `image` (its place) and `reason`. Of Karpathy's files the split `test`.
 
     Raises:
         BadInput: it is absent, of another layout, or has no captions or images; the message names the file or folder
@@ -78,19 +79,20 @@ def read(name: str, size: int, root: str = "") -> tuple[Images, pd.DataFrame]:
     if said:
         raise BadInput(said)
     if path.suffix.lower() == ".json":
-        places, captions, where = _karpathy(path)
-        return Images(Locations("files", str(where), places), size), captions
+        places, captions, left_out, where = _karpathy(path)
+        return Images(Locations("files", str(where), places), size), captions, left_out
     options = SourceOptions(decode=False)
     source = formats.open_source(path, options)
-    pairs = catalogue.read_source(source, options)["pairs"]
+    found = catalogue.read_source(source, options)
+    pairs, left_out = found["pairs"], found["quarantine"][["image", "reason"]]
     rows, places = pd.factorize(pairs["image"])
     frame = pd.DataFrame({"image": rows, "caption": pairs["caption"]}).sort_values(
         "image", kind="stable", ignore_index=True
     )
-    return Images.of(source, np.asarray(places, object), size), frame
+    return Images.of(source, np.asarray(places, object), size), frame, left_out
 
 
-def _karpathy(path: Path, split: str = "test") -> tuple[list[str], pd.DataFrame, Path]:
+def _karpathy(path: Path, split: str = "test") -> tuple[list[str], pd.DataFrame, pd.DataFrame, Path]:
     if path.stat().st_size > JSON_BYTES:
         raise BadInput(
             f"{path}: expected a JSON file of at most {JSON_BYTES >> 20} MiB, got {path.stat().st_size >> 20}"
@@ -110,27 +112,28 @@ def _karpathy(path: Path, split: str = "test") -> tuple[list[str], pd.DataFrame,
             f" {', '.join(sorted({str(e['split']) for e in entries})) or 'none'}"
         )
     places, folder = _beside(path, names)
-    rows = [(row, text) for row, several in enumerate(texts) for text in _usable(several)]
+    tried = [(row, *_usable(text)) for row, several in enumerate(texts) for text in several]
+    rows = [(row, text) for row, text, reason in tried if not reason]
+    left_out = [(places[row], reason) for row, _, reason in tried if reason]
     if len({row for row, _ in rows}) < len(places):
         raise BadInput(
             f"{path}: expected a caption of every image, got {len(places) - len({row for row, _ in rows})} images"
             " without one"
         )
-    return places, pd.DataFrame(rows, columns=["image", "caption"]), folder
+    frames = (pd.DataFrame(rows, columns=["image", "caption"]), pd.DataFrame(left_out, columns=["image", "reason"]))
+    return places, *frames, folder
 
 
 def _place(entry: dict[str, Any]) -> str:
     return relative(f"{entry['filepath']}/{entry['filename']}" if entry.get("filepath") else entry["filename"])
 
 
-def _usable(texts: list) -> list[str]:
-    found = []
-    for text in texts:
-        try:
-            found.append(clean_text(text))
-        except BrokenImage:
-            continue
-    return found
+def _usable(text: Any) -> tuple[str, str]:
+    """A caption, and why it cannot be used."""
+    try:
+        return clean_text(as_text(text, SourceOptions())), ""
+    except BrokenImage as e:
+        return "", e.reason
 
 
 def _beside(path: Path, names: list[str]) -> tuple[list[str], Path]:

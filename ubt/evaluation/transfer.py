@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -154,7 +155,7 @@ def _naming(target: str, captions: pd.DataFrame, where: str) -> np.ndarray:
 
 def labelled(model, settings: DownstreamSettings, run: Run) -> dict:
     """The labelled set: `images`, `labels`, `prompts` (classes, templates, context), `classes`, and the `quarantine` of
-    those that cannot be read.
+    what was left out of it and of images that cannot be read.
 
     Args:
         model: whose image size and context count.
@@ -174,11 +175,11 @@ def labelled(model, settings: DownstreamSettings, run: Run) -> dict:
         found = classification_sets.read(settings.set, size, settings.root)
         own = [[t.format(c) for t in found.templates] for c in found.classes] if found.templates else None
     rows = classification_sets.some(found.labels, settings.per_class, derive_seed(run.seed, "downstream"))
-    quarantine = pd.DataFrame({"image": [], "reason": []}, dtype=str)
+    quarantine = _quarantine(found.left_out if settings.set != EMBEDDED else None)
     if isinstance(found.images, Images):
         images = found.images.only(rows)
         broken = sift(images, np.arange(len(rows)), progress=run.progress)
-        quarantine = pd.DataFrame({"image": [images.at[i] for i in broken], "reason": list(broken.values())}, dtype=str)
+        quarantine = _quarantine(quarantine, images, broken)
         good = np.setdiff1d(np.arange(len(rows)), list(broken))
         images, rows = _kept(images.only(good)), rows[good]
     else:
@@ -196,6 +197,13 @@ def labelled(model, settings: DownstreamSettings, run: Run) -> dict:
         "classes": found.classes,
         "quarantine": quarantine,
     }
+
+
+def _quarantine(left_out: pd.DataFrame | None = None, images: Any = None, broken: dict[int, str] | None = None):
+    """What was left out when a set was read, and its images that are `broken`: image, reason."""
+    more = {"image": [images.at[i] for i in broken or ()], "reason": list((broken or {}).values())}
+    there = [left_out.astype(str)] if left_out is not None and len(left_out) else []
+    return pd.concat([*there, pd.DataFrame(more, dtype=str)], ignore_index=True)
 
 
 def _kept(images) -> np.ndarray:
@@ -249,7 +257,8 @@ def zeroshot(
 
 def captions(model, settings: DownstreamSettings, run: Run) -> dict:
     """The retrieval set: `images`, `captions` (image, the row, and caption), `tokens` of the distinct captions in
-    order, and the `quarantine` of the images that cannot be read. Of scenes it is drawn from a range of their own.
+    order, and the `quarantine` of what was left out of it and of images that cannot be read. Of scenes it is drawn
+    from a range of their own.
 
     Raises:
         BadInput: the set is absent, or is not what it is taken for, or fewer than two of its images can be read.
@@ -258,17 +267,17 @@ def captions(model, settings: DownstreamSettings, run: Run) -> dict:
     from ubt.data.images import sift
     from ubt.evaluation.retrieval import distinct
 
-    size, quarantine = model_input.image_size(model), pd.DataFrame({"image": [], "reason": []}, dtype=str)
+    size, quarantine = model_input.image_size(model), _quarantine()
     if settings.captions == EMBEDDED:
         _, images, texts = scenes.load_retrieval(run.seed, settings.images or SCENES, size)
         frame = pd.DataFrame(
             [(row, text) for row, several in enumerate(texts) for text in several], columns=["image", "caption"]
         )
     else:
-        images, frame = retrieval_sets.read(settings.captions, size, settings.root)
+        images, frame, quarantine = retrieval_sets.read(settings.captions, size, settings.root)
         count = min(settings.images or len(images), len(images))
         broken = sift(images, np.arange(count), progress=run.progress)
-        quarantine = pd.DataFrame({"image": [images.at[i] for i in broken], "reason": list(broken.values())}, dtype=str)
+        quarantine = _quarantine(quarantine, images, broken)
         good = np.setdiff1d(np.arange(count), list(broken))
         number = np.full(len(images), -1)
         number[good] = np.arange(len(good))
