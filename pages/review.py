@@ -94,7 +94,8 @@ def _decisions(table: PairTable, queue: Queue) -> None:
     if contradictions:
         some = ", ".join(map(plain, list(contradictions)[:10])) + (", …" if len(contradictions) > 10 else "")
         st.warning(
-            f"{len(contradictions)} pairs were labelled differently by two sessions; the latest label holds: {some}",
+            f"Labelled differently by two sessions, so that the latest label holds: {len(contradictions)} of the pairs,"
+            f" {some}",
             icon=":material/warning:",
         )
     latest = labels.sort_values("at", ascending=False).head(LISTED)

@@ -11,6 +11,7 @@ from harness import charts, html_of, page, words
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.bench_runs.case import generate
+from ubt.core.errors import UbtError
 from ubt.pairs import query
 from ubt.pairs.annotations import Review
 from ubt.workflows import jobs
@@ -324,10 +325,10 @@ def test_review_keeps_what_the_browser_sends_once_and_takes_back(full, tiny_case
         ["backdoor", "this session"],
         ["unsure", "another session"],
     ]
-    assert "1 pairs were labelled differently by two sessions" in words(at)
+    assert "Labelled differently by two sessions" in words(at)
     kept.label([second], "backdoor", "another session")
     at.run()
-    assert "labelled differently" not in words(at)
+    assert "Labelled differently" not in words(at)
     assert "Unlearn with the 2 confirmed" in {b.label for b in at.button}
     at.button(key="confirmed").click().run()
     assert not at.exception
@@ -335,6 +336,20 @@ def test_review_keeps_what_the_browser_sends_once_and_takes_back(full, tiny_case
     confirmed = CaseSettings.from_dict(full.record(made).settings).select.confirmed.split("\n")
     assert sorted(confirmed) == sorted([first, second])
     jobs.cancel(full, made)
+
+
+def test_what_cannot_be_saved_is_said_and_done_when_it_is_sent_again(full, tiny_case, monkeypatch):
+    at = page("review")
+    pair, kept = shown(at), review(full, tiny_case.name)
+    with monkeypatch.context() as patched:
+        patched.setattr(Review, "receive", lambda *_: (_ for _ in ()).throw(UbtError("the disk is full")))
+        send(at, {"do": "label", "pair": pair, "label": "clean"})
+        assert (queue(at)["failed"], queue(at)["acks"], kept.version()) == ("the disk is full", {}, 0)
+    send(at, {"do": "label", "pair": pair, "label": "unsure"})
+    assert (queue(at)["failed"], queue(at)["acks"]) == ("", {"tab": 2})
+    assert (kept.version(), kept.labels()["label"].tolist()) == (2, ["unsure"])
+    send(at, {"number": 3, "wrong": 1})
+    assert "expected a number and what was decided" in queue(at)["failed"]
 
 
 def test_a_bulk_label_is_one_decision_for_the_whole_selection(full, tiny_case):

@@ -381,7 +381,7 @@ class Queue {
       this.failed && open ? `${some} not saved yet: ${this.failed}. They are kept here and sent again.`
         : open ? `Saving ${some}…` : this.made ? 'All decisions are saved.' : '',
     ];
-    this.saved.textContent = parts.filter(Boolean).join(' ') || 'Nothing is decided yet on this page.';
+    this.saved.textContent = parts.filter(Boolean).join(' ') || 'Nothing is waiting to be saved.';
     this.saved.classList.toggle('failed', !!(this.failed && open) || this.said.startsWith('Refused'));
   }
 }
