@@ -142,7 +142,8 @@ class Review:
                 except BadInput as e:
                     refused[last] = str(e)
 
-        self._file.write(work)
+        if sent or self.path.exists():
+            self._file.write(work)
         return last, refused, restored
 
     def labels(self) -> pd.DataFrame:

@@ -7,6 +7,7 @@ server, and none depends on which run of the page it arrives in.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import pandas as pd
 import streamlit as st
 
 from ubt.core.errors import BadInput, UbtError
-from ubt.core.files import digest
 from ubt.data.images import tried
 from ubt.pairs.annotations import Review, Sent
 from ubt.pairs.events import LABELS
@@ -157,7 +157,7 @@ def draw(view: View, table: PairTable, standing: Queue, truth: bool) -> None:
     back = table.rows(done.undone[1]) if done.undone else []
     data = {
         "case": view.name,
-        "queue": digest([view.name, *standing.ids.tolist()]),
+        "queue": blake2b(standing.rows.tobytes(), digest_size=8).hexdigest(),
         "total": len(standing.ids),
         "at": [standing.at, int(standing.rows[standing.at])],
         "window": [[int(place), int(standing.rows[place])] for place in places],

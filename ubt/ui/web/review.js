@@ -103,7 +103,7 @@ class Queue {
   hold(row, pair) {
     if (this.pairs.has(row)) return;
     const image = make('', 'img');
-    image.alt = '';
+    image.alt = 'image of ' + pair.id;
     if (pair.image) {
       image.src = pair.image;
       image.decode().catch(() => {});
@@ -295,6 +295,7 @@ class Queue {
     const pair = make('ubt-review-pair', 'div', root), left = make('', 'div', pair), right = make('', 'div', pair);
     [this.picture, this.named] = [make('ubt-review-picture', 'div', left), make('ubt-review-id', 'div', left)];
     this.words = make('ubt-words', 'div', right);
+    this.words.setAttribute('aria-live', 'polite');
     this.similar = make('ubt-table', 'table', right);
     this.truth = make('ubt-review-truth', 'div', right);
     this.contradiction = make('ubt-review-contradiction', 'div', right);
