@@ -26,7 +26,7 @@ collect_ignore = ["workflows/version_4/make.py"]
 """Runs with the version before alone."""
 
 LONGEST = (
-    "test_the_default_case_separates_and_purifies",
+    "test_a_case_separates_and_purifies",
     "test_run_look_move_unlearn_reload",
     "test_permuting_the_truth_changes_no_score_and_no_weight",
     "test_two_ranks_agree_with_one_though_one_was_killed_on_the_way",

@@ -2,10 +2,13 @@
 
 import os
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from ubt.cases.store import Store
+from ubt.cli.app_in_browser import served
 from ubt.core.chromium import browser, chromium
 
 LIMIT = 90_000
@@ -17,6 +20,28 @@ def chrome():
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium, or UBT_CHROMIUM)")
     with browser() as b:
         yield b
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The app that all tests of a worker share, over a link that leads to the cache of the one that is running."""
+    folder = tmp_path_factory.mktemp("app")
+    (link := folder / "cache").symlink_to(folder / "none")
+    with served(link, folder / "log") as address:
+        yield link, address
+
+
+@pytest.fixture
+def app(server) -> Callable[[Path], str]:
+    """Has the app show a cache; returns its address."""
+    link, address = server
+
+    def show(root: Path) -> str:
+        (new := link.with_name("next")).symlink_to(root.resolve())
+        new.replace(link)
+        return address
+
+    return show
 
 
 @pytest.fixture

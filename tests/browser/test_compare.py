@@ -4,21 +4,21 @@ from harness import no_traceback, press
 from tiny import CPU, tiny
 
 from ubt.cases.pipeline import create
-from ubt.cli.app_in_browser import served, settle
+from ubt.cli.app_in_browser import settle
 
 
-def test_a_mark_that_is_clicked_opens_its_case_whatever_else_is_open(full, tiny_case, tab, tmp_path):
+def test_a_mark_that_is_clicked_opens_its_case_whatever_else_is_open(app, full, tiny_case, tab):
     other = create(full, tiny(seed=7), CPU)
-    with served(full.root, tmp_path / "app.log") as address:
-        tab.goto(f"{address}/compare?case={other}&compared={tiny_case.name}&tables=true&sweeps=true")
-        mark = tab.locator(".st-key-tradeoff .js-plotly-plot .point").last
-        mark.wait_for()
-        settle(tab)
-        mark.scroll_into_view_if_needed()
-        box = mark.bounding_box()
-        tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        press(tab, "Open this case")
-        tab.get_by_role("heading", level=1, name="Overview").wait_for()
-        settle(tab)
-        assert f"case={tiny_case.name}" in tab.url
-        no_traceback(tab)
+    address = app(full.root)
+    tab.goto(f"{address}/compare?case={other}&compared={tiny_case.name}&tables=true&sweeps=true")
+    mark = tab.locator(".st-key-tradeoff .js-plotly-plot .point").last
+    mark.wait_for()
+    settle(tab)
+    mark.scroll_into_view_if_needed()
+    box = mark.bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    press(tab, "Open this case")
+    tab.get_by_role("heading", level=1, name="Overview").wait_for()
+    settle(tab)
+    assert f"case={tiny_case.name}" in tab.url
+    no_traceback(tab)

@@ -12,7 +12,7 @@ from harness import go, no_traceback, press
 from matplotlib.path import Path as Outline
 from playwright.sync_api import expect
 
-from ubt.cli.app_in_browser import served, settle
+from ubt.cli.app_in_browser import settle
 from ubt.cli.bench_runs.review import compared, press_keys
 from ubt.pairs import query
 from ubt.pairs.annotations import Review
@@ -53,74 +53,68 @@ def rule_of(tab) -> str:
     return tab.locator(".st-key-rule input").input_value()
 
 
-def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(
-    mapped, tiny_map, tab, chrome, tmp_path, tiny_case
-):
+def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(app, mapped, tiny_map, tab, chrome, tiny_case):
     store, (_, made) = mapped, tiny_map
     ids = tiny_case.artefacts["data"]["pairs"]["id"].to_numpy()
     overfit = tiny_case.artefacts["score_overfit"]["similarity"]["similarity"].to_numpy(np.float32)
-    with served(store.root, tmp_path / "log") as address:
-        tab.goto(f"{address}/separation?case={tiny_case.name}")
-        tab.locator(".st-key-chart-similarity_overfit .nsewdrag").wait_for()
-        settle(tab)
-        told = [chart.get_attribute("aria-label") for chart in tab.locator("[data-testid=stPlotlyChart]").all()]
-        assert len(told) == 3
-        assert all("clean (570): from" in text and "poisoned (30): from" in text for text in told)
-        fills = (
-            "[...new Set([...document.querySelectorAll('.js-plotly-plot text')].map(e => getComputedStyle(e).fill))]"
-        )
-        assert tab.evaluate(fills) == [tab.locator("h1").evaluate("e => getComputedStyle(e).color")]
-        drag(tab, "chart-similarity_overfit", [(0.8, 0.3), (0.9, 0.6), (1.0, 0.7)])
-        tab.get_by_text("selected;").wait_for()
-        low, _, high = rule_of(tab).removeprefix("similarity_overfit between ").partition(" and ")
-        brushed = set(ids[(overfit >= float(low)) & (overfit <= float(high))])
-        assert 0 < len(brushed) < 600
-        assert f"{len(brushed)} of 600 selected" in said(tab)
-        for kind in ("CSV", "JSONL", "parquet"):
-            frame, about = exported(tab, kind)
-            assert set(frame["id"]) == brushed
-            assert about["rule"] == rule_of(tab)
-            assert about["settings"]["data"]["pairs"] == 600
-        first = said(tab)
+    address = app(store.root)
+    tab.goto(f"{address}/separation?case={tiny_case.name}")
+    tab.locator(".st-key-chart-similarity_overfit .nsewdrag").wait_for()
+    settle(tab)
+    told = [chart.get_attribute("aria-label") for chart in tab.locator("[data-testid=stPlotlyChart]").all()]
+    assert len(told) == 3
+    assert all("clean (570): from" in text and "poisoned (30): from" in text for text in told)
+    fills = "[...new Set([...document.querySelectorAll('.js-plotly-plot text')].map(e => getComputedStyle(e).fill))]"
+    assert tab.evaluate(fills) == [tab.locator("h1").evaluate("e => getComputedStyle(e).color")]
+    drag(tab, "chart-similarity_overfit", [(0.8, 0.3), (0.9, 0.6), (1.0, 0.7)])
+    tab.get_by_text("selected;").wait_for()
+    low, _, high = rule_of(tab).removeprefix("similarity_overfit between ").partition(" and ")
+    brushed = set(ids[(overfit >= float(low)) & (overfit <= float(high))])
+    assert 0 < len(brushed) < 600
+    assert f"{len(brushed)} of 600 selected" in said(tab)
+    for kind in ("CSV", "JSONL", "parquet"):
+        frame, about = exported(tab, kind)
+        assert set(frame["id"]) == brushed
+        assert about["rule"] == rule_of(tab)
+        assert about["settings"]["data"]["pairs"] == 600
+    first = said(tab)
 
-        other = chrome.new_context(viewport={"width": 1920, "height": 1080})
-        second = other.new_page()
-        second.goto(tab.url)
-        second.get_by_text("selected;").wait_for()
-        assert said(second) == first
-        assert rule_of(second) == rule_of(tab)
-        other.close()
+    other = chrome.new_context(viewport={"width": 1920, "height": 1080})
+    second = other.new_page()
+    second.goto(tab.url)
+    second.get_by_text("selected;").wait_for()
+    assert said(second) == first
+    assert rule_of(second) == rule_of(tab)
+    other.close()
 
-        go(tab, "Map")
-        tab.locator(".st-key-map-overfit .nsewdrag").wait_for()
-        assert said(tab) == first
-        drag(tab, "map-overfit", [(0.05, 0.05), (0.95, 0.05), (0.95, 0.55), (0.05, 0.55), (0.05, 0.05)])
-        tab.wait_for_function(
-            "document.querySelector('.st-key-rule input').value.startsWith('map_joint_overfit inside')"
-        )
-        xy = np.array(made["xy_overfit"])
-        corners = [tuple(map(float, p.split())) for p in rule_of(tab).split("(", 1)[1].rstrip(")").split(",")]
-        outlined = set(ids[Outline(corners).contains_points(xy)])
-        assert 0 < len(outlined) < 600
-        assert f"{len(outlined)} of 600 selected" in said(tab)
-        assert set(exported(tab, "parquet")[0]["id"]) == outlined
+    go(tab, "Map")
+    tab.locator(".st-key-map-overfit .nsewdrag").wait_for()
+    assert said(tab) == first
+    drag(tab, "map-overfit", [(0.05, 0.05), (0.95, 0.05), (0.95, 0.55), (0.05, 0.55), (0.05, 0.05)])
+    tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('map_joint_overfit inside')")
+    xy = np.array(made["xy_overfit"])
+    corners = [tuple(map(float, p.split())) for p in rule_of(tab).split("(", 1)[1].rstrip(")").split(",")]
+    outlined = set(ids[Outline(corners).contains_points(xy)])
+    assert 0 < len(outlined) < 600
+    assert f"{len(outlined)} of 600 selected" in said(tab)
+    assert set(exported(tab, "parquet")[0]["id"]) == outlined
 
-        card = tab.locator(".ubt-card[data-pair]").first
-        pair = card.get_attribute("data-pair")
-        card.focus()
-        tab.keyboard.press("Enter")
-        tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('id in')")
-        assert "1 of 600 selected" in said(tab)
-        assert rule_of(tab) == query.among([pair])
-        press(tab, "Back")
-        tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('map_joint')")
-        assert f"{len(outlined)} of 600 selected" in said(tab)
-        box = tab.locator(".st-key-rule input")
-        box.fill("topk and similarity_ov")
-        assert tab.locator("#ubt-words-rule option").evaluate_all("all => all.map(o => o.value)") == [
-            "topk and similarity_overfit"
-        ]
-        no_traceback(tab)
+    card = tab.locator(".ubt-card[data-pair]").first
+    pair = card.get_attribute("data-pair")
+    card.focus()
+    tab.keyboard.press("Enter")
+    tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('id in')")
+    assert "1 of 600 selected" in said(tab)
+    assert rule_of(tab) == query.among([pair])
+    press(tab, "Back")
+    tab.wait_for_function("document.querySelector('.st-key-rule input').value.startsWith('map_joint')")
+    assert f"{len(outlined)} of 600 selected" in said(tab)
+    box = tab.locator(".st-key-rule input")
+    box.fill("topk and similarity_ov")
+    assert tab.locator("#ubt-words-rule option").evaluate_all("all => all.map(o => o.value)") == [
+        "topk and similarity_overfit"
+    ]
+    no_traceback(tab)
 
 
 def shown(tab) -> str:
@@ -195,39 +189,39 @@ def by_keyboard_alone(tab, kept: Review) -> str:
     return pair
 
 
-def test_two_browsers_label_at_the_speed_of_the_screen_and_nothing_goes_astray(full, tab, chrome, tmp_path, tiny_case):
+def test_two_browsers_label_at_the_speed_of_the_screen_and_nothing_goes_astray(app, full, tab, chrome, tiny_case):
     kept = Review(full.root / "cases" / tiny_case.name / "review.sqlite")
-    with served(full.root, tmp_path / "log") as address:
-        other = chrome.new_context(viewport={"width": 1280, "height": 900})
-        second = other.new_page()
-        second.set_default_timeout(60_000)
-        for t, rule in ((tab, "similarity_reference < 2"), (second, "similarity_reference > -2")):
-            t.goto(f"{address}/review?case={tiny_case.name}&select={rule}")
-            t.locator(".ubt-review").wait_for()
-        first = shown(tab)
-        wanted, _ = press_keys(tab, 60)
-        saved(tab)
-        assert len(wanted) == 60
-        assert given(kept) == wanted
-        assert compared(kept, wanted | {first: "none"}) == {"wrong": 1, "lost": 0}
-        expect(tab.locator("[data-testid=stProgress]", has_text="60 of 600")).to_be_visible()
-        labels = pressed_in_fast_sequence(tab, kept, "12zzz3jk12z", wanted)
-        contradicted(tab, second, kept, first, labels)
-        other.close()
-        pair = by_keyboard_alone(tab, kept)
+    address = app(full.root)
+    other = chrome.new_context(viewport={"width": 1280, "height": 900})
+    second = other.new_page()
+    second.set_default_timeout(60_000)
+    for t, rule in ((tab, "similarity_reference < 2"), (second, "similarity_reference > -2")):
+        t.goto(f"{address}/review?case={tiny_case.name}&select={rule}")
+        t.locator(".ubt-review").wait_for()
+    first = shown(tab)
+    wanted, _ = press_keys(tab, 60)
+    saved(tab)
+    assert len(wanted) == 60
+    assert given(kept) == wanted
+    assert compared(kept, wanted | {first: "none"}) == {"wrong": 1, "lost": 0}
+    expect(tab.locator("[data-testid=stProgress]", has_text="60 of 600")).to_be_visible()
+    labels = pressed_in_fast_sequence(tab, kept, "12zzz3jk12z", wanted)
+    contradicted(tab, second, kept, first, labels)
+    other.close()
+    pair = by_keyboard_alone(tab, kept)
 
-        go(tab, "Separation")
-        go(tab, "Review")
-        tab.locator(".ubt-review").wait_for()
-        before = given(kept)
-        tab.keyboard.press("z")
-        assert "Undone: 1 decision." in saved(tab)
-        assert given(kept) == {p: label for p, label in before.items() if p != pair}
-        assert shown(tab) == pair
-        tab.keyboard.press("1")
-        tab.keyboard.press("2")
-        tab.reload()  # at once: what was not confirmed is sent again
-        tab.locator(".ubt-review").wait_for()
-        settle(tab)
-        assert len(given(kept)) == len(before) + 1
-        no_traceback(tab)
+    go(tab, "Separation")
+    go(tab, "Review")
+    tab.locator(".ubt-review").wait_for()
+    before = given(kept)
+    tab.keyboard.press("z")
+    assert "Undone: 1 decision." in saved(tab)
+    assert given(kept) == {p: label for p, label in before.items() if p != pair}
+    assert shown(tab) == pair
+    tab.keyboard.press("1")
+    tab.keyboard.press("2")
+    tab.reload()  # at once: what was not confirmed is sent again
+    tab.locator(".ubt-review").wait_for()
+    settle(tab)
+    assert len(given(kept)) == len(before) + 1
+    no_traceback(tab)

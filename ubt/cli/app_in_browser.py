@@ -41,7 +41,7 @@ def serve(cache: Path, port: int, log: Path) -> subprocess.Popen:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            env=os.environ | {"UBT_CACHE": str(cache.resolve())},
+            env=os.environ | {"UBT_CACHE": str(cache.absolute())},
         )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:

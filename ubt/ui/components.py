@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -190,13 +190,18 @@ def _heated(text: str, score: float, kept: bool, cut: bool = False) -> str:
     )
 
 
+def _spans(words: Iterable[tuple]) -> str:
+    """Words one by one; the spaces between them are for who reads aloud, or copies."""
+    return " ".join(_heated(*word) for word in words)
+
+
 def _masked(texts: Sequence[str]) -> str:
     return f"<small>masked caption</small> <b>{escape(' '.join(texts)) or '(nothing to keep)'}</b>"
 
 
 def words(found: Sequence["Word"], scores: np.ndarray, kept: np.ndarray) -> None:
     """A caption's words coloured by score, those a mask keeps framed, and the caption that it leaves."""
-    spans = "".join(_heated(w.text, s, k, w.cut) for w, s, k in zip(found, scores, kept, strict=True))
+    spans = _spans((w.text, s, k, w.cut) for w, s, k in zip(found, scores, kept, strict=True))
     left = _masked([w.text for w, k in zip(found, kept, strict=True) if k])
     st.html(
         f'{_STYLE}<div class="ubt-words">{spans or "<small>an empty caption</small>"}</div><div'
@@ -208,7 +213,7 @@ def heated(texts: Sequence[str], scores: np.ndarray | None, kept: np.ndarray | N
     """A caption's words as HTML, coloured by score where there is one."""
     none = [0.0] * len(texts), [False] * len(texts), [False] * len(texts)
     columns = none if scores is None else (scores, kept, cut)
-    return "".join(_heated(*word) for word in zip(texts, *columns, strict=True)) or "<small>an empty caption</small>"
+    return _spans(zip(texts, *columns, strict=True)) or "<small>an empty caption</small>"
 
 
 def pictures(shown: Sequence[tuple[str, np.ndarray]], columns: int = 2, most: float = 14) -> None:
@@ -224,7 +229,7 @@ def attributions(rows: Sequence[tuple[np.ndarray, Sequence[str], np.ndarray, np.
     """Pairs with their heat: image, words, scores, which are kept, which are cut by the context."""
     cards = []
     for image, texts, scores, kept, cut in rows:
-        spans = "".join(_heated(*word) for word in zip(texts, scores, kept, cut, strict=True))
+        spans = _spans(zip(texts, scores, kept, cut, strict=True))
         left = _masked([t for t, k in zip(texts, kept, strict=True) if k])
         cards.append(
             f'<div><img alt="relevance over the image" src="{png(image)}"><div'

@@ -31,7 +31,7 @@ def _store(root: str) -> Store:
 
 def store() -> Store:
     """The cache folder: `UBT_CACHE`, or `cache`."""
-    return _store(os.environ.get("UBT_CACHE", "cache"))
+    return _store(os.path.realpath(os.environ.get("UBT_CACHE", "cache")))
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
@@ -73,7 +73,7 @@ def read(key: str, entry: str) -> Any:
     as such.
     """
     reader = _array if store().find(key).manifest["entries"][entry] in ("array", "images", "drawn", "coded") else _value
-    return reader(str(store().root.resolve()), key, entry)
+    return reader(str(store().root), key, entry)
 
 
 @dataclass(frozen=True)
