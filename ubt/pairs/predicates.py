@@ -52,8 +52,9 @@ def refusal(at: int, expected: str, came: str) -> BadQuery:
 
 def unknown(name: str, at: int, columns: Iterable[str]) -> BadQuery:
     """The error of a query that names, at a character (from 0), a column that is not there."""
-    near = get_close_matches(name.lower(), columns := list(columns), 1)
-    came = reprlib.repr(name) + (f"; did you mean {near[0]}?" if near else "")
+    came, columns = reprlib.repr(name), list(columns)
+    if near := get_close_matches(name.lower(), columns, 1):
+        return refusal(at, "a column's name", f"{came}, which is none; did you mean {near[0]}")
     return refusal(at, f"one of the columns {', '.join(columns)}", came)
 
 

@@ -206,7 +206,6 @@ def _query_box(table: PairTable, text: str) -> None:
             args=(table,),
             help=HELP,
             placeholder="brush a histogram, lasso the map, click or tick pairs, or type a query",
-            max_chars=query.LENGTH,
             persist_state="session",
         )
         earlier = st.session_state.get("selections")
@@ -240,7 +239,8 @@ def _refused(text: str) -> None:
     if "refused" in st.session_state:
         _, why = st.session_state["refused"]
         still = f"Still selected: {plain(text)}" if text else "Nothing is selected"
-        st.error(f"This query cannot be applied. {plain(why)}. {still}.", icon=":material/filter_alt_off:")
+        why = plain(why.removeprefix("query, "))
+        st.error(f"This query cannot be applied: {why}. {still}.", icon=":material/filter_alt_off:")
 
 
 def _counted(view: View, table: PairTable, selected: Selection) -> str:
