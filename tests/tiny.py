@@ -16,7 +16,7 @@ TINY = {
     "select.k": 4,
     "test.per_class": 1,
     "verdict.threshold": -1.0,
-    "poison.epochs": 1,
+    "poison.epochs": 2,
     "poison.batch": 64,
     "overfit.steps": 6,
     "unlearn.steps": 6,
