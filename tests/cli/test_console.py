@@ -79,5 +79,14 @@ def test_paths_in_errors_and_models_in_lists_are_printed_as_text(name, tmp_path,
     assert not steers(told)
     assert printable(name) in told or repr(name)[1:-1] in told
     source = folder(tmp_path / name.removesuffix(".pt"), plain(VIT), VIT)
-    for told in (ran("models", "import", str(source)), ran("models", "list"), ran("data", "pairs", str(source))):
-        assert not steers(told)
+    for arguments in (("models", "import", str(source)), ("models", "list"), ("data", "pairs", str(source))):
+        assert not steers(ran(*arguments))
+    for arguments in (("models", "import", "a", name), ("run", f"--{name}"), (name,)):
+        assert not steers(ran(*arguments))
+
+    def fails(store):
+        raise RuntimeError(name)
+
+    monkeypatch.setattr("ubt.workflows.import_model.imported_models", fails)
+    assert "RuntimeError" in (told := ran("models", "list"))
+    assert not steers(told)

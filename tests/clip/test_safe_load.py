@@ -205,10 +205,10 @@ def test_pickle_directory_and_number_of_tensors_are_bounded(tmp_path, monkeypatc
             assert "at most 199 tensors, got 200" in refusal(tmp_path / f"own.{ending}")
     comment = b"x" * 60_000
     with zipfile.ZipFile(tmp_path / "wide.pt", "w") as archive:
-        for n in range(80):
+        for n in range(40):
             (info := zipfile.ZipInfo(f"a/data/{n}")).comment = comment
             archive.writestr(info, b"")
-    assert "its directory asks for 4,8" in refusal(tmp_path / "wide.pt")
+    assert "its directory asks for 2,4" in refusal(tmp_path / "wide.pt")
     header = b"{" + b" " * safe_load.HEADER_LIMIT + b"}"
     (tmp_path / "own.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     assert "header claims" in refusal(tmp_path / "own.safetensors")

@@ -81,6 +81,10 @@ def test_hostile_folders_are_refused(vit, tmp_path):
     own = folder(tmp_path / "own", vit, VIT)
     for content, says in (
         ("[" * 100_000, "none that can be read"),
+        (
+            '{"model_cfg": {"embed_dim": 3, "text_cfg": {}, "vision_cfg": ' + '{"a":' * 900 + "1" + "}" * 902,
+            "too deeply",
+        ),
         ("{" + " " * 2**21 + "}", "larger than 1 MB"),
         ("\udcff", "none that can be read"),
         (json.dumps({"model_cfg": VIT, "preprocess_cfg": {"std": [0, 1, 1]}}), "preprocess_cfg.std"),
@@ -267,6 +271,19 @@ def test_a_model_comes_in_where_temporary_files_have_no_room(vit, tmp_path, monk
     monkeypatch.setattr("tempfile.tempdir", "/nosuch")
     key = import_model.import_model(Store(tmp_path / "cache"), str(folder(tmp_path / "own", vit, VIT)))
     assert key.startswith("model-")
+
+
+def test_a_damaged_import_is_replaced_by_importing_it_again(vit, tmp_path):
+    store, source = Store(tmp_path / "cache"), folder(tmp_path / "own", vit, VIT)
+    key = import_model.import_model(store, str(source))
+    weights = store.find(key).path / "model" / models.WEIGHTS
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UbtError, match=r"import it again .python -m ubt data, python -m ubt models."):
+        store.find(key)["model"]
+    assert import_model.import_model(store, str(source)) == key
+    assert same_features(store.find(key)["model"], vit)
 
 
 def test_what_was_assumed_of_a_cases_models_is_said_with_its_results(vit, tmp_path):

@@ -32,7 +32,7 @@ UNTOLD = 3
 """The exit code of a run or an audit that is finished, but whose verdict is "cannot tell"."""
 
 
-class _Printable(Console):
+class Printable(Console):
     """A console that prints whatever it is given without letting it steer the terminal: names of files, models and
     columns may hold anything.
     """
@@ -43,9 +43,9 @@ class _Printable(Console):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
-out, err = _Printable(), _Printable(stderr=True)
+out, err = Printable(), Printable(stderr=True)
 if not out.is_terminal:
-    out = _Printable(width=120)
+    out = Printable(width=120)
 
 
 def say(text: str, soft_wrap: bool = False) -> None:

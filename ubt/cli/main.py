@@ -4,12 +4,14 @@ import contextlib
 import logging
 import sys
 import tempfile
+import traceback
 
 import typer
+import typer.rich_utils
 
 from ubt.cli.bench import bench
 from ubt.cli.cases import cases_app
-from ubt.cli.console import err
+from ubt.cli.console import Printable, err
 from ubt.cli.data import audit, data_app
 from ubt.cli.demo import ready
 from ubt.cli.docs import docs
@@ -26,6 +28,8 @@ from ubt.clip import distributed
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import disk_full
 
+typer.rich_utils.Console = Printable
+"""Usage errors repeat what a shell made of a pattern: names of files."""
 app = typer.Typer(
     help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.",
     no_args_is_help=True,
@@ -66,7 +70,8 @@ def main() -> None:
     except Exception as e:
         full = disk_full(e) and not isinstance(e, UbtError)  # libraries say so in errors of their own
         if not (isinstance(e, (UbtError, OSError)) or full):
-            raise
+            err.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
+            sys.exit(1)
         err.print(f"error: {e}{_more_room(e) if full else ''}", markup=False, soft_wrap=True)
         sys.exit(1)
     finally:

@@ -10,6 +10,7 @@ import math
 import pickletools
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 
 from ubt.core.errors import BadInput
 
-PICKLE_BYTES, DIRECTORY_BYTES, OPCODES = 16 * 2**20, 4 * 2**20, 500_000
+PICKLE_BYTES, DIRECTORY_BYTES, OPCODES = 16 * 2**20, 2 * 2**20, 500_000
 """Most that is read of a pickle and of a zip's directory; a checkpoint of ViT-bigG with its optimiser has 240,000
 opcodes.
 """
@@ -188,7 +189,7 @@ def _checked(path: Path, records: Sequence[zipfile.ZipInfo]) -> str:
             " OpenAI's own as ViT-B-32/openai, of others the state dict (torch.save(model.state_dict(), FILE))"
         )
     if len(set(names)) < len(names):
-        twice = next(n for n in names if names.count(n) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise BadInput(
             f"{path}: expected every record once, got {twice[:80]!r} twice (upper and lower case count as the same); it"
             " was not opened. Save the weights anew"

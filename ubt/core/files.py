@@ -29,6 +29,10 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+DEEPEST = 64
+"""Most levels of a JSON file from outside, so that nobody who copies, compares or prints it runs out of stack."""
+
+
 def read_json(path: Path, most: int = 2**20) -> Any:
     """What a JSON file says that may come from anybody; no more than `most` bytes are read.
 
@@ -40,9 +44,16 @@ def read_json(path: Path, most: int = 2**20) -> Any:
     if len(data) > most:
         raise ValueError(f"it is larger than {most / 2**20:g} MB")
     try:
-        return json.loads(data.decode())
+        found = json.loads(data.decode())
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    inside = [found]
+    for _ in range(DEEPEST):
+        if not inside:
+            return found
+        parts = (v.values() if isinstance(v, dict) else v for v in inside if isinstance(v, (dict, list)))
+        inside = [value for part in parts for value in part]
+    raise ValueError("it is nested too deeply")
 
 
 def disk_full(error: Exception) -> bool:

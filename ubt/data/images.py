@@ -322,23 +322,23 @@ class Images:
 class _Refitted:
     """Images of one size as those of another, a part at a time."""
 
-    def __init__(self, images: np.ndarray, size: int):
-        self.images, self.shape = images, (len(images), size, size, 3)
+    def __init__(self, images: np.ndarray, size: int, fit: Fit):
+        self.images, self.shape, self.fit = images, (len(images), size, size, 3), fit
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         return np.stack(
-            [np.array(STOCK(Image.fromarray(np.asarray(pixels)), self.shape[1])) for pixels in self.images[rows]]
+            [np.array(self.fit(Image.fromarray(np.asarray(pixels)), self.shape[1])) for pixels in self.images[rows]]
         )
 
 
-def refitted(images: Any, size: int) -> Any:
+def refitted(images: Any, size: int, fit: Fit = STOCK) -> Any:
     """Images (n, h, w, 3) as they are if they are `size` a side, else fitted to it as image files are, when they are
     asked for by a slice or rows.
     """
-    return images if images.shape[1:3] == (size, size) else _Refitted(images, size)
+    return images if images.shape[1:3] == (size, size) else _Refitted(images, size, fit)
 
 
 def _each(work: Callable[[np.ndarray], None], rows: np.ndarray, workers: int, pool: ThreadPoolExecutor) -> None:

@@ -177,6 +177,7 @@ def labelled(model, settings: DownstreamSettings, run: Run) -> dict:
     rows = classification_sets.some(found.labels, settings.per_class, derive_seed(run.seed, "downstream"))
     quarantine = _quarantine(found.left_out if settings.set != EMBEDDED else None)
     if isinstance(found.images, Images):
+        found.images.fit = model_input.fit(model)
         images = found.images.only(rows)
         broken = sift(images, np.arange(len(rows)), progress=run.progress)
         quarantine = _quarantine(quarantine, images, broken)
@@ -251,7 +252,7 @@ def zeroshot(
     labels = np.asarray(labels)
     for planted in attacks:
         named[_class_of(planted.attack.target, classes, labels, name)] = planted.attack.target
-    sized = refitted(images, model_input.image_size(model))
+    sized = refitted(images, model_input.image_size(model), model_input.fit(model))
     return evaluate(model, sized, labels, prompts, named, attacks, run)
 
 
@@ -275,6 +276,7 @@ def captions(model, settings: DownstreamSettings, run: Run) -> dict:
         )
     else:
         images, frame, quarantine = retrieval_sets.read(settings.captions, size, settings.root)
+        images.fit = model_input.fit(model)
         count = min(settings.images or len(images), len(images))
         broken = sift(images, np.arange(count), progress=run.progress)
         quarantine = _quarantine(quarantine, images, broken)

@@ -173,7 +173,7 @@ def import_model(
     model, said = read_model(source, progress, architecture_name, quick_gelu, state)
     decided = [said["digest"], model.config, model.preprocess_cfg, state]
     if model_input.fit(model) != STOCK:
-        decided.append("fitted")  # before version 0.10 such a model's images were fitted in the stock way
+        decided.append("fitted")  # in earlier versions such a model's images were fitted in the stock way
     key = f"{KEY}{digest(decided)}"
     with store.lock(key):
         if store.find(key, whole=True) is None:
