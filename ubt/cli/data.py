@@ -34,16 +34,19 @@ Caption = Annotated[str, Option(help="Column with the caption; guessed if not na
 Folder = Annotated[str, Option(help="Folder that the images' paths are relative to; the file's own if not named.")]
 
 
-def _print_about(key: str, about: dict[str, Any]) -> None:
-    left_out = ", ".join(f"{n:,} {reason}" for reason, n in about["quarantined"].items())
-    columns = ", ".join(f"{what}: {column}" for what, column in about["columns"].items() if column)
-    beside = f" ({about['beside']:,} of them in no row)" if about.get("beside") else ""
-    say(
-        f"{about['kept']:,} of {about['read']:,} rows of a {about['kind']} ({columns}); left out:"
-        f" {left_out or 'none'}{beside}"
-    )
-    say(duplicates(about))
-    say(key)
+def _print_imported(store: Store, *keys: str) -> None:
+    """What was read of each of what was imported, what was left out, and its name."""
+    for key in filter(None, keys):
+        about = store.imported(key)["about"]
+        left_out = ", ".join(f"{n:,} {reason}" for reason, n in about["quarantined"].items())
+        columns = ", ".join(f"{what}: {column}" for what, column in about["columns"].items() if column)
+        beside = f" ({about['beside']:,} of them in no row)" if about.get("beside") else ""
+        say(
+            f"{about['kept']:,} of {about['read']:,} rows of a {about['kind']} ({columns}); left out:"
+            f" {left_out or 'none'}{beside}"
+        )
+        say(duplicates(about))
+        say(key)
 
 
 Decode = Annotated[
@@ -66,7 +69,7 @@ def pairs(
     with progress_of("pairs") as progress:
         options = SourceOptions(image=image, caption=caption, folder=folder, limit=limit, decode=decode)
         key = import_pairs(store, source, options, progress)
-    _print_about(key, store.imported(key)["about"])
+    _print_imported(store, key)
 
 
 @data_app.command("labels")
@@ -85,7 +88,7 @@ def labels(
     with progress_of("labels") as progress:
         options = LabelledOptions(image=image, label=label, folder=folder, decode=decode)
         key = import_labelled(store, source, options, progress)
-    _print_about(key, store.imported(key)["about"])
+    _print_imported(store, key)
 
 
 @data_app.command("list")
@@ -192,6 +195,7 @@ def audit(
         settings = audits.prepare(
             store, pairs, model, reference, labels, more, options, architecture, progress, quick_gelu
         )
+    _print_imported(store, settings.own.pairs, settings.own.test)
     metrics = run_case(settings, store, where, stop_on_signal())
     name = settings.name(where)
     print_audit(metrics, len(audits.flagged(store, store.case(name).artefacts)))
@@ -230,10 +234,6 @@ def named_sources(own: Path | None, labels: Path | None, reference: str, spare: 
         )
     from ubt.workflows.import_model import import_model
 
-    return lab_of(
-        store,
-        import_pairs(store, own),
-        import_labelled(store, labels),
-        import_model(store, reference, "", "clean"),
-        spare,
-    )
+    pairs, labelled = import_pairs(store, own), import_labelled(store, labels)
+    _print_imported(store, pairs, labelled)
+    return lab_of(store, pairs, labelled, import_model(store, reference, "", "clean"), spare)
