@@ -42,6 +42,15 @@ class Sent:
     of: int = 0
 
 
+@dataclass(frozen=True)
+class Decided:
+    """What a review holds: labels, contradictions and notices, as `Review` gives each."""
+
+    labels: pd.DataFrame
+    contradictions: dict[str, dict[str, tuple[str, str]]]
+    notices: list[str]
+
+
 class _Standing:
     """What events come to.
 
@@ -150,26 +159,32 @@ class Review:
         """Every pair with a label or a note: id, label (missing where there is only a note), note, who, at (ISO 8601,
         UTC).
         """
-        found = sorted(_Standing(self._file.events()).of.items())
-        rows = [(pair, *said[:4]) for pair, said in found if said[0] is not None or said[1]]
-        return pd.DataFrame(rows, columns=COLUMNS).astype("str")
+        return self.decided().labels
 
     def contradictions(self) -> dict[str, dict[str, tuple[str, str]]]:
         """Pairs that sessions labelled differently: id to each session's own latest label and when, oldest first."""
-        claims = {
-            pair: {who: said for who, said in by.items() if said[0] is not None}
-            for pair, by in _Standing(self._file.events()).claims.items()
-        }
-        return {
-            pair: dict(sorted(by.items(), key=lambda item: item[1][1]))
-            for pair, by in claims.items()
-            if len({label for label, _ in by.values()}) > 1
-        }
+        return self.decided().contradictions
 
     def notices(self) -> list[str]:
         """What was lost when a damaged file was set aside, oldest first."""
+        return self.decided().notices
+
+    def decided(self) -> "Decided":
+        """All three, from one reading."""
         events = self._file.events()
-        return [rescued(e, sum(o.number < e.number for o in events)) for e in events if e.do == "rescued"]
+        standing = _Standing(events)
+        found = sorted(standing.of.items())
+        rows = [(pair, *said[:4]) for pair, said in found if said[0] is not None or said[1]]
+        claims = ((p, {w: said for w, said in by.items() if said[0] is not None}) for p, by in standing.claims.items())
+        return Decided(
+            pd.DataFrame(rows, columns=COLUMNS).astype("str"),
+            {
+                pair: dict(sorted(by.items(), key=lambda item: item[1][1]))
+                for pair, by in claims
+                if len({label for label, _ in by.values()}) > 1
+            },
+            [rescued(e, sum(o.number < e.number for o in events)) for e in events if e.do == "rescued"],
+        )
 
     def version(self) -> int:
         """A number that grows with every change, 0 before the first."""

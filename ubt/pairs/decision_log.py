@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +36,9 @@ STEPS = 10_000_000, 100
 LINE = re.compile(rb'[0-9a-f]{32} \{"')
 LONGEST = 8192
 """Bytes of a line that is found without SQLite; a longer one is scattered over several pages."""
+REMEMBERED = 4
+"""Files whose checked events are kept in memory."""
+_KNOWN: dict[str, tuple[tuple[int, ...], list[Event]]] = {}
 UNSAID = 64
 """So many numbers that a file's head claims above the last line found are lines lost; more is a damaged head."""
 
@@ -51,6 +55,7 @@ class Damage(Exception):
 class Log:
     """The log inside one transaction."""
 
+    path: Path
     db: sqlite3.Connection
     last: int
     read: list[Event] | None = None
@@ -58,7 +63,7 @@ class Log:
     def events(self) -> list[Event]:
         """Every event, checked; not to be changed."""
         if self.read is None:
-            self.read = _checked(self.db, self.last)
+            self.read = _checked(self.path, self.db, self.last)
         return self.read
 
     def append(self, event: Event) -> int:
@@ -98,7 +103,7 @@ class LogFile:
 
     def events(self) -> list[Event]:
         """Every event in order, each checked."""
-        return self._tried(lambda: self._read(_events)) if self.path.exists() else []
+        return self._tried(lambda: self._read(partial(_events, self.path))) if self.path.exists() else []
 
     def write(self, work: Callable[[Log], T]) -> T:
         """Do work that adds events, in one transaction."""
@@ -150,11 +155,11 @@ class LogFile:
             with suppress(sqlite3.OperationalError):  # others have an earlier file open: it is as good in its mode
                 db.execute("PRAGMA journal_mode = DELETE")
             _begin(db, "BEGIN EXCLUSIVE")
-            log, kind = Log(db, 0), _kind(db)
+            log, kind = Log(self.path, db, 0), _kind(db)
             if kind == "log":
                 log.last = _last(db)
             else:
-                earlier = _events(db)
+                earlier = _events(self.path, db)
                 earlier_decisions.drop(db)
                 db.execute(SCHEMA)
                 db.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -163,7 +168,9 @@ class LogFile:
             if log.last or kind != "empty":
                 db.execute(f"PRAGMA user_version = {log.last}")
                 db.execute("COMMIT")
-            return result
+        if log.read is not None:
+            _remember(self.path, log.read)
+        return result
 
     def _rescue(self, why: str) -> str:
         """Set a damaged file aside, and save what can be read of it in a new one.
@@ -176,7 +183,7 @@ class LogFile:
         """
         with _held(self.path) as db:
             with suppress(Damage, *BROKEN):
-                _events(db)
+                _events(self.path, db)
                 return ""  # somebody else has saved it
             found, claimed = _salvaged(self.path, db)
             if not found:
@@ -288,36 +295,54 @@ def _last(db: sqlite3.Connection) -> int:
     return _pragma(db, "user_version")
 
 
-def _events(db: sqlite3.Connection) -> list[Event]:
+def _events(path: Path, db: sqlite3.Connection) -> list[Event]:
     kind = _kind(db)
     if kind == "log":
-        return _checked(db, _pragma(db, "user_version"))
+        return _checked(path, db, _pragma(db, "user_version"))
     try:
         return earlier_decisions.events(db) if kind == "earlier" else []
     except NoEvent as e:
         raise Damage(str(e)) from None
 
 
-def _checked(db: sqlite3.Connection, last: int) -> list[Event]:
-    """Every event of a log that must end with the number `last`.
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _remember(path: Path, events: list[Event]) -> None:
+    with suppress(OSError, RuntimeError):  # another thread may remember as well
+        _KNOWN[str(path)] = _stamp(path), events
+        while len(_KNOWN) > REMEMBERED:
+            _KNOWN.pop(next(iter(_KNOWN)), None)
+
+
+def _checked(path: Path, db: sqlite3.Connection, last: int) -> list[Event]:
+    """Every event of a log that must end with the number `last`; those that this process has checked already, and that
+    no other has touched since, are not read again.
 
     Raises:
         Damage: a line is not what was written, or missing.
     """
-    events, missing, lost = [], set(), set()
+    stamp, known = _KNOWN.get(str(path), ((), []))
+    events = [*known] if stamp == _stamp(path) else []
+    missing: set[int] = set()
     try:
-        for number, line in db.execute("SELECT number, line FROM log ORDER BY number"):
+        for number, line in db.execute(
+            "SELECT number, line FROM log WHERE number > ? ORDER BY number", (events[-1].number if events else 0,)
+        ):
             event = Event.of_line(line)
             before = events[-1].number if events else 0
             if not before < number == event.number <= last:
                 raise Damage(f"entry {number} is out of order")
             missing.update(range(before + 1, number))
-            lost.update(event.lost)
             events.append(event)
     except NoEvent as e:
         raise Damage(str(e)) from None
-    if missing != lost or (events[-1].number if events else 0) != last:
+    lost = {n for e in events for n in e.lost}
+    if missing - lost or len(events) + len(lost) != last or (events and events[-1].number != last):
         raise Damage(f"expected {last} entries, got {len(events)}")
+    _remember(path, events)
     return events
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from ubt.cases.store import Store
 from ubt.defenses.token_unlearning.verdict import judged_poisoned
 from ubt.evaluation.label_free import Mixture, fit
 from ubt.figures.similarity import binned
-from ubt.pairs.annotations import Review
+from ubt.pairs.annotations import Decided, Review
 from ubt.pairs.neighbors import SPACES
 from ubt.pairs.projection import MapSettings
 from ubt.pairs.table import SIMILARITIES, PairTable
@@ -46,19 +45,9 @@ def _labelled(path: str, version: tuple, keys: tuple, _table: PairTable) -> Pair
     return _table.with_labels(_decided(path, version).labels)
 
 
-@dataclass(frozen=True)
-class Decided:
-    """What a review holds: labels, as `Review.labels` gives them, contradictions and notices likewise."""
-
-    labels: pd.DataFrame
-    contradictions: dict[str, dict[str, tuple[str, str]]]
-    notices: list[str]
-
-
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _decided(path: str, version: tuple) -> Decided:
-    kept = Review(Path(path))
-    return Decided(kept.labels(), kept.contradictions(), kept.notices())
+    return Review(Path(path)).decided()
 
 
 def _version(review: Review) -> tuple:
