@@ -41,7 +41,7 @@ def test_every_step_passes_in_the_papers_order_on_shards(tmp_path, monkeypatch):
     assert list(dict.fromkeys(p.step for p in found)) == [step for step in STEPS if step != "baselines"]
     proved = {p.stage: p.said for p in found}
     assert (
-        proved["take"] == "40 pairs decoded where they lie, 23 left for other roles; set apart: {'truncated image': 1}"
+        proved["take"] == "40 pairs decoded where they lie, 23 left for other roles; set apart: none"
     )
     assert proved["attack"].startswith("4 poisons for 'banana'")
     assert "from 512-dimensional features" in proved["score"]
@@ -50,7 +50,8 @@ def test_every_step_passes_in_the_papers_order_on_shards(tmp_path, monkeypatch):
     )
     assert "of 8 and 6 images" in proved["evaluate_purified"]
     assert "of 8 and 7 images" in proved["retrieval_purified"]
-    assert "64 pairs as tar shards" in said[0]
+    assert "63 of 64 pairs as tar shards" in said[0]
+    assert "left out: 1 truncated image" in said[0]
     assert not (tmp_path / "dry").exists()
 
 
@@ -96,7 +97,7 @@ def test_every_step_and_baseline_passes_on_a_csv(least, tmp_path):
     found = dry_run(tmp_path / "dry", "csv", CPU, size=32, changes=SMALL)
     assert [p.stage for p in found] == [stage for stages in STEPS.values() for stage in stages]
     assert (
-        found[0].said == "40 pairs decoded where they lie, 23 left for other roles; set apart: {'truncated image': 1}"
+        found[0].said == "40 pairs decoded where they lie, 23 left for other roles; set apart: none"
     )
 
 

@@ -22,10 +22,10 @@ def visible(text: object, most: int = MOST) -> str:
 
 
 def printable(text: object) -> str:
-    """A text for a terminal or a log, whoever wrote the names in it: as `visible`, but whole and on its lines.
+    r"""A text for a terminal or a log, whoever wrote the names in it: as `visible`, but whole and on its lines.
 
     >>> printable("a\x1b[2Jb\u202ec\nd\te")
-    'a\\\\u001b[2Jb\\\\u202ec\\nd\\te'
+    'a\\u001b[2Jb\\u202ec\nd\te'
     """
     return _LINES.sub(lambda part: _coded(part[0]), str(text))
 

@@ -279,9 +279,10 @@ def dry_run(
         store, settings = prepare(root, layout, size)
         settings = settings.with_values(dict(changes or {}))
         about = store.imported(settings.own.pairs)["about"]
+        lost = ", ".join(f"{count} {reason}" for reason, count in about["quarantined"].items())
         say(
-            f"generated and read: {about['kept']} pairs as {about['kind']}, ViT-B/32 of random weights at {size} px"
-            f" ({time.monotonic() - began:.1f} s)"
+            f"generated and read: {about['kept']} of {about['read']} pairs as {about['kind']}, left out:"
+            f" {lost or 'none'}; ViT-B/32 of random weights at {size} px ({time.monotonic() - began:.1f} s)"
         )
         left_out = {name for baseline in BASELINES if baseline not in baselines for name in of_baseline(baseline)}
         step_of = {stage: step for step in steps for stage in STEPS[step] if stage not in left_out}
