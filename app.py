@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from ubt.ui.case_picker import pick, warn_if_gone
+from ubt.ui.case_form import warn_if_gone
+from ubt.ui.case_picker import pick
 from ubt.ui.chart_events import fetch_ahead
 from ubt.ui.components import icon, readable
 from ubt.ui.errors import guard

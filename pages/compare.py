@@ -39,15 +39,16 @@ def chosen() -> None:
     open_case = [view.name] if view and view.name in names else []
     about = "Several are drawn side by side; the one that is open comes first"
     cases = query_params.several("Cases", "compared", names, open_case, label, about, store().renamed)
-    about = "With the oracle among them, its divergence (KL) from every other is measured too"
-    methods = query_params.several(
-        "Defences", "defences", list(compare.METHODS), list(compare.METHODS), lambda m: compare.METHODS[m].title, about
-    )
-    if not cases or not methods:
-        st.info(f"Choose at least one {'defence' if cases else 'case'}.")
-        return
     subjects = [compare.subject(store(), name, compute()) for name in cases]
-    work, places = compare.work(subjects, methods)
+    about = "With the oracle among them, its divergence (KL) from every other is measured too"
+    lacks = _lacks(subjects)
+    offered = [m for m in compare.METHODS if m not in lacks]
+    methods = query_params.several("Defences", "defences", offered, offered, lambda m: compare.METHODS[m].title, about)
+    _cannot_run(lacks)
+    if not cases or not methods:
+        st.info(f"Choose at least one {'case' if not cases or not offered else 'defence'}.")
+        return
+    work, places = compare.work(store(), subjects, methods)
     compute_missing("compare", work, "cells" + (" and divergences" if "retrain" in methods else ""), places)
     frame = compare.cells(store(), subjects, methods)
     measured = frame["CA"].notna().any()
@@ -59,6 +60,23 @@ def chosen() -> None:
     if measured:
         st.divider()
         _one_case(subjects, methods)
+
+
+def _lacks(subjects: list[compare.Subject]) -> dict[str, str]:
+    """The defences that none of the cases can be run with, and why."""
+    found = {m: [case.lacks(store(), m) for case in subjects] for m in compare.METHODS}
+    return {m: each[0] for m, each in found.items() if each and all(each)}
+
+
+def _cannot_run(lacks: dict[str, str]) -> None:
+    """The defences that cannot be run, greyed out, with the reasons."""
+    if not lacks:
+        return
+    titles = {m: compare.METHODS[m].title for m in lacks}
+    st.pills("Cannot be run", list(titles.values()), key="cannot-run", disabled=True)
+    for why in dict.fromkeys(lacks.values()):
+        named = ", ".join(titles[m] for m in lacks if lacks[m] == why)
+        st.caption(f"{plain(named)}: {plain(why)}.")
 
 
 def _scatter(frame: pd.DataFrame) -> None:

@@ -13,9 +13,9 @@ import streamlit as st
 from ubt.figures import projection
 from ubt.pairs import neighbors
 from ubt.pairs.table import PairTable
-from ubt.ui import charts, controls, pairs, selection
+from ubt.ui import charts, controls, costs, pairs, selection
 from ubt.ui.errors import guard
-from ubt.ui.job_panel import build, clock, missing, needs
+from ubt.ui.job_panel import build, missing, needs
 from ubt.ui.navigation import current, heading
 
 DRAWN = 50_000
@@ -74,12 +74,12 @@ def _map(table: PairTable, space: str) -> dict[str, Any] | None:
         return None
     models, total = options["models"], len(table)
     seconds = 10 + len(models) * min(total, options["landmarks"]) / 1500 + ("purified" in models) * total / 2000
-    needed = f"There is no map of the {space} embeddings yet. On two cores it takes about {clock(seconds)}, once."
-    if not build(view, "map", options, needed, "Draw the map"):
+    needed, cost = f"There is no map of the {space} embeddings yet.", costs.of_seconds(seconds)
+    if not build(view, "map", options, needed, "Draw the map", cost):
         return None
     if options != complete and st.toggle("Draw it again with the models trained since", key="whole"):
-        wait = f"It takes about {clock(seconds)}; the map below stays until then, and places may differ."
-        build(view, "map", complete, wait, "Draw the map again")
+        wait = "The map below stays until then, and places may differ."
+        build(view, "map", complete, wait, "Draw the map again", cost)
     return options
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 from ubt.figures.neighbours import nearest as nearest_figure
 from ubt.pairs import neighbors, query
 from ubt.pairs.table import PairTable
-from ubt.ui import charts, components, controls, pair_picker, search, selection
+from ubt.ui import charts, components, controls, costs, pair_picker, search, selection
 from ubt.ui.errors import guard, plain, safe
 from ubt.ui.job_panel import build, missing, needs
 from ubt.ui.navigation import current, heading
@@ -147,7 +147,8 @@ def _index(pairs: int, space: str, model: str) -> neighbors.Approximate | None:
         "Use an approximate index", False, "approximate", about
     )
     needed = "No index yet for this space and model; until then the search is exact."
-    if wanted and build(view, "index", search.index_options(space, model), needed, "Build the index"):
+    options = search.index_options(space, model)
+    if wanted and build(view, "index", options, needed, "Build the index", costs.UNKNOWN):
         return search.index(view, space, model)
     return None
 

@@ -13,8 +13,8 @@ from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as verdict_figures
 from ubt.reports.case_report.finished_case import ABOUT, conclusion, evidence, health_rows
-from ubt.ui import charts, components, estimates, report_download
-from ubt.ui.case_form import draft, settings_of
+from ubt.ui import charts, components, costs, estimates, report_download
+from ubt.ui.case_form import draft, new, settings_of
 from ubt.ui.case_picker import label, remove
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import missing, run
@@ -30,11 +30,6 @@ CARDS = {
 }
 """What shows a verdict, by its tone, and with which icon."""
 view = current()
-
-
-@st.dialog("New case", width="large")
-def new(base=None) -> None:
-    draft(base, "copy" if base else "new")
 
 
 @st.dialog("Delete this case?")
@@ -93,15 +88,15 @@ def stages() -> None:
         st.subheader("Stages")
     pipeline()
     if not view.status.running and view.status.state != "done" and not view.imported:
-        left, right = st.columns([3, 1], vertical_alignment="bottom")
-        wanted = left.selectbox(
+        wanted = st.selectbox(
             "Run one stage, and what it needs",
             [s.name for s in view.stages if not view.has(s.name)],
             key="stage",
             format_func=lambda n: f"{n}: {next(s.about for s in view.stages if s.name == n)}",
         )
-        if right.button("Run this stage", key="run-stage", width="stretch"):
-            run(view.name, wanted)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if costs.button("Run this stage", costs.of_case(view.name, wanted), "run-stage"):
+                run(view.name, wanted)
 
 
 def verdict() -> None:
@@ -203,7 +198,7 @@ learned = (
 if learned and learned.open:
     steps = view.settings.poison.epochs * max(1, view.settings.data.pairs // view.settings.poison.batch)
     with learned:
-        curves(view, "poison", steps, "CA, ASR and similarity while M_bd trains")
+        curves(view, "poison", steps, "D", "CA, ASR and similarity while M_bd trains")
         st.caption("CA and ASR on a small sample of the judge's test images; what trains never sees them.")
 settings = st.expander("Settings of this case", on_change="rerun", key="settings")
 if settings.open:

@@ -357,7 +357,7 @@ def _where() -> Compute:
     return view.record.compute
 
 
-needs(view, CLASSIFY, "Trigger patches have not been located yet: about a minute on two cores.", explore)
+needs(view, CLASSIFY, "Trigger patches have not been located yet.", explore)
 if view is not None and view.has("data", ROLES["poisoned"].stage(view.audits)) and not view.imported:
     st.divider()
     trigger_form.section(view)

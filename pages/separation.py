@@ -4,25 +4,23 @@ Cosine similarity of every image with its own caption. Poisons fit their caption
 under the poisoned model, and best under the overfitted one, where the rest of the suspicious pairs stay behind.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from ubt.core import text
-from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.evaluation import detection
 from ubt.evaluation.label_free import Mixture, estimated
 from ubt.evaluation.model_roles import SCORED, SUSPECT
 from ubt.figures import roc, similarity
 from ubt.pairs.table import SIMILARITIES, PairTable
-from ubt.ui import charts, components, controls, pair_picker, pairs, query_params, selection
+from ubt.ui import charts, components, controls, pair_picker, pairs, selection, tuning
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard
 from ubt.ui.job_panel import missing, needs
 from ubt.ui.navigation import current, heading
 from ubt.ui.paper_results import paper_figures
+from ubt.ui.tuning import Tuned
 
 GRID = 24
 
@@ -30,31 +28,19 @@ view = current()
 heading("separation")
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Where the sliders stand."""
-
-    percent: float
-    threshold: float
-    k: int
-
-    @property
-    def as_run(self) -> bool:
-        """Whether D_susp and D_topk are those that the case was run with."""
-        return (self.percent, self.k) == (100 * view.settings.split.fraction, view.settings.k)
-
-
 @st.fragment
 @guard()
 def explore() -> None:
-    table, selected = selection.opened(view)
+    table, above = selection.pairs_shown(view), st.container()
     mixture = pairs.mixture(view, table)
-    chosen = _sliders(table, mixture)
+    chosen = tuning.sliders(view, table, mixture)
+    with above:
+        selected = selection.bar(view, table, chosen)
     only_suspicious = _switches()
-    caught, group = _caught(table, chosen)
+    caught, group = tuning.caught(view, table, chosen)
     _histograms(table, caught, chosen.threshold, caught.suspicious if only_suspicious else None, selected.rows)
     _counts(table, caught, mixture, chosen, bool(group), selected.rows)
-    if not chosen.as_run:
+    if not chosen.as_run(view):
         _offer_case(chosen)
     if selected.text:
         st.subheader("The selection")
@@ -65,41 +51,6 @@ def explore() -> None:
             _curves(table, caught, chosen.threshold)
 
 
-def _sliders(table: PairTable, mixture: Mixture | None) -> Chosen:
-    left, middle, right = st.columns(3)
-    unscored = table.similarity_overfit is None
-    run_with = 100 * view.settings.split.fraction
-    percent = query_params.slider(
-        left,
-        "Suspicious fraction: share of D, %",
-        "fraction",
-        view,
-        min(0.5, run_with),
-        max(50.0, run_with),
-        run_with,
-        0.5,
-        "The pairs of lowest similarity under the clean reference are D_susp",
-    )
-    start = 0.5 if unscored else min(1.0, round(mixture.threshold if mixture else _gap(table), 2))
-    threshold = query_params.slider(
-        middle,
-        "Threshold on the overfitted similarity",
-        "threshold",
-        view,
-        -1.0,
-        1.0,
-        start,
-        0.01,
-        "Pairs of D_susp from this similarity on count as flagged. It starts where a pair is as probably poisoned as"
-        " not, estimated without the truth",
-        unscored,
-    )
-    most = max(3, min(200, suspicious_count(len(table), percent / 100)), view.settings.k)
-    about = "The k pairs of D_susp most similar under the overfitted model"
-    k = query_params.slider(right, "k: size of D_topk", "k", view, 2, most, view.settings.k, 1, about, unscored)
-    return Chosen(percent, threshold, k)
-
-
 def _switches() -> bool:
     """The switches below the sliders; returns whether the histograms show D_susp alone."""
     with st.container(horizontal=True):
@@ -108,36 +59,6 @@ def _switches() -> bool:
         return controls.toggle(
             "D_susp only", False, "inside", "Histograms of the suspicious pairs alone", bind="query-params"
         )
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _widest_gap(key: str, _scores: np.ndarray) -> float:
-    return detection.otsu(_scores)
-
-
-def _gap(table: PairTable) -> float:
-    """The threshold where no mixture can be fitted."""
-    scores = table.similarity_overfit if table.suspicious is None else table.similarity_overfit[table.suspicious]
-    scores = scores[np.isfinite(scores)]
-    return _widest_gap(view.key("score_overfit"), scores) if len(scores) > 1 else 0.5
-
-
-def _caught(table: PairTable, chosen: Chosen) -> tuple[detection.Caught, dict[int, int]]:
-    """What the thresholds catch, and the group of each pair of D_topk; no groups where there is only one."""
-    prepared = pairs.prepared(view, table)
-    topk = view.read("select", "topk") if chosen.as_run and view.has("select") else None
-    group = {} if topk is None or topk["group"].max() == 0 else dict(zip(topk["row"], topk["group"], strict=True))
-    caught = detection.caught(
-        table.similarity_reference,
-        table.similarity_overfit,
-        suspicious_count(len(table), chosen.percent / 100),
-        chosen.threshold,
-        chosen.k,
-        None if topk is None else topk["row"].to_numpy(),
-        prepared.by_reference,
-        prepared.by_overfit,
-    )
-    return caught, group
 
 
 def _histograms(
@@ -168,7 +89,7 @@ def _counts(
     table: PairTable,
     caught: detection.Caught,
     mixture: Mixture | None,
-    chosen: Chosen,
+    chosen: Tuned,
     grouped: bool,
     selected: np.ndarray | None,
 ) -> None:
@@ -196,7 +117,7 @@ def _counts(
     components.table(columns, rows)
 
 
-def _offer_case(chosen: Chosen) -> None:
+def _offer_case(chosen: Tuned) -> None:
     """Say that the sliders left what the case was run with, and offer a case that is run with them."""
     settings = view.settings
     with st.container(horizontal=True, vertical_alignment="center"):

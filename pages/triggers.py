@@ -17,7 +17,7 @@ from ubt.data import scenes
 from ubt.data.scenes import CLASSES
 from ubt.data.scenes.captions import TEMPLATES
 from ubt.figures import contact_sheet
-from ubt.ui import components, controls
+from ubt.ui import components, controls, costs
 from ubt.ui.case_form import pick_attack, settings_of, widget
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
@@ -107,8 +107,8 @@ def _figures(planted: Planted, images: np.ndarray, measured: dict[str, float]) -
 
 def _use(settings: CaseSettings, planted: Planted, picture: bytes) -> None:
     """The buttons that make a case of the attack, add it to the open case, and export the picture."""
-    with st.container(horizontal=True):
-        if st.button("Run a case with it", type="primary", icon=":material/play_arrow:", key="lab-run"):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if costs.button("Run a case with it", costs.of_settings(settings), "lab-run", type="primary"):
             make(settings, run=True)
             st.switch_page(PAGES["overview"])
         if st.button("Keep a case for later", icon=":material/bookmark:", key="lab-keep"):

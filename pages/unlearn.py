@@ -8,9 +8,10 @@ ground truth or labels.
 import streamlit as st
 
 from ubt.figures import LABELS, measures
-from ubt.ui import charts, controls, estimates
+from ubt.ui import charts, controls, costs, estimates
 from ubt.ui.case_form import edit, settings_of
 from ubt.ui.case_picker import make
+from ubt.ui.errors import guard
 from ubt.ui.job_panel import missing, no_case, run
 from ubt.ui.navigation import current, heading
 from ubt.ui.training_curves import curves
@@ -30,17 +31,17 @@ with st.expander("Settings of unlearning", expanded=False):
         {n: s for n, s in settings_of(settings).items() if s.group in ("unlearn", "published", "mask", "retain")},
         f"unlearn-{view.name}",
     )
-    if changes and st.button("Unlearn with these, as a new case", key="unlearn-changed", icon=":material/play_arrow:"):
-        make(settings.with_values(changes), run=True)
-        st.rerun()
+    if changes:
+        with guard():
+            changed = settings.with_values(changes)
+            if costs.button("Unlearn with these, as a new case", costs.of_settings(changed), "unlearn-changed"):
+                make(changed, run=True)
+                st.rerun()
 finished = view.has("unlearn", "unlearn_published", *judged)
-if (
-    not finished
-    and not status.running
-    and not view.imported
-    and st.button("Unlearn", key="unlearn", type="primary", icon=":material/healing:")
-):
-    run(view.name)
+if not finished and not status.running and not view.imported:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if costs.button("Unlearn", costs.of_case(view.name), "unlearn", type="primary", icon=":material/healing:"):
+            run(view.name)
 
 
 for column, (which, stage, group) in zip(
@@ -48,7 +49,7 @@ for column, (which, stage, group) in zip(
 ):
     with column:
         st.subheader(LABELS[which].capitalize())
-        curves(view, stage, getattr(settings, group).steps, f"Figures over steps, {LABELS[which]}")
+        curves(view, stage, getattr(settings, group).steps, "D_unlearn", f"Figures over steps, {LABELS[which]}")
 if not finished:
     missing(view, judged[-1], "Figures before and after come when every model has been measured.", offer=False)
     st.stop()

@@ -8,7 +8,7 @@ import streamlit as st
 from ubt.cases import demo
 from ubt.figures import for_a_room, similarity, whatif
 from ubt.reports.paper.whatif import WHAT_IF
-from ubt.ui import components, query_params
+from ubt.ui import components, costs, query_params
 from ubt.ui.case_picker import make, show
 from ubt.ui.charts import cached_figure, draw
 from ubt.ui.errors import guard
@@ -107,8 +107,8 @@ def _case(name: str, values: tuple[float, ...], default: bool) -> None:
         if st.button("Open this case", key="what-open", icon=":material/arrow_forward:"):
             show(case)
             st.switch_page(PAGES["overview"])
-    elif st.button(
-        "Run it live", key="what-run", icon=":material/play_arrow:", help="A case with this setting, on this machine"
+    elif costs.button(
+        "Run it live", costs.of_settings(settings), "what-run", help="A case with this setting, on this machine"
     ):
         make(settings, run=True)
         st.switch_page(PAGES["overview"])

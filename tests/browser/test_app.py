@@ -97,9 +97,15 @@ def test_a_first_start_asks_nothing_and_prints_the_address(store, tmp_path, monk
 
 def test_a_case_by_form_a_copy_and_its_deletion(app, full, tab, tiny_case):
     address = app(full.root)
-    tab.goto(address)
+    tab.goto(f"{address}/overview?case={tiny_case.name}")
     press(tab, "Duplicate…")
-    tab.locator('[role=dialog] input[aria-label="Seed"]').fill("7")
+    assert "Page not found" not in tab.locator("body").inner_text()
+    seed = tab.locator('[role=dialog] input[aria-label="Seed"]')
+    seed.fill("7")
+    seed.press("Enter")
+    tab.get_by_role("dialog").get_by_text("Takes ").wait_for()
+    settle(tab)
+    assert full.names() == [tiny_case.name]
     press(tab, "Keep for later")
     tab.get_by_text("not run yet").wait_for()
     (other,) = set(full.names()) - {tiny_case.name}
@@ -185,6 +191,9 @@ def test_two_tabs_press_run_and_one_job_runs(app, store, chrome):
         press(tab, "Run")
     for tab in tabs:
         tab.locator(".stMarkdownBadge", has_text="running").wait_for()
+    cancel = tabs[0].get_by_role("button", name="Cancel")
+    as_it_appears = "e => { e.style.animation = 'none'; e.offsetWidth; e.style.animation = '';"
+    assert cancel.evaluate(f"{as_it_appears} return getComputedStyle(e).pointerEvents; }}") == "none"
     press(tabs[0], "Cancel")
     for tab in tabs:
         tab.get_by_text("cancelled").wait_for()

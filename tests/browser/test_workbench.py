@@ -53,6 +53,28 @@ def rule_of(tab) -> str:
     return tab.locator(".st-key-rule input").input_value()
 
 
+def exported_as_tuned(tab, tiny_case, brushed: set[str]) -> set[str]:
+    """Move the sliders of fraction and k, and export what they say; D_susp as tuned."""
+    sliders = tab.locator("[data-testid=stSlider] input[type=range]")
+    for number, said_then in ((0, "D_susp: lowest 14 %"), (2, "D_topk: first 8")):
+        sliders.nth(number).focus()
+        for _ in range(4):
+            tab.keyboard.press("ArrowRight")
+        tab.get_by_text(said_then).wait_for()
+        settle(tab)
+    frame, about = exported(tab, "CSV")
+    assert about["tuned"] == {"split.fraction": 0.14, "select.k": 8, "threshold": about["tuned"]["threshold"]}
+    assert (about["address"]["fraction"], about["address"]["k"]) == ("14", "8")
+    assert about["settings"]["select"]["k"] == 4
+    reference = tiny_case.artefacts["score"]["similarity"]["similarity"].to_numpy()
+    ids = tiny_case.artefacts["data"]["pairs"]["id"].to_numpy()
+    tuned = set(ids[np.argsort(reference, kind="stable")[:84]])
+    assert set(frame["id"][frame["suspicious_tuned"]]) == tuned & brushed
+    assert set(frame["id"][frame["topk_tuned"]]) > set(frame["id"][frame["topk"]])
+    assert {"suspicious_tuned", "topk_tuned", "flagged_tuned"} <= set(about["columns"])
+    return tuned
+
+
 def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(app, mapped, tiny_map, tab, chrome, tiny_case):
     store, (_, made) = mapped, tiny_map
     ids = tiny_case.artefacts["data"]["pairs"]["id"].to_numpy()
@@ -77,6 +99,10 @@ def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(app, map
         assert set(frame["id"]) == brushed
         assert about["rule"] == rule_of(tab)
         assert about["settings"]["data"]["pairs"] == 600
+        assert about["address"].items() >= {"case": tiny_case.name, "select": about["rule"], "k": "4"}.items()
+        assert about["tuned"]["split.fraction"] == about["settings"]["split"]["fraction"] == 0.12
+        assert "suspicious_tuned" not in frame
+    tuned = exported_as_tuned(tab, tiny_case, brushed)
     first = said(tab)
 
     other = chrome.new_context(viewport={"width": 1920, "height": 1080})
@@ -97,7 +123,10 @@ def test_brush_lasso_click_and_link_say_the_same_ids_and_leave_as_files(app, map
     outlined = set(ids[Outline(corners).contains_points(xy)])
     assert 0 < len(outlined) < 600
     assert f"{len(outlined)} of 600 selected" in said(tab)
-    assert set(exported(tab, "parquet")[0]["id"]) == outlined
+    frame, about = exported(tab, "parquet")
+    assert set(frame["id"]) == outlined
+    assert about["tuned"]["split.fraction"] == 0.14
+    assert set(frame["id"][frame["suspicious_tuned"]]) == tuned & outlined
 
     card = tab.locator(".ubt-card[data-pair]").first
     pair = card.get_attribute("data-pair")

@@ -55,6 +55,7 @@ def test_curves_are_of_what_was_seen():
     rows = pd.DataFrame({"step": [0, 1, 2], "asr": [99.0, None, 3.0], "similarity": [None, 0.5, 0.1]})
     figure = training.curves(rows, 10)
     assert {t.name for t in figure.data} == {"ASR, sample", "D_unlearn's similarity"}
+    assert {t.name for t in training.curves(rows, 10, "D").data} == {"ASR, sample", "D's similarity"}
 
 
 def test_what_was_observed_is_kept_and_nobody_reads_it(tiny_case):

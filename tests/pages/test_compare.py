@@ -3,6 +3,7 @@
 import json
 
 from harness import charts, page, words
+from ingested import folder
 from tiny import CPU, tiny
 
 from ubt.cases.pipeline import create
@@ -10,6 +11,7 @@ from ubt.cases.store import Store
 from ubt.cli.bench_runs.case import generate
 from ubt.reports.paper import TABLES, compare
 from ubt.workflows import jobs
+from ubt.workflows.ingest import Wanted, import_labelled, import_wanted
 
 
 def test_the_open_case_is_there_in_figures_and_pictures(full, tiny_case):
@@ -101,3 +103,28 @@ def test_every_table_opens_without_a_case(cache):
             TABLES[name].attacks
         )
     assert "Traceback" not in json.dumps(words(at))
+
+
+def test_what_no_chosen_case_can_be_run_with_is_greyed_out_and_why(cache, tmp_path):
+    store = Store(cache)
+    rows = [(f"images/{i}.png", f"a thing {i}") for i in range(40)]
+    pairs = import_wanted(store, Wanted("pairs", str(folder(tmp_path / "pairs", rows, images=40))))
+    labels = import_labelled(
+        store, folder(tmp_path / "labels", table=b"image,label\nimages/0.png,banana\nimages/1.png,cat\n")
+    )
+    settings = tiny(own__pairs=pairs, own__test=labels, select__k=2, data__pairs=40)
+    create(store, settings, CPU)
+    at = page("compare")
+    assert not at.error
+    offered = at.multiselect(key="defences").options
+    assert "UBT, ours" in offered
+    assert "CleanCLIP" not in offered
+    grey = next(g for g in at.get("button_group") if g.key == "cannot-run")
+    assert grey.disabled
+    assert "CleanCLIP" in grey.options
+    assert "clean pairs beyond the 40 of D" in words(at)
+    create(store, tiny(), CPU)
+    at = page("compare", compared=",".join(store.names()))
+    assert "CleanCLIP" in at.multiselect(key="defences").options
+    told = at.dataframe[0].value.set_index(["case", "defence"])["state"]
+    assert sorted(told.xs("CleanCLIP", level="defence"))[0].startswith("cannot be run: it needs clean pairs")

@@ -69,6 +69,34 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
         "help": "Everything that you can set",
     }
     assert said[name] in words(at)
+    assert started(at) == said_to_take(at)
+
+
+def started(at: AppTest) -> int:
+    """How many buttons there are that start work."""
+    begin = "Run", "Resume", "Try again", "Unlearn", "Compute the missing", "Draw the map", "Build the index", "Try it"
+    return sum(b.label.startswith(begin) for b in at.button)
+
+
+def said_to_take(at: AppTest) -> int:
+    """How many captions say what some work takes."""
+    return sum("Takes " in c.value or " takes " in c.value for c in at.caption)
+
+
+def test_buttons_that_start_work_say_what_it_takes(full, tiny_case):
+    create(full, tiny(seed=9), CPU)
+    for name, text in (("overview", ""), ("unlearn", ""), ("map", ""), ("map", tiny_case.name), ("compare", "")):
+        at = page(name, **{"case": text} if text else {})
+        assert started(at) == said_to_take(at) > 0, name
+
+
+def test_the_form_says_what_a_case_takes_and_starts_nothing_before_the_button(cache):
+    at = page("overview")
+    assert "Takes about 1 min on two cores; this machine has not been timed yet." in words(at)
+    at.number_input(key="first-demo-badnet-data.pairs").set_value(1_000_000).run()
+    assert re.search(r"Takes about \d+ (h|min)", words(at))
+    assert "Takes about 1 min" not in words(at)
+    assert Store(cache).names() == []
 
 
 def test_the_first_histogram_comes_before_any_training(cache):
@@ -238,12 +266,15 @@ def test_a_case_deleted_elsewhere_is_said(full, tiny_case, name):
     assert tiny_case.name in words(at).replace("\\", "")
 
 
-def test_an_address_with_an_unknown_case_is_said_and_escaped(full):
+def test_an_address_with_an_unknown_case_is_said_and_escaped_and_a_new_one_is_offered(full):
     at = page("overview", case="../../etc/<b>x</b>[a](http://b)")
     said = " ".join(w.value for w in at.warning)
     assert "There is no case" in said
     assert "\\<b\\>" in said
     assert "\\[a\\]\\(http" in said
+    at.button(key="new-instead").click().run()
+    assert not at.exception
+    assert at.button(key="new-demo-badnet-run").label == "Run"
 
 
 def test_an_address_opens_its_case(full, tiny_case):

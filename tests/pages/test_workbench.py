@@ -184,6 +184,24 @@ def test_thresholds_come_from_the_address_and_odd_ones_do_not_break_it(full):
     assert len(charts(at)) == 3
 
 
+def test_a_link_to_another_page_moves_the_sliders_too(full):
+    at = page("review", fraction="20", k="9")
+    at.switch_page("pages/separation.py").run()
+    assert [s.value for s in at.slider][::2] == [20, 9]
+    assert "D_susp: lowest 20 %" in html_of(at)
+
+
+def test_views_that_are_deleted_by_a_double_click_are_one(full, tiny_case, monkeypatch):
+    monkeypatch.setattr("ubt.ui.selection.AGAIN", 60)
+    kept = review(full, tiny_case.name)
+    for name in "ab":
+        kept.save_view(name, "topk", {"page": "separation"})
+    at = page("separation")
+    at.button(key="drop-a").click().run()
+    at.button(key="drop-b").click().run()
+    assert list(kept.views()) == ["b"]
+
+
 def test_an_address_that_lags_behind_the_hand_moves_nothing_back_and_a_link_does(full, monkeypatch):
     monkeypatch.setattr("ubt.ui.stale.LAG", 60)
     at = page("separation")

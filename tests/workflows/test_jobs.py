@@ -5,14 +5,16 @@ import re
 import time
 
 import pytest
-from tiny import CPU, tiny
+from tiny import CPU, put_results, tiny
 
 from ubt.cases import events
 from ubt.cases.catalog import every
-from ubt.cases.pipeline import create
+from ubt.cases.cost_model import cost
+from ubt.cases.pipeline import create, upto
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput, UbtError
+from ubt.core.run import Compute
 from ubt.workflows import jobs
 
 
@@ -141,12 +143,33 @@ def test_the_estimate_knows_every_stage_that_takes_time(tmp_path):
 
 def test_what_remains_is_of_what_is_missing_and_each_step_counts_once(full, tiny_case):
     def left(*until: str | None) -> float:
-        return jobs.remaining(full, [(tiny(), CPU, u) for u in until])
+        return jobs.remaining(full, [(tiny(), CPU, u) for u in until]).seconds
 
     assert left(None, "evaluate_purified") == 0
     assert 0 < left("control") < left("evaluate_control")
     assert left("control", "evaluate_control") == pytest.approx(left("evaluate_control"), rel=0.05)
     assert left("evaluate_control", "evaluate_cleanclip") > left("evaluate_cleanclip")
+
+
+def test_an_estimate_is_at_the_speed_of_what_this_cache_has_computed_else_on_two_cores(tmp_path):
+    store, work = Store(tmp_path), [(tiny(seed=2), CPU, None)]
+    declared = jobs.remaining(store, work)
+    assert not declared.measured
+    assert "has not been timed yet" in declared.said
+    before = CaseSettings()
+    stages = upto("evaluate_poisoned")
+    took = {s.name: 3 * cost(s.name, before) for s in stages}
+    create(store, before, CPU)
+    for s in stages:
+        put_results(store, before, s.name, {}, seconds=took[s.name])
+    found = jobs.remaining(store, work)
+    assert found.measured
+    assert found.seconds == pytest.approx(3 * declared.seconds)
+    assert found.said.endswith("on this machine")
+    assert not jobs.remaining(store, [(tiny(), Compute("cuda", "bf16"), None)]).measured
+    half = jobs.remaining(store, [(before.with_values({"unlearn.steps": 7}), CPU, None)])
+    assert half.measured
+    assert half.seconds < jobs.remaining(store, [(CaseSettings().with_values({"seed": 9}), CPU, None)]).seconds
 
 
 def test_nothing_of_a_job_is_in_the_record_of_another(tmp_path):

@@ -101,9 +101,9 @@ def run_missing(store: Store, where: Compute, work: Sequence[Work]) -> tuple[dic
         if store.find(key := every_key(case, where)[stage.name], whole=True) is None
     }
     if missing:
-        minutes = max(1, round(remaining(store, [(case, where, until) for case, until in work]) / 60))
+        takes = remaining(store, [(case, where, until) for case, until in work]).said
         err.print(
-            f"{len(missing)} stages to compute, about {minutes} min; interrupted, the same command goes on from there",
+            f"{len(missing)} stages to compute, {takes}; interrupted, the same command goes on from there",
             highlight=False,
             soft_wrap=True,
         )

@@ -45,3 +45,21 @@ def percent(share: float | None) -> str:
     ('97.1 %', 'undefined')
     """
     return "undefined" if share is None else f"{100 * share:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """A time as roughly as an estimate is known.
+
+    >>> [duration(s) for s in (3, 34, 58, 150, 8000, 260_000)]
+    ['a few seconds', '30 s', '1 min', '2 min', '2 h 10 min', '3 days']
+    """
+    if seconds < 15:
+        return "a few seconds"
+    tens = 10 * round(seconds / 10)
+    if tens < 60:
+        return f"{tens} s"
+    minutes = max(1, round(seconds / 60))
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(10 * round(minutes / 10), 60)
+    return f"{round(hours / 24)} days" if hours >= 48 else f"{hours} h {minutes} min" if minutes else f"{hours} h"

@@ -9,7 +9,7 @@ from ubt.figures import CLEAN, MODELS, POISONED, UNKNOWN, layout, track
 PERCENT = {"ca": ("CA, sample", CLEAN, "solid", "circle"), "asr": ("ASR, sample", POISONED, "solid", "diamond")}
 """Figures in percent: label, colour, dash, marker."""
 SIMILARITY = {
-    "similarity": ("D_unlearn's similarity", POISONED, "solid"),
+    "similarity": ("{of}'s similarity", POISONED, "solid"),
     "restored": ("images led back", MODELS["purified"], "dash"),
     "kept": ("images kept", UNKNOWN, "dot"),
 }
@@ -22,11 +22,12 @@ def rows(history: pd.DataFrame, observed: pd.DataFrame | None) -> pd.DataFrame:
     return history if observed is None else history.merge(observed, on="step", how="outer").sort_values("step")
 
 
-def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
+def curves(rows: pd.DataFrame, steps: int, of: str = "D_unlearn", height: int = 470) -> go.Figure:
     """CA and ASR in percent above, if there are any, similarities below, over optimiser steps.
 
     Args:
-        rows: `step` and any of the figures named here. steps: where the step axis ends.
+        rows: `step` and any of the figures named here. steps: where the step axis ends. of: the pairs whose mean
+            similarity with their own captions, in each batch, `similarity` is.
     """
     below = 1 + any(name in rows for name in PERCENT)
     figure = make_subplots(
@@ -43,7 +44,7 @@ def curves(rows: pd.DataFrame, steps: int, height: int = 470) -> go.Figure:
             figure.add_scatter(
                 x=part["step"],
                 y=part[name],
-                name=label,
+                name=label.format(of=of),
                 mode="lines",
                 line={"color": colour, "dash": dash},
                 hovertemplate="%{y:.3f}",

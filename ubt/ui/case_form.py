@@ -10,14 +10,13 @@ import streamlit as st
 from ubt.attacks import ATTACKS, profile
 from ubt.cases.presets import PRESETS
 from ubt.cases.settings import CaseSettings
+from ubt.core.errors import BadInput
+from ubt.ui import costs
 from ubt.ui.case_picker import make
-from ubt.ui.errors import guard
+from ubt.ui.errors import guard, plain
 from ubt.ui.view import classes
 
-PRESET_HELP = (
-    "demo: scaled to the embedded scenes, about two minutes on two cores. paper: the paper's rates and epochs, for"
-    " which they are too small."
-)
+PRESET_HELP = "demo: scaled to the embedded scenes. paper: the paper's rates and epochs, for which they are too small."
 MAIN = {
     "attack.target": "Target label",
     "attack.rate": "Poison rate",
@@ -68,6 +67,23 @@ def settings_of(case: CaseSettings) -> dict[str, Setting]:
     }
 
 
+@st.dialog("New case", width="large")
+def new(base: CaseSettings | None = None) -> None:
+    """Choose the settings of a new case, or of a copy of one, and make it."""
+    draft(base, "copy" if base else "new")
+
+
+def warn_if_gone() -> None:
+    """Say that the case that was open, or that the address asks for, is not there, and offer a new one."""
+    if gone := st.session_state.get("gone"):
+        st.warning(
+            f"There is no case {plain(gone)} in this cache; it was deleted, perhaps in another tab. Choose another on"
+            " the left, or make a new one."
+        )
+        if st.button("New case", key="new-instead", icon=":material/add:"):
+            new()
+
+
 def draft(base: CaseSettings | None, key: str, then: Callable[[], None] = st.rerun) -> None:
     """Choose settings and make a case of them.
 
@@ -78,17 +94,29 @@ def draft(base: CaseSettings | None, key: str, then: Callable[[], None] = st.rer
     settings = settings_of(start)
     main = [n for n in MAIN if settings[n].concerns(start)]
     others = {n: s for n, s in settings.items() if n not in (*main, "attack.name") and s.concerns(start)}
-    with st.form(f"{key}-form", border=False):
-        changes = _main_inputs({n: settings[n] for n in main}, classes(start), key)
-        with st.expander("All other settings"):
-            changes |= edit(others, key)
-        with st.container(horizontal=True):
-            run = st.form_submit_button("Run", type="primary", icon=":material/play_arrow:", key=f"{key}-run")
-            keep = st.form_submit_button("Keep for later", key=f"{key}-keep")
-    if run or keep:
-        with guard():
-            make(start.with_values(changes), run)
-            then()
+    changes = _main_inputs({n: settings[n] for n in main}, classes(start), key)
+    with st.expander("All other settings"):
+        changes |= edit(others, key)
+    with guard():
+        _made(start, changes, key, then)
+
+
+def _made(start: CaseSettings, changes: Mapping[str, Any], key: str, then: Callable[[], None]) -> None:
+    """The buttons that make the case. No form, whose fields would start it on Enter; so the cost follows the fields."""
+    wrong, chosen = "", start
+    try:
+        chosen = start.with_values(changes)
+    except BadInput as e:
+        wrong = str(e)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        cost = "" if wrong else costs.of_settings(chosen)
+        run = costs.button("Run", cost, f"{key}-run", type="primary", disabled=bool(wrong))
+        keep = st.button("Keep for later", key=f"{key}-keep", disabled=bool(wrong))
+    if wrong:
+        st.error(plain(wrong), icon=":material/error:")
+    elif run or keep:
+        make(chosen, run)
+        then()
 
 
 def _start(base: CaseSettings | None, key: str) -> tuple[CaseSettings, str]:

@@ -173,12 +173,3 @@ def _offer_to_delete(view: View) -> None:
     if st.button("Delete this case", key="delete-damaged", icon=":material/delete:"):
         remove(view.name)
         st.rerun()
-
-
-def warn_if_gone() -> None:
-    """Say that the case that was open, or that the address asks for, is not there."""
-    if gone := st.session_state.get("gone"):
-        st.warning(
-            f"There is no case {plain(gone)} in this cache; it was deleted, perhaps in another tab. Choose another on"
-            " the left, or make a new one."
-        )

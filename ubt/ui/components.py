@@ -40,7 +40,7 @@ def icon() -> Image.Image:
 
 def readable() -> None:
     """Sliders' values, chosen segments and the text of charts in the page's own colour: Streamlit's are too faint to be
-    read by all.
+    read by all. And buttons that take another's place under the pointer take no click for a second.
     """
     st.html(f"<style>{web.text('readable.css')}</style>")
 

@@ -72,14 +72,18 @@ def show_failure() -> None:
 
 
 def _offer_repair(e: DamagedArtefact) -> None:
+    from ubt.ui import costs
     from ubt.ui.view import store
     from ubt.workflows import jobs
 
     st.error(plain(e), title="A result on disk is damaged", icon=":material/broken_image:")
     name = st.session_state.get("case")
-    if is_imported(e.key):
+    if is_imported(e.key) or name not in store().names():
         return
-    if name in store().names() and st.button("Set it aside and make it again", key=f"mend-{e.key}", type="primary"):
+    again = "Set it aside and make it again"
+    if costs.button(
+        again, costs.of_case(name, damaged=e.key), f"mend-{e.key}", type="primary", icon=":material/build:"
+    ):
         with store().lock(e.key, wait=1):
             store().set_aside(e.key)
         jobs.start(store(), name)

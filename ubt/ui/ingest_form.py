@@ -14,7 +14,7 @@ from ubt.data.catalogue import SourceOptions
 from ubt.data.formats.base import NoColumn
 from ubt.data.labelled import LabelledOptions
 from ubt.data.preview import Preview, look
-from ubt.ui import components
+from ubt.ui import components, costs
 from ubt.ui.errors import plain
 from ubt.ui.job_panel import follow
 from ubt.ui.view import store
@@ -71,7 +71,7 @@ def _offer(wanted: Wanted) -> None:
         said, look = (
             (f"Import {WHAT[wanted.kind]} again", "secondary") if there else (f"Import {WHAT[wanted.kind]}", "primary")
         )
-        pressed = st.button(said, key=f"import-{wanted.kind}", type=look, icon=":material/download:")
+        pressed = costs.button(said, costs.UNKNOWN, f"import-{wanted.kind}", type=look, icon=":material/download:")
         if there:
             st.caption("It is imported already, see below; import it again if the files have changed.")
     if pressed:

@@ -9,6 +9,7 @@ import streamlit as st
 from ubt.cases.pipeline import Work, create, standing
 from ubt.cases.settings import CaseSettings
 from ubt.core.run import Compute
+from ubt.ui import costs
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
 from ubt.ui.navigation import PAGES
@@ -72,18 +73,24 @@ def _draw(name: str, status: jobs.Status) -> None:
         done = f" {step.done:,} of {step.total:,}" if step.total else ""
         left = "" if status.share >= 1 else f", about {clock(status.left or 0)} left"
         st.progress(min(1.0, status.share), text=f"{what}{done}{left}")
-        if st.button(
-            "Cancel", key="cancel", icon=":material/stop:", width="stretch", disabled=store().cancel_flag(name).exists()
-        ):
-            jobs.cancel(store(), name)
-            st.toast("Stopping at the next step; everything finished is kept.")
+        _cancel(name, "cancel", width="stretch")
     elif status.state in RUN:
         if status.state == "failed":
             st.error(plain(status.error))
         elif status.state == "interrupted":
             st.caption("Its process ended unexpectedly. Everything finished is kept.")
-        if st.button(RUN[status.state], key="run", type="primary", icon=":material/play_arrow:", width="stretch"):
+        if costs.button(RUN[status.state], costs.of_case(name), "run", type="primary", width="stretch"):
             run(name)
+
+
+def _cancel(lock: str, key: str, **more: Any) -> None:
+    """The button that cancels whoever holds a lock. It stands where the button stood that started it, so that the
+    browser takes no click on it for the first second (`readable.css`): that may be the second of a double click.
+    """
+    stopping = store().cancel_flag(lock).exists()
+    if st.button("Cancel", key=key, icon=":material/stop:", disabled=stopping, **more):
+        jobs.cancel(store(), lock)
+        st.toast("Stopping at the next step; everything finished is kept.")
 
 
 def _built_in(view: View) -> None:
@@ -96,12 +103,8 @@ def _built_in(view: View) -> None:
 
 def live(view: View, key: str) -> None:
     """The button that runs a built-in case's settings on this machine; the new case then replaces it."""
-    if st.button(
-        "Run it live",
-        key=key,
-        icon=":material/play_arrow:",
-        help="The same settings on this machine, as a new case that replaces this one",
-    ):
+    about = "The same settings on this machine, as a new case that replaces this one"
+    if costs.button("Run it live", costs.of_settings(view.settings), key, help=about):
         make(view.settings, run=True)
         st.rerun(scope="app")
 
@@ -130,10 +133,11 @@ def missing(view: View, stage: str, reason: str, offer: bool = True) -> None:
     st.info(reason)
     if last := view.record.errors.get(stage):
         st.error(plain(last.error), title=f"The last attempt: {plain(last.state)}")
-    if offer and st.button(
-        f"Run up to {plain(stage)}", key=f"until-{stage}", type="primary", icon=":material/play_arrow:"
-    ):
-        run(view.name, stage)
+    if offer:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            wanted = f"Run up to {plain(stage)}"
+            if costs.button(wanted, costs.of_case(view.name, stage), f"until-{stage}", type="primary"):
+                run(view.name, stage)
 
 
 def no_case() -> None:
@@ -165,10 +169,11 @@ def build(
     options: dict[str, Any],
     reason: str,
     button: str,
+    cost: str,
     before: Callable[[], object] = lambda: None,
 ) -> bool:
-    """Whether a view is there; else say what is missing, offer the button that computes it (after `before`), and follow
-    its job.
+    """Whether a view is there; else say what is missing, offer the button that computes it (after `before`) beside
+    its `cost`, and follow its job.
     """
     key = derived.key(view.record, kind, options)
     if store().find(key) is not None:
@@ -180,7 +185,9 @@ def build(
         st.info(reason)
         if why := jobs.failure(store(), key):
             st.error(plain(why), title="The last attempt failed")
-        if st.button(button, key=f"build-{kind}", type="primary", icon=":material/play_arrow:"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            pressed = costs.button(button, cost, f"build-{kind}", type="primary")
+        if pressed:
             before()
             jobs.start_view(store(), view.name, kind, options)
             st.rerun(scope="app")
@@ -211,8 +218,7 @@ def follow(lock: str, what: str) -> None:
                 else f"{what}: {100 * share:.0f} %{rows}{left}"
             ),
         )
-        if st.button("Cancel", key=f"stop-{lock}", icon=":material/stop:", disabled=store().cancel_flag(lock).exists()):
-            jobs.cancel(store(), lock)
+        _cancel(lock, f"stop-{lock}")
 
     draw()
 
@@ -241,9 +247,6 @@ class _Batch:
         measured = f"{states.count('done')} of {len(self.cases)} {self.what} measured"
         return measured + (f", {failed} failed" if failed else "")
 
-    def left(self) -> str:
-        return f"about {clock(jobs.remaining(store(), self.cases))}"
-
 
 def compute_missing(title: str, work: Sequence[Work], what: str, places: Sequence[Compute] | None = None) -> None:
     """How many of some cases, each up to a stage, are computed; the button that computes the others in one job, under
@@ -262,7 +265,7 @@ def compute_missing(title: str, work: Sequence[Work], what: str, places: Sequenc
 
 
 def _offer_batch(batch: _Batch, states: list[str]) -> None:
-    st.caption(f"{batch.counts(states)}; the rest takes {batch.left()} on this machine.")
+    st.caption(f"{batch.counts(states)}; the rest takes {jobs.remaining(store(), batch.cases).said}.")
     if "failed" in states:
         at = states.index("failed")
         name, until = batch.names[at], batch.cases[at][2]
@@ -286,12 +289,9 @@ def _follow_batch(batch: _Batch, states: list[str]) -> None:
             min(1.0, (states.count("done") + share) / max(1, len(states))),
             text=batch.counts(states)
             + (f"; {plain(running[0][0])} running" if running else "")
-            + f", {batch.left()} left",
+            + f", about {clock(jobs.remaining(store(), batch.cases).seconds)} left",
         )
-        cancelled = store().cancel_flag(batch.title).exists()
-        if st.button("Cancel", key=f"stop-{batch.title}", icon=":material/stop:", disabled=cancelled):
-            jobs.cancel(store(), batch.title)
-            st.toast("Stopping at the next step; everything finished is kept.")
+        _cancel(batch.title, f"stop-{batch.title}")
         if batch.state() != (True, states):
             st.rerun(scope="app")
 

@@ -45,14 +45,22 @@ def heading(name: str) -> None:
     st.caption(page(name).text)
 
 
+def _to_first() -> None:
+    st.switch_page(next(iter(PAGES.values())), query_params=st.query_params.to_dict())
+
+
 def navigation():
-    """The page that the address asks for, to be run."""
+    """The page that the address asks for, to be run. Streamlit answers for the first page at `/` alone, so that a page
+    of the first one's name leads there.
+    """
     first = next(iter(PAGES))
+    at = {name: name for name in PAGES} | {first: "start"}
     pages = [
-        st.Page(file, title=page(name).title, help=page(name).about, url_path=name, default=name == first)
+        st.Page(file, title=page(name).title, help=page(name).about, url_path=at[name], default=name == first)
         for name, file in PAGES.items()
     ]
-    return st.navigation(pages, expanded=True)
+    named = st.Page(_to_first, title=page(first).title, url_path=first, visibility="hidden")
+    return st.navigation([named, *pages], expanded=True)
 
 
 def current() -> View | None:

@@ -21,11 +21,11 @@ def read(name: str) -> str | None:
     changes nothing. Streamlit follows links by a run of the whole page, so a run of a fragment alone never follows one.
     """
     state, text = st.session_state, st.query_params.get(name)
-    if not text or text == state.get(f"written-{name}"):
+    if not text or text == live().get(name):
         return None
     if (state.get(f"known-{name}") and in_fragment()) or stale.is_stale(name, text):
         return None
-    state[f"written-{name}"], state[f"known-{name}"] = text, True
+    live()[name], state[f"known-{name}"] = text, True
     return text
 
 
@@ -38,26 +38,31 @@ def in_fragment() -> bool:
 def write(name: str, text: str, shown: bool = True) -> None:
     """Set a parameter. The address shows it unless it is empty, too long, or the default (`shown` is false)."""
     state = st.session_state
-    if (last := state.get(f"written-{name}")) not in (text, None):
+    if (last := live().get(name)) not in (text, None):
         stale.replaced(name, last)
-    state[f"written-{name}"], state[f"known-{name}"] = text, True
+    live()[name], state[f"known-{name}"] = text, True
     if not text or not shown or len(text) > LONGEST:
         st.query_params.pop(name, None)
     elif st.query_params.get(name) != text:
         st.query_params[name] = text
 
 
+def live() -> dict[str, str]:
+    """Every parameter that was read or written last, empty ones too. The same dictionary all session long, so that it
+    still tells what is on the screen after the page was drawn.
+    """
+    return st.session_state.setdefault("written", {})
+
+
 def written() -> dict[str, str]:
     """Every parameter that was written, also those that the address does not show, so that a view can restore all."""
-    state = st.session_state
-    names = [key.removeprefix("written-") for key in state if isinstance(key, str) and key.startswith("written-")]
-    return {name: state[f"written-{name}"] for name in names if state[f"written-{name}"]}
+    return {name: text for name, text in live().items() if text}
 
 
 def clear(*names: str) -> None:
     """Remove parameters from the address, and forget what was written."""
     for name in names:
-        st.session_state.pop(f"written-{name}", None)
+        live().pop(name, None)
         st.session_state.pop(f"replaced-{name}", None)
         st.query_params.pop(name, None)
 
@@ -84,7 +89,7 @@ def slider(
         )
     key, state = f"{name}-{view.name}", st.session_state
     wanted = stale.kept(key, start)
-    moved = key in state and state.get(f"written-{name}") not in (None, f"{wanted:g}")
+    moved = key in state and live().get(name) not in (None, f"{wanted:g}")
     if not moved and (text := read(name)):
         wanted = _number(text, low, high, start)
     elif wanted == state.get(f"start-{key}"):

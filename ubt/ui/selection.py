@@ -14,17 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from ubt import __version__
-from ubt.attacks import ATTACKS
 from ubt.core.errors import UbtError
 from ubt.core.files import digest
 from ubt.pairs import predicates, query
 from ubt.pairs.annotations import LABELS
-from ubt.pairs.export import KINDS, packed
 from ubt.pairs.table import ABOUT, SIMILARITIES, PairTable
-from ubt.ui import chart_events, completion, components, controls, images, pairs, query_params, stale
+from ubt.ui import chart_events, completion, components, controls, images, pair_export, pairs, query_params, stale
 from ubt.ui.errors import guard, plain, safe, show_failure
 from ubt.ui.navigation import PAGES
+from ubt.ui.tuning import Tuned
 from ubt.ui.view import View
 
 DETAILS = ("id", "caption", *SIMILARITIES, "rank", "flagged", "group", "cluster", "label", "note")
@@ -32,6 +30,8 @@ DETAILS = ("id", "caption", *SIMILARITIES, "rank", "flagged", "group", "cluster"
 LISTED = 200
 """Rows of the table, most suspicious first."""
 GRID = 24
+AGAIN = 1.0
+"""Seconds after a view was deleted in which no other is."""
 KEPT = 20
 """Selections that *Back* remembers."""
 HELP = (
@@ -163,11 +163,15 @@ def listen(axes: dict[str, str], table: PairTable) -> None:
     chart_events.listen(tuple(axes), safe(on_outline), safe(on_click))
 
 
-def opened(view: View) -> tuple[PairTable, Selection]:
-    """The pairs, without the ground truth where it is hidden, and the selection, whose bar is drawn."""
+def pairs_shown(view: View) -> PairTable:
+    """The pairs, without the ground truth where it is hidden."""
     table = pairs.table(view)
-    if not st.session_state.get("reveal", True):
-        table = table.without_truth()
+    return table if st.session_state.get("reveal", True) else table.without_truth()
+
+
+def opened(view: View) -> tuple[PairTable, Selection]:
+    """The pairs as `pairs_shown` gives them, and the selection, whose bar is drawn."""
+    table = pairs_shown(view)
     return table, bar(view, table)
 
 
@@ -176,8 +180,12 @@ def truth_toggle() -> bool:
     return controls.toggle("Show the ground truth", True, "reveal", "A lab case knows it; a defender does not")
 
 
-def bar(view: View, table: PairTable) -> Selection:
-    """The box with the query, what it selects in counts, and the buttons that go back, clear, save and export."""
+def bar(view: View, table: PairTable, tuned: Tuned | None = None) -> Selection:
+    """The box with the query, what it selects in counts, and the buttons that go back, clear, save and export.
+
+    Args:
+        tuned: where the sliders of this page stand, if it has them, which are exported.
+    """
     show_failure()
     selected = _applied(table)
     text = selected.text
@@ -193,7 +201,7 @@ def bar(view: View, table: PairTable) -> Selection:
             "Narrow", False, "narrow", "What is brushed or outlined next narrows the selection instead of replacing it"
         )
         _views(view)
-        _export(view, table, selected)
+        pair_export.offer(view, table, text, selected.rows, tuned)
     return selected
 
 
@@ -295,49 +303,22 @@ def _view_link(view: View, title: str, saved: dict) -> None:
             key=f"drop-{title}",
             icon=":material/delete:",
             type="tertiary",
-            on_click=safe(pairs.review(view).delete_view),
-            args=(title,),
+            on_click=safe(_drop),
+            args=(view, title),
         )
+
+
+def _drop(view: View, title: str) -> None:
+    """Delete a view. The next one then takes its place under the pointer, where a double click would delete it too."""
+    state, now = st.session_state, time.monotonic()
+    if now - state.get("dropped", -AGAIN) >= AGAIN:
+        pairs.review(view).delete_view(title)
+        state["dropped"] = now
 
 
 def _page() -> str:
     here = st.context.url.rstrip("/").rsplit("/", 1)[-1].split("?")[0] if st.context.url else ""
     return here if here in PAGES else "separation"
-
-
-def _export(view: View, table: PairTable, selected: Selection) -> None:
-    rows = np.arange(len(table)) if selected.rows is None else np.flatnonzero(selected.rows)
-    what = f"all {len(rows):,} pairs" if selected.rows is None else f"the {len(rows):,} selected"
-    with st.popover("Export", icon=":material/download:"):
-        st.caption(
-            f"A zip with {what}, their columns and labels, and about.json with query and settings. In CSV a formula is"
-            " made plain text."
-        )
-        for kind in KINDS:
-            controls.download(
-                kind,
-                lambda kind=kind: _exported(view, table, selected.text, rows, kind),
-                f"pairs-{view.name}-{kind.lower()}.zip",
-                "application/zip",
-                f"export-{kind}",
-                width="stretch",
-            )
-
-
-def _exported(view: View, table: PairTable, text: str, rows: np.ndarray, kind: str) -> bytes:
-    """The zip. Where the truth is hidden, the attack's settings are too."""
-    frame, hidden = table.frame(rows), () if table.poisoned is not None else (*ATTACKS, "attack")
-    about = {
-        "case": view.name,
-        "rule": text,
-        "address": query_params.written(),
-        "pairs": len(rows),
-        "columns": {name: ABOUT.get(name, "") for name in frame},
-        "settings": {group: v for group, v in view.record.settings.items() if group not in hidden},
-        "program": f"UBT Inspector {__version__}",
-        "when": time.strftime("%Y-%m-%dT%H:%M:%S"),
-    }
-    return packed(frame, kind, about)
 
 
 def listing(view: View, table: PairTable, selected: Selection) -> None:

@@ -22,15 +22,15 @@ def rows(view: View, stage: str) -> pd.DataFrame:
     return pd.DataFrame({e.done: {"step": e.done} | e.figures for e in progress}.values())
 
 
-def curves(view: View, stage: str, steps: int, about: str) -> None:
-    """Draw a stage's curves and, while the case is being run, keep them up to date."""
+def curves(view: View, stage: str, steps: int, of: str, about: str) -> None:
+    """Draw a stage's curves and, while the case is being run, keep them up to date; `of`: the pairs it trains on."""
 
     @st.fragment(run_every=POLL if view.status.running and not view.has(stage) else None, key=f"live-{stage}")
     def draw() -> None:
         with guard():
             frame = rows(view, stage)
             if len(frame):
-                charts.draw(training.curves(frame, steps), f"curve-{stage}", about)
+                charts.draw(training.curves(frame, steps, of), f"curve-{stage}", about)
             elif view.has(stage):
                 st.info("Nothing was unlearned: the model was not judged poisoned.")
             else:

@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from ubt.clip.cost import SCORED
 from ubt.evaluation.model_roles import labels
 from ubt.evaluation.trigger_hypothesis import LONGEST, Hypothesis, stamped
 from ubt.figures import trigger_hypothesis
 from ubt.figures.attribution import enlarged
 from ubt.figures.patches import outlined
-from ubt.ui import charts, components, pairs
+from ubt.ui import charts, components, costs, pairs
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import build
 from ubt.ui.view import View, read, store
@@ -24,6 +25,8 @@ SOURCES = {
     "word": "a word alone",
 }
 MEGABYTES = 20
+ROUNDS = 4
+"""How often a model reads an image: as it is, with the trigger, with the control, and one more for reading it."""
 
 
 def section(view: View) -> None:
@@ -72,13 +75,14 @@ def _section(view: View) -> None:
         store(), view.record, hypothesis, "" if pixels is None else try_trigger.trigger(view.record, pixels)
     )
     models = [stage for stage in try_trigger.models_of(view.audits).values() if stage in options["over"]]
-    untried = f"Not tried yet: up to {hypothesis.images} images under {len(models)} models, some seconds."
+    untried = f"Not tried yet: up to {hypothesis.images} images under {len(models)} models."
     if build(
         view,
         "probe",
         options,
         untried,
         "Try it",
+        costs.of_seconds(ROUNDS * SCORED * hypothesis.images * len(models)),
         lambda: None if pixels is None else try_trigger.keep(store(), view.record, pixels),
     ):
         _result(view, options, hypothesis)

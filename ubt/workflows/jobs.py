@@ -30,6 +30,7 @@ from ubt.cases.plan import composed
 from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
+from ubt.core import text
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import digest, disk_full
 from ubt.core.run import Compute, Progress, Run
@@ -39,6 +40,8 @@ from ubt.workflows import derived, ingest
 LIVE = ("running", "waiting")
 NICE = 5
 """A job yields to the app on a machine they share."""
+TELLING, LATEST = 5.0, 5
+"""Declared seconds of finished steps that tell a machine's speed, and the cases that are looked at for them."""
 
 
 @dataclass(frozen=True)
@@ -234,13 +237,37 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
         state = "partial"
     counted = composed(settings.own).every if held and until is None else upto(until, settings.own)
     wanted = {s.name: steps.get(s.name, Step()) for s in counted if until or s.name in steps}
-    share, left = _left({name: cost(name, settings) for name in wanted}, wanted)
+    costs = {name: cost(name, settings) for name in wanted}
+    share, left = _left(costs, wanted, _speed(costs, wanted, 1.0) or 1.0)
     return Status(state, steps, share, left if held else None, record.error if state == "failed" else "")
 
 
-def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | None]]) -> float:
-    """Seconds that the missing steps of some cases, each up to a stage, will take, one after another and each once, at
-    the speed of those that are done.
+@dataclass(frozen=True)
+class Estimate:
+    """How long some work takes. `seconds`: at the speed that was found on this machine if it is `measured`, else on two
+    cores, as the stages declare.
+    """
+
+    seconds: float
+    measured: bool
+
+    @property
+    def said(self) -> str:
+        """
+        >>> Estimate(150, True).said
+        'about 2 min on this machine'
+        """
+        about = "" if self.seconds < 15 else "about "
+        at = "on this machine" if self.measured else "on two cores; this machine has not been timed yet"
+        return f"{about}{text.duration(self.seconds)} {at}"
+
+
+def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | None]], damaged: str = "") -> Estimate:
+    """How long the missing steps of some cases take, each up to a stage, one after another and each once: at the speed
+    of those that are done, else at that of the latest cases of this cache.
+
+    Args:
+        damaged: the artefact of a step that is not done, although it is there.
     """
     costs: dict[str, float] = {}
     steps: dict[str, Step] = {}
@@ -249,9 +276,30 @@ def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | No
         under = status(store, name).steps if store.held(name) else {}
         for stage in upto(until, settings.own):
             if (key := names[stage.name]) not in costs:
-                costs[key], step = cost(stage.name, settings), _step(store, key)
+                costs[key] = cost(stage.name, settings)
+                step = Step() if key == damaged else _step(store, key)
                 steps[key] = step if step.state == "done" else under.get(stage.name, step)
-    return _left(costs, steps)[1] if costs else 0.0
+    if not costs:
+        return Estimate(0.0, measured=True)
+    speed = _speed(costs, steps, TELLING) or pace(store, work[0][1])
+    return Estimate(_left(costs, steps, speed or 1.0)[1], measured=speed is not None)
+
+
+def pace(store: Store, where: Compute) -> float | None:
+    """How many seconds the latest cases of this cache took there for a second that their stages declare; None where
+    too little was computed to tell.
+    """
+    costs: dict[str, float] = {}
+    steps: dict[str, Step] = {}
+    for name in store.names()[:LATEST]:
+        record = store.record(name)
+        if record.imported or record.compute != where:
+            continue
+        with contextlib.suppress(UbtError):
+            settings = CaseSettings.from_dict(record.settings)
+            for stage, key in record.artefacts.items():
+                costs[key], steps[key] = cost(stage, settings), _step(store, key)
+    return _speed(costs, steps, TELLING)
 
 
 def _step(store: Store, key: str) -> Step:
@@ -265,16 +313,26 @@ def _this_run(store: Store, name: str) -> list[Event]:
     return events[last + 1 :]
 
 
-def _left(work: dict[str, float], steps: dict[str, Step]) -> tuple[float, float]:
-    """Share of the work that is done, and seconds left, at the speed of the steps that are done.
+def _part(step: Step) -> float:
+    return 1.0 if step.state == "done" else step.done / step.total if step.total else 0.0
+
+
+def _speed(work: dict[str, float], steps: dict[str, Step], least: float) -> float | None:
+    """Seconds that steps took for each second that they take on two cores; None if less than `least` of these is
+    done.
+    """
+    took = sum(s.seconds for s in steps.values() if s.state == "done" or s.done)
+    finished = sum(work[n] * _part(s) for n, s in steps.items())
+    return took / finished if finished > least else None
+
+
+def _left(work: dict[str, float], steps: dict[str, Step], speed: float) -> tuple[float, float]:
+    """Share of the work that is done, and seconds left.
 
     Args:
         work: seconds that each step takes on two cores.
     """
-    part = {n: 1.0 if s.state == "done" else s.done / s.total if s.total else 0.0 for n, s in steps.items()}
-    took = sum(s.seconds for s in steps.values() if s.state == "done" or s.done)
-    finished = sum(work[n] * part[n] for n in steps)
-    speed = took / finished if finished > 1 else 1.0
+    finished = sum(work[n] * _part(s) for n, s in steps.items())
     return finished / sum(work.values()), speed * (sum(work.values()) - finished)
 
 

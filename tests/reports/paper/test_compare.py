@@ -62,7 +62,7 @@ def test_a_case_of_earlier_settings_is_read_and_not_run(full, tiny_case):
     assert frame.loc["ubt", "ASR"] == tiny_case.metrics["purified"]["asr"]
     assert frame.loc["ubt", "state"] == compare.EARLIER
     assert frame.loc["cleanclip", "state"] == compare.OLD
-    assert compare.work([old], BRIEF) == ([], [])
+    assert compare.work(full, [old], BRIEF) == ([], [])
     assert len(compare.observed(full, old, ["ubt"]))
 
 
@@ -89,15 +89,15 @@ def test_what_was_brought_or_made_elsewhere_is_not_run_here(full, tiny_case):
     frame = cells(full, tiny_case.name, here=Compute("cuda", "bf16")).loc[tiny_case.name]
     assert frame.loc["ubt", "ASR"] == tiny_case.metrics["purified"]["asr"]
     assert "cannot be run here" in frame.loc["cleanclip", "state"]
-    assert compare.work([elsewhere, compare.subject(full, given, CPU)], BRIEF) == ([], [])
+    assert compare.work(full, [elsewhere, compare.subject(full, given, CPU)], BRIEF) == ([], [])
 
 
 def test_work_is_every_cell_and_with_the_oracle_its_divergences(full, tiny_case):
     case = compare.subject(full, tiny_case.name, Compute("cpu", "bf16"))
-    work, places = compare.work([case], ("clean", "ubt"))
+    work, places = compare.work(full, [case], ("clean", "ubt"))
     assert [until for _, until in work] == ["evaluate_clean", "evaluate_purified"]
     assert {settings.name(where) for (settings, _), where in zip(work, places, strict=True)} == {tiny_case.name}
-    work, _ = compare.work([case], ("clean", "ubt", "retrain"))
+    work, _ = compare.work(full, [case], ("clean", "ubt", "retrain"))
     assert [until for _, until in work] == ["evaluate_clean", "evaluate_purified", "evaluate_retrain", "kl_purified"]
 
 

@@ -138,12 +138,12 @@ def test_similarities_have_their_own_unit(tmp_path):
 
 def test_shared_stages_are_expected_once(tmp_path):
     store, work = Store(tmp_path), [(case, CPU, stage) for case, stage in SWEEP.work(1)]
-    whole = jobs.remaining(store, work)
-    assert whole == jobs.remaining(store, work + work)
-    assert jobs.remaining(store, work[:1]) < whole < 2 * jobs.remaining(store, work[:1])
+    whole = jobs.remaining(store, work).seconds
+    assert whole == jobs.remaining(store, work + work).seconds
+    assert jobs.remaining(store, work[:1]).seconds < whole < 2 * jobs.remaining(store, work[:1]).seconds
     for case, _, stage in work:
         put(store, case, stage, {})
-    assert jobs.remaining(store, []) == 0
+    assert jobs.remaining(store, []).seconds == 0
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from ubt.core.run import Compute
 from ubt.defenses import DEFENSES
 from ubt.reports.paper.defense_tables import CLEAN, NO_DEFENCE
 from ubt.reports.paper.table import KL, MEASURES, SECONDS, diverged, measured, seconds
+from ubt.workflows.lacking import lacking
 
 NATURAL = "natural ASR"
 HEADS = {**MEASURES, **KL}
@@ -72,10 +73,19 @@ class Subject:
             state, record = standing(store, self.settings, self.where, until=judged)
             if state == "done":
                 return every_key(self.settings, self.where), ""
-            why = WAITS.get(state) or f"failed: {record.errors.get(judged, record).error or 'no reason was told'}"
+            failed = f"failed: {record.errors.get(judged, record).error or 'no reason was told'}"
+            lacks = self.lacks(store, method)
+            why = f"cannot be run: {lacks}" if lacks else WAITS.get(state) or failed
         if store.find(own.get(judged, "")):
             return own, "" if self.record.imported else EARLIER
         return None, why
+
+    def lacks(self, store: Store, method: str) -> str:
+        """Why a method can be neither run nor shown, as far as that is known, and what to do; empty if it can."""
+        judged = METHODS[method].judged
+        if self.settings:
+            return lacking(store, self.settings, self.where, judged)
+        return "" if store.find(self.record.artefacts.get(judged, "")) else self.why
 
 
 def subject(store: Store, name: str, here: Compute) -> Subject:
@@ -133,13 +143,16 @@ def means(frame: pd.DataFrame) -> pd.DataFrame:
     return found.assign(cases=found["cases"].fillna(f"0 of {frame['case'].nunique()}")).reset_index(drop=True)
 
 
-def work(subjects: Iterable[Subject], methods: Sequence[str]) -> tuple[list[Work], list[Compute]]:
-    """What the cells of the cases that can be run need, and where each is computed; with the oracle among the methods,
-    the divergence of every other from it too.
+def work(store: Store, subjects: Iterable[Subject], methods: Sequence[str]) -> tuple[list[Work], list[Compute]]:
+    """What the cells that can be run need, and where each is computed; with the oracle among the methods, the
+    divergence of every other from it too.
     """
-    judged = [METHODS[m].judged for m in methods]
-    wanted = [*judged, *(diverged(judged) if METHODS["retrain"].judged in judged else ())]
-    found = [((case.settings, until), case.where) for case in subjects if case.settings for until in wanted]
+    found = []
+    for case in subjects:
+        if case.settings:
+            judged = [METHODS[m].judged for m in methods if not case.lacks(store, m)]
+            wanted = [*judged, *(diverged(judged) if METHODS["retrain"].judged in judged else ())]
+            found += [((case.settings, until), case.where) for until in wanted]
     return [w for w, _ in found], [where for _, where in found]
 
 
