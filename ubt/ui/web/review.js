@@ -1,7 +1,7 @@
 // Works off the queue of pairs in review: shows a pair, moves on at a key, and sends what was decided as a numbered
 // list until the server has confirmed it. What is kept here outlives the element on the page, and a reload.
 const cases = new Map();
-const LATER = 200, AGAIN = 3000, LONGEST = 15000, CHANGES = 16, CACHED = 256, AHEAD = 8;
+const LATER = 500, AGAIN = 3000, LONGEST = 15000, CHANGES = 16, CACHED = 256, AHEAD = 8;
 const TYPING = 'input, textarea, select, [contenteditable=true], [role=textbox]';
 
 const make = (name, tag = 'span', parent = null, text = '') => {
@@ -308,9 +308,9 @@ class Queue {
     this.listener = e => this.press(e);
     document.addEventListener('keydown', this.listener);
     this.clock = setInterval(() => this.again(), 500);
-    this.leave = () => { if (this.timer !== null) this.send(); };
+    this.leave = e => { if (this.timer !== null && (e.key === undefined || e.key === 'Enter')) this.send(); };
     window.addEventListener('pagehide', this.leave);
-    document.addEventListener('pointerdown', this.leave, true); // a link may be followed
+    for (const kind of ['pointerdown', 'keydown']) document.addEventListener(kind, this.leave, true); // a link
     this.warn = e => { if (this.waiting() && this.failed) e.preventDefault(); };
     window.addEventListener('beforeunload', this.warn);
     if (this.row !== null) this.drawPair();
@@ -321,7 +321,7 @@ class Queue {
     if (!this.root) return;
     document.removeEventListener('keydown', this.listener);
     window.removeEventListener('pagehide', this.leave);
-    document.removeEventListener('pointerdown', this.leave, true);
+    for (const kind of ['pointerdown', 'keydown']) document.removeEventListener(kind, this.leave, true);
     window.removeEventListener('beforeunload', this.warn);
     clearInterval(this.clock);
     clearTimeout(this.timer);
