@@ -2,6 +2,10 @@
 misread in silence.
 """
 
+import csv
+import io
+import random
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,8 +14,9 @@ from ingested import encoded, folder, members, said, shard, table
 
 from ubt.core.errors import BadInput
 from ubt.data import catalogue, labelled
-from ubt.data.formats import columnar
+from ubt.data.formats import columnar, delimited
 from ubt.data.images import decode
+from ubt.data.quarantine import BrokenImage
 
 INDEXED = {
     "pandas' index": ",filepath,title\n{0},images/{0}.png,dog {0}\n",
@@ -90,6 +95,16 @@ STRAY = {
         'image,caption\nimages/0.png,"one\ntwo, three"\nimages/1.png,"a ""b""\n\nc"\nimages/2.png,"x, y\nz"\n',
         ["one two, three", 'a "b" c', "x, y z"],
         0,
+    ),
+    "newlines that are meant, image last": (
+        'title,image\n"one\ntwo, three",images/0.png\n"a ""b""\n\nc",images/1.png\n"x, y\n, z",images/2.png\n',
+        ["one two, three", 'a "b" c', "x, y , z"],
+        0,
+    ),
+    "a quote in a text over two lines": (
+        'title,image\n"one\nsays "hi" there",images/0.png\ntwo,images/1.png\n',
+        ["two"],
+        2,
     ),
 }
 
@@ -275,3 +290,51 @@ def test_views_that_show_the_same_bytes_again_and_again_are_refused(monkeypatch)
     )
     with pytest.raises(columnar.BROKEN, match="views of more than 0 MiB"):
         columnar.texts(many)
+
+
+PIECES = ["cat", '"', ",", ";", "\n", "a", "the red", "'", "\t", "|", "é", '5"', '""', "x,y", ' "q" ']
+
+
+def of_table(text: str, separator: str, there: set[str]) -> list[tuple[str, str, str]]:
+    """Image, caption and what is wrong of each row."""
+
+    def place(name: str) -> str:
+        if name not in there:
+            raise BrokenImage("missing file", name)
+        return name
+
+    file = io.BytesIO(text.encode())
+    head = delimited.header(file, "a.csv", separator)
+    file.seek(0)
+    rows = delimited.pairs(file, head, {"image": "image", "text": "caption"}, place, [])
+    return [(row.image, row.text, row.broken) for row in rows]
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_what_a_csv_writer_writes_is_read_as_it_was_written(quoting):
+    for seed in range(150):
+        rng, file = random.Random(seed), io.StringIO()
+        separator, columns = rng.choice("\t,;|"), rng.sample(["image", "caption"], 2)
+        captions = ["".join(rng.choices(PIECES, k=rng.randint(1, 6))).strip() or "z" for _ in range(8)]
+        rows = [{"image": f"{i}.png", "caption": caption} for i, caption in enumerate(captions)]
+        writer = csv.DictWriter(file, columns, delimiter=separator, quoting=quoting)
+        writer.writeheader()
+        writer.writerows(rows)
+        found = of_table(file.getvalue(), separator, {row["image"] for row in rows})
+        assert found == [(row["image"], row["caption"], "") for row in rows], seed
+
+
+def test_in_a_table_without_quoting_no_caption_is_that_of_another_row():
+    for seed in range(300):
+        rng, rows = random.Random(seed), []
+        columns = rng.sample(["image", "caption"], 2)
+        for i in range(8):
+            words = [f"row {i}", *rng.choices(["a", "cat", "5"], k=3)]
+            words = [rng.choice(["{}", "{}", "{}", '"{}', '{}"', '"{}"']).format(w) for w in words]
+            rows.append({"image": f"{i}.png", "caption": " ".join(words)})
+        lines = ["\t".join(columns), *("\t".join(row[c] for c in columns) for row in rows)]
+        found = of_table("\n".join(lines), "\t", {row["image"] for row in rows})
+        assert len(found) == len(rows), seed
+        for (image, caption, broken), row in zip(found, rows, strict=True):
+            same = caption.replace('"', "") == row["caption"].replace('"', "")
+            assert broken or (image == row["image"] and same), seed

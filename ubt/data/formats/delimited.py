@@ -1,8 +1,8 @@
 """CSV and TSV as they come: streamed, in UTF-8 with or without a byte order mark, each broken row told and none of them
 fatal.
 
-Rows are counted twice: by their quotes, and by lines that are rows by themselves. Where a quote swallows such a line,
-the quote is a stray one, and the line is read as the row that it is.
+Rows are counted twice: by their quotes, and by lines that are rows by themselves. Where a quote joins two such lines,
+it is a stray one, and the second line is read as the row that it is.
 """
 
 import csv
@@ -34,11 +34,16 @@ class _Cut(str):
     """The beginning of a line that was too long to be read."""
 
 
+class _Again(str):
+    """A line that is read for the second time, because a quote before it was a stray one: it may be half a row."""
+
+
 class Lines:
     """A file's lines as text, bad bytes as lone surrogates; those of the row under way can be put back.
 
     Args:
-        is_row: whether a line is a row by itself, at which a row that goes over several lines ends.
+        is_row: whether a line is a row by itself. A row ends before the second of such lines: one of them may be the
+            first or the last line of a text that is meant to go over several.
     """
 
     def __init__(self, file: BinaryIO, is_row: Callable[[str], bool] = lambda line: False):
@@ -53,7 +58,7 @@ class Lines:
         line = self._back.popleft() if self._back else self._read()
         if not line:
             raise StopIteration
-        if self.row and self.is_row(line):
+        if self.row and self.is_row(line) and any(map(self.is_row, self.row)):
             self._back.appendleft(line)
             raise StopIteration
         self.row.append(line)
@@ -64,13 +69,24 @@ class Lines:
         """Whether a line of the row was too long to be read."""
         return any(isinstance(line, _Cut) for line in self.row)
 
+    def is_half(self, separator: str) -> bool:
+        """Whether the row begins in the middle of a quoted text, as far as can be told: a quote closes in its first
+        line that opens in none.
+        """
+        first = self.row[0]
+        return (
+            isinstance(first, _Again)
+            and first.count('"') % 2 == 1
+            and any(p.count('"') % 2 and not p.startswith('"') for p in first.split(separator))
+        )
+
     def begin(self) -> None:
         """A new row begins."""
         self.row = []
 
     def put_back(self) -> None:
         """All lines of the row but the first will be read again."""
-        self._back.extendleft(reversed(self.row[1:]))
+        self._back.extendleft(line if isinstance(line, _Cut) else _Again(line) for line in reversed(self.row[1:]))
 
     def _read(self) -> str:
         raw = self.file.readline(TEXT_BYTES)
@@ -148,6 +164,9 @@ def rows(lines: Lines, separator: str, width: int, unnamed: int = 0) -> Iterator
             continue
         if lines.too_long:
             yield fields, "row too long"
+        elif lines.is_half(separator):
+            lines.put_back()
+            yield [lines.row[0][:200]], "unclosed quote"
         elif not _fits(fields, width, unnamed):
             if not fields:
                 continue
