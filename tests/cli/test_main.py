@@ -170,12 +170,13 @@ def test_pretraining_twice_into_one_folder_gives_the_second_model(tmp_path, monk
         main()
 
 
-LONG = [*SET, "--set", "poison.epochs=500", *ON_CPU]
+FOR_LONG = {"data__pairs": 200, "poison__epochs": 1500}
 """A case that is still being trained when it is stopped."""
+LONG = [*SET, *(x for k, v in FOR_LONG.items() for x in ("--set", f"{k.replace('__', '.')}={v}")), *ON_CPU]
 
 
 def training(store: Store) -> bool:
-    name = tiny(poison__epochs=500).name(CPU)
+    name = tiny(**FOR_LONG).name(CPU)
     return any((e.kind, e.stage) == ("progress", "poison") for e in events.read(store.journal(name)))
 
 
@@ -218,7 +219,7 @@ def test_a_run_is_cancelled_from_another_terminal(tmp_path):
     process, store, name = (
         started("run", "--cache", tmp_path, *LONG),
         Store(tmp_path),
-        tiny(poison__epochs=500).name(CPU),
+        tiny(**FOR_LONG).name(CPU),
     )
     until(process, lambda: store.held(name))
     said = ubt("cases", "cancel", name, "--cache", tmp_path)

@@ -39,7 +39,7 @@ def stopped(status: jobs.Status) -> bool:
 
 def test_a_second_run_joins_and_cancel_keeps_what_is_finished(tmp_path):
     store = Store(tmp_path)
-    name = create(store, tiny(poison__epochs=300), CPU)
+    name = create(store, tiny(data__pairs=200, poison__epochs=900), CPU)
     assert jobs.start(store, name) is True
     assert jobs.start(store, name) is False
     status = wait(store, name, lambda s: s.steps["poison"].done > 2)
@@ -59,7 +59,7 @@ def test_a_second_run_joins_and_cancel_keeps_what_is_finished(tmp_path):
 
 def test_one_stage_and_what_it_needs(tmp_path):
     store = Store(tmp_path)
-    name = create(store, tiny(), CPU)
+    name = create(store, tiny(data__pairs=200), CPU)
     jobs.start(store, name, "score")
     status = wait(store, name, stopped)
     assert status.state == "partial"
@@ -113,7 +113,7 @@ def test_a_finished_case_that_lost_a_step_is_no_longer_finished(tiny_case, tiny_
 
 def test_two_cases_take_turns_on_the_accelerator(tmp_path):
     store = Store(tmp_path)
-    names = [create(store, tiny(seed=s), CPU) for s in (1, 2)]
+    names = [create(store, tiny(seed=s, data__pairs=200), CPU) for s in (1, 2)]
     with store.lock("accelerator"):
         for name in names:
             jobs.start(store, name, "score")
@@ -197,7 +197,7 @@ def test_several_cases_up_to_a_stage(tmp_path):
 def test_several_cases_in_one_process(tmp_path):
     """One of them fails; cancelled, it stops and says nothing wrong; started again, it goes on."""
     store = Store(tmp_path)
-    names = [create(store, tiny(**{"poison__epochs": 1, "attack__rate": rate}), CPU) for rate in (0.05, 1.0)]
+    names = [create(store, tiny(data__pairs=200, poison__epochs=1, attack__rate=rate), CPU) for rate in (0.05, 1.0)]
     work = [(name, "score_poisoned") for name in names]
     assert jobs.start_each(store, "table-x", work)
     assert not jobs.start_each(store, "table-x", work)

@@ -41,7 +41,7 @@ def compare(compute: Compute, steps: int, batch: int, rounds: int, attributed: i
         the rounds);
         `attribution`: see `attribution_cost`; `memory`: see `attribution_memory`.
     """
-    count = max(batch * 4, 512)
+    count = max(batch * 4, 256)
     started = time.perf_counter()
     pairs = scenes.load_pairs(0, "pairs", count, scenes.SIZE)
     draw = count / (time.perf_counter() - started)
