@@ -57,6 +57,9 @@ def test_an_empty_cache_opens_on_the_built_in_case(with_tiny, name):
         assert "shipped without it" in words(at)
     if name == "tokens":
         assert "built-in case has no other models" in words(at)
+    if name == "compare":
+        assert "ABL, ABL + text mask" in words(at).replace("\\", "")
+        assert "shipped without it; run it live" in words(at).replace("\\", "")
     assert with_tiny.names() == []
 
 

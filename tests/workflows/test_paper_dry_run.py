@@ -40,9 +40,7 @@ def test_every_step_passes_in_the_papers_order_on_shards(tmp_path, monkeypatch):
     ]
     assert list(dict.fromkeys(p.step for p in found)) == [step for step in STEPS if step != "baselines"]
     proved = {p.stage: p.said for p in found}
-    assert (
-        proved["take"] == "40 pairs decoded where they lie, 23 left for other roles; set apart: none"
-    )
+    assert proved["take"] == "40 pairs decoded where they lie, 23 left for other roles; set apart: none"
     assert proved["attack"].startswith("4 poisons for 'banana'")
     assert "from 512-dimensional features" in proved["score"]
     assert all(
@@ -96,9 +94,7 @@ def least(monkeypatch):
 def test_every_step_and_baseline_passes_on_a_csv(least, tmp_path):
     found = dry_run(tmp_path / "dry", "csv", CPU, size=32, changes=SMALL)
     assert [p.stage for p in found] == [stage for stages in STEPS.values() for stage in stages]
-    assert (
-        found[0].said == "40 pairs decoded where they lie, 23 left for other roles; set apart: none"
-    )
+    assert found[0].said == "40 pairs decoded where they lie, 23 left for other roles; set apart: none"
 
 
 def test_a_step_that_leaves_what_it_must_not_ends_the_dry_run(least, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ HEADS = {**MEASURES, **KL}
 """What a cell measures to its column: percent, KL in nats."""
 EARLIER = "measured by an earlier version"
 """The state of a cell whose figures are a case's own, but not those that this version would come to."""
+BUILT_IN = "the built-in case is shipped without it; run it live to have it"
 GIVEN, OLD = "imported as it is; cannot be run", "its settings are an earlier version's; cannot be run, make it anew"
 WAITS = {
     "to do": "not run yet",
@@ -92,7 +93,7 @@ def subject(store: Store, name: str, here: Compute) -> Subject:
     """A case on record, to be compared on this machine."""
     record = store.record(name)
     if record.imported:
-        return Subject(name, record, None, here, GIVEN)
+        return Subject(name, record, None, here, BUILT_IN if record.built_in else GIVEN)
     if not record.readable:
         return Subject(name, record, None, here, OLD)
     try:
