@@ -77,6 +77,13 @@ def test_run_it_live_takes_its_place(with_tiny, monkeypatch, tiny_case):
     assert "built-in: tiny" not in at.selectbox(key="case").options
 
 
+def test_run_it_live_gets_what_the_page_lacks(with_tiny, monkeypatch):
+    asked = []
+    monkeypatch.setattr(jobs, "start", lambda store, name, until=None: asked.append(until) or True)
+    page("patches").button(key="live-poisoncam_classify").click().run()
+    assert asked == ["poisoncam_classify"]
+
+
 def test_a_figure_made_once_is_copied_and_stays_as_it_was():
     made = []
 

@@ -90,12 +90,12 @@ def remove(name: str) -> int:
     return freed
 
 
-def make(settings: CaseSettings, run: bool) -> None:
-    """Save a case, show it and, if asked, start its job."""
+def make(settings: CaseSettings, run: bool, until: str | None = None) -> None:
+    """Save a case, show it and, if asked, start its job, up to a stage if one is named."""
     name = create(store(), settings, compute())
     show(name)
     if run:
-        jobs.start(store(), name)
+        jobs.start(store(), name, until)
 
 
 CASE_PARAMETERS = ("fraction", "threshold", "k", "pair")

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from ubt.cases.pipeline import Work, create, standing
+from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.core.run import Compute
 from ubt.ui import costs
@@ -101,11 +102,19 @@ def _built_in(view: View) -> None:
     live(view, "live")
 
 
-def live(view: View, key: str) -> None:
-    """The button that runs a built-in case's settings on this machine; the new case then replaces it."""
+def live(view: View, key: str, wanted: str | None = None) -> None:
+    """The button that runs a built-in case's settings on this machine; the new case then replaces it.
+
+    Args:
+        wanted: what a page lacks; a stage that a case does not run by itself is run with what it needs, in place of the
+            case's own.
+    """
+    stages = composed(view.settings.own)
+    further = {stage.name for stage in stages.every} - stages.names()
+    until = wanted if wanted in further else None
     about = "The same settings on this machine, as a new case that replaces this one"
-    if costs.button("Run it live", costs.of_settings(view.settings), key, help=about):
-        make(view.settings, run=True)
+    if costs.button("Run it live", costs.of_settings(view.settings, until), key, help=about):
+        make(view.settings, run=True, until=until)
         st.rerun(scope="app")
 
 
@@ -125,7 +134,7 @@ def missing(view: View, stage: str, reason: str, offer: bool = True) -> None:
     if view.built_in:
         st.info(f"{reason} The built-in case is shipped without it, to save space.")
         if offer:
-            live(view, f"live-{stage}")
+            live(view, f"live-{stage}", stage)
         return
     if view.imported:
         st.info(f"{reason} This case was imported without it, and without the models that could make it.")
