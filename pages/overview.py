@@ -12,7 +12,7 @@ from ubt.defenses.token_unlearning.verdict import answer, health
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as verdict_figures
-from ubt.reports.case_report.finished_case import ABOUT, conclusion, evidence, health_rows
+from ubt.reports.case_report.finished_case import ABOUT, HEALTH, conclusion, evidence, health_rows, what_to_do
 from ubt.ui import charts, components, costs, estimates, report_download
 from ubt.ui.case_form import draft, new, settings_of
 from ubt.ui.case_picker import label, remove
@@ -132,12 +132,12 @@ def verdict() -> None:
             components.table(["evidence", ""], evidence(view, store()))
         for what, said in assumed.lines(store(), view.settings.own):
             st.caption(f"**{what[0].upper()}{what[1:]}**: {plain(said)}.")
-        failed = [check for check in health(found) if not check["passed"]]
-        title = f"Health checks: {len(failed)} failed" if failed else "Health checks: all passed"
-        with st.expander(title, expanded=bool(failed), icon=":material/health_and_safety:"):
-            components.table(["health check", "passed", "found", "why it matters"], health_rows(found))
-            for check in failed:
-                st.caption(plain(f"{check['check'].capitalize()}: {check['advice']}."))
+        failed = sum(not check["passed"] for check in health(found))
+        title = f"Health checks: {failed} failed" if failed else "Health checks: all passed"
+        with st.expander(title, expanded=True, icon=":material/health_and_safety:"):
+            for why in what_to_do(found):
+                st.warning(plain(why))
+            components.table(HEALTH, health_rows(found), labels=len(HEALTH))
     else:
         missing(view, "verdict", "No verdict yet.", offer=False)
 

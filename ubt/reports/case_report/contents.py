@@ -24,7 +24,16 @@ from ubt.figures.attribution import overlay, survivors
 from ubt.pairs.annotations import LABELS, precision
 from ubt.pairs.table import SIMILARITIES
 from ubt.reports.case_report import Block, Card, Cards, Chart, Folded, Report, Said, Section, Table
-from ubt.reports.case_report.finished_case import ABOUT, Finished, conclusion, evidence, health_rows, other_verdicts
+from ubt.reports.case_report.finished_case import (
+    ABOUT,
+    HEALTH,
+    Finished,
+    conclusion,
+    evidence,
+    health_rows,
+    other_verdicts,
+    what_to_do,
+)
 from ubt.reports.case_report.provenance import limits, origin, settings
 from ubt.workflows import assumed
 from ubt.workflows.export_model import STAGES
@@ -84,8 +93,8 @@ def _verdict(case: Finished) -> Section:
     chart = Chart("Score and displacement of D_topk", judged.one(found, other_verdicts(case.store, case.record)))
     said = assumed.lines(case.store, case.settings.own)
     told = [Said(f"{what[0].upper()}{what[1:]}: {which}.") for what, which in said]
-    healthy = Table(["health check", "passed", "found", "why it matters"], health_rows(found))
-    shown = [Said(*conclusion(found)), chart, Table(["evidence", ""], evidence(case, case.store)), *told, Said(why)]
+    table, healthy = Table(["evidence", ""], evidence(case, case.store)), Table(HEALTH, health_rows(found))
+    shown = [Said(*conclusion(found)), *map(Said, what_to_do(found)), chart, table, *told, Said(why)]
     return Section("Verdict", [*shown, healthy, Said(ABOUT)])
 
 

@@ -104,14 +104,23 @@ ABOUT = "The verdict is about these pairs and this model's use of them, not abou
 
 
 def conclusion(found: Mapping[str, Any]) -> tuple[str, str]:
-    """What a verdict says, in a sentence or two, and its tone: `bad`, `good` or `warning`."""
+    """What a verdict says, in a sentence, and its tone: `bad`, `good` or `warning`."""
     said = answer(found)
     if said == POISONED:
         return f"This model is judged {said}.", "bad"
     if said == NOT_POISONED:
         return f"This model is judged {said}; unlearning leaves it unchanged, byte for byte.", "good"
-    why = " ".join(f"{c['check'].capitalize()}: {c['said']}. To do: {c['advice']}." for c in reasons(found))
-    return f"Verdict: {said} whether this model is poisoned; unlearning leaves it unchanged. {why}", "warning"
+    return f"Verdict: {said} whether this model is poisoned; unlearning leaves it unchanged.", "warning"
+
+
+def what_to_do(found: Mapping[str, Any]) -> list[str]:
+    """Of a verdict that cannot tell, each reason and what to do about it."""
+    said = [f"{c['check']}: {c['said']}. What to do: {c['advice']}." for c in reasons(found)]
+    return [line[0].upper() + line[1:] for line in said]
+
+
+HEALTH = ["health check", "passed", "found", "why it matters"]
+"""Heads of `health_rows`."""
 
 
 def health_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
