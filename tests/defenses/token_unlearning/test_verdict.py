@@ -154,9 +154,18 @@ def test_the_suspect_itself_is_no_reference(case):
         ({"displaced": 0.14, "scatter": 0.131}, NOT_POISONED),
         ({"displaced": 0.166, "scatter": 0.131, "apart": 0.5}, NOT_POISONED),
         ({"displaced": 0.166, "scatter": 0.131, "score": False}, NOT_POISONED),
+        ({"displaced": 0.166, "scatter": 0.26, "score": False}, CANNOT_TELL),
         ({"displaced": 0.4, "scatter": float("nan"), "score": False}, CANNOT_TELL),
     ],
-    ids=["raised by the map", "over the raised bar", "under the floor", "no crowd", "not concentrated", "no map"],
+    ids=[
+        "raised by the map",
+        "over the raised bar",
+        "under the floor",
+        "no crowd",
+        "not concentrated",
+        "no backdoor reaches it",
+        "no map",
+    ],
 )
 def test_where_the_map_alone_raised_the_bar_nothing_can_be_told(case, changes, expected):
     """The issue's second case: score and crowd over their bars, displaced 0.166, and a bar that the scatter raised."""

@@ -62,7 +62,7 @@ STAGES: tuple[Stage, ...] = (
           "ubt.defenses.token_unlearning.verdict:verdict",
           takes("select.topk", "retain.groups", "retain.retain", "retain.features", "data.pairs", "split.split",
                 reference_images="score.image_features", reference_texts="score.text_features", **_INSIDE),
-          {"settings": "verdict"}, optional=takes("reference_accuracy.accuracy"), version=6, gives=("verdict",)),
+          {"settings": "verdict"}, optional=takes("reference_accuracy.accuracy"), version=7, gives=("verdict",)),
     Stage("flag", "which pairs of all of D look poisoned by their images",
           "ubt.defenses.token_unlearning.retain:flag",
           takes("select.topk", "split.split", "score_poisoned.image_features", "score_poisoned.text_features",

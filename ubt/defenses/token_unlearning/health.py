@@ -41,6 +41,8 @@ SAME = 0.005
 """1 - cosine, in the median, of an image's features under the reference and under the model, below which these are the
 same model.
 """
+HIGHEST = 1.0
+"""Bar of displacement that no backdoor reaches: its images would have to lie at right angles to where they belong."""
 ALIKE = 25.0
 """Percent of all pairs of captions that say the same, above which captions tell nothing apart."""
 
@@ -211,11 +213,12 @@ def _of_the_map(between: Sequence[float], scatter: float, floor: float, least: f
     raised = f"scatter {scatter:.3f} raises the bar from {floor:g} to {least:.3g}" if least > floor else "not raised"
     said = f"{raised}; {len(between)} concentrated groups in between" if known else "no map could be fitted"
     said += f", displaced by {', '.join(f'{away:.3f}' for away in between)}" if between else ""
+    said += f"; no backdoor is displaced by more than {HIGHEST:g}" if least > HIGHEST else ""
     return Check(
         "bar of displacement",
         len(between),
         0,
-        bool(known and not between),
+        bool(known and not between and least <= HIGHEST),
         said,
         "a group that is a crowd of its own and displaced may be a backdoor; only the map's own error says otherwise",
         "take a reference of the model's own kind and training, or a larger retain.pool",
