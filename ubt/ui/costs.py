@@ -39,7 +39,7 @@ def of_case(name: str, until: str | None = None, damaged: str = "") -> str:
 def of_seconds(seconds: float) -> str:
     """`takes` of work that is no stage and takes so long on two cores."""
     speed = jobs.pace(store(), compute())
-    return f"Takes {jobs.Estimate(seconds * (speed or 1.0), measured=speed is not None).said}."
+    return f"Takes {jobs.Estimate(seconds * (speed or jobs.TWO_CORES), measured=speed is not None).said}."
 
 
 def button(title: str, cost: str, key: str, **more: Any) -> bool:
