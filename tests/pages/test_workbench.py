@@ -367,7 +367,9 @@ def test_what_cannot_be_saved_is_said_and_done_when_it_is_sent_again(full, tiny_
     assert (queue(at)["failed"], queue(at)["acks"]) == ("", {"tab": 2})
     assert (kept.version(), kept.labels()["label"].tolist()) == (2, ["unsure"])
     send(at, {"number": 3, "wrong": 1})
-    assert "expected a number and what was decided" in queue(at)["failed"]
+    ((tab, number, why),) = queue(at)["refused"]
+    assert (queue(at)["failed"], queue(at)["acks"], tab, number) == ("", {"tab": 3}, "tab", 3)
+    assert "expected a number and what was decided" in why
 
 
 def test_a_bulk_label_is_one_decision_for_the_whole_selection(full, tiny_case):

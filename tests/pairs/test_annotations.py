@@ -317,6 +317,7 @@ def test_lines_that_are_no_events_are_refused_though_their_digest_holds():
     for bad in (
         replace(good, label="poisoned"),
         replace(good, do="delete"),
+        replace(good, do="note"),
         replace(good, number=0),
         replace(good, notes=("x", "y")),
         replace(good, sent=("page", "1")),
@@ -346,7 +347,32 @@ def test_what_a_browser_sends_is_done_once_and_in_order(made):
     assert told(made) == {"a": ("backdoor", "", "ben")}
     last, refused, _ = made.receive("tab", "ann", [Sent(7, "label", "a", "poisoned"), Sent(8, "note", "a", note="n")])
     assert (last, list(refused)) == (8, [7])
-    assert told(made) == {"a": ("backdoor", "n", "ann")}
+    assert told(made) == {"a": ("backdoor", "n", "ben")}
+
+
+def test_a_note_is_no_label_of_who_wrote_it(made):
+    made.label(["x"], "clean", "ann")
+    made.receive("tab", "ben", [Sent(1, "note", "x", note="look again"), Sent(2, "note", "y", note="only this")])
+    assert told(made) == {"x": ("clean", "look again", "ann"), "y": (None, "only this", "ben")}
+    made.label(["x"], "backdoor", "ann")
+    assert made.contradictions() == {}
+    assert made.undo("ann") == made.undo("ann") == ["x"]
+    assert told(made)["x"] == (None, "look again", "ben")
+    assert made.receive("tab", "ben", [Sent(3, "undo", of=1), Sent(4, "undo")]) == (4, {}, ["y"])
+    assert told(made) == {}
+
+
+def test_a_decision_that_cannot_be_written_is_refused_and_the_others_are_done(made):
+    sent = [
+        Sent(1, "label", "a", "clean"),
+        Sent(2, "note", "a", note="x\ud800"),
+        Sent(3, "label", "\ud800", "clean"),
+        Sent(4, "note", "a", note="kept"),
+    ]
+    last, refused, _ = made.receive("tab", "ann", sent)
+    assert (last, list(refused)) == (4, [2, 3])
+    assert all("lone surrogate" in why for why in refused.values())
+    assert told(made) == {"a": ("clean", "kept", "ann")}
 
 
 def test_fast_undo_takes_back_exactly_the_last_of_its_own_page(made):

@@ -1,7 +1,8 @@
 """What analysts decided about a case: labels, notes and saved views, in one file, separate from the artefacts.
 
-Nothing is overwritten. A label is an action, and undoing one is another; a pair's label is that of the latest action on
-it that was not undone, its note that of the latest that says one.
+Nothing is overwritten. A label is an action, so is a note, and undoing one is another; a pair's label is that of the
+latest label on it that was not undone, its note that of the latest action that says one. Who writes a note labels
+nothing.
 """
 
 from collections import defaultdict
@@ -22,6 +23,8 @@ from ubt.pairs.events import LABELS, Event
 NOTE, NAME = 10_000, 80
 """At most so many characters in a note, and in a view's name."""
 COLUMNS = ["id", "label", "note", "who", "at"]
+NOTHING = None, "", "", "", 0
+"""What a pair has on which no action stands."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,14 @@ class _Standing:
     """What events come to.
 
     Attributes:
-        of: a pair's id to (label, note, who, at, the number of the latest action). claims: a pair's id to each session
-            and the label that it gave last. sent: a browser's page to the number of its latest decision that is kept.
-        views: saved views, the newest last.
+        of: a pair's id to (label, note, who and at of the label or, without one, of the latest action, the number of
+            the latest action). claims: a pair's id to each session and the label that it gave last. sent: a browser's
+            page to the number of its latest decision that is kept. views: saved views, the newest last.
     """
 
     def __init__(self, events: Sequence[Event]):
         undone = {e.of for e in events if e.do == "undo"}
-        self.actions = {e.number: e for e in events if e.do == "label" and e.number not in undone}
+        self.actions = {e.number: e for e in events if e.do in ("label", "note") and e.number not in undone}
         self.sent: dict[str, int] = {}
         self.views: dict[str, dict] = {}
         for e in events:
@@ -77,9 +80,12 @@ class _Standing:
         for e in self.actions.values():
             for i, pair in enumerate(e.pairs):
                 note = e.notes[i] if e.notes else e.note
-                before = self.of[pair][1] if pair in self.of else ""
-                self.of[pair] = (e.label, before if note is None else note, e.who, e.at, e.number)
-                self.claims[pair][e.who] = (e.label, e.at)
+                label, before, who, at, _ = self.of.get(pair, NOTHING)
+                if e.do == "label":
+                    self.claims[pair][e.who] = (e.label, e.at)
+                if e.do == "label" or label is None:
+                    label, who, at = e.label, e.who, e.at
+                self.of[pair] = (label, before if note is None else note, who, at, e.number)
 
     def latest(self, who: str) -> int:
         """The number of somebody's latest action that stands; 0 without any."""
@@ -156,8 +162,8 @@ class Review:
         return last, refused, restored
 
     def labels(self) -> pd.DataFrame:
-        """Every pair with a label or a note: id, label (missing where there is only a note), note, who, at (ISO 8601,
-        UTC).
+        """Every pair with a label or a note: id, label (missing where there is only a note), note, and who gave the
+        label (without one: who did the latest action), at (ISO 8601, UTC).
         """
         return self.decided().labels
 
@@ -221,7 +227,7 @@ class Review:
             self._file.write(partial(_prepend, events, digest([e.line() for e in events])))
 
 
-def _labelled(pairs: Sequence[str], label: str | None, who: str, note: str | None) -> Event:
+def _labelled(pairs: Sequence[str], label: str | None, who: str, note: str | None, do: str = "label") -> Event:
     if label is not None and label not in LABELS:
         raise BadInput(f"label: expected one of {', '.join(LABELS)}, or none to remove it; got {label!r}")
     if isinstance(pairs, str) or not len(pairs):
@@ -230,7 +236,15 @@ def _labelled(pairs: Sequence[str], label: str | None, who: str, note: str | Non
         raise BadInput("label: expected the name of who decides, got none")
     if note is not None and len(note) > NOTE:
         raise BadInput(f"note: expected at most {NOTE} characters, got {len(note)}; shorten it")
-    return Event(0, "label", who, pairs=tuple(dict.fromkeys(map(str, pairs))), label=label, note=note)
+    ids = tuple(dict.fromkeys(map(str, pairs)))
+    try:
+        for text in (*ids, note or ""):
+            text.encode()
+    except UnicodeEncodeError as e:
+        raise BadInput(
+            f"{do}: expected valid Unicode, got the lone surrogate {e.object[e.start]!a}; remove it"
+        ) from None
+    return Event(0, do, who, pairs=ids, label=label, note=note)
 
 
 def _do(log: Log, page: str, who: str, one: Sent) -> list[str]:
@@ -244,9 +258,8 @@ def _do(log: Log, page: str, who: str, one: Sent) -> list[str]:
         return _undo(log, who, standing.of_sent(page, one.of) if one.of else standing.latest(who), sent)
     if one.do != "note":
         raise BadInput(f"decision: expected a label, a note or an undo, got {one.do!r}; reload the page")
-    label, before, *_ = standing.of.get(one.pair, (None, ""))
-    if (note := one.note or "") != before:
-        log.append(replace(_labelled([one.pair], label, who, note), sent=sent))
+    if (note := one.note or "") != standing.of.get(one.pair, NOTHING)[1]:
+        log.append(replace(_labelled([one.pair], None, who, note, "note"), sent=sent))
     return []
 
 
@@ -259,7 +272,7 @@ def _undo(log: Log, who: str, number: int, sent: tuple[str, int] | None) -> list
     before = _Standing(log.events())
     log.append(Event(0, "undo", who, of=number, sent=sent))
     after = _Standing(log.events()).of
-    changed = (p for p in before.actions[number].pairs if before.of[p][:2] != after.get(p, (None, ""))[:2])
+    changed = (p for p in before.actions[number].pairs if before.of[p][:2] != after.get(p, NOTHING)[:2])
     return sorted({*changed, *(p for p in before.actions[number].pairs if before.of[p][4] == number)})
 
 

@@ -41,6 +41,8 @@ REMEMBERED = 4
 _KNOWN: dict[str, tuple[tuple[int, ...], list[Event]]] = {}
 UNSAID = 64
 """So many numbers that a file's head claims above the last line found are lines lost; more is a damaged head."""
+MISSING = 1 << 20
+"""The most numbers that a rescue can name as lost; a file that lacks more was not written by this program."""
 
 
 BROKEN = sqlite3.Error, UnicodeDecodeError
@@ -68,9 +70,9 @@ class Log:
 
     def append(self, event: Event) -> int:
         """Add an event; returns its number."""
-        self.last += 1
-        made = replace(event, number=self.last, at=event.at or _now())
-        self.db.execute("INSERT INTO log VALUES (?, ?)", (self.last, made.line()))
+        made = replace(event, number=self.last + 1, at=event.at or _now())
+        self.db.execute("INSERT INTO log VALUES (?, ?)", (made.number, made.line()))
+        self.last = made.number
         if self.read is not None:
             self.read.append(made)
         return self.last
@@ -157,7 +159,9 @@ class LogFile:
             _begin(db, "BEGIN EXCLUSIVE")
             log, kind = Log(self.path, db, 0), _kind(db)
             if kind == "log":
-                log.last = _last(db)
+                log.last = _pragma(db, "user_version")
+                if log.last != (found := db.execute("SELECT coalesce(max(number), 0) FROM log").fetchone()[0]):
+                    raise Damage(f"its head says {log.last} entries, the last is number {found}")
             else:
                 earlier = _events(self.path, db)
                 earlier_decisions.drop(db)
@@ -191,8 +195,10 @@ class LogFile:
             events = [found[n] for n in sorted(found)]
             top = events[-1].number
             top = claimed if top < claimed <= top + UNSAID else top
-            known = {n for e in events for n in e.lost}
-            lost = tuple(sorted(set(range(1, top + 1)) - set(found) - known))
+            known = _lost(events, top)
+            if known is None or top - len(found) - len(known) > MISSING:
+                raise UbtError(f"{self.path}: {_FOREIGN.format(why)}")
+            lost = tuple(n for n in range(1, top + 1) if n not in found and n not in known)
             aside = _aside(self.path)
             events.append(Event(top + 1, "rescued", at=_now(), name=aside.name, lost=lost))
             replace_file(self.path, lambda new: _written(new, events))
@@ -326,7 +332,6 @@ def _checked(path: Path, db: sqlite3.Connection, last: int) -> list[Event]:
     """
     stamp, known = _KNOWN.get(str(path), ((), []))
     events = [*known] if stamp == _stamp(path) else []
-    missing: set[int] = set()
     try:
         for number, line in db.execute(
             "SELECT number, line FROM log WHERE number > ? ORDER BY number", (events[-1].number if events else 0,)
@@ -335,15 +340,20 @@ def _checked(path: Path, db: sqlite3.Connection, last: int) -> list[Event]:
             before = events[-1].number if events else 0
             if not before < number == event.number <= last:
                 raise Damage(f"entry {number} is out of order")
-            missing.update(range(before + 1, number))
             events.append(event)
     except NoEvent as e:
         raise Damage(str(e)) from None
-    lost = {n for e in events for n in e.lost}
-    if missing - lost or len(events) + len(lost) != last or (events and events[-1].number != last):
+    lost = _lost(events, last)
+    if lost is None or len(events) + len(lost) != last or (events and events[-1].number != last):
         raise Damage(f"expected {last} entries, got {len(events)}")
-    _remember(path, events)
+    _remember(path, [*events])  # what the caller adds to its own may be rolled back
     return events
+
+
+def _lost(events: Sequence[Event], last: int) -> set[int] | None:
+    """The numbers that events say were lost; None where one is above `last` or an event's own."""
+    lost = {n for e in events for n in e.lost}
+    return lost if all(0 < n <= last for n in lost) and lost.isdisjoint(e.number for e in events) else None
 
 
 @contextmanager
@@ -393,7 +403,11 @@ def _aside(path: Path) -> Path:
         except FileExistsError:
             number += 1
             continue
-        shutil.copy2(path, aside)
+        try:
+            shutil.copy2(path, aside)
+        except BaseException:
+            aside.unlink()
+            raise
         return aside
 
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 LABELS = ("backdoor", "clean", "unsure")
-KINDS = ("label", "undo", "view", "forget", "rescued")
+KINDS = ("label", "note", "undo", "view", "forget", "rescued")
 DIGEST = 32
 """Hexadecimal digits of a line's digest."""
 
@@ -20,12 +20,13 @@ class Event:
     """One line of a log.
 
     Args:
-        number: from 1. do: what happened: pairs were labelled (`label`), an action was undone, a view was saved or
-            forgotten (`forget`), a damaged file was set aside (`rescued`). who, at: whose session, and when (ISO 8601,
-            UTC). pairs: ids. label: None removes it. note: None keeps each pair's own. notes: instead of `note`, one a
-            pair. of: with `undo`, the number of the action. sent: the browser page that decided, and the decision's
-            number there. name, rule, query: of a view; `name` also of a file that was set aside. lost: numbers that it
-            no longer held. before: of what log these were, which was put before this one.
+        number: from 1. do: what happened: pairs were labelled (`label`), only their note was set (`note`), an action
+            was undone, a view was saved or forgotten (`forget`), a damaged file was set aside (`rescued`). who, at:
+            whose session, and when (ISO 8601, UTC). pairs: ids. label: None removes it. note: None keeps each pair's
+            own. notes: instead of `note`, one a pair. of: with `undo`, the number of the action. sent: the browser page
+            that decided, and the decision's number there. name, rule, query: of a view; `name` also of a file that was
+            set aside. lost: numbers that it no longer held. before: of what log these were, which was put before this
+            one.
     """
 
     number: int
@@ -84,7 +85,7 @@ class Event:
             and all(type(number) is int for number in (self.number, self.of, *_items(self.lost)))
             and self.number > 0
             and self.do in KINDS
-            and self.label in (None, *LABELS)
+            and self.label in (None, *(LABELS if self.do == "label" else ()))
             and len(self.notes) in (0, len(self.pairs))
             and (self.sent is None or [type(v) for v in _items(self.sent)] == [str, int])
             and isinstance(self.query, dict)

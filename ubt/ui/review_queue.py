@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ubt.core.errors import BadInput, UbtError
+from ubt.core.errors import UbtError
 from ubt.data.images import tried
 from ubt.pairs.annotations import Review, Sent
 from ubt.pairs.events import LABELS
@@ -94,13 +94,13 @@ def answer(review: Review, table: PairTable, who: str, message: Mapping[str, Any
     acks, refused, undone = {}, [], None
     try:
         for page, sent in message["boxes"].items():
-            decisions = [_sent(one) for one in sent]
+            decisions, wrong = _read(sent)
             known = set(table.ids(table.rows({d.pair for d in decisions if d.do != "undo"})))
             unknown = {d.number for d in decisions if d.do != "undo" and d.pair not in known}
-            refused += [(page, n, "expected a pair of this case; it has none of this id") for n in sorted(unknown)]
-            acks[page], why, restored = review.receive(page, who, [d for d in decisions if d.number not in unknown])
-            acks[page] = max([acks[page], *unknown])
-            refused += [(page, n, text) for n, text in why.items()]
+            wrong |= dict.fromkeys(sorted(unknown), "expected a pair of this case; it has none of this id")
+            acks[page], why, restored = review.receive(page, who, [d for d in decisions if d.number not in wrong])
+            acks[page] = max([acks[page], *wrong])
+            refused += [(page, n, text) for n, text in (wrong | why).items()]
             if decisions and decisions[-1].do == "undo" and not decisions[-1].of:
                 undone = decisions[-1].number, restored
     except UbtError as e:
@@ -108,14 +108,29 @@ def answer(review: Review, table: PairTable, who: str, message: Mapping[str, Any
     return Answer(message["attempt"], acks, refused, "", undone)
 
 
-def _sent(one: Mapping[str, Any]) -> Sent:
-    try:
-        made = Sent(**one)
-    except TypeError:
-        made = None
-    if made is None or not isinstance(made.number, int) or not isinstance(made.of, int):
-        raise BadInput(f"decision: expected a number and what was decided, got {str(one)[:200]!a}; reload the page")
-    return made
+def _read(sent: Sequence[Any]) -> tuple[list[Sent], dict[int, str]]:
+    """The decisions among what a browser's page sent; and of what is none, number to why, where it has a number."""
+    decisions, wrong = [], {}
+    for one in sent:
+        try:
+            made = Sent(**one)
+            made.pair.encode()
+        except (TypeError, AttributeError, UnicodeEncodeError):
+            made = None
+        if made is not None and _valid(made):
+            decisions.append(made)
+        elif isinstance(one, Mapping) and type(number := one.get("number")) is int:
+            wrong[number] = f"decision: expected a number and what was decided, got {str(one)[:200]!a}; reload the page"
+    return decisions, wrong
+
+
+def _valid(made: Sent) -> bool:
+    return (
+        type(made.number) is type(made.of) is int
+        and isinstance(made.do, str)
+        and isinstance(made.pair, str)
+        and all(isinstance(text, str | None) for text in (made.label, made.note))
+    )
 
 
 def _key(view: View) -> str:
