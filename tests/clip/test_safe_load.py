@@ -60,10 +60,12 @@ WEIGHTS = {
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("layout", ["plain", "checkpoint", "ordered"])
-def test_tensors_are_those_that_torch_reads(protocol, layout, tmp_path):
+@pytest.mark.parametrize("name", ["own.pt", "code.pt"])
+def test_tensors_are_those_that_torch_reads(protocol, layout, name, tmp_path):
+    """`torch.save` calls the archive's folder after the file."""
     made = collections.OrderedDict(WEIGHTS) if layout == "ordered" else WEIGHTS
     made = {"epoch": 3, "state_dict": made} if layout == "checkpoint" else made
-    torch.save(made, path := tmp_path / "own.pt", pickle_protocol=protocol)
+    torch.save(made, path := tmp_path / name, pickle_protocol=protocol)
     theirs = torch.load(path, weights_only=False)
     ours, about = safe_load.state_dict(path)
     assert about["layout"] == ("a training checkpoint" if layout == "checkpoint" else "a state dict")

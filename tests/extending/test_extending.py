@@ -23,6 +23,7 @@ BRIEF = {
     "published.steps": 2,
     "select.k": 3,
     "retain.pool": 100,
+    "verdict.checks": False,
     "stripe.rows": 5,
     "calm.batch": 16,
 }

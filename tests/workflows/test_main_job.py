@@ -16,7 +16,7 @@ def check(m: dict) -> None:
     assert m["split"]["recall"] >= 0.85
     assert m["select"]["auroc"] >= 0.99
     assert m["select"]["precision"] == 1
-    assert m["verdict"]["poisoned"]
+    assert m["verdict"]["answer"] == "poisoned"
     assert m["purified"]["asr"] <= m["clean"]["asr"] + 0.75
     assert m["purified"]["ca"] >= m["poisoned"]["ca"] - 2
     assert m["purified"]["target_recall"] >= m["poisoned"]["target_recall"] - 10

@@ -153,6 +153,14 @@ FOLDS = Stage(
     id="score.folds",
     cost=lambda s: scored(s) + trained(s.folds.epochs * (s.folds.folds - 1), s.data.pairs),
 )
+HELD_OUT = Stage(
+    "held_out",
+    "which of these models was not trained on each pair",
+    "ubt.defenses.token_unlearning.cross_fit:held_out",
+    {"pairs": "data.pairs"},
+    {"settings": "folds"},
+    gives=("fold",),
+)
 TAKE_SUSPECT = Stage(
     SUSPECT,
     "the model to audit, as it was imported",

@@ -90,7 +90,7 @@ def _composed(own: OwnSettings, defenses: tuple[str, ...], detectors: tuple[str,
     else:
         order = _lab(stages)
     found = possible(order, there, absent)
-    names = {s.name for s in CASE} | {"take", imported.SUSPECT, imported.ACCURACY.name, "estimate"}
+    names = {s.name for s in (*CASE, imported.ACCURACY, imported.HELD_OUT)} | {"take", imported.SUSPECT, "estimate"}
     names |= {"test"} if own.test else set()
     return Composition(tuple(s for s in found if s.name in names), found)
 
@@ -108,7 +108,7 @@ def _audit(own: OwnSettings) -> list[Stage]:
     """The stages of an audit: the pairs and the model as they were imported, then what a defender does."""
     suspect = "own_suspect.model"
     first = [imported.take(suspect), imported.as_found(suspect), imported.test(suspect), imported.TAKE_SUSPECT]
-    first += [imported.ACCURACY] if own.reference else [imported.FOLDS]
+    first += [imported.ACCURACY] if own.reference else [imported.FOLDS, imported.HELD_OUT]
     others = {s.name for s in first} | {"clean", "labelled", imported.POISONED}
     defender = [imported.of_suspect(s) for s in every() if s.name not in others and s.role == "defender"]
     return [*first, *defender, imported.estimate(bool(own.test))]

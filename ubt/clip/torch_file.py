@@ -183,7 +183,7 @@ class TorchFile:
 def _checked(path: Path, records: Sequence[zipfile.ZipInfo]) -> str:
     """The name of the one record data.pkl, all records being as torch.save writes them."""
     names = [r.filename.casefold() for r in records]
-    if any(re.search(r"(^|/)(code/|constants\.pkl$)", n) for n in names):
+    if any(re.search(r"^[^/]+/(code/|constants\.pkl$)", n) for n in names):
         raise BadInput(
             f"{path}: expected weights, got a TorchScript archive, which holds code and is not opened; import"
             " OpenAI's own as ViT-B-32/openai, of others the state dict (torch.save(model.state_dict(), FILE))"

@@ -34,7 +34,10 @@ _UNREAD = "config.json preprocessor_config.json params.txt args.json config.yaml
 """What programs write a model's settings into, beside its weights."""
 _OR_SAY = "say --quick-gelu or --no-quick-gelu if you know better"
 _CODE = {
-    "openai": ("OpenAI's code", ", as always in OpenAI's and CleanCLIP's code, which wrote these weights"),
+    "openai": (
+        "OpenAI's code",
+        f", as in OpenAI's and CleanCLIP's code, in whose order the names are (early open_clip's, too); {_OR_SAY}",
+    ),
     "open_clip": ("open_clip's code", f", open_clip's default, whose code wrote these weights; {_OR_SAY}"),
     "": ("", f", open_clip's default, for nothing in the file says it; {_OR_SAY}"),
 }

@@ -131,7 +131,7 @@ def test_what_fails_is_named_with_figure_bar_and_advice(case, check, spoilt, ans
         assert (found["by_thresholds"], answer(found)) == (by_thresholds, expected)
         failed = {c["check"]: c for c in found["checks"] if not c["passed"]}
         assert check in failed
-        assert f"{failed[check]['figure']:.0f}"[:2] in failed[check]["said"]
+        assert f"{failed[check]['figure']:.1f}".removesuffix(".0") in failed[check]["said"]
         assert failed[check]["why"] and failed[check]["advice"]
         assert (check in {c["check"] for c in reasons(found)}) == (expected == CANNOT_TELL)
         plain = judged(case, score=by_thresholds == POISONED, settings=VerdictSettings(checks=False), **spoilt)
@@ -187,6 +187,30 @@ def test_the_share_of_badly_fitting_captions_is_that_of_shuffled_ones(case):
     assert abs(health.fits_badly(health.own_caption_beats(images, shuffled, np.arange(200, N), 0)[1]) - 0.5) < 0.1
     same = health.own_caption_beats(images, np.tile(texts[:1], (N, 1)), np.arange(N), 0)[1]
     assert (same == 0.5).all()
+
+
+def test_of_models_trained_on_parts_the_one_that_was_not_trained_on_a_pair_is_asked():
+    """Two models that know the other part by heart and nothing else: beside each other they know every pair."""
+    fold = np.arange(N) % 2
+    images, texts = unit(N, 64, seed=1), unit(N, 64, seed=2)
+    for part in (0, 1):
+        known, block = fold != part, slice(32 * part, 32 * part + 32)
+        texts[known, block] = 0.5 * texts[known, block] + images[known, block]
+    assert health.own_caption_beats(images, texts, np.arange(N), 0)[1].mean() > 0.9
+    assert abs(health.own_caption_beats(images, texts, np.arange(N), 0, fold)[1].mean() - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("share", [0.06, 0.5])
+def test_a_reference_at_chance_fails_however_many_pairs_are_in_d_susp(case, share):
+    """Without the pairs that fit worst by accident, the rest fit better than chance."""
+    images, texts = unit(N, 32, seed=1), unit(N, 32, seed=2)
+    fits = np.einsum("ij,ij->i", images, texts)
+    split = pd.DataFrame({"suspicious": fits < np.quantile(fits, share)})
+    found = judged(case, known={"reference_images": images, "reference_texts": texts, "split": split})
+    check = next(c for c in found["checks"] if "retrieval" in c["check"])
+    assert not check["passed"]
+    assert check["figure"] == pytest.approx(50 * (1 + share), abs=3)
+    assert answer(found) == CANNOT_TELL
 
 
 @pytest.mark.parametrize(("classes", "bar"), [(2, 55.0), (10, 19.0), (1000, 0.2)])

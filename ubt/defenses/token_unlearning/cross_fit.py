@@ -23,6 +23,16 @@ class FoldSettings(FitSettings):
     weight_decay: float = setting(0.1, "weight decay", low=0)
 
 
+def parts(count: int, folds: int, seed: int) -> np.ndarray:
+    """The part of D that each of so many pairs is in, (count,)."""
+    return np.random.default_rng(derive_seed(seed, "folds")).permutation(count) % folds
+
+
+def held_out(pairs: pd.DataFrame, settings: FoldSettings, run: Run) -> dict:
+    """Returns `fold`: which of the models beside each other was not trained on each pair, (n,)."""
+    return {"fold": parts(len(pairs), settings.folds, run.seed).astype(np.int32)}
+
+
 def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, settings: FoldSettings, run: Run) -> dict:
     """Score D by models of the suspect's architecture trained from new weights, on images moved and flipped.
 
@@ -35,7 +45,7 @@ def score(model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, se
     from ubt.clip import augment, models, training
 
     n, config = len(pairs), model.config
-    fold = np.random.default_rng(derive_seed(run.seed, "folds")).permutation(n) % settings.folds
+    fold = parts(n, settings.folds, run.seed)
     similarity, image, text, history = np.empty(n, np.float32), [], [], []
     for left_out in range(settings.folds):
         shuffled = training.Shuffled(

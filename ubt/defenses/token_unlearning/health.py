@@ -23,8 +23,8 @@ from ubt.data.user_roles import OwnSettings, labelled_clean
 POISONED, NOT_POISONED, CANNOT_TELL = "poisoned", "not poisoned", "cannot tell"
 BOTH, NEGATIVE = (POISONED, NOT_POISONED), (NOT_POISONED,)
 
-RETRIEVED = 70.0
-"""Percent of other captions that a pair's own caption has to beat in the mean; chance is 50."""
+RETRIEVED = 0.4
+"""How far from chance to all other captions those have to reach that a pair's own caption beats in the mean."""
 OTHERS = 500
 """Captions of D_normal that each pair's own is compared with."""
 COMPARED = 20_000
@@ -67,11 +67,15 @@ class Check:
         return asdict(self) | {"doubts": list(self.doubts)}
 
 
-def own_caption_beats(images: np.ndarray, texts: np.ndarray, normal: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
+def own_caption_beats(
+    images: np.ndarray, texts: np.ndarray, normal: np.ndarray, seed: int, fold: np.ndarray | None = None
+) -> tuple[np.ndarray, ...]:
     """How well each pair's own caption fits, against those of other pairs.
 
     Args:
-        images, texts: features under the reference, (n, embedding). normal: rows of D_normal.
+        images, texts: features under the reference, (n, embedding). normal: rows of D_normal. fold: where these are
+            features of several models beside each other, the one that was not trained on each pair, (n,): it alone
+            says how well the pair fits, among pairs that it was not trained on either.
 
     Returns:
         The rows (m,) that were compared, and for each the share of `OTHERS` captions of D_normal that fit its image
@@ -80,12 +84,23 @@ def own_caption_beats(images: np.ndarray, texts: np.ndarray, normal: np.ndarray,
     random = np.random.default_rng(derive_seed(seed, "health"))
     others = random.permutation(normal if len(normal) else len(images))[:OTHERS]
     rows = np.sort(random.permutation(len(images))[:COMPARED])
-    captions, beaten = np.asarray(texts[np.sort(others)]), np.empty(len(rows))
-    for i in range(0, len(rows), 4096):
-        image, own = np.asarray(images[rows[i : i + 4096]]), np.asarray(texts[rows[i : i + 4096]])
-        fits, fitting = image @ captions.T, np.einsum("ij,ij->i", image, own)[:, None]
-        same = np.isclose(fits, fitting, rtol=0, atol=1e-6)
-        beaten[i : i + len(image)] = ((fits < fitting) & ~same).mean(1) + 0.5 * same.mean(1)
+    others, beaten = np.sort(others), np.empty(len(rows))
+    if fold is None:
+        parts = [(np.arange(len(rows)), others, slice(None))]
+    else:
+        width = images.shape[1] // (count := int(fold.max()) + 1)
+        parts = [
+            (np.flatnonzero(fold[rows] == f), others[fold[others] == f], slice(f * width, (f + 1) * width))
+            for f in range(count)
+        ]
+    for within, compared, columns in parts:
+        captions = np.asarray(texts[compared])[:, columns]
+        for i in range(0, len(within), 4096):
+            some = rows[at := within[i : i + 4096]]
+            image, own = np.asarray(images[some])[:, columns], np.asarray(texts[some])[:, columns]
+            fits, fitting = image @ captions.T, np.einsum("ij,ij->i", image, own)[:, None]
+            same = np.isclose(fits, fitting, rtol=0, atol=1e-6)
+            beaten[at] = ((fits < fitting) & ~same).mean(1) + 0.5 * same.mean(1)
     return rows, beaten
 
 
@@ -137,17 +152,21 @@ def accuracy(
     return {"accuracy": {"right": right, "chance": 100 / len(classes), "images": len(held["labels"])}}
 
 
-def _of_the_reference(beaten: np.ndarray, named: Mapping[str, Any] | None) -> list[Check]:
-    figure = 100 * float(beaten.mean())
+def _of_the_reference(beaten: np.ndarray, cut: float, named: Mapping[str, Any] | None) -> list[Check]:
+    """`beaten`: of D_normal, whose pairs are those that are left when the share `cut` that fits worst is taken away; so
+    that of any features at all they fit better than chance.
+    """
+    figure, chance = 100 * float(beaten.mean()), 50 * (1 + cut)
+    bar = chance + RETRIEVED * (100 - chance)
     why = "everything rests on the reference: D_susp is what it finds unfitting, displacement is measured from it"
     advice = "take a clean model that knows such images and captions (own.reference, --reference)"
     found = [
         Check(
             "reference, retrieval of D_normal's captions",
             figure,
-            RETRIEVED,
-            figure >= RETRIEVED,
-            f"a pair's own caption beats {figure:.1f} % of others, at least {RETRIEVED:g} needed, chance 50",
+            bar,
+            figure >= bar,
+            f"a pair's own caption beats {figure:.1f} % of others, at least {bar:.1f} needed, chance {chance:.1f}",
             why,
             advice,
             BOTH,
@@ -255,6 +274,7 @@ def checked(
     bars: tuple[float, float, float],
     accuracy: Mapping[str, Any] | None,
     run: Run,
+    fold: np.ndarray | None = None,
 ) -> list[Check]:
     """Every check of a verdict.
 
@@ -265,10 +285,10 @@ def checked(
         bars: the map's scatter, the floor of displacement, and the bar that the scatter made of it. accuracy: as
             `accuracy` gives it, None where there are no labelled images.
     """
-    rows, beaten = own_caption_beats(reference_images, reference_texts, np.flatnonzero(~suspicious), run.seed)
+    rows, beaten = own_caption_beats(reference_images, reference_texts, np.flatnonzero(~suspicious), run.seed, fold)
     own = ~suspicious[rows]
     return [
-        *_of_the_reference(beaten[own] if own.any() else beaten, accuracy),
+        *_of_the_reference(beaten[own] if own.any() else beaten, float(suspicious.mean()), accuracy),
         *_of_the_pairs(captions, topk, int(suspicious.sum()), beaten),
         _of_the_map(between, *bars),
         _of_the_suspect(np.asarray(reference_images[looked_at]), np.asarray(suspect_images)),

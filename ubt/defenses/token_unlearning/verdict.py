@@ -108,6 +108,7 @@ def verdict(
     settings: VerdictSettings,
     run: Run,
     accuracy: Mapping[str, Any] | None = None,
+    fold: np.ndarray | None = None,
 ) -> dict:
     """Judge the model from D_topk and the overfitted model's features of D_susp, and check whether that can be done.
 
@@ -115,7 +116,8 @@ def verdict(
         similarity: id and row of D of the pairs whose features are given. groups: how far each is displaced, and the
             map's scatter, see `ubt.defenses.token_unlearning.retain.retain`, which also gives `retain` and `features`.
         reference_images, reference_texts: features of D under the reference. accuracy: the reference's, on labelled
-            images of the defender's own, where there are any.
+            images of the defender's own, where there are any. fold: where models trained on parts of D stand in for the
+            reference, which of them was not trained on each pair, (n,).
 
     Returns:
         `verdict`: its `answer`, "poisoned", "not poisoned" or "cannot tell"; what it is `by_thresholds` alone; `score`
@@ -144,6 +146,7 @@ def verdict(
         (scatter, floor, least),
         accuracy,
         run,
+        fold,
     )
     said = POISONED if carrying else NOT_POISONED
     doubted = settings.checks and any(said in c.doubts for c in checks if not c.passed)
