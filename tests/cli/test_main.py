@@ -216,11 +216,7 @@ def test_two_runs_of_one_case_at_once(tmp_path):
 
 
 def test_a_run_is_cancelled_from_another_terminal(tmp_path):
-    process, store, name = (
-        started("run", "--cache", tmp_path, *LONG),
-        Store(tmp_path),
-        tiny(**FOR_LONG).name(CPU),
-    )
+    process, store, name = (started("run", "--cache", tmp_path, *LONG), Store(tmp_path), tiny(**FOR_LONG).name(CPU))
     until(process, lambda: store.held(name))
     said = ubt("cases", "cancel", name, "--cache", tmp_path)
     assert "stops at its next step" in said.stdout
