@@ -72,8 +72,11 @@ def sliders(view: View, table: PairTable, mixture: Mixture | None) -> Tuned:
         middle, title, "threshold", view, *bounds["threshold"], start, 0.01, about, unscored
     )
     about = "The k pairs of D_susp most similar under the overfitted model"
-    most, k = _most_k(view, table, percent), view.settings.k
+    k = view.settings.k
+    # whatever the fraction: a slider whose end moves is made anew, and loses the keys pressed meanwhile
+    most = max(3, min(MOST_K, len(table)), k)
     chosen = query_params.slider(right, "k: size of D_topk", "k", view, 2, most, k, 1, about, unscored)
+    chosen = min(chosen, _most_k(view, table, percent))
     return Tuned(percent, threshold, chosen, (percent, threshold, chosen) != (run_with, start, k))
 
 
