@@ -1,5 +1,7 @@
 """The dry run of the preset `paper`, on both layouts, and what it says of a real run."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from tiny import CPU
@@ -69,12 +71,24 @@ def test_both_layouts_give_the_same_pairs(tmp_path, reference):
         dry_run(tmp_path / "dry", "parquet", CPU)
 
 
-def test_two_dry_runs_in_one_cache_do_not_empty_each_others_folder(tmp_path):
+def test_two_dry_runs_in_one_cache_do_not_empty_each_others_folder(tmp_path, full_disk):
+    """Said even where the other one has left no room."""
     store = Store(tmp_path)
     (store.scratch("dry-run") / "own").write_text("")
     with store.lock("dry-run"), pytest.raises(UbtError, match="is being run by process"):
         paper.dry_run("paper", "csv", {}, CPU, tmp_path, lambda: False)
     assert (store.scratch("dry-run") / "own").exists()
+
+
+def test_a_dry_run_without_room_says_how_much_it_needs(tmp_path, full_disk):
+    with pytest.raises(BadInput, match=r"expected 8 GB of room in .*, got 7\.8; choose another --cache"):
+        paper.dry_run("paper", "csv", {}, CPU, tmp_path, lambda: False)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A disk with too little room for a dry run."""
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=7.8e9))
 
 
 @pytest.fixture

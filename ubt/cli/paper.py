@@ -67,9 +67,9 @@ def dry_run(
         )
     store = Store(cache)
     root = store.root / "work" / "dry-run"
-    if (free := shutil.disk_usage(cache).free / 1e9) < ROOM:
-        raise BadInput(f"--dry-run: expected {ROOM} GB of room in {cache}, got {free:.1f}; choose another --cache")
     with store.lock("dry-run", wait=0):
+        if (free := shutil.disk_usage(cache).free / 1e9) < ROOM:
+            raise BadInput(f"--dry-run: expected {ROOM} GB of room in {cache}, got {free:.1f}; choose another --cache")
         try:
             proved = run(
                 root, layout, where, lambda line: say(line, soft_wrap=True), changes=given, cancelled=cancelled
