@@ -21,4 +21,4 @@ if demo.MAIN in demo.names():
     learn()
 else:
     st.title("Learn")
-    st.info("The walk needs the built-in cases, which this installation lacks. `python -m ubt ready` makes them.")
+    st.info("The walk needs the built-in cases, which this installation lacks. `python -m ubt built-in` makes them.")

@@ -129,7 +129,7 @@ def _histogram(name: str, row: pd.Series, value: float) -> None:
 
 
 if grid is None:
-    st.info("The points are missing: this installation lacks them. `python -m ubt ready` makes them.")
+    st.info("The points are missing: this installation lacks them. `python -m ubt built-in` makes them.")
 else:
     with large():
         explore()

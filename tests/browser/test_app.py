@@ -82,7 +82,7 @@ def test_a_first_start_asks_nothing_and_prints_the_address(store, tmp_path, monk
     with served(store.root, tmp_path / "log") as address:
         tab.goto(f"{address}/unlearn")
         tab.get_by_role("heading", level=1, name="Unlearn").wait_for()
-        tab.locator("[data-testid=stSidebar]").get_by_text("Made by python -m ubt ready").wait_for()
+        tab.locator("[data-testid=stSidebar]").get_by_text("Made by python -m ubt built-in").wait_for()
         said = (tmp_path / "log").read_text()
         assert address in said
         assert "mail" not in said.lower()

@@ -27,7 +27,7 @@ def test_the_walk_by_keyboard_alone(app, store, tab):
     tab.goto(address)
     tab.get_by_text("This model is judged").wait_for()
     assert f"case={demo.MAIN}" in tab.url
-    tab.locator("[data-testid=stSidebar]").get_by_text("Made by python -m ubt ready").wait_for()
+    tab.locator("[data-testid=stSidebar]").get_by_text("Made by python -m ubt built-in").wait_for()
     tab.goto(f"{address}/learn")
     for number, step in enumerate(STEPS, 1):
         tab.get_by_role("heading", level=1, name=f"{number}. {step.title}").wait_for()

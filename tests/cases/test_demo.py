@@ -20,7 +20,7 @@ from ubt.reports.paper.whatif import WHAT_IF
 def made(tiny_case, tiny_store, tmp_path) -> Store:
     """The tiny case as it would be shipped."""
     store = Store(tmp_path / "ready")
-    make_demo.keep_case(tiny_store, CPU, demo.MAIN, make_demo.Ready("tiny", tiny()), store)
+    make_demo.keep_case(tiny_store, CPU, demo.MAIN, make_demo.DemoCase("tiny", tiny()), store)
     return store
 
 

@@ -11,8 +11,8 @@ from pydantic import Field
 from tiny import CPU, tiny
 
 from ubt.cases.catalog import CASE
-from ubt.cases.keys import keys, made_with
-from ubt.cases.pipeline import Pipeline, standing, upto
+from ubt.cases.keys import every_key, keys, made_with
+from ubt.cases.pipeline import Pipeline, missing, standing, upto
 from ubt.cases.settings import CaseSettings
 from ubt.core.files import REFERENCE
 from ubt.core.settings import setting
@@ -95,6 +95,8 @@ def test_results_of_another_default_are_no_results_of_today(full, stage, changed
     assert full.find(key) is not None
     assert full.find(key, today[stage]) is None
     assert standing(full, tiny(), CPU, until=stage)[0] != "done"
+    assert standing(full, tiny(), CPU, whole=True)[0] == "partial"
+    assert missing(full, tiny(), every_key(tiny(), CPU), CASE, whole=True) == [stage]
     case = Pipeline(full, CPU).run(tiny(), upto(stage))
     assert "another version's" in caplog.text
     assert case.artefacts[stage].manifest["settings"] == today[stage]

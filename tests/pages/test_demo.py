@@ -25,7 +25,7 @@ from ubt.workflows import jobs
 def shipped(tiny_case, tiny_store, tmp_path_factory):
     """The tiny case as it would be shipped."""
     folder = tmp_path_factory.mktemp("shipped")
-    make_demo.keep_case(tiny_store, CPU, demo.MAIN, make_demo.Ready("tiny", tiny()), Store(folder))
+    make_demo.keep_case(tiny_store, CPU, demo.MAIN, make_demo.DemoCase("tiny", tiny()), Store(folder))
     return folder
 
 

@@ -1,7 +1,7 @@
 """The built-in cases: finished on another machine, shipped small, read-only, so that every page has something to show
 before anything is run.
 
-They lie in `ubt/assets/demo` as in a cache, under names and keys that no run gives. `python -m ubt ready` makes them
+They lie in `ubt/assets/demo` as in a cache, under names and keys that no run gives. `python -m ubt built-in` makes them
 (`ubt.cli.make_demo`).
 """
 
@@ -16,7 +16,7 @@ GRID = "whatif.parquet"
 
 
 def names() -> list[str]:
-    """The ready-made cases that are there, the main one first."""
+    """The built-in cases that are there, the main one first."""
     found = sorted(path.parent.name for path in (READY / "cases").glob("*/case.json"))
     return sorted(found, key=lambda name: name != MAIN)
 

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -297,6 +297,16 @@ def run_each(
     return errors
 
 
+def missing(
+    store: Store, settings: CaseSettings, names: Mapping[str, str], stages: Sequence[Stage], whole: bool = False
+) -> list[str]:
+    """The stages among `stages`, which hold all that lead to them, without a result of these settings; `whole`: whose
+    bytes are not damaged.
+    """
+    made = made_with(settings, stages)
+    return [stage.name for stage in stages if store.find(names[stage.name], made[stage.name], whole) is None]
+
+
 def standing(
     store: Store,
     settings: CaseSettings,
@@ -312,11 +322,8 @@ def standing(
     """
     name = settings.name(where)
     record, names = store.record(name), every_key(settings, where, reference or REFERENCE)
-    if until is not None:
-        led_by = upto(until, settings.own)
-        made = made_with(settings, led_by)
-        if all(store.find(names[stage.name], made[stage.name], whole) for stage in led_by):
-            return "done", record
+    if until is not None and not missing(store, settings, names, upto(until, settings.own), whole):
+        return "done", record
     if record.state == "absent":
         return "to do", record
     had = record.artefacts
@@ -324,8 +331,7 @@ def standing(
         return "outdated", record
     state = record.state
     if until is None and state == "done" and whole:
-        own = composed(settings.own).names()
-        return ("done" if all(store.find(names[name], whole=True) for name in own) else "partial"), record
+        return ("partial" if missing(store, settings, names, composed(settings.own).case, whole) else "done"), record
     if until is not None and state != "running":
         if until in record.errors:
             return record.errors[until].state, record

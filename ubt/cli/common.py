@@ -10,7 +10,7 @@ from typer import Option
 
 from ubt.cases.events import Event
 from ubt.cases.keys import every_key
-from ubt.cases.pipeline import Work, run_each, standing, upto
+from ubt.cases.pipeline import Work, missing, run_each, standing, upto
 from ubt.cases.store import Store
 from ubt.cli.console import Show, err
 from ubt.clip import distributed
@@ -94,19 +94,17 @@ def run_missing(store: Store, where: Compute, work: Sequence[Work]) -> tuple[dic
         for case, until in work
         if standing(store, case, where, until=until, whole=True)[0] != "done"
     ]
-    missing = {
-        key
-        for case, _, until in wanted
-        for stage in upto(until, case.own)
-        if store.find(key := every_key(case, where)[stage.name], whole=True) is None
-    }
-    if missing:
+    to_compute = set()
+    for case, _, until in wanted:
+        names = every_key(case, where)
+        to_compute |= {names[stage] for stage in missing(store, case, names, upto(until, case.own), whole=True)}
+    if to_compute:
         takes = remaining(store, [(case, where, until) for case, until in work]).said
         err.print(
-            f"{len(missing)} stages to compute, {takes}; interrupted, the same command goes on from there",
+            f"{len(to_compute)} stages to compute, {takes}; interrupted, the same command goes on from there",
             highlight=False,
             soft_wrap=True,
         )
-    show, stop = Show(len(missing), cached=False), stop_on_signal()
+    show, stop = Show(len(to_compute), cached=False), stop_on_signal()
     with show.bars:
         return run_each(store, wanted, show, stop), len(wanted)

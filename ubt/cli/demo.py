@@ -1,4 +1,4 @@
-"""The command that makes the built-in cases: `python -m ubt ready`."""
+"""The command that makes the built-in cases: `python -m ubt built-in`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ from ubt.core.files import READY
 from ubt.core.run import compute
 
 
-def ready(
+def built_in(
     folder: Annotated[Path, Option("--out", help="Folder for them.")] = READY,
     device: Device = "auto",
     precision: Precision = "auto",

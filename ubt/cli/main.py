@@ -13,7 +13,7 @@ from ubt.cli.bench import bench
 from ubt.cli.cases import cases_app
 from ubt.cli.console import Printable, err
 from ubt.cli.data import audit, data_app
-from ubt.cli.demo import ready
+from ubt.cli.demo import built_in
 from ubt.cli.docs import docs
 from ubt.cli.measure import measure
 from ubt.cli.models import models_app
@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 CASES, PAPERS = (run, audit, report, measure, probe), (table, figure, sweep)
-for command in (*CASES, *PAPERS, pretrain, train_stegastamp, ready, settings, docs, picture, bench):
+for command in (*CASES, *PAPERS, pretrain, train_stegastamp, built_in, settings, docs, picture, bench):
     app.command()(command)
 for name, group in {"cases": cases_app, "data": data_app, "models": models_app}.items():
     app.add_typer(group, name=name)

@@ -1,4 +1,4 @@
-"""Make the ready-made cases: run them as any case, then keep what pages show and leave out what a machine can make
+"""Make the built-in cases: run them as any case, then keep what pages show and leave out what a machine can make
 again.
 """
 
@@ -32,7 +32,7 @@ from ubt.reports.paper.defense_tables import case
 from ubt.reports.paper.whatif import WHAT_IF
 from ubt.workflows import derived
 
-COMMAND = "python -m ubt ready"
+COMMAND = "python -m ubt built-in"
 SMALL = 200_000
 """Bytes up to which an array is kept as it is."""
 EMBEDDED = "score_overfit"
@@ -44,8 +44,8 @@ LOOK = (*OVERFITTED, *"select verdict evaluate_clean evaluate_poisoned evaluate_
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A ready-made case: what it is called, its settings, the stages that are kept (None: all of a case), and up to
+class DemoCase:
+    """A built-in case: what it is called, its settings, the stages that are kept (None: all of a case), and up to
     which it is run.
     """
 
@@ -56,25 +56,27 @@ class Ready:
 
 
 _MEASURED = ("evaluate_purified", "evaluate_poisoned", "evaluate_clean", "judge")
-CASES: dict[str, Ready] = {
-    MAIN: Ready("badnet 2 %, seed 0", case(0)),
-    "ready-long": Ready("badnet 2 %, overfitted for long", case(0, overfit__steps=LONG), OVERFITTED, ("score_inside",)),
-    "ready-alone": Ready(
+CASES: dict[str, DemoCase] = {
+    MAIN: DemoCase("badnet 2 %, seed 0", case(0)),
+    "ready-long": DemoCase(
+        "badnet 2 %, overfitted for long", case(0, overfit__steps=LONG), OVERFITTED, ("score_inside",)
+    ),
+    "ready-alone": DemoCase(
         "badnet 2 %, overfitted for long on D_susp alone",
         case(0, overfit__steps=LONG, overfit__regularise=False),
         OVERFITTED,
         ("score_inside",),
     ),
-    "ready-clean": Ready("clean, seed 0", case(0, attack__rate=0.0), LOOK, _MEASURED),
-    "ready-consistent": Ready("label_consistent 2 %, seed 0", case(0, "label_consistent"), LOOK, _MEASURED),
-    "ready-joined": Ready("badnet 2 %, captions joined, seed 0", case(0, attack__caption="joined"), LOOK, _MEASURED),
+    "ready-clean": DemoCase("clean, seed 0", case(0, attack__rate=0.0), LOOK, _MEASURED),
+    "ready-consistent": DemoCase("label_consistent 2 %, seed 0", case(0, "label_consistent"), LOOK, _MEASURED),
+    "ready-joined": DemoCase("badnet 2 %, captions joined, seed 0", case(0, attack__caption="joined"), LOOK, _MEASURED),
 }
 """By name: the main one, and those that the walk sets beside it."""
 
 
 def work() -> list[Work]:
-    """Every case to be run, and up to which stage, the ready-made ones first."""
-    walked = [(ready.settings, until) for ready in CASES.values() for until in ready.until]
+    """Every case to be run, and up to which stage, the built-in ones first."""
+    walked = [(demo.settings, until) for demo in CASES.values() for until in demo.until]
     swept = [item for sweep in WHAT_IF.values() for item in sweep.work(1)]
     return list(dict.fromkeys([*walked, *swept]))
 
@@ -108,11 +110,11 @@ def _entry(settings: CaseSettings, truth: pd.DataFrame, stage: str, entry: str, 
     return None
 
 
-def keep_case(store: Store, where: Compute, name: str, ready: Ready, made: Store) -> None:
+def keep_case(store: Store, where: Compute, name: str, demo: DemoCase, made: Store) -> None:
     """Keep one case of `store` in `made`."""
-    settings, record = ready.settings, store.record(ready.settings.name(where))
+    settings, record = demo.settings, store.record(demo.settings.name(where))
     names = every_key(settings, where)
-    stages = ready.kept or tuple(stage.name for stage in composed(settings.own).case)
+    stages = demo.kept or tuple(stage.name for stage in composed(settings.own).case)
     truth, kept = store.open(names["attack"])["truth"], {}
     for stage in stages:
         artefact = store.open(names[stage])
@@ -128,8 +130,8 @@ def keep_case(store: Store, where: Compute, name: str, ready: Ready, made: Store
         if not (made.root / "artefacts" / kept[stage]).is_dir():
             made.write(kept[stage], {e: value for e, value in entries.items() if value is not None}, about)
     when = time.strftime("%Y-%m-%d", time.localtime(record.updated))
-    about = BuiltIn(title=ready.title, command=COMMAND, made=when, version=__version__)
-    whole = ready.kept is None
+    about = BuiltIn(title=demo.title, command=COMMAND, made=when, version=__version__)
+    whole = demo.kept is None
     made.save_case(
         name,
         record_of(settings, where, kept, "done" if whole else "partial").changed(
@@ -199,8 +201,8 @@ def make(store: Store, where: Compute, folder: Path) -> int:
         )
     with tempfile.TemporaryDirectory() as scratch:
         made = Store(Path(scratch))
-        for name, ready in CASES.items():
-            keep_case(store, where, name, ready, made)
+        for name, demo in CASES.items():
+            keep_case(store, where, name, demo, made)
         _map(store, where, made)
         table = grid(store, where)
         for part in ("cases", "artefacts"):

@@ -11,7 +11,7 @@ from typing import Any
 REFERENCE = Path(__file__).parents[1] / "assets" / "weights" / "scenes-clip"
 """The shipped clean reference model."""
 READY = Path(__file__).parents[1] / "assets" / "demo"
-"""The shipped ready-made cases, laid out as a cache folder."""
+"""The shipped built-in cases, laid out as a cache folder."""
 
 
 def digest(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ubt.cases.events import Event
 from ubt.cases.keys import every_key
-from ubt.cases.pipeline import Pipeline, upto
+from ubt.cases.pipeline import Pipeline, missing, upto
 from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
@@ -66,9 +66,9 @@ def plan(
 
 def lacking(store: Store, settings: CaseSettings, stages: Collection[str], where: Compute) -> list[str]:
     """The stages that are still to be run for these, in order."""
-    names = every_key(settings, where)
     wanted = {s.name for stage in stages for s in upto(stage, settings.own)}
-    return [s.name for s in composed(settings.own).every if s.name in wanted and store.find(names[s.name]) is None]
+    led_by = [s for s in composed(settings.own).every if s.name in wanted]
+    return missing(store, settings, every_key(settings, where), led_by)
 
 
 def measure(

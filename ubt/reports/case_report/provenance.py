@@ -43,7 +43,7 @@ def origin(case: Finished) -> Section:
     if made := case.record.built_in:
         about.append(
             [
-                "ready-made",
+                "built-in",
                 (f"by {made.command} on {made.made}, version {made.version}; the digests are of what is shipped"),
             ]
         )
