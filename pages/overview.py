@@ -122,7 +122,7 @@ def verdict() -> None:
                 "The score is the mean similarity of D_topk's images with each other's captions under the overfitted"
                 " model: poisons share one shortcut, so any of their captions fits any of their images; clean pairs fit"
                 " their own only. A backdoor also takes its images away from where the clean reference would put them"
-                " (displaced), all alike (apart: as many are pulled far as half-way), where what a model learned by"
+                " (displaced), all alike (separated: as many are pulled far as half-way), where what a model learned by"
                 " heart thins out."
             )
         figure = verdict_figures.one(found, view.other_verdicts())

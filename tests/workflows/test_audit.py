@@ -138,7 +138,7 @@ def test_hostile_rows_are_named_and_hostile_captions_stay_text(audit, tmp_path, 
     assert len(flagged) >= 4
     printed = " ".join(found.output.split())
     assert f"{len(flagged)} of 38 pairs flagged" in printed
-    assert "38 of 46 rows of a table" in printed and "left out: 3 path leaves the root, " in printed
+    assert "38 of 46 rows kept, from: table (" in printed and "left out: 3 path leaves the root, " in printed
     assert not [
         text
         for row in [*flagged, *left_out]

@@ -42,7 +42,7 @@ def _print_imported(store: Store, *keys: str) -> None:
         columns = ", ".join(f"{what}: {column}" for what, column in about["columns"].items() if column)
         beside = f" ({about['beside']:,} of them in no row)" if about.get("beside") else ""
         say(
-            f"{about['kept']:,} of {about['read']:,} rows of a {about['kind']} ({columns}); left out:"
+            f"{about['kept']:,} of {about['read']:,} rows kept, from: {about['kind']} ({columns}); left out:"
             f" {left_out or 'none'}{beside}"
         )
         say(duplicates(about))

@@ -297,10 +297,14 @@ def _clean() -> None:
         which = st.select_slider("The model to judge", list(_JUDGED), "nothing poisoned", key="learn-judged")
         found = _case(_JUDGED[which]).read("verdict", "verdict")
         st.markdown(f"Verdict: **{answer(found)}**.")
-        shown = (("score", "threshold"), ("displaced", "least_displaced"), ("apart", "least_apart"))
+        shown = {
+            "score": ("score", "threshold"),
+            "displaced": ("displaced", "least_displaced"),
+            "separated": ("apart", "least_apart"),
+        }
         components.table(
             ["evidence", "found", "poisoned above"],
-            [[name, f"{found[name]:.2f}", f"{found[least]:.2f}"] for name, least in shown],
+            [[name, f"{found[figure]:.2f}", f"{found[least]:.2f}"] for name, (figure, least) in shown.items()],
         )
     figure = cached_figure(("learn-verdict", *_of(_JUDGED[which])), lambda: for_a_room(verdict_figures.one(found)))
     draw(figure, "learn-verdict", "The model among what counts as poisoned and what does not", chart)

@@ -140,7 +140,9 @@ def evidence(case: Any, store: Store) -> list[tuple[str, str]]:
     found = case.read("verdict", "verdict")
     rows = [(f"score, poisoned above {found['threshold']:g}", f"{found['score']:.3f}")]
     rows += [(f"displaced, poisoned above {found['least_displaced']:.3g}", f"{found['displaced']:.3f}")]
-    rows += [(f"apart, poisoned above {found['least_apart']:g}", f"{found['apart']:.2f}")] if "apart" in found else []
+    rows += (
+        [(f"separated, poisoned above {found['least_apart']:g}", f"{found['apart']:.2f}")] if "apart" in found else []
+    )
     rows += [
         ("similarity inside D_topk, mean", f"{found['topk_similarity_mean']:.3f}"),
         ("least", f"{found['topk_similarity_min']:.3f}"),

@@ -32,7 +32,14 @@ FITTING = {"joined": {"attack__caption": "joined"}, "label_consistent": {"attack
 POOR_ROWS = 3
 """Models that are judged with a poor reference, too: the clean one and those of the first attacks."""
 NEEDS = ("verdict", "evaluate_poisoned", "evaluate_clean")
-EVIDENCE = ["score", "threshold", "displaced", "least displaced", "apart"]
+EVIDENCE = {
+    "score": "score",
+    "threshold": "threshold",
+    "displaced": "displaced",
+    "least displaced": "least_displaced",
+    "separated": "apart",
+}
+"""Columns, and what a verdict has of each."""
 CASE, JUDGED = ["model", "reference", "seed", "case", "state"], ["ASR", "natural ASR", "is", "answer", "why", "wrong"]
 COLUMNS = [*CASE, *EVIDENCE, *JUDGED]
 ANSWERS = (POISONED, NOT_POISONED, CANNOT_TELL)
@@ -86,7 +93,7 @@ class Verdicts(Sheet):
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
         """A row a model, reference and seed: its `case` and `state`; if that is done, the verdict's `score` and
-        `threshold`, how far D_topk is `displaced` and the `least displaced` that counts, how far it is `apart`; `ASR`
+        `threshold`, how far D_topk is `displaced` and the `least displaced` that counts, how `separated` it is; `ASR`
         and `natural ASR`, in percent, what the model thereby `is`; the `answer`, for "cannot tell" `why`, and whether
         it is `wrong`.
 
@@ -104,7 +111,7 @@ class Verdicts(Sheet):
                 asr, natural = (store.open(keys[stage])["measures"]["asr"] for stage in NEEDS[1:])
                 over, said = asr - natural, answer(found)
                 what = POISONED if over >= TAKEN else NOT_POISONED if over < TRACE else BETWEEN
-                line |= {k: found[k.replace(" ", "_")] for k in EVIDENCE}
+                line |= {column: found[key] for column, key in EVIDENCE.items()}
                 line |= {"ASR": asr, "natural ASR": natural, "is": what, "answer": said}
                 line |= {"why": "; ".join(c["check"] for c in reasons(found))}
                 line |= {"wrong": said not in (what, CANNOT_TELL) and what != BETWEEN}
@@ -114,7 +121,7 @@ class Verdicts(Sheet):
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         """Heads and cells as text, a row a model and reference, and one for all with each kind of reference."""
         spread = "least to most"
-        figures = ("score", spread, "displaced", spread, "apart", spread, "ASR, natural")
+        figures = ("score", spread, "displaced", spread, "separated", spread, "ASR, natural")
         heads = ["model", "reference", *figures, *ANSWERS, "wrong", "in between", "seeds"]
         rows = [
             [model, reference, *_cells(part)]
@@ -135,7 +142,7 @@ class Verdicts(Sheet):
 
 def _cells(part: pd.DataFrame) -> list[str]:
     done, figures = part[part["state"] == "done"], []
-    for values in (done["score"], done["displaced"], done["apart"]):
+    for values in (done["score"], done["displaced"], done["separated"]):
         spread = values.std() if len(done) > 1 else None
         figures += [cell(values.mean(), spread, 3), f"{values.min():.3f} to {values.max():.3f}" if len(done) else "-"]
     figures.append(f"{done['ASR'].mean():.1f}, {done['natural ASR'].mean():.1f}" if len(done) else "-")
