@@ -1,20 +1,26 @@
 """A page through Streamlit's own test harness, and what it shows; hands in a real browser."""
 
+import functools
 import json
 from pathlib import Path
 
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).parents[1]
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
+"""The harness starts a server a test, and each reads the metadata of all installed packages, as long as a page takes.
+"""
 
 
 def page(name: str, **query) -> AppTest:
+    """A page as a link to it opens it, or the first one."""
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     for k, v in query.items():
         at.query_params[k] = v
-    at.run()
     if name != "overview":
-        at.switch_page(f"pages/{name}.py").run()
+        at.switch_page(f"pages/{name}.py")
+    at.run()
     assert not at.exception
     return at
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,15 +30,45 @@ BRIEF = {
 }
 
 
-def child(code: str, *, cache: Path) -> str:
-    """What a process with the toys registered prints."""
-    start = (
-        f"import sys; sys.path[:0] = {[str(HERE), str(ROOT / 'tests'), str(ROOT)]!r}; import toys; toys.register()\n"
-    )
-    env = os.environ | {"OMP_NUM_THREADS": "1", "UBT_CACHE": str(cache)}
-    done = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, cwd=ROOT, env=env)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+WORKER = f"""
+import contextlib, io, json, sys, traceback
+sys.path[:0] = {[str(HERE), str(ROOT / "tests"), str(ROOT)]!r}
+import toys
+toys.register()
+for line in sys.stdin:
+    said, failed = io.StringIO(), ""
+    with contextlib.redirect_stdout(said):
+        try:
+            exec(json.loads(line), {{"sys": sys}})
+        except SystemExit as left:
+            failed = f"left with {{left.code}}" if left.code else ""
+        except Exception:
+            failed = traceback.format_exc()
+    print(json.dumps([said.getvalue(), failed]), flush=True)
+"""
+"""Runs what it reads, a line each, and says what that printed and how it failed."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("extended")
+
+
+@pytest.fixture(scope="module")
+def child(root) -> Iterator[Callable[[str], str]]:
+    """Runs code in one process with the toys registered; what it prints."""
+    env = os.environ | {"OMP_NUM_THREADS": "1", "UBT_CACHE": str(root)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", WORKER], stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env=env) as p:
+
+        def run(code: str) -> str:
+            print(json.dumps(code), file=p.stdin, flush=True)
+            said, failed = json.loads(p.stdout.readline())
+            assert not failed, said[-3000:] + failed
+            return said
+
+        yield run
+        p.stdin.close()
 
 
 def command(*arguments: str) -> str:
@@ -45,16 +76,11 @@ def command(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
+def cache(root, child) -> Path:
     """A cache with a case of the toy attack, made by the command, and its figures."""
-    root = tmp_path_factory.mktemp("extended")
     changes = [f"--set={name}={value}" for name, value in BRIEF.items()]
-    child(
-        command(
-            "run", "--attack=stripe", "--device=cpu", "--precision=fp32", "--out", str(root / "run.json"), *changes
-        ),
-        cache=root,
-    )
+    out = ["--out", str(root / "run.json")]
+    child(command("run", "--attack=stripe", "--device=cpu", "--precision=fp32", *out, *changes))
     return root
 
 
@@ -65,18 +91,16 @@ def test_an_attack_of_ones_own_is_run(cache):
     assert figures["case"].startswith("stripe-0-")
 
 
-def test_a_defence_of_ones_own_is_in_the_papers_table(cache):
+def test_a_defence_of_ones_own_is_in_the_papers_table(cache, child):
     """Table III, measured on a brief case through the command."""
-    tiny = {n: v for n, v in BRIEF.items() if n != "stripe.rows"}
-    changes = [f"--set={name}={value}" for name, value in tiny.items()]
+    changes = [f"--set={name}={value}" for name, value in BRIEF.items() if name != "stripe.rows"]
     shared = ["--seeds=1", "--attacks=badnet", "--device=cpu", "--precision=fp32", *changes]
-    third = child(command("table", "3", "--defenses=calm", *shared), cache=cache)
-    assert "| badnet | calm down |" in third
+    third = child(command("table", "3", "--defenses=calm", *shared))
     row = next(line for line in third.splitlines() if line.startswith("| badnet | calm down |"))
     assert row.split("|")[6].strip() not in ("-", "")
 
 
-def test_a_detector_of_ones_own_scores_every_pair_and_has_a_row_in_its_table(cache):
+def test_a_detector_of_ones_own_scores_every_pair_and_has_a_row_in_its_table(cache, child):
     code = f"""
 import json
 from pathlib import Path
@@ -89,12 +113,12 @@ settings = CaseSettings.from_dict(json.loads(Path({str(cache / "run.json")!r}).r
 case = Pipeline(Store(Path({str(cache)!r})), Compute("cpu", "fp32")).run(settings, upto("detect_corner"))
 print(json.dumps([len(case.artefacts["detect_corner"]["scores"]), TABLES["detectors"].methods["corner"]]))
 """
-    scored, row = json.loads(child(code, cache=cache).splitlines()[-1])
+    scored, row = json.loads(child(code).splitlines()[-1])
     assert scored == BRIEF["data.pairs"]
     assert row == "a coordinate of the image under M_bd"
 
 
-def test_the_documents_tables_the_dry_run_costs_and_colours_know_them(cache):
+def test_the_documents_tables_the_dry_run_costs_and_colours_know_them(child):
     said = json.loads(
         child(
             """
@@ -113,8 +137,7 @@ print(json.dumps({
     "toy": [paper_dry_run.TOY["calm.steps"], "calm" in paper_dry_run.STEPS["baselines"]],
     "cost": cost("calm", paper), "look": look("calm"),
 }))
-""",
-            cache=cache,
+"""
         ).splitlines()[-1]
     )
     assert "| `stripe` | a white stripe |" in said["tables"]["attacks"]
@@ -129,7 +152,7 @@ print(json.dumps({
     assert said["look"] == ["#123456", "square", "solid"]
 
 
-def test_the_pages_offer_them(cache):
+def test_the_pages_offer_them(child):
     """*Triggers* has the attack with a widget for its setting; *Compare* has the defence."""
     said = json.loads(
         child(
@@ -145,8 +168,7 @@ sliders = [w.label for w in (*at.slider, *at.number_input)]
 compare = page("compare")
 methods = [str(group.options) for group in (*compare.multiselect, *compare.pills)]
 print(json.dumps({"attacks": offered, "widgets": sliders, "compare": "".join(methods)}))
-""",
-            cache=cache,
+"""
         ).splitlines()[-1]
     )
     assert any("stripe" in option for option in said["attacks"]), said["attacks"]
