@@ -28,6 +28,21 @@ def ubt(*arguments, **kwargs):
     )
 
 
+@pytest.fixture
+def here(monkeypatch, capsys) -> Callable[..., str]:
+    """The command line in this process, which has imported everything; what it prints."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capsys.readouterr()
+        assert not left.value.code, err
+        return out
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -85,7 +100,7 @@ def until(process: subprocess.Popen, holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_killed_anywhere_it_goes_on_and_ends_with_the_undisturbed_result(tiny_case, tmp_path):
+def test_killed_anywhere_it_goes_on_and_ends_with_the_undisturbed_result(tiny_case, tmp_path, here):
     out, store, name = tmp_path / "m.json", Store(tmp_path / "cache"), tiny().name(CPU)
     command = ["run", "--cache", store.root, "--out", out, *SET, *ON_CPU]
 
@@ -100,8 +115,7 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_undisturbed_result(tiny_ca
         until(process, moment)
         process.kill()
         process.communicate()
-    p = ubt(*command)
-    assert p.returncode == 0, p.stderr
+    here("ubt", *command)
     told = events.read(store.journal(name))
     last = max(i for i, e in enumerate(told) if e.kind == "run")
     steps = [e.done for e in told[last:] if (e.kind, e.stage) == ("progress", "poison")]
@@ -215,15 +229,15 @@ def test_two_runs_of_one_case_at_once(tmp_path):
     assert "Traceback" not in p.stderr
 
 
-def test_a_run_is_cancelled_from_another_terminal(tmp_path):
+def test_a_run_is_cancelled_from_another_terminal(tmp_path, here):
     process, store, name = (started("run", "--cache", tmp_path, *LONG), Store(tmp_path), tiny(**FOR_LONG).name(CPU))
     until(process, lambda: store.held(name))
-    said = ubt("cases", "cancel", name, "--cache", tmp_path)
-    assert "stops at its next step" in said.stdout
+    cancel = ("ubt", "cases", "cancel", name, "--cache", tmp_path)
+    assert "stops at its next step" in here(*cancel)
     process.communicate(timeout=120)
     assert process.returncode == 130
     assert store.record(name).state == "cancelled"
-    assert "is not being run" in ubt("cases", "cancel", name, "--cache", tmp_path).stdout
+    assert "is not being run" in here(*cancel)
 
 
 def test_cases_are_listed_shown_and_pruned(tiny_case, tiny_store, monkeypatch, capsys):

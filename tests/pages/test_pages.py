@@ -207,7 +207,7 @@ def test_unlearn_shows_both_forms_and_what_classes_lost(full, tiny_case):
 
 
 def test_a_clean_model_is_left_byte_identical_and_said_to_be(cache):
-    case = Pipeline(Store(cache), CPU).run(tiny(attack__rate=0, verdict__threshold=0.99))
+    case = Pipeline(Store(cache), CPU).run(tiny(attack__rate=0, verdict__threshold=0.99, data__pairs=300))
     m, weights = Store(cache).case(case.name).metrics, "model/open_clip_model.safetensors"
     assert (
         len(
@@ -365,7 +365,7 @@ def test_the_trigger_lab_moves_settings_refuses_bad_ones_and_adds_to_the_open_ca
 
 
 def test_a_case_with_two_attacks_shows_each(cache):
-    settings = tiny(attack__name="trojvqa", attack__also="sig target=car rate=0.05")
+    settings = tiny(attack__name="trojvqa", attack__also="sig target=car rate=0.05", data__pairs=200)
     stages = [s for wanted in ("evaluate_poisoned", "diagnose") for s in upto(wanted)]
     Pipeline(Store(cache), CPU).run(settings, tuple(s for s in CASE if s in stages))
     shown = html_of(page("overview"))
