@@ -27,7 +27,7 @@ from ubt.evaluation import judge
 from ubt.workflows import jobs
 
 BRIEF = {
-    "data__pairs": 200,
+    "data__pairs": 100,
     "poison__epochs": 1,
     "overfit__steps": 3,
     "overfit__batch": 12,
