@@ -5,7 +5,9 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
+import itertools
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,21 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Under xdist the first half of the list is the first worker's to begin with."""
     items.sort(key=lambda item: LONGEST.index(item.name) if item.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runtimes(tmp_path_factory) -> Iterator[Iterator[Path]]:
+    """A turn to compute for what tests share, whatever else this user computes; and one for each test."""
+    folder = tmp_path_factory.getbasetemp() / "runtime"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UBT_RUNTIME", str(folder))
+        yield (folder / str(i) for i in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def runtime(runtimes, monkeypatch) -> None:
+    """None waits for what another test left running."""
+    monkeypatch.setenv("UBT_RUNTIME", str(next(runtimes)))
 
 
 @pytest.fixture(scope="session")

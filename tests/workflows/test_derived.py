@@ -14,11 +14,11 @@ import pytest
 from tiny import CPU
 
 from ubt import pairs
-from ubt.cases.pipeline import ACCELERATOR
 from ubt.cases.record import CaseRecord
 from ubt.cases.store import Store
 from ubt.cli.bench_runs.case import generate
 from ubt.clip import models
+from ubt.core import locks
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Run
 from ubt.evaluation.model_roles import ROLES
@@ -173,7 +173,7 @@ def test_a_job_makes_the_view_and_tells_how_it_gets_on(store, case, job, monkeyp
     real = pairs.neighbors.build
 
     def build(parts, settings, run):
-        held.append((store.held(key), store.held(ACCELERATOR), jobs.view_progress(store, key).kind))
+        held.append((store.held(key), locks.is_held(locks.turn("cpu")), jobs.view_progress(store, key).kind))
         run.progress(1, 4, {})
         told.append(jobs.view_progress(store, key))
         return real(parts, settings, run)
@@ -203,7 +203,7 @@ def test_a_cancelled_view_leaves_nothing_and_can_be_made_later(store, case, job,
                 time.sleep(0.02)
 
         def cancel() -> None:
-            with store.lock(ACCELERATOR):
+            with locks.hold(locks.turn("cpu")):
                 held.set()
                 until(lambda: jobs.view_progress(store, key).kind == "waits")
                 jobs.cancel(store, key)
@@ -222,7 +222,7 @@ def test_a_cancelled_view_leaves_nothing_and_can_be_made_later(store, case, job,
     assert made(store) == set()
     assert left_over(store, key) == []
     assert not store.held(key)
-    assert not store.held(ACCELERATOR)
+    assert not locks.is_held(locks.turn("cpu"))
     monkeypatch.undo()
     monkeypatch.setattr(os, "nice", lambda by: None)
     assert job(store, case) == 0

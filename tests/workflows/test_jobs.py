@@ -13,6 +13,7 @@ from ubt.cases.cost_model import cost
 from ubt.cases.pipeline import create, upto
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
+from ubt.core import locks
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Compute
 from ubt.workflows import jobs
@@ -111,18 +112,18 @@ def test_a_finished_case_that_lost_a_step_is_no_longer_finished(tiny_case, tiny_
     assert jobs.status(store, tiny_case.name).state == "partial"
 
 
-def test_two_cases_take_turns_on_the_accelerator(tmp_path):
-    store = Store(tmp_path)
-    names = [create(store, tiny(seed=s, data__pairs=200), CPU) for s in (1, 2)]
-    with store.lock("accelerator"):
-        for name in names:
-            jobs.start(store, name, "score")
-        for name in names:
-            assert wait(store, name, lambda s: s.current == "attack").steps["attack"].state == "waiting"
-    for name in names:
-        assert wait(store, name, stopped).state == "partial"
+def test_cases_of_two_caches_take_turns_to_compute(tmp_path):
+    stores = [Store(tmp_path / name) for name in ("a", "b")]
+    cases = [(store, create(store, tiny(seed=s, data__pairs=200), CPU)) for s, store in enumerate(stores)]
+    with locks.hold(locks.turn("cpu")):
+        for case in cases:
+            jobs.start(*case, "score")
+        for case in cases:
+            assert wait(*case, lambda s: s.current == "attack").steps["attack"].state == "waiting"
+    for case in cases:
+        assert wait(*case, stopped).state == "partial"
     spans = []
-    for name in names:
+    for store, name in cases:
         told = {(e.kind, e.stage): e for e in events.read(store.journal(name))}
         for stage in ("attack", "data", "score"):
             starts = told["starts", stage].at

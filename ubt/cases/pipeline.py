@@ -21,6 +21,7 @@ from ubt.cases.record import SCHEMA, CaseRecord, Ended, State
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import HANDOVER, Store
 from ubt.clip import distributed
+from ubt.core import locks
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import REFERENCE, replace_file
 from ubt.core.log import log
@@ -31,8 +32,6 @@ from ubt.evaluation.model_roles import MEASURED
 
 SCENES = OwnSettings()
 """Nothing imported: the embedded scenes."""
-ACCELERATOR = "accelerator"
-"""The lock of whatever computes, GPU or CPU: two stages at once slow each other far more than twofold."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ class Pipeline:
         key, made = plan.names[stage.name], plan.made_with[stage.name]
         found = self.store.find(key, made, whole=True)
         if found is None:
-            with self._alone(key, stage):
+            with self._alone(functools.partial(self.store.lock, key), stage):
                 try:
                     found = self.store.whole(key, made)
                 except DamagedArtefact as e:
@@ -167,17 +166,17 @@ class Pipeline:
         return found
 
     @contextlib.contextmanager
-    def _alone(self, key: str, stage: Stage) -> Iterator[None]:
-        """Hold a step, or the accelerator, alone; if another process has it, say so and wait."""
+    def _alone(self, lock: Callable[..., contextlib.AbstractContextManager[None]], stage: Stage) -> Iterator[None]:
+        """Hold a step's lock, or the device's, alone; if another process has it, say so and wait."""
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(self.store.lock(key, wait=0))
+                stack.enter_context(lock(wait=0))
             except UbtError:
                 self._tell(Event("waits", stage.name))
                 while True:
                     self._ask(f"while waiting for {stage.name}")
                     with contextlib.suppress(UbtError):
-                        stack.enter_context(self.store.lock(key, wait=0.5))
+                        stack.enter_context(lock(wait=0.5))
                         break
             yield
 
@@ -192,7 +191,7 @@ class Pipeline:
     def _compute(self, stage: Stage, plan: _Plan) -> Artefact:
         key = plan.names[stage.name]
         arguments: dict[str, Any] = {a: self._input(source, plan) for a, source in stage.inputs.items()}
-        with self._alone(ACCELERATOR, stage):
+        with self._alone(functools.partial(locks.hold, locks.turn(self.compute.device)), stage):
             self._tell(Event("starts", stage.name))
             started, spent = time.monotonic(), None
 
@@ -253,7 +252,7 @@ class Pipeline:
         with contextlib.suppress(DamagedArtefact):
             return plan.made[owner][entry]
         stage, key = plan.stages[owner], plan.names[owner]
-        with self._alone(key, stage):
+        with self._alone(functools.partial(self.store.lock, key), stage):
             try:
                 return plan.made[owner][entry]
             except DamagedArtefact as e:

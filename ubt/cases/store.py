@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from ubt.cases.artifact import MANIFEST, Artefact, DamagedArtefact, write_entry
 from ubt.cases.record import SCHEMA, CaseRecord, EarlierVersion
+from ubt.core import locks
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import READY, disk_full, file_digest, replace_file
 from ubt.data.user_roles import HOW_TO_IMPORT
@@ -167,28 +167,19 @@ class Store:
         Raises:
             UbtError: another process holds it and `wait` seconds have passed.
         """
-        path = self.root / "work" / f"{name}.lock"
-        try:
-            with FileLock(path, timeout=wait):
-                with contextlib.suppress(OSError):  # a full disk must not keep `prune` from making room
-                    path.with_suffix(".owner").write_text(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
-                yield
-        except Timeout:
-            owner = path.with_suffix(".owner")
-            who = owner.read_text() if owner.exists() else "another process"
-            raise UbtError(
-                f"{name}: expected to be the only run of this case, but it is being run by {who}; wait for it, or use"
-                " another --cache"
-            ) from None
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locks.hold(self.root / "work" / f"{name}.lock", wait))
+            except UbtError as who:
+                raise UbtError(
+                    f"{name}: expected to be the only run of this case, but it is being run by {who}; wait for it, or"
+                    " use another --cache"
+                ) from None
+            yield
 
     def held(self, name: str) -> bool:
         """Whether some process holds `name`."""
-        probe = FileLock(self.root / "work" / f"{name}.lock", timeout=0)
-        try:
-            with probe:
-                return False
-        except Timeout:
-            return True
+        return locks.is_held(self.root / "work" / f"{name}.lock")
 
     def journal(self, name: str) -> Path:
         """Where a case's runs tell how they get on, a line of JSON an event."""

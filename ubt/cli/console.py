@@ -93,7 +93,7 @@ class Show:
             )
             self.bars.update(self.tasks[event.stage], completed=event.done, total=event.total, figures=figures)
         elif event.kind == "waits":
-            self.bars.console.print(f"waiting for another process to finish {event.stage}", highlight=False)
+            self.bars.console.print(f"{event.stage} waits until another process of yours has computed", highlight=False)
         elif self.cached or event.kind == "done":
             self.count += 1
             if event.stage in self.tasks:

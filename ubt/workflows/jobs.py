@@ -25,12 +25,12 @@ from ubt.cases import events as journal
 from ubt.cases.cost_model import cost
 from ubt.cases.events import Event, Journal
 from ubt.cases.keys import every_key
-from ubt.cases.pipeline import ACCELERATOR, Pipeline, run_each, upto
+from ubt.cases.pipeline import Pipeline, run_each, upto
 from ubt.cases.plan import composed
 from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.core import text
+from ubt.core import locks, text
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import digest, disk_full
 from ubt.core.run import Compute, Progress, Run
@@ -409,7 +409,7 @@ def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[],
             tell(Event("waits", kind))
             while True:
                 with contextlib.suppress(UbtError):
-                    turn.enter_context(store.lock(ACCELERATOR, wait=0.5))
+                    turn.enter_context(locks.hold(locks.turn(record.compute.device), wait=0.5))
                     break
                 if stopped():
                     raise Cancelled(f"{kind}: cancelled")
