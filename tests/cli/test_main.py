@@ -231,7 +231,7 @@ def test_two_runs_of_one_case_at_once(tmp_path):
 
 def test_a_run_is_cancelled_from_another_terminal(tmp_path, here):
     process, store, name = (started("run", "--cache", tmp_path, *LONG), Store(tmp_path), tiny(**FOR_LONG).name(CPU))
-    until(process, lambda: store.held(name))
+    until(process, lambda: training(store))
     cancel = ("ubt", "cases", "cancel", name, "--cache", tmp_path)
     assert "stops at its next step" in here(*cancel)
     process.communicate(timeout=120)
