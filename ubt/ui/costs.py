@@ -9,7 +9,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.core.errors import UbtError
 from ubt.core.run import Compute
 from ubt.ui.view import compute, store
-from ubt.workflows import jobs
+from ubt.workflows import jobs, time_left
 
 UNKNOWN = "How long it takes is not known beforehand; its progress is shown, and *Cancel* ends it."
 
@@ -39,7 +39,7 @@ def of_case(name: str, until: str | None = None, damaged: str = "") -> str:
 def of_seconds(seconds: float) -> str:
     """`takes` of work that is no stage and takes so long on two cores."""
     speed = jobs.pace(store(), compute())
-    return f"Takes {jobs.Estimate(seconds * (speed or jobs.TWO_CORES), measured=speed is not None).said}."
+    return f"Takes {time_left.Estimate(seconds * (speed or time_left.TWO_CORES), measured=speed is not None).said}."
 
 
 def button(title: str, cost: str, key: str, **more: Any) -> bool:

@@ -72,8 +72,9 @@ def _draw(name: str, status: jobs.Status) -> None:
         step = status.steps.get(status.current or "", jobs.Step())
         what = "waiting for another job" if step.state == "waiting" else plain(status.current or "starting")
         done = f" {step.done:,} of {step.total:,}" if step.total else ""
-        left = "" if status.share >= 1 else f", about {clock(status.left or 0)} left"
-        st.progress(min(1.0, status.share), text=f"{what}{done}{left}")
+        st.progress(min(1.0, status.share), text=f"{what}{done}")
+        if status.left and status.share < 1:
+            st.caption(status.left.said)
         _cancel(name, "cancel", width="stretch")
     elif status.state in RUN:
         if status.state == "failed":

@@ -9,6 +9,7 @@ started again and resumes. `start_each` runs several cases in one process, `star
 import contextlib
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -30,12 +31,13 @@ from ubt.cases.plan import composed
 from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.core import locks, text
+from ubt.core import locks
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import digest, disk_full
 from ubt.core.run import Compute, Progress, Run
 from ubt.core.text import printable
-from ubt.workflows import derived, ingest
+from ubt.workflows import derived, ingest, time_left
+from ubt.workflows.time_left import TWO_CORES, Estimate, Left, Step
 
 LIVE = ("running", "waiting")
 NICE = 5
@@ -45,28 +47,15 @@ TELLING, LATEST = 5.0, 5
 
 
 @dataclass(frozen=True)
-class Step:
-    """One stage of a case as it stands: `state` is missing, running, waiting or done; `seconds` is what it took, or has
-    taken.
-    """
-
-    state: str = "missing"
-    seconds: float = 0.0
-    done: int = 0
-    total: int = 0
-
-
-@dataclass(frozen=True)
 class Status:
-    """A case as it stands. `state`: new, partial, running, cancelled, interrupted, failed, done,
-    damaged or outdated. `share` of
-    the work that is done; `left`: seconds left, None when nothing runs; `error`: why it failed.
+    """A case as it stands. `state`: new, partial, running, cancelled, interrupted, failed, done, damaged or outdated.
+    `share` of the work that is done; `left`: how long it takes yet, None when nothing runs; `error`: why it failed.
     """
 
     state: str
     steps: dict[str, Step] = field(default_factory=dict)
     share: float = 0.0
-    left: float | None = None
+    left: Left | None = None
     error: str = ""
 
     @property
@@ -227,9 +216,10 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
         held = store.held(name)
         state = "running" if held else "interrupted"
     steps = {stage: _step(store, key) for stage, key in record.artefacts.items()}
+    told = _this_run(store, name) if held else []
     if held:
         state = "running"
-        for event in _this_run(store, name):
+        for event in told:
             if event.stage in steps and steps[event.stage].state != "done":
                 kind = {"progress": "running", "starts": "running", "waits": "waiting"}.get(event.kind, "missing")
                 steps[event.stage] = Step(kind, event.seconds, event.done, event.total)
@@ -238,32 +228,14 @@ def status(store: Store, name: str, until: str | None = None) -> Status:
     counted = composed(settings.own).every if held and until is None else upto(until, settings.own)
     wanted = {s.name: steps.get(s.name, Step()) for s in counted if until or s.name in steps}
     costs = {name: cost(name, settings) for name in wanted}
-    share, left = _left(costs, wanted, _speed(costs, wanted, 1.0) or 1.0)
-    return Status(state, steps, share, left if held else None, record.error if state == "failed" else "")
-
-
-TWO_CORES = 1.7
-"""Seconds that two cores take for a second that the stages declare: the default case's 80 took 138 (Intel with AMX)."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """How long some work takes. `seconds`: at the speed that was found on this machine if it is `measured`, else on two
-    cores, as the stages declare.
-    """
-
-    seconds: float
-    measured: bool
-
-    @property
-    def said(self) -> str:
-        """
-        >>> Estimate(150, True).said
-        'about 2 min on this machine'
-        """
-        about = "" if self.seconds < 15 else "about "
-        at = "on this machine" if self.measured else "on two cores; this machine has not been timed yet"
-        return f"{about}{text.duration(self.seconds)} {at}"
+    share, left = 1 - time_left.undone(costs, wanted) / sum(costs.values()), None
+    if held:
+        timed = _timed(store, record.compute)
+        under = next((name for name, step in wanted.items() if step.state == "running"), "")
+        left = time_left.left(
+            costs, wanted, told, time_left.speed(costs, wanted, TELLING) or timed.speed, timed.least.get(under, 0.0)
+        )
+    return Status(state, steps, share, left, record.error if state == "failed" else "")
 
 
 def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | None]], damaged: str = "") -> Estimate:
@@ -285,16 +257,24 @@ def remaining(store: Store, work: Sequence[tuple[CaseSettings, Compute, str | No
                 steps[key] = step if step.state == "done" else under.get(stage.name, step)
     if not costs:
         return Estimate(0.0, measured=True)
-    speed = _speed(costs, steps, TELLING) or pace(store, work[0][1])
-    return Estimate(_left(costs, steps, speed or TWO_CORES)[1], measured=speed is not None)
+    speed = time_left.speed(costs, steps, TELLING) or pace(store, work[0][1])
+    return Estimate(time_left.undone(costs, steps) * (speed or TWO_CORES), measured=speed is not None)
 
 
-def pace(store: Store, where: Compute) -> float | None:
-    """How many seconds the latest cases of this cache took there for a second that their stages declare; None where
-    too little was computed to tell.
+@dataclass(frozen=True)
+class _Timed:
+    """What the latest cases of a cache took for each second that their stages declare: `speed` of all, None where too
+    little was computed to tell, and the `least` of each stage.
     """
+
+    speed: float | None
+    least: dict[str, float]
+
+
+def _timed(store: Store, where: Compute) -> _Timed:
     costs: dict[str, float] = {}
     steps: dict[str, Step] = {}
+    least: dict[str, float] = {}
     for name in store.names()[:LATEST]:
         record = store.record(name)
         if record.imported or record.compute != where:
@@ -303,7 +283,16 @@ def pace(store: Store, where: Compute) -> float | None:
             settings = CaseSettings.from_dict(record.settings)
             for stage, key in record.artefacts.items():
                 costs[key], steps[key] = cost(stage, settings), _step(store, key)
-    return _speed(costs, steps, TELLING)
+                if steps[key].state == "done":
+                    least[stage] = min(steps[key].seconds / costs[key], least.get(stage, math.inf))
+    return _Timed(time_left.speed(costs, steps, TELLING), least)
+
+
+def pace(store: Store, where: Compute) -> float | None:
+    """How many seconds the latest cases of this cache took there for a second that their stages declare; None where
+    too little was computed to tell.
+    """
+    return _timed(store, where).speed
 
 
 def _step(store: Store, key: str) -> Step:
@@ -315,29 +304,6 @@ def _this_run(store: Store, name: str) -> list[Event]:
     events = journal.read(store.journal(name))
     last = max((i for i, e in enumerate(events) if e.kind == "run"), default=0)
     return events[last + 1 :]
-
-
-def _part(step: Step) -> float:
-    return 1.0 if step.state == "done" else step.done / step.total if step.total else 0.0
-
-
-def _speed(work: dict[str, float], steps: dict[str, Step], least: float) -> float | None:
-    """Seconds that steps took for each second that they take on two cores; None if less than `least` of these is
-    done.
-    """
-    took = sum(s.seconds for s in steps.values() if s.state == "done" or s.done)
-    finished = sum(work[n] * _part(s) for n, s in steps.items())
-    return took / finished if finished > least else None
-
-
-def _left(work: dict[str, float], steps: dict[str, Step], speed: float) -> tuple[float, float]:
-    """Share of the work that is done, and seconds left.
-
-    Args:
-        work: seconds that each step takes on two cores.
-    """
-    finished = sum(work[n] * _part(s) for n, s in steps.items())
-    return finished / sum(work.values()), speed * (sum(work.values()) - finished)
 
 
 def main(root: str, name: str, *more: str) -> int:
