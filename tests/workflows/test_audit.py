@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from ubt.cases.pipeline import Pipeline
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.cli.console import UNTOLD
 from ubt.cli.main import app
+from ubt.cli.results import UNTOLD
 from ubt.clip import models
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Compute

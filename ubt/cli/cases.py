@@ -13,11 +13,12 @@ from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, present_name, stop_on_signal
-from ubt.cli.console import Show, cell, out, print_assumed, print_audit, print_metrics, progress_of, say
+from ubt.cli.console import Show, cell, out, progress_of, say
+from ubt.cli.results import print_assumed, print_audit, print_metrics
 from ubt.core.errors import UbtError
 from ubt.defenses.token_unlearning.verdict import answer, judged_poisoned
 
-cases_app = typer.Typer(help="List, show, check, delete and prune cases.", no_args_is_help=True)
+cases_app = typer.Typer(help="List, show, check, delete and prune cases.", no_args_is_help=True, add_completion=False)
 
 
 @cases_app.command("list")

@@ -15,7 +15,8 @@ from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, Changes, Device, Precision, QuickGelu, changes, long_work, stop_on_signal
-from ubt.cli.console import Show, cell, err, leave_with, out, print_assumed, print_audit, progress_of, say
+from ubt.cli.console import Show, cell, err, out, progress_of, say
+from ubt.cli.results import leave_with, print_assumed, print_audit
 from ubt.core.errors import BadInput
 from ubt.core.run import compute
 from ubt.data.catalogue import SourceOptions
@@ -28,6 +29,7 @@ from ubt.workflows.ingest import check_targets, duplicates, import_labelled, imp
 data_app = typer.Typer(
     help="Import pairs and labelled images of your own; write a case's pairs for others to import.",
     no_args_is_help=True,
+    add_completion=False,
 )
 Image = Annotated[str, Option(help="Column with the image's path or bytes; guessed if not named.")]
 Caption = Annotated[str, Option(help="Column with the caption; guessed if not named.")]

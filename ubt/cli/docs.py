@@ -50,8 +50,10 @@ def made(command: Any) -> dict[str, str]:
 def commands(command: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every command with its name, those of groups after the group's."""
     if hasattr(command, "commands"):
-        for name, inner in command.commands.items():
-            yield from commands(inner, f"{prefix} {name}".strip())
+        for name in command.commands:
+            if hasattr(command, "read"):
+                command.read(name)
+            yield from commands(command.commands[name], f"{prefix} {name}".strip())
     else:
         yield prefix, command
 

@@ -9,37 +9,40 @@ import traceback
 import typer
 import typer.rich_utils
 
-from ubt.cli.bench import bench
-from ubt.cli.cases import cases_app
 from ubt.cli.console import Printable, err
-from ubt.cli.data import audit, data_app
-from ubt.cli.demo import built_in
-from ubt.cli.docs import docs
-from ubt.cli.measure import measure
-from ubt.cli.models import models_app
-from ubt.cli.paper_tables import figure, sweep, table
-from ubt.cli.picture import picture
-from ubt.cli.probe import probe
-from ubt.cli.report import report
-from ubt.cli.run import run
-from ubt.cli.settings import settings
-from ubt.cli.train import pretrain, train_stegastamp
+from ubt.cli.lazy import lazily
 from ubt.clip import distributed
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import disk_full
 
 typer.rich_utils.Console = Printable
 """Usage errors repeat what a shell made of a pattern: names of files."""
-app = typer.Typer(
-    help="UBT Inspector: backdoor separation and token-level unlearning for CLIP.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-CASES, PAPERS = (run, audit, report, measure, probe), (table, figure, sweep)
-for command in (*CASES, *PAPERS, pretrain, train_stegastamp, built_in, settings, docs, picture, bench):
-    app.command()(command)
-for name, group in {"cases": cases_app, "data": data_app, "models": models_app}.items():
-    app.add_typer(group, name=name)
+COMMANDS = {
+    "run": "ubt.cli.run:run",
+    "audit": "ubt.cli.data:audit",
+    "report": "ubt.cli.report:report",
+    "measure": "ubt.cli.measure:measure",
+    "probe": "ubt.cli.probe:probe",
+    "table": "ubt.cli.paper_tables:table",
+    "figure": "ubt.cli.paper_tables:figure",
+    "sweep": "ubt.cli.paper_tables:sweep",
+    "pretrain": "ubt.cli.train:pretrain",
+    "train-stegastamp": "ubt.cli.train:train_stegastamp",
+    "built-in": "ubt.cli.demo:built_in",
+    "settings": "ubt.cli.settings:settings",
+    "docs": "ubt.cli.docs:docs",
+    "picture": "ubt.cli.picture:picture",
+    "bench": "ubt.cli.bench:bench",
+    "cases": "ubt.cli.cases:cases_app",
+    "data": "ubt.cli.data:data_app",
+    "models": "ubt.cli.models:models_app",
+}
+app = typer.Typer(cls=lazily(COMMANDS), pretty_exceptions_enable=False)
+
+
+@app.callback(no_args_is_help=True)
+def ubt() -> None:
+    """UBT Inspector: backdoor separation and token-level unlearning for CLIP."""
 
 
 def _more_room(e: Exception) -> str:

@@ -8,7 +8,8 @@ from typer import Argument, Option
 
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, changes, stop_on_signal
-from ubt.cli.console import Show, figures_table, out, print_assumed
+from ubt.cli.console import Show, figures_table, out
+from ubt.cli.results import print_assumed
 from ubt.core.errors import BadInput
 from ubt.core.files import replace_file
 from ubt.workflows.evaluate_case import KINDS, MODELS, lacking, named, plan

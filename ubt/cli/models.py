@@ -16,7 +16,9 @@ from ubt.cli.console import cell, out, say
 from ubt.core.errors import BadInput
 from ubt.core.files import read_json
 
-models_app = typer.Typer(help="Import models, look at their cards, export purified ones.", no_args_is_help=True)
+models_app = typer.Typer(
+    help="Import models, look at their cards, export purified ones.", no_args_is_help=True, add_completion=False
+)
 
 
 def _print_card(card: dict) -> None:

@@ -10,7 +10,8 @@ from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption
-from ubt.cli.console import figures_table, out, print_assumed, progress_of, say
+from ubt.cli.console import figures_table, out, progress_of, say
+from ubt.cli.results import print_assumed
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Run
 from ubt.evaluation.model_roles import labels

@@ -11,9 +11,10 @@ from ubt.cases.presets import PRESETS
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, Changes, Device, Precision, changes, stop_on_signal
-from ubt.cli.console import check_writable, leave_with, print_assumed, print_metrics
+from ubt.cli.console import check_writable
 from ubt.cli.data import named_sources, run_case
 from ubt.cli.paper import dry_run, sized
+from ubt.cli.results import leave_with, print_assumed, print_metrics
 from ubt.core.run import compute
 from ubt.workflows.audit import PUBLIC
 
