@@ -26,6 +26,7 @@ COMMANDS = {
     "table": "ubt.cli.paper_tables:table",
     "figure": "ubt.cli.paper_tables:figure",
     "sweep": "ubt.cli.paper_tables:sweep",
+    "reproduce": "ubt.cli.reproduce:reproduce",
     "pretrain": "ubt.cli.train:pretrain",
     "train-stegastamp": "ubt.cli.train:train_stegastamp",
     "built-in": "ubt.cli.demo:built_in",

@@ -56,11 +56,20 @@ def _cuda_works() -> bool:
 
 
 def _cpu_flags() -> set[str]:
+    return set(_cpuinfo("flags").split())
+
+
+def processor() -> str:
+    """The processor's name, as the system tells it."""
+    return _cpuinfo("model name") or "unknown processor"
+
+
+def _cpuinfo(field: str) -> str:
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return set()
-    return set(next((line.split(":", 1)[1].split() for line in text.splitlines() if line.startswith("flags")), []))
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith(field)), "")
 
 
 Observe = Callable[[int, Any], dict[str, float]]

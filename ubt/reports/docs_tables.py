@@ -19,6 +19,7 @@ from ubt.data.quarantine import REASONS
 from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
 from ubt.evaluation.stages import durability_name
+from ubt.reports import manifest
 from ubt.reports.documents import FOLDER
 from ubt.reports.paper import SWEEPS, TABLES
 
@@ -149,7 +150,8 @@ def measured(name: str) -> list[str]:
     )
     heads, cells = sheet.lines(frame.fillna({"state": ""}))
     kept = [i for i, head in enumerate(heads) if head not in UNTIMED.get(name, ())]
-    return rows([heads[i] for i in kept], ([line[i] for i in kept] for line in cells))
+    origin = next((e.origin for e in manifest.entries() if e.name == f"table-{name}"), "")
+    return [*rows([heads[i] for i in kept], ([line[i] for i in kept] for line in cells)), "", f"*Made by {origin}*"]
 
 
 GENERATED: dict[str, Callable[[], list[str]]] = {

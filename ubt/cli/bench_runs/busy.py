@@ -17,6 +17,7 @@ from typing import Any
 
 from ubt import THREADS
 from ubt.core.errors import UbtError
+from ubt.core.run import processor
 
 SPAWN = get_context("spawn")
 LOADS = {"alone": 0, "beside one busy process": 1, "beside two": 2}
@@ -180,15 +181,6 @@ def _measure_on_request(
             work()
             passes += 1
         connection.send(passes * count / (time.perf_counter() - began))
-
-
-def processor() -> str:
-    """The processor's name, as the system tells it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return "unknown processor"
 
 
 def report(found: Mapping[str, Any]) -> list[tuple[str, ...]]:

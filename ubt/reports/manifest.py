@@ -1,0 +1,174 @@
+"""What `measured.md` shows: which commands made each of its tables, on what, and whether a table that was made again is
+the same.
+
+`ubt/docs/measured/manifest.json` lists them in the order in which `python -m ubt reproduce` makes them again.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ubt.core.errors import BadInput
+from ubt.core.files import file_digest, read_json, replace_file
+from ubt.reports import documents
+
+LEVEL, UNLIKELY, FLOOR = 0.95, 0.01, 0.002
+"""Of the interval around a difference of two means; how unlikely it has to be that so many figures lie outside of
+theirs, or one so far outside, for the tables to count as different; and the least spread, as a share of the figure.
+"""
+SPREAD = " spread"
+TIMED = re.compile(r"\bseconds\b|, s\b")
+"""Columns of seconds: they are of one machine and of what else it did."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A table: its `name` (that of its CSV), the `commands` that make it, one after another, and what those `need`
+    that is not everywhere; of the CSV in the documents, if there is one, its SHA-256 and when, with which version and
+    on which machine it was made.
+    """
+
+    name: str
+    commands: tuple[str, ...]
+    needs: str = ""
+    sha256: str = ""
+    made: str = ""
+    version: str = ""
+    machine: str = ""
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds the first command has."""
+        found = re.search(r"--seeds[ =](\d+)", self.commands[0])
+        return int(found[1]) if found else 1
+
+    @property
+    def origin(self) -> str:
+        """Where its figures come from, as a sentence of Markdown."""
+        commands = ", ".join(f"`python -m ubt {c}`" for c in self.commands)
+        on = [part for part in (f"version {self.version}" if self.version else "", self.machine, self.made) if part]
+        return f"{commands}: {'; '.join(on)}."
+
+
+def folder() -> Path:
+    """Where the CSVs and the manifest lie."""
+    return documents.FOLDER / "measured"
+
+
+def entries() -> list[Made]:
+    """Every table, in the order in which they are made again.
+
+    Raises:
+        BadInput: the manifest is damaged.
+    """
+    path = folder() / "manifest.json"
+    try:
+        if not isinstance(found := read_json(path), list):
+            raise TypeError(type(found).__name__)
+        return [Made(**entry | {"commands": tuple(entry["commands"])}) for entry in found]
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        raise BadInput(f"{path}: expected a list of tables, got something else ({e})") from None
+
+
+def accept(entry: Made, csv: Path, made: str, version: str, machine: str) -> None:
+    """Put a table that was made again into the documents in place of the one that is there."""
+    replace_file(folder() / f"{entry.name}.csv", lambda path: path.write_bytes(csv.read_bytes()))
+    new = replace(entry, sha256=file_digest(csv), made=made, version=version, machine=machine)
+    rest = [new if e.name == entry.name else e for e in entries()]
+    text = json.dumps([{k: v for k, v in asdict(e).items() if v} for e in rest], indent=1, ensure_ascii=False) + "\n"
+    replace_file(folder() / "manifest.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A table made again beside the one in the documents. `same`: to the digit; `figures`: how many have an interval,
+    `outside`: those that lie outside of it, in words; `least`: how likely the one that is furthest out is by chance;
+    `untold`: how many of one seed, and so without an interval, differ; `changed`: what else differs, in words.
+    """
+
+    same: bool
+    figures: int = 0
+    outside: tuple[str, ...] = ()
+    least: float = 1.0
+    untold: int = 0
+    changed: tuple[str, ...] = ()
+
+    @property
+    def alike(self) -> bool:
+        """Whether the tables say the same: nothing but figures differs, no more of them lie outside of their 95 %
+        interval than chance would have it, and none further than it would have one of so many.
+        """
+        likely = stats.binom.sf(len(self.outside) - 1, self.figures, 1 - LEVEL) if self.outside else 1.0
+        return self.same or (not self.changed and min(likely, self.least * max(1, self.figures)) >= UNLIKELY)
+
+
+def compare(before: Path, after: Path) -> Compared:
+    """Compare two CSVs of one table. A figure with a spread lies inside where its two means differ by less than the
+    95 % t interval of their difference, with the spread of both, allows.
+    """
+    if file_digest(before) == file_digest(after):
+        return Compared(same=True)
+    old, new = (_means(pd.read_csv(path)) for path in (before, after))
+    if list(old.columns) != list(new.columns):
+        return Compared(False, changed=(f"columns: {', '.join(set(old.columns) ^ set(new.columns)) or 'their order'}",))
+    measured = [c for c in old.columns if c + SPREAD in old.columns]
+    of = measured + [c + SPREAD for c in measured] + [c for c in old.columns if TIMED.search(c)]
+    figures = [c for c in old.columns if old[c].dtype.kind == "f" and c not in of]
+    names = [c for c in old.columns if c not in of and c not in figures]
+    if len(old) != len(new) or not _equal(old[names], new[names]):
+        return Compared(False, changed=tuple(_rows_changed(old[names], new[names])))
+    changed = [f"{_row(old[names], i)}: {c}" for c in figures for i in _apart(old[c], new[c])]
+    chances, outside, untold = [1.0], [], 0
+    for c in (c for c in measured if not TIMED.search(c)):
+        likely = _likely(old, new, c)
+        chances += likely.dropna().tolist()
+        untold += int((likely.isna() & ((old[c] - new[c]).abs() > 0)).sum())
+        beyond = np.flatnonzero(likely < 1 - LEVEL)
+        outside += [f"{_row(old[names], i)}: {c} {old[c][i]:g}, now {new[c][i]:g}" for i in beyond]
+        changed += [f"{_row(old[names], i)}: {c}" for i in np.flatnonzero(old[c].isna() != new[c].isna())]
+    return Compared(False, len(chances) - 1, tuple(outside), min(chances), untold, tuple(changed))
+
+
+def _means(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of a row a seed as one of means, spreads and numbers of seeds; any other as it is."""
+    if "seed" not in table:
+        return table
+    of = list(table.columns[: table.columns.get_loc("seed")])
+    figures = [c for c in table.columns if table[c].dtype.kind in "fb"]
+    groups = table.astype(dict.fromkeys(figures, float)).groupby(of, sort=False)
+    spread = groups[figures].std().add_suffix(SPREAD)
+    return pd.concat([groups[figures].mean(), spread, groups.size().rename("seeds")], axis=1).reset_index()
+
+
+def _likely(old: pd.DataFrame, new: pd.DataFrame, column: str) -> pd.Series:
+    """How likely two means of as many seeds differ by as much and more, by a t test; NaN where there is no spread."""
+    seeds = old["seeds"].clip(lower=2) if "seeds" in old else pd.Series(2, old.index)
+    least = FLOOR * np.maximum(old[column].abs(), new[column].abs())
+    of = [np.maximum(table[column + SPREAD], least).where(table[column + SPREAD].notna()) for table in (old, new)]
+    apart = (old[column] - new[column]).abs()
+    t = (apart / np.sqrt((of[0] ** 2 + of[1] ** 2) / seeds)).mask((apart == 0) & (of[0] + of[1]).notna(), 0.0)
+    return pd.Series(2 * stats.t.sf(t, 2 * seeds - 2), old.index)
+
+
+def _equal(old: pd.DataFrame, new: pd.DataFrame) -> bool:
+    return old.fillna("").astype(str).equals(new.fillna("").astype(str))
+
+
+def _apart(old: pd.Series, new: pd.Series) -> Iterable[int]:
+    return np.flatnonzero(~np.isclose(old, new, rtol=0, atol=1e-9, equal_nan=True))
+
+
+def _row(names: pd.DataFrame, i: int) -> str:
+    return ", ".join(str(v) for v in names.iloc[i] if isinstance(v, str) and v)
+
+
+def _rows_changed(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
+    was, now = ({_row(frame, i) for i in range(len(frame))} for frame in (old, new))
+    gone, come = was - now, now - was
+    return [f"no longer: {r}" for r in sorted(gone)] + [f"new: {r}" for r in sorted(come)] or ["what its rows are of"]
