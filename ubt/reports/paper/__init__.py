@@ -3,6 +3,7 @@ embedded scale; sweeps over settings.
 """
 
 from ubt.reports.paper import (
+    attack_table,
     attribution_figures,
     defense_tables,
     detector_table,
@@ -21,6 +22,7 @@ from ubt.reports.paper.sweep import Sweep
 from ubt.reports.paper.table import Sheet
 
 OWN: dict[str, Sheet] = {
+    "attacks": attack_table.TABLE,
     "detectors": detector_table.TABLE,
     "poisoncam": localization_table.TABLE,
     "durability": durability.TABLE,
