@@ -9,11 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import typer
+from tiny import CPU
 from typer.testing import CliRunner
 
 from ubt.attacks import ATTACKS
 from ubt.cases.catalog import every
 from ubt.cases.presets import PRESETS
+from ubt.cases.store import Store
 from ubt.cli.docs import commands, made
 from ubt.cli.main import app
 from ubt.core.errors import BadInput, UbtError
@@ -27,10 +29,10 @@ from ubt.data.quarantine import REASONS
 from ubt.data.retrieval_sets import SETS as CAPTIONED
 from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
-from ubt.reports import documents
+from ubt.reports import docs_tables, documents
 from ubt.reports.docs_tables import GENERATED, MEASURED, measured, pages
 from ubt.reports.documents import TITLES, read
-from ubt.reports.paper import TABLES
+from ubt.reports.paper import SWEEPS, TABLES
 from ubt.ui.navigation import PAGES, page
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +47,16 @@ COMMAND = typer.main.get_command(app)
 @pytest.mark.parametrize("name", TITLES)
 def test_the_generated_tables_are_what_the_code_declares(name):
     assert made(COMMAND)[name] == read(name), "stale; run python -m ubt docs --write"
+
+
+def test_a_sweep_stands_as_its_command_prints_it(tmp_path, monkeypatch):
+    sweep = SWEEPS["abl-lr"]
+    frame = sweep.measured(Store(tmp_path), CPU, 1)
+    frame.to_csv(tmp_path / "sweep-abl-lr.csv", index=False)
+    monkeypatch.setattr(docs_tables, "MEASURED", tmp_path)
+    lines = docs_tables.GENERATED["sweep abl-lr"]()
+    assert "\n".join(lines).startswith(sweep.markdown(frame))
+    assert lines[-1].startswith("*Made by `python -m ubt sweep abl-lr --seeds 1`")
 
 
 def test_a_stale_table_is_noticed_and_written_anew(tmp_path, monkeypatch):

@@ -150,8 +150,17 @@ def measured(name: str) -> list[str]:
     )
     heads, cells = sheet.lines(frame.fillna({"state": ""}))
     kept = [i for i, head in enumerate(heads) if head not in UNTIMED.get(name, ())]
-    origin = next((e.origin for e in manifest.entries() if e.name == f"table-{name}"), "")
-    return [*rows([heads[i] for i in kept], ([line[i] for i in kept] for line in cells)), "", f"*Made by {origin}*"]
+    return [*rows([heads[i] for i in kept], ([line[i] for i in kept] for line in cells)), *_made(f"table-{name}")]
+
+
+def swept(name: str) -> list[str]:
+    """A sweep of `measured.md`, of its CSV, as `python -m ubt sweep` prints it."""
+    frame = pd.read_csv(MEASURED / f"sweep-{name}.csv", dtype={"state": str}).fillna({"state": ""})
+    return [*SWEEPS[name].markdown(frame).splitlines(), *_made(f"sweep-{name}")]
+
+
+def _made(name: str) -> list[str]:
+    return ["", f"*Made by {next(e.origin for e in manifest.entries() if e.name == name)}*"]
 
 
 GENERATED: dict[str, Callable[[], list[str]]] = {
@@ -167,5 +176,7 @@ GENERATED: dict[str, Callable[[], list[str]]] = {
     "formats": formats,
     "reasons": reasons,
     "settings": settings,
-} | {f"table {name}": partial(measured, name) for name in TABLES}
+}
+GENERATED |= {f"table {name}": partial(measured, name) for name in TABLES}
+GENERATED |= {f"sweep {name}": partial(swept, name) for name in SWEEPS}
 """By the name that stands in a document's mark."""
