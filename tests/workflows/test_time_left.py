@@ -52,6 +52,15 @@ def test_a_machine_busy_from_the_start_is_told_by_earlier_cases():
     assert not of(events, step, known=1.0, alike=400 / 40 / BUSY).busy
 
 
+def test_looks_at_the_test_set_take_time_and_make_no_machine_busy():
+    """They are in what is left, and not in the seconds of a stage."""
+    events, step = told([(200, 0.1)])
+    events = [Event("progress", "poison", e.done, 400, e.seconds, at=1000 + 2 * e.seconds) for e in events]
+    found = of(events, step, known=1.0, alike=0.1 * 400 / 40)
+    assert not found.busy
+    assert found.stage == pytest.approx((20, 40))
+
+
 def test_before_a_stage_tells_its_declared_time_counts():
     found = of([], Step("waiting"), known=2.0)
     assert found.stage is None

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -19,11 +20,13 @@ from ubt import __version__
 from ubt.cli.common import CACHE, CacheOption, Device, Precision
 from ubt.cli.console import say
 from ubt.core.errors import BadInput, UbtError
-from ubt.core.run import Compute, compute, processor
+from ubt.core.run import UNKNOWN, Compute, compute, processor
 from ubt.reports import manifest
 from ubt.reports.manifest import Made
 
 COMMAND = (sys.executable, "-m", "ubt")
+UNFINISHED = 4
+"""The exit code where the budget was spent before all was made."""
 STOPPING = 120.0
 """Seconds that a command gets to write its checkpoint once the budget is spent."""
 
@@ -47,30 +50,46 @@ def reproduce(
     wanted, where = _chosen(only), compute(device, precision)
     shared = ["--cache", str(cache), "--device", where.device, "--precision", where.precision]
     until = None if budget is None else time.monotonic() + 3600 * budget
-    differs = []
-    for i, entry in enumerate(wanted):
-        if entry.needs and not only:
-            say(f"{entry.name}: left out, it needs {entry.needs}; python -m ubt reproduce --only {entry.name}")
-            continue
-        try:
-            if until is not None and time.monotonic() >= until:
-                raise _Spent
-            csv = _make(entry, folder, shared, until)
-        except _Spent:
-            rest = ", ".join(e.name for e in wanted[i:])
-            say(f"the budget is spent; to be made: {rest}; the same command goes on from there")
-            break
-        except UbtError as e:
-            differs.append(entry.name)
-            say(f"{entry.name}: failed: {e}", soft_wrap=True)
-            continue
-        if not _said(entry, csv, where):
-            differs.append(entry.name)
-        if accept:
-            manifest.accept(entry, csv, datetime.date.today().isoformat(), __version__, machine(where))
-            say(f"{entry.name}: accepted; python -m ubt docs --write puts it into the documents")
-    if differs and not accept:
-        raise UbtError(f"{len(differs)} of {len(wanted)} tables differ or failed: {', '.join(differs)}")
+    differ, failed, done = [], [], set()
+    with _terminated_as_interrupted():
+        for entry in wanted:
+            try:
+                if until is not None and time.monotonic() >= until:
+                    raise _Spent
+                csv = _make(entry, folder, shared, until)
+            except _Spent:
+                break
+            except UbtError as e:
+                failed.append(entry.name)
+                say(f"{entry.name}: failed: {e}", soft_wrap=True)
+            else:
+                if not _said(entry, csv, where):
+                    differ.append(entry.name)
+                if accept:
+                    manifest.accept(entry, csv, datetime.date.today().isoformat(), __version__, machine(where))
+                    say(f"{entry.name}: accepted; python -m ubt docs --write puts it into the documents")
+            done.add(entry.name)
+    if failed:
+        raise UbtError(f"{len(failed)} of {len(wanted)} tables failed: {', '.join(failed)}")
+    if differ and not accept:
+        raise UbtError(f"{len(differ)} of {len(wanted)} tables differ: {', '.join(differ)}")
+    if rest := [entry.name for entry in wanted if entry.name not in done]:
+        say(f"the budget is spent; to be made: {', '.join(rest)}; the same command goes on from there", soft_wrap=True)
+        raise typer.Exit(UNFINISHED)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """While inside, SIGTERM ends this command, and with it the one under way, as Ctrl-C does."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Spent(Exception):
@@ -82,7 +101,12 @@ def machine(where: Compute) -> str:
     threads = os.environ.get("OMP_NUM_THREADS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     told = f", {threads} threads" if threads else ""
-    on = processor() if where.device == "cpu" else where.device
+    if where.device == "cuda":
+        import torch
+
+        on = torch.cuda.get_device_name()
+    else:
+        on = processor()
     return f"{on}, {cores} cores{told}, training in {where.precision}"
 
 
@@ -91,7 +115,11 @@ def _chosen(only: str) -> list[Made]:
     names = [name.strip() for name in only.split(",") if name.strip()]
     if unknown := [name for name in names if name not in known]:
         raise BadInput(f"--only: expected some of: {', '.join(known)}; got {unknown[0]!r}")
-    return [entry for name, entry in known.items() if not names or name in names]
+    chosen = [entry for name, entry in known.items() if not names or name in names]
+    for entry in chosen:
+        if entry.needs and not names:
+            say(f"{entry.name}: left out, it needs {entry.needs}; python -m ubt reproduce --only {entry.name}")
+    return [entry for entry in chosen if names or not entry.needs]
 
 
 def _make(entry: Made, folder: Path, shared: list[str], until: float | None) -> Path:
@@ -101,7 +129,7 @@ def _make(entry: Made, folder: Path, shared: list[str], until: float | None) -> 
         into = folder / entry.name / str(i)
         into.mkdir(parents=True, exist_ok=True)
         say(f"{entry.name}: python -m ubt {command}", soft_wrap=True)
-        if code := _run([*shlex.split(os.path.expandvars(command)), "--out", str(into), *shared], until):
+        if code := _run([*map(os.path.expandvars, shlex.split(command)), "--out", str(into), *shared], until):
             raise UbtError(f"python -m ubt {command} ended with {code}; its own message is above")
         made.append(into / f"{entry.name}.csv")
     csv = folder / f"{entry.name}.csv"
@@ -118,16 +146,24 @@ def _run(arguments: list[str], until: float | None) -> int:
     try:
         return process.wait(None if until is None else max(0.0, until - time.monotonic()))
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOPPING)
+        _stop(process)
         raise _Spent from None
     except KeyboardInterrupt:
-        process.wait(STOPPING)
+        _stop(process)
         raise typer.Exit(130) from None
     finally:
         if process.poll() is None:
             process.kill()
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """Ask a command to stop, and wait while it writes its checkpoint."""
+    if os.name == "posix":
+        process.send_signal(signal.SIGINT)
+    else:
+        process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOPPING)
 
 
 def _said(entry: Made, csv: Path, where: Compute) -> bool:
@@ -137,15 +173,16 @@ def _said(entry: Made, csv: Path, where: Compute) -> bool:
         say(f"{entry.name}: made; the documents have no CSV of it to compare")
         return True
     found = manifest.compare(before, csv)
-    at_home = (entry.version, entry.machine) == (__version__, machine(where))
+    at_home = (entry.version, entry.machine) == (__version__, machine(where)) and UNKNOWN not in entry.machine
     if found.same:
         say(f"{entry.name}: the same to the digit")
         return True
-    for line in (*found.changed, *found.outside):
-        say(f"{entry.name}: {line}", soft_wrap=True)
+    for kind in ("changed", "outside", "untold"):
+        for line in getattr(found, kind):
+            say(f"{entry.name}, {kind}: {line}", soft_wrap=True)
     say(
         f"{entry.name}: {len(found.outside)} of {found.figures} figures outside their 95 % interval,"
-        f" {found.untold} without one differ, {len(found.changed)} other differences"
+        f" {len(found.untold)} without one differ, {len(found.changed)} other differences"
         + ("; this is the version and the machine that made it, where it should be the same" if at_home else "")
     )
     return found.alike and not at_home

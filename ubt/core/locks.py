@@ -14,6 +14,9 @@ from filelock import FileLock, Timeout
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.text import printable
 
+SHARED = Path("/tmp" if os.name == "posix" else tempfile.gettempdir())
+"""Where every process of a user looks."""
+
 
 @contextlib.contextmanager
 def hold(path: Path, wait: float = -1) -> Iterator[None]:
@@ -42,22 +45,21 @@ def is_held(path: Path) -> bool:
 
 
 def runtime() -> Path:
-    """The folder of what this user's processes share while they run: `UBT_RUNTIME`, else one of the session's or of the
-    temporary files, made if it is not there, for this user alone.
+    """The folder of what this user's processes share while they run: `UBT_RUNTIME`, else `ubt-UID` in `/tmp`, whatever
+    `TMPDIR` says, so that all of them find the same; made if it is not there, for this user alone.
 
     Raises:
         BadInput: it cannot be made, or is another user's.
     """
-    chosen, session = os.environ.get("UBT_RUNTIME"), os.environ.get("XDG_RUNTIME_DIR")
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
-    own = Path(session) / "ubt" if session and Path(session).is_dir() else Path(tempfile.gettempdir()) / f"ubt-{user}"
-    folder = Path(chosen) if chosen else own
+    chosen, posix = os.environ.get("UBT_RUNTIME"), hasattr(os, "getuid")
+    user = os.getuid() if posix else os.environ.get("USERNAME", "")
+    folder = Path(chosen) if chosen else SHARED / f"ubt-{user}"
     try:
         folder.mkdir(mode=0o700, parents=bool(chosen), exist_ok=True)
         found = folder.lstat()
         if not (stat.S_ISDIR(found.st_mode) or chosen):
             raise OSError("no folder")
-        if hasattr(os, "getuid") and found.st_uid != user and not chosen:
+        if posix and found.st_uid != user and not chosen:
             raise OSError(f"of user {found.st_uid}")
     except OSError as e:
         raise BadInput(
@@ -69,7 +71,8 @@ def runtime() -> Path:
 
 def turn(device: str) -> Path:
     """The lock of whoever computes on a device: two stages at once slow each other far more than twofold, whatever
-    cache they work on. GPUs that `CUDA_VISIBLE_DEVICES` tells apart have a turn each.
+    cache they work on. A GPU is the first that `CUDA_VISIBLE_DEVICES` names; each has a turn of its own.
     """
-    which = os.environ.get("CUDA_VISIBLE_DEVICES", "") if device == "cuda" else ""
-    return runtime() / f"{device}{re.sub('[^A-Za-z0-9-]', '-', which)[:100]}.lock"
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
+    which = f"-{re.sub('[^A-Za-z0-9-]', '-', first)[:100]}" if device == "cuda" else ""
+    return runtime() / f"{device}{which}.lock"

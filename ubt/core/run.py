@@ -59,9 +59,12 @@ def _cpu_flags() -> set[str]:
     return set(_cpuinfo("flags").split())
 
 
+UNKNOWN = "unknown processor"
+
+
 def processor() -> str:
-    """The processor's name, as the system tells it."""
-    return _cpuinfo("model name") or "unknown processor"
+    """The processor's name, as the system tells it; `UNKNOWN` where it does not."""
+    return _cpuinfo("model name") or UNKNOWN
 
 
 def _cpuinfo(field: str) -> str:

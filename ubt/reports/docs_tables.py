@@ -13,6 +13,7 @@ import pandas as pd
 from ubt.attacks import ATTACKS
 from ubt.cases.catalog import AFTERWARDS, AGAIN, CASE, every
 from ubt.cases.settings import CaseSettings
+from ubt.core.errors import BadInput
 from ubt.core.stage import Stage
 from ubt.data.formats import FORMATS
 from ubt.data.quarantine import REASONS
@@ -160,7 +161,10 @@ def swept(name: str) -> list[str]:
 
 
 def _made(name: str) -> list[str]:
-    return ["", f"*Made by {next(e.origin for e in manifest.entries() if e.name == name)}*"]
+    origins = {e.name: e.origin for e in manifest.entries()}
+    if name not in origins:
+        raise BadInput(f"{name}: expected it in {manifest.folder() / 'manifest.json'}, which says what made it")
+    return ["", f"*Made by {origins[name]}*"]
 
 
 GENERATED: dict[str, Callable[[], list[str]]] = {

@@ -18,10 +18,12 @@ from ubt.core.errors import BadInput
 from ubt.core.files import file_digest, read_json, replace_file
 from ubt.reports import documents
 
-LEVEL, UNLIKELY, FLOOR = 0.95, 0.01, 0.002
+LEVEL, UNLIKELY, FLOOR, IMAGE, FAR = 0.95, 0.01, 0.002, 0.03, 5.0
 """Of the interval around a difference of two means; how unlikely it has to be that so many figures lie outside of
-theirs, or one so far outside, for the tables to count as different; and the least spread, as a share of the figure.
+theirs, or one so far outside, for the tables to count as different; the least spread, as a share of the figure, and of
+percent about one test image; and by how many points a percent of one seed may differ (of other figures by a tenth).
 """
+PERCENT = re.compile(r"\b(CA|ASR|RA|recall|precision|AUROC|%)")
 SPREAD = " spread"
 TIMED = re.compile(r"\bseconds\b|, s\b")
 """Columns of seconds: they are of one machine and of what else it did."""
@@ -87,22 +89,24 @@ def accept(entry: Made, csv: Path, made: str, version: str, machine: str) -> Non
 
 @dataclass(frozen=True)
 class Compared:
-    """A table made again beside the one in the documents. `same`: to the digit; `figures`: how many have an interval,
-    `outside`: those that lie outside of it, in words; `least`: how likely the one that is furthest out is by chance;
-    `untold`: how many of one seed, and so without an interval, differ; `changed`: what else differs, in words.
+    """A table made again beside the one in the documents. `same`: to the digit, seconds left aside; `figures`: how many
+    have an interval; `outside`: those that lie outside of it, in words; `least`: how likely the one that is furthest
+    out is by chance; `untold`: those of one seed, and so without an interval, that differ, in words; `changed`: what
+    else differs, or is of one seed and far off.
     """
 
     same: bool
     figures: int = 0
     outside: tuple[str, ...] = ()
     least: float = 1.0
-    untold: int = 0
+    untold: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
 
     @property
     def alike(self) -> bool:
         """Whether the tables say the same: nothing but figures differs, no more of them lie outside of their 95 %
-        interval than chance would have it, and none further than it would have one of so many.
+        interval than chance would have it, and none further than it would have one of so many. Rows that share a model
+        count as if they did not, so that the chance is somewhat larger than `UNLIKELY`.
         """
         likely = stats.binom.sf(len(self.outside) - 1, self.figures, 1 - LEVEL) if self.outside else 1.0
         return self.same or (not self.changed and min(likely, self.least * max(1, self.figures)) >= UNLIKELY)
@@ -110,29 +114,31 @@ class Compared:
 
 def compare(before: Path, after: Path) -> Compared:
     """Compare two CSVs of one table. A figure with a spread lies inside where its two means differ by less than the
-    95 % t interval of their difference, with the spread of both, allows.
+    95 % t interval of their difference, with the spread of both, allows. Columns of seconds are left aside.
     """
-    if file_digest(before) == file_digest(after):
-        return Compared(same=True)
-    old, new = (_means(pd.read_csv(path)) for path in (before, after))
+    old, new = (_means(table[[c for c in table if not TIMED.search(c)]]) for table in map(pd.read_csv, (before, after)))
     if list(old.columns) != list(new.columns):
         return Compared(False, changed=(f"columns: {', '.join(set(old.columns) ^ set(new.columns)) or 'their order'}",))
+    if _equal(old, new):
+        return Compared(same=True)
     measured = [c for c in old.columns if c + SPREAD in old.columns]
-    of = measured + [c + SPREAD for c in measured] + [c for c in old.columns if TIMED.search(c)]
-    figures = [c for c in old.columns if old[c].dtype.kind == "f" and c not in of]
+    of = measured + [c + SPREAD for c in measured]
+    figures = [c for c in old.columns if c not in of and old[c].dtype.kind == new[c].dtype.kind == "f"]
     names = [c for c in old.columns if c not in of and c not in figures]
     if len(old) != len(new) or not _equal(old[names], new[names]):
         return Compared(False, changed=tuple(_rows_changed(old[names], new[names])))
-    changed = [f"{_row(old[names], i)}: {c}" for c in figures for i in _apart(old[c], new[c])]
-    chances, outside, untold = [1.0], [], 0
-    for c in (c for c in measured if not TIMED.search(c)):
-        likely = _likely(old, new, c)
+    said = lambda c, i: f"{_row(old[names], i)}: {c} {old[c][i]:g}, now {new[c][i]:g}"  # noqa: E731
+    changed = [said(c, i) for c in figures for i in _apart(old[c], new[c])]
+    chances, outside, untold = [1.0], [], []
+    for c in measured:
+        likely, apart = _likely(old, new, c), (old[c] - new[c]).abs()
         chances += likely.dropna().tolist()
-        untold += int((likely.isna() & ((old[c] - new[c]).abs() > 0)).sum())
-        beyond = np.flatnonzero(likely < 1 - LEVEL)
-        outside += [f"{_row(old[names], i)}: {c} {old[c][i]:g}, now {new[c][i]:g}" for i in beyond]
-        changed += [f"{_row(old[names], i)}: {c}" for i in np.flatnonzero(old[c].isna() != new[c].isna())]
-    return Compared(False, len(chances) - 1, tuple(outside), min(chances), untold, tuple(changed))
+        outside += [said(c, i) for i in np.flatnonzero(likely < 1 - LEVEL)]
+        untold += [said(c, i) for i in np.flatnonzero(likely.isna() & (apart > 0))]
+        most = FAR if PERCENT.search(c) else 0.1 * old[c].abs()
+        changed += [said(c, i) for i in np.flatnonzero(likely.isna() & (apart > most))]
+        changed += [said(c, i) for i in np.flatnonzero(old[c].isna() != new[c].isna())]
+    return Compared(False, len(chances) - 1, tuple(outside), min(chances), tuple(untold), tuple(changed))
 
 
 def _means(table: pd.DataFrame) -> pd.DataFrame:
@@ -149,7 +155,9 @@ def _means(table: pd.DataFrame) -> pd.DataFrame:
 def _likely(old: pd.DataFrame, new: pd.DataFrame, column: str) -> pd.Series:
     """How likely two means of as many seeds differ by as much and more, by a t test; NaN where there is no spread."""
     seeds = old["seeds"].clip(lower=2) if "seeds" in old else pd.Series(2, old.index)
-    least = FLOOR * np.maximum(old[column].abs(), new[column].abs())
+    least = np.maximum(
+        FLOOR * np.maximum(old[column].abs(), new[column].abs()), IMAGE if PERCENT.search(column) else 0.0
+    )
     of = [np.maximum(table[column + SPREAD], least).where(table[column + SPREAD].notna()) for table in (old, new)]
     apart = (old[column] - new[column]).abs()
     t = (apart / np.sqrt((of[0] ** 2 + of[1] ** 2) / seeds)).mask((apart == 0) & (of[0] + of[1]).notna(), 0.0)

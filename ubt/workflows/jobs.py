@@ -373,9 +373,10 @@ def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[],
         progress = _progress(tell, kind, kind, stopped)
         try:
             tell(Event("waits", kind))
+            lock = locks.turn(record.compute.device)
             while True:
                 with contextlib.suppress(UbtError):
-                    turn.enter_context(locks.hold(locks.turn(record.compute.device), wait=0.5))
+                    turn.enter_context(locks.hold(lock, wait=0.5))
                     break
                 if stopped():
                     raise Cancelled(f"{kind}: cancelled")

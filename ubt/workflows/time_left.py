@@ -1,5 +1,6 @@
 """How long work takes: before it starts, and while it goes on as a range, from what this machine was seen to do."""
 
+import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -113,28 +114,29 @@ def left(
     if under is None:
         return Left(None, (rest * usual / UNSURE, rest * usual * UNSURE))
     step, cost = steps[under], costs[under]
-    paces = _paces([e for e in told if (e.kind, e.stage) == ("progress", under)])
+    of_stage = [e for e in told if (e.kind, e.stage) == ("progress", under)]
+    paces, computing = _paces(of_stage, [e.at for e in of_stage]), _paces(of_stage, [e.seconds for e in of_stage])
     overall = [step.seconds / step.done] if step.done and step.seconds else []
     each = paces[-LATEST:] + overall or [cost * (alike or usual) / step.total]
     todo = step.total - step.done
     stage = todo * min(each), todo * max(each)
-    now = (paces[-1] if paces else each[0]) * step.total / cost
-    could = min([p * step.total / cost for p in paces] + ([alike] if alike else []), default=now)
+    now = (computing[-1] if computing else each[0]) * step.total / cost
+    could = min([p * step.total / cost for p in computing] + ([alike] if alike else []), default=now)
     busy = now > BUSY * could
     slow = now / could if busy else 1.0
     low, high = (rest * s for s in (usual / UNSURE, usual * UNSURE * slow))
     return Left(stage, (stage[0] + low, stage[1] + high), busy)
 
 
-def _paces(told: Sequence[Event]) -> list[float]:
-    """Seconds of wall a unit of progress took, in one stretch of up to `RECENT` seconds after another, the latest last
-    and whole.
+def _paces(told: Sequence[Event], clock: Sequence[float]) -> list[float]:
+    """Seconds that a unit of progress took by a clock, which tells the time of each event, in one stretch of up to
+    `RECENT` seconds after another, the latest last and whole.
     """
     found: list[float] = []
     last = len(told) - 1
     while last > 0:
-        first = next((i for i in range(last) if told[last].at - told[i].at <= RECENT), last)
-        span, done = told[last].at - told[first].at, told[last].done - told[first].done
+        first = bisect.bisect_left(clock, clock[last] - RECENT, 0, last)
+        span, done = clock[last] - clock[first], told[last].done - told[first].done
         if span < LEAST or done <= 0:
             break
         found.append(span / done)
