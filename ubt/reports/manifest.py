@@ -165,7 +165,7 @@ def _likely(old: pd.DataFrame, new: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _equal(old: pd.DataFrame, new: pd.DataFrame) -> bool:
-    return old.fillna("").astype(str).equals(new.fillna("").astype(str))
+    return old.astype(str).equals(new.astype(str))
 
 
 def _apart(old: pd.Series, new: pd.Series) -> Iterable[int]:
