@@ -60,11 +60,31 @@ def runtime(runtimes, monkeypatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_store(tmp_path_factory) -> Store:
-    """This session's own copy of a store with the finished tiny case."""
+def _tiny_store(tmp_path_factory) -> tuple[Store, list[str]]:
+    """This session's own copy of a store with the finished tiny case, and what lies in it."""
     root = tmp_path_factory.mktemp("tiny") / "cache"
     made_once("case", lambda folder: Pipeline(Store(folder / "cache"), CPU).run(tiny()), root, part="cache")
-    return Store(root)
+    return Store(root), _held(root)
+
+
+@pytest.fixture(scope="session")
+def tiny_store(_tiny_store) -> Store:
+    """A store with the finished tiny case, which all tests read and none adds to; `full` is a copy."""
+    return _tiny_store[0]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_added_to_what_all_read(request) -> Iterator[None]:
+    """Or a test would pass or fail by which ran before it."""
+    yield
+    if "_tiny_store" in request.fixturenames:
+        store, held = request.getfixturevalue("_tiny_store")
+        added, held[:] = set(_held(store.root)) ^ set(held), _held(store.root)
+        assert not added, "expected a test that leaves tiny_store as it is; give it `full`"
+
+
+def _held(root: Path) -> list[str]:
+    return sorted(f"{p.parent.name}/{p.name}" for name in ("artefacts", "cases") for p in (root / name).iterdir())
 
 
 @pytest.fixture(scope="session")

@@ -185,8 +185,8 @@ def test_a_failed_cell_stays_failed_and_no_other_is_said_to_have(full, monkeypat
     assert states() == ["failed"] * 3
 
 
-def test_another_k_retrains_nothing_and_going_back_is_free(tiny_store, tiny_case):
-    done = computed(tiny_store, tiny(select__k=5))
+def test_another_k_retrains_nothing_and_going_back_is_free(full, tiny_case):
+    done = computed(full, tiny(select__k=5))
     assert "select" in done
     assert not {
         "attack",
@@ -199,8 +199,8 @@ def test_another_k_retrains_nothing_and_going_back_is_free(tiny_store, tiny_case
         "evaluate_clean",
         "evaluate_poisoned",
     } & set(done)
-    assert computed(tiny_store, tiny(select__k=5)) == []
-    assert computed(tiny_store, tiny()) == []
+    assert computed(full, tiny(select__k=5)) == []
+    assert computed(full, tiny()) == []
 
 
 def test_what_a_setting_reaches():
@@ -445,13 +445,13 @@ def test_a_cache_that_cannot_be_written(tmp_path):
         Store(file / "cache")
 
 
-def test_what_looking_on_took_is_not_a_stages_own_time(tiny_store, monkeypatch):
+def test_what_looking_on_took_is_not_a_stages_own_time(full, monkeypatch):
     def slow(*_, **__):
         time.sleep(0.5)
         return {"measures": {"ca": 1.0, "attacks": [{"asr": 2.0}]}}
 
     monkeypatch.setattr(judge, "evaluate", slow)
     started = time.monotonic()
-    made = Pipeline(tiny_store, CPU).run(tiny(control__steps=1, control__batch=8), upto("control")).artefacts["control"]
+    made = Pipeline(full, CPU).run(tiny(control__steps=1, control__batch=8), upto("control")).artefacts["control"]
     assert made["observed"]["asr"].tolist() == [2.0, 2.0]
     assert made.manifest["seconds"] < time.monotonic() - started - 1

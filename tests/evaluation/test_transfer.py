@@ -50,9 +50,9 @@ def folder(tmp_path_factory):
     return path / "labels"
 
 
-def test_a_case_is_measured_downstream_without_training_anything_again(tiny_case, tiny_store):
+def test_a_case_is_measured_downstream_without_training_anything_again(tiny_case, full):
     changed = tiny(downstream__per_class=1, downstream__images=150, downstream__k=3)
-    had = keys(tiny(), CPU, every(), Pipeline(tiny_store, CPU).reference)
+    had = keys(tiny(), CPU, every(), Pipeline(full, CPU).reference)
     stages = tuple(
         {
             s.name: s
@@ -62,7 +62,7 @@ def test_a_case_is_measured_downstream_without_training_anything_again(tiny_case
         }.values()
     )
     order = {s.name: i for i, s in enumerate(every())}
-    case = Pipeline(tiny_store, CPU).run(changed, tuple(sorted(stages, key=lambda s: order[s.name])))
+    case = Pipeline(full, CPU).run(changed, tuple(sorted(stages, key=lambda s: order[s.name])))
     assert all(case.artefacts[n].path.name == had[n] for n in ("poison", "unlearn", "test") if n in case.artefacts)
     shot, found = (
         case.artefacts[downstream_name(kind, "evaluate_clean")]["measures"] for kind in ("zeroshot", "retrieval")

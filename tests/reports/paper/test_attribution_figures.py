@@ -80,7 +80,7 @@ def test_shares_of_image_and_trigger_are_those_the_judge_finds(tiny_store, tiny_
     assert all(np.array_equal(e.image, images[row]) for e, row in zip(frame["shown"][1], poisons["row"], strict=True))
 
 
-def test_the_command_runs_as_far_as_the_masks_and_writes_every_file(tiny_store, tiny_case, tmp_path, monkeypatch):
+def test_the_command_runs_as_far_as_the_masks_and_writes_every_file(full, tiny_case, tmp_path, monkeypatch):
     monkeypatch.setitem(FIGURES, "8", tiny_figure(True, mask__image_threshold=0.4))
     monkeypatch.setattr("ubt.cli.common.stop_on_signal", lambda: lambda: False)
     monkeypatch.setattr("ubt.core.chromium.chromium", lambda: None)
@@ -88,7 +88,7 @@ def test_the_command_runs_as_far_as_the_masks_and_writes_every_file(tiny_store, 
         "figure",
         "8",
         "--cache",
-        str(tiny_store.root),
+        str(full.root),
         "--device",
         "cpu",
         "--precision",

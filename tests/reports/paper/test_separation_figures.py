@@ -83,7 +83,7 @@ def test_nothing_measured(tmp_path):
     assert len(pd.read_csv(io.BytesIO(figure.saved(frame, ["CSV"])["CSV"]))) == 2
 
 
-def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_case, tmp_path, monkeypatch, caplog):
+def test_the_command_computes_what_is_missing_as_far_as_needed(full, tiny_case, tmp_path, monkeypatch, caplog):
     changes = {"overfit__steps": 1, "overfit__regularise": False}
     monkeypatch.setitem(FIGURES, "4", tiny_figure(True, **changes))
     monkeypatch.setattr("ubt.cli.common.stop_on_signal", lambda: lambda: False)
@@ -92,7 +92,7 @@ def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_
         "figure",
         "4",
         "--cache",
-        str(tiny_store.root),
+        str(full.root),
         "--device",
         "cpu",
         "--precision",
@@ -100,15 +100,15 @@ def test_the_command_computes_what_is_missing_as_far_as_needed(tiny_store, tiny_
         "--out",
         str(tmp_path / "out"),
     ]
-    before = tiny_store.record(tiny_case.name)
+    before = full.record(tiny_case.name)
     result = CliRunner().invoke(main.app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     assert "to do" not in result.stdout
     assert "| UBT, there | 600 | 30 |" in result.stdout
     names = keys(tiny(**changes), CPU, CASE, REFERENCE)
-    assert tiny_store.find(names["score_overfit"])
-    assert tiny_store.find(names["select"]) is None
-    assert tiny_store.record(tiny_case.name) == before
+    assert full.find(names["score_overfit"])
+    assert full.find(names["select"]) is None
+    assert full.record(tiny_case.name) == before
     page = (tmp_path / "out" / "figure-4.html").read_text()
     assert page.startswith("<!doctype html>")
     assert "plotly.js v" in page

@@ -108,7 +108,7 @@ def test_nothing_judged_yet(tmp_path):
     assert any(a.text == "nothing judged yet" for a in verdict.many(frame).layout.annotations)
 
 
-def test_the_command_judges_what_is_missing_and_no_further(tiny_store, tiny_case, monkeypatch):
+def test_the_command_judges_what_is_missing_and_no_further(full, tiny_case, monkeypatch):
     """With the shipped reference, and with one of random weights of which it says that nothing can be told."""
     monkeypatch.setattr(verdict_table, "STEPS", {"untrained": 0})
 
@@ -118,7 +118,7 @@ def test_the_command_judges_what_is_missing_and_no_further(tiny_store, tiny_case
 
     monkeypatch.setattr(verdict_table, "case", small)
     monkeypatch.setattr("ubt.cli.common.stop_on_signal", lambda: lambda: False)
-    arguments = ["--attacks", "badnet", "--seeds", "1", "--cache", str(tiny_store.root)]
+    arguments = ["--attacks", "badnet", "--seeds", "1", "--cache", str(full.root)]
     result = CliRunner().invoke(
         main.app, ["table", "verdict", *arguments, "--device", "cpu", "--precision", "fp32"], catch_exceptions=False
     )
@@ -127,5 +127,5 @@ def test_the_command_judges_what_is_missing_and_no_further(tiny_store, tiny_case
     at_chance = next(line for line in result.stdout.splitlines() if line.startswith("| all | at chance"))
     assert "| 0 of 2 [0.0, 65.8] | 0 of 2 [0.0, 65.8] | 2 of 2 [34.2, 100.0] | 0 of 2 [0.0, 65.8] |" in at_chance
     names = every_key(tiny(verdict__threshold=0.9), CPU)
-    assert tiny_store.find(names["verdict"])
-    assert tiny_store.find(names["unlearn"]) is None
+    assert full.find(names["verdict"])
+    assert full.find(names["unlearn"]) is None
