@@ -15,7 +15,9 @@ from tiny import CPU, TINY, fingerprints, recorded, tiny
 from ubt.cases import events
 from ubt.cases.store import Store
 from ubt.cli.main import main
+from ubt.cli.results import UNTOLD
 from ubt.clip import models
+from ubt.defenses.token_unlearning.health import CANNOT_TELL
 from ubt.workflows import pretrain_scenes as pretraining
 
 SET = [x for k, v in TINY.items() for x in ("--set", f"{k}={v}")]
@@ -218,6 +220,15 @@ def test_the_same_command_again_is_answered_from_the_cache_without_torch(tiny_ca
     )
     assert p.stdout.splitlines()[-1] == "False", p.stdout + p.stderr
     assert "purified, ours" in p.stdout
+
+
+def test_a_run_that_cannot_tell_leaves_with_3(tiny_case, tiny_store, monkeypatch, capsys):
+    monkeypatch.setattr("ubt.cli.results.answer", lambda verdict: CANNOT_TELL)
+    monkeypatch.setattr(sys, "argv", ["ubt", "run", "--cache", str(tiny_store.root), *SET, *ON_CPU])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == UNTOLD == 3
+    assert "verdict: cannot tell" in " ".join(capsys.readouterr().out.split())
 
 
 def test_two_runs_of_one_case_at_once(tmp_path):
