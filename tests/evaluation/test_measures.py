@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from ubt.data.roles import labelled
 from ubt.evaluation import backdoor, detection, zeroshot
@@ -46,3 +47,12 @@ def test_class_weights_are_the_renormalised_mean_of_normalised_prompts(reference
     mean = features.reshape(3, prompts.shape[1], -1).mean(1)
     expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     assert np.abs(zeroshot.class_weights(reference, prompts) - expected).max() < 1e-5
+
+
+def test_intervals_are_scipys_to_the_bit():
+    rng = np.random.default_rng(0)
+    sizes = [*range(1, 12), *rng.integers(12, 5000, 60)]
+    for n in sizes:
+        for k in {0, 1, n // 3, n - 1, n}:
+            own = binomtest(int(k), int(n)).proportion_ci(0.95, method="wilson")
+            assert backdoor.interval(np.arange(n) < k) == [100 * own.low, 100 * own.high], (k, n)

@@ -1,20 +1,25 @@
 """What a backdoor does to zero-shot predictions: CA, ASR, RA, target recall, in percent, with 95 % intervals."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
+QUANTILE = 1.959963984540054
+"""Of the normal distribution, for 95 %."""
+
 
 def interval(hits: np.ndarray) -> list[float]:
-    """Wilson's 95 % interval of a share, in percent.
+    """Wilson's 95 % interval of a share, in percent, to the bit that of scipy, whose test takes 7 ms.
 
     >>> [round(v, 1) for v in interval(np.array([True] * 5 + [False] * 95))]
     [2.2, 11.2]
     """
-    from scipy.stats import binomtest
-
-    ci = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
-    return [100 * float(ci.low), 100 * float(ci.high)]
+    n, k = len(hits), int(hits.sum())
+    square, p = QUANTILE**2, k / n
+    over = 2 * (n + square)
+    centre, half = (2 * n * p + square) / over, QUANTILE / over * math.sqrt(4 * n * p * (1 - p) + square)
+    return [0.0 if k == 0 else 100 * (centre - half), 100.0 if k == n else 100 * (centre + half)]
 
 
 def measure(clean: np.ndarray, triggered: np.ndarray, labels: np.ndarray, target: int) -> dict:

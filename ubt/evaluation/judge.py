@@ -2,6 +2,7 @@
 why an attack did not take."""
 
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -112,6 +113,14 @@ def blocks(images: np.ndarray, planted: Planted | None = None) -> Iterator[np.nd
         )
 
 
+@functools.lru_cache(maxsize=2)
+def _drawn(per_class: int, seed: int) -> dict:
+    """A small part of the test set, which every training of a case is looked at with."""
+    from ubt.data.roles import labelled
+
+    return labelled("test", per_class, seed)
+
+
 class Observer:
     """CA and ASR on a small part of the test set while a model trains, so that a lab case can show the backdoor being
     learned and forgotten. Its figures decide nothing and reach no defender; they are kept in `run.scratch` until the
@@ -147,9 +156,7 @@ class Observer:
 
     def _some(self) -> dict:
         if self.test is None:
-            from ubt.data.roles import labelled
-
-            return labelled("test", self.per_class, self.run.seed)
+            return _drawn(self.per_class, self.run.seed)
         labels = np.asarray(self.test["labels"])
         rows = np.flatnonzero(pd.Series(labels).groupby(labels).cumcount() < self.per_class)
         own = {name: self.test[name] for name in ("prompts", "classes")}
