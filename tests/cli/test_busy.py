@@ -31,7 +31,7 @@ def running(pid: int) -> bool:
 def test_each_policy_and_load_has_its_figures_and_no_process_is_left(monkeypatch):
     monkeypatch.setattr(busy, "POLICIES", SLEEP | SPIN)
     before = children(os.getpid())
-    found = busy.measure(count=8, rounds=1, seconds=0.05)
+    found = busy.measure(count=8, rounds=1, seconds=0.05, names=["encode"])
     assert found["processor"]
     assert found["works"].keys() == {"encode"}
     for by_load in found["works"]["encode"].values():
@@ -45,6 +45,13 @@ def test_each_policy_and_load_has_its_figures_and_no_process_is_left(monkeypatch
     assert "images/s" in rows[0][3]
     left = set(children(os.getpid())) - set(before)
     assert all(b"spawn_main" not in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left)
+
+
+@pytest.mark.parametrize("name", busy.WORKS)
+def test_each_kind_of_work_can_be_done_again_and_again(name):
+    work = busy.WORKS[name].prepare(16)
+    assert work() is not None
+    work()
 
 
 CODE = """

@@ -18,7 +18,8 @@ Gpu = Annotated[
     Option("--gpu", help="Measure one run of the paper's shape on a GPU instead: ViT-B/32, 224 px; and FAISS there."),
 ]
 Busy = Annotated[
-    bool, Option("--busy", help="Measure encoding beside other busy processes instead, and what waiting costs.")
+    bool,
+    Option("--busy", help="Measure every kind of work beside other busy processes instead, and what waiting costs."),
 ]
 Reviewed = Annotated[
     bool,

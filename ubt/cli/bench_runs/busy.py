@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -53,15 +53,90 @@ def _encoding(count: int) -> Callable[[], object]:
     return lambda: models.embed_images(model, images)
 
 
-WORKS = {"encode": Work("images", _encoding)}
+def _training(count: int) -> Callable[[], object]:
+    import numpy as np
+
+    from ubt.attacks.train_backdoor import PoisonSettings
+    from ubt.clip import models, training
+    from ubt.core.run import compute
+    from ubt.data import scenes
+    from ubt.data.model_input import tokenize
+
+    model, rng = models.create(models.SCENES_CLIP, 0), np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, scenes.SIZE, scenes.SIZE, 3), np.uint8)
+    tokens = tokenize([f"a photo of number {i}" for i in range(count)], scenes.CONTEXT)
+    batches, where = training.PairBatches(images, tokens, min(128, count), 0), compute()
+    steps = count // batches.batch
+    return lambda: training.fit(
+        model, training.info_nce, batches, steps, PoisonSettings(), where, vocabulary=np.unique(tokens)
+    )
+
+
+def _drawing(count: int) -> Callable[[], object]:
+    from ubt.data import scenes
+
+    return lambda: scenes.draw_many(0, range(count), scenes.SIZE)
+
+
+def _features(count: int) -> Any:
+    import numpy as np
+
+    return np.random.default_rng(0).standard_normal((count, 128), np.float32)
+
+
+def _neighbors(count: int) -> Callable[[], object]:
+    from ubt.pairs.neighbors import exact
+
+    features = _features(40 * count)
+    return lambda: exact((features,), features[:count], 10)
+
+
+def _map(count: int) -> Callable[[], object]:
+    from ubt.core.run import Run
+    from ubt.pairs.neighbors import Embedding
+    from ubt.pairs.projection import MapSettings, project
+
+    features = _features(count)
+    return lambda: project({"overfit": Embedding(features)}, "image", MapSettings(), Run())
+
+
+def _forest(count: int) -> Callable[[], object]:
+    import pandas as pd
+
+    from ubt.core.run import Run
+    from ubt.detectors.base import DetectSettings
+    from ubt.detectors.forest import forest
+
+    features, pairs = _features(count), pd.DataFrame({"id": [str(i) for i in range(count)]})
+    return lambda: forest(features, pairs, DetectSettings(), Run())
+
+
+def _products(count: int) -> Callable[[], object]:
+    square = _features(256) @ _features(256).T
+    return lambda: [square @ square for _ in range(count)]
+
+
+WORKS = {
+    "train": Work("pairs", _training),
+    "encode": Work("images", _encoding),
+    "draw": Work("scenes", _drawing),
+    "FAISS": Work("queries", _neighbors),
+    "UMAP": Work("pairs", _map),
+    "scikit-learn": Work("pairs", _forest),
+    "BLAS": Work("products", _products),
+}
 """What is measured, by name."""
 
 
 def measure(
-    count: int = 256, rounds: int = 3, seconds: float = 1.0, say: Callable[[str], None] = lambda text: None
+    count: int = 256,
+    rounds: int = 3,
+    seconds: float = 1.0,
+    say: Callable[[str], None] = lambda text: None,
+    names: Sequence[str] = tuple(WORKS),
 ) -> dict[str, Any]:
-    """Every kind of work on `count` of its items, again and again for `seconds`, under each policy: alone, beside one
-    and beside two busy processes in turn, `rounds` times.
+    """Every kind of work, or those of some `names`, on `count` of its items, again and again for `seconds`, under each
+    policy: alone, beside one and beside two busy processes in turn, `rounds` times.
 
     Each policy has a process of its own in each round: OpenMP reads its variables once, and threads that spin would
     slow the other measurements even while they have nothing to do.
@@ -71,7 +146,7 @@ def measure(
         second) and `ratio` (to the same round's rate alone), a value a round each.
     """
     works = {
-        name: {policy: {load: {"rate": [], "ratio": []} for load in LOADS} for policy in POLICIES} for name in WORKS
+        name: {policy: {load: {"rate": [], "ratio": []} for load in LOADS} for policy in POLICIES} for name in names
     }
     with busy_processes(max(LOADS.values())) as busy:
         for n in range(rounds):
