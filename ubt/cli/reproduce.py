@@ -177,8 +177,9 @@ def _said(entry: Made, csv: Path, where: Compute) -> bool:
     if found.same:
         say(f"{entry.name}: the same to the digit")
         return True
-    for kind in ("changed", "outside", "untold"):
-        for line in getattr(found, kind):
+    kinds = {"differs": found.changed, "outside its interval": found.outside, "of one seed, differs": found.untold}
+    for kind, lines in kinds.items():
+        for line in lines:
             say(f"{entry.name}, {kind}: {line}", soft_wrap=True)
     say(
         f"{entry.name}: {len(found.outside)} of {found.figures} figures outside their 95 % interval,"
