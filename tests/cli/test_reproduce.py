@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -90,6 +91,20 @@ def test_a_budget_ends_it_and_the_same_command_goes_on(listed, tmp_path):
     assert not kept.exists() or int(kept.read_text()) < 40
     assert "the documents have no CSV" in listed(entries).output
     assert (tmp_path / "out" / "slow.csv").is_file() and (tmp_path / "out" / "a.csv").is_file()
+
+
+def test_what_failed_and_what_is_left_of_a_budget_are_both_said(listed, monkeypatch):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+
+    def fails(arguments, until):
+        clock.now = until
+        return 3
+
+    monkeypatch.setattr(reproduce, "time", clock)
+    monkeypatch.setattr(reproduce, "_run", fails)
+    found = listed([{"name": n, "commands": [f"{n} 1"]} for n in ("broken", "a")], "--budget", "1")
+    assert "the budget is spent; to be made: a;" in " ".join(found.output.split())
+    assert "1 of 2 tables failed: broken" in str(found.exception)
 
 
 def test_one_that_fails_or_needs_something_does_not_end_the_others(listed):

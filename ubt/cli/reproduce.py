@@ -69,12 +69,14 @@ def reproduce(
                     manifest.accept(entry, csv, datetime.date.today().isoformat(), __version__, machine(where))
                     say(f"{entry.name}: accepted; python -m ubt docs --write puts it into the documents")
             done.add(entry.name)
+    rest = [entry.name for entry in wanted if entry.name not in done]
+    if rest:
+        say(f"the budget is spent; to be made: {', '.join(rest)}; the same command goes on from there", soft_wrap=True)
     if failed:
         raise UbtError(f"{len(failed)} of {len(wanted)} tables failed: {', '.join(failed)}")
     if differ and not accept:
         raise UbtError(f"{len(differ)} of {len(wanted)} tables differ: {', '.join(differ)}")
-    if rest := [entry.name for entry in wanted if entry.name not in done]:
-        say(f"the budget is spent; to be made: {', '.join(rest)}; the same command goes on from there", soft_wrap=True)
+    if rest:
         raise typer.Exit(UNFINISHED)
 
 
