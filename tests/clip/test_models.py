@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from ubt.clip import models
+from ubt.clip.training import contrastive_loss
 from ubt.core import files
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import REFERENCE
@@ -94,6 +95,29 @@ def test_the_last_block_computes_the_class_token_alone(reference):
     finally:
         hook.remove()
     assert seen == [(len(IMAGES), 1, 128)]
+
+
+@pytest.mark.parametrize("vision", [{}, {"pool_type": "avg"}, {"ls_init_value": 0.5}])
+def test_training_computes_what_is_pooled_alone_and_its_gradients_are_stock(vision):
+    """Of both towers' last blocks, at captions of several lengths."""
+    model, tokens = small(**vision).train(), torch.from_numpy(model_input.tokenize(CAPTIONS[1:4], 24))
+    pixels, shapes = models.preprocess(model, IMAGES[:3]), []
+
+    def gradients(encode) -> torch.Tensor:
+        model.zero_grad(set_to_none=True)
+        image, text = encode()
+        contrastive_loss(image, text, model.logit_scale.exp()).backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    stock = gradients(lambda: (model.encode_image(pixels, True), model.encode_text(tokens.long(), True)))
+    ends = [tower.resblocks[-1] for tower in (model.visual.transformer, model.transformer)]
+    hooks = [e.mlp.register_forward_hook(lambda m, given, out: shapes.append(tuple(out.shape))) for e in ends]
+    with models.fast_attention(model), models.first_token_alone(model):
+        ours = gradients(lambda: (models.encode_image(model, pixels), models.encode_text(model, tokens.long())))
+    for hook in hooks:
+        hook.remove()
+    assert shapes == [(3, 37 if "pool_type" in vision else 1, 128), (3, 1, 96)]
+    assert torch.linalg.norm(ours - stock) < 1e-5 * torch.linalg.norm(stock)
 
 
 def test_save_and_load_are_exact(reference, tmp_path):

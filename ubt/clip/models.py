@@ -235,8 +235,8 @@ def _resize(x: torch.Tensor, sides: tuple[int, int], own: dict[str, Any]) -> tor
 
 
 def encode_text(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """Normalised caption features (batch, embedding). Columns after the batch's last EOT are not computed: the text
-    tower is causal and reads its feature at EOT, so the result is the same.
+    """Normalised caption features (batch, embedding). Columns after the batch's last EOT are not computed, and in the
+    last block none but EOT: the text tower is causal and reads its feature at EOT, so the result is the same.
     """
     if (
         getattr(model, "text_pool_type", None) != "argmax"
@@ -244,12 +244,17 @@ def encode_text(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
         or not isinstance(model.text_projection, torch.Tensor)
     ):
         return model.encode_text(tokens, normalize=True)
-    n = int(tokens.argmax(-1).max()) + 1
-    tokens = tokens[:, :n]
+    at = tokens.argmax(-1)
+    n = int(at.max()) + 1
+    tokens, mask, blocks = tokens[:, :n], model.attn_mask[:n, :n], model.transformer.resblocks
     x = model.token_embedding(tokens) + model.positional_embedding[:n]
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:n, :n]))
-    x = x[torch.arange(len(x), device=x.device), tokens.argmax(-1)] @ model.text_projection
-    return F.normalize(x, dim=-1)
+    if is_plain(blocks[-1]) and model.transformer.batch_first:
+        for block in blocks[:-1]:
+            x = block(x, attn_mask=mask)
+        x = model.ln_final(_alone(blocks[-1], x, at, mask)[:, 0])
+    else:
+        x = model.ln_final(model.transformer(x, attn_mask=mask))[torch.arange(len(x), device=x.device), at]
+    return F.normalize(x @ model.text_projection, dim=-1)
 
 
 def encode_image(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
@@ -267,7 +272,7 @@ def embed_images(
     distributed.begin()
     out, step = np.zeros((len(images), _embedding(model)), np.float32), READ * batch
     own = distributed.part(range(0, len(images), batch))
-    with fast_attention(model), _first_token_alone(model):
+    with fast_attention(model), first_token_alone(model):
         for start in own[::READ]:
             block = images[start : min(start + step, own[-1] + batch)]
             for i in range(0, len(block), batch):
@@ -376,9 +381,9 @@ def fast_attention(model: torch.nn.Module) -> contextlib.AbstractContextManager[
     return _instead(model.modules() if next(model.parameters()).device.type == "cpu" else (), "attention", _fast)
 
 
-def _first_token_alone(model: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
-    """While inside, for inference, the image encoder's last block computes its class token alone where nothing else of
-    it is read.
+def first_token_alone(model: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
+    """While inside, the image encoder's last block computes its class token alone where nothing else of it is read:
+    nearly a whole block less, of which a small model has four. Values and gradients agree to rounding.
     """
     encoder = model.visual
     pooled = getattr(encoder, "pool_type", None) == "tok" and encoder.attn_pool is None and not encoder.output_tokens
@@ -400,6 +405,25 @@ def _instead(blocks: Iterable[torch.nn.Module], name: str, method: Callable) -> 
 
 
 def _first_token(self, q_x, k_x=None, v_x=None, attn_mask=None):
-    x = self.ln_1(q_x)
-    x = q_x[:, :1] + self.ls_1(self.attn(x[:, :1], x, x, need_weights=False)[0])
-    return x + self.ls_2(self.mlp(self.ln_2(x)))
+    return _alone(self, q_x)
+
+
+def _alone(
+    block: torch.nn.Module, x: torch.Tensor, at: torch.Tensor | None = None, attn_mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """What an ordinary block makes of x (batch, length, width) at one place each, `at` (batch,), or at the first:
+    (batch, 1, width).
+    """
+    (batch, length, width), a, y = x.shape, block.attn, block.ln_1(x)
+    rows = torch.arange(batch, device=x.device)
+    here = (lambda z: z[:, :1]) if at is None else (lambda z: z[rows, at][:, None])
+    each = a.num_heads, width // a.num_heads
+    q = F.linear(here(y), a.in_proj_weight[:width], a.in_proj_bias[:width]).view(batch, 1, *each).transpose(1, 2)
+    kv = F.linear(y, a.in_proj_weight[width:], a.in_proj_bias[width:]).view(batch, length, 2, *each)
+    k, v = kv.permute(2, 0, 3, 1, 4)
+    scores = (q / math.sqrt(each[1])) @ k.transpose(-1, -2)
+    if attn_mask is not None and at is not None:
+        scores = scores + attn_mask[at][:, None, None].to(scores.dtype)
+    out = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, 1, width)
+    x = here(x) + block.ls_1(F.linear(out, a.out_proj.weight, a.out_proj.bias))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))

@@ -189,6 +189,7 @@ def fit(
     model.to(compute.device).train()
     with contextlib.ExitStack() as stack:
         stack.enter_context(models.fast_attention(model))
+        stack.enter_context(models.first_token_alone(model))
         if vocabulary is not None:
             stack.enter_context(models.narrow_vocabulary(model, vocabulary))
         run = _Run(model, settings, frozen)
