@@ -319,8 +319,7 @@ def _strategies(table: PairTable) -> None:
         work = [(view.settings.with_values({"locate.strategy": name}), LOCATE) for name in keys if name not in runs]
         if work and _where() != compute():
             st.caption(
-                f"This case was computed elsewhere ({_where().device}, {_where().precision}), so that no strategy run"
-                " here would share its M_bd."
+                f"This case was computed elsewhere ({_where()}), so that no strategy run here would share its M_bd."
             )
         elif work and not view.imported:
             compute_missing(f"strategies-{view.name}", work, "further strategies")

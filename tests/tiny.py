@@ -7,6 +7,7 @@ from ubt.cases.keys import every_key, made_with
 from ubt.cases.pipeline import Case, upto
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
+from ubt.core import run
 from ubt.core.run import Compute
 
 TINY = {
@@ -27,7 +28,8 @@ TINY = {
     "retain.anchors": 8,
     "retain.pool": 200,
 }
-CPU = Compute("cpu", "fp32")
+CPU = run.compute("cpu", "fp32")
+"""As the commands have it."""
 
 
 def tiny(**changes) -> CaseSettings:

@@ -14,12 +14,13 @@ FILE = Path(__file__).parent / "golden.json"
 
 def of_today() -> dict[str, Any]:
     """The same, as the code is now."""
-    from tiny import CPU, tiny
+    from tiny import tiny
 
     from ubt.cases.catalog import every
     from ubt.cases.keys import keys
     from ubt.cases.settings import CaseSettings
     from ubt.core.files import REFERENCE
+    from ubt.core.run import Compute
 
     cases = {
         "default": CaseSettings(),
@@ -28,7 +29,7 @@ def of_today() -> dict[str, Any]:
         "clean": CaseSettings().with_values({"attack.rate": 0.0}),
         "tiny": tiny(),
     }
-    stages = every()
+    stages, where = every(), Compute("cpu", "fp32", 2)
     return {
         "defaults": {name: value for name, (_, value) in CaseSettings().described().items()},
         "versions": {s.identity: s.version for s in stages},
@@ -36,8 +37,8 @@ def of_today() -> dict[str, Any]:
             group: sorted({s.identity for s in stages if group in s.settings.values()})
             for group in CaseSettings.groups()
         },
-        "names": {name: case.name(CPU) for name, case in cases.items()},
-        "artefacts": {name: keys(cases[name], CPU, stages, REFERENCE)["evaluate_purified"] for name in cases},
+        "names": {name: case.name(where) for name, case in cases.items()},
+        "artefacts": {name: keys(cases[name], where, stages, REFERENCE)["evaluate_purified"] for name in cases},
     }
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
+from ubt.clip import models
 from ubt.data.roles import labelled
 from ubt.evaluation import backdoor, detection, zeroshot
 
@@ -47,6 +48,46 @@ def test_class_weights_are_the_renormalised_mean_of_normalised_prompts(reference
     mean = features.reshape(3, prompts.shape[1], -1).mean(1)
     expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     assert np.abs(zeroshot.class_weights(reference, prompts) - expected).max() < 1e-5
+
+
+@pytest.fixture
+def encoded(monkeypatch) -> list[tuple[str, int]]:
+    """What was encoded: precision, and how many images."""
+    stock, seen = models.embed_images, []
+
+    def counted(model, images, **how):
+        seen.append((how.get("precision", "fp32"), len(images)))
+        return stock(model, images, **how)
+
+    monkeypatch.setattr(models, "embed_images", counted)
+    return seen
+
+
+def test_classes_in_bf16_are_those_of_fp32(reference, encoded):
+    """Drawn images and noise, of which bf16 cannot tell some."""
+    held = labelled("validation", 2, 0)
+    images = np.concatenate(
+        [held["images"], np.random.default_rng(0).integers(0, 256, held["images"].shape, dtype=np.uint8)]
+    )
+    weights = zeroshot.class_weights(reference, held["prompts"])
+    expected = zeroshot.classify(reference, images, weights)
+    assert (zeroshot.classify(reference, images, weights, "bf16") == expected).all()
+    n = len(images)
+    assert encoded[:2] == [("fp32", n), ("bf16", n)] and encoded[2][0] == "fp32" and 0 < encoded[2][1] < n
+
+
+def test_where_bf16_is_too_coarse_all_classes_are_computed_in_fp32(reference, monkeypatch, encoded):
+    held = labelled("validation", 1, 0)
+    weights, counted = zeroshot.class_weights(reference, held["prompts"]), models.embed_images
+    expected = zeroshot.classify(reference, held["images"], weights)
+
+    def coarse(model, images, **how):
+        features = counted(model, images, **how)
+        return features.round(1) if how.get("precision") == "bf16" else features
+
+    monkeypatch.setattr(models, "embed_images", coarse)
+    assert (zeroshot.classify(reference, held["images"], weights, "bf16") == expected).all()
+    assert encoded[-1] == ("fp32", len(held["images"])) and len(encoded) == 4
 
 
 def test_intervals_are_scipys_to_the_bit():

@@ -51,8 +51,7 @@ def keys(settings: CaseSettings, compute: Compute, stages: Sequence[Stage], refe
             stage.version,
             {group: changed[group] for group in groups if changed[group]},
             settings.seed,
-            compute.device,
-            compute.precision,
+            *compute.identity,
             {a: f"{names[source.split('.')[0]]}.{source.split('.')[1]}" for a, source in stage.inputs.items()},
         ]
         names[stage.name] = f"{stage.name}-{digest(made_from)}"

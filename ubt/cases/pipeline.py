@@ -25,7 +25,7 @@ from ubt.core import locks
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import REFERENCE, replace_file
 from ubt.core.log import log
-from ubt.core.run import Compute, Run, silent
+from ubt.core.run import Compute, Run, fixed_threads, silent
 from ubt.core.stage import Stage
 from ubt.data.user_roles import OwnSettings
 from ubt.evaluation.model_roles import MEASURED
@@ -208,7 +208,8 @@ class Pipeline:
             run = Run(plan.settings.seed, self.compute, progress, self.store.scratch(key))
             observer = _observer(plan, run) if stage.observed else None
             inputs = {a: self._reader(source, plan) for a, source in stage.inputs.items()}
-            with distributed.offered(distributed.Work(stage.function, inputs, settings, replace(run, progress=silent))):
+            work = distributed.Work(stage.function, inputs, settings, replace(run, progress=silent))
+            with distributed.offered(work), fixed_threads(self.compute):
                 result = stage.load()(**arguments, **settings, run=replace(run, observe=observer))
                 shared = {"ranks": distributed.size()} if distributed.size() > 1 else {}
             if lacking := set(stage.gives) - set(result):

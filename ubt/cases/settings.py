@@ -122,8 +122,8 @@ class CaseSettings(Settings):
         others |= {"attack"} if self.own.audits else set()
         tree: dict[str, Any] = {n: v for n, v in self.changes().items() if n not in others}
         if self.own.audits:
-            return f"audit-{self.seed}-{digest([tree, compute.device, compute.precision])[:8]}"
+            return f"audit-{self.seed}-{digest([tree, *compute.identity])[:8]}"
         tree["identities"] = [p.trigger.identity() for p in self.attacks]
         poisoned = any(p.attack.poisons(self.data.pairs) for p in self.attacks)
         known_as = self.attack.name if poisoned else "clean"
-        return f"{known_as}-{self.seed}-{digest([tree, compute.device, compute.precision])[:8]}"
+        return f"{known_as}-{self.seed}-{digest([tree, *compute.identity])[:8]}"

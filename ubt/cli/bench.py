@@ -75,7 +75,7 @@ def _print_models(where: Compute, steps: int, batch: int, rounds: int) -> None:
 
     result = compare(where, steps, batch, rounds)
     table = figures_table(
-        f"{where.device}, training in {where.precision}; medians of {rounds} rounds, batch {batch}",
+        f"{where}; medians of {rounds} rounds, batch {batch}",
         *("ours, pairs/s", "bare open_clip, pairs/s", "ratio", "share of matrix-product peak"),
     )
     for name in ("train", "encode"):

@@ -152,7 +152,7 @@ def run_case(settings: CaseSettings, store: Store, where: Any, cancelled: Any) -
     check_targets(store, settings)
     stages = composed(settings.own).case
     show = Show(len(stages))
-    say(f"case {settings.name(where)} in {store.root} on {where.device}, training in {where.precision}")
+    say(f"case {settings.name(where)} in {store.root} on {where}")
     print_assumed(store, settings.own)
     with show.bars:
         return Pipeline(store, where, watch=show, cancelled=cancelled).run(settings, stages).metrics

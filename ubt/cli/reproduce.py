@@ -99,17 +99,14 @@ class _Spent(Exception):
 
 
 def machine(where: Compute) -> str:
-    """What figures depend on beside the version: processor, cores, threads and precision."""
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    told = f", {threads} threads" if threads else ""
+    """What figures depend on beside the version: processor, device, precision and threads."""
     if where.device == "cuda":
         import torch
 
         on = torch.cuda.get_device_name()
     else:
         on = processor()
-    return f"{on}, {cores} cores{told}, training in {where.precision}"
+    return f"{on}, {where}"
 
 
 def _chosen(only: str) -> list[Made]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.log import log
-from ubt.core.run import Compute, Run
+from ubt.core.run import Compute, Run, fixed_threads
 from ubt.core.stage import function_named
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ class Work:
 
     def __call__(self) -> None:
         fits(self.run.compute)
-        function_named(self.function)(
-            **{name: read() for name, read in self.inputs.items()}, **self.settings, run=self.run
-        )
+        with fixed_threads(self.run.compute):
+            function_named(self.function)(
+                **{name: read() for name, read in self.inputs.items()}, **self.settings, run=self.run
+            )
 
 
 @dataclass

@@ -77,6 +77,7 @@ def score_stage(name: str, model: str, whose: str) -> Stage:
         "ubt.clip.score:score",
         {"model": model, "pairs": "data.pairs", **D},
         gives=SCORES,
+        version=2,
         id="score",
         cost=cost.scored,
     )

@@ -26,7 +26,7 @@ from ubt.clip import distributed, models
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import disk_full, replace_file
 from ubt.core.log import log
-from ubt.core.run import Compute, Observe, Progress, derive_seed, silent
+from ubt.core.run import Compute, Observe, Progress, derive_seed, fixed_threads, silent
 from ubt.core.settings import FitSettings
 
 Batch = dict[str, torch.Tensor]
@@ -188,6 +188,7 @@ def fit(
     _refuse_batch_norm_on_ranks(model)
     model.to(compute.device).train()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(fixed_threads(compute))
         stack.enter_context(models.fast_attention(model))
         stack.enter_context(models.first_token_alone(model))
         if vocabulary is not None:

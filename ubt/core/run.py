@@ -1,9 +1,10 @@
 """Where and how work runs: the device, the precision, one seed, progress, cancellation."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,38 @@ def derive_seed(seed: int, name: str) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """Where models run: device `cpu` or `cuda`, and the precision of training, `fp32` or `bf16` (scores are always
-    fp32).
+    """Where models run: device `cpu` or `cuda`, the precision of training, `fp32` or `bf16` (scores are always fp32),
+    and on a CPU the number of threads, of all ranks on a machine together (0: as many as there happen to be).
+
+    Weights and scores depend on all three, in their last digits, so that all three are part of an artefact's name.
     """
 
     device: str
     precision: str
+    threads: int = 0
+
+    @property
+    def identity(self) -> list[str | int]:
+        """What names are digests of."""
+        return [self.device, self.precision, *([self.threads] if self.threads else [])]
+
+    def __str__(self) -> str:
+        threads = f", {self.threads} thread{'s'[: self.threads > 1]}" if self.threads else ""
+        return f"{self.device}, training in {self.precision}{threads}"
+
+
+MOST_THREADS = 1024
 
 
 def compute(device: str = "auto", precision: str = "auto") -> Compute:
     """Resolve `auto`: CUDA when there is one; bf16 where the hardware multiplies it faster (CUDA, CPUs with
-    AVX512-BF16).
+    AVX512-BF16). The threads are `UBT_THREADS`, else those of OpenMP (`OMP_NUM_THREADS`), else as many as there are
+    `cores`.
 
     Torch is imported only if the machine looks as if it had an NVIDIA GPU.
 
     Raises:
-        BadInput: the device or precision is unknown, or CUDA is asked for and absent.
+        BadInput: the device, precision or number of threads is unknown, or CUDA is asked for and absent.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise BadInput(f"device: expected auto, cpu or cuda; got {device!r}")
@@ -44,7 +61,51 @@ def compute(device: str = "auto", precision: str = "auto") -> Compute:
     chosen = "cuda" if has_cuda else "cpu"
     if precision == "auto":
         precision = "bf16" if chosen == "cuda" or "avx512_bf16" in _cpu_flags() else "fp32"
-    return Compute(chosen, precision)
+    return Compute(chosen, precision, 0 if chosen == "cuda" else _threads())
+
+
+def _threads() -> int:
+    told = os.environ.get("UBT_THREADS", "")
+    if told and not (told.isdecimal() and 1 <= int(told) <= MOST_THREADS):
+        raise BadInput(f"UBT_THREADS: expected a whole number between 1 and {MOST_THREADS}, got {told!r}")
+    by_openmp = "" if _ranks_here() > 1 else os.environ.get("OMP_NUM_THREADS", "")  # torchrun sets it, to 1
+    return int(told) if told else int(by_openmp) if by_openmp.isdecimal() and int(by_openmp) else cores()
+
+
+def _ranks_here() -> int:
+    told = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return int(told) if told.isdecimal() and int(told) else 1
+
+
+def cores() -> int:
+    """How many processor cores this process may use: of the machine's, those it is bound to, and no more than its
+    control group's share of time.
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = CPU_MAX.read_text().split()
+        bound = min(bound, max(1, round(int(quota) / int(period))))
+    return bound
+
+
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds that a control group may compute, and in how many; or that there is no limit."""
+
+
+@contextlib.contextmanager
+def fixed_threads(where: Compute) -> Iterator[None]:
+    """While inside, torch computes with as many threads as `where` says, divided among the ranks of this machine."""
+    if not where.threads:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, where.threads // _ranks_here()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cuda_works() -> bool:

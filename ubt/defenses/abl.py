@@ -140,6 +140,7 @@ _ISOLATING: tuple[Stage, ...] = (
         takes("reference.model", **D),
         {"settings": "isolate"},
         cost=lambda s: trained(s.isolate.steps, s.isolate.batch),
+        version=2,
         gives=TRAINED,
     ),
     score_stage("score_abl", "abl_early.model", "ABL's early model"),

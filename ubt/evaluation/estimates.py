@@ -76,10 +76,9 @@ def estimate(
                 "left": 100 * float((towards.max(1) > (features @ others.T).max(1)).mean()),
             }
         if prompts is not None:
-            row["ca"] = zeroshot.accuracy(
-                zeroshot.classify(candidate, test_images, zeroshot.class_weights(candidate, prompts)),
-                np.asarray(labels),
-            )
+            weights = zeroshot.class_weights(candidate, prompts)
+            predicted = zeroshot.classify(candidate, test_images, weights, run.compute.precision)
+            row["ca"] = zeroshot.accuracy(predicted, np.asarray(labels))
         found[name] = row
     run.progress(3, 3, {})
     return {

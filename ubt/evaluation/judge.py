@@ -42,7 +42,7 @@ def evaluate(
         `triggered_i`).
     """
     labels = np.asarray(labels)
-    read = _Reader(model.to(run.compute.device), prompts)
+    read = _Reader(model.to(run.compute.device), prompts, run.compute.precision)
     clean, seen, each = read(images), {}, []
     for i, planted in enumerate(attacks):
         run.progress(i + 1, len(attacks) + 1, {})
@@ -84,8 +84,8 @@ def _log_probabilities(model, images: np.ndarray, prompts: np.ndarray) -> np.nda
 class _Reader:
     """Zero-shot predictions of one model, prompts with or without a word before them."""
 
-    def __init__(self, model, prompts: np.ndarray):
-        self.model, self.prompts, self.weights = model, prompts, {}
+    def __init__(self, model, prompts: np.ndarray, precision: str):
+        self.model, self.prompts, self.precision, self.weights = model, prompts, precision, {}
 
     def __call__(self, images: np.ndarray, word: str = "", planted: Planted | None = None) -> np.ndarray:
         """Of images, or of copies with a trigger; one of `blocks` is in memory at a time."""
@@ -97,7 +97,10 @@ class _Reader:
                 self.model, model_input.prepend(word, self.prompts) if word else self.prompts
             )
         return np.concatenate(
-            [zeroshot.classify(self.model, block, self.weights[word]) for block in blocks(images, planted)]
+            [
+                zeroshot.classify(self.model, block, self.weights[word], self.precision)
+                for block in blocks(images, planted)
+            ]
         )
 
 

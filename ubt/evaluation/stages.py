@@ -23,7 +23,9 @@ def trained_stages(
     """A stage that trains a model while a lab case looks on, and the one that measures the model; `whose`: what the
     model is called, the others as of a stage.
     """
-    training = Stage(name, about, function, inputs, settings, role, observed=True, gives=TRAINED, id=id, cost=cost)
+    training = Stage(
+        name, about, function, inputs, settings, role, observed=True, version=2, gives=TRAINED, id=id, cost=cost
+    )
     return training, evaluate_stage(f"evaluate_{name}", f"{name}.model", whose)
 
 
@@ -46,6 +48,7 @@ def divergence_stage(judged: Stage) -> Stage:
         "ubt.evaluation.judge:divergence",
         inputs,
         role="judge",
+        version=2,
         gives=("measures",),
         id="divergence",
         cost=measured,
@@ -62,7 +65,7 @@ def evaluate_stage(name: str, model: str, whose: str) -> Stage:
         {"model": model, **_TEST},
         {"attacks": "attacks"},
         "judge",
-        version=2,
+        version=3,
         gives=("measures", "predictions"),
         id="evaluate",
         cost=measured,

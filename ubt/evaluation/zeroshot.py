@@ -7,6 +7,12 @@ import numpy as np
 import torch
 
 from ubt.clip import models
+from ubt.core.log import log
+
+CLOSE = 0.03
+"""Cosine similarity between an image's two likeliest classes below which bf16 does not decide; it moves a score by less
+than 0.01.
+"""
 
 
 def class_weights(model: torch.nn.Module, prompts: np.ndarray) -> np.ndarray:
@@ -18,9 +24,23 @@ def class_weights(model: torch.nn.Module, prompts: np.ndarray) -> np.ndarray:
     return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
-def classify(model: torch.nn.Module, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Predicted class indices (n,) of uint8 images (n, H, W, 3)."""
-    return (models.embed_images(model, images) @ weights.T).argmax(1)
+def classify(model: torch.nn.Module, images: np.ndarray, weights: np.ndarray, precision: str = "fp32") -> np.ndarray:
+    """Predicted class indices (n,) of uint8 images (n, H, W, 3), as fp32 has them. In bf16 images whose two likeliest
+    classes are `CLOSE` are encoded again in fp32; if one of these moved too far for that to be enough, so are all.
+    """
+    scores = models.embed_images(model, images, precision=precision) @ weights.T
+    if precision == "fp32" or scores.shape[1] == 1:
+        return scores.argmax(1)
+    first_two = np.partition(scores, -2, axis=1)[:, -2:]
+    close = np.flatnonzero(first_two[:, 1] - first_two[:, 0] < CLOSE)
+    if not len(close):
+        return scores.argmax(1)
+    again = models.embed_images(model, images[close]) @ weights.T
+    if (moved := np.abs(again - scores[close]).max()) > CLOSE / 2:
+        log.info("bf16 moves a class score by %.3f, too far to decide; all are computed in fp32", moved)
+        return (models.embed_images(model, images) @ weights.T).argmax(1)
+    scores[close] = again
+    return scores.argmax(1)
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:

@@ -24,7 +24,7 @@ def poor_reference(store: Store, kind: str, seed: int, where: Compute, progress:
     from ubt.evaluation import zeroshot
     from ubt.workflows.import_model import KEY, card, imported_models
 
-    source = f"poor reference: {kind}, seed {seed}, {where.device} {where.precision}"
+    source = f"poor reference: {kind}, seed {seed}, {where}"
     for key, said in imported_models(store).items():
         if said["source"] == source:
             return key

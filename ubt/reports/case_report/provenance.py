@@ -35,11 +35,7 @@ def settings(case: Finished) -> Section:
 def origin(case: Finished) -> Section:
     """Versions, where it was computed, and the digests of what was made."""
     where = case.record.compute
-    about = [
-        ["UBT Inspector", __version__],
-        ["case", case.name],
-        ["computed on", f"{where.device}, training in {where.precision}"],
-    ]
+    about = [["UBT Inspector", __version__], ["case", case.name], ["computed on", str(where)]]
     if made := case.record.built_in:
         about.append(
             [
