@@ -14,6 +14,7 @@ import open_clip
 import pytest
 import torch
 from ingested import folder as written
+from tiny import CPU
 from typer.testing import CliRunner
 
 from ubt.cases.pipeline import Pipeline
@@ -23,7 +24,6 @@ from ubt.cli.main import app
 from ubt.cli.results import UNTOLD
 from ubt.clip import models
 from ubt.core.errors import BadInput, UbtError
-from ubt.core.run import Compute
 
 SETTINGS = {
     "overfit.steps": 2,
@@ -268,7 +268,7 @@ def test_an_image_that_changed_or_vanished_between_runs_is_seen(audit, world, tm
     (images / "7.png").write_bytes((images / "8.png").read_bytes())
     settings = CaseSettings.from_dict(store.record(before).settings).with_values({"overfit.steps": 3})
     with pytest.raises(UbtError, match=r"images/7\.png.*has changed since"):
-        Pipeline(store, Compute("cpu", "fp32")).run(settings)
+        Pipeline(store, CPU).run(settings)
     assert audit(**lazily).exception is None
     assert len({store.record(name).settings["own"]["pairs"] for name in store.names()}) == 2
     (images / "7.png").unlink()

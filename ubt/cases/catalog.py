@@ -136,7 +136,17 @@ with it, measure it.
 """
 
 
-CASE: tuple[Stage, ...] = LAB + token_unlearning.STAGES
+def _verdict_first(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Stages in the order in which their answers are waited for: what leads to the verdict, what else is done to D and
+    the models, and the judge's.
+    """
+    leads = {"verdict"}
+    for stage in reversed(stages):
+        leads |= stage.sources() if stage.name in leads else set()
+    return tuple(sorted(stages, key=lambda s: 0 if s.name in leads else 1 if s.role != "judge" else 2))
+
+
+CASE: tuple[Stage, ...] = _verdict_first(LAB + token_unlearning.STAGES)
 """The stages of a case."""
 
 

@@ -61,10 +61,11 @@ def compute(device: str = "auto", precision: str = "auto") -> Compute:
     chosen = "cuda" if has_cuda else "cpu"
     if precision == "auto":
         precision = "bf16" if chosen == "cuda" or "avx512_bf16" in _cpu_flags() else "fp32"
-    return Compute(chosen, precision, 0 if chosen == "cuda" else _threads())
+    return Compute(chosen, precision, 0 if chosen == "cuda" else threads())
 
 
-def _threads() -> int:
+def threads() -> int:
+    """How many threads a CPU's work has; see `compute`."""
     told = os.environ.get("UBT_THREADS", "")
     if told and not (told.isdecimal() and 1 <= int(told) <= MOST_THREADS):
         raise BadInput(f"UBT_THREADS: expected a whole number between 1 and {MOST_THREADS}, got {told!r}")

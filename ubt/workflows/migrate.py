@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.cases.store import HANDOVER, Store
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import disk_full
-from ubt.core.run import Compute
+from ubt.core.run import Compute, threads
 from ubt.pairs.annotations import Review
 
 BEFORE = SCHEMA - 1
@@ -73,7 +73,7 @@ def _attempted(store: Store, name: str, work: Any) -> Moved:
 
 
 def _settings(store: Store, name: str) -> tuple[CaseSettings, Compute, float]:
-    """An earlier case's settings, where it was computed, and when it was changed last.
+    """An earlier case's settings, where it is to be computed again, and when it was changed last.
 
     Raises:
         UbtError: this version cannot take the case over; the message says why.
@@ -90,7 +90,9 @@ def _settings(store: Store, name: str) -> tuple[CaseSettings, Compute, float]:
     if told.get("given"):
         raise UbtError("its artefacts were imported without what they are made from; make it again")
     try:
-        return CaseSettings.from_dict(told["settings"]), Compute(**told["compute"]), float(told["updated"])
+        where = Compute(**told["compute"])
+        where = where if where.device == "cuda" else replace(where, threads=where.threads or threads())
+        return CaseSettings.from_dict(told["settings"]), where, float(told["updated"])
     except BadInput as e:
         raise UbtError(f"its settings are not this version's ({e}); make a new case") from None
     except (KeyError, TypeError, ValueError, AttributeError) as e:
