@@ -28,6 +28,41 @@ TINY = {
     "retain.anchors": 8,
     "retain.pool": 200,
 }
+BRIEF = {
+    "poison__epochs": 1,
+    "overfit__steps": 3,
+    "overfit__batch": 12,
+    "unlearn__steps": 2,
+    "unlearn__batch": 8,
+    "published__steps": 2,
+    "isolate__steps": 2,
+    "isolate__batch": 32,
+    "abl__steps": 2,
+    "abl__batch": 16,
+    "control__steps": 2,
+    "control__batch": 16,
+    "clean__pairs": 32,
+    "clean__per_class": 1,
+    "cleanclip__epochs": 1,
+    "cleanclip__batch": 16,
+    "supervised__epochs": 1,
+    "supervised__batch": 32,
+    "roclip__epochs": 1,
+    "roclip__batch": 64,
+    "roclip__bank": 0.2,
+    "locate__images": 12,
+    "locate__pasted": 5,
+    "locate__clusters": 12,
+    "locate__top": 3,
+    "classify__steps": 2,
+    "classify__batch": 16,
+    "again__pairs": 32,
+    "again__steps": 2,
+    "again__batch": 16,
+    "downstream__per_class": 1,
+    "downstream__images": 100,
+}
+"""A few steps of every defence too."""
 CPU = run.compute("cpu", "fp32")
 """As the commands have it."""
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import CPU, fingerprints, tiny
+from tiny import BRIEF, CPU, fingerprints, tiny
 
 from ubt.attacks import ATTACKS
 from ubt.cases import events as journal
@@ -25,38 +25,6 @@ from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
 from ubt.evaluation import judge
 from ubt.workflows import jobs
-
-BRIEF = {
-    "data__pairs": 100,
-    "poison__epochs": 1,
-    "overfit__steps": 3,
-    "overfit__batch": 12,
-    "unlearn__steps": 2,
-    "unlearn__batch": 8,
-    "published__steps": 2,
-    "isolate__steps": 2,
-    "isolate__batch": 32,
-    "abl__steps": 2,
-    "abl__batch": 16,
-    "control__steps": 2,
-    "control__batch": 16,
-    "clean__pairs": 32,
-    "clean__per_class": 1,
-    "cleanclip__epochs": 1,
-    "cleanclip__batch": 16,
-    "supervised__epochs": 1,
-    "supervised__batch": 32,
-    "roclip__epochs": 1,
-    "roclip__batch": 64,
-    "roclip__bank": 0.2,
-    "locate__images": 12,
-    "locate__pasted": 5,
-    "locate__clusters": 12,
-    "locate__top": 3,
-    "classify__steps": 2,
-    "classify__batch": 16,
-}
-"""Every defence, of a few steps on few pairs."""
 
 
 def computed(store, settings, **kwargs) -> list[str]:
@@ -309,7 +277,8 @@ def test_permuting_the_truth_changes_no_score_and_no_weight(tmp_path):
     detector acts. The oracle and the judge show that it would be seen.
     """
     oracle = DEFENSES["retrain"].model
-    settings, stages = tiny(**BRIEF), tuple(s for s in every() if s in CASE or s.role != "judge" or s.name == oracle)
+    settings = tiny(data__pairs=100, **BRIEF)
+    stages = tuple(s for s in every() if s in CASE or s.role != "judge" or s.name == oracle)
     store = Store(tmp_path / "permuted")
     Pipeline(store, CPU).run(settings, stages[:2])
     path = store.root / "artefacts" / keys(settings, CPU, stages, REFERENCE)["attack"]

@@ -1,5 +1,6 @@
 """Neighbours against numpy, the index against the exact search, groups against scikit-learn's single linkage."""
 
+import faiss
 import numpy as np
 import pytest
 from sklearn.cluster import AgglomerativeClustering
@@ -56,6 +57,31 @@ def test_a_broken_pair_is_nobodys_neighbour_and_has_none(pairs, broken, queries)
             and np.isnan(similarity[good][:, -2:]).all()
         )
         assert (np.sort(rows[good][:, :-2], axis=1) == np.setdiff1d(np.arange(500), [1, 300])).all()
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "k", "there"),
+    [("cuda", 1, 7, True), ("cuda", 0, 7, False), ("cuda", 1, 9, False), ("cpu", 1, 7, False)],
+)
+def test_a_gpu_is_asked_where_there_is_one_and_it_can_answer(pairs, monkeypatch, device, gpus, k, there):
+    """By FAISS's own functions, as its GPU package has them; broken pairs never reach it."""
+    asked, resources = [], object()
+
+    def knn_gpu(given, queries, block, k, metric):
+        asked.append((given is resources, np.isfinite(block).all()))
+        return faiss.knn(queries, block, k, metric)
+
+    for name, instead in (("StandardGpuResources", lambda: resources), ("knn_gpu", knn_gpu)):
+        monkeypatch.setattr(faiss, name, instead, raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: gpus, raising=False)
+    monkeypatch.setattr("ubt.pairs.neighbors.GPU_MOST", 8)
+    images = pairs.images.copy()
+    images[[1, 300], 5] = np.nan
+    found = exact((images,), images[:40], k, device)
+    own = exact((images,), images[:40], k)
+    np.testing.assert_array_equal(found[1], own[1])
+    np.testing.assert_allclose(found[0], own[0], atol=1e-6)
+    assert asked == [(True, True)] * there
 
 
 def test_exact_reads_memory_maps_and_cuts_k(tmp_path, pairs):
