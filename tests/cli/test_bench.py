@@ -4,7 +4,7 @@ import pytest
 from leaks import leak
 
 from ubt.cases.store import Store
-from ubt.cli.bench_runs import gpu, pairs
+from ubt.cli.bench_runs import gpu, growth, pairs
 from ubt.cli.bench_runs.case import generate
 from ubt.cli.bench_runs.models import compare, fresh_peak_mb
 from ubt.clip import models
@@ -12,6 +12,7 @@ from ubt.clip.score import score
 from ubt.core.errors import BadInput
 from ubt.core.run import Compute, Run
 from ubt.pairs import neighbors
+from ubt.pairs.export import KINDS
 from ubt.pairs.table import ABOUT, SIMILARITIES, PairTable
 from ubt.workflows import jobs
 
@@ -128,6 +129,19 @@ def test_stages_and_a_bare_loop_choose_the_same_pairs(tmp_path, monkeypatch):
     for entry in ("image_features", "text_features"):
         np.testing.assert_allclose(mapped[entry], whole[entry], atol=1e-6)
     np.testing.assert_allclose(mapped["similarity"]["similarity"], whole["similarity"]["similarity"], atol=1e-6)
+
+
+def test_growth_measures_every_stage_that_trains_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("ubt.pairs.projection.project", lambda *given: {})
+    figures = []
+    for n in (300, 900):
+        pairs.generate(tmp_path / str(n), n)
+        figures.append(growth.stages(tmp_path / str(n), "cpu"))
+    ours = {"score", "split", "score_inside", "select", "retain", "verdict", "flag", "mask"}
+    assert set(figures[0]) == set(figures[1]) == ours | {"map"} | {f"export, {kind}" for kind in KINDS}
+    assert all(seconds > 0 and mb > 50 for f in figures for seconds, mb in f.values())
+    assert all(len(row) == 5 for row in growth.report([300, 900], figures))
+    assert all(len(row) == 2 for row in growth.report([300], figures[:1]))
 
 
 def test_what_a_gpu_would_be_measured_by(monkeypatch):

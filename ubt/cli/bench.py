@@ -13,6 +13,9 @@ from ubt.core.run import Compute, compute
 App = Annotated[bool, Option("--app", help="Measure the app over generated cases instead, in Chromium.")]
 Walk = Annotated[bool, Option("--walk", help="Measure the sliders of Learn and What if instead, in Chromium.")]
 Stages = Annotated[bool, Option("--stages", help="Measure score, split and select over generated pairs instead.")]
+Growth = Annotated[
+    bool, Option("--growth", help="Measure how time and memory of the stages that train nothing grow with D instead.")
+]
 Gpu = Annotated[
     bool,
     Option("--gpu", help="Measure one run of the paper's shape on a GPU instead: ViT-B/32, 224 px; and FAISS there."),
@@ -30,7 +33,11 @@ Reviewed = Annotated[
 Keys = Annotated[int, Option("--keys", help="With --review: keys that are pressed in each part.", min=10)]
 Sizes = Annotated[
     list[int] | None,
-    Option("--pairs", help="With --app and --stages: pairs that are generated; may be given several times.", min=1000),
+    Option(
+        "--pairs",
+        help="With --app, --stages and --growth: pairs that are generated; may be given several times.",
+        min=1000,
+    ),
 ]
 File = Annotated[Path | None, Option("--out", help="With --app: also write the figures to this JSON file.")]
 
@@ -44,6 +51,7 @@ def bench(
     app: App = False,
     walk: Walk = False,
     stages: Stages = False,
+    growth: Growth = False,
     gpu: Gpu = False,
     busy: Busy = False,
     review: Reviewed = False,
@@ -61,6 +69,8 @@ def bench(
         return _print_walk(cache)
     if stages:
         return _print_stages(sizes or [500_000], cache, rounds)
+    if growth:
+        return _print_growth(sizes or [10_000, 100_000, 1_000_000], cache)
     if gpu:
         return _print_gpu(device, precision, batch, rounds)
     if busy:
@@ -152,6 +162,19 @@ def _print_stages(sizes: list[int], cache: Path, rounds: int) -> None:
             f" {r['memory']:.0f} MB of its own, the loop {r['bare_memory']:.0f} MB; D_topk"
             f" {'alike' if r['same'] else 'NOT ALIKE'}"
         )
+
+
+def _print_growth(sizes: list[int], cache: Path) -> None:
+    from ubt.cli.bench_runs.growth import measure, report
+
+    figures = []
+    for pairs in sizes:
+        _tell(f"{pairs:,} pairs")
+        figures.append(measure(cache / "pairs", pairs))
+    columns = [f"{pairs:,} pairs" for pairs in sizes] + ["exponent of time", "of memory"] * (len(sizes) > 1)
+    print(f"| stage | {' | '.join(columns)} |\n|" + " --- |" * (len(columns) + 1))
+    for row in report(sizes, figures):
+        print(f"| {' | '.join(row)} |")
 
 
 def _print_gpu(device: str, precision: str, batch: int, rounds: int) -> None:

@@ -39,6 +39,7 @@ class Compute:
 
 
 MOST_THREADS = 1024
+"""A number of threads above which somebody has mistyped."""
 
 
 def compute(device: str = "auto", precision: str = "auto") -> Compute:
@@ -65,7 +66,11 @@ def compute(device: str = "auto", precision: str = "auto") -> Compute:
 
 
 def threads() -> int:
-    """How many threads a CPU's work has; see `compute`."""
+    """How many threads a CPU's work has; see `compute`.
+
+    Raises:
+        BadInput: `UBT_THREADS` is no number of threads.
+    """
     told = os.environ.get("UBT_THREADS", "")
     if told and not (told.isdecimal() and 1 <= int(told) <= MOST_THREADS):
         raise BadInput(f"UBT_THREADS: expected a whole number between 1 and {MOST_THREADS}, got {told!r}")

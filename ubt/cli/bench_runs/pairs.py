@@ -48,7 +48,8 @@ def generate(folder: Path, pairs: int, seed: int = 0) -> None:
     np.save(folder / "tokens.npy", tokens)
 
 
-def _models(device: str) -> list:
+def generated_models(device: str) -> list:
+    """A reference and another model, of `MODEL` and without training."""
     import scipy.cluster.hierarchy  # noqa: F401 (loading libraries is no part of what is timed)
 
     from ubt.clip import models
@@ -73,7 +74,7 @@ def ours(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
     settings = CaseSettings.preset("paper", pairs=len(images))
     pairs = pd.DataFrame({"id": [f"pair-{i:07d}" for i in range(len(images))]})
     run, took = Run(compute=Compute(device, "fp32"), scratch=folder), {}
-    reference, overfitted = _models(device)
+    reference, overfitted = generated_models(device)
 
     def timed(name: str, work):
         began = time.perf_counter()
@@ -101,7 +102,7 @@ def bare(folder: Path, device: str) -> tuple[dict[str, float], np.ndarray]:
     from ubt.clip import models
 
     images, tokens = read(folder)
-    reference, overfitted = _models(device)
+    reference, overfitted = generated_models(device)
     count = round(0.01 * len(images))
     began = time.perf_counter()
 

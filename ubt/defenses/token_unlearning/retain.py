@@ -8,6 +8,8 @@ back to. Clean pairs that show what D_topk's captions say ("banana" must stay a 
 label.
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -26,8 +28,8 @@ FAR, HALF = 0.7, 0.3
 """How far these are, as shares of the group's own growth."""
 STEP = 2048
 """Images that are held at once."""
-FITTED = 50_000
-"""Most rows that a map is fitted on, and that are mapped at once."""
+FITTED = 10_000
+"""Most rows that a map is fitted on, and that are looked at in one go."""
 TRIMMED = 0.1
 """Share of the pairs farthest from a first fit that the second one leaves out: poisons of D_normal are among them."""
 
@@ -69,15 +71,24 @@ def restored(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: f
         normalised fp32 (n, embedding); and the map's `scatter`, the median of 1 - cosine of the images it was fitted on
         with where it would put each if fitted without it (leave-one-out, in closed form).
     """
+    weights, scatter = _fitted(reference, model, fit, ridge)
+    return np.concatenate([back for _, back in _mapped(reference, model, weights)]), scatter
+
+
+def _fitted(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
     fit = fit if len(fit) <= FITTED else fit[np.linspace(0, len(fit) - 1, FITTED).astype(int)]
     a, b = reference[fit].astype(np.float64), model[fit]
     # D_normal holds the poisons that the split missed, and they lie farthest from a first fit: the second omits them
     _, near = _solved(a, b, np.arange(len(fit)), ridge)
     weights, near = _solved(a, b, np.flatnonzero(near >= np.quantile(near, TRIMMED)), ridge)
-    back = np.empty(model.shape, np.float32)
-    for i in range(0, len(back), FITTED):
-        back[i : i + FITTED] = _normalised(reference[i : i + FITTED].astype(np.float64) @ weights)
-    return back, float(np.median(1 - near))
+    return weights, float(np.median(1 - near))
+
+
+def _mapped(reference: np.ndarray, model: np.ndarray, weights: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of some images at a time, features under a model and restored ones, which together may not fit into memory."""
+    for i in range(0, len(model), FITTED):
+        back = _normalised(reference[i : i + FITTED].astype(np.float64) @ weights)
+        yield model[i : i + FITTED], back.astype(np.float32)
 
 
 def _normalised(features: np.ndarray) -> np.ndarray:
@@ -122,8 +133,7 @@ def crowd(growth: np.ndarray, own: float) -> float:
 
 
 def _growth(
-    features: np.ndarray,
-    back: np.ndarray,
+    images: Iterable[tuple[np.ndarray, np.ndarray]],
     captions: list[np.ndarray],
     own: list[np.ndarray],
     suspicious: np.ndarray,
@@ -135,11 +145,15 @@ def _growth(
     image.
 
     Args:
-        features, back: under M_bd, and restored, (n, embedding). captions: features of each group's. own: rows of each
-        group's images.
+        images: features under M_bd, and restored ones, (some, embedding) each, of some of the n at a time.
+        captions: features of each group's. own: rows of each group's images.
         suspicious: which images are of D_susp, (n,).
     """
-    away, grown = 1 - (features * back).sum(1), np.array([pull(features, c) - pull(back, c) for c in captions])
+    parts = [
+        (1 - (features * back).sum(1), np.array([pull(features, c) - pull(back, c) for c in captions]))
+        for features, back in images
+    ]
+    away, grown = np.concatenate([a for a, _ in parts]), np.concatenate([g for _, g in parts], axis=1)
     medians = [float(np.median(g[rows])) for g, rows in zip(grown, own, strict=True)]
     displaced = np.array([float(away[rows].mean()) for rows in own])
     shares = np.array([g / max(LEAST, m) for g, m in zip(grown, medians, strict=True)])
@@ -184,7 +198,11 @@ def retain(
     rows, group = topk["row"].to_numpy(), topk["group"].to_numpy()
     normal, random = np.flatnonzero(~split["suspicious"]), np.random.default_rng(derive_seed(run.seed, "retain"))
     groups = range(group.max() + 1)
-    like = [pull(reference_images[normal], reference_texts[rows[group == g]]) for g in groups]
+    looked_at = [normal[i : i + FITTED] for i in range(0, max(1, len(normal)), FITTED)]
+    like = [
+        np.concatenate([pull(reference_images[some], reference_texts[rows[group == g]]) for some in looked_at])
+        for g in groups
+    ]
     anchors = np.unique(
         np.concatenate([normal[np.argsort(-pulled, kind="stable")[: settings.anchors]] for pulled in like])
     )
@@ -199,7 +217,7 @@ def retain(
     own = [np.searchsorted(known, rows[group == g]) for g in groups]
     suspicious = split["suspicious"].to_numpy()[known]
     captions = [texts[group == g] for g in groups]
-    growth, by_group = _growth(features, back, captions, own, suspicious, settings.share, scatter)
+    growth, by_group = _growth([(features, back)], captions, own, suspicious, settings.share, scatter)
     found = pd.DataFrame({"id": split["id"].to_numpy()[known], "row": known} | growth)
     kept = ~found["poisoned"] & np.isin(known, normal) & ~np.isin(known, rows)
     return {
@@ -232,8 +250,10 @@ def flag(
     rows, group = topk["row"].to_numpy(), topk["group"].to_numpy()
     features, normal = np.asarray(image_features), np.flatnonzero(~split["suspicious"])
     fit = normal if len(normal) else np.arange(len(features))
-    back, scatter = restored(np.asarray(reference_images), features, fit, settings.ridge)
+    reference = np.asarray(reference_images)
+    weights, scatter = _fitted(reference, features, fit, settings.ridge)
     own = [rows[group == g] for g in range(group.max() + 1)]
     captions, suspicious = [np.asarray(text_features[r]) for r in own], split["suspicious"].to_numpy()
-    found, _ = _growth(features, back, captions, own, suspicious, settings.share, scatter)
+    mapped = _mapped(reference, features, weights)
+    found, _ = _growth(mapped, captions, own, suspicious, settings.share, scatter)
     return {"flagged": pd.DataFrame({"id": split["id"], **found})}
