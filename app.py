@@ -14,6 +14,7 @@ from ubt.ui.view import warm
 st.set_page_config(page_title="UBT Inspector", page_icon=icon(), layout="wide")
 page = navigation()
 readable()
+view = None
 with guard():
     with st.sidebar:
         view = pick()
@@ -23,4 +24,4 @@ with guard():
     st.session_state["view"] = view
     page.run()
 fetch_ahead()
-warm()
+warm(view is not None and view.has("mask"))

@@ -40,12 +40,16 @@ def compute() -> Compute:
     return run.compute()
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def warm() -> threading.Thread:
-    """Import, beside the first page, what others need, so that they open at once."""
+@st.cache_resource(max_entries=2, show_spinner=False)
+def warm(attributed: bool) -> threading.Thread:
+    """Import, beside the first page, what others need, so that they open at once; `attributed`: also what reads a pair
+    as a model does, which takes seconds, and memory that a case without models needs for nothing.
+    """
+    modules = ["plotly.graph_objects", "sklearn.mixture", "pyarrow.parquet", "faiss"]
+    modules += ["ubt.clip.attribution"] * attributed
 
     def load() -> None:
-        for module in ("plotly.graph_objects", "sklearn.mixture", "pyarrow.parquet", "faiss"):
+        for module in modules:
             importlib.import_module(module)
 
     thread = threading.Thread(target=load, daemon=True)
