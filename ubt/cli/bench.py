@@ -135,9 +135,10 @@ def print_app(sizes: list[int], cache: Path, file: Path | None) -> None:
 def _print_walk(cache: Path) -> None:
     from ubt.cli.bench_runs.walk import measure
 
-    print("| slider | median, ms | 95 %, ms |\n| --- | --- | --- |")
-    for title, took in measure(cache, _tell).items():
-        print(f"| {title} | {took['median']:.0f} | {took['p95']:.0f} |")
+    print("| slider, ms (median, 95 %) | alone | beside two busy processes |\n| --- | --- | --- |")
+    for title, loads in measure(cache, _tell).items():
+        answers = (f"{took['median']:.0f}, {took['p95']:.0f}" for took in loads.values())
+        print(f"| {title} | {' | '.join(answers)} |")
 
 
 def _print_review(cache: Path, keys: int) -> None:

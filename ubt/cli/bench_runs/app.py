@@ -14,6 +14,7 @@ import numpy as np
 from ubt.cases.record import CaseRecord
 from ubt.cases.store import Store
 from ubt.cli.app_in_browser import free_port, serve, settle
+from ubt.cli.bench_runs.busy import alone_and_beside, busy_processes
 from ubt.cli.bench_runs.case import generate
 from ubt.cli.bench_runs.peak import Peak
 from ubt.core.chromium import browser
@@ -25,7 +26,9 @@ from ubt.pairs.neighbors import Approximate, IndexSettings
 from ubt.pairs.projection import MapSettings
 from ubt.workflows import derived
 
-MOVES, LASSOS, QUERIES = 40, 12, 1000
+MOVES, LASSOS, QUERIES, OPENINGS = 40, 12, 1000, 6
+BUSY = 2
+"""Processes that keep a core busy while everything is measured a second time."""
 _INDEX = derived.index_options("joint", "overfit", IndexSettings(kind="ivf"))
 MARKS = {
     "separation": ".st-key-chart-similarity_overfit .js-plotly-plot .scatterlayer",
@@ -40,9 +43,10 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
     """Everything over a generated case of `pairs` pairs, which is kept in the cache with its map and its index.
 
     Returns:
-        `opening`: page to seconds from the click on its link, the first time on a fresh server and again; `slider`,
-        `lasso`: milliseconds (median, 95th percentile) from release to redrawn; `export`: seconds for all pairs as
-        parquet; `private_mb`: the most the app had of its own memory during all of it;
+        `opening`: page to seconds from the click on its link, each time, the first on a fresh server; `slider`,
+        `lasso`: milliseconds (median, 95th percentile) from release to redrawn; `beside`: the same three beside two
+        busy processes; `export`: seconds for all pairs as parquet; `private_mb`: the most the app had of its own memory
+        during all of it;
         `neighbours`, `work`: see `searched` and `computed`.
     """
     store = Store(cache)
@@ -57,14 +61,16 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
     port = free_port()
     app = serve(cache, port, log)
     try:
-        with browser() as b, Peak(app.pid) as peak:
+        with busy_processes(BUSY) as busy, browser() as b, Peak(app.pid) as peak:
             address = f"http://127.0.0.1:{port}"
-            say("opening the pages")
-            result["opening"] = _opened(b, address, name)
-            say("moving the slider")
-            result["slider"] = _slid(b, f"{address}/separation?case={name}")
-            say("drawing lassos")
-            result["lasso"] = _lassoed(b, f"{address}/map?case={name}")
+            for load in alone_and_beside(busy):
+                say(f"opening pages, moving the slider, drawing lassos, {load}")
+                answers = {
+                    "opening": _opened(b, address, name),
+                    "slider": _slid(b, f"{address}/separation?case={name}"),
+                    "lasso": _lassoed(b, f"{address}/map?case={name}"),
+                }
+                result |= answers if load == "alone" else {load: answers}
             say("exporting all pairs")
             result["export"] = _exported(b, f"{address}/separation?case={name}")
         result["private_mb"] = peak.mb
@@ -100,12 +106,12 @@ def _exported(b, address: str) -> float:
     return took
 
 
-def _opened(b, address: str, name: str) -> dict[str, tuple[float, float]]:
+def _opened(b, address: str, name: str) -> dict[str, list[float]]:
     tab, took = b.new_page(viewport={"width": 1280, "height": 900}), {page: [] for page in MARKS}
     tab.set_default_timeout(120_000)
     tab.goto(f"{address}/?case={name}")
     settle(tab)
-    for _ in range(2):
+    for _ in range(OPENINGS):
         for page, mark in MARKS.items():
             started = time.perf_counter()
             tab.get_by_role("link", name=page.capitalize(), exact=True).click()
@@ -284,9 +290,18 @@ def report(results: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """The figures as lines of a table, a column a size."""
     lines: dict[str, list[str]] = {}
     for r in results:
-        own = {f"opening {page}, s (first, again)": f"{a:.2f}, {b:.2f}" for page, (a, b) in r["opening"].items()}
-        for what in ("slider", "lasso"):
-            own[f"{what}, ms (median, 95 %)"] = f"{r[what]['median']:.0f}, {r[what]['p95']:.0f}"
+        own = {
+            f"opening {page}, s (first, again)": f"{first:.2f}, {median(again):.2f}"
+            for page, (first, *again) in r["opening"].items()
+        }
+        for answers, beside in ((r, ""), (r["beside"], ", beside two busy processes")):
+            changes = [1000 * s for _, *again in answers["opening"].values() for s in again]
+            for what, took in (
+                ("change of page", quantiles(changes)),
+                ("slider", answers["slider"]),
+                ("lasso", answers["lasso"]),
+            ):
+                own[f"{what}, ms (median, 95 %){beside}"] = f"{took['median']:.0f}, {took['p95']:.0f}"
         own["all pairs as parquet, s"] = f"{r['export']:.1f}"
         own["the app's own memory at most, MB"] = f"{r['private_mb']:.0f}"
         own |= {

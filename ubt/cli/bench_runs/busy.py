@@ -219,6 +219,13 @@ def kept_busy(processes: list[Connection]) -> Iterator[None]:
         process.send("rest")
 
 
+def alone_and_beside(processes: list[Connection]) -> Iterator[str]:
+    """`alone`, and then `beside`, while those processes keep their cores busy."""
+    for load, busy in (("alone", []), ("beside", processes)):
+        with kept_busy(busy):
+            yield load
+
+
 def _receive(connection: Connection) -> Any:
     try:
         return connection.recv()

@@ -9,15 +9,14 @@ from typing import Any
 
 from ubt.cases.store import Store
 from ubt.cli.app_in_browser import served, settle
-from ubt.cli.bench_runs.app import quantiles
-from ubt.cli.bench_runs.busy import busy_processes, kept_busy
+from ubt.cli.bench_runs.app import BUSY, quantiles
+from ubt.cli.bench_runs.busy import alone_and_beside, busy_processes
 from ubt.cli.bench_runs.case import generate
 from ubt.core.chromium import browser
 from ubt.pairs.annotations import Review
 from ubt.pairs.events import LABELS
 
 SIZE = {"width": 1280, "height": 900}
-BUSY = 2
 WATCH = """() => {
   window.ubtKeys = [];
   const shown = () => document.querySelector('.ubt-review').dataset.pair;
@@ -74,7 +73,7 @@ def measure(cache: Path, keys: int = 600, say: Callable[[str], None] = lambda te
     store, found = Store(cache), {}
     log = store.root / "work" / "bench.log"
     with busy_processes(BUSY) as busy, served(store.root, log) as address, browser() as b:
-        for n, load in enumerate(("alone", "beside")):
+        for n, load in enumerate(alone_and_beside(busy)):
             say(f"{keys} keys {load}")
             name = generate(store, keys + 400, seed=n, width=64)
             review = Review(store.root / "cases" / name / "review.sqlite")
@@ -84,9 +83,8 @@ def measure(cache: Path, keys: int = 600, say: Callable[[str], None] = lambda te
             tab.goto(f"{address}/review?case={name}&select=similarity_reference < 2")
             tab.locator(".ubt-review").wait_for()
             settle(tab)
-            with kept_busy(busy[: BUSY * (load == "beside")]):
-                given, took = press_keys(tab, keys)
-                tab.get_by_text("All decisions are saved.").wait_for()
+            given, took = press_keys(tab, keys)
+            tab.get_by_text("All decisions are saved.").wait_for()
             tab.close()
             found[load] = {"keys": keys, **compared(review, given), **quantiles(took)}
     return found

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ubt.cases.store import Store
 from ubt.cli.app_in_browser import served, settle
-from ubt.cli.bench_runs.app import between, quantiles
+from ubt.cli.bench_runs.app import BUSY, between, quantiles
+from ubt.cli.bench_runs.busy import alone_and_beside, busy_processes
 from ubt.core.chromium import browser
 from ubt.reports.paper.whatif import WHAT_IF
 
@@ -28,17 +29,17 @@ READY = f"""!document.querySelector('[data-test-script-state=running]') &&
 """Everything is drawn, once, and the app is at rest."""
 
 
-def measure(cache: Path, say: Callable[[str], None] = lambda text: None) -> dict[str, dict[str, float]]:
-    """Every slider, moved by key to and fro.
+def measure(cache: Path, say: Callable[[str], None] = lambda text: None) -> dict[str, dict[str, dict[str, float]]]:
+    """Every slider, moved by key to and fro, alone and beside two busy processes.
 
     Returns:
-        The slider to milliseconds (`median`, `p95`, `most`) from the key to where the app has answered: all is drawn,
-        once, and it is at rest.
+        The slider to `alone` and `beside`, each to milliseconds (`median`, `p95`, `most`) from the key to where the app
+        has answered: all is drawn, once, and it is at rest.
     """
     log = Store(cache).root / "work" / "bench.log"
     what_if = {f"What if: {sweep.title}": f"whatif?what={name}" for name, sweep in WHAT_IF.items()}
     found = {}
-    with served(cache, log) as address, browser() as b:
+    with busy_processes(BUSY) as busy, served(cache, log) as address, browser() as b:
         for title, page in (_steps(b, address) | what_if).items():
             say(title)
             tab = b.new_page(viewport=SIZE)
@@ -48,15 +49,19 @@ def measure(cache: Path, say: Callable[[str], None] = lambda text: None) -> dict
             )
             settle(tab)
             tab.evaluate(COUNT)
-            slider, way, took = tab.locator(f"{HOME} input[type=range]").first, "ArrowRight", []
-            slider.focus()
-            for _ in range(PRESSES + 2):
-                least, at, most = slider.evaluate("e => [e.min, e.value, e.max].map(Number)")
-                way = "ArrowRight" if at <= least else "ArrowLeft" if at >= most else way
-                took.append(between(tab, [SEEN], READY, lambda press=tab.keyboard.press, way=way: press(way)))
+            found[title] = {load: quantiles(_moved(tab)) for load in alone_and_beside(busy)}
             tab.close()
-            found[title] = quantiles(took[2:])
     return found
+
+
+def _moved(tab) -> list[float]:
+    slider, way, took = tab.locator(f"{HOME} input[type=range]").first, "ArrowRight", []
+    slider.focus()
+    for _ in range(PRESSES + 2):
+        least, at, most = slider.evaluate("e => [e.min, e.value, e.max].map(Number)")
+        way = "ArrowRight" if at <= least else "ArrowLeft" if at >= most else way
+        took.append(between(tab, [SEEN], READY, lambda press=tab.keyboard.press, way=way: press(way)))
+    return took[2:]
 
 
 def _steps(b, address: str) -> dict[str, str]:
