@@ -1,16 +1,21 @@
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from leaks import leak
+from tiny import BRIEF, tiny
 
+from ubt.cases.catalog import CASE
 from ubt.cases.store import Store
-from ubt.cli.bench_runs import gpu, growth, pairs
+from ubt.cli.bench_runs import gpu, growth, pairs, profile
 from ubt.cli.bench_runs.case import generate
 from ubt.cli.bench_runs.models import compare, fresh_peak_mb
 from ubt.clip import models
 from ubt.clip.score import score
 from ubt.core.errors import BadInput
-from ubt.core.run import Compute, Run
+from ubt.core.run import Compute, Run, compute
 from ubt.pairs import neighbors
 from ubt.pairs.export import KINDS
 from ubt.pairs.table import ABOUT, SIMILARITIES, PairTable
@@ -131,6 +136,20 @@ def test_stages_and_a_bare_loop_choose_the_same_pairs(tmp_path, monkeypatch):
     np.testing.assert_allclose(mapped["similarity"]["similarity"], whole["similarity"]["similarity"], atol=1e-6)
 
 
+def test_a_profile_counts_what_each_stage_computes(tmp_path):
+    """A step of Eq. 3 costs what counting by hand says; stages without a model have no operations."""
+    where = compute("cpu", "fp32")
+    found = {s.stage: s for s in profile.profile(tiny(**BRIEF, data__pairs=100), where)}
+    assert list(found) == [s.name for s in CASE]
+    least = least_operations()
+    assert least["encode"] < found["score"].operations * 1e9 / 100 < 1.6 * least["encode"]
+    assert 0.5 * least["train"] < found["poison"].operations * 1e9 / 64
+    assert not any(found[name].operations for name in ("attack", "data", "split", "verdict", "judge"))
+    assert all(0 <= s.share < 1.2 for s in found.values())
+    rows = profile.report(list(found.values()))
+    assert rows[0][0] in ("poison", "data", "score") and rows[-1][0] == "all"
+
+
 def test_growth_measures_every_stage_that_trains_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("ubt.pairs.projection.project", lambda *given: {})
     figures = []
@@ -144,21 +163,42 @@ def test_growth_measures_every_stage_that_trains_nothing(tmp_path, monkeypatch):
     assert all(len(row) == 2 for row in growth.report([300], figures[:1]))
 
 
+def test_a_case_on_two_devices_is_compared(tiny_case, monkeypatch):
+    """With the figures of a finished case, and others the second time."""
+    changed = copy.deepcopy(tiny_case.metrics)
+    changed["poisoned"]["ca"] += 2
+    changed["clean"]["ca"] += 1
+    runs = iter([tiny_case, replace(tiny_case, metrics=changed)])
+    monkeypatch.setattr(gpu.Pipeline, "run", lambda self, settings: next(runs))
+    found = gpu.same_case(tiny(), compute("cpu"), compute("cpu"))
+    agree = {row["what"]: row["agree"] for row in found["apart"]}
+    assert len(agree) == 11 and {what for what in agree if not agree[what]} == {"poisoned ca"}
+    assert found["seconds"] == [sum(tiny_case.metrics["seconds"].values())] * 2
+
+
 def test_what_a_gpu_would_be_measured_by(monkeypatch):
     """At toy size, on the CPU; without a GPU the command says so."""
     least = least_operations()
-    found = gpu.shaped(Compute("cpu", "fp32"), models.SCENES_CLIP, batch=8, steps=2, rounds=1, count=16)
-    for name, few in {"train": least["train"], "score": least["encode"]}.items():
+    found = gpu.shaped(Compute("cpu", "fp32"), models.SCENES_CLIP, batch=8, steps=2, rounds=1, count=32)
+    few_operations = {"train": least["train"], "overfit": least["train"], "score": least["encode"]}
+    assert all(found[name]["pairs_per_second"] > 0 for name in (*few_operations, "attribute", "unlearn"))
+    for name, few in few_operations.items():
         r = found[name]
-        assert r["pairs_per_second"] > 0
         peak = found["peak_tflops"][r["precision"]]
         assert few < counted(r["pairs_per_second"], r["peak_share"], peak) < 1.6 * few
         assert r["memory_mb"] is None
     same = gpu.neighbours("cpu", 400, width=16, queries=20)
     assert (same["rows_alike"], same["largest_difference"], same["agree"]) == (1.0, 0.0, True)
-    text = gpu.report({"device": "toy", **found, "neighbours": same})
-    assert "pairs/s" in text[1]
-    assert "agree" in text[-1]
+    case = {
+        "seconds": [1.0, 2.0],
+        "apart": [{"what": "poisoned ca", "values": (98.0, 90.0), "bound": 1.5, "agree": False}],
+    }
+    text = gpu.report({"device": "toy", **found, "neighbours": same, "case": case})
+    assert "pairs/s" in text[1] and "(agree)" in text[6]
+    assert text[-2:] == [
+        "the default case: 1 s there, 2 s on the CPU",
+        "poisoned ca: 98.00 there, 90.00 on the CPU (DISAGREE)",
+    ]
     honest, answers = neighbors.exact, []
 
     def off(*given):

@@ -30,6 +30,12 @@ TEXTS = [
     "\uff20x",
     "\u200b=x",
     "\ufeff@x",
+    "\ufe62x",
+    "\ufe63x",
+    "\ufe66x",
+    " \ufe6bx",
+    "\x01=x",
+    "\x1f\u200b\ufe66x",
     "a=b",
     "x\n=1+1",
     "日本 🍌",
@@ -41,7 +47,7 @@ TEXTS = [
     "\ud800lone",
     None,
 ]
-FORMULAS = set(range(2, 16))
+FORMULAS = set(range(2, 22))
 FRAME = pd.DataFrame(
     {
         "id": [f"-{i:02d}" if i % 2 else f"p{i:02d}" for i in reversed(range(len(TEXTS)))],
@@ -83,8 +89,8 @@ def test_jsonl_holds_the_text_as_it_is():
     assert [r["id"] for r in rows] == FRAME["id"].tolist()
     assert [r["rank"] for r in rows] == [v if np.isfinite(v) else None for v in FRAME["rank"]]
     assert [(r["topk"], r["n"], r["label"], r["=cmd"]) for r in rows[-2:]] == [
-        (True, 22, None, "-a"),
-        (False, 23, "clean", "b"),
+        (True, len(TEXTS) - 4, None, "-a"),
+        (False, len(TEXTS) - 3, "clean", "b"),
     ]
     assert np.float32(rows[3]["score"]) == FRAME["score"].iloc[3]
 

@@ -13,6 +13,13 @@ from ubt.core.run import Compute, compute
 App = Annotated[bool, Option("--app", help="Measure the app over generated cases instead, in Chromium.")]
 Walk = Annotated[bool, Option("--walk", help="Measure the sliders of Learn and What if instead, in Chromium.")]
 Stages = Annotated[bool, Option("--stages", help="Measure score, split and select over generated pairs instead.")]
+Profile = Annotated[
+    bool,
+    Option(
+        "--profile",
+        help="Run the default case twice instead: each stage's seconds, and its share of the matrix-product peak.",
+    ),
+]
 Growth = Annotated[
     bool, Option("--growth", help="Measure how time and memory of the stages that train nothing grow with D instead.")
 ]
@@ -35,7 +42,8 @@ Sizes = Annotated[
     list[int] | None,
     Option(
         "--pairs",
-        help="With --app, --stages and --growth: pairs that are generated; may be given several times.",
+        help="With --app, --stages and --growth: pairs that are generated; may be given several times. With"
+        " --profile: the size of D.",
         min=1000,
     ),
 ]
@@ -51,6 +59,7 @@ def bench(
     app: App = False,
     walk: Walk = False,
     stages: Stages = False,
+    profile: Profile = False,
     growth: Growth = False,
     gpu: Gpu = False,
     busy: Busy = False,
@@ -69,6 +78,8 @@ def bench(
         return _print_walk(cache)
     if stages:
         return _print_stages(sizes or [500_000], cache, rounds)
+    if profile:
+        return _print_profile(compute(device, precision), sizes)
     if growth:
         return _print_growth(sizes or [10_000, 100_000, 1_000_000], cache)
     if gpu:
@@ -163,6 +174,17 @@ def _print_stages(sizes: list[int], cache: Path, rounds: int) -> None:
             f" {r['memory']:.0f} MB of its own, the loop {r['bare_memory']:.0f} MB; D_topk"
             f" {'alike' if r['same'] else 'NOT ALIKE'}"
         )
+
+
+def _print_profile(where: Compute, sizes: list[int] | None) -> None:
+    from ubt.cases.settings import CaseSettings
+    from ubt.cli.bench_runs.profile import profile, report
+
+    settings = CaseSettings().with_values({"data.pairs": sizes[0]} if sizes else {})
+    print(f"{settings.data.pairs:,} pairs on {where}")
+    print("| stage | s | % of the time | 10^9 operations | share of the peak |\n| --- | --- | --- | --- | --- |")
+    for row in report(profile(settings, where)):
+        print(f"| {' | '.join(row)} |")
 
 
 def _print_growth(sizes: list[int], cache: Path) -> None:

@@ -1,10 +1,10 @@
 """The export of selected pairs: the pairs, and beside them what they are and how they were selected, in one zip.
 
 CSV is made to be opened in a spreadsheet. Text that one would take for a formula gets an apostrophe in front, in cells
-and in column names: text that begins with = + - @, one of their full-width forms, a tab, CR or LF, also after blanks or
-invisible characters. Numbers stay numbers. JSONL and parquet hold the text as it is, for programs; a lone surrogate,
-which UTF-8 cannot hold, is an escape in JSONL and U+FFFD elsewhere. What is missing is empty in CSV, null in JSONL and
-parquet, and so are infinities in JSONL.
+and in column names: text that begins with = + - @, one of their full-width or small forms, a tab, CR or LF, also after
+blanks, invisible or control characters. Numbers stay numbers. JSONL and parquet hold the text as it is, for programs; a
+lone surrogate, which UTF-8 cannot hold, is an escape in JSONL and U+FFFD elsewhere. What is missing is empty in CSV,
+null in JSONL and parquet, and so are infinities in JSONL.
 """
 
 import io
@@ -23,9 +23,13 @@ from pyarrow import csv, parquet
 from ubt.core.errors import BadInput
 
 KINDS = ("CSV", "JSONL", "parquet")
-_FORMULA = r"^([\p{Z}\p{Cf}]*[=+\-@\t\r\n\x{FF0B}\x{FF0D}\x{FF1D}\x{FF20}])"
-"""A cell that a spreadsheet reads as a formula: blanks and invisible characters, then a sign, plain or full-width."""
+_FORMULA = r"^([\p{Z}\p{Cf}\p{Cc}]*[=+\-@\t\r\n\x{FF0B}\x{FF0D}\x{FF1D}\x{FF20}\x{FE62}\x{FE63}\x{FE66}\x{FE6B}])"
+"""A cell that a spreadsheet reads as a formula: blanks, invisible and control characters, then a sign, plain,
+full-width or small.
+"""
 _LONE = re.compile("[\ud800-\udfff]")
+ROWS = 50_000
+"""Pairs that are written at a time, where each is an object of Python meanwhile."""
 _LEVEL = {"CSV": 1, "JSONL": 1, "parquet": 0}
 """How hard the zip packs; parquet is packed already."""
 
@@ -108,9 +112,13 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 def _jsonl(frame: pd.DataFrame) -> bytes:
     names = [str(c) for c in frame.columns]
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=str).encode
-    rows: Iterable[tuple] = zip(*(_plain(frame.iloc[:, i]) for i in range(frame.shape[1])), strict=True)
-    text = "".join(f"{encode(dict(zip(names, row, strict=True)))}\n" for row in rows)
-    return text.encode("utf-8", "backslashreplace")
+    parts = []
+    for start in range(0, len(frame), ROWS):
+        part = frame.iloc[start : start + ROWS]
+        rows: Iterable[tuple] = zip(*(_plain(part.iloc[:, i]) for i in range(part.shape[1])), strict=True)
+        text = "".join(f"{encode(dict(zip(names, row, strict=True)))}\n" for row in rows)
+        parts.append(text.encode("utf-8", "backslashreplace"))
+    return b"".join(parts)
 
 
 def _plain(values: pd.Series) -> list[Any]:

@@ -1,16 +1,23 @@
-"""One run of the paper's shape on a GPU: ViT-B/32 at 224 px, training in bf16 and scoring in fp32, on generated pairs;
-and FAISS's answers there beside the CPU's.
+"""A GPU beside the CPU, in one run of a few minutes: the default case on both; the paper's shape there (ViT-B/32 at 224
+px, training in bf16 and scoring in fp32, on generated pairs); and FAISS's answers there.
 """
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from ubt.cases.pipeline import Pipeline
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
 from ubt.core.errors import BadInput
-from ubt.core.run import Compute
+from ubt.core.run import Compute, Run, threads
 from ubt.core.settings import FitSettings
+from ubt.defenses.token_unlearning.verdict import POISONED, answer
 from ubt.pairs.neighbors import Embedding, exact
 
 ARCHITECTURE = "ViT-B-32-quickgelu"
@@ -20,35 +27,67 @@ NEEDS = (
 )
 TOLERANCE = 1e-4
 """Of similarities, between a GPU's sums in fp32 and a CPU's."""
+BOUNDS = {"ca": 1.5, "asr": 3.0, "target_recall": 10.0}
+"""By how many points a model's measures may differ between two devices, which round otherwise at every step: about the
+spread of five seeds; of the target's recall one sees 60 images.
+"""
+
+
+Work = tuple[str, int, Callable[[], object]]
+"""The precision in which work is done, how many pairs it is done on, and itself."""
 
 
 def shaped(compute: Compute, model_cfg: dict, batch: int, steps: int, rounds: int, count: int) -> dict[str, Any]:
-    """Training by InfoNCE and scoring of generated pairs, medians over `rounds`.
+    """Training by InfoNCE, scoring, and the method's own steps on generated pairs, medians over `rounds`.
 
     Args:
         model_cfg: open_clip's, of any size. count: pairs that are scored.
 
     Returns:
-        `train`, `score`: `pairs_per_second`, `peak_share` (the share of the machine's matrix-product peak in the
-        precision used, by counted operations), `memory_mb` (the most that was allocated on the GPU; None on a CPU);
-        `peak_tflops` by precision.
+        `train`, `score`, `overfit`, `attribute`, `unlearn`: `pairs_per_second`, `peak_share` (the share of the
+        machine's matrix-product peak in the `precision` used, by counted operations), `memory_mb` (the most that was
+        allocated on the GPU; None on a CPU); `peak_tflops` by precision.
     """
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
-    from ubt.cli.bench_runs.models import operations, product_peak, timer
+    from ubt.cli.bench_runs.models import product_peak, timer
     from ubt.clip import models
-    from ubt.clip.training import PairBatches, fit, info_nce
     from ubt.data import model_input
 
     random, seconds = np.random.default_rng(0), timer(compute.device)
     model = models.create(model_cfg, 0).to(compute.device)
     side, context = model_input.image_size(model), model_input.context_length(model)
     images = random.integers(0, 256, (max(count, 2 * batch), side, side, 3), np.uint8)
-    tokens = model_input.tokenize(
-        [f"a photo of number {i}, seen on the web on some day" for i in range(len(images))], context
-    )
+    texts = [f"a photo of number {i}, seen on the web on some day" for i in range(len(images))]
+    pairs, tokens = pd.DataFrame({"id": texts, "caption": texts}), model_input.tokenize(texts, context)
+    size = 8192 if compute.device == "cuda" else 512
+    peaks = {p: product_peak(compute.device, p, seconds, size) for p in {compute.precision, "fp32"}}
+    works = _plain(model, images, tokens, batch, steps, count, compute)
+    works |= _method(model, images, tokens, pairs, batch, steps, compute)
+    found = {}
+    for name, (precision, done, work) in works.items():
+        with FlopCounterMode(display=False) as counted:
+            work()
+        model.zero_grad(set_to_none=True)
+        if compute.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        rate = median(done / seconds(work) for _ in range(rounds))
+        memory = torch.cuda.max_memory_allocated() / 1e6 if compute.device == "cuda" else None
+        share = rate * counted.get_total_flops() / done / peaks[precision]
+        found[name] = {"pairs_per_second": rate, "peak_share": share, "memory_mb": memory, "precision": precision}
+    return found | {"peak_tflops": {precision: peak / 1e12 for precision, peak in peaks.items()}}
+
+
+def _plain(
+    model, images: np.ndarray, tokens: np.ndarray, batch: int, steps: int, count: int, compute: Compute
+) -> dict[str, Work]:
+    """Training and scoring, as any user of CLIP does both."""
+    from ubt.clip import models
+    from ubt.clip.training import PairBatches, fit, info_nce
+
     batches, settings = PairBatches(images, tokens, batch, 0), FitSettings(batch=batch, lr=1e-6, warmup=0)
-    works: dict[str, tuple[str, int, Callable[[], object]]] = {
+    return {
         "train": (
             compute.precision,
             steps * batches.batch,
@@ -60,21 +99,70 @@ def shaped(compute: Compute, model_cfg: dict, batch: int, steps: int, rounds: in
             lambda: (models.embed_images(model, images[:count], 512), models.embed_tokens(model, tokens[:count])),
         ),
     }
-    flops, found = operations(model, images[:batch], tokens[:batch]), {}
-    peaks = {
-        precision: product_peak(compute.device, precision, seconds, 8192 if compute.device == "cuda" else 512)
-        for precision in {compute.precision, "fp32"}
+
+
+def _method(
+    model, images: np.ndarray, tokens: np.ndarray, pairs: pd.DataFrame, batch: int, steps: int, compute: Compute
+) -> dict[str, Work]:
+    """Overfitting (Eq. 3), attribution and unlearning by the stages' own code: the first eighth of the pairs is D_susp,
+    and its first ones are D_topk, whatever the model says.
+    """
+    from ubt.clip import models
+    from ubt.clip.attribution import attribute
+    from ubt.defenses.token_unlearning import mask, overfit, retain, unlearn
+
+    n, run = len(images), Run(compute=compute)
+    few = min(batch, n // 8)
+    split = pd.DataFrame({"id": pairs["id"], "suspicious": np.arange(n) < max(2, n // 8)})
+    rows = np.arange(min(10, n // 8))
+    topk = pd.DataFrame({"id": pairs["id"].iloc[rows], "row": rows, "similarity": 1.0, "rank": rows + 1, "group": 0})
+    sides = models.embed_images(model, images), models.embed_tokens(model, tokens)
+    looked_at = retain.RetainSettings(pool=n // 2, anchors=few)
+    kept = retain.retain(model, images, tokens, topk, split, *sides, looked_at, run)
+    masked = mask.mask(model, images, tokens, pairs, topk, kept["retain"], mask.MaskSettings(), run)
+    removing = unlearn.UnlearnSettings(steps=steps, batch=few, keep_batch=few, anchor_batch=0, lr=1e-6)
+    overfitting = overfit.OverfitSettings(steps=steps, batch=few, lr=1e-6)
+    given = topk, masked["tokens"], masked["attributed"], masked["maps"], masked["how"]
+    given = *given, kept["retain"], kept["features"], kept["restored"], {"answer": POISONED, "groups": [0]}
+    return {
+        "overfit": (
+            compute.precision,
+            2 * steps * few,
+            lambda: overfit.overfit(model, images, tokens, split, overfitting, run),
+        ),
+        "attribute": ("fp32", few, lambda: attribute(model, images[:few], tokens[:few])),
+        "unlearn": (
+            compute.precision,
+            2 * steps * few,
+            lambda: unlearn.ours(model, images, tokens, *given, removing, run),
+        ),
     }
-    for name, (precision, pairs, work) in works.items():
-        work()
-        model.zero_grad(set_to_none=True)
-        if compute.device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        rate = median(pairs / seconds(work) for _ in range(rounds))
-        memory = torch.cuda.max_memory_allocated() / 1e6 if compute.device == "cuda" else None
-        share = rate * flops["encode" if name == "score" else name] / peaks[precision]
-        found[name] = {"pairs_per_second": rate, "peak_share": share, "memory_mb": memory, "precision": precision}
-    return found | {"peak_tflops": {precision: peak / 1e12 for precision, peak in peaks.items()}}
+
+
+def same_case(settings: CaseSettings, here: Compute, there: Compute) -> dict[str, Any]:
+    """A case on two devices: whether its figures are alike within `BOUNDS`.
+
+    Returns:
+        `seconds`: of both; `apart`: the models' measures, in points, the verdict and the found poisons, each with both
+        values and whether they `agree`.
+    """
+    figures = []
+    for where in (here, there):
+        with tempfile.TemporaryDirectory() as folder:
+            figures.append(Pipeline(Store(Path(folder)), where).run(settings).metrics)
+    one, other = figures
+    apart = [
+        {"what": f"{model} {measure}", "values": (one[model][measure], other[model][measure]), "bound": bound}
+        for model in ("clean", "poisoned", "purified")
+        for measure, bound in BOUNDS.items()
+    ]
+    apart.append({"what": "split recall", "values": (one["split"]["recall"], other["split"]["recall"]), "bound": 0.02})
+    apart.append({"what": "verdict", "values": (answer(one["verdict"]), answer(other["verdict"])), "bound": 0})
+    for row in apart:
+        a, b = row["values"]
+        numbers = isinstance(a, float) and isinstance(b, float)
+        row["agree"] = a == b or (numbers and abs(a - b) <= row["bound"])
+    return {"seconds": [sum(f["seconds"].values()) for f in figures], "apart": apart}
 
 
 def neighbours(device: str, pairs: int, width: int = 512, queries: int = 1000, k: int = 10) -> dict[str, Any]:
@@ -121,7 +209,9 @@ def measure(
     from ubt.clip import architecture
 
     found = shaped(compute, architecture.named(ARCHITECTURE), batch, steps, rounds, count)
-    return {"device": torch.cuda.get_device_name(), **found, "neighbours": neighbours("cuda", pairs), "batch": batch}
+    found |= {"neighbours": neighbours("cuda", pairs), "batch": batch}
+    found["case"] = same_case(CaseSettings(), compute, Compute("cpu", compute.precision, threads()))
+    return {"device": torch.cuda.get_device_name(), **found}
 
 
 def report(found: dict[str, Any]) -> list[str]:
@@ -130,7 +220,7 @@ def report(found: dict[str, Any]) -> list[str]:
         f"{found['device']}: {', '.join(f'{v:.1f} TFLOP/s in {k}' for k, v in found['peak_tflops'].items())} of square"
         " matrix products"
     ]
-    for name in ("train", "score"):
+    for name in ("train", "score", "overfit", "attribute", "unlearn"):
         r = found[name]
         memory = "" if r["memory_mb"] is None else f", {r['memory_mb'] / 1e3:.1f} GB at most"
         lines.append(
@@ -143,4 +233,15 @@ def report(found: dict[str, Any]) -> list[str]:
         f" {n['largest_difference']:.1e} ({'agree' if n['agree'] else 'DISAGREE'}); {n['seconds']:.2f} s and"
         f" {n['cpu_seconds']:.2f} s"
     )
+    here, there = found["case"]["seconds"]
+    lines.append(f"the default case: {here:.0f} s there, {there:.0f} s on the CPU")
+    for row in found["case"]["apart"]:
+        a, b = row["values"]
+        lines.append(
+            f"{row['what']}: {_said(a)} there, {_said(b)} on the CPU ({'agree' if row['agree'] else 'DISAGREE'})"
+        )
     return lines
+
+
+def _said(value: float | str | None) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
