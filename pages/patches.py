@@ -317,12 +317,12 @@ def _strategies(table: PairTable) -> None:
             " table poisoncam."
         )
         work = [(view.settings.with_values({"locate.strategy": name}), LOCATE) for name in keys if name not in runs]
-        if work and _where() != compute():
+        if work and _where().device != compute().device:
             st.caption(
                 f"This case was computed elsewhere ({_where()}), so that no strategy run here would share its M_bd."
             )
         elif work and not view.imported:
-            compute_missing(f"strategies-{view.name}", work, "further strategies")
+            compute_missing(f"strategies-{view.name}", work, "further strategies", [_where()] * len(work))
 
 
 def _strategy(table: PairTable, key: str, candidates: pd.DataFrame) -> list[str]:

@@ -38,7 +38,7 @@ def ubt(root: Path, *launcher: str, **environment: str) -> subprocess.Popen:
     """The tiny case's command in a process of its own, or in those that a launcher starts."""
     command = [sys.executable, *launcher, "-m", "ubt", "run", "--device=cpu", "--precision=fp32", f"--cache={root}"]
     changes = [f"--set={name}={value}" for name, value in (TINY | ODD).items()]
-    environment = os.environ | {"OMP_WAIT_POLICY": "passive"} | environment
+    environment = os.environ | {"UBT_THREADS": str(CPU.threads), "OMP_WAIT_POLICY": "passive"} | environment
     return subprocess.Popen(
         command + changes, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )

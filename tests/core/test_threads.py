@@ -49,7 +49,7 @@ def told(monkeypatch):
     """Sets variables, of which nothing else is set; the threads that they make."""
 
     def threads(**variables: str) -> int:
-        for name in ("UBT_THREADS", "OMP_NUM_THREADS", "LOCAL_WORLD_SIZE"):
+        for name in ("UBT_THREADS", "OMP_NUM_THREADS", "LOCAL_WORLD_SIZE", "WORLD_SIZE"):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
@@ -61,14 +61,26 @@ def told(monkeypatch):
 def test_the_threads_are_what_the_user_says_or_the_cores(told, monkeypatch, tmp_path):
     monkeypatch.setattr(run, "CPU_MAX", tmp_path / "cpu.max")
     every_core = told()
-    assert every_core == len(os.sched_getaffinity(0))
+    assert 1 <= every_core <= len(os.sched_getaffinity(0))
     assert told(UBT_THREADS="7", OMP_NUM_THREADS="3") == 7
     assert told(OMP_NUM_THREADS="3") == 3 and told(OMP_NUM_THREADS="0") == every_core
     assert told(OMP_NUM_THREADS="1", LOCAL_WORLD_SIZE="2") == every_core, "torchrun sets one thread by itself"
+    assert told(OMP_NUM_THREADS="3", LOCAL_WORLD_SIZE="2") == 3
     run.CPU_MAX.write_text("100000 100000\n")
     assert told() == 1
     run.CPU_MAX.write_text("max 100000\n")
     assert told() == every_core
+
+
+def test_a_core_counts_once_however_many_threads_it_runs(told, monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "CPU_MAX", tmp_path / "none")
+    monkeypatch.setattr(run, "TOPOLOGY", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 5}, raising=False)
+    assert told() == 4, "a system that does not say which threads share a core"
+    for n, siblings in {0: "0-1", 1: "0-1", 2: "2-3", 5: "4-5"}.items():
+        (tmp_path / f"cpu{n}/topology").mkdir(parents=True)
+        (tmp_path / f"cpu{n}/topology/thread_siblings_list").write_text(siblings)
+    assert told() == 3
 
 
 @pytest.mark.parametrize("wrong", ["0", "two", "-1", "1.5", "9999"])
@@ -87,8 +99,10 @@ def test_a_case_with_other_threads_is_another_case():
 
 def test_ranks_of_a_machine_share_the_threads(monkeypatch):
     before = torch.get_num_threads()
-    for ranks, threads, expected in (("1", 3, 3), ("2", 6, 3), ("4", 2, 1)):
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+    variables = ("LOCAL_WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_WORLD_SIZE", "WORLD_SIZE")
+    for variable, ranks, threads, expected in zip(variables, "1244", (3, 6, 2, 8), (3, 3, 1, 2), strict=True):
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+        monkeypatch.setenv(variable, ranks)
         with fixed_threads(Compute("cpu", "fp32", threads)):
             assert torch.get_num_threads() == expected
         assert torch.get_num_threads() == before

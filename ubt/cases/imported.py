@@ -124,6 +124,7 @@ ACCURACY = Stage(
     _LABELLED | {"model": "reference.model"},
     {"test": "test", "settings": "clean", "own": "own"},
     gives=("accuracy",),
+    version=2,
     cost=lambda s: DRAWN * s.clean.per_class * classes(s),
 )
 
@@ -150,6 +151,7 @@ FOLDS = Stage(
     {"model": "own_suspect.model", **D, "pairs": "data.pairs"},
     {"settings": "folds"},
     gives=(*SCORES, "history"),
+    version=2,
     id="score.folds",
     cost=lambda s: scored(s) + trained(s.folds.epochs * (s.folds.folds - 1), s.data.pairs),
 )

@@ -25,7 +25,10 @@ Growth = Annotated[
 ]
 Gpu = Annotated[
     bool,
-    Option("--gpu", help="Measure one run of the paper's shape on a GPU instead: ViT-B/32, 224 px; and FAISS there."),
+    Option(
+        "--gpu",
+        help="Measure a GPU instead: the paper's shape (ViT-B/32, 224 px), FAISS, the default case beside the CPU's.",
+    ),
 ]
 Busy = Annotated[
     bool,
@@ -201,10 +204,9 @@ def _print_growth(sizes: list[int], cache: Path) -> None:
 
 
 def _print_gpu(device: str, precision: str, batch: int, rounds: int) -> None:
-    from ubt.cli.bench_runs.gpu import measure, report
+    from ubt.cli.bench_runs.gpu import measure
 
-    for line in report(measure(compute("cpu" if device == "cpu" else "auto", precision), batch=batch, rounds=rounds)):
-        say(line)
+    measure(compute("cpu" if device == "cpu" else "auto", precision), say, batch=batch, rounds=rounds)
 
 
 def _tell(text: str) -> None:

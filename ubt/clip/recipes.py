@@ -94,7 +94,7 @@ class ModelFolder:
 
     def __init__(self, folder: Path, settings: FitSettings, compute: Compute, *identity: Any):
         self.folder, self.settings, self.compute, self.started = folder, settings, compute, time.time()
-        name = digest([settings.to_dict(), asdict(compute), *identity])
+        name = digest([settings.to_dict(), *compute.identity, *identity])
         self.work, self.checkpoint = folder / f".{name}", folder / f".{name}.safetensors"
         try:
             self.work.mkdir(parents=True, exist_ok=True)

@@ -74,26 +74,32 @@ def threads() -> int:
     told = os.environ.get("UBT_THREADS", "")
     if told and not (told.isdecimal() and 1 <= int(told) <= MOST_THREADS):
         raise BadInput(f"UBT_THREADS: expected a whole number between 1 and {MOST_THREADS}, got {told!r}")
-    by_openmp = "" if _ranks_here() > 1 else os.environ.get("OMP_NUM_THREADS", "")  # torchrun sets it, to 1
+    by_openmp = os.environ.get("OMP_NUM_THREADS", "")
+    if by_openmp == "1" and _ranks_here() > 1:  # torchrun has set it
+        by_openmp = ""
     return int(told) if told else int(by_openmp) if by_openmp.isdecimal() and int(by_openmp) else cores()
 
 
 def _ranks_here() -> int:
-    told = os.environ.get("LOCAL_WORLD_SIZE", "")
+    told = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE", "")
     return int(told) if told.isdecimal() and int(told) else 1
 
 
 def cores() -> int:
-    """How many processor cores this process may use: of the machine's, those it is bound to, and no more than its
-    control group's share of time.
+    """How many processor cores this process may use: of the machine's, those it is bound to, each once however many
+    threads it runs, and no more than its control group's share of time.
     """
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bound = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    with contextlib.suppress(OSError):
+        bound = {(TOPOLOGY / f"cpu{n}/topology/thread_siblings_list").read_text() for n in bound}
+    bound = len(bound)
     with contextlib.suppress(OSError, ValueError):
         quota, period = CPU_MAX.read_text().split()
         bound = min(bound, max(1, round(int(quota) / int(period))))
     return bound
 
 
+TOPOLOGY = Path("/sys/devices/system/cpu")
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 """Microseconds that a control group may compute, and in how many; or that there is no limit."""
 

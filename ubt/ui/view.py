@@ -43,7 +43,7 @@ def compute() -> Compute:
 @st.cache_resource(max_entries=2, show_spinner=False)
 def warm(attributed: bool) -> threading.Thread:
     """Import, beside the first page, what others need, so that they open at once; `attributed`: also what reads a pair
-    as a model does, which takes seconds, and memory that a case without models needs for nothing.
+    as a model does, which takes seconds, and memory that a case whose pairs nobody attributed needs for nothing.
     """
     modules = ["plotly.graph_objects", "sklearn.mixture", "pyarrow.parquet", "faiss"]
     modules += ["ubt.clip.attribution"] * attributed

@@ -89,9 +89,10 @@ def _settings(store: Store, name: str) -> tuple[CaseSettings, Compute, float]:
         )
     if told.get("given"):
         raise UbtError("its artefacts were imported without what they are made from; make it again")
+    here = threads()
     try:
         where = Compute(**told["compute"])
-        where = where if where.device == "cuda" else replace(where, threads=where.threads or threads())
+        where = where if where.device == "cuda" else replace(where, threads=where.threads or here)
         return CaseSettings.from_dict(told["settings"]), where, float(told["updated"])
     except BadInput as e:
         raise UbtError(f"its settings are not this version's ({e}); make a new case") from None

@@ -24,7 +24,7 @@ def poor_reference(store: Store, kind: str, seed: int, where: Compute, progress:
     from ubt.evaluation import zeroshot
     from ubt.workflows.import_model import KEY, card, imported_models
 
-    source = f"poor reference: {kind}, seed {seed}, {where}"
+    source = f"poor reference: {kind}, seed {seed}" + (f", {where}" if STEPS[kind] else "")
     for key, said in imported_models(store).items():
         if said["source"] == source:
             return key
@@ -36,7 +36,10 @@ def poor_reference(store: Store, kind: str, seed: int, where: Compute, progress:
     about = {"kind": kind, "steps": STEPS[kind], "seed": seed}
     said = card(model, f"{kind}, seed {seed}", source, "clean", (), about, **{"CA, percent": round(right, 2)})
     key = f"{KEY}{said['digest'][:16]}"
-    store.write(key, {"model": model, "card": said}, {"stage": "model", "brought": True, "seconds": 0.0})
+    with store.lock(key):
+        if store.find(key, whole=True) is None:
+            store.set_aside(key)
+            store.write(key, {"model": model, "card": said}, {"stage": "model", "brought": True, "seconds": 0.0})
     return key
 
 

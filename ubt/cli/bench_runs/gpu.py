@@ -2,8 +2,9 @@
 px, training in bf16 and scoring in fp32, on generated pairs); and FAISS's answers there.
 """
 
+import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -44,9 +45,9 @@ def shaped(compute: Compute, model_cfg: dict, batch: int, steps: int, rounds: in
         model_cfg: open_clip's, of any size. count: pairs that are scored.
 
     Returns:
-        `train`, `score`, `overfit`, `attribute`, `unlearn`: `pairs_per_second`, `peak_share` (the share of the
-        machine's matrix-product peak in the `precision` used, by counted operations), `memory_mb` (the most that was
-        allocated on the GPU; None on a CPU); `peak_tflops` by precision.
+        `train`, `score`, `overfit`, `attribute`, `unlearn`: `pairs_per_second` (of their images), `peak_share` (the
+        share of the machine's matrix-product peak in the `precision` used, by counted operations), `memory_mb` (the
+        most that was allocated on the GPU; None on a CPU); `peak_tflops` by precision.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -67,8 +68,9 @@ def shaped(compute: Compute, model_cfg: dict, batch: int, steps: int, rounds: in
     works |= _method(model, images, tokens, pairs, batch, steps, compute)
     found = {}
     for name, (precision, done, work) in works.items():
-        with FlopCounterMode(display=False) as counted:
+        with FlopCounterMode(display=False) as counted, _images_of(model) as seen:
             work()
+        done = sum(seen) or done
         model.zero_grad(set_to_none=True)
         if compute.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -77,6 +79,17 @@ def shaped(compute: Compute, model_cfg: dict, batch: int, steps: int, rounds: in
         share = rate * counted.get_total_flops() / done / peaks[precision]
         found[name] = {"pairs_per_second": rate, "peak_share": share, "memory_mb": memory, "precision": precision}
     return found | {"peak_tflops": {precision: peak / 1e12 for precision, peak in peaks.items()}}
+
+
+@contextlib.contextmanager
+def _images_of(model) -> Iterator[list[int]]:
+    """The images of each batch that the model encodes while inside; none where something reads its blocks alone."""
+    seen: list[int] = []
+    hook = model.visual.register_forward_hook(lambda module, given, out: seen.append(len(given[0])))
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 def _plain(
@@ -195,9 +208,15 @@ def neighbours(device: str, pairs: int, width: int = 512, queries: int = 1000, k
 
 
 def measure(
-    compute: Compute, batch: int = 128, steps: int = 50, rounds: int = 3, count: int = 4096, pairs: int = 500_000
-) -> dict[str, Any]:
-    """All of it at the paper's shape.
+    compute: Compute,
+    tell: Callable[[str], None],
+    batch: int = 128,
+    steps: int = 50,
+    rounds: int = 3,
+    count: int = 4096,
+    pairs: int = 500_000,
+) -> None:
+    """All of it at the paper's shape; each part is told as soon as it is measured.
 
     Raises:
         BadInput: there is no GPU.
@@ -208,39 +227,45 @@ def measure(
 
     from ubt.clip import architecture
 
-    found = shaped(compute, architecture.named(ARCHITECTURE), batch, steps, rounds, count)
-    found |= {"neighbours": neighbours("cuda", pairs), "batch": batch}
-    found["case"] = same_case(CaseSettings(), compute, Compute("cpu", compute.precision, threads()))
-    return {"device": torch.cuda.get_device_name(), **found}
+    tell(torch.cuda.get_device_name())
+    for part in (
+        lambda: of_shape(shaped(compute, architecture.named(ARCHITECTURE), batch, steps, rounds, count)),
+        lambda: of_neighbours(neighbours("cuda", pairs)),
+        lambda: of_case(same_case(CaseSettings(), compute, Compute("cpu", compute.precision, threads()))),
+    ):
+        for line in part():
+            tell(line)
 
 
-def report(found: dict[str, Any]) -> list[str]:
-    """What was measured, in lines."""
-    lines = [
-        f"{found['device']}: {', '.join(f'{v:.1f} TFLOP/s in {k}' for k, v in found['peak_tflops'].items())} of square"
-        " matrix products"
-    ]
+def of_shape(found: dict[str, Any]) -> Iterator[str]:
+    """What `shaped` measured, in lines."""
+    peaks = ", ".join(f"{v:.1f} TFLOP/s in {k}" for k, v in found["peak_tflops"].items())
+    yield f"{peaks} of square matrix products"
     for name in ("train", "score", "overfit", "attribute", "unlearn"):
         r = found[name]
         memory = "" if r["memory_mb"] is None else f", {r['memory_mb'] / 1e3:.1f} GB at most"
-        lines.append(
+        yield (
             f"{name} ({r['precision']}): {r['pairs_per_second']:.0f} pairs/s, {100 * r['peak_share']:.0f} % of the"
             f" peak{memory}"
         )
-    n = found["neighbours"]
-    lines.append(
-        f"FAISS there and on the CPU: {100 * n['rows_alike']:.2f} % of the neighbours alike, similarities within"
-        f" {n['largest_difference']:.1e} ({'agree' if n['agree'] else 'DISAGREE'}); {n['seconds']:.2f} s and"
-        f" {n['cpu_seconds']:.2f} s"
+
+
+def of_neighbours(found: dict[str, Any]) -> Iterator[str]:
+    """What `neighbours` measured, in a line."""
+    yield (
+        f"FAISS there and on the CPU: {100 * found['rows_alike']:.2f} % of the neighbours alike, similarities within"
+        f" {found['largest_difference']:.1e} ({'agree' if found['agree'] else 'DISAGREE'}); {found['seconds']:.2f} s"
+        f" and {found['cpu_seconds']:.2f} s"
     )
-    here, there = found["case"]["seconds"]
-    lines.append(f"the default case: {here:.0f} s there, {there:.0f} s on the CPU")
-    for row in found["case"]["apart"]:
+
+
+def of_case(found: dict[str, Any]) -> Iterator[str]:
+    """What `same_case` measured, in lines."""
+    here, there = found["seconds"]
+    yield f"the default case: {here:.0f} s there, {there:.0f} s on the CPU"
+    for row in found["apart"]:
         a, b = row["values"]
-        lines.append(
-            f"{row['what']}: {_said(a)} there, {_said(b)} on the CPU ({'agree' if row['agree'] else 'DISAGREE'})"
-        )
-    return lines
+        yield f"{row['what']}: {_said(a)} there, {_said(b)} on the CPU ({'agree' if row['agree'] else 'DISAGREE'})"
 
 
 def _said(value: float | str | None) -> str:

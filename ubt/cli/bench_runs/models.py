@@ -230,7 +230,7 @@ def operations(model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray) -
     """Floating-point operations a pair, of a training step and of encoding, as counted by torch."""
     device = next(model.parameters()).device
     batch = {"images": torch.from_numpy(images).to(device), "tokens": torch.from_numpy(tokens).long().to(device)}
-    with FlopCounterMode(display=False) as train, models.fast_attention(model):
+    with FlopCounterMode(display=False) as train, models.fast_attention(model), models.first_token_alone(model):
         info_nce(model, batch)[0].backward()
     with FlopCounterMode(display=False) as encode:
         _our_encoding(model, images, tokens)
