@@ -144,6 +144,16 @@ def test_ci_runs_the_readmes_command():
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
 
 
+def test_every_dependency_has_bounds_and_a_reason():
+    told = read("contributing").split("## Dependencies", 1)[1].split("\n## ", 1)[0]
+    rows = [row.split("|")[1] for row in told.splitlines() if row.startswith("| ") and "---" not in row][1:]
+    explained = [name.strip() for row in rows for name in row.split(",")]
+    lines = [line.split(";")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    required = [line for line in lines if line and not line.startswith("#")]
+    assert sorted(explained) == sorted(re.split("[=<>]", line, maxsplit=1)[0] for line in required)
+    assert not [line for line in required if "==" not in line and not re.search(r">=[\d.]+,<[\d.]+$", line)]
+
+
 def read_of(stage: Stage) -> set[str]:
     """The entries of a stage's result that other stages read."""
     references = (reference.split(".") for s in every() for reference in s.inputs.values())
