@@ -89,14 +89,14 @@ def cores() -> int:
     """How many processor cores this process may use: of the machine's, those it is bound to, each once however many
     threads it runs, and no more than its control group's share of time.
     """
-    bound = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    count = len(processors)
     with contextlib.suppress(OSError):
-        bound = {(TOPOLOGY / f"cpu{n}/topology/thread_siblings_list").read_text() for n in bound}
-    bound = len(bound)
+        count = len({(TOPOLOGY / f"cpu{n}/topology/thread_siblings_list").read_text() for n in processors})
     with contextlib.suppress(OSError, ValueError):
         quota, period = CPU_MAX.read_text().split()
-        bound = min(bound, max(1, round(int(quota) / int(period))))
-    return bound
+        count = min(count, max(1, round(int(quota) / int(period))))
+    return count
 
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
