@@ -1,27 +1,39 @@
-"""UBT Inspector, the app: navigation, the case picker, the theme. Run it with `python -m streamlit run app.py`."""
+"""UBT Inspector, the app: navigation, the case picker, the theme. Run it with `python -m streamlit run app.py`.
+
+Streamlit loads this file twice: once to serve it, and as `__main__` for every run of a page.
+"""
 
 import streamlit as st
 
-from ubt.ui.case_form import warn_if_gone
-from ubt.ui.case_picker import pick
-from ubt.ui.chart_events import fetch_ahead
-from ubt.ui.components import icon, readable
-from ubt.ui.errors import guard
-from ubt.ui.job_panel import panel
-from ubt.ui.navigation import navigation
-from ubt.ui.view import warm
+if __name__ == "__main__":
+    from ubt.ui.case_form import warn_if_gone
+    from ubt.ui.case_picker import pick
+    from ubt.ui.chart_events import fetch_ahead
+    from ubt.ui.components import icon, readable
+    from ubt.ui.errors import guard
+    from ubt.ui.job_panel import panel
+    from ubt.ui.log_in import card, log_in
+    from ubt.ui.navigation import navigation
+    from ubt.ui.view import warm
 
-st.set_page_config(page_title="UBT Inspector", page_icon=icon(), layout="wide")
-page = navigation()
-readable()
-view = None
-with guard():
-    with st.sidebar:
-        view = pick()
-        if view:
-            panel(view)
-    warn_if_gone()
-    st.session_state["view"] = view
-    page.run()
-fetch_ahead()
-warm(view is not None and view.has("mask"))
+    st.set_page_config(page_title="UBT Inspector", page_icon=icon(), layout="wide")
+    page = navigation()
+    readable()
+    with guard():
+        log_in()
+    view = None
+    with guard():
+        with st.sidebar:
+            card()
+            view = pick()
+            if view:
+                panel(view)
+        warn_if_gone()
+        st.session_state["view"] = view
+        page.run()
+    fetch_ahead()
+    warm(view is not None and view.has("mask"))
+else:
+    from ubt.ui.server import middleware
+
+    app = st.App(__file__, middleware=middleware())

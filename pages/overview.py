@@ -13,7 +13,7 @@ from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as verdict_figures
 from ubt.reports.case_report.finished_case import ABOUT, HEALTH, conclusion, evidence, health_rows, what_to_do
-from ubt.ui import charts, components, costs, estimates, report_download
+from ubt.ui import charts, components, costs, estimates, report_download, roles
 from ubt.ui.case_form import draft, new, settings_of
 from ubt.ui.case_picker import label, remove
 from ubt.ui.errors import guard, plain
@@ -36,7 +36,7 @@ view = current()
 def delete(name: str) -> None:
     mine = store().size(store().record(name))
     st.write(f"{plain(label(name))}: {mine / 1e6:.0f} MB. What other cases share with it is kept.")
-    if st.button("Delete", type="primary", icon=":material/delete:", key="really-delete"):
+    if roles.button("Delete", type="primary", icon=":material/delete:", key="really-delete"):
         with guard():
             st.toast(f"Freed {remove(name) / 1e6:.0f} MB.")
             st.rerun()
@@ -62,16 +62,16 @@ with st.container(horizontal=True, vertical_alignment="center"):
     st.subheader(
         plain(label(view.name)) + (f" → {plain(', '.join(a.attack.target for a in planted))}" if planted else "")
     )
-    if st.button("New case", key="new", icon=":material/add:"):
+    if roles.button("New case", key="new", icon=":material/add:"):
         new()
-    if st.button(
+    if roles.button(
         "Duplicate…",
         key="duplicate",
         icon=":material/content_copy:",
         help="A new case with some of these settings changed",
     ):
         new(view.settings)
-    if st.button(
+    if roles.button(
         "Delete…", key="delete", icon=":material/delete:", disabled=view.status.running or bool(view.built_in)
     ):
         delete(view.name)
@@ -215,5 +215,5 @@ if everything.open:
             [(label(n), r.state, f"{store().size(r) / 1e6:.0f}") for n, r in records.items()],
         )
         st.caption("Cases share steps; what is shared is counted in each.")
-        if st.button("Delete what no case uses", key="prune", icon=":material/cleaning_services:"):
+        if roles.button("Delete what no case uses", key="prune", icon=":material/cleaning_services:"):
             st.toast(f"Freed {store().prune() / 1e6:.0f} MB.")

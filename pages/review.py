@@ -11,7 +11,7 @@ from ubt.figures import label_history
 from ubt.pairs.annotations import precision
 from ubt.pairs.events import LABELS
 from ubt.pairs.table import PairTable
-from ubt.ui import charts, components, controls, costs, pair_picker, pairs, review_queue, search, selection
+from ubt.ui import charts, components, controls, costs, pair_picker, pairs, review_queue, roles, search, selection
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain, safe
 from ubt.ui.job_panel import missing, needs
@@ -20,6 +20,8 @@ from ubt.ui.review_queue import Queue
 
 NEAREST = 6
 LISTED = 500
+READ = 24
+"""Pairs of the queue that a reader sees."""
 
 view = current()
 heading("review")
@@ -28,7 +30,8 @@ heading("review")
 @st.fragment
 @guard()
 def explore() -> None:
-    review_queue.receive(view, pairs.table(view))
+    if roles.may_change():
+        review_queue.receive(view, pairs.table(view))
     table = pairs.table(view)
     if not (truth := st.session_state.get("told", False)):
         table = table.without_truth()
@@ -43,8 +46,12 @@ def explore() -> None:
         st.info("There is no pair to review here. Clear the selection, or choose another query.")
         return
     _progress(queue, "flagged pairs" if selected.rows is None else "the selection")
-    review_queue.draw(view, table, queue, truth and table.poisoned is not None)
-    _nearest(table, queue)
+    if roles.may_change():
+        review_queue.draw(view, table, queue, truth and table.poisoned is not None)
+        _nearest(table, queue)
+    else:
+        st.info("Analysts decide here. You may look at what is decided, and export it.", icon=":material/visibility:")
+        selection.cards(view, table, queue.rows[:READ], [""] * len(queue.rows[:READ]), width=6.5)
     st.divider()
     _decisions(table, queue)
 

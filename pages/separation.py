@@ -14,7 +14,7 @@ from ubt.evaluation.label_free import Mixture, estimated
 from ubt.evaluation.model_roles import SCORED, SUSPECT
 from ubt.figures import roc, similarity
 from ubt.pairs.table import SIMILARITIES, PairTable
-from ubt.ui import charts, components, controls, pair_picker, pairs, selection, tuning
+from ubt.ui import charts, components, controls, pair_picker, pairs, roles, selection, tuning
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard
 from ubt.ui.job_panel import missing, needs
@@ -125,7 +125,7 @@ def _offer_case(chosen: Tuned) -> None:
             "Computed from the cached scores: the overfitted model was trained with"
             f" {100 * settings.split.fraction:g} % and unlearning used k = {settings.k}."
         )
-        if not view.imported and st.button("Make a case with these", key="as-case", icon=":material/content_copy:"):
+        if not view.imported and roles.button("Make a case with these", key="as-case", icon=":material/content_copy:"):
             make(settings.with_values({"split.fraction": chosen.percent / 100, "select.k": chosen.k}), run=False)
             st.toast("The case is saved, and now in view.")
             st.rerun(scope="app")

@@ -16,7 +16,7 @@ from ubt.defenses.token_unlearning.verdict import answer, judged_poisoned
 from ubt.figures import mask_pictures
 from ubt.figures.attribution import enlarged, overlay, survivors
 from ubt.pairs.table import PairTable
-from ubt.ui import attribution, charts, components, controls, pair_picker, selection
+from ubt.ui import attribution, charts, components, controls, pair_picker, roles, selection
 from ubt.ui import images as case_images
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
@@ -211,7 +211,7 @@ def _as_run(look: Look) -> None:
         + (" It masked captions token by token; here they are masked by words." if how["rewrite"] == "ids" else "")
     )
     moved = (look.text, look.image) != (how["text_threshold"], how["image_threshold"])
-    if moved and st.button("Make a case with these thresholds", key="as-case", icon=":material/content_copy:"):
+    if moved and roles.button("Make a case with these thresholds", key="as-case", icon=":material/content_copy:"):
         make(settings.with_values({"mask.text_threshold": look.text, "mask.image_threshold": look.image}), run=False)
         st.toast("The case is saved, and now in view.")
         st.rerun(scope="app")

@@ -17,7 +17,7 @@ from ubt.data import scenes
 from ubt.data.scenes import CLASSES
 from ubt.data.scenes.captions import TEMPLATES
 from ubt.figures import contact_sheet
-from ubt.ui import components, controls, costs
+from ubt.ui import components, controls, costs, roles
 from ubt.ui.case_form import pick_attack, settings_of, widget
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
@@ -111,11 +111,11 @@ def _use(settings: CaseSettings, planted: Planted, picture: bytes) -> None:
         if costs.button("Run a case with it", costs.of_settings(settings), "lab-run", type="primary"):
             make(settings, run=True)
             st.switch_page(PAGES["overview"])
-        if st.button("Keep a case for later", icon=":material/bookmark:", key="lab-keep"):
+        if roles.button("Keep a case for later", icon=":material/bookmark:", key="lab-keep"):
             make(settings, run=False)
             st.switch_page(PAGES["overview"])
         fits = view and not view.audits and planted.attack.target in view.classes()
-        if fits and st.button(
+        if fits and roles.button(
             "Add to the open case's attacks",
             icon=":material/add:",
             key="lab-also",

@@ -177,6 +177,13 @@ class Store:
                 ) from None
             yield
 
+    def require_writable(self) -> None:
+        """Do nothing where this store can be changed.
+
+        Raises:
+            Forbidden: it is a `ReadOnlyStore`.
+        """
+
     def held(self, name: str) -> bool:
         """Whether some process holds `name`."""
         return locks.is_held(self.root / "work" / f"{name}.lock")

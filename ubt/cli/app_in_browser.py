@@ -17,8 +17,8 @@ from ubt.core.errors import UbtError
 ROOT = Path(__file__).parents[2]
 
 
-def serve(cache: Path, port: int, log: Path) -> subprocess.Popen:
-    """Start the app over `cache` and wait until it answers.
+def serve(cache: Path, port: int, log: Path, base: str = "") -> subprocess.Popen:
+    """Start the app over `cache`, below the path `base`, and wait until it answers.
 
     Raises:
         UbtError: it ended, or did not answer within a minute.
@@ -33,6 +33,8 @@ def serve(cache: Path, port: int, log: Path) -> subprocess.Popen:
         str(port),
         "--server.headless",
         "true",
+        "--server.baseUrlPath",
+        base,
     ]
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -47,7 +49,7 @@ def serve(cache: Path, port: int, log: Path) -> subprocess.Popen:
     while time.monotonic() < deadline and process.poll() is None:
         with (
             contextlib.suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer,
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{base and '/'}{base}/_stcore/health", timeout=2) as answer,
         ):
             if answer.status == 200:
                 return process

@@ -17,7 +17,7 @@ import pandas as pd
 from ubt.core.errors import BadInput
 from ubt.core.files import digest
 from ubt.evaluation.backdoor import interval
-from ubt.pairs.decision_log import Log, LogFile, rescued
+from ubt.pairs.decision_log import Log, LogFile, ReadOnlyLog, rescued
 from ubt.pairs.events import LABELS, Event
 
 NOTE, NAME = 10_000, 80
@@ -100,12 +100,12 @@ class Review:
     """The decisions kept in `path`, which the first write makes; until then there are none.
 
     Every operation raises UbtError where the file is damaged beyond repair or something else's, the disk is full, or
-    others write for a very long time.
+    others write for a very long time; Forbidden where it would change something that is `read_only`.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, read_only: bool = False):
         self.path = Path(path)
-        self._file = LogFile(self.path)
+        self._file = (ReadOnlyLog if read_only else LogFile)(self.path)
 
     def label(self, pairs: Sequence[str], label: str | None, who: str, note: str | None = None) -> int:
         """Set the label of pairs, or remove it, in one action.

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ubt.core.errors import BadInput, UbtError
+from ubt.core.errors import BadInput, Forbidden, UbtError
 from ubt.core.files import disk_full, replace_file
 from ubt.pairs import earlier_decisions
 from ubt.pairs.events import Event, NoEvent
@@ -206,6 +206,16 @@ class LogFile:
             with suppress(FileNotFoundError):
                 Path(f"{self.path}{beside}").replace(f"{aside}{beside}")
         return f"{self.path.name}: {rescued(events[-1], len(found))}" if lost else ""
+
+
+class ReadOnlyLog(LogFile):
+    """A log for somebody who may look, but decide nothing."""
+
+    def write(self, work: Callable[[Log], T]) -> T:
+        """Raises:
+        Forbidden: always.
+        """
+        raise Forbidden
 
 
 def rescued(event: Event, kept: int) -> str:

@@ -11,7 +11,7 @@ from ubt.attacks import ATTACKS, profile
 from ubt.cases.presets import PRESETS
 from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
-from ubt.ui import costs
+from ubt.ui import costs, roles
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
 from ubt.ui.view import classes
@@ -80,7 +80,7 @@ def warn_if_gone() -> None:
             f"There is no case {plain(gone)} in this cache; it was deleted, perhaps in another tab. Choose another on"
             " the left, or make a new one."
         )
-        if st.button("New case", key="new-instead", icon=":material/add:"):
+        if roles.button("New case", key="new-instead", icon=":material/add:"):
             new()
 
 
@@ -111,7 +111,7 @@ def _made(start: CaseSettings, changes: Mapping[str, Any], key: str, then: Calla
     with st.container(horizontal=True, vertical_alignment="center"):
         cost = "" if wrong else costs.of_settings(chosen)
         run = costs.button("Run", cost, f"{key}-run", type="primary", disabled=bool(wrong))
-        keep = st.button("Keep for later", key=f"{key}-keep", disabled=bool(wrong))
+        keep = roles.button("Keep for later", key=f"{key}-keep", disabled=bool(wrong))
     if wrong:
         st.error(plain(wrong), icon=":material/error:")
     elif run or keep:

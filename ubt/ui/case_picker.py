@@ -11,6 +11,7 @@ from ubt.cases import demo
 from ubt.cases.pipeline import create
 from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
+from ubt.ui import roles
 from ubt.ui.errors import plain
 from ubt.ui.view import View, compute, import_name, opened, store
 from ubt.workflows import jobs, migrate
@@ -159,7 +160,7 @@ def pick() -> View | None:
 
 def _offer_to_migrate(view: View) -> None:
     st.warning(plain(view.status.error), title="An earlier version made this case", icon=":material/history:")
-    if st.button("Carry the cases over", key="migrate", icon=":material/move_up:", width="stretch"):
+    if roles.button("Carry the cases over", key="migrate", icon=":material/move_up:", width="stretch"):
         found = {moved.old: moved for moved in migrate.migrate(store())}
         if (moved := found.get(view.name)) and moved.skipped:
             st.error(plain(moved.skipped), title="It cannot be carried over", icon=":material/broken_image:")
@@ -170,6 +171,6 @@ def _offer_to_migrate(view: View) -> None:
 
 def _offer_to_delete(view: View) -> None:
     st.error(plain(view.status.error), title="This case cannot be read", icon=":material/broken_image:")
-    if st.button("Delete this case", key="delete-damaged", icon=":material/delete:"):
+    if roles.button("Delete this case", key="delete-damaged", icon=":material/delete:"):
         remove(view.name)
         st.rerun()

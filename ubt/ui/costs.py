@@ -8,6 +8,7 @@ import streamlit as st
 from ubt.cases.settings import CaseSettings
 from ubt.core.errors import UbtError
 from ubt.core.run import Compute
+from ubt.ui import roles
 from ubt.ui.view import compute, store
 from ubt.workflows import jobs, time_left
 
@@ -44,7 +45,7 @@ def of_seconds(seconds: float) -> str:
 
 def button(title: str, cost: str, key: str, **more: Any) -> bool:
     """A button that starts work, with what that takes beneath it or, in a row, beside it; `more`: as of `st.button`."""
-    pressed = st.button(title, key=key, **{"icon": ":material/play_arrow:"} | more)
+    pressed = roles.button(title, key=key, **{"icon": ":material/play_arrow:"} | more)
     if cost:
         st.caption(cost, width="content")
     return pressed

@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from ubt.core import roots
 from ubt.core.errors import BadInput, UbtError
 from ubt.data.catalogue import SourceOptions
 from ubt.data.formats.base import NoColumn
@@ -39,6 +40,12 @@ EXAMPLES = {
 
 def form(kind: str) -> None:
     """Choose what to import and how it is read, start its job, follow it, and say how it ended."""
+    if roots.roots() == [] and kind != "model":
+        st.info(
+            "This app reads no files of its machine for those who use it. Whoever runs it can name folders in"
+            f" {roots.ROOTS}, or import files with the command line.",
+            icon=":material/folder_off:",
+        )
     typed = st.text_input(
         "Path on this machine" if kind != "model" else "Path on this machine, or a public name",
         key=f"path-{kind}",
@@ -48,7 +55,7 @@ def form(kind: str) -> None:
         help="Nothing is uploaded, and images stay where they are" if kind != "model" else None,
     )
     source = typed.strip()
-    if source.startswith("~"):
+    if source == "~" or source.startswith("~/"):  # whether there is a user of another name is not said
         with contextlib.suppress(RuntimeError):  # of somebody who has no home
             source = str(Path(source).expanduser())
     options = None

@@ -10,7 +10,7 @@ from ubt.cases.pipeline import Work, create, standing
 from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.core.run import Compute
-from ubt.ui import costs
+from ubt.ui import costs, roles
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
 from ubt.ui.navigation import PAGES
@@ -90,7 +90,7 @@ def _cancel(lock: str, key: str, **more: Any) -> None:
     browser takes no click on it for the first second (`readable.css`): that may be the second of a double click.
     """
     stopping = store().cancel_flag(lock).exists()
-    if st.button("Cancel", key=key, icon=":material/stop:", disabled=stopping, **more):
+    if roles.button("Cancel", key=key, icon=":material/stop:", disabled=stopping, **more):
         jobs.cancel(store(), lock)
         st.toast("Stopping at the next step; everything finished is kept.")
 
@@ -283,7 +283,7 @@ def _offer_batch(batch: _Batch, states: list[str]) -> None:
         error = record.errors.get(until, record).error
         st.error(f"{plain(name)}: {plain(error)}", title="The first that failed")
     missing = [case for case, state in zip(batch.cases, states, strict=True) if state != "done"]
-    if st.button(f"Compute the missing {len(missing)}", key=f"each-{batch.title}", icon=":material/play_arrow:"):
+    if roles.button(f"Compute the missing {len(missing)}", key=f"each-{batch.title}", icon=":material/play_arrow:"):
         created = [(create(store(), case, where), until) for case, where, until in missing]
         if not jobs.start_each(store(), batch.title, created, wait=BEGINS):
             st.toast("They are already running; this page now follows that run.")

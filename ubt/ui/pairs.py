@@ -16,6 +16,7 @@ from ubt.pairs.annotations import Decided, Review
 from ubt.pairs.neighbors import SPACES
 from ubt.pairs.projection import MapSettings
 from ubt.pairs.table import SIMILARITIES, PairTable
+from ubt.ui import roles
 from ubt.ui.view import View, read, store
 from ubt.workflows import derived
 
@@ -28,7 +29,7 @@ def review(view: View) -> Review:
     path = store().root / "cases" / view.name / "review.sqlite"
     if view.built_in:
         path.parent.mkdir(exist_ok=True)
-    return Review(path)
+    return Review(path, read_only=not roles.may_change())
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the pairs…")

@@ -19,7 +19,18 @@ from ubt.core.files import digest
 from ubt.pairs import predicates, query
 from ubt.pairs.annotations import LABELS
 from ubt.pairs.table import ABOUT, SIMILARITIES, PairTable
-from ubt.ui import chart_events, completion, components, controls, images, pair_export, pairs, query_params, stale
+from ubt.ui import (
+    chart_events,
+    completion,
+    components,
+    controls,
+    images,
+    pair_export,
+    pairs,
+    query_params,
+    roles,
+    stale,
+)
 from ubt.ui.errors import guard, plain, safe, show_failure
 from ubt.ui.navigation import PAGES
 from ubt.ui.tuning import Tuned
@@ -281,7 +292,10 @@ def _views(view: View) -> None:
             st.container(horizontal=True, vertical_alignment="bottom"),
         ):
             name = st.text_input("Name", max_chars=80)
-            if st.form_submit_button("Save", icon=":material/bookmark_add:") and name.strip():
+            if (
+                st.form_submit_button("Save", icon=":material/bookmark_add:", disabled=not roles.may_change())
+                and name.strip()
+            ):
                 shown = st.query_params.to_dict() | query_params.written()
                 address = {k: v for k, v in shown.items() if k not in ("case", "select")}
                 review.save_view(name.strip(), current(), address | {"page": _page()})
@@ -298,7 +312,7 @@ def _view_link(view: View, title: str, saved: dict) -> None:
             query_params=address | {"case": view.name, "select": saved["rule"] or EMPTY},
             width="stretch",
         )
-        st.button(
+        roles.button(
             "Delete",
             key=f"drop-{title}",
             icon=":material/delete:",
@@ -368,7 +382,7 @@ def _label_menu(view: View, table: PairTable, rows: np.ndarray) -> None:
     with st.popover("Label", icon=":material/label:"):
         st.caption(f"One decision for all {int(rows.sum()):,} selected pairs; *Undo* on the page Review reverts it.")
         for label in LABELS:
-            st.button(
+            roles.button(
                 label.capitalize(),
                 key=f"bulk-{label}",
                 width="stretch",
@@ -411,5 +425,5 @@ def cards(
 
 
 def session_id() -> str:
-    """This browser session, whose decisions *Undo* reverts."""
-    return st.session_state.setdefault("who", secrets.token_hex(8))
+    """Whose decisions *Undo* reverts: whoever is logged in or, without a log-in, this browser session."""
+    return roles.who() or st.session_state.setdefault("who", secrets.token_hex(8))

@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from ubt.cases.plan import Recorded
+from ubt.cases.read_only import ReadOnlyStore
 from ubt.cases.record import BuiltIn, CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
@@ -21,17 +22,18 @@ from ubt.core.run import Compute
 from ubt.data.scenes import CLASSES
 from ubt.evaluation.model_roles import MEASURED, ROLES, SUSPECT
 from ubt.reports.case_report.finished_case import other_verdicts
+from ubt.ui import roles
 from ubt.workflows import jobs
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _store(root: str) -> Store:
-    return Store(Path(root))
+def _store(root: str, read_only: bool) -> Store:
+    return (ReadOnlyStore if read_only else Store)(Path(root))
 
 
 def store() -> Store:
-    """The cache folder: `UBT_CACHE`, or `cache`."""
-    return _store(os.path.realpath(os.environ.get("UBT_CACHE", "cache")))
+    """The cache folder: `UBT_CACHE`, or `cache`; whoever may change nothing can only read it."""
+    return _store(os.path.realpath(os.environ.get("UBT_CACHE", "cache")), not roles.may_change())
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)

@@ -20,6 +20,7 @@ from ubt import __version__
 from ubt.cases.artifact import Artefact
 from ubt.cases.store import Store
 from ubt.clip import architecture, models, safe_load
+from ubt.core import roots
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import digest, file_digest, read_json
 from ubt.core.run import Progress, silent
@@ -232,6 +233,10 @@ def _locate(source: str, progress: Progress) -> _Found:
     if source.startswith(_HUB):
         return _from_hub(source, progress)
     path = Path(source.removeprefix(_FOLDER))
+    if path.is_absolute() or path.suffix in safe_load.SUFFIXES or source.startswith(_FOLDER):
+        roots.require(path)
+    if not roots.allowed(path):
+        return _from_open_clip(source, progress)
     try:
         if path.is_dir():
             return _from_folder(path)

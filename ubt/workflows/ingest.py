@@ -17,6 +17,7 @@ import pandas as pd
 
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
+from ubt.core import roots
 from ubt.core.errors import BadInput
 from ubt.core.files import digest, replace_file
 from ubt.core.run import Progress, derive_seed, silent
@@ -102,7 +103,8 @@ def _of_set(store: Store, name: str, progress: Progress) -> dict[str, Any]:
                     file, names, found.images, {"labels.csv": table, "classes.txt": "\n".join(found.classes)}
                 ),
             )
-        return labelled.read(packed.resolve(), None, progress)
+        with roots.also(packed.parent):
+            return labelled.read(packed.resolve(), None, progress)
     where = found.images.at
     about = {
         "kind": classification_sets.SETS[name].title,

@@ -112,6 +112,7 @@ def import_lock(wanted: ingest.Wanted) -> str:
 def start_import(store: Store, wanted: ingest.Wanted, wait: float = 15.0) -> bool:
     """Import pairs, labelled images or a model in a process that holds `import_lock`; otherwise as `start`."""
     lock = import_lock(wanted)
+    store.require_writable()
     if not store.held(lock):
         _told(store, lock).unlink(missing_ok=True)
     return _process(store, lock, ["--import", json.dumps(vars(wanted))], lambda: bool(imported(store, lock)), wait)
@@ -160,6 +161,7 @@ def _known(store: Store, name: str) -> CaseRecord:
 
 
 def _process(store: Store, lock: str, arguments: list[str], begun: Callable[[], bool], wait: float) -> bool:
+    store.require_writable()
     if store.held(lock):
         return False
     log = store.root / "work" / f"{lock}.log"
@@ -188,6 +190,7 @@ def cancel(store: Store, name: str) -> bool:
     """Ask whoever runs a case, or the cases of `start_each` by its title, to stop at the next step, where a checkpoint
     is written. Returns whether anybody runs it.
     """
+    store.require_writable()
     held = store.held(name)
     if held:
         store.cancel_flag(name).touch()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from ubt.core import roots
 from ubt.core.errors import BadInput
 from ubt.data.formats.arrow_pairs import ARROW
 from ubt.data.formats.base import TABLES, Format, Listing, Reader, ReadOptions, Row, Source, one_each
@@ -30,6 +31,8 @@ FORMATS: dict[str, Format] = {
 }
 """Every format, by name; a folder that may be several is taken for the first."""
 MOST_SHARDS, MOST_BRACES = 100_000, 16
+PATTERNS = "*?{"
+"""What a path that is no file or folder stands for several by."""
 
 
 def expected(what: str = "caption") -> str:
@@ -51,8 +54,10 @@ def open_source(path: Path, options: ReadOptions) -> Source:
     """The source that a path is, opened; none of its rows is read yet.
 
     Raises:
-        BadInput: it is none. NoColumn: its columns are not there, or cannot be guessed.
+        BadInput: it is none. NoColumn: its columns are not there, or cannot be guessed. NotAllowed: it may not be read.
     """
+    if roots.roots() is not None:
+        roots.require(_before_patterns(path), path)
     path = as_spelled(path)
     try:
         source = _opened(path, options)
@@ -65,14 +70,15 @@ def open_source(path: Path, options: ReadOptions) -> Source:
 
 
 def _opened(path: Path, options: ReadOptions) -> Source:
-    if any(c in str(path) for c in "*?{") and not path.exists():
+    if any(c in str(path) for c in PATTERNS) and not path.exists():
         return _shards(_expanded(path), path, options)
+    roots.require(path)
     if path.is_dir():
         return _folder(path, options)
     if not path.is_file():
         raise _refused(path, options, "no such file or folder" if not path.exists() else "neither file nor folder")
     if known := _of_ending(path, options):
-        return known[0].files([path], options)
+        return known[0].open([path], options)
     raise _refused(path, options, f"a file ending in {path.suffix or 'nothing'!r}")
 
 
@@ -84,6 +90,12 @@ def _of_ending(path: Path, options: ReadOptions) -> list[Format]:
     return [f for f in FORMATS.values() if path.suffix.lower() in f.endings and options.what in f.holds]
 
 
+def _before_patterns(path: Path) -> Path:
+    """The folders at a path's beginning that no pattern stands in."""
+    parts = list(itertools.takewhile(lambda part: not any(c in part for c in PATTERNS), path.parts))
+    return Path(*parts)
+
+
 def _shards(paths: list[Path], asked: Path, options: ReadOptions) -> Source:
     for path in paths:
         if not path.is_file():
@@ -93,7 +105,7 @@ def _shards(paths: list[Path], asked: Path, options: ReadOptions) -> Source:
     if len(endings) > 1 or not known:
         kinds = ", ".join(e for f in FORMATS.values() if f.shards for e in f.endings)
         raise BadInput(f"{asked}: expected files of one kind, of {kinds}; got {', '.join(sorted(endings))}")
-    return known[0].files(paths, options)
+    return known[0].open(paths, options)
 
 
 def _folder(path: Path, options: ReadOptions) -> Source:
@@ -121,7 +133,7 @@ def _of_folder(path: Path, options: ReadOptions) -> tuple[Source, Listing]:
     for likely in known:
         for paths in likely.in_folder(here):
             try:
-                return likely.files(paths, options), here
+                return likely.open(paths, options), here
             except BadInput as e:
                 said.append(str(e))
     links = f" and {len(here.linked)} links to folders, which are not followed" if here.linked else ""
@@ -139,9 +151,10 @@ def _expanded(asked: Path) -> list[Path]:
     pattern = "/".join(parts)
     if pattern.count("{") > MOST_BRACES:
         raise BadInput(f"{str(asked)[:200]}: expected at most {MOST_BRACES} braces, got {pattern.count('{')}")
-    files = _matching(here / pattern) if len(parts) == 1 else []
+    files = _matching(here / pattern, asked) if len(parts) == 1 else []
     for name in () if files else itertools.islice(_braces(pattern), MOST_SHARDS + 1):
-        files += _matching(here / name) if any(c in name for c in "*?[") else [here / name]
+        files += _matching(here / name, asked) if any(c in name for c in "*?[") else [here / name]
+        roots.require(files[-1] if files else here, asked)
     if not files:
         raise BadInput(f"{asked}: expected at least one file, got none")
     if len(files) > MOST_SHARDS:
@@ -149,8 +162,9 @@ def _expanded(asked: Path) -> list[Path]:
     return files
 
 
-def _matching(pattern: Path) -> list[Path]:
+def _matching(pattern: Path, asked: Path) -> list[Path]:
     """The files of a glob in the last part of a path."""
+    roots.require(pattern.parent, asked)
     return sorted((f for f in pattern.parent.glob(pattern.name) if f.is_file()), key=lambda f: natural(f.name))
 
 

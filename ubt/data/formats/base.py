@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
+from ubt.core import roots
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.settings import Settings, setting
 from ubt.data.locations import IMAGE_ENDINGS, Folder, Locations, composed, natural, require_unchanged
@@ -130,7 +131,7 @@ class Source:
         if self.inside is not None:
             return self.inside(name)
         file = (self.path if self.path.is_dir() else self.path.parent) / name
-        if not file.is_file():
+        if not (roots.allowed(file) and file.is_file()):
             return None
         with file.open("rb") as f:
             return str(file), f.read(TEXT_BYTES + 1)
@@ -203,8 +204,18 @@ class Format:
             return source
         for paths in self.in_folder(here):
             if self.certain or (not self.shards and paths[0].stem.lower() == Path(options.table).stem):
-                return self.files(paths, options)
+                return self.open(paths, options)
         return None
+
+    def open(self, paths: list[Path], options: ReadOptions) -> Source:
+        """The source that files are.
+
+        Raises:
+            BadInput: they are none. NotAllowed: one of them, or what a link leads to, may not be read.
+        """
+        for path in paths:
+            roots.require(path)
+        return self.files(paths, options)
 
 
 def choose(there: list[str], wanted: str, known: tuple[str, ...], what: str, name: str, needed: bool = True) -> str:
@@ -352,9 +363,10 @@ def beside(path: Path, options: ReadOptions) -> Path:
     """The folder that a table's image paths are relative to.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is none. NotAllowed: it may not be read.
     """
     folder = path.parent / options.folder
+    roots.require(folder)
     if not folder.is_dir():
         raise BadInput(
             f"folder: expected the folder that the images' paths are relative to, got {folder}, which is none"
