@@ -19,10 +19,9 @@ if __name__ == "__main__":
     st.set_page_config(page_title="UBT Inspector", page_icon=icon(), layout="wide")
     page = navigation()
     readable()
-    with guard():
-        log_in()
     view = None
     with guard():
+        log_in()
         with st.sidebar:
             card()
             view = pick()

@@ -15,6 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config
 
 from ubt.core import roots
+from ubt.core.errors import UbtError
+from ubt.ui import roles
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -129,6 +131,11 @@ def shared() -> bool:
     """Whether others than this machine's user may use the app: it listens elsewhere, answers for another host, or asks
     who they are.
     """
+    try:
+        if roles.asked():
+            return True
+    except UbtError:
+        return True
     hosts = config.get_option("server.allowedHosts") or ["*"]
     here = [config.get_option("server.address") or "", *hosts]
     return any(host.strip("[] ").lower() not in LOOPBACK for host in here)
