@@ -106,7 +106,8 @@ def _decisions(table: PairTable, queue: Queue) -> None:
             icon=":material/warning:",
         )
     latest = labels.sort_values("at", ascending=False).head(LISTED)
-    st.dataframe(latest[["id", "label", "note", "at"]], hide_index=True, height=260, key="decided-table")
+    shown = ["id", "label", "note", *(["who"] if roles.asked() else []), "at"]
+    st.dataframe(latest[shown], hide_index=True, height=260, key="decided-table")
 
 
 def _counts(table: PairTable, labels: pd.DataFrame, in_queue: pd.Series) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from ubt.data.catalogue import SourceOptions
 from ubt.data.formats.base import NoColumn
 from ubt.data.labelled import LabelledOptions
 from ubt.data.preview import Preview, look
-from ubt.ui import components, costs
+from ubt.ui import components, costs, roles
 from ubt.ui.errors import plain
 from ubt.ui.job_panel import follow
 from ubt.ui.view import store
@@ -40,6 +40,9 @@ EXAMPLES = {
 
 def form(kind: str) -> None:
     """Choose what to import and how it is read, start its job, follow it, and say how it ended."""
+    if not roles.may_change():
+        st.info("Analysts import here. You may look at what is imported.", icon=":material/visibility:")
+        return
     if roots.roots() == [] and kind != "model":
         st.info(
             "This app reads no files of its machine for those who use it. Whoever runs it can name folders in"
