@@ -5,6 +5,10 @@ in some pairs, then finds, judges and unlearns it without looking at what it pla
 after. In an audit pairs and model are yours, and the truth is unknown.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -13,7 +17,7 @@ from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as verdict_figures
 from ubt.reports.case_report.finished_case import ABOUT, HEALTH, conclusion, evidence, health_rows, what_to_do
-from ubt.ui import charts, components, costs, estimates, report_download, roles
+from ubt.ui import at_a_glance, charts, components, costs, estimates, report_download, roles
 from ubt.ui.case_form import draft, new, settings_of
 from ubt.ui.case_picker import label, remove
 from ubt.ui.errors import guard, plain
@@ -47,7 +51,11 @@ def report(name: str) -> None:
     report_download.over(name)
 
 
-heading("overview")
+at_glance = at_a_glance.possible(view)
+if at_glance and view.built_in:
+    at_a_glance.introduction()
+else:
+    heading("overview")
 
 if view is None:
     if not st.session_state.get("gone"):
@@ -75,6 +83,10 @@ with st.container(horizontal=True, vertical_alignment="center"):
         "Delete…", key="delete", icon=":material/delete:", disabled=view.status.running or bool(view.built_in)
     ):
         delete(view.name)
+if at_glance:
+    at_a_glance.draw(view)
+    if view.built_in:
+        at_a_glance.next_steps(view)
 
 
 @st.fragment(run_every=1.0 if view.status.running else None)
@@ -84,9 +96,10 @@ def pipeline() -> None:
 
 def stages() -> None:
     """Every stage with its state, and the one to run next."""
-    if view.audits:
-        st.subheader("Stages")
-    pipeline()
+    with folded("Stages, and what each took", ":material/account_tree:"):
+        if view.audits:
+            st.subheader("Stages")
+        pipeline()
     if not view.status.running and view.status.state != "done" and not view.imported:
         wanted = st.selectbox(
             "Run one stage, and what it needs",
@@ -110,40 +123,55 @@ def verdict() -> None:
             help="What was found, as one file for somebody who will never open the app",
         ):
             report(view.name)
-    if view.has("verdict"):
-        found = view.read("verdict", "verdict")
-        text, chart, side = st.columns([3, 4, 3], gap="medium")
-        with text:
-            said, tone = conclusion(found)
-            show, icon = CARDS[tone]
-            show(said.replace(answer(found), f"**{answer(found)}**", 1), icon=icon)
-            st.caption(ABOUT)
-            st.caption(
-                "The score is the mean similarity of D_topk's images with each other's captions under the overfitted"
-                " model: poisons share one shortcut, so any of their captions fits any of their images; clean pairs fit"
-                " their own only. A backdoor also takes its images away from where the clean reference would put them"
-                " (displaced), all alike (separated: as many are pulled far as half-way), where what a model learned by"
-                " heart thins out."
-            )
-        figure = verdict_figures.one(found, view.other_verdicts())
-        alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
-        charts.draw(figure, "verdict-chart", alt, chart)
-        with side:
-            components.table(["evidence", ""], evidence(view, store()))
-        for what, said in assumed.lines(store(), view.settings.own):
-            st.caption(f"**{what[0].upper()}{what[1:]}**: {plain(said)}.")
-        failed = sum(not check["passed"] for check in health(found))
-        title = f"Health checks: {failed} failed" if failed else "Health checks: all passed"
-        with st.expander(title, expanded=True, icon=":material/health_and_safety:"):
-            for why in what_to_do(found):
-                st.warning(plain(why))
-            components.table(HEALTH, health_rows(found), labels=len(HEALTH))
-    else:
+    if not view.has("verdict"):
         missing(view, "verdict", "No verdict yet.", offer=False)
+        return
+    found = view.read("verdict", "verdict")
+    said, tone = conclusion(found)
+    show, icon = CARDS[tone]
+    show(said.replace(answer(found), f"**{answer(found)}**", 1), icon=icon)
+    for why in what_to_do(found):
+        st.warning(plain(why))
+    failed = sum(not check["passed"] for check in health(found))
+    checks = f"Health checks: {failed} failed" if failed else "Health checks: all passed"
+    with st.expander(f"What it rests on. {checks}", icon=":material/balance:", expanded=not at_glance or failed > 0):
+        _evidence(found)
+
+
+def _evidence(found: dict[str, Any]) -> None:
+    text, chart, side = st.columns([3, 4, 3], gap="medium")
+    with text:
+        st.caption(ABOUT)
+        st.caption(
+            "The score is the mean similarity of D_topk's images with each other's captions under the overfitted"
+            " model: poisons share one shortcut, so any of their captions fits any of their images; clean pairs fit"
+            " their own only. A backdoor also takes its images away from where the clean reference would put them"
+            " (displaced), all alike (separated: as many are pulled far as half-way), where what a model learned by"
+            " heart thins out."
+        )
+    figure = verdict_figures.one(found, view.other_verdicts())
+    alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
+    charts.draw(figure, "verdict-chart", alt, chart)
+    with side:
+        components.table(["evidence", ""], evidence(view, store()))
+    for what, said in assumed.lines(store(), view.settings.own):
+        st.caption(f"**{what[0].upper()}{what[1:]}**: {plain(said)}.")
+    components.table(HEALTH, health_rows(found), labels=len(HEALTH))
+
+
+@contextmanager
+def folded(title: str, icon: str) -> Iterator[None]:
+    """A part of the page that opens at a click, where the essential of it is said above; else it lies open."""
+    with st.expander(title, icon=icon) if at_glance else st.container():
+        yield
 
 
 def before_and_after() -> None:
     """What every model measures, or in an audit its estimates."""
+    if at_glance:
+        with folded("Every measure, before and after", ":material/bar_chart:"):
+            _measures(view.measured())
+        return
     st.subheader("Before and after")
     if view.audits:
         if view.has("estimate"):
@@ -152,29 +180,32 @@ def before_and_after() -> None:
         else:
             missing(view, "estimate", "Nothing has been estimated yet.", offer=False)
     elif measured := view.measured():
-        chart, figures = st.columns([5, 4], gap="medium")
-        charts.draw(measures.bars(measured), "measures-chart", "CA, ASR, RA and target recall of every model", chart)
-        frame, attacks = measures.table(measured), by_attack(measured)
-        with figures:
-            components.table(
-                list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)]
-            )
-            st.caption(
-                "The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA:"
-                " triggered images still classified correctly."
-            )
-        if attacks:
-            components.table(
-                ["by attack and key", *frame["model"]],
-                [[name, *(f"{v:.2f}" for v in values)] for name, values in attacks.items()],
-            )
+        _measures(measured)
     else:
         missing(view, "evaluate_published", "Nothing has been measured yet.", offer=False)
 
 
-for part in (
-    (verdict, before_and_after, stages) if view.audits and view.has("verdict") else (stages, verdict, before_and_after)
-):
+def _measures(measured: dict[str, dict]) -> None:
+    chart, figures = st.columns([5, 4], gap="medium")
+    charts.draw(measures.bars(measured), "measures-chart", "CA, ASR, RA and target recall of every model", chart)
+    frame, attacks = measures.table(measured), by_attack(measured)
+    with figures:
+        components.table(
+            list(frame.columns), [[r[0], *(f"{v:.2f}" for v in r[1:])] for r in frame.itertuples(index=False)]
+        )
+        st.caption(
+            "The clean reference's ASR is the natural ASR: what the trigger does to a model that never saw it. RA:"
+            " triggered images still classified correctly."
+        )
+    if attacks:
+        components.table(
+            ["by attack and key", *frame["model"]],
+            [[name, *(f"{v:.2f}" for v in values)] for name, values in attacks.items()],
+        )
+
+
+verdict_first = at_glance or (view.audits and view.has("verdict"))
+for part in (verdict, before_and_after, stages) if verdict_first else (stages, verdict, before_and_after):
     part()
 if view.has("diagnose"):
     for finding in view.read("diagnose", "findings"):

@@ -2,6 +2,8 @@
 What if.
 """
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,3 +141,14 @@ def test_every_point_of_what_if_shows_its_figures_and_leads_to_its_case(with_own
             assert f"{row['CA, ours']:.2f}" in html_of(at)
             assert len(charts(at)) == 2
         assert {b.key for b in at.button} & ({"what-open"} if row["default"] else {"what-run"})
+
+
+def test_the_first_screen_says_what_it_is_and_leads_on(with_tiny):
+    at = page("overview")
+    assert at.title[0].value == "UBT Inspector"
+    assert "Find out whether a CLIP model was backdoored" in words(at)
+    ways = [b.label for b in at.button if b.key in ("to-learn", "live-first", "to-data")]
+    assert [w.split(",")[0] for w in ways] == ["Learn it in ten steps", "Run it live", "Check my model or data"]
+    assert re.search(r", (about|a few|under) ", ways[1]), ways[1]
+    at.button(key="to-data").click().run()
+    assert at.title[0].value == "Data"

@@ -22,7 +22,12 @@ def test_a_page_that_is_registered_is_in_the_navigation_and_opens(full, tiny_cas
     file.write_text(HELLO)
     monkeypatch.setitem(PAGES, "hello", str(file))
     navigation = st.navigation
-    monkeypatch.setattr(st, "navigation", lambda pages, **more: listed.extend(pages) or navigation(pages, **more))
+
+    def told(sections, **more):
+        listed.extend(p for pages in sections.values() for p in pages)
+        return navigation(sections, **more)
+
+    monkeypatch.setattr(st, "navigation", told)
     at = page("overview")
     assert (listed[0].title, listed[-1].title) == ("Overview", "Hello")
     assert (listed[-1].url_path, listed[-1].help) == ("hello", "Says hello.")

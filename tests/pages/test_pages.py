@@ -165,6 +165,12 @@ def test_overview_shows_verdict_and_measures(full, tiny_case):
     for stage in CASE:
         assert f"✓ {stage.name}" in body
     assert len(charts(at)) == 2
+    glance = next(h.proto.body for h in at.get("html") if "Attack success rate" in h.proto.body)
+    shown = re.findall(r"width:([\d.]+)%.*?<b>([\d.]+) %</b>", glance)
+    assert shown == [(f"{m[w][k]:.2f}", f"{m[w][k]:.1f}") for k in ("asr", "ca") for w in ("poisoned", "purified")]
+    cards = next(h.proto.body for h in at.get("html") if '<div class="ubt-card"' in h.proto.body)
+    assert cards.count("<img") == cards.count("◆") == 4
+    assert "to-learn" not in {b.key for b in at.button}
 
 
 def test_overview_shows_the_verdict_among_those_of_other_cases(full, tiny_case):

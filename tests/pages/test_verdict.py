@@ -45,7 +45,7 @@ def test_overview_says_that_nothing_can_be_told_why_and_what_to_do(full, untold)
     assert "these pairs and this model's use of them" in said
     for check in untold["checks"]:
         assert escape(check["said"]) in tables and check["check"] in unescape(tables)
-    assert [e.label for e in at.expander if "Health checks" in e.label] == ["Health checks: 1 failed"]
+    assert [e.label for e in at.expander if "Health checks" in e.label] == ["What it rests on. Health checks: 1 failed"]
     assert "cannot tell" in words(page("tokens"))
     assert not page("separation").error
 
@@ -64,7 +64,9 @@ def test_report_and_command_line_say_the_same(full, untold, tiny_case):
 
 def test_all_passed_is_said_beside_a_plain_answer(full, tiny_case):
     at = page("overview")
-    assert [e.label for e in at.expander if "Health checks" in e.label] == ["Health checks: all passed"]
+    assert [e.label for e in at.expander if "Health checks" in e.label] == [
+        "What it rests on. Health checks: all passed"
+    ]
     assert "judged **poisoned**" in words(at)
 
 

@@ -79,6 +79,7 @@ def grid(
     labels: Sequence[str | None] = (),
     faded: Sequence[bool] | None = None,
     width: float = 9.2,
+    columns: int = 0,
 ) -> None:
     """Pairs as cards: image, caption, score, what an analyst decided, and whether they are poisoned where that may be
     shown.
@@ -86,7 +87,8 @@ def grid(
     Args:
         images: uint8 (H, W, 3) each, None for one that cannot be read; None for a case without images. ids: make the
             cards answer to a click (see `ubt.ui.chart_events`).
-        faded: which are greyed, for they are not selected. width: least width of a card, in rem.
+        faded: which are greyed, for they are not selected. width: least width of a card, in rem. columns: so many in a
+            row, whatever their width.
     """
     cards = []
     for i, (caption, score) in enumerate(zip(captions, scores, strict=True)):
@@ -105,8 +107,8 @@ def grid(
             f'<div class="ubt-card"{pair} style="{style}">{picture}{escape(str(caption))}<br>'
             f"<small>{escape(score)}</small>{truth}" + (f" <b>⚑ {escape(label)}</b>" if label else "") + "</div>"
         )
-    least = f' style="grid-template-columns:repeat(auto-fill,minmax({width}rem,1fr))"'
-    st.html(f'{_STYLE}<div class="ubt-grid"{least}>{"".join(cards)}</div>')
+    least = f"{columns},minmax(0,1fr)" if columns else f"auto-fill,minmax({width}rem,1fr)"
+    st.html(f'{_STYLE}<div class="ubt-grid" style="grid-template-columns:repeat({least})">{"".join(cards)}</div>')
 
 
 def patches(

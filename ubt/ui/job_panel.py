@@ -32,6 +32,7 @@ STATES = {
     "damaged": ":red-badge[:material/broken_image: damaged]",
     "outdated": ":orange-badge[:material/history: of an earlier version]",
 }
+LIVE = "Run it live"
 RUN = {"new": "Run", "partial": "Run the rest", "cancelled": "Resume", "interrupted": "Resume", "failed": "Try again"}
 
 
@@ -103,18 +104,21 @@ def _built_in(view: View) -> None:
     live(view, "live")
 
 
-def live(view: View, key: str, wanted: str | None = None) -> None:
+def live(view: View, key: str, wanted: str | None = None, short: bool = False) -> None:
     """The button that runs a built-in case's settings on this machine; the new case then replaces it.
 
     Args:
         wanted: what a page lacks; a stage that a case does not run by itself is run with what it needs, in place of the
-            case's own.
+            case's own. short: say what it takes on the button itself, in few words.
     """
     stages = composed(view.settings.own)
     further = {stage.name for stage in stages.every} - stages.names()
     until = wanted if wanted in further else None
+    cost, said = costs.of_settings(view.settings, until), LIVE
+    if short:
+        said, cost = f"{LIVE}, {cost.removeprefix('Takes ').split(';')[0].rstrip('.')}", ""
     about = "The same settings on this machine, as a new case that replaces this one"
-    if costs.button("Run it live", costs.of_settings(view.settings, until), key, help=about):
+    if costs.button(said, cost, key, help=about):
         make(view.settings, run=True, until=until)
         st.rerun(scope="app")
 

@@ -1,5 +1,5 @@
 """The pages of the app: a page is a file in `pages/`, whose docstring says its title, what it is for and what is read
-below its title, and a line in `PAGES`.
+below its title, and a name in `SECTIONS`.
 """
 
 import ast
@@ -12,11 +12,17 @@ import streamlit as st
 from ubt.ui.view import View
 
 ROOT = Path(__file__).parents[2]
-_ORDER = "overview learn whatif data triggers separation neighbours map review tokens patches unlearn compare help"
-PAGES = {name: f"pages/{name}.py" for name in _ORDER.split()}
-"""A page's name in the address, and its file, in the order of the navigation; the first opens by default. No icons: a
-page's icon becomes the tab's, which the browser then fetches from another host.
+SECTIONS = {
+    "Start": ("overview", "learn", "whatif", "help"),
+    "Bring in": ("data", "triggers"),
+    "Inspect": ("separation", "neighbours", "map", "review", "tokens", "patches"),
+    "Defend": ("unlearn", "compare"),
+}
+"""The sections of the navigation, and their pages by their names in the address; the first opens by default. No icons:
+a page's icon becomes the tab's, which the browser then fetches from another host.
 """
+PAGES = {name: f"pages/{name}.py" for names in SECTIONS.values() for name in names}
+"""A page's name in the address, and its file. One that no section names is in the last."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,14 @@ def navigation():
     """
     first = next(iter(PAGES))
     at = {name: name for name in PAGES} | {first: "start"}
-    pages = [
-        st.Page(file, title=page(name).title, help=page(name).about, url_path=at[name], default=name == first)
-        for name, file in PAGES.items()
-    ]
-    named = st.Page(_to_first, title=page(first).title, url_path=first, visibility="hidden")
-    return st.navigation([named, *pages], expanded=True)
+    section = {name: title for title, names in SECTIONS.items() for name in names}
+    listed = {title: [] for title in SECTIONS}
+    listed["Start"].append(st.Page(_to_first, title=page(first).title, url_path=first, visibility="hidden"))
+    for name, file in PAGES.items():
+        listed[section.get(name, [*SECTIONS][-1])].append(
+            st.Page(file, title=page(name).title, help=page(name).about, url_path=at[name], default=name == first)
+        )
+    return st.navigation(listed, expanded=True)
 
 
 def current() -> View | None:
