@@ -1,9 +1,13 @@
 """Images that stay where they are: decoding against open_clip's own transform, and behaviour as an array."""
 
 import io
+import os
 import pickle
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,8 +173,6 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_images_are_refused_with_a_reason(name, monkeypatch):
-    import subprocess
-
     monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: pytest.fail("a program was started"))
     data, reason = HOSTILE[name]
     with pytest.raises(BrokenImage) as said:
@@ -247,8 +249,6 @@ def test_sifting_names_each_broken_row_and_tells_how_far_it_is(images, tmp_path)
 
 @pytest.mark.parametrize("place", ["../secret.png", "/etc/passwd", "link.png", "images", "pipe.png", "out/secret.png"])
 def test_reading_stays_in_the_root(tmp_path, place):
-    import os
-
     root = tmp_path / "root"
     folder(root)
     (tmp_path / "secret.png").write_bytes(encoded())
@@ -264,3 +264,62 @@ def test_a_catalogues_images_are_found_again(tmp_path):
     read = catalogue.read(folder(tmp_path))
     found = catalogue.open_images(read["about"], read["pairs"]["image"], SIZE)
     np.testing.assert_array_equal(found[:], stack(range(3)))
+
+
+def odd_tiffs(folder: Path) -> list[Path]:
+    """Compressed TIFF files, each with one field that libtiff does not know or whose count is not its own, cut off, or
+    overwritten here and there.
+    """
+    data, r = encoded(0, "TIFF", compression="tiff_lzw"), np.random.default_rng(0)
+    made, directory = [data[: len(data) // 2], data[:-3]], struct.unpack_from("<I", data, 4)[0]
+    for field in range(struct.unpack_from("<H", data, directory)[0]):
+        for offset, kind, value in ((0, "<H", 65000), (4, "<I", 3)):
+            made.append(bytearray(data))
+            struct.pack_into(kind, made[-1], directory + 2 + 12 * field + offset, value)
+    for _ in range(8):
+        made.append(bytearray(data))
+        for at in r.integers(8, len(data), 20):
+            made[-1][at] = r.integers(256)
+    paths = [folder / f"{n:02}.tif" for n in range(len(made))]
+    for path, content in zip(paths, made, strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+DECODE_ALL = """
+import ctypes, hashlib, logging, os, sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+if sys.argv[1] == "as before":
+    def none(name): raise OSError(name)
+    ctypes.CDLL = none
+from ubt.data.images import decode
+def answer(path):
+    try:
+        return hashlib.sha256(decode(Path(path).read_bytes(), 16)).hexdigest()
+    except Exception as e:
+        return repr(e)
+with ThreadPoolExecutor(4) as pool:
+    print(*pool.map(answer, sys.argv[2:]), sep="\\n")
+os.write(2, b"written by us\\n")
+logging.getLogger("ubt").warning("logged by us")
+warnings.warn("warned by us")
+"""
+
+
+def test_odd_tiffs_say_nothing_on_the_terminal_and_decode_as_before(tmp_path):
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    paths = [str(path) for path in odd_tiffs(tmp_path)]
+    before, after = (
+        subprocess.run(
+            [sys.executable, "-c", DECODE_ALL, how, *paths], capture_output=True, text=True, env=env, check=True
+        )
+        for how in ("as before", "hushed")
+    )
+    assert before.stdout == after.stdout
+    answers = after.stdout.splitlines()
+    assert len(answers) == len(paths) and {"BrokenImage" in answer for answer in answers} == {True, False}
+    assert after.stderr.splitlines() == ["written by us", "logged by us", "<string>:18: UserWarning: warned by us"]
+    if before.stderr == after.stderr:
+        pytest.skip("this pillow has libtiff linked into it, where nothing finds its handlers")
+    assert "TIFFFetchNormalTag: Incorrect count" in before.stderr

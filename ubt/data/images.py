@@ -6,11 +6,14 @@ square as the model's configuration says (`ubt.data.fit`).
 """
 
 import contextlib
+import ctypes
 import hashlib
 import io
 import json
+import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -371,6 +374,26 @@ def sift(images: Images, rows: np.ndarray, workers: int = 0, progress: Progress 
 
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def _hush() -> None:
+    """Keep what libtiff and pillow's reader of TIFF and EXIF say about odd files from the terminal, for the whole
+    process and all its threads. They name no file; `BrokenImage` says which cannot be used, and why.
+
+    libtiff writes to the process's stderr by handlers that it has once for all; pillow takes away that of warnings
+    alone. They are found through pillow's own module, whichever libtiff that was linked with; one linked into it
+    shows none, and goes on talking.
+    """
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+    logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
+    with contextlib.suppress(OSError, AttributeError):
+        libtiff = ctypes.CDLL(Image.core.__file__)
+        for handler in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
+            handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            handler(None)
+
+
+_hush()
 
 
 def placeholder(side: int) -> np.ndarray:
