@@ -32,6 +32,7 @@ COMMANDS = {
     "built-in": "ubt.cli.demo:built_in",
     "settings": "ubt.cli.settings:settings",
     "docs": "ubt.cli.docs:docs",
+    "lock": "ubt.cli.lock:lock",
     "picture": "ubt.cli.picture:picture",
     "bench": "ubt.cli.bench:bench",
     "cases": "ubt.cli.cases:cases_app",
