@@ -81,18 +81,19 @@ BUSY = "[data-testid=stSpinner], [data-testid=stSkeleton], [data-test-script-sta
 """What a page has that is not all there yet."""
 
 
+SETTLED = """([quiet, limit, busy]) => new Promise(done => {
+  let last = performance.now(); const start = last;
+  const seen = new MutationObserver(() => { last = performance.now(); });
+  seen.observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
+  const ask = () => { const now = performance.now();
+    const still = now - last > quiet && !document.querySelector(busy);
+    if (still || now - start > limit) { seen.disconnect(); done(); } else setTimeout(ask, 50); };
+  ask(); })"""
+"""Done when nothing has changed for `quiet` milliseconds and nothing is `busy`, or after `limit`."""
+
+
 def settle(tab, quiet: float = 0.4, limit: float = 30.0) -> None:
     """Wait until nothing on the page has changed for `quiet` seconds, nothing spins or is still to be drawn, and the
     app is not at work on it.
     """
-    tab.evaluate(
-        """([quiet, limit, busy]) => new Promise(done => {
-          let last = performance.now(); const start = last;
-          const seen = new MutationObserver(() => { last = performance.now(); });
-          seen.observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
-          const ask = () => { const now = performance.now();
-            const still = now - last > quiet && !document.querySelector(busy);
-            if (still || now - start > limit) { seen.disconnect(); done(); } else setTimeout(ask, 50); };
-          ask(); })""",
-        [1000 * quiet, 1000 * limit, BUSY],
-    )
+    tab.evaluate(SETTLED, [1000 * quiet, 1000 * limit, BUSY])

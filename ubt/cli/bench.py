@@ -40,6 +40,14 @@ Reviewed = Annotated[
         "--review", help="Press keys on Review at the speed of the screen instead, alone and beside busy processes."
     ),
 ]
+Sessions = Annotated[
+    bool,
+    Option(
+        "--sessions", help="Have several browser sessions click, label and run cases instead: memory, labels, speed."
+    ),
+]
+Browsers = Annotated[int, Option("--browsers", help="With --sessions: how many there are.", min=1, max=100)]
+Minutes = Annotated[float, Option("--minutes", help="With --sessions: how long they work.", min=0.1, max=600)]
 Keys = Annotated[int, Option("--keys", help="With --review: keys that are pressed in each part.", min=10)]
 Sizes = Annotated[
     list[int] | None,
@@ -68,6 +76,9 @@ def bench(
     busy: Busy = False,
     review: Reviewed = False,
     keys: Keys = 600,
+    sessions: Sessions = False,
+    browsers: Browsers = 10,
+    minutes: Minutes = 10.0,
     sizes: Sizes = None,
     file: File = None,
     cache: CacheOption = Path("cache/bench"),
@@ -91,6 +102,8 @@ def bench(
         return _print_busy(rounds)
     if review:
         return _print_review(cache, keys)
+    if sessions:
+        return _print_sessions(cache, browsers, minutes)
     _print_models(compute(device, precision), steps, batch, rounds)
 
 
@@ -163,6 +176,14 @@ def _print_review(cache: Path, keys: int) -> None:
     for load, r in measure(cache, keys, _tell).items():
         figures = f"{r['keys']} | {r['wrong']} | {r['lost']} | {r['median']:.0f} | {r['p95']:.0f}"
         print(f"| {titles[load]} | {figures} |")
+
+
+def _print_sessions(cache: Path, browsers: int, minutes: float) -> None:
+    from ubt.cli.bench_runs.sessions import measure, report
+
+    print("| | |\n| --- | --- |")
+    for what, figures in report(measure(cache, browsers, minutes, _tell)):
+        print(f"| {what} | {figures} |")
 
 
 def _print_stages(sizes: list[int], cache: Path, rounds: int) -> None:
