@@ -197,6 +197,19 @@ def contradicted(tab, second, kept: Review, first: str, labels: dict[str, str]) 
     assert given(kept)[first] == labels[first]
 
 
+def agreed(second, kept: Review, first: str) -> None:
+    """Who gives a pair the label that another session gave it is recorded as well, and can take it back."""
+    settle(second)
+    assert shown(second) == first
+    before = kept.labels().set_index("id").loc[first]
+    for key, changed in ((str(LABELS.index(before["label"]) + 1), True), ("z", False)):
+        second.keyboard.press(key)
+        saved(second)
+        now = kept.labels().set_index("id").loc[first]
+        assert now["label"] == before["label"]
+        assert (now["who"] != before["who"]) == changed
+
+
 def by_keyboard_alone(tab, kept: Review) -> str:
     """Buttons have names, in one row at 1280 px; a note is typed and kept; no answer steals the focus."""
     bar = tab.get_by_role("group", name="Decide on the pair shown").get_by_role("button")
@@ -236,6 +249,7 @@ def test_two_browsers_label_at_the_speed_of_the_screen_and_nothing_goes_astray(a
     expect(tab.locator("[data-testid=stProgress]", has_text="60 of 600")).to_be_visible()
     labels = pressed_in_fast_sequence(tab, kept, "12zzz3jk12z", wanted)
     contradicted(tab, second, kept, first, labels)
+    agreed(second, kept, first)
     other.close()
     pair = by_keyboard_alone(tab, kept)
 

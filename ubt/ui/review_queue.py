@@ -19,7 +19,7 @@ from ubt.data.images import tried
 from ubt.pairs.annotations import Review, Sent
 from ubt.pairs.events import LABELS
 from ubt.pairs.table import SIMILARITIES, PairTable
-from ubt.ui import components, pairs, selection, web
+from ubt.ui import components, pairs, roles, selection, web
 from ubt.ui.errors import safe
 from ubt.ui.view import View
 
@@ -225,17 +225,27 @@ def _caption(caption: object, words: pd.DataFrame | None) -> str:
     return components.heated(words["word"].tolist(), words["score"].to_numpy(), kept, cut)
 
 
+def _said_by(one: str, who: str) -> str:
+    if roles.asked():
+        return "you" if one == who else one
+    return "this session" if one == who else "another session"
+
+
 def _states(view: View, table: PairTable, rows: Sequence[int], truth: bool) -> dict[int, dict[str, Any]]:
-    """What may change of some pairs, by row: label, note, what sessions said that contradict each other, the truth."""
+    """What may change of some pairs, by row: label, whether it is by whoever looks at it, note, what others said that
+    contradicts it, the truth.
+    """
     names = ["id", "label", "note", *(["poisoned"] if truth else [])]
-    contradictions, who = pairs.decided(view).contradictions, selection.session_id()
+    decided, who = pairs.decided(view), selection.session_id()
+    by = dict(zip(decided.labels["id"], decided.labels["who"], strict=True))
     return {
         row: {
             "label": pair["label"] if isinstance(pair["label"], str) else None,
+            "mine": by.get(pair["id"], who) == who,
             "note": pair["note"] if isinstance(pair["note"], str) else "",
             "said": [
-                [label, "this session" if session == who else "another session", at]
-                for session, (label, at) in contradictions.get(pair["id"], {}).items()
+                [label, _said_by(session, who), at]
+                for session, (label, at) in decided.contradictions.get(pair["id"], {}).items()
             ],
             "truth": {None: "", True: "poisoned", False: "clean"}[
                 bool(pair["poisoned"]) if "poisoned" in pair else None

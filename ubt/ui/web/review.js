@@ -29,7 +29,7 @@ class Queue {
 
   // What a pair has by now: what the server said, and over it what it has not confirmed yet.
   state(row) {
-    return {...(this.states.get(row) || {label: null, note: '', said: [], truth: ''}), ...(this.overlay.get(row) || {})};
+    return {...(this.states.get(row) || {label: null, mine: true, note: '', said: [], truth: ''}), ...(this.overlay.get(row) || {})};
   }
 
   placeOf(row) {
@@ -182,10 +182,10 @@ class Queue {
   decide(row, label) {
     if (row === null) return;
     const before = this.state(row);
-    if (before.label !== label) {
+    if (before.label !== label || !before.mine) {
       const number = this.push({do: 'label', pair: this.pairs.get(row).id, label});
       this.stack.push({number, row, label: before.label, note: before.note});
-      this.overlay.set(row, {label, note: before.note, number});
+      this.overlay.set(row, {label, mine: true, note: before.note, number});
     }
     if (row === this.row) this.onward();
     this.soon();
