@@ -66,7 +66,7 @@ def test_every_byte_is_read_once_and_then_not_while_nothing_changes(store, path_
     read = []
     real = Artefact.verify
     monkeypatch.setattr(Artefact, "verify", lambda self: read.append(self.path.name) or real(self))
-    for stamp in (store.root / "work").glob("*.checked"):
+    for stamp in (store.root / "checked").iterdir():
         stamp.unlink()
     names = {path_of(s).name for s in standing(store, tiny(), CPU)[1].artefacts}
     assert made_again(store) == []
@@ -82,7 +82,7 @@ def test_every_byte_is_read_once_and_then_not_while_nothing_changes(store, path_
 
 @pytest.mark.parametrize("stamp", [b"", b"{", b"[]", b"\xff", b'{"files": {}}', b'{"manifest": 3}'])
 def test_a_damaged_stamp_costs_a_reading_at_most(store, path_of, stamp):
-    (store.root / "work" / f"{path_of('verdict').name}.checked").write_bytes(stamp)
+    store.checked(path_of("verdict").name).write_bytes(stamp)
     assert store.find(path_of("verdict").name, whole=True) is not None or b"manifest" in stamp
     assert set(made_again(store)) <= {"verdict"}
 

@@ -289,7 +289,7 @@ def test_permuting_the_truth_changes_no_score_and_no_weight(tmp_path):
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["truth.parquet"] = {"bytes": file.stat().st_size, "sha256": files.file_digest(file)}
     (path / "manifest.json").write_text(json.dumps(manifest))
-    (store.root / "work" / f"{path.name}.checked").unlink()
+    store.checked(path.name).unlink()
     a, b = (fingerprints(Pipeline(s, CPU).run(settings, stages)) for s in (store, Store(tmp_path / "told")))
     assert {d.model for d in DEFENSES.values()} | {f"detect_{name}" for name in DETECTORS} <= set(a)
     assert {s for s in a if a[s] != b[s]} == {"attack", "diagnose", "judge", oracle}

@@ -62,9 +62,9 @@ def made(store: Store) -> set[str]:
 
 
 def left_over(store: Store, key: str) -> list[str]:
-    """What is under the name of a view, its lock, its log and the stamp of its check aside."""
-    aside = (".lock", ".owner", ".log", ".checked")
-    return [str(p) for p in store.root.rglob("*") if key in p.name and p.suffix not in aside]
+    """What is under the name of a view, its log and the stamp of its check aside."""
+    found = (p for p in store.root.rglob("*") if key in p.name and p.suffix != ".log")
+    return [str(p) for p in found if p.parent.name != "checked"]
 
 
 def test_a_views_name_is_of_its_kind_its_options_and_what_it_is_made_from(store, case):

@@ -21,7 +21,7 @@ from ubt.cases.record import SCHEMA, CaseRecord, Ended, State
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import HANDOVER, Store
 from ubt.clip import distributed
-from ubt.core import locks
+from ubt.core import limits, locks
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import REFERENCE, replace_file
 from ubt.core.log import log
@@ -109,6 +109,10 @@ class Pipeline:
                 damaged.
             Cancelled: the watcher, or another process through the case's cancel flag, asked to stop.
         """
+        with self.store.explained():
+            return self._run(settings, stages)
+
+    def _run(self, settings: CaseSettings, stages: tuple[Stage, ...] | None) -> Case:
         of_case, name = composed(settings.own), settings.name(self.compute)
         stages, own = stages or of_case.case, of_case.names()
         with self.store.lock(name, wait=HANDOVER):
@@ -162,6 +166,7 @@ class Pipeline:
                     self._give_up(key, e)
                 if found is None:
                     return self._compute(stage, plan)
+        self.store.tidy(key)
         self._tell(Event("cached", stage.name, seconds=found.manifest["seconds"]))
         return found
 
@@ -171,11 +176,11 @@ class Pipeline:
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(lock(wait=0))
-            except UbtError:
+            except locks.Held:
                 self._tell(Event("waits", stage.name))
                 while True:
                     self._ask(f"while waiting for {stage.name}")
-                    with contextlib.suppress(UbtError):
+                    with contextlib.suppress(locks.Held):
                         stack.enter_context(lock(wait=0.5))
                         break
             yield
@@ -191,7 +196,10 @@ class Pipeline:
     def _compute(self, stage: Stage, plan: _Plan) -> Artefact:
         key = plan.names[stage.name]
         arguments: dict[str, Any] = {a: self._input(source, plan) for a, source in stage.inputs.items()}
-        with self._alone(functools.partial(locks.hold, locks.turn(self.compute.device)), stage):
+        with (
+            self.store.step(key) as scratch,
+            self._alone(functools.partial(locks.hold, locks.turn(self.compute.device)), stage),
+        ):
             self._tell(Event("starts", stage.name))
             started, spent = time.monotonic(), None
 
@@ -205,7 +213,7 @@ class Pipeline:
                 self._ask(f"in {stage.name} after {done} of {total}")
 
             settings = stage_settings(stage, plan.settings)
-            run = Run(plan.settings.seed, self.compute, progress, self.store.scratch(key))
+            run = Run(plan.settings.seed, self.compute, progress, scratch)
             observer = _observer(plan, run) if stage.observed else None
             inputs = {a: self._reader(source, plan) for a, source in stage.inputs.items()}
             work = distributed.Work(stage.function, inputs, settings, replace(run, progress=silent))
@@ -398,7 +406,7 @@ def _stopped(record: CaseRecord, error: BaseException, at: Stage, last: str, own
     remembered under `last`. It is the case's own too, unless the case was finished and this run went beyond its `own`
     stages: then the case stays done.
     """
-    said = str(error) if isinstance(error, UbtError) else repr(error)
+    said = str(error) if isinstance(error, UbtError) else limits.ran_out(error) or repr(error)
     ended = Ended(state="cancelled" if isinstance(error, (Cancelled, KeyboardInterrupt)) else "failed", error=said)
     beyond = record.metrics is not None and last not in own
     of_the_case = {"state": "done"} if beyond else {"state": ended.state, "error": ended.error, "at": at.name}

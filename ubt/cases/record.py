@@ -8,6 +8,8 @@ from ubt.core.run import Compute
 
 SCHEMA = 5
 """Raised when records or artefacts change so that older ones can no longer be shown."""
+MOVED = "moved.json"
+"""In the folder of a case that `python -m ubt cases migrate` made anew: its name now, and its record as it was."""
 OTHER_VERSION = "it was made by another version"
 UNREADABLE = ("absent", "damaged", "outdated")
 """The states of a record that says nothing of its case."""

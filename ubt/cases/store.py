@@ -3,23 +3,21 @@
 import contextlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
+from ubt.cases import litter
 from ubt.cases.artifact import MANIFEST, Artefact, DamagedArtefact, write_entry
-from ubt.cases.record import SCHEMA, CaseRecord, EarlierVersion
-from ubt.core import locks
+from ubt.cases.record import MOVED, SCHEMA, CaseRecord, EarlierVersion
+from ubt.core import limits, locks
 from ubt.core.errors import BadInput, UbtError
-from ubt.core.files import READY, disk_full, file_digest, replace_file
+from ubt.core.files import READY, abandoned, disk_full, file_digest, replace_file, scrap, temporary
 from ubt.data.user_roles import HOW_TO_IMPORT
 
-MOVED = "moved.json"
-"""In the folder of a case that `python -m ubt cases migrate` made anew: its name now, and its record as it was."""
+FOLDERS = ("artefacts", "cases", "checked", "work")
+"""Results; records; what was seen when a result's bytes were last read; what is under way, empty when nothing is."""
 HANDOVER = 1.0
 """Seconds to wait for a case's lock, so that a look at whether it is held is not taken for a run."""
 
@@ -34,12 +32,14 @@ class Store:
     def __init__(self, root: Path):
         self.root = Path(root)
         try:
-            for name in ("artefacts", "cases", "work"):
+            for name in FOLDERS:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
-            probe = self.root / "work" / f".probe-{os.getpid()}"
+            probe = temporary(self.root / "work" / "probe")
             probe.write_text("")
-            probe.unlink()
+            probe.unlink(missing_ok=True)
         except OSError as e:
+            if limits.ran_out(e):
+                raise
             raise BadInput(
                 f"cache: expected a folder that can be written, got {self.root} ({e.strerror}); choose another with"
                 " --cache"
@@ -71,6 +71,8 @@ class Store:
             artefact = Artefact(path, json.loads((path / MANIFEST).read_text()))
             artefact.check()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            if limits.ran_out(e):
+                raise
             raise DamagedArtefact(
                 key, f"{path / MANIFEST}: expected a readable manifest, got a damaged one ({e!r})"
             ) from None
@@ -95,6 +97,8 @@ class Store:
                 return artefact
             manifest = file_digest(artefact.path / MANIFEST)
         except OSError as e:
+            if limits.ran_out(e):
+                raise
             raise DamagedArtefact(key, f"{artefact.path}: expected files that can be read, got {e}") from None
         if before.get("manifest", manifest) != manifest:
             raise DamagedArtefact(key, f"{artefact.path / MANIFEST}: expected it as it was written, got it changed")
@@ -105,15 +109,18 @@ class Store:
     def _checked(self, key: str) -> dict[str, Any]:
         """What was remembered when an artefact's bytes were last checked; empty where they were not."""
         with contextlib.suppress(OSError, ValueError):
-            found = json.loads((self.root / "work" / f"{key}.checked").read_bytes())
+            found = json.loads(self.checked(key).read_bytes())
             if isinstance(found, dict):
                 return found
         return {}
 
     def _remember(self, key: str, checked: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
-            path = self.root / "work" / f"{key}.checked"
-            replace_file(path, lambda temporary: temporary.write_text(json.dumps(checked)))
+            replace_file(self.checked(key), lambda path: path.write_text(json.dumps(checked)))
+
+    def checked(self, key: str) -> Path:
+        """Where it is remembered that an artefact's bytes were checked."""
+        return self.root / "checked" / f"{key}.json"
 
     def find(self, key: str, made_with: Mapping[str, Any] | None = None, whole: bool = False) -> Artefact | None:
         """The finished artefact `key`, or None if there is none, it is damaged, or it was made with other settings.
@@ -150,28 +157,62 @@ class Store:
 
     def set_aside(self, key: str) -> None:
         """Move a damaged artefact out of the way, its step being held alone; `prune` deletes it."""
-        (self.root / "work" / f"{key}.checked").unlink(missing_ok=True)
+        self.checked(key).unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             (self.root / "artefacts" / key).rename(self.root / "work" / f"damaged-{key}-{time.time_ns()}")
 
     def scratch(self, key: str) -> Path:
         """The folder of a step under way: its checkpoint, and what it is writing."""
         path = self.root / "work" / key
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True)
+        for left in abandoned(path):
+            scrap(left)
         return path
+
+    @contextlib.contextmanager
+    def step(self, key: str) -> Iterator[Path]:
+        """The scratch of a step whose lock is held; what it cannot go on from is deleted where it stops inside."""
+        path = self.scratch(key)
+        try:
+            yield path
+        except BaseException:
+            for part in path.glob(".*.tmp"):
+                scrap(part)
+            with contextlib.suppress(OSError):
+                path.rmdir()
+            raise
+
+    def tidy(self, key: str) -> None:
+        """Delete what a kill left of a step whose artefact is there: its scratch and its lock. Nothing is done while
+        somebody holds it.
+        """
+        scratch = self.root / "work" / key
+        if scratch.exists() or scratch.with_name(f"{key}.lock").exists():
+            with contextlib.suppress(UbtError), self.lock(key, wait=0):
+                if self.find(key) is not None:
+                    scrap(scratch)
+
+    def drop(self, path: Path) -> int:
+        """Delete an artefact or a case's folder, at once for whoever looks for it; returns the bytes freed."""
+        gone = temporary(self.root / "work" / f"{path.name}-{time.time_ns()}")
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(gone)
+        return scrap(self.checked(path.name)) + scrap(gone)
 
     @contextlib.contextmanager
     def lock(self, name: str, wait: float = -1) -> Iterator[None]:
         """Hold `name` alone; freed when the process ends, however it ends.
 
         Raises:
-            UbtError: another process holds it and `wait` seconds have passed.
+            Held: another process holds it and `wait` seconds have passed. UbtError: the cache was deleted.
         """
+        if self.deleted():
+            raise UbtError(self.said_deleted())
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(locks.hold(self.root / "work" / f"{name}.lock", wait))
-            except UbtError as who:
-                raise UbtError(
+            except locks.Held as who:
+                raise locks.Held(
                     f"{name}: expected to be the only run of this case, but it is being run by {who}; wait for it, or"
                     " use another --cache"
                 ) from None
@@ -196,6 +237,57 @@ class Store:
         """The file that asks whoever runs a case to stop."""
         return self.root / "work" / f"{name}.cancel"
 
+    def deleted(self) -> bool:
+        """Whether the cache, or a folder of it, was deleted since this process found it."""
+        return not all((self.root / name).is_dir() for name in FOLDERS)
+
+    def said_deleted(self) -> str:
+        """What to say of that."""
+        return (
+            f"{self.root}: expected the cache as it was when this began, but it was deleted meanwhile; run again to"
+            " begin anew"
+        )
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Say in words that the cache was deleted, or that memory or open files ran out, where an error inside comes of
+        that. What was written into a deleted cache is deleted too.
+
+        Raises:
+            UbtError: it was so; every other error passes.
+        """
+        try:
+            yield
+        except Exception as e:
+            if self.deleted():
+                self._clear()
+                raise UbtError(self.said_deleted()) from e
+            if said := limits.ran_out(e):
+                raise UbtError(said) from e
+            raise
+
+    def _clear(self) -> None:
+        """Delete what is left of a deleted cache: what nobody holds of what was under way, and empty folders."""
+        with contextlib.suppress(OSError):
+            for path in list((self.root / "work").iterdir()):
+                if path.suffix not in (".lock", ".owner") and not locks.is_held(path.with_name(f"{path.name}.lock")):
+                    scrap(path)
+        for folder in (*(self.root / name for name in FOLDERS), self.root):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def put(self, key: str, result: dict[str, Any], about: dict[str, Any]) -> None:
+        """Put something in place that no stage of a case makes, unless it is there whole already.
+
+        Raises:
+            UbtError: the disk is full, the cache was deleted, or memory or open files ran out.
+        """
+        with self.explained(), self.lock(key):
+            if self.find(key, whole=True) is None:
+                self.set_aside(key)
+                self.write(key, result, about)
+            scrap(self.root / "work" / key)
+
     def write(self, key: str, result: dict[str, Any], about: dict[str, Any]) -> Artefact:
         """Put a stage's result in place, whole or not at all, and drop its scratch.
 
@@ -203,9 +295,9 @@ class Store:
             UbtError: the disk is full; what was finished before is kept.
         """
         scratch = self.scratch(key)
-        part = scratch / "result"
+        part = temporary(scratch / "result")
         try:
-            shutil.rmtree(part, ignore_errors=True)
+            scrap(part)
             part.mkdir()
             entries = {name: write_entry(part, name, value) for name, value in result.items()}
             files = {
@@ -219,15 +311,17 @@ class Store:
                     with p.open("rb") as f:
                         os.fsync(f.fileno())
             part.rename(self.root / "artefacts" / key)
-        except (OSError, SafetensorError) as e:
-            shutil.rmtree(part, ignore_errors=True)
-            if disk_full(e):
+        except BaseException as e:
+            scrap(part)
+            with contextlib.suppress(OSError):
+                scratch.rmdir()
+            if isinstance(e, Exception) and disk_full(e):
                 raise UbtError(
                     f"{self.root}: expected room for the step {key}, but the disk is full; free some (python -m ubt"
                     " cases prune) or choose another --cache. Finished steps are kept"
                 ) from None
             raise
-        shutil.rmtree(scratch, ignore_errors=True)
+        scrap(scratch)
         if (made := self.find(key)) is not None:
             self._remember(key, {"manifest": file_digest(made.path / MANIFEST), "files": made.stamps()})
         return made
@@ -333,14 +427,6 @@ class Store:
         """The bytes that a case's artefacts take, those that other cases share too."""
         return sum(self._size(key) for key in record.artefacts.values())
 
-    def _is_imported(self, key: str) -> bool:
-        found = self.find(key)
-        return found is not None and bool(found.manifest.get("brought"))
-
-    def _is_view_of(self, key: str, used: set[str]) -> bool:
-        found = self.find(key)
-        return found is not None and "made_from" in found.manifest and used.issuperset(found.manifest["made_from"])
-
     def _size(self, key: str) -> int:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return sum(
@@ -360,43 +446,22 @@ class Store:
                 f"{name}: expected a case of the cache {self.root}, got one that is shipped, which cannot be deleted"
             )
         with self.lock(name, wait=HANDOVER):
-            shutil.rmtree(self.root / "cases" / name)
+            freed = self.drop(self.root / "cases" / name)
         for path in (self.root / "cases").glob(f"*/{MOVED}"):
             if self._moved_to(path.parent.name) == name:
-                shutil.rmtree(path.parent)
-        with contextlib.suppress(
-            UbtError
-        ):  # another case's damaged record: what it uses is not known, so nothing more is deleted
-            return self.prune()
-        return 0
+                freed += self.drop(path.parent)
+        # another case's damaged record: what it uses is not known, so nothing more is deleted
+        with contextlib.suppress(UbtError):
+            freed += self.prune()
+        return freed
 
     def prune(self) -> int:
-        """Delete artefacts that no case uses, damaged ones, and what interrupted steps of deleted cases left; returns
-        the bytes freed. What was imported, what a listed case needs to go on, and what a running process
+        """Delete artefacts that no case uses, damaged ones, and what ended processes left (see `ubt.cases.litter`);
+        returns the bytes freed. What was imported, what a listed case needs to go on, and what a running process
         holds, is left alone.
 
         Raises:
             UbtError: a case's record is damaged or an earlier version's, so that what it uses is not known; nothing is
                 deleted.
         """
-        records = self.cases()
-        for record in records.values():
-            if not record.readable:
-                raise UbtError(record.error)
-        used = {key for record in records.values() for key in record.artefacts.values()}
-        used |= {
-            path.name
-            for path in (self.root / "artefacts").iterdir()
-            if self._is_imported(path.name) or self._is_view_of(path.name, used)
-        }
-        freed = 0
-        for path in [*(self.root / "artefacts").iterdir(), *(p for p in (self.root / "work").iterdir() if p.is_dir())]:
-            if path.name in used:
-                continue
-            with contextlib.suppress(UbtError), self.lock(path.name, wait=0):
-                freed += sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-                shutil.rmtree(path)
-        for path in (self.root / "work").glob("*.checked"):
-            if not self._place("artefacts", path.stem).is_dir():
-                path.unlink(missing_ok=True)
-        return freed
+        return litter.prune(self)

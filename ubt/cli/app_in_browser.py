@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from ubt.core import locks
 from ubt.core.errors import UbtError
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ def serve(cache: Path, port: int, log: Path, base: str = "") -> subprocess.Popen
         base,
     ]
     with log.open("ab") as out:
+        locks.shared(out)
         process = subprocess.Popen(
             command,
             cwd=ROOT,

@@ -12,6 +12,7 @@ import typer.rich_utils
 from ubt.cli.console import Printable, err
 from ubt.cli.lazy import lazily
 from ubt.clip import distributed
+from ubt.core import limits
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import disk_full
 
@@ -61,6 +62,7 @@ def main() -> None:
     """
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     try:
+        limits.check()
         distributed.join(sys.argv[1] if len(sys.argv) > 1 else "")
         app() if distributed.is_first() else distributed.serve()
     except BadInput as e:
@@ -74,6 +76,9 @@ def main() -> None:
         sys.exit(130)
     except Exception as e:
         full = disk_full(e) and not isinstance(e, UbtError)  # libraries say so in errors of their own
+        if said := limits.ran_out(e):
+            print(f"error: {said}", file=sys.stderr)
+            sys.exit(1)
         if not (isinstance(e, (UbtError, OSError)) or full):
             err.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
             sys.exit(1)

@@ -1,11 +1,10 @@
 """Similarity of every pair of D under a model, and the features it comes from."""
 
-import os
-
 import numpy as np
 import pandas as pd
 
 from ubt.clip import cost
+from ubt.core.files import temporary
 from ubt.core.run import Run
 from ubt.core.stage import D, Stage
 
@@ -64,9 +63,7 @@ def _room(name: str, shape: tuple[int, int], run: Run) -> np.ndarray:
     """
     if run.scratch is None or 4 * shape[0] * shape[1] < HELD:
         return np.empty(shape, np.float32)
-    return np.lib.format.open_memmap(
-        run.scratch / f"{name}-{os.getpid()}.npy", mode="w+", dtype=np.float32, shape=shape
-    )
+    return np.lib.format.open_memmap(temporary(run.scratch / f"{name}.npy"), mode="w+", dtype=np.float32, shape=shape)
 
 
 def score_stage(name: str, model: str, whose: str) -> Stage:

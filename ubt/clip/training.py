@@ -312,7 +312,7 @@ class _Run:
             tensors |= {f"{k}/{n}": v for k, v in self.optimizer.state[p].items()}
         tensors = {k: v.cpu().contiguous() for k, v in tensors.items()}
         meta = {"history": json.dumps(self.history), "sha256": _digest(tensors)}
-        checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.path.parent.mkdir(exist_ok=True)
         try:
             replace_file(checkpoint.path, lambda path: save_file(tensors, path, meta))
         except (OSError, SafetensorError) as e:

@@ -1,10 +1,13 @@
 """Files: shipped folders, digests, writing a file in one step."""
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +64,68 @@ def disk_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name with `write(temporary_path)`, then put it in place in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp", re.DOTALL)
+_STARTED = time.time()
+
+
+def temporary(path: Path) -> Path:
+    """The name under which this process writes a file or a folder before it puts it in place."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def abandoned(folder: Path, name: str | None = None) -> Iterator[Path]:
+    """What lies in a folder under a `temporary` name, of what is called `name` or of anything, and whose process has
+    ended.
+    """
+    with contextlib.suppress(OSError):
+        for path in list(folder.iterdir()):
+            if (of := _TEMPORARY.fullmatch(path.name)) is None or not _ended(path, int(of[1])):
+                continue
+            if name is None or path.name == f".{name}.{of[1]}.tmp":
+                yield path
+
+
+def _ended(path: Path, process: int) -> bool:
+    """Whether the process that was writing `path` has ended. One of the same number can live again, as in a container
+    that is started anew: what is older than this process is not its own.
+    """
+    if process == os.getpid():
+        with contextlib.suppress(OSError):
+            return path.lstat().st_mtime < _STARTED - 1
+        return False
+    if os.name != "posix":
+        return True  # there a file that is open cannot be deleted
     try:
-        write(temporary)
-        temporary.replace(path)
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def scrap(path: Path) -> int:
+    """Delete a file or a folder, as far as it can be deleted; returns the bytes freed."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            freed = sum(scrap(inner) for inner in path.iterdir())
+            path.rmdir()
+            return freed
+        size = path.lstat().st_size
+        path.unlink()
+        return size
+    return 0
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name with `write(temporary_path)`, then put it in place in one step. What a killed
+    process left of the same file is deleted first.
+    """
+    for left in abandoned(path.parent, path.name):
+        scrap(left)
+    part = temporary(path)
+    try:
+        write(part)
+        part.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

@@ -8,40 +8,92 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock, Timeout
 
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.text import printable
 
+try:
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
+except ImportError:  # not on Windows
+    flock = None
+
 SHARED = Path("/tmp" if os.name == "posix" else tempfile.gettempdir())
 """Where every process of a user looks."""
+
+
+class Held(UbtError):
+    """Another process holds a lock."""
 
 
 @contextlib.contextmanager
 def hold(path: Path, wait: float = -1) -> Iterator[None]:
     """Hold the lock `path` alone; freed when the process ends, however it ends. `wait`: seconds, for good if negative.
+    Whoever holds it deletes its file at the end: nobody takes a file for the lock that has no name any more.
 
     Raises:
-        UbtError: another process holds it; who does.
+        Held: another process holds it; who does.
     """
-    owner = path.with_suffix(".owner")
+    owner = _owner(path)
     try:
-        with FileLock(path, timeout=wait):
+        with _taken(path, wait):
             with contextlib.suppress(OSError):  # a full disk must not keep `prune` from making room
                 owner.write_text(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
             yield
     except Timeout:
-        raise UbtError(printable(owner.read_text()[:200]) if owner.exists() else "another process") from None
+        raise Held(printable(owner.read_text()[:200]) if owner.exists() else "another process") from None
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds the lock `path`."""
+    """Whether some process holds the lock `path`; the file of a killed one is deleted."""
+    if not path.exists():
+        return False
     try:
-        with FileLock(path, timeout=0):
+        with _taken(path, 0):
             return False
     except Timeout:
         return True
+
+
+def _owner(path: Path) -> Path:
+    return path.with_suffix(".owner")
+
+
+@contextlib.contextmanager
+def _taken(path: Path, wait: float) -> Iterator[None]:
+    with FileLock(path, timeout=wait):
+        mine = path.stat()
+        try:
+            yield
+        finally:
+            # The folder may have been deleted and made anew meanwhile: then the lock is another's.
+            with contextlib.suppress(OSError):
+                if os.path.samestat(path.stat(), mine):
+                    _owner(path).unlink(missing_ok=True)
+                    path.unlink()
+
+
+def shared(file: IO[bytes]) -> None:
+    """Mark an open file as in use, by this process and those that inherit it, as long as one of them has it open."""
+    if flock is not None:
+        with contextlib.suppress(OSError):
+            flock(file.fileno(), LOCK_SH | LOCK_NB)
+
+
+def in_use(path: Path) -> bool:
+    """Whether some process has a file open that was marked with `shared`."""
+    if flock is None:
+        return False  # there a file that is open cannot be deleted
+    try:
+        with path.open("rb") as file:
+            flock(file.fileno(), LOCK_EX | LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def runtime() -> Path:

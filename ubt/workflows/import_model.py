@@ -6,7 +6,6 @@ Whatever was not told and could not be read off the weights is assumed, and the 
 
 import contextlib
 import re
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -179,14 +178,8 @@ def import_model(
     if model_input.fit(model) != STOCK:
         decided.append("fitted")  # in earlier versions such a model's images were fitted in the stock way
     key = f"{KEY}{digest(decided)}"
-    with store.lock(key):
-        if store.find(key, whole=True) is None:
-            store.set_aside(key)
-            store.write(
-                key,
-                {"model": model, "card": said},
-                {"stage": "model", "brought": True, "seconds": round(time.monotonic() - started, 3)},
-            )
+    about = {"stage": "model", "brought": True, "seconds": round(time.monotonic() - started, 3)}
+    store.put(key, {"model": model, "card": said}, about)
     return key
 
 
@@ -225,7 +218,7 @@ def forget(store: Store, key: str) -> int:
             f"{key}: expected a model that no case names, but {', '.join(using)} does; delete the case first"
         )
     with store.lock(key, wait=0):
-        shutil.rmtree(store.root / "artefacts" / key)
+        store.drop(store.root / "artefacts" / key)
     return freed
 
 

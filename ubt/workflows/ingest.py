@@ -127,10 +127,7 @@ def _stored(store: Store, kind: str, entry: str, read: Callable[[], dict[str, An
     rows = pd.util.hash_pandas_object(found[entry], index=False).to_numpy()
     identity = [found["about"], found.get("classes", []), hashlib.sha256(rows.tobytes()).hexdigest()]
     key = f"{kind}-{digest([*identity, *filter(None, [_files(found, entry)])])}"
-    with store.lock(key):
-        if store.find(key, whole=True) is None:
-            store.set_aside(key)
-            store.write(key, found, {"stage": kind, "brought": True, "seconds": round(time.monotonic() - started, 3)})
+    store.put(key, found, {"stage": kind, "brought": True, "seconds": round(time.monotonic() - started, 3)})
     return key
 
 

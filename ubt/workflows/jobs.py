@@ -31,7 +31,7 @@ from ubt.cases.plan import composed
 from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.core import locks
+from ubt.core import limits, locks
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import digest, disk_full
 from ubt.core.run import Compute, Progress, Run
@@ -149,7 +149,7 @@ def failure(store: Store, lock: str) -> str:
     """What the last process that held `lock` said when it ended, if anything."""
     with contextlib.suppress(OSError):
         said = (store.root / "work" / f"{lock}.log").read_text(errors="replace").strip().splitlines()
-        return said[-1] if said else ""
+        return (limits.told(said[-1]) or said[-1]) if said else ""
     return ""
 
 
@@ -169,6 +169,7 @@ def _process(store: Store, lock: str, arguments: list[str], begun: Callable[[], 
     package = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
     with log.open("wb") as out:
+        locks.shared(out)
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment
         )
@@ -319,12 +320,13 @@ def main(root: str, name: str, *more: str) -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     try:
+        limits.check()
         store = Store(Path(root))
-        if name == "--view":
-            return _view(store, *more, stop=stop.is_set)
-        if name == "--import":
-            return _import(store, *more, stop=stop.is_set)
-        return _each(store, *more, stop=stop.is_set) if name == "--each" else _one(store, name, *more, stop=stop.is_set)
+        works = {"--view": _view, "--import": _import, "--each": _each}
+        with store.explained():
+            if name in works:
+                return works[name](store, *more, stop=stop.is_set)
+            return _one(store, name, *more, stop=stop.is_set)
     except Cancelled:
         return 0
     except UbtError as e:

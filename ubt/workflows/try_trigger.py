@@ -57,12 +57,8 @@ def keep(store: Store, record: CaseRecord, pixels: np.ndarray) -> str:
         BadInput: D is not made.
     """
     data, key = _done(store, record, "data").path.name, trigger(record, pixels)
-    with store.lock(key):
-        if store.find(key) is None:
-            store.set_aside(key)
-            store.write(
-                key, {"pixels": np.ascontiguousarray(pixels)}, {"stage": "trigger", "seconds": 0.0, "made_from": [data]}
-            )
+    about = {"stage": "trigger", "seconds": 0.0, "made_from": [data]}
+    store.put(key, {"pixels": np.ascontiguousarray(pixels)}, about)
     return key
 
 

@@ -1,0 +1,150 @@
+"""What nobody in a cache uses any more, and what ended processes left in it, however they ended.
+
+A running process holds the lock of its case and of its step, and what it writes it writes under a name that says which
+process that is. Everything else that no case on record names goes: whoever needs it makes it again.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from ubt.cases.artifact import Artefact
+from ubt.cases.record import MOVED, CaseRecord
+from ubt.core import locks
+from ubt.core.errors import UbtError
+from ubt.core.files import READY, abandoned, scrap
+
+DECISIONS = "review*"
+"""What analysts decided: never deleted without their case."""
+OF_LOCKS = (".lock", ".owner", ".cancel", ".log")
+"""What lies beside the work of whoever holds a lock: its file, who that is, that it is asked to stop, what it said."""
+
+
+class Cache(Protocol):
+    """What is asked of the store; see `ubt.cases.store.Store`."""
+
+    root: Path
+
+    def cases(self) -> Mapping[str, CaseRecord]:
+        """The records of all cases."""
+
+    def find(self, key: str) -> Artefact | None:
+        """A finished artefact."""
+
+    def lock(self, name: str, wait: float = -1) -> AbstractContextManager[None]:
+        """Hold a name alone."""
+
+    def held(self, name: str) -> bool:
+        """Whether some process holds it."""
+
+    def drop(self, path: Path) -> int:
+        """Delete an artefact or a case's folder."""
+
+
+class _Used:
+    """The artefacts that are used, looked at again as soon as a case has changed.
+
+    Raises:
+        UbtError: a case's record is damaged or an earlier version's.
+    """
+
+    def __init__(self, store: Cache):
+        self.store, self.names = store, set[str]()
+        self.seen: dict[Path, int] | None = None
+        self.look()
+
+    def look(self) -> None:
+        seen = {}
+        for path in (self.store.root / "cases").glob("*/case.json"):
+            with contextlib.suppress(OSError):
+                seen[path] = path.stat().st_mtime_ns
+        if seen == self.seen:
+            return
+        records = self.store.cases().values()
+        for record in records:
+            if not record.readable:
+                raise UbtError(record.error)
+        named = {key for record in records for key in record.artefacts.values()}
+        stands = {path.name for path in (self.store.root / "artefacts").iterdir() if self._stands(path.name, named)}
+        self.seen, self.names = seen, named | stands
+
+    def _stands(self, key: str, named: set[str]) -> bool:
+        """Whether an artefact was imported, or is a view of what cases name."""
+        if key in named or (found := self.store.find(key)) is None:
+            return False
+        return bool(found.manifest.get("brought")) or (
+            "made_from" in found.manifest and named.issuperset(found.manifest["made_from"])
+        )
+
+    def __contains__(self, key: str) -> bool:
+        self.look()
+        return key in self.names
+
+
+def prune(store: Cache) -> int:
+    """Delete what nobody uses; returns the bytes freed. See `Store.prune`.
+
+    Raises:
+        UbtError: what a case uses is not known; nothing is deleted.
+    """
+    used, freed = _Used(store), 0
+    for path in list((store.root / "artefacts").iterdir()):
+        if path.name not in used:
+            freed += _unheld(store, path.name, path)
+    freed += sum(_work(store, path, used) for path in sorted((store.root / "work").iterdir()))
+    freed += sum(_of_case(store, path) for path in list((store.root / "cases").iterdir()))
+    for path in list((store.root / "checked").iterdir()):
+        if path.suffix == ".json" and not any(
+            (root / "artefacts" / path.stem).is_dir() for root in (store.root, READY)
+        ):
+            freed += scrap(path)
+    for folder in (store.root / "sets", store.root / "checked", *(store.root / "cases").iterdir()):
+        freed += sum(map(scrap, abandoned(folder)))
+    return freed
+
+
+def _unheld(store: Cache, lock: str, *paths: Path) -> int:
+    """Delete files and folders unless somebody holds a lock."""
+    with contextlib.suppress(UbtError), store.lock(lock, wait=0):
+        return sum(store.drop(path) if path.parent.name != "work" else scrap(path) for path in paths)
+    return 0
+
+
+def _work(store: Cache, path: Path, used: _Used) -> int:
+    """Delete something under `work/` that no living process owns."""
+    if path.name.startswith("."):
+        return scrap(path) if path in abandoned(path.parent) else 0
+    if path.is_dir():
+        if path.name not in used or (store.root / "artefacts" / path.name).is_dir():
+            return _unheld(store, path.name, path)
+        with contextlib.suppress(UbtError), store.lock(path.name, wait=0):
+            freed = sum(map(scrap, abandoned(path)))
+            with contextlib.suppress(OSError):
+                path.rmdir()  # nothing in it to go on from
+            return freed
+        return 0
+    if path.suffix == ".checked":  # where an earlier version kept it
+        return scrap(path)
+    if path.suffix not in OF_LOCKS:
+        return 0
+    beside = [path.with_suffix(suffix) for suffix in OF_LOCKS]
+    left = [p for p in beside if p.exists() and not (p.suffix == ".log" and locks.in_use(p))]
+    freed = sum(p.stat().st_size for p in left)
+    if store.held(path.stem):
+        return 0
+    for p in left:  # looking whether it is held has deleted the lock of an ended process
+        scrap(p)
+    return freed
+
+
+def _of_case(store: Cache, folder: Path) -> int:
+    """Delete a folder of a case that was never put on record, or only half deleted; not what analysts decided."""
+    if (
+        not folder.is_dir()
+        or any((folder / name).exists() for name in ("case.json", MOVED))
+        or any(folder.glob(DECISIONS))
+    ):
+        return 0
+    return _unheld(store, folder.name, folder)
