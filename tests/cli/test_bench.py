@@ -9,12 +9,13 @@ from tiny import BRIEF, tiny
 
 from ubt.cases.pipeline import upto
 from ubt.cases.store import Store
-from ubt.cli.bench_runs import gpu, growth, pairs, profile
+from ubt.cli import bench
+from ubt.cli.bench_runs import gpu, growth, kills, pairs, profile
 from ubt.cli.bench_runs.case import generate
 from ubt.cli.bench_runs.models import compare, fresh_peak_mb
 from ubt.clip import models
 from ubt.clip.score import score
-from ubt.core.errors import BadInput
+from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Compute, Run, compute
 from ubt.pairs import neighbors
 from ubt.pairs.export import KINDS
@@ -210,3 +211,20 @@ def test_what_a_gpu_would_be_measured_by(monkeypatch):
     assert not gpu.neighbours("cpu", 400, width=16, queries=20)["agree"]
     with pytest.raises(BadInput, match="expected a CUDA GPU that torch can use, found none"):
         gpu.measure(Compute("cpu", "fp32"), print)
+
+
+def test_killed_at_random_moments_work_goes_on_to_the_same_results_and_leaves_nothing(tmp_path):
+    """A tenth of what `bench --kills` does, on the case's first stages."""
+    found = kills.measure(tmp_path / "kills", kills=10, seed=1, until="verdict")
+    assert [(of.kills, of.differences, of.left, of.freed) for of in found["work"].values()] == [(2, [], [], 0)] * 5
+    assert (found["left"], found["freed"]) == ([], 0)
+    assert kills.report(found)[-1] == ("all", "10", "5", "5", "0", "0", "0")
+    assert not (tmp_path / "kills").exists()
+
+
+def test_kills_that_leave_something_end_the_command_with_an_error(tmp_path, monkeypatch, capsys):
+    one = kills.Killed(clock=1, file=1, differences=["kill 2 of case"], left=["poison-0"], freed=5)
+    monkeypatch.setattr(kills, "measure", lambda folder, count, say: {"work": {"case": one}, "left": [], "freed": 0})
+    with pytest.raises(UbtError, match="got kill 2 of case, poison-0"):
+        bench.bench(kills=True, cache=tmp_path)
+    assert "| all | 2 | 1 | 1 | 1 | 1 | 5 |" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The part of the command line that measures speed: `python -m ubt bench`."""
+"""The part of the command line that measures speed, and what kills leave: `python -m ubt bench`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,7 @@ from typer import Option
 
 from ubt.cli.common import CacheOption, Device, Precision
 from ubt.cli.console import check_writable, err, figures_table, out, say
+from ubt.core.errors import UbtError
 from ubt.core.run import Compute, compute
 
 App = Annotated[bool, Option("--app", help="Measure the app over generated cases instead, in Chromium.")]
@@ -48,6 +49,15 @@ Sessions = Annotated[
 ]
 Browsers = Annotated[int, Option("--browsers", help="With --sessions: how many there are.", min=1, max=100)]
 Minutes = Annotated[float, Option("--minutes", help="With --sessions: how long they work.", min=0.1, max=600)]
+Kills = Annotated[
+    bool,
+    Option(
+        "--kills",
+        help="Kill a case, imports, exports, labels and prune at random moments instead, go on with each, and count"
+        " what differs from undisturbed runs and what is left.",
+    ),
+]
+Count = Annotated[int, Option("--count", help="With --kills: how many.", min=1)]
 Keys = Annotated[int, Option("--keys", help="With --review: keys that are pressed in each part.", min=10)]
 Sizes = Annotated[
     list[int] | None,
@@ -79,6 +89,8 @@ def bench(
     sessions: Sessions = False,
     browsers: Browsers = 10,
     minutes: Minutes = 10.0,
+    kills: Kills = False,
+    count: Count = 100,
     sizes: Sizes = None,
     file: File = None,
     cache: CacheOption = Path("cache/bench"),
@@ -104,6 +116,8 @@ def bench(
         return _print_review(cache, keys)
     if sessions:
         return _print_sessions(cache, browsers, minutes)
+    if kills:
+        return _print_kills(cache, count)
     _print_models(compute(device, precision), steps, batch, rounds)
 
 
@@ -184,6 +198,22 @@ def _print_sessions(cache: Path, browsers: int, minutes: float) -> None:
     print("| | |\n| --- | --- |")
     for what, figures in report(measure(cache, browsers, minutes, _tell)):
         print(f"| {what} | {figures} |")
+
+
+def _print_kills(cache: Path, count: int) -> None:
+    from ubt.cli.bench_runs.kills import measure, report
+
+    found = measure(cache / "kills", count, say=_tell)
+    print("| work | kills | by the clock | at a file | results that differ | left in work/ | bytes that prune frees |")
+    print("|" + " --- |" * 7)
+    for row in report(found):
+        print(f"| {' | '.join(row)} |")
+    spoilt = [what for of in found["work"].values() for what in (*of.differences, *of.left)]
+    if spoilt or found["left"] or found["freed"]:
+        raise UbtError(
+            "expected equal results and nothing left, got"
+            f" {', '.join(dict.fromkeys([*spoilt, *found['left']])) or found['freed']}"
+        )
 
 
 def _print_stages(sizes: list[int], cache: Path, rounds: int) -> None:
