@@ -32,6 +32,13 @@ def test_what_ran_out_is_said_with_what_to_do(error, says):
     assert says in said and said.startswith("expected ") and "run again" in said
 
 
+def test_what_onednn_cannot_create_under_a_limit_is_memory(monkeypatch):
+    error = RuntimeError("could not create a primitive")
+    assert limits.ran_out(error) == ""
+    monkeypatch.setattr(resource, "getrlimit", lambda of: (5 * 10**9, resource.RLIM_INFINITY))
+    assert "(the limit is 5 GB)" in limits.ran_out(error)
+
+
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOENT, "No such file"), ValueError("out of memory"), UbtError("out of memory"), KeyError()]
 )

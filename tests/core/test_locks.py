@@ -1,7 +1,10 @@
 """Locks of processes against each other."""
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -22,6 +25,71 @@ def test_one_holds_it_and_the_other_is_told_who(tmp_path):
         with locks.hold(path, wait=0):
             pass
     assert "\x1b" not in str(told.value) and len(str(told.value)) < 1000
+
+
+def test_a_lock_leaves_nothing_and_a_look_makes_nothing(tmp_path):
+    path = tmp_path / "x.lock"
+    assert not locks.is_held(path)
+    with locks.hold(path):
+        assert locks.is_held(path)
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("of a killed process")
+    assert not locks.is_held(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_take_turns_though_each_deletes_the_lock(tmp_path):
+    """Nobody holds a file that has lost its name."""
+    counter, path = tmp_path / "n", tmp_path / "x.lock"
+    counter.write_text("0")
+    code = (
+        "import sys; from pathlib import Path; from ubt.core import locks; locks.PAUSE = 0.0005\n"
+        "for _ in range(150):\n"
+        "    with locks.hold(Path(sys.argv[1])):\n"
+        "        n = int(Path(sys.argv[2]).read_text()); Path(sys.argv[2]).write_text(str(n + 1))\n"
+    )
+    others = [subprocess.Popen([sys.executable, "-c", code, str(path), str(counter)]) for _ in range(3)]
+    assert [p.wait() for p in others] == [0, 0, 0]
+    assert counter.read_text() == "450"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["n"]
+
+
+def test_a_lock_in_a_folder_that_was_made_anew_is_anothers(tmp_path):
+    path = tmp_path / "work" / "x.lock"
+    path.parent.mkdir()
+    with locks.hold(path):
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+        with locks.hold(path, wait=0):
+            theirs = path.stat().st_ino
+            assert locks.is_held(path)
+            assert path.stat().st_ino == theirs
+    assert not path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_that_stays_holds_nothing(tmp_path):
+    path = tmp_path / "x.lock"
+    reading, writing = os.pipe()
+    with locks.hold(path):
+        if not (child := os.fork()):
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+    assert not locks.is_held(path)
+    with locks.hold(path, wait=0):
+        pass
+    os.close(writing)
+    os.waitpid(child, 0)
+    os.close(reading)
+
+
+def test_where_the_system_cannot_lock_files_filelock_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "_flocks", lambda folder: False)
+    path = tmp_path / "x.lock"
+    with locks.hold(path):
+        assert locks.is_held(path)
+    assert not locks.is_held(path)
 
 
 @pytest.fixture

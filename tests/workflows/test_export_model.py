@@ -89,6 +89,14 @@ def test_nothing_is_left_of_an_export_that_failed(tiny_case, tiny_store, tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_what_a_killed_export_left_goes_with_the_next(tiny_case, tiny_store, tmp_path):
+    left = tmp_path / ".out.4194305.tmp"
+    left.mkdir()
+    (left / "open_clip_model.safetensors").write_bytes(b"half")
+    export_model.export(tiny_store, tiny_case.name, "unlearn", tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 def test_the_command_line_brings_in_and_takes_away(tiny_case, tiny_store, tmp_path):
     """What was taken away comes back with the same weights, and says what it was."""
     cache, out = str(tmp_path / "cache"), tmp_path / "out"

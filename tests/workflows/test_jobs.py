@@ -82,6 +82,13 @@ def test_what_a_job_cannot_do_is_said(tmp_path):
     assert store.record(name).state == "failed"
 
 
+def test_a_job_for_which_there_is_too_little_memory_says_so(tmp_path):
+    (tmp_path / "work").mkdir()
+    said = "Traceback:\nImportError: libtorch_cpu.so: failed to map segment from shared object\n"
+    (tmp_path / "work" / "import-0.log").write_text(said)
+    assert jobs.failure(Store(tmp_path), "import-0").startswith("expected more memory")
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -127,16 +127,20 @@ def _work(store: Cache, path: Path, used: _Used) -> int:
         return 0
     if path.suffix == ".checked":  # where an earlier version kept it
         return scrap(path)
-    if path.suffix not in OF_LOCKS:
-        return 0
-    beside = [path.with_suffix(suffix) for suffix in OF_LOCKS]
-    left = [p for p in beside if p.exists() and not (p.suffix == ".log" and locks.in_use(p))]
-    freed = sum(p.stat().st_size for p in left)
-    if store.held(path.stem):
-        return 0
-    for p in left:  # looking whether it is held has deleted the lock of an ended process
-        scrap(p)
-    return freed
+    return _beside(store, path.stem) if path.suffix in OF_LOCKS else 0
+
+
+def _beside(store: Cache, lock: str) -> int:
+    """Delete what lies beside the work of whoever held a lock, and the lock itself."""
+    beside = [store.root / "work" / f"{lock}{suffix}" for suffix in OF_LOCKS]
+    left = [path for path in beside if path.exists() and not (path.suffix == ".log" and locks.in_use(path))]
+    freed = sum(path.stat().st_size for path in left)
+    with contextlib.suppress(UbtError), store.lock(lock, wait=0):
+        for path in left:
+            if path.suffix in (".cancel", ".log"):  # whoever holds a lock deletes its file at the end
+                scrap(path)
+        return freed
+    return 0
 
 
 def _of_case(store: Cache, folder: Path) -> int:

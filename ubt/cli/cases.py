@@ -147,8 +147,8 @@ def cancel_case(name: str, cache: CacheOption = CACHE) -> None:
 
 @cases_app.command("prune")
 def prune_cases(cache: CacheOption = CACHE) -> None:
-    """Delete artefacts that no case uses and what interrupted runs left."""
-    say(f"freed {Store(cache).prune() / 1e6:.0f} MB")
+    """Delete artefacts that no case uses and what ended processes left."""
+    say(f"freed {Store(cache).prune() / 1e6:.1f} MB")
 
 
 @cases_app.command("migrate")

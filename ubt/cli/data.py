@@ -113,8 +113,9 @@ def export(
     """Write a case's D, triggers and all, as a zip of images and captions that says nothing of which pairs are
     poisoned.
     """
-    with progress_of("export") as progress:
-        count = write_pairs(Store(cache), case, file, progress)
+    store = Store(cache)
+    with progress_of("export") as progress, store.explained():
+        count = write_pairs(store, case, file, progress)
     say(f"{count:,} pairs written to {file}")
 
 

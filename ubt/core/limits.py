@@ -20,6 +20,8 @@ _MEMORY = re.compile(
     r"|\bMemoryError\b",
     re.IGNORECASE,
 )
+_PRIMITIVE = re.compile(r"could not (create|initialize|execute) a (primitive|memory|scratchpad)")
+"""What oneDNN says of anything; under a limit it is that."""
 FILES_RAN_OUT = (
     "expected to be allowed more open files, but there are as many as the limit allows{}; raise it (ulimit -n 1024) and"
     " run again. What was finished is kept"
@@ -63,7 +65,9 @@ def told(text: str) -> str:
         return _said(FILES_RAN_OUT, "RLIMIT_NOFILE", 1, "")
     if _GPU.search(text):
         return GPU_RAN_OUT
-    return _said(MEMORY_RAN_OUT, "RLIMIT_AS", 1e9, " GB") if _MEMORY.search(text) else ""
+    if _MEMORY.search(text) or (_limit("RLIMIT_AS") is not None and _PRIMITIVE.search(text)):
+        return _said(MEMORY_RAN_OUT, "RLIMIT_AS", 1e9, " GB")
+    return ""
 
 
 def _said(message: str, of: str, unit: float, name: str) -> str:

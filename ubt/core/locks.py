@@ -1,6 +1,8 @@
 """Locks of processes against each other: a name's in a cache, and a user's turn to compute on a device, over caches."""
 
 import contextlib
+import errno
+import functools
 import os
 import re
 import stat
@@ -22,6 +24,9 @@ except ImportError:  # not on Windows
 
 SHARED = Path("/tmp" if os.name == "posix" else tempfile.gettempdir())
 """Where every process of a user looks."""
+PAUSE = 0.05
+"""Seconds between two looks at a lock that is waited for."""
+_OPEN = set[int]()
 
 
 class Held(UbtError):
@@ -31,7 +36,7 @@ class Held(UbtError):
 @contextlib.contextmanager
 def hold(path: Path, wait: float = -1) -> Iterator[None]:
     """Hold the lock `path` alone; freed when the process ends, however it ends. `wait`: seconds, for good if negative.
-    Whoever holds it deletes its file at the end: nobody takes a file for the lock that has no name any more.
+    Whoever holds it deletes its file at the end; a file that has no name any more is nobody's lock.
 
     Raises:
         Held: another process holds it; who does.
@@ -43,7 +48,10 @@ def hold(path: Path, wait: float = -1) -> Iterator[None]:
                 owner.write_text(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
             yield
     except Timeout:
-        raise Held(printable(owner.read_text()[:200]) if owner.exists() else "another process") from None
+        who = "another process"
+        with contextlib.suppress(OSError):  # it may end just now
+            who = printable(owner.read_text()[:200])
+        raise Held(who) from None
 
 
 def is_held(path: Path) -> bool:
@@ -63,16 +71,70 @@ def _owner(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _taken(path: Path, wait: float) -> Iterator[None]:
-    with FileLock(path, timeout=wait):
-        mine = path.stat()
-        try:
+    if not _flocks(path.parent):
+        with FileLock(path, timeout=wait):
             yield
-        finally:
-            # The folder may have been deleted and made anew meanwhile: then the lock is another's.
+        return
+    end = time.monotonic() + wait
+    while (file := _tried(path)) is None:
+        if wait >= 0 and time.monotonic() >= end:
+            raise Timeout(str(path))
+        time.sleep(PAUSE)
+    _OPEN.add(file)
+    try:
+        yield
+    finally:
+        if file in _OPEN:  # else this is a forked process
+            # The folder may have been deleted and made anew meanwhile: then the lock of this name is another's.
             with contextlib.suppress(OSError):
-                if os.path.samestat(path.stat(), mine):
+                if os.path.samestat(path.stat(), os.fstat(file)):
                     _owner(path).unlink(missing_ok=True)
                     path.unlink()
+            _OPEN.discard(file)
+            os.close(file)
+
+
+def _tried(path: Path) -> int | None:
+    """The lock's file, open and locked; None where another holds it, or has deleted it since it was opened."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        flock(file, LOCK_EX | LOCK_NB)
+        if os.path.samestat(path.stat(), os.fstat(file)):
+            return file
+    except (BlockingIOError, PermissionError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(file)
+        raise
+    os.close(file)
+    return None
+
+
+@functools.lru_cache(maxsize=16)
+def _flocks(folder: Path) -> bool:
+    """Whether files in a folder can be locked by the system; elsewhere the package filelock knows other ways."""
+    if flock is None:
+        return False
+    with contextlib.suppress(OSError):
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            flock(file, LOCK_SH | LOCK_NB)
+        except OSError as e:
+            return e.errno not in (errno.ENOSYS, errno.EOPNOTSUPP)
+        finally:
+            os.close(file)
+    return True
+
+
+def _closed() -> None:
+    """A forked process holds no lock of its parent: it may outlive it."""
+    for file in _OPEN:
+        os.close(file)
+    _OPEN.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_closed)
 
 
 def shared(file: IO[bytes]) -> None:

@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput, UbtError
-from ubt.core.files import digest, disk_full, file_digest
+from ubt.core.files import abandoned, digest, disk_full, file_digest, scrap, temporary
 from ubt.core.stage import Stage
 from ubt.defenses import DEFENSES
 from ubt.evaluation.model_roles import ROLES
@@ -156,11 +155,12 @@ def export(store: Store, name: str, stage: str, folder: Path) -> Path:
     if folder.is_symlink() or folder.exists():
         raise BadInput(f"--out: expected a folder that is not there yet, got {folder}; name a new one")
     files, about = _files(store, name, stage), card(store, name, stage)
-    part = None
+    part = temporary(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        part.chmod(0o755)
+        for left in (*abandoned(folder.parent, folder.name), part):
+            scrap(left)
+        part.mkdir(mode=0o755)
         for file in files:
             shutil.copyfile(file, part / file.name)
         (part / "card.json").write_text(json.dumps(about, indent=1))
@@ -173,8 +173,7 @@ def export(store: Store, name: str, stage: str, folder: Path) -> Path:
             ) from None
         raise BadInput(f"--out: expected a folder that can be made, got {folder} ({e.strerror})") from None
     finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+        scrap(part)
     return folder
 
 
