@@ -116,7 +116,8 @@ class Store:
 
     def _remember(self, key: str, checked: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
-            replace_file(self.checked(key), lambda path: path.write_text(json.dumps(checked)))
+            (path := self.checked(key)).parent.mkdir(exist_ok=True)
+            replace_file(path, lambda temporary: temporary.write_text(json.dumps(checked)))
 
     def checked(self, key: str) -> Path:
         """Where it is remembered that an artefact's bytes were checked."""
@@ -238,8 +239,8 @@ class Store:
         return self.root / "work" / f"{name}.cancel"
 
     def deleted(self) -> bool:
-        """Whether the cache, or a folder of it, was deleted since this process found it."""
-        return not all((self.root / name).is_dir() for name in FOLDERS)
+        """Whether the cache, or a folder of it that nobody makes again, was deleted since this process found it."""
+        return not all((self.root / name).is_dir() for name in FOLDERS if name != "checked")
 
     def said_deleted(self) -> str:
         """What to say of that."""

@@ -326,14 +326,16 @@ def main(root: str, name: str, *more: str) -> int:
         with store.explained():
             if name in works:
                 return works[name](store, *more, stop=stop.is_set)
-            return _one(store, name, *more, stop=stop.is_set)
+            with _quiet(store, name):
+                return _one(store, name, *more, stop=stop.is_set)
     except Cancelled:
         return 0
     except UbtError as e:
         print(printable(e), file=sys.stderr)
         return 1
     except OSError as e:
-        said = f"{root}: the disk is full; free some space and run again" if disk_full(e) else repr(e)
+        full = f"{root}: the disk is full; free some space and run again" if disk_full(e) else repr(e)
+        said = limits.ran_out(e) or full
         print(printable(said), file=sys.stderr)
         return 1
 
@@ -346,10 +348,19 @@ def _one(store: Store, name: str, until: str | None = None, *, stop: Callable[[]
 
 
 @contextlib.contextmanager
+def _quiet(store: Store, lock: str) -> Iterator[None]:
+    """Delete the log of a job that ends well and has said nothing."""
+    yield
+    with contextlib.suppress(OSError):
+        if not (log := store.root / "work" / f"{lock}.log").stat().st_size:
+            log.unlink()
+
+
+@contextlib.contextmanager
 def _held(store: Store, lock: str, stop: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
     """Hold a lock; gives what says whether somebody has asked whoever holds it to stop."""
     flag = store.cancel_flag(lock)
-    with store.lock(lock, wait=1):
+    with store.lock(lock, wait=1), _quiet(store, lock):
         flag.unlink(missing_ok=True)
         try:
             yield lambda: stop() or flag.exists()
