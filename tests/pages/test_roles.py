@@ -126,7 +126,7 @@ def test_an_analyst_has_every_button(full, monkeypatch, login):
 
 
 READS = {"open", "whole", "find", "imported", "all_imported", "held", "journal", "cancel_flag", "size", "earlier"}
-READS |= {"record", "renamed", "names", "cases", "case"}
+READS |= {"record", "renamed", "names", "cases", "case", "checked", "deleted", "said_deleted", "explained"}
 
 
 def test_a_store_that_can_only_be_read_changes_nothing(full, tiny_case):

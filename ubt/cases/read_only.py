@@ -18,4 +18,4 @@ class ReadOnlyStore(Store):
     def _refuse(self, *arguments: object, **named: object) -> NoReturn:
         raise Forbidden
 
-    write = save_case = rename_case = delete = prune = set_aside = lock = scratch = _refuse
+    write = put = save_case = rename_case = delete = drop = prune = tidy = set_aside = lock = step = scratch = _refuse
