@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -138,3 +139,13 @@ def test_each_device_has_a_turn_of_its_own(monkeypatch):
     assert of(None) == of("") == of("0") == of("0,1") == of(" 0 ,1")
     assert len({cpu, of("0"), of("1"), of("1,0"), of("GPU-8e")}) == 4
     assert of("../x").parent == cpu.parent
+
+
+def test_a_lock_is_free_however_its_release_is_interrupted(tmp_path, monkeypatch):
+    def interrupted(self, missing_ok=False):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt), locks.hold(tmp_path / "a.lock"):
+        patched.setattr(Path, "unlink", interrupted)
+    with locks.hold(tmp_path / "a.lock", wait=0):
+        pass

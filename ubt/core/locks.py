@@ -86,12 +86,14 @@ def _taken(path: Path, wait: float) -> Iterator[None]:
     finally:
         if file in _OPEN:  # else this is a forked process
             # The folder may have been deleted and made anew meanwhile: then the lock of this name is another's.
-            with contextlib.suppress(OSError):
-                if os.path.samestat(path.stat(), os.fstat(file)):
-                    _owner(path).unlink(missing_ok=True)
-                    path.unlink()
-            _OPEN.discard(file)
-            os.close(file)
+            try:
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(path.stat(), os.fstat(file)):
+                        _owner(path).unlink(missing_ok=True)
+                        path.unlink()
+            finally:
+                _OPEN.discard(file)
+                os.close(file)
 
 
 def _tried(path: Path) -> int | None:
