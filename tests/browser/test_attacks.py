@@ -7,8 +7,9 @@ import http.server
 import statistics
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -48,6 +49,18 @@ OUTSIDE = (
     "/..%5c..%5capp.py",
     "/static/%00",
 )
+LINKS = (
+    "?case=../../../../etc/passwd",
+    "?case=<script>alert(1)</script>",
+    "?case=%00&run=1&delete=1",
+    "?run=true&live=1&confirm=yes&key=live-first",
+    "review?select=__import__('os').system('touch x')",
+    f"map?select={'(' * 3000}",
+    "separation?fraction=1e999&threshold=NaN&k=-1",
+    "data?part=case&path=/etc/passwd&source=/etc/passwd",
+    "tokens?pair=[a](http://evil.example/x.png)![b](http://evil.example/y.png)",
+    "help?q=<img src=x onerror=alert(1)>",
+)
 SECRETS = b"root:", b"streamlit>=", b"navigation()", b"st_script_run"
 
 
@@ -61,8 +74,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 class Attempts:
     """Attempts against a running app, by what they are about."""
 
-    def __init__(self, address: str):
-        self.host = urlsplit(address).netloc
+    def __init__(self, address: str, cache: Path):
+        self.host, self.cache, self.count = urlsplit(address).netloc, cache, Counter()
         self.port = self.host.split(":")[1]
         self.seconds: dict[str, list[float]] = defaultdict(list)
 
@@ -91,14 +104,14 @@ class Attempts:
             f"{about:9} {len(ms):4d} refused, {statistics.median(ms):5.1f} ms, at most {max(ms):5.1f}"
             for about, ms in self.seconds.items()
         ]
-        return "\n".join(rows)
+        return "\n".join([*rows, *(f"{about:9} {n:4d} refused or without effect" for about, n in self.count.items())])
 
 
 @pytest.fixture(scope="module")
 def attempts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("attacked")
     with served(folder / "cache", folder / "log") as address:
-        made = Attempts(address)
+        made = Attempts(address, folder / "cache")
         yield made
         print(f"\n{made.table()}")
         log = (folder / "log").read_text()
@@ -204,6 +217,7 @@ def test_another_page_can_neither_frame_nor_open_nor_read_it(attempts, chrome, t
         page.wait_for_function("got.length == 2")
         assert sorted(page.evaluate("got")) == ["closed", "refused"]
         assert page.frames[-1].url == "chrome-error://chromewebdata/"
+        attempts.count["framing, reading and driving from another page"] += 3
         page.close()
         other.shutdown()
 
@@ -222,6 +236,28 @@ def test_a_page_of_the_app_keeps_its_own_rules(attempts, chrome):
     page.close()
 
 
+def test_a_link_shows_and_starts_nothing(attempts, chrome):
+    page, said = chrome.new_page(), []
+    page.on("dialog", lambda d: said.append(d.message))
+    page.on(
+        "request",
+        lambda r: None if f"//{attempts.host}/" in r.url or r.url[:5] in ("data:", "blob:") else said.append(r.url),
+    )
+    for link in LINKS:
+        page.goto(f"http://{attempts.host}/{link}")
+        page.get_by_role("heading", level=1).first.wait_for()
+        settle(page)
+        body = page.locator("body").inner_text()
+        assert "Traceback" not in body
+        assert "root:" not in body
+        attempts.count["links"] += 1
+    page.close()
+    assert not [url for url in said if f"//{attempts.host}/" not in url and url[:5] not in ("data:", "blob:")]
+    cache = attempts.cache
+    assert [p.name for p in (cache / "cases").iterdir() if (p / "case.json").exists()] == []
+    assert [*(cache / "work").iterdir()] == []
+
+
 def test_only_files_of_the_named_folders_are_looked_at(attempts, chrome):
     page = chrome.new_page()
     page.goto(f"http://{attempts.host}/data")
@@ -230,4 +266,5 @@ def test_only_files_of_the_named_folders_are_looked_at(attempts, chrome):
         box.fill(path)
         box.press("Enter")
         page.get_by_text("expected a file or folder in", exact=False).filter(has_text=path[-12:]).wait_for()
+        attempts.count["files of the machine"] += 1
     page.close()

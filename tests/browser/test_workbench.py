@@ -199,7 +199,6 @@ def contradicted(tab, second, kept: Review, first: str, labels: dict[str, str]) 
 
 def agreed(second, kept: Review, first: str) -> None:
     """Who gives a pair the label that another session gave it is recorded as well, and can take it back."""
-    settle(second)
     assert shown(second) == first
     before = kept.labels().set_index("id").loc[first]
     for key, changed in ((str(LABELS.index(before["label"]) + 1), True), ("z", False)):

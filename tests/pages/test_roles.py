@@ -11,9 +11,11 @@ from ubt.cases.read_only import ReadOnlyStore
 from ubt.cases.store import Store
 from ubt.core.errors import Forbidden, UbtError
 from ubt.pairs.annotations import Review, Sent
+from ubt.reports.case_report import contents
 from ubt.ui import roles
 from ubt.ui.navigation import PAGES
 from ubt.workflows import jobs
+from ubt.workflows.export_model import zipped
 from ubt.workflows.ingest import Wanted, import_wanted
 from ubt.workflows.migrate import migrate
 
@@ -151,6 +153,8 @@ def test_a_store_that_can_only_be_read_changes_nothing(full, tiny_case):
             change()
     assert held(full.root) == before
     assert store.record(name) == full.record(name)
+    assert len(zipped(store, name, "purified")) > 100_000
+    assert contents.report(store, name).sections
 
 
 def test_a_review_that_can_only_be_read_keeps_what_it_has(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,9 +35,8 @@ class Store:
         try:
             for name in FOLDERS:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
-            probe = temporary(self.root / "work" / "probe")
-            probe.write_text("")
-            probe.unlink(missing_ok=True)
+            with tempfile.TemporaryFile(dir=self.root / "work"):
+                pass  # it has no name that a kill could leave
         except OSError as e:
             if limits.ran_out(e):
                 raise
