@@ -79,8 +79,8 @@ with st.container(horizontal=True, vertical_alignment="center"):
         help="A new case with some of these settings changed",
     ):
         new(view.settings)
-    if roles.button(
-        "Delete…", key="delete", icon=":material/delete:", disabled=view.status.running or bool(view.built_in)
+    if not view.built_in and roles.button(
+        "Delete…", key="delete", icon=":material/delete:", disabled=view.status.running
     ):
         delete(view.name)
 if at_glance:

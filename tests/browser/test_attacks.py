@@ -101,7 +101,7 @@ class Attempts:
 
     def table(self) -> str:
         rows = [
-            f"{about:9} {len(ms):4d} refused, {statistics.median(ms):5.1f} ms, at most {max(ms):5.1f}"
+            f"{about:9} {len(ms):4d} attempts, {statistics.median(ms):5.1f} ms, at most {max(ms):5.1f}"
             for about, ms in self.seconds.items()
         ]
         return "\n".join([*rows, *(f"{about:9} {n:4d} refused or without effect" for about, n in self.count.items())])
@@ -166,6 +166,8 @@ def test_pages_of_other_origins_get_nothing(attempts):
         for method in ("PUT", "DELETE", "OPTIONS"):
             attempts.refused("origins", "/_stcore/upload_file/s/f", (403,), method=method, Origin=origin)
     attempts.refused("origins", "/", (403,), Origin=(f"http://{attempts.host}", "http://evil.example"))
+    spelled = f"LOCALHOST:{attempts.port}"  # Streamlit would take the origin for another's and ask the internet
+    attempts.refused("origins", "/_stcore/stream", (403,), Host=spelled, Origin=f"http://{spelled.lower()}", **UPGRADE)
     for own in (f"http://{attempts.host}", f"https://{attempts.host}"):
         assert attempts.ask("/_stcore/stream", Origin=own, **UPGRADE)[0] == 101
         assert attempts.ask("/", Origin=own)[0] == 200

@@ -256,3 +256,30 @@ def test_what_cannot_be_read_for_want_of_files_or_memory_is_not_taken_for_damage
     assert not isinstance(raised.value, DamagedArtefact)
     monkeypatch.undo()
     assert full.find(key) is not None
+
+
+def test_what_is_decided_while_prune_looks_is_kept(full, monkeypatch):
+    """A label on a built-in case, whose folder has nothing else, is written at any moment."""
+    folder = full.root / "cases" / "built-in"
+    (folder / "old").mkdir(parents=True)
+    rename = Path.rename
+
+    def labelled_just_before(self, to):
+        if self == folder:
+            (folder / "review.sqlite").write_text("a decision")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", labelled_just_before)
+    full.prune()
+    assert (folder / "review.sqlite").read_text() == "a decision"
+
+
+def test_a_deleted_case_takes_nothing_of_what_others_are_told(full, tiny_case):
+    log, told = full.root / "work" / "other.log", full.root / "work" / "import-1" / "events.jsonl"
+    told.parent.mkdir()
+    for path in (log, told):
+        path.write_text("what happened")
+    full.delete(tiny_case.name)
+    assert log.exists() and told.exists()
+    full.prune()
+    assert not log.exists() and not told.exists()

@@ -1,6 +1,7 @@
 """Files are written in one step, and what a kill leaves of them goes with the next."""
 
 import os
+import time
 
 import pytest
 
@@ -52,3 +53,14 @@ def test_scrap_counts_what_it_deletes_and_follows_no_link(tmp_path):
     assert files.scrap(tmp_path / "a") == 10 + size
     assert (tmp_path / "elsewhere" / "kept").exists() and not (tmp_path / "a").exists()
     assert files.scrap(tmp_path / "a") == 0
+
+
+def test_what_a_process_elsewhere_writes_is_left_for_a_day(tmp_path):
+    ours = files.temporary(tmp_path / "a")
+    theirs = ours.with_name(f".a.{DEAD}@00000000.tmp")
+    dead = ours.with_name(ours.name.replace(f".{os.getpid()}@", f".{DEAD}@"))
+    for path in (ours, theirs, dead):
+        path.touch()
+    assert [*files.abandoned(tmp_path)] == [dead]
+    os.utime(theirs, (time.time() - 90_000,) * 2)
+    assert {*files.abandoned(tmp_path, "a")} == {dead, theirs}

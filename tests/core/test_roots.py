@@ -3,11 +3,14 @@
 import os
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from ubt.attacks.ssba import SsbaSettings
 from ubt.core import roots
 from ubt.core.errors import BadInput
 from ubt.core.roots import NotAllowed
+from ubt.data import classification_sets, retrieval_sets
 from ubt.data.catalogue import SourceOptions
 from ubt.data.preview import look
 from ubt.workflows.import_model import import_model
@@ -80,6 +83,42 @@ def test_a_table_in_a_named_folder_leads_no_further(places):
     (mine / "pairs.csv").unlink()
     (mine / "captions.csv").symlink_to(theirs / "pairs.csv")
     refused(mine)
+
+
+def test_a_split_of_arrow_files_leads_no_further(places):
+    mine, theirs = places
+    (mine / "pairs.csv").unlink()
+    for folder, name in ((mine / "train", "a"), (theirs, "b")):
+        folder.mkdir(exist_ok=True)
+        table = pa.table({"image": ["a.png"], "caption": [f"the caption of {name}"]})
+        with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    (mine / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    (mine / "train" / "state.json").write_text("{}")
+    assert look(mine, SourceOptions()).rows["text"].tolist() == ["the caption of a"]
+    (mine / "train" / "b.arrow").symlink_to(theirs / "b.arrow")
+    refused(mine)
+
+
+def test_a_path_among_the_settings_is_one_answer_too(places):
+    theirs = places[1]
+    (theirs / "set.json").write_text("{}")
+    for absent in (classification_sets.absent, retrieval_sets.absent):
+        said = [absent(str(theirs / name)).replace(name, "NAME") for name in ("set.json", "nothing.json")]
+        assert said[0] == said[1] != ""
+        said = [absent("cifar10", root=str(theirs / name)) for name in ("", "nothing")]
+        assert said[0] == said[1] != ""
+    for name in ("", "nothing"):
+        with pytest.raises(NotAllowed):
+            SsbaSettings(encoder=str(theirs / name)).folder  # noqa: B018
+
+
+def test_the_folder_of_data_sets_may_be_read(places, monkeypatch):
+    theirs = places[1]
+    monkeypatch.setenv(roots.ROOTS, "")
+    monkeypatch.setenv(roots.DATA, str(theirs))
+    assert look(theirs, SourceOptions()).rows["text"].tolist() == ["the caption of theirs"]
+    assert classification_sets.folder_of_data() == theirs
 
 
 def test_a_model_is_looked_for_where_files_may_be_read(places, store_at):

@@ -44,6 +44,10 @@ def held(root: Path) -> dict[str, int]:
         ({"email": " Ana@Team.Example "}, True),
         ({"email": "bo@lab.example", "email_verified": True}, True),
         ({"email": "bo@lab.example", "email_verified": False}, False),
+        ({"email": "bo@lab.example", "email_verified": "true"}, True),
+        ({"email": "bo@lab.example", "email_verified": "false"}, False),
+        ({"email": "bo@lab.example", "email_verified": 0}, False),
+        ({"email": "bo@lab.example", "email_verified": None}, False),
         ({"email": "bo@lab.example.evil"}, False),
         ({"email": "ana@team.example@evil"}, False),
         ({"email": "bo@team.example"}, False),
@@ -77,6 +81,10 @@ def test_secrets_that_cannot_be_read_let_nobody_in(tmp_path, monkeypatch):
     secrets.unlink()
     monkeypatch.setattr(roles.config, "get_option", lambda name: {"X-Mail": "mail"} if "Headers" in name else [])
     with pytest.raises(UbtError, match="kept as `email`"):
+        roles.asked()
+    monkeypatch.setattr(roles.st, "secrets", {"auth": {}})
+    monkeypatch.setattr(roles.config, "get_option", lambda name: {"X-Mail": "email"} if "Headers" in name else [])
+    with pytest.raises(UbtError, match="expected one log-in, got two"):
         roles.asked()
     roles.asked.cache_clear()
 

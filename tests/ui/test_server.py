@@ -65,3 +65,9 @@ def test_an_origin_that_is_listed_may_use_it(monkeypatch):
     assert server.own("https://hub.example", "team.example")
     assert server.own("https://team.example", "team.example")
     assert not server.own("https://hub.example.evil", "team.example")
+    assert not server.own("https://team.example", "TEAM.example")
+    headers = [(b"host", b"team.example"), (b"origin", b"https://hub.example")]
+    for kind, left in (("websocket", headers[:1]), ("http", headers)):
+        assert server.without_listed_origin({"type": kind, "headers": headers})["headers"] == left
+    own = [(b"host", b"team.example"), (b"origin", b"https://team.example")]
+    assert server.without_listed_origin({"type": "websocket", "headers": own})["headers"] == own

@@ -10,6 +10,7 @@ import numpy as np
 
 from ubt.attacks.base import TriggerSettings
 from ubt.attacks.stegastamp_card import read_card
+from ubt.core import roots
 from ubt.core.errors import BadInput
 from ubt.core.settings import setting
 
@@ -27,7 +28,13 @@ class SsbaSettings(TriggerSettings):
 
     @property
     def folder(self) -> Path:
-        """The encoder's folder: the one named, or the shipped one."""
+        """The encoder's folder: the one named, or the shipped one.
+
+        Raises:
+            NotAllowed: it may not be read.
+        """
+        if self.encoder:
+            roots.require(Path(self.encoder))
         return Path(self.encoder) if self.encoder else SHIPPED
 
     def check(self, height: int, width: int) -> None:

@@ -14,7 +14,7 @@ from ubt.cases.artifact import Artefact
 from ubt.cases.record import MOVED, CaseRecord
 from ubt.core import locks
 from ubt.core.errors import UbtError
-from ubt.core.files import READY, abandoned, scrap
+from ubt.core.files import READY, abandoned, scrap, temporary
 
 DECISIONS = "review*"
 """What analysts decided: never deleted without their case."""
@@ -83,8 +83,11 @@ class _Used:
         return key in self.names
 
 
-def prune(store: Cache) -> int:
+def prune(store: Cache, told: bool = True) -> int:
     """Delete what nobody uses; returns the bytes freed. See `Store.prune`.
+
+    Args:
+        told: also what ended jobs said, and what imports told of themselves, which a page may still show.
 
     Raises:
         UbtError: what a case uses is not known; nothing is deleted.
@@ -93,7 +96,9 @@ def prune(store: Cache) -> int:
     for path in list((store.root / "artefacts").iterdir()):
         if path.name not in used:
             freed += _unheld(store, path.name, path)
-    freed += sum(_work(store, path, used) for path in sorted((store.root / "work").iterdir()))
+    for path in sorted((store.root / "work").iterdir()):
+        if told or not (path.suffix == ".log" or path.name.startswith("import-")):
+            freed += _work(store, path, used, told)
     freed += sum(_of_case(store, path) for path in list((store.root / "cases").iterdir()))
     for path in list((store.root / "checked").iterdir()):
         if path.suffix == ".json" and not any(
@@ -112,7 +117,7 @@ def _unheld(store: Cache, lock: str, *paths: Path) -> int:
     return 0
 
 
-def _work(store: Cache, path: Path, used: _Used) -> int:
+def _work(store: Cache, path: Path, used: _Used, told: bool) -> int:
     """Delete something under `work/` that no living process owns."""
     if path.name.startswith("."):
         return scrap(path) if path in abandoned(path.parent) else 0
@@ -127,12 +132,12 @@ def _work(store: Cache, path: Path, used: _Used) -> int:
         return 0
     if path.suffix == ".checked":  # where an earlier version kept it
         return scrap(path)
-    return _beside(store, path.stem) if path.suffix in OF_LOCKS else 0
+    return _beside(store, path.stem, told) if path.suffix in OF_LOCKS else 0
 
 
-def _beside(store: Cache, lock: str) -> int:
+def _beside(store: Cache, lock: str, told: bool) -> int:
     """Delete what lies beside the work of whoever held a lock, and the lock itself."""
-    beside = [store.root / "work" / f"{lock}{suffix}" for suffix in OF_LOCKS]
+    beside = [store.root / "work" / f"{lock}{suffix}" for suffix in OF_LOCKS if told or suffix != ".log"]
     left = [path for path in beside if path.exists() and not (path.suffix == ".log" and locks.in_use(path))]
     freed = sum(path.stat().st_size for path in left)
     with contextlib.suppress(UbtError), store.lock(lock, wait=0):
@@ -145,10 +150,21 @@ def _beside(store: Cache, lock: str) -> int:
 
 def _of_case(store: Cache, folder: Path) -> int:
     """Delete a folder of a case that was never put on record, or only half deleted; not what analysts decided."""
-    if (
-        not folder.is_dir()
-        or any((folder / name).exists() for name in ("case.json", MOVED))
-        or any(folder.glob(DECISIONS))
-    ):
+    if not folder.is_dir() or _is_kept(folder):
         return 0
-    return _unheld(store, folder.name, folder)
+    with contextlib.suppress(UbtError), store.lock(folder.name, wait=0):
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # empty, if nothing has been decided or put on record meanwhile
+            return 0
+        aside = temporary(folder)
+        folder.rename(aside)
+        if _is_kept(aside):
+            aside.rename(folder)
+            return 0
+        return scrap(aside)
+    return 0
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether a case's folder has a record, its new name, or what analysts decided."""
+    return any((folder / name).exists() for name in ("case.json", MOVED)) or any(folder.glob(DECISIONS))

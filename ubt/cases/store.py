@@ -268,7 +268,11 @@ class Store:
             raise
 
     def _clear(self) -> None:
-        """Delete what is left of a deleted cache: what nobody holds of what was under way, and empty folders."""
+        """Delete what is left of a deleted cache: what nobody holds of what was under way, and empty folders. Where
+        results or cases are still there it was not deleted, and what is under way stays.
+        """
+        if any((self.root / name).is_dir() for name in ("artefacts", "cases")):
+            return
         with contextlib.suppress(OSError):
             for path in list((self.root / "work").iterdir()):
                 if path.suffix not in (".lock", ".owner") and not locks.is_held(path.with_name(f"{path.name}.lock")):
@@ -453,7 +457,7 @@ class Store:
                 freed += self.drop(path.parent)
         # another case's damaged record: what it uses is not known, so nothing more is deleted
         with contextlib.suppress(UbtError):
-            freed += self.prune()
+            freed += litter.prune(self, told=False)
         return freed
 
     def prune(self) -> int:

@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
+import platform
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -64,25 +66,41 @@ def disk_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
 
 
-_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(.+)\.(\d+)(?:@([0-9a-f]+))?\.tmp", re.DOTALL)
+_DAY = 86_400
 _STARTED = time.time()
 
 
 def temporary(path: Path) -> Path:
     """The name under which this process writes a file or a folder before it puts it in place."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}@{_machine()}.tmp")
+
+
+@functools.cache
+def _machine() -> str:
+    """Where process numbers are this process's own: another machine, or container, that sees the same folder has others
+    under the same numbers.
+    """
+    space = Path("/proc/self/ns/pid")
+    return digest([platform.node(), str(space.readlink()) if space.is_symlink() else ""])[:8]
 
 
 def abandoned(folder: Path, name: str | None = None) -> Iterator[Path]:
     """What lies in a folder under a `temporary` name, of what is called `name` or of anything, and whose process has
-    ended.
+    ended; of a process elsewhere that is not known, so that a day must have passed.
     """
     with contextlib.suppress(OSError):
         for path in list(folder.iterdir()):
-            if (of := _TEMPORARY.fullmatch(path.name)) is None or not _ended(path, int(of[1])):
+            if (of := _TEMPORARY.fullmatch(path.name)) is None or name not in (None, of[1]):
                 continue
-            if name is None or path.name == f".{name}.{of[1]}.tmp":
+            if _ended(path, int(of[2])) if of[3] in (None, _machine()) else _older(path, time.time() - _DAY):
                 yield path
+
+
+def _older(path: Path, than: float) -> bool:
+    with contextlib.suppress(OSError):
+        return path.lstat().st_mtime < than
+    return False
 
 
 def _ended(path: Path, process: int) -> bool:
@@ -90,9 +108,7 @@ def _ended(path: Path, process: int) -> bool:
     that is started anew: what is older than this process is not its own.
     """
     if process == os.getpid():
-        with contextlib.suppress(OSError):
-            return path.lstat().st_mtime < _STARTED - 1
-        return False
+        return _older(path, _STARTED - 1)
     if os.name != "posix":
         return True  # there a file that is open cannot be deleted
     try:

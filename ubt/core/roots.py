@@ -14,6 +14,8 @@ ROOTS = "UBT_ROOTS"
 """The environment's variable: folders, separated as in PATH. Not set: all; set to nothing: none."""
 
 
+DATA = "UBT_DATA"
+"""The environment's variable that names the folder of data sets, which may be read as well."""
 _ALSO: ContextVar[tuple[Path, ...]] = ContextVar("also", default=())
 
 
@@ -26,6 +28,7 @@ def roots() -> list[Path] | None:
     named = os.environ.get(ROOTS)
     if named is None:
         return None
+    named = os.pathsep.join([named, os.environ.get(DATA, "")])
     return [Path(os.path.realpath(os.path.expanduser(folder))) for folder in named.split(os.pathsep) if folder]  # noqa: PTH111
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ubt.core import roots
 from ubt.core.errors import BadInput
 from ubt.data import formats, imagenet, labelled
 from ubt.data.images import Images
@@ -118,9 +119,11 @@ SETS: dict[str, Known] = {
 
 
 def folder_of_data(root: str = "") -> Path | None:
-    """The folder under which data sets are looked for: the one named, or that of `UBT_DATA`; None if neither is."""
+    """The folder under which data sets are looked for: the one named, or that of `UBT_DATA`; None if neither is,
+    or if it may not be read.
+    """
     named = root or os.environ.get(DATA, "")
-    return Path(named).expanduser().resolve() if named else None
+    return Path(named).expanduser().resolve() if named and roots.allowed(Path(named).expanduser()) else None
 
 
 def absent(name: str, root: str = "") -> str:
@@ -162,7 +165,7 @@ def _elsewhere(name: str, folder: Path | None) -> Path | None:
     if known and folder and all((folder / part).exists() for part in known.looked_for):
         return None
     if known is None and ("/" in name or "." in name):
-        return Path(name) if Path(name).exists() else None
+        return Path(name) if roots.allowed(Path(name)) and Path(name).exists() else None
     return (
         next((p for p in (folder / f"{name}.zip", folder / name) if _holds_images(p, known)), None) if folder else None
     )

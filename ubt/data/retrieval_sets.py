@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ubt.core import roots
 from ubt.core.errors import BadInput
 from ubt.data import catalogue, formats
 from ubt.data.catalogue import SourceOptions
@@ -42,7 +43,7 @@ def _found(name: str, root: str) -> tuple[Path, str]:
             Path(name),
             (
                 ""
-                if Path(name).exists()
+                if roots.allowed(Path(name)) and Path(name).exists()
                 else (
                     f"{name}: expected {', '.join(('scenes', *SETS))}, or a path of captions; got no such file or"
                     " folder"
@@ -80,6 +81,7 @@ def read(name: str, size: int, root: str = "") -> tuple[Images, pd.DataFrame, pd
         raise BadInput(said)
     if path.suffix.lower() == ".json":
         places, captions, left_out, where = _karpathy(path)
+        roots.require(where, path)
         return Images(Locations("files", str(where), places), size), captions, left_out
     options = SourceOptions(decode=False)
     source = formats.open_source(path, options)

@@ -186,7 +186,7 @@ def _options(kind: str, options: dict[str, Any]) -> SourceOptions | LabelledOpti
 def _look(kind: str, source: str, options: dict[str, Any]) -> Preview:
     path = Path(source)
     try:
-        stamp = path.stat().st_mtime_ns
+        stamp = path.stat().st_mtime_ns if roots.allowed(path) else 0
     except (OSError, ValueError):
         stamp = 0
     return _looked(kind, source, json.dumps(options, sort_keys=True), stamp)

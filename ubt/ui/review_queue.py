@@ -172,6 +172,7 @@ def draw(view: View, table: PairTable, standing: Queue, truth: bool) -> None:
     back = table.rows(done.undone[1]) if done.undone else []
     data = {
         "case": view.name,
+        "who": roles.who() and blake2b(roles.who().encode(), digest_size=8).hexdigest(),
         "queue": blake2b(standing.rows.tobytes(), digest_size=8).hexdigest(),
         "total": len(standing.ids),
         "at": [standing.at, int(standing.rows[standing.at])],
@@ -241,7 +242,7 @@ def _states(view: View, table: PairTable, rows: Sequence[int], truth: bool) -> d
     return {
         row: {
             "label": pair["label"] if isinstance(pair["label"], str) else None,
-            "mine": by.get(pair["id"], who) == who,
+            "mine": not isinstance(pair["label"], str) or by.get(pair["id"], who) == who,
             "note": pair["note"] if isinstance(pair["note"], str) else "",
             "said": [
                 [label, _said_by(session, who), at]

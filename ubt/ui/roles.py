@@ -28,13 +28,19 @@ def asked() -> str:
     Raises:
         UbtError: it was to ask, but how cannot be read; nobody is let in then.
     """
+    headers, oidc = config.get_option("server.trustedUserHeaders"), False
     try:
-        if "auth" in st.secrets:
-            return "oidc"
+        oidc = "auth" in st.secrets
     except StreamlitSecretNotFoundError as e:
         if there := [p for p in config.get_option("secrets.files") if Path(p).exists()]:
             raise UbtError(f"{there[0]}: expected Streamlit's secrets, got a file that cannot be read ({e})") from None
-    headers = config.get_option("server.trustedUserHeaders")
+    if oidc and headers:
+        raise UbtError(
+            "expected one log-in, got two: [auth] in Streamlit's secrets and server.trustedUserHeaders, whose headers"
+            " anybody who is logged in could send; remove one of them"
+        )
+    if oidc:
+        return "oidc"
     if headers and "email" not in dict(headers).values():
         raise UbtError("server.trustedUserHeaders: expected a header that is kept as `email`, got none")
     return "proxy" if headers else ""
@@ -51,8 +57,8 @@ def who() -> str:
     not theirs for certain.
     """
     said = claims() if asked() else {}
-    address = said.get("email")
-    return address.strip().lower() if isinstance(address, str) and said.get("email_verified") is not False else ""
+    address, verified = said.get("email"), said.get("email_verified", True)
+    return address.strip().lower() if isinstance(address, str) and verified in (True, "true", "True") else ""
 
 
 def may_change() -> bool:

@@ -76,7 +76,7 @@ class Gate:
             await send(message)
 
         if not status:
-            await self._app(scope, receive, with_headers)
+            await self._app(without_listed_origin(scope), receive, with_headers)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "refused"})
         else:
@@ -86,8 +86,8 @@ class Gate:
         """Status and reason for refusing a request; 0 for one that is taken."""
         headers = Headers(scope=scope)
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
-        host = hosts[0].lower() if len(hosts) == 1 else ""
-        if not allowed(host):
+        host = hosts[0] if len(hosts) == 1 else ""
+        if not allowed(host.lower()):
             return 421, self._log(_HOSTS, ", ".join(hosts))
         if origins and not (len(origins) == 1 and own(origins[0], host)):
             return 403, self._log(_ORIGINS, ", ".join(origins))
@@ -114,14 +114,29 @@ def allowed(host: str) -> bool:
 
 
 def own(origin: str, host: str) -> bool:
-    """Whether an Origin header names the app itself, at `host`, or a page that is allowed to use it."""
-    if origin in [listed.strip() for listed in config.get_option("server.corsAllowedOrigins") or ()]:
+    """Whether an Origin header names the app itself, at `host` to the letter as Streamlit compares them, or a page that
+    is allowed to use it.
+    """
+    if origin in _listed():
         return True
     try:
         at = urlsplit(origin)
     except ValueError:
         return False
-    return at.scheme in ("http", "https") and at.netloc.lower() == host
+    return at.scheme in ("http", "https") and at.netloc == host
+
+
+def _listed() -> list[str]:
+    return [listed.strip() for listed in config.get_option("server.corsAllowedOrigins") or ()]
+
+
+def without_listed_origin(scope: Scope) -> Scope:
+    """A websocket that a listed origin opens, without that header: of an origin that is not its own Streamlit would ask
+    the internet for its own address first.
+    """
+    if scope["type"] != "websocket" or Headers(scope=scope).get("origin") not in _listed():
+        return scope
+    return scope | {"headers": [(name, value) for name, value in scope["headers"] if name != b"origin"]}
 
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -22,7 +22,7 @@ def from_dataset(here: Listing, options: ReadOptions) -> Source | None:
     split = Listing(here.path / ("train" if "train" in splits else splits[0]))
     if not (files := split.of(ARROW.endings)):
         raise BadInput(f"{split.path}: expected the .arrow files of a split, got none of them; save the data set again")
-    return from_columns(files, options)
+    return ARROW.open(files, options)
 
 
 ARROW = Format(

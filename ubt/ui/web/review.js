@@ -184,7 +184,7 @@ class Queue {
     const before = this.state(row);
     if (before.label !== label || !before.mine) {
       const number = this.push({do: 'label', pair: this.pairs.get(row).id, label});
-      this.stack.push({number, row, label: before.label, note: before.note});
+      this.stack.push({number, row, label: before.label, mine: before.mine, note: before.note});
       this.overlay.set(row, {label, mine: true, note: before.note, number});
     }
     if (row === this.row) this.onward();
@@ -196,8 +196,8 @@ class Queue {
     const before = this.state(row);
     if (text === before.note) return;
     const number = this.push({do: 'note', pair: this.pairs.get(row).id, note: text});
-    this.stack.push({number, row, label: before.label, note: before.note});
-    this.overlay.set(row, {label: before.label, note: text, number});
+    this.stack.push({number, row, label: before.label, mine: before.mine, note: before.note});
+    this.overlay.set(row, {label: before.label, mine: before.mine, note: text, number});
     this.soon();
     this.draw();
   }
@@ -206,7 +206,7 @@ class Queue {
     const last = this.stack.pop();
     const number = this.push({do: 'undo', of: last ? last.number : 0});
     if (last) {
-      this.overlay.set(last.row, {label: last.label, note: last.note, number});
+      this.overlay.set(last.row, {label: last.label, mine: last.mine, note: last.note, number});
       this.said = 'Undone: 1 decision.';
       if (this.pairs.has(last.row)) this.show(this.placeOf(last.row), last.row);
     } else {
@@ -388,8 +388,9 @@ class Queue {
 }
 
 export default function ({data, parentElement, setStateValue}) {
-  if (!cases.has(data.case)) cases.set(data.case, new Queue(data.case));
-  const queue = cases.get(data.case);
+  const name = data.case + (data.who && '-' + data.who);
+  if (!cases.has(name)) cases.set(name, new Queue(name));
+  const queue = cases.get(name);
   queue.set = setStateValue;
   const fresh = queue.parent !== parentElement || !queue.root;
   if (fresh) {
