@@ -1,6 +1,7 @@
 """UBT Inspector, the app: navigation, the case picker, the theme. Run it with `python -m streamlit run app.py`.
 
-Streamlit loads this file twice: once to serve it, and as `__main__` for every run of a page.
+Streamlit loads this file to serve it, and as `__main__` for every run of a page; a process that a page starts may load
+it too (`__mp_main__`), and does neither.
 """
 
 import streamlit as st
@@ -32,7 +33,7 @@ if __name__ == "__main__":
         page.run()
     fetch_ahead()
     warm(view is not None and view.has("mask"))
-else:
+elif __name__ != "__mp_main__":
     from ubt.ui.server import middleware
 
     app = st.App(__file__, middleware=middleware())

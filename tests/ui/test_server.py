@@ -1,9 +1,11 @@
 """When the app counts as shared, and which hosts and origins are its own."""
 
 import os
+import runpy
 from pathlib import Path
 
 import pytest
+from harness import ROOT
 
 from ubt.core import roots
 from ubt.core.errors import UbtError
@@ -71,3 +73,10 @@ def test_an_origin_that_is_listed_may_use_it(monkeypatch):
         assert server.without_listed_origin({"type": kind, "headers": headers})["headers"] == left
     own = [(b"host", b"team.example"), (b"origin", b"https://team.example")]
     assert server.without_listed_origin({"type": "websocket", "headers": own})["headers"] == own
+
+
+def test_a_process_that_a_page_starts_serves_nothing(monkeypatch):
+    monkeypatch.delenv(roots.ROOTS, raising=False)
+    made = runpy.run_path(str(ROOT / "app.py"), run_name="__mp_main__")
+    assert "app" not in made
+    assert roots.ROOTS not in os.environ
