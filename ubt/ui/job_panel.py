@@ -115,7 +115,7 @@ def live(view: View, key: str, wanted: str | None = None, short: bool = False) -
     further = {stage.name for stage in stages.every} - stages.names()
     until = wanted if wanted in further else None
     cost, said = costs.of_settings(view.settings, until), LIVE
-    if short:
+    if short and cost.startswith("Takes "):
         said, cost = f"{LIVE}, {cost.removeprefix('Takes ').split(';')[0].rstrip('.')}", ""
     about = "The same settings on this machine, as a new case that replaces this one"
     if costs.button(said, cost, key, help=about):
