@@ -229,6 +229,8 @@ def test_a_clean_model_is_left_byte_identical_and_said_to_be(cache):
     assert m["select"]["auroc"] is None
     assert m["purified"]["ca"] == m["poisoned"]["ca"]
     assert "not poisoned" in words(page("overview"))
+    assert "Nothing was poisoned in this case" in words(page("overview"))
+    assert "poisoned model" not in html_of(page("overview")).split("Clean accuracy")[0].split("Attack success")[1]
     assert "Nothing was unlearned" in words(page("unlearn"))
     assert len(charts(page("separation"))) == 3
 

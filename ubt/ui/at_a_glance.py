@@ -17,7 +17,7 @@ MEASURED = {
     "asr": ("Attack success rate (ASR)", "triggered images that the model takes for the attacker's target"),
     "ca": ("Clean accuracy (CA)", "clean images that it classifies correctly"),
 }
-BEFORE_AND_AFTER = {"poisoned model": "poisoned", "after unlearning": "purified"}
+BEFORE_AND_AFTER = {"before unlearning": "poisoned", "after unlearning": "purified"}
 
 
 def possible(view: View | None) -> bool:
@@ -54,7 +54,7 @@ def _poisons(view: View) -> None:
     targets = " or ".join(dict.fromkeys(a.attack.target for a in view.settings.attacks))
     st.markdown(
         f"**{int(planted.sum()):,} of {len(table):,} training pairs are poisoned**: each image carries a trigger, and"
-        f" its caption says {plain(targets)}, whatever it shows. {int(found.sum()):,} of them were flagged."
+        f" its caption names {plain(targets)}. {int(found.sum()):,} of them were flagged."
     )
     captions = table.frame(rows, ["caption"])["caption"]
     components.grid(images.some(view, rows), captions, [""] * len(rows), [True] * len(rows), columns=SHOWN)
