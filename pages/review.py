@@ -11,8 +11,7 @@ from ubt.figures import label_history
 from ubt.pairs.annotations import precision
 from ubt.pairs.events import LABELS
 from ubt.pairs.table import PairTable
-from ubt.ui import charts, components, controls, costs, pair_picker, pairs, review_queue, roles, search, selection
-from ubt.ui.case_picker import make
+from ubt.ui import apply, charts, components, controls, pair_picker, pairs, review_queue, roles, search, selection
 from ubt.ui.errors import guard, plain, safe
 from ubt.ui.job_panel import missing, needs
 from ubt.ui.navigation import current, heading
@@ -138,18 +137,7 @@ def _use(labels: pd.DataFrame, truth_shown: bool) -> None:
             on_click=safe(selection.select),
             args=("label is not missing",),
         )
-        if not view.imported:
-            few, copy = len(confirmed) < 2, {"select.confirmed": "\n".join(sorted(confirmed))}
-            if costs.button(
-                f"Unlearn with the {len(confirmed)} confirmed",
-                "" if few else costs.of_settings(view.settings.with_values(copy)),
-                "confirmed",
-                icon=":material/auto_fix_high:",
-                disabled=few,
-                help="A copy of this case whose D_topk is the pairs labelled backdoor; it starts at once",
-            ):
-                make(view.settings.with_values(copy), run=True)
-                st.rerun(scope="app")
+        apply.confirmed(view, confirmed, "confirmed", "confirmed")
 
 
 needs(view, "score", "The pairs have not been scored yet.", explore)

@@ -8,19 +8,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ubt.core import text
 from ubt.evaluation import detection
-from ubt.evaluation.label_free import Mixture, estimated
-from ubt.evaluation.model_roles import SCORED, SUSPECT
-from ubt.figures import roc, similarity
+from ubt.figures import roc
 from ubt.pairs.table import SIMILARITIES, PairTable
-from ubt.ui import charts, components, controls, pair_picker, pairs, roles, selection, tuning
-from ubt.ui.case_picker import make
+from ubt.ui import apply, charts, pair_picker, pairs, selection, thresholds, tuning
 from ubt.ui.errors import guard
-from ubt.ui.job_panel import missing, needs
+from ubt.ui.job_panel import needs
 from ubt.ui.navigation import current, heading
 from ubt.ui.paper_results import paper_figures
-from ubt.ui.tuning import Tuned
 
 GRID = 24
 
@@ -31,17 +26,17 @@ heading("separation")
 @st.fragment
 @guard()
 def explore() -> None:
-    table, above = selection.pairs_shown(view), st.container()
+    table, above = selection.pairs_shown(view), st.container(key=selection.BAR)
     mixture = pairs.mixture(view, table)
-    chosen = tuning.sliders(view, table, mixture)
-    with above:
-        selected = selection.bar(view, table, chosen)
-    only_suspicious = _switches()
+    chosen, _ = tuning.sliders(view, table, mixture)
+    selected = selection.bar(view, table, chosen, above)
+    only_suspicious, whole = thresholds.switches(view)
     caught, group = tuning.caught(view, table, chosen)
-    _histograms(table, caught, chosen.threshold, caught.suspicious if only_suspicious else None, selected.rows)
-    _counts(table, caught, mixture, chosen, bool(group), selected.rows)
-    if not chosen.as_run(view):
-        _offer_case(chosen)
+    among = caught.suspicious if only_suspicious else None
+    thresholds.histograms(view, table, caught, chosen.threshold, among=among, selected=selected.rows, whole=whole)
+    selection.listen({f"chart-{name}": name for name in table.similarities()}, table)
+    thresholds.counts(view, table, caught, mixture, chosen, bool(group), selected.rows)
+    apply.thresholds(view, chosen)
     if selected.text:
         st.subheader("The selection")
         selection.listing(view, table, selected)
@@ -49,86 +44,6 @@ def explore() -> None:
         _topk(table, caught, group, chosen.k, selected.rows)
         if table.poisoned is not None:
             _curves(table, caught, chosen.threshold)
-
-
-def _switches() -> bool:
-    """The switches below the sliders; returns whether the histograms show D_susp alone."""
-    with st.container(horizontal=True):
-        if view.has("attack"):
-            selection.truth_toggle()
-        return controls.toggle(
-            "D_susp only", False, "inside", "Histograms of the suspicious pairs alone", bind="query-params"
-        )
-
-
-def _histograms(
-    table: PairTable, caught: detection.Caught, threshold: float, among: np.ndarray | None, selected: np.ndarray | None
-) -> None:
-    bins = pairs.prepared(view, table).bins
-    lines = {
-        "similarity_reference": (caught.cut, "D_susp", "left"),
-        "similarity_overfit": (threshold, "flagged", "left" if threshold > 0.4 else "right"),
-    }
-    for column, role in zip(st.columns(3), SCORED, strict=True):
-        name = role.similarity
-        with column:
-            st.markdown(f"**{f'The {SUSPECT}' if role.name == 'poisoned' and view.audits else role.heading}**")
-            if name not in table:
-                missing(
-                    view, role.scored, "Not scored yet.", offer=name == next(n for n in SIMILARITIES if n not in table)
-                )
-                continue
-            figure = similarity.histogram(bins[name], table.poisoned, lines.get(name), among=among, selected=selected)
-            charts.draw(figure, f"chart-{name}", f"Similarity histogram, {role.heading}")
-            if unscored := int((bins[name] == 255).sum()):
-                st.caption(f"{unscored:,} pairs have no score and are not shown.")
-    selection.listen({f"chart-{name}": name for name in table.similarities()}, table)
-
-
-def _counts(
-    table: PairTable,
-    caught: detection.Caught,
-    mixture: Mixture | None,
-    chosen: Tuned,
-    grouped: bool,
-    selected: np.ndarray | None,
-) -> None:
-    confirmed = view.settings.select.confirmed.count("\n") + 1 if view.settings.select.confirmed else 0
-    first = f"first {chosen.k}" + (" of each group" if grouped else "")
-    titles = {
-        "D_susp": f"D_susp: lowest {chosen.percent:g} %",
-        "flagged": f"flagged: {chosen.threshold:.2f} and more",
-        "D_topk": f"D_topk: {f'{confirmed} confirmed' if confirmed else first}",
-    }
-    sets, columns = caught.chosen, ["", "pairs"]
-    rows = [[titles[name], f"{int(mask.sum()):,}"] for name, mask in sets.items()]
-    if selected is not None:
-        columns.append("selected")
-        for row, mask in zip(rows, sets.values(), strict=True):
-            row.append(f"{int((mask & selected).sum()):,}")
-    if mixture:
-        columns.append("estimated precision, without labels")
-        for row, mask in zip(rows, sets.values(), strict=True):
-            row.append(estimated(mixture, table, mask))
-    if table.poisoned is not None:
-        columns += ["poisoned", "precision", "recall of all poisons"]
-        for row, c in zip(rows, caught.counts(table.poisoned).values(), strict=True):
-            row += [f"{c['poisoned']:,}", text.percent(c["precision"]), text.percent(c["recall"])]
-    components.table(columns, rows)
-
-
-def _offer_case(chosen: Tuned) -> None:
-    """Say that the sliders left what the case was run with, and offer a case that is run with them."""
-    settings = view.settings
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            "Computed from the cached scores: the overfitted model was trained with"
-            f" {100 * settings.split.fraction:g} % and unlearning used k = {settings.k}."
-        )
-        if not view.imported and roles.button("Make a case with these", key="as-case", icon=":material/content_copy:"):
-            make(settings.with_values({"split.fraction": chosen.percent / 100, "select.k": chosen.k}), run=False)
-            st.toast("The case is saved, and now in view.")
-            st.rerun(scope="app")
 
 
 def _topk(

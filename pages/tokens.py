@@ -16,9 +16,8 @@ from ubt.defenses.token_unlearning.verdict import answer, judged_poisoned
 from ubt.figures import mask_pictures
 from ubt.figures.attribution import enlarged, overlay, survivors
 from ubt.pairs.table import PairTable
-from ubt.ui import attribution, charts, components, controls, pair_picker, roles, selection
+from ubt.ui import apply, attribution, charts, components, controls, pair_picker, selection
 from ubt.ui import images as case_images
-from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import missing, no_case
 from ubt.ui.navigation import current, heading
@@ -211,10 +210,9 @@ def _as_run(look: Look) -> None:
         + (" It masked captions token by token; here they are masked by words." if how["rewrite"] == "ids" else "")
     )
     moved = (look.text, look.image) != (how["text_threshold"], how["image_threshold"])
-    if moved and roles.button("Make a case with these thresholds", key="as-case", icon=":material/content_copy:"):
-        make(settings.with_values({"mask.text_threshold": look.text, "mask.image_threshold": look.image}), run=False)
-        st.toast("The case is saved, and now in view.")
-        st.rerun(scope="app")
+    if moved:
+        values = {"mask.text_threshold": look.text, "mask.image_threshold": look.image}
+        apply.case_with(view, values, "Run a case with these thresholds", "as-case")
 
 
 def _examples(part: pd.DataFrame, maps: np.ndarray, chosen: np.ndarray, look: Look) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
+from ubt.cli.app_in_browser import settle
+
 ROOT = Path(__file__).parents[1]
 manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 """The harness starts a server a test, and each reads the metadata of all installed packages, as long as a page takes.
@@ -60,3 +62,25 @@ def finished(tab) -> None:
 
 def no_traceback(tab) -> None:
     assert "Traceback" not in tab.locator("body").inner_text()
+
+
+def said(tab) -> str:
+    settle(tab)
+    return tab.locator(".st-key-said").inner_text().strip()
+
+
+def drag(tab, chart: str, corners: list[tuple[float, float]]) -> None:
+    """Draw on a chart, corners as shares of its width and height, once the page listens to it."""
+    tab.wait_for_function("key => document.querySelector(`.st-key-${key} .js-plotly-plot`)?.ubtOutlines", arg=chart)
+    settle(tab)
+    box = tab.locator(f".st-key-{chart} .nsewdrag").bounding_box()
+    points = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
+    tab.mouse.move(*points[0])
+    tab.mouse.down()
+    for point in points[1:]:
+        tab.mouse.move(*point, steps=4)
+    tab.mouse.up()
+
+
+def rule_of(tab) -> str:
+    return tab.locator(".st-key-rule input").input_value()

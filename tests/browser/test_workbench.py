@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pandas as pd
-from harness import go, no_traceback, press
+from harness import drag, go, no_traceback, press, rule_of, said
 from matplotlib.path import Path as Outline
 from playwright.sync_api import expect
 
@@ -17,24 +17,6 @@ from ubt.cli.bench_runs.review import compared, press_keys
 from ubt.pairs import query
 from ubt.pairs.annotations import Review
 from ubt.pairs.events import LABELS
-
-
-def said(tab) -> str:
-    settle(tab)
-    return tab.locator(".st-key-said").inner_text().strip()
-
-
-def drag(tab, chart: str, corners: list[tuple[float, float]]) -> None:
-    """Draw on a chart, corners as shares of its width and height, once the page listens to it."""
-    tab.wait_for_function("key => document.querySelector(`.st-key-${key} .js-plotly-plot`)?.ubtHeard", arg=chart)
-    settle(tab)
-    box = tab.locator(f".st-key-{chart} .nsewdrag").bounding_box()
-    points = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
-    tab.mouse.move(*points[0])
-    tab.mouse.down()
-    for point in points[1:]:
-        tab.mouse.move(*point, steps=4)
-    tab.mouse.up()
 
 
 def exported(tab, kind: str) -> tuple[pd.DataFrame, dict]:
@@ -47,10 +29,6 @@ def exported(tab, kind: str) -> tuple[pd.DataFrame, dict]:
         found = read(io.BytesIO(z.read(name))), json.loads(z.read("about.json"))
     tab.keyboard.press("Escape")
     return found
-
-
-def rule_of(tab) -> str:
-    return tab.locator(".st-key-rule input").input_value()
 
 
 def exported_as_tuned(tab, tiny_case, brushed: set[str]) -> set[str]:

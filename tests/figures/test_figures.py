@@ -95,3 +95,22 @@ def test_surviving_words_are_counted_by_caption():
     assert colour.marker.pattern.shape.count("/") == 1
     assert not any("<a" in t for t in figure.layout.yaxis.ticktext)
     assert attribution.survivors(pd.DataFrame(said[:0], columns=["id", "word", "kept"])).data[0].x.size == 0
+
+
+def test_an_axis_reaches_as_far_as_the_data_and_a_tenth():
+    binned = similarity.binned
+    assert similarity.spanned([binned(np.array([0.03, 0.41])), binned(np.array([0.77]))]) == (0.0, 0.8)
+    assert similarity.spanned([binned(np.array([0.5]))]) == (0.3, 0.7)
+    assert similarity.spanned([binned(np.array([-1.0, 1.0]))]) == similarity.WHOLE
+    assert similarity.spanned([binned(np.array([np.nan]))]) == similarity.spanned([]) == similarity.WHOLE
+
+
+def test_a_small_histogram_keeps_its_numbers_and_says_the_names_alone():
+    values, poisoned = np.array([0.1, 0.5, 0.5]), np.array([True, False, False])
+    whole = similarity.histogram(values, poisoned, span=(0.0, 0.6))
+    assert list(whole.layout.xaxis.range) == [0.0, 0.6]
+    before = [list(trace.y) for trace in whole.data]
+    small = similarity.small(whole, 168, "Overfitted model")
+    assert [list(trace.y) for trace in small.data] == before
+    assert [trace.name for trace in small.data] == ["clean", "poisoned"]
+    assert "Overfitted model" in small.layout.title.text

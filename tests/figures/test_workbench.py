@@ -196,3 +196,33 @@ def test_curves_are_drawn_as_they_were_found_with_the_point_in_use(kind):
     assert line.line.dash != other.line.dash
     assert "rate" in figure.layout.xaxis.title.text if kind == "roc" else figure.layout.xaxis.title.text == "recall"
     assert not curve_figures.curve(kind, {first: {}}).data
+
+
+def test_a_map_is_named_zoomed_and_has_lines_of_density():
+    xy = places()
+    rows = np.zeros(N, bool)
+    rows[10:30] = True
+    figure = projection.scatter(xy, rows, "flagged", np.arange(N), None, np.array([], int))
+    traces = len(figure.data)
+    projection.zoomed(figure, xy, rows)
+    (left, right), (bottom, top) = figure.layout.xaxis.range, figure.layout.yaxis.range
+    some = xy[rows][np.isfinite(xy[rows]).all(1)]
+    assert left < some[:, 0].min() <= some[:, 0].max() < right
+    assert bottom < some[:, 1].min() <= some[:, 1].max() < top
+    projection.named(figure, xy[:2], ["red car", "<b>bold</b>"])
+    assert [note.text for note in figure.layout.annotations] == ["<b>red car</b>", "<b>&lt;b&gt;bold&lt;/b&gt;</b>"]
+    projection.with_density(figure, xy)
+    assert len(figure.data) == traces + 1
+    cells = figure.data[-1].z
+    densest = np.unravel_index(np.argmax(cells), cells.shape)
+    near = np.abs(xy[:, 0] - figure.data[-1].x[densest[1]]) + np.abs(xy[:, 1] - figure.data[-1].y[densest[0]])
+    assert np.nanmin(near) < 0.2 * np.ptp(xy[np.isfinite(xy).all(1)], axis=0).sum()
+
+
+def test_a_map_zooms_to_nothing_and_has_no_density_where_nothing_is_placed():
+    nowhere = np.full((N, 2), np.nan)
+    figure = projection.scatter(places(), np.zeros(N, bool), "flagged", np.arange(N), None, np.array([], int))
+    before = len(figure.data)
+    projection.with_density(projection.zoomed(figure, nowhere, np.ones(N, bool)), nowhere)
+    assert len(figure.data) == before
+    assert figure.layout.xaxis.range is None

@@ -12,6 +12,7 @@ from ubt.cases.plan import composed
 from ubt.cases.settings import CaseSettings
 from ubt.ui import case_picker
 from ubt.ui.navigation import PAGES
+from ubt.workflows import jobs
 
 SAID = {
     "overview": "judged **poisoned**",
@@ -58,10 +59,11 @@ def test_overview_says_verdict_and_estimates_of_an_audit(audited, tiny_audit):
     assert not [n for n in table["setting"] if n.split(".")[0] in ("own", "attack", "badnet")]
 
 
-def test_a_copy_of_an_audit_with_other_thresholds_is_an_audit(audited, tiny_audit):
+def test_a_copy_of_an_audit_with_other_thresholds_is_an_audit(audited, tiny_audit, monkeypatch):
+    monkeypatch.setattr(jobs, "start", lambda store, name, until=None: True)
     at = page("separation")
     at.slider[2].set_value(7).run()
-    next(b for b in at.button if b.label == "Make a case with these").click().run()
+    next(b for b in at.button if b.label.startswith("Run a case with") and "k = 7" in b.label).click().run()
     assert not at.exception
     (name,) = set(audited.names()) - {tiny_audit[1].name}
     before, after = (CaseSettings.from_dict(audited.record(n).settings) for n in (tiny_audit[1].name, name))

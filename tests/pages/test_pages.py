@@ -57,6 +57,7 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
         "triggers": "What an attack plants",
         "tokens": "No pair has been attributed",
         "unlearn": "Not trained yet",
+        "inspect": "not been scored",
         "separation": "not been scored",
         "neighbours": "There are no pairs",
         "map": "There are no pairs",
@@ -137,7 +138,7 @@ def test_separation_counts_follow_the_sliders(full, tiny_case):
         assert estimated.endswith(" %") if percent == 12.0 else estimated == "not estimated"
         assert (int(pairs), int(poisoned)) == (len(rows), truth[rows].sum())
         assert precision == f"{100 * truth[rows].mean():.1f} %"
-    assert "Make a case with these" in {b.label for b in at.button}
+    assert "Run a case with 20 % and k = 4" in {b.label for b in at.button}
     at.toggle(key="reveal").set_value(False).run()
     tables = [h.proto.body for h in at.get("html")]
     assert not any("recall of all poisons" in t or "</span> poisoned" in t for t in tables)
@@ -422,7 +423,7 @@ def test_tokens_follow_the_sliders_and_the_caption(full, tiny_case):
     assert "Ground truth" not in words(at)
     at.slider(key="image").set_value(1.0).run()
     assert 0 < float(survivors(at)["image kept, mean share of its pixels"].split()[0]) < 3
-    assert "Make a case with these thresholds" in {b.label for b in at.button}
+    assert "Run a case with these thresholds" in {b.label for b in at.button}
     at.text_input(key=f"caption-{topk[0]}").set_value("<b>a</b> red owl " + "word " * 40).run()
     assert not at.exception
     assert spoken(at, 0)[:4] == ["&lt;b&gt;a&lt;/b&gt;", "red", "owl", "word"]

@@ -1,5 +1,7 @@
 """The pairs on a plane, drawn with WebGL, coloured by a column; what is not selected stays, greyed."""
 
+from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ NAMED = {
         None: ("undecided", UNKNOWN, "circle-open"),
     },
 }
+CELLS = 60
+"""Cells along each side of the grid on which density is counted."""
 SIZE, GREY = 4, "rgba(127,140,154,0.35)"
 
 
@@ -69,6 +73,52 @@ def scatter(
     figure.update_layout(dragmode="lasso", hovermode="closest", uirevision="map")
     hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "title": None}
     return figure.update_xaxes(**hidden).update_yaxes(scaleanchor="x", **hidden)
+
+
+def named(figure: go.Figure, places: np.ndarray, names: Sequence[str]) -> go.Figure:
+    """The map with names written at some places (m, 2)."""
+    for (x, y), name in zip(places, names, strict=True):
+        figure.add_annotation(
+            x=x, y=y, text=f"<b>{escape(name)}</b>", showarrow=False, font={"size": 11}, captureevents=False
+        )
+    return figure
+
+
+def with_density(figure: go.Figure, xy: np.ndarray) -> go.Figure:
+    """The map with lines of equal density of all its places (n, 2) beneath the points, each at twice the density of the
+    one outside it.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    xy = xy[np.isfinite(xy).all(axis=1)]
+    if len(xy) < 2:
+        return figure
+    counts, x, y = np.histogram2d(xy[:, 0], xy[:, 1], bins=CELLS)
+    smooth = np.log2(gaussian_filter(counts, 1.5) * CELLS**2 / len(xy) + 2**-4)
+    figure.add_contour(
+        x=(x[:-1] + x[1:]) / 2,
+        y=(y[:-1] + y[1:]) / 2,
+        z=smooth.T.astype(np.float32),
+        contours={"coloring": "none", "start": -2, "end": 8, "size": 1},
+        line={"color": UNKNOWN, "width": 1},
+        hoverinfo="skip",
+        showscale=False,
+        showlegend=False,
+    )
+    return figure
+
+
+def zoomed(figure: go.Figure, xy: np.ndarray, rows: np.ndarray) -> go.Figure:
+    """The map as near as all of some pairs can be seen; `rows`: which (n,)."""
+    some = xy[rows]
+    some = some[np.isfinite(some).all(axis=1)]
+    if not len(some):
+        return figure
+    low, high = some.min(axis=0), some.max(axis=0)
+    room = np.maximum(0.08 * (high - low), 0.02 * np.ptp(xy[np.isfinite(xy).all(axis=1)], axis=0)) + 1e-6
+    (left, bottom), (right, top) = low - room, high + room
+    figure.update_layout(uirevision=f"{left:.4g} {right:.4g} {bottom:.4g} {top:.4g}")
+    return figure.update_xaxes(range=[left, right]).update_yaxes(range=[bottom, top])
 
 
 def _parts(values: Any, name: str, rows: np.ndarray):

@@ -10,28 +10,30 @@ import streamlit as st
 from ubt.ui import web
 
 
-def listen(
-    charts: tuple[str, ...],
-    on_outline: Callable[[str, list[float], list[float]], None],
-    on_click: Callable[[str | int, bool], None],
-) -> None:
-    """Call back when something is drawn on one of the charts, by their keys, or a pair is clicked in a grid.
-
-    Args:
-        on_outline: called with the chart's key and the outline's x and y; both empty when it was cleared by a double
-            click. on_click: called with a pair's id, or the row of a point that was clicked, and whether Shift or Ctrl
-            was held.
+def outlines(charts: tuple[str, ...], on_outline: Callable[[str, list[float], list[float]], None]) -> None:
+    """Call back when something is drawn on one of the charts, by their keys, with the chart's key and the outline's x
+    and y; both empty when it was cleared by a double click.
     """
 
     def report() -> None:
-        event = st.session_state["bridge"]
-        if (outline := event.get("outline")) and outline["chart"] in charts:
+        if (outline := st.session_state["outlines"].get("outline")) and outline["chart"] in charts:
             on_outline(outline["chart"], outline["x"], outline["y"])
-        if pair := event.get("clicked"):
+
+    component = st.components.v2.component("ubt_outlines", js=web.text("outlines.js"))
+    component(key="outlines", data={"charts": list(charts)}, on_outline_change=report)
+
+
+def clicks(charts: tuple[str, ...], on_click: Callable[[str | int, bool], None]) -> None:
+    """Call back when a pair is clicked in a grid, or a point on one of the charts, with the pair's id, or the point's
+    row, and whether Shift or Ctrl was held.
+    """
+
+    def report() -> None:
+        if pair := st.session_state["clicks"].get("clicked"):
             on_click(int(pair["row"]) if "row" in pair else str(pair["id"]), bool(pair["add"]))
 
-    component = st.components.v2.component("ubt_bridge", js=web.text("chart_events.js"))
-    component(key="bridge", data={"charts": list(charts)}, on_outline_change=report, on_clicked_change=report)
+    component = st.components.v2.component("ubt_clicks", js=web.text("clicks.js"))
+    component(key="clicks", data={"charts": list(charts)}, on_clicked_change=report)
 
 
 def fetch_ahead() -> None:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 ROLES = {"import": "Import", "attacker": "Attacker", "defender": "Defender", "judge": "Judge"}
 HOT = 60
 """Percent of green behind the hottest word, on which text is still read in both themes."""
+_SIGNS = {True: (POISONED, "◆", "poisoned"), False: (CLEAN, "○", "clean")}
 _MARK = {"done": "✓", "running": "▶", "waiting": "…", "missing": "○"}
-_STYLE = f"<style>{web.text('components.css')}</style>"
+STYLE = f"<style>{web.text('components.css')}</style>"
+"""What the elements of this file look like; once on a page is enough."""
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
@@ -40,9 +42,10 @@ def icon() -> Image.Image:
 
 def readable() -> None:
     """Sliders' values, chosen segments and the text of charts in the page's own colour: Streamlit's are too faint to be
-    read by all. And buttons that take another's place under the pointer take no click for a second.
+    read by all. Buttons that take another's place under the pointer take no click for a second. On a narrow screen the
+    sidebar is a rail of icons.
     """
-    st.html(f"<style>{web.text('readable.css')}</style>")
+    st.html(f"<style>{web.text('readable.css')}\n{web.text('rail.css')}</style>")
 
 
 def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
@@ -53,7 +56,7 @@ def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:
         rows += (
             [] if not chips else [f'<div class="ubt-lane"><div class="ubt-role">{title}</div><div>{chips}</div></div>']
         )
-    st.html(_STYLE + "".join(rows))
+    st.html(STYLE + "".join(rows))
 
 
 def _chip(stage: Stage, step: Step) -> str:
@@ -80,6 +83,8 @@ def grid(
     faded: Sequence[bool] | None = None,
     width: float = 9.2,
     columns: int = 0,
+    brief: bool = False,
+    chosen: str | None = None,
 ) -> None:
     """Pairs as cards: image, caption, score, what an analyst decided, and whether they are poisoned where that may be
     shown.
@@ -88,7 +93,8 @@ def grid(
         images: uint8 (H, W, 3) each, None for one that cannot be read; None for a case without images. ids: make the
             cards answer to a click (see `ubt.ui.chart_events`).
         faded: which are greyed, for they are not selected. width: least width of a card, in rem. columns: so many in a
-            row, whatever their width.
+            row, whatever their width. brief: the caption is said when the pointer rests on the card. chosen: the id of
+            the one that is looked at.
     """
     cards = []
     for i, (caption, score) in enumerate(zip(captions, scores, strict=True)):
@@ -103,12 +109,20 @@ def grid(
         style = f"border-top-color:{colour}" + (
             ";opacity:.65;filter:grayscale(1)" if faded is not None and faded[i] else ""
         )
+        kind = "ubt-card" + (" chosen" if len(ids) and ids[i] == chosen else "")
+        said = escape(str(caption))
+        if brief and truth:
+            truth = f' <small style="opacity:1;color:{colour}">{_SIGNS[bool(poisoned[i])][1]}</small>'
+            said += f", {_SIGNS[bool(poisoned[i])][2]}"
         cards.append(
-            f'<div class="ubt-card"{pair} style="{style}">{picture}{escape(str(caption))}<br>'
-            f"<small>{escape(score)}</small>{truth}" + (f" <b>⚑ {escape(label)}</b>" if label else "") + "</div>"
+            f'<div class="{kind}"{pair} style="{style}"'
+            + (f' title="{said}">{picture}' if brief else f">{picture}{said}<br>")
+            + f"<small>{escape(score)}</small>{truth}"
+            + (f" <b>⚑ {escape(label)}</b>" if label else "")
+            + "</div>"
         )
     least = f"{columns},minmax(0,1fr)" if columns else f"auto-fill,minmax({width}rem,1fr)"
-    st.html(f'{_STYLE}<div class="ubt-grid" style="grid-template-columns:repeat({least})">{"".join(cards)}</div>')
+    st.html(f'{STYLE}<div class="ubt-grid" style="grid-template-columns:repeat({least})">{"".join(cards)}</div>')
 
 
 def patches(
@@ -134,7 +148,7 @@ def patches(
             f"<b>{escape(title)}</b>{truth}<br><small>{escape(remark)}</small></div>"
         )
     st.html(
-        f'{_STYLE}<div class="ubt-grid"'
+        f'{STYLE}<div class="ubt-grid"'
         f' style="grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))">{"".join(cards)}</div>'
     )
 
@@ -143,7 +157,7 @@ def _truth(poisoned: Sequence[bool] | None, i: int) -> tuple[str, str]:
     """A card's colour, and its text for the truth, where that may be shown."""
     if poisoned is None:
         return UNKNOWN, ""
-    colour, sign, kind = (POISONED, "◆", "poisoned") if poisoned[i] else (CLEAN, "○", "clean")
+    colour, sign, kind = _SIGNS[bool(poisoned[i])]
     return (
         colour,
         f' <small style="opacity:1;font-weight:600"><span style="color:{colour}">{sign}</span> {kind}</small>',
@@ -179,7 +193,7 @@ def trios(
             else "<br><small>caption kept</small>"
         )
         cards.append(f"<figure><div>{shown}</div>{escape(before)}{changed}<br><small>{escape(remark)}</small></figure>")
-    st.html(f'{_STYLE}<div class="ubt-trio">{"".join(cards)}</div>')
+    st.html(f'{STYLE}<div class="ubt-trio">{"".join(cards)}</div>')
 
 
 def _heated(text: str, score: float, kept: bool, cut: bool = False) -> str:
@@ -206,7 +220,7 @@ def words(found: Sequence["Word"], scores: np.ndarray, kept: np.ndarray) -> None
     spans = _spans((w.text, s, k, w.cut) for w, s, k in zip(found, scores, kept, strict=True))
     left = _masked([w.text for w, k in zip(found, kept, strict=True) if k])
     st.html(
-        f'{_STYLE}<div class="ubt-words">{spans or "<small>an empty caption</small>"}</div><div'
+        f'{STYLE}<div class="ubt-words">{spans or "<small>an empty caption</small>"}</div><div'
         f' class="ubt-words">{left}</div>'
     )
 
@@ -224,7 +238,7 @@ def pictures(shown: Sequence[tuple[str, np.ndarray]], columns: int = 2, most: fl
         f'<div><img alt="{escape(title)}" src="{png(image)}">{escape(title)}</div>' for title, image in shown
     )
     sized = f"repeat({columns},minmax(0,{most:g}rem))" if len(shown) > 1 else "minmax(0,18rem)"
-    st.html(f'{_STYLE}<div class="ubt-pictures" style="grid-template-columns:{sized}">{cells}</div>')
+    st.html(f'{STYLE}<div class="ubt-pictures" style="grid-template-columns:{sized}">{cells}</div>')
 
 
 def attributions(rows: Sequence[tuple[np.ndarray, Sequence[str], np.ndarray, np.ndarray, np.ndarray]]) -> None:
@@ -237,7 +251,7 @@ def attributions(rows: Sequence[tuple[np.ndarray, Sequence[str], np.ndarray, np.
             f'<div><img alt="relevance over the image" src="{png(image)}"><div'
             f' class="ubt-words">{spans}<br>{left}</div></div>'
         )
-    st.html(f'{_STYLE}<div class="ubt-attributions">{"".join(cards)}</div>')
+    st.html(f'{STYLE}<div class="ubt-attributions">{"".join(cards)}</div>')
 
 
 def png(image: np.ndarray) -> str:
@@ -256,4 +270,4 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], labels: int = 1
         "<tr>" + "".join(f"<td{style}>{escape(str(c))}</td>" for c, style in zip(row, styles, strict=True)) + "</tr>"
         for row in rows
     )
-    st.html(f'{_STYLE}<table class="ubt-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+    st.html(f'{STYLE}<table class="ubt-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')

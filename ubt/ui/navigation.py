@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SECTIONS = {
     "Start": ("overview", "learn", "whatif", "help"),
     "Bring in": ("data", "triggers"),
-    "Inspect": ("separation", "neighbours", "map", "review", "tokens", "patches"),
+    "Inspect": ("inspect", "separation", "neighbours", "map", "review", "tokens", "patches"),
     "Defend": ("unlearn", "compare"),
 }
 """The sections of the navigation, and their pages by their names in the address; the first opens by default. No icons:
@@ -45,8 +45,12 @@ def page(name: str) -> Page:
     return Page(title, about[:1].upper() + " ".join(about.split())[1:], " ".join(text.split()))
 
 
-def heading(name: str) -> None:
-    """Draw a page's title and the text below it."""
+def heading(name: str, compact: bool = False) -> None:
+    """Draw a page's title and the text below it; `compact`: in a line, the text for whoever asks."""
+    if compact:
+        with st.container(key="compact"):
+            st.title(page(name).title, help=page(name).text, anchor=False)
+        return
     st.title(page(name).title)
     st.caption(page(name).text)
 

@@ -17,13 +17,17 @@ MORE = {"neighbours": ("Look at its neighbours", "score"), "tokens": ("Look at i
 """Pages that show more of a pair: what a link says, and the stage without which the page is empty."""
 
 
-def choose_pair(view: View, table: PairTable, selected: Selection) -> str | None:
-    """The pair to look at: of the selection or a flagged one, or the one that another page or the address names; None
-    if there is none.
-    """
-    wanted = _wanted(table)
+def offered(table: PairTable, selected: Selection) -> np.ndarray:
+    """Rows of the pairs to choose from, the most suspicious first: of the selection, else of the flagged, else all."""
     among = selected.rows if selected.rows is not None else table.flagged
-    rows = table.most_suspicious(np.ones(len(table), bool) if among is None else among, OFFERED)
+    return table.most_suspicious(np.ones(len(table), bool) if among is None else among, OFFERED)
+
+
+def choose_pair(view: View, table: PairTable, selected: Selection, label: str = "visible") -> str | None:
+    """The pair to look at: of the selection or a flagged one, or the one that another page or the address names; None
+    if there is none. `label`: whether the list's title is visible, as Streamlit calls it.
+    """
+    wanted, rows = _wanted(table), offered(table, selected)
     if wanted is not None:
         rows = np.append(rows, table.rows([wanted]))
     if not len(rows):
@@ -34,7 +38,9 @@ def choose_pair(view: View, table: PairTable, selected: Selection) -> str | None
     pair = wanted if wanted is not None else some["id"].iloc[0]
     if st.session_state.get("pair") != pair:
         st.session_state["pair"] = pair
-    chosen = st.selectbox("Pair", list(titles), key="pair", persist_state="session", format_func=titles.get)
+    chosen = st.selectbox(
+        "Pair", list(titles), key="pair", persist_state="session", format_func=titles.get, label_visibility=label
+    )
     query_params.write("pair", chosen)
     return chosen
 

@@ -11,7 +11,7 @@ import streamlit as st
 from ubt.cases.store import Store
 from ubt.defenses.token_unlearning.verdict import judged_poisoned
 from ubt.evaluation.label_free import Mixture, fit
-from ubt.figures.similarity import binned
+from ubt.figures.similarity import binned, spanned
 from ubt.pairs.annotations import Decided, Review
 from ubt.pairs.neighbors import SPACES
 from ubt.pairs.projection import MapSettings
@@ -86,14 +86,19 @@ def map_options(view: View, space: str, complete: bool = False) -> dict[str, Any
     return wanted[0] if complete and wanted else next(existing, wanted[0] if wanted else None)
 
 
+def map_key(view: View, space: str) -> str:
+    """The artefact of the map of a space, whether or not it exists; empty without an embedding to project."""
+    options = map_options(view, space)
+    return derived.key(view.record, "map", options) if options else ""
+
+
 def table(view: View) -> PairTable:
     """Every column of the case's pairs, those of labels and maps too; nothing in it may be changed."""
     keys, decisions = _keys(view), review(view)
     made = _table(str(store().root.resolve()), keys)
     made = _labelled(str(decisions.path.resolve()), _version(decisions), keys, made)
     for space in SPACES:
-        options = map_options(view, space)
-        key = derived.key(view.record, "map", options) if options else ""
+        options, key = map_options(view, space), map_key(view, space)
         if key and store().find(key) is not None:
             xy = {model: read(key, f"xy_{model}") for model in options["models"]}
             made = made.with_map(space, xy, read(key, "cluster"))
@@ -107,21 +112,24 @@ class Prepared:
     Args:
         by_reference: rows (n,) by similarity under the reference, lowest first. by_overfit: rows by similarity under
             the overfitted model, highest first; None without it. bins: of each similarity, the pairs' bins in a
-            histogram.
+            histogram. span: the part of [-1, 1] that holds them all.
     """
 
     by_reference: np.ndarray
     by_overfit: np.ndarray | None
     bins: Mapping[str, np.ndarray]
+    span: tuple[float, float]
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
 def _prepared(keys: tuple, _table: PairTable) -> Prepared:
     overfit = _table.similarity_overfit
+    bins = {name: binned(_table[name]) for name in _table.similarities()}
     return Prepared(
         np.argsort(_table.similarity_reference, kind="stable"),
         None if overfit is None else np.argsort(-overfit, kind="stable"),
-        {name: binned(_table[name]) for name in _table.similarities()},
+        bins,
+        spanned(bins.values()),
     )
 
 

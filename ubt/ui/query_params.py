@@ -78,10 +78,14 @@ def slider(
     step: float,
     about: str,
     disabled: bool = False,
+    possible: tuple[float, float] | None = None,
 ) -> float:
     """A slider whose value is a parameter of the address while it is not the default; each case has its own, and a
     link's impossible values are ignored. One that was not moved follows its default when that changes; while one is
     being moved, the address still has the value before.
+
+    Args:
+        possible: the values that a link may ask for, where they are more than the slider shows; its nearest is taken.
     """
     if disabled:
         return where.slider(
@@ -91,7 +95,7 @@ def slider(
     wanted = stale.kept(key, start)
     moved = key in state and live().get(name) not in (None, f"{wanted:g}")
     if not moved and (text := read(name)):
-        wanted = _number(text, low, high, start)
+        wanted = _number(text, *(possible or (low, high)), start)
     elif wanted == state.get(f"start-{key}"):
         wanted = start
     wanted = min(max(wanted, low), high)

@@ -202,9 +202,9 @@ def _duplicates(key: str, space: str, among: str, least: float, _held: Embedding
     return neighbors.groups(_held.rows(space, _rows), least)
 
 
-def common_words(captions: pd.Series, most: int = 5) -> list[str]:
-    """The words that stand in more than half of some captions, most frequent first."""
+def common_words(captions: pd.Series, most: int = 5, share: float = 0.5) -> list[str]:
+    """The words that stand in more than a share of some captions, most frequent first."""
     words = captions.str.lower().str.findall(r"\w+").explode()
     words = words[~words.isin(STOPWORDS)]
-    share = words.groupby(level=0).unique().explode().value_counts() / max(1, len(captions))
-    return list(share[share > 0.5].index[:most])
+    found = words.groupby(level=0).unique().explode().value_counts() / max(1, len(captions))
+    return list(found[found > share].index[:most])

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -20,6 +21,7 @@ from ubt.pairs import predicates, query
 from ubt.pairs.annotations import LABELS
 from ubt.pairs.table import ABOUT, SIMILARITIES, PairTable
 from ubt.ui import (
+    apply,
     chart_events,
     completion,
     components,
@@ -51,6 +53,8 @@ HELP = (
     " similarity_reference between -0.1 and 0.2`  \nThe words: and, or, not, in, between, contains, is missing, and"
     " inside for an outline on the map."
 )
+BAR = "selection-bar"
+"""The key of the container that holds the bar; it stays in sight while the page scrolls."""
 EMPTY = "*"
 """What a link's `select` says to clear the selection."""
 
@@ -155,6 +159,12 @@ def listen(axes: dict[str, str], table: PairTable) -> None:
     Args:
         axes: a chart's key to the similarity on its x axis, or to the map that it shows.
     """
+    listen_to_outlines(axes)
+    listen_to_clicks(axes, table)
+
+
+def listen_to_outlines(axes: dict[str, str]) -> None:
+    """Select what is brushed or outlined on charts; `axes` as of `listen`."""
 
     def on_outline(chart: str, x: list[float], y: list[float]) -> None:
         name, narrow = axes[chart], bool(st.session_state.get("narrow"))
@@ -165,13 +175,28 @@ def listen(axes: dict[str, str], table: PairTable) -> None:
         else:
             select(query.inside(name, _simplified(np.stack([x, y], axis=1))), narrow)
 
-    def on_click(pair: str | int, add: bool) -> None:
-        if isinstance(pair, str):
-            _click(pair, add)
-        elif 0 <= pair < len(table):
-            _click(table.ids([pair])[0], add)
+    chart_events.outlines(tuple(axes), safe(on_outline))
 
-    chart_events.listen(tuple(axes), safe(on_outline), safe(on_click))
+
+def listen_to_clicks(axes: dict[str, str], table: PairTable, alone: bool = False) -> None:
+    """Select the cards and points that are clicked; `axes` as of `listen`.
+
+    Args:
+        alone: a click chooses the pair to look at, and only one with Shift or Ctrl changes the selection.
+    """
+
+    def on_click(pair: str | int, add: bool) -> None:
+        if not isinstance(pair, str):
+            if not 0 <= pair < len(table):
+                return
+            pair = table.ids([pair])[0]
+        if alone and not add:
+            st.session_state["pair"] = pair
+        else:
+            _click(pair, add)
+
+    maps = tuple(chart for chart, name in axes.items() if name not in SIMILARITIES)
+    chart_events.clicks(maps, safe(on_click))
 
 
 def pairs_shown(view: View) -> PairTable:
@@ -191,51 +216,61 @@ def truth_toggle() -> bool:
     return controls.toggle("Show the ground truth", True, "reveal", "A lab case knows it; a defender does not")
 
 
-def bar(view: View, table: PairTable, tuned: Tuned | None = None) -> Selection:
-    """The box with the query, what it selects in counts, and the buttons that go back, clear, save and export.
+def bar(view: View, table: PairTable, tuned: Tuned | None = None, at: Any = None) -> Selection:
+    """One line that stays in sight: the box with the query, what it selects in counts, and the buttons that go back,
+    clear, save and export.
 
     Args:
-        tuned: where the sliders of this page stand, if it has them, which are exported.
+        tuned: where the sliders of this page stand, if it has them, which are exported. at: the container, keyed `BAR`,
+            that it is drawn in; None: here.
     """
     show_failure()
-    selected = _applied(table)
+    selected = standing(table)
     text = selected.text
     stale.put("rule", st.session_state["refused"][0] if "refused" in st.session_state else text)
     query_params.write("select", text)
-    _query_box(table, text)
-    if len(text) > query_params.LONGEST:
-        st.caption("This query is too long for the address bar; save it as a view to come back to it.")
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        with st.container(key="said"):
-            st.markdown(_counted(view, table, selected))
-        controls.toggle(
-            "Narrow", False, "narrow", "What is brushed or outlined next narrows the selection instead of replacing it"
-        )
-        _views(view)
-        pair_export.offer(view, table, text, selected.rows, tuned)
+    with at or st.container(key=BAR):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            _query_box(table, text)
+            with st.container(key="said", width="content"):
+                st.markdown(_counted(view, table, selected))
+            about = "What is brushed or outlined next narrows the selection instead of replacing it"
+            controls.toggle("Narrow", False, "narrow", about)
+            if selected.rows is not None and selected.rows.any():
+                _menu(view, table, selected.rows)
+            _views(view)
+            pair_export.offer(view, table, text, selected.rows, tuned)
+        _refused(text)
+        if len(text) > query_params.LONGEST:
+            st.caption("This query is too long for the address bar; save it as a view to come back to it.")
+    completion.offer("rule", [*table, *sorted(query.KEYWORDS)])
     return selected
 
 
 def _query_box(table: PairTable, text: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.text_input(
-            "Selection: a query over the pairs",
-            key="rule",
-            on_change=safe(_typed),
-            args=(table,),
-            help=HELP,
-            placeholder="brush a histogram, lasso the map, click or tick pairs, or type a query",
-            persist_state="session",
-        )
-        earlier = st.session_state.get("selections")
-        st.button("Back", key="select-back", icon=":material/undo:", disabled=not earlier, on_click=_back)
-        clear = {"key": "select-clear", "icon": ":material/close:", "on_click": safe(select), "args": ("",)}
-        st.button("Clear", disabled=not text and "refused" not in st.session_state, **clear)
-    _refused(text)
-    completion.offer("rule", [*table, *sorted(query.KEYWORDS)])
+    st.text_input(
+        "Selection: a query over the pairs",
+        key="rule",
+        on_change=safe(_typed),
+        args=(table,),
+        placeholder="brush a histogram, lasso the map, click or tick pairs, or type a query",
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    earlier = st.session_state.get("selections")
+    st.button(
+        "Back",
+        key="select-back",
+        icon=":material/undo:",
+        disabled=not earlier,
+        on_click=_back,
+        help="The selection before this one",
+    )
+    clear = {"key": "select-clear", "icon": ":material/close:", "on_click": safe(select), "args": ("",)}
+    st.button("Clear", disabled=not text and "refused" not in st.session_state, help="Select nothing", **clear)
 
 
-def _applied(table: PairTable) -> Selection:
+def standing(table: PairTable) -> Selection:
     """The selection as it stands; where a link's query cannot be applied to these pairs, the last one that could."""
     state, wanted = st.session_state, current()
     for text in (wanted, state.get("applied", ""), ""):
@@ -286,6 +321,7 @@ def _counted(view: View, table: PairTable, selected: Selection) -> str:
 def _views(view: View) -> None:
     review = pairs.review(view)
     with st.popover("Views", icon=":material/bookmark:"), guard():
+        st.caption(HELP)
         st.caption("A view keeps the page, the query and the thresholds, not the rows.")
         with (
             st.form("save-view", border=False, clear_on_submit=True),
@@ -354,7 +390,6 @@ def listing(view: View, table: PairTable, selected: Selection) -> None:
             on_click=safe(select),
             args=(query.among(ticked) if ticked else "",),
         )
-        _label_menu(view, table, selected.rows)
     cards(view, table, rows[:GRID], [_similarities(table, r) for r in rows[:GRID]])
 
 
@@ -378,17 +413,22 @@ def _rows(table: PairTable, rows: np.ndarray) -> list[str]:
     return list(frame["id"].iloc[shown["selection"]["rows"]])
 
 
-def _label_menu(view: View, table: PairTable, rows: np.ndarray) -> None:
-    with st.popover("Label", icon=":material/label:"):
+def _menu(view: View, table: PairTable, rows: np.ndarray) -> None:
+    """What can be done with all selected pairs at once."""
+    with st.popover("Act", icon=":material/bolt:"), guard():
         st.caption(f"One decision for all {int(rows.sum()):,} selected pairs; *Undo* on the page Review reverts it.")
         for label in LABELS:
             roles.button(
-                label.capitalize(),
+                f"Label {label}",
                 key=f"bulk-{label}",
                 width="stretch",
                 on_click=_label_all,
                 args=(view, table, rows, label),
             )
+        if view.has("select"):
+            st.caption("Or take them for D_topk, and unlearn.")
+            ids = table.ids(np.flatnonzero(rows)) if rows.sum() <= apply.MOST_CONFIRMED else [""] * int(rows.sum())
+            apply.confirmed(view, ids, "selected", "with-selected")
 
 
 @safe

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -11,12 +12,13 @@ from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.evaluation import detection
 from ubt.evaluation.label_free import Mixture
 from ubt.pairs.table import PairTable
-from ubt.ui import pairs, query_params
+from ubt.ui import pairs, query_params, stale
 from ubt.ui.view import View
 
 NAMES = ("fraction", "threshold", "k")
 """The sliders, by their names in the address."""
 MOST_K = 200
+FRACTION_STEP, THRESHOLD_STEP = 0.5, 0.01
 TUNED = {
     "suspicious_tuned": ("D_susp", "in D_susp, as tuned: the {percent:g} % of lowest similarity_reference"),
     "flagged_tuned": ("flagged", "in D_susp as tuned, and similarity_overfit is {threshold:g} or more"),
@@ -54,22 +56,24 @@ def _most_k(view: View, table: PairTable, percent: float) -> int:
     return max(3, min(MOST_K, suspicious_count(len(table), percent / 100)), view.settings.k)
 
 
-def sliders(view: View, table: PairTable, mixture: Mixture | None) -> Tuned:
-    """Draw the sliders."""
-    left, middle, right = st.columns(3)
+def sliders(view: View, table: PairTable, mixture: Mixture | None) -> tuple[Tuned, list[Any]]:
+    """Draw the sliders side by side; where they stand, and the columns that they are drawn in."""
+    columns = st.columns(3)
+    left, middle, right = columns
     unscored, bounds = table.similarity_overfit is None, _bounds(view)
     run_with = 100 * view.settings.split.fraction
     about = "The pairs of lowest similarity under the clean reference are D_susp"
     title = "Suspicious fraction: share of D, %"
-    percent = query_params.slider(left, title, "fraction", view, *bounds["fraction"], run_with, 0.5, about)
+    percent = query_params.slider(left, title, "fraction", view, *bounds["fraction"], run_with, FRACTION_STEP, about)
     start = _first_threshold(view, table, mixture)
     about = (
         "Pairs of D_susp from this similarity on count as flagged. It starts where a pair is as probably poisoned as"
         " not, estimated without the truth"
     )
-    title = "Threshold on the overfitted similarity"
+    title, span = "Threshold on the overfitted similarity", pairs.prepared(view, table).span
+    low, high = min(span[0], start), max(span[1], start)
     threshold = query_params.slider(
-        middle, title, "threshold", view, *bounds["threshold"], start, 0.01, about, unscored
+        middle, title, "threshold", view, low, high, start, THRESHOLD_STEP, about, unscored, bounds["threshold"]
     )
     about = "The k pairs of D_susp most similar under the overfitted model"
     k = view.settings.k
@@ -77,7 +81,23 @@ def sliders(view: View, table: PairTable, mixture: Mixture | None) -> Tuned:
     most = max(3, min(MOST_K, len(table)), k)
     chosen = query_params.slider(right, "k: size of D_topk", "k", view, 2, most, k, 1, about, unscored)
     chosen = min(chosen, _most_k(view, table, percent))
-    return Tuned(percent, threshold, chosen, (percent, threshold, chosen) != (run_with, start, k))
+    return Tuned(percent, threshold, chosen, (percent, threshold, chosen) != (run_with, start, k)), columns
+
+
+def move(view: View, table: PairTable, name: str, similarity: float) -> None:
+    """Move the slider of a threshold to where its line was dragged; may be called before the slider is drawn alone.
+
+    Args:
+        name: `fraction`, whose line is drawn at the similarity of D_susp's last pair, or `threshold`.
+    """
+    low, high = _bounds(view)[name]
+    if name == "fraction":
+        below = table.similarity_reference[pairs.prepared(view, table).by_reference]
+        percent = 100 * np.searchsorted(below, similarity, side="right") / len(table)
+        value = FRACTION_STEP * round(percent / FRACTION_STEP)
+    else:
+        value = round(similarity, 2)
+    stale.put(f"{name}-{view.name}", float(min(max(value, low), high)))
 
 
 def held(view: View) -> dict[str, float]:

@@ -1,21 +1,8 @@
-// A range brushed or a lasso drawn on a chart, and a point or a card that is clicked.
+// A point of a map or a card that is clicked.
 export default function ({data, setTriggerValue}) {
-  const round = v => Number(v.toPrecision(6));
-
-  const outline = (key, event) => {
-    if (!event) return;
-    if (event.lassoPoints) {
-      const {x, y} = event.lassoPoints;
-      setTriggerValue('outline', {chart: key, x: x.map(round), y: y.map(round)});
-    } else if (event.range && event.range.x) {
-      const [[a, b], [c, d]] = [event.range.x, event.range.y];
-      setTriggerValue('outline', {chart: key, x: [a, b, b, a].map(round), y: [c, c, d, d].map(round)});
-    }
-  };
-
-  const point = (key, event) => {
+  const point = event => {
     const row = event.points.length ? event.points[0].customdata : null;
-    if (!key.startsWith('map') || !Number.isInteger(row)) return;
+    if (!Number.isInteger(row)) return;
     const {shiftKey, ctrlKey, metaKey} = event.event || {};
     setTriggerValue('clicked', {row, add: !!(shiftKey || ctrlKey || metaKey)});
   };
@@ -30,11 +17,9 @@ export default function ({data, setTriggerValue}) {
   const listen = () => {
     for (const key of data.charts) {
       const chart = document.querySelector('.st-key-' + key + ' .js-plotly-plot');
-      if (!chart || !chart.on || chart.ubtHeard) continue;
-      chart.ubtHeard = true;
-      chart.on('plotly_selected', event => outline(key, event));
-      chart.on('plotly_deselect', () => setTriggerValue('outline', {chart: key, x: [], y: []}));
-      chart.on('plotly_click', event => point(key, event));
+      if (!chart || !chart.on || chart.ubtClicks) continue;
+      chart.ubtClicks = true;
+      chart.on('plotly_click', point);
     }
   };
 

@@ -1,0 +1,129 @@
+"""*Inspect* in a real Chromium: one screen, one selection, thresholds that are dragged, a pair that is looked at."""
+
+import numpy as np
+from harness import drag, no_traceback, rule_of, said
+
+from ubt.cli.app_in_browser import settle
+from ubt.pairs.annotations import Review
+
+FITS = """() => {
+  const main = document.querySelector('[data-testid=stMain]');
+  return [main.scrollHeight - main.clientHeight, document.documentElement.scrollWidth - innerWidth];
+}"""
+
+
+def chosen(tab) -> str:
+    settle(tab)
+    return tab.locator(".ubt-card.chosen").get_attribute("data-pair")
+
+
+def opened(tab, address: str, case: str) -> None:
+    tab.goto(f"{address}/inspect?case={case}")
+    tab.locator("[class*=st-key-map-] .nsewdrag").wait_for()
+    tab.locator(".ubt-card.chosen").wait_for()
+    settle(tab)
+
+
+def dragged(tab, number: int, by: float) -> None:
+    """Drag a threshold's line, by its number, so many pixels to the right."""
+    box = tab.locator(".ubt-line").nth(number).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] - 8
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    tab.mouse.move(x + by, y, steps=4)
+    tab.mouse.up()
+    settle(tab)
+
+
+def test_all_parts_stand_on_one_screen(app, mapped, tab, tiny_case):
+    tab.set_viewport_size({"width": 1440, "height": 900})
+    opened(tab, app(mapped.root), tiny_case.name)
+    assert tab.evaluate(FITS) == [0, 0]
+    assert tab.locator("[data-testid=stPlotlyChart]").count() == 4
+    no_traceback(tab)
+
+
+def test_a_line_is_dragged_or_moved_by_key_and_the_case_with_it_is_one_click_away(app, mapped, tab, tiny_case):
+    opened(tab, app(mapped.root), tiny_case.name)
+    reference = np.sort(tiny_case.artefacts["score"]["similarity"]["similarity"].to_numpy())
+    lines = tab.locator(".ubt-line")
+    assert lines.count() == 2
+    before = float(lines.nth(0).get_attribute("aria-valuenow"))
+    dragged(tab, 0, 25)
+    tab.wait_for_function(
+        "before => +document.querySelector('.ubt-line:not(.dragged)').getAttribute('aria-valuenow') > before + 1e-6",
+        arg=before,
+    )
+    tab.wait_for_function("new URL(location).searchParams.has('fraction')")
+    settle(tab)
+    percent = float(tab.evaluate("new URL(location).searchParams.get('fraction')"))
+    cut = float(lines.nth(0).get_attribute("aria-valuenow"))
+    assert percent > 12
+    assert abs(cut - reference[round(6 * percent) - 1]) < 0.001
+    tab.get_by_text(f"Run a case with {percent:g} % and k = 4").wait_for()
+
+    threshold = float(lines.nth(1).get_attribute("aria-valuenow"))
+    lines.nth(1).focus()
+    for _ in range(3):
+        tab.keyboard.press("ArrowLeft")
+    tab.wait_for_function("new URL(location).searchParams.has('threshold')")
+    settle(tab)
+    assert abs(float(tab.evaluate("new URL(location).searchParams.get('threshold')")) - (threshold - 0.03)) < 1e-9
+    assert rule_of(tab) == ""
+    no_traceback(tab)
+
+
+def test_a_click_looks_at_a_pair_a_key_labels_it_and_the_selection_stays(app, mapped, tab, tiny_case):
+    opened(tab, app(mapped.root), tiny_case.name)
+    kept = Review(mapped.root / "cases" / tiny_case.name / "review.sqlite")
+    drag(tab, "chart-similarity_overfit", [(0.5, 0.3), (0.7, 0.6), (1.0, 0.7)])
+    tab.get_by_text("selected;").wait_for()
+    brushed, counted = rule_of(tab), said(tab)
+    cards = tab.locator(".ubt-grid").first.locator("[data-pair]")
+    third = cards.nth(2).get_attribute("data-pair")
+    cards.nth(2).click()
+    tab.locator(f".ubt-card.chosen[data-pair='{third}']").wait_for()
+    assert rule_of(tab) == brushed
+    assert tab.locator(".ubt-words span").count() > 0
+    tab.keyboard.press("1")
+    tab.locator(f".ubt-card:not(.chosen)[data-pair='{third}'] b", has_text="backdoor").first.wait_for()
+    assert kept.labels().set_index("id")["label"].dropna().to_dict() == {third: "backdoor"}
+    assert chosen(tab) == cards.nth(3).get_attribute("data-pair")
+    assert said(tab) == counted
+    assert tab.locator(".ubt-ring").is_visible()
+
+    cards.nth(5).click(modifiers=["Shift"])
+    tab.wait_for_function("document.querySelector('.st-key-rule input').value.includes(' or id in ')")
+    assert rule_of(tab).startswith(f"({brushed}) or id in")
+    no_traceback(tab)
+
+
+def test_the_pointer_on_a_point_shows_its_image_and_large_parts_keep_the_selection(
+    app, mapped, tiny_map, tab, tiny_case
+):
+    opened(tab, app(mapped.root), tiny_case.name)
+    box = tab.locator("[class*=st-key-map-] .nsewdrag").bounding_box()
+    place = """row => {
+      const chart = document.querySelector('[class*=st-key-map-] .js-plotly-plot'), all = chart._fullLayout;
+      const trace = chart._fullData.find(t => [...t.customdata || []].includes(row));
+      const at = [...trace.customdata].indexOf(row);
+      return [all.xaxis.d2p(trace.x[at]), all.yaxis.d2p(trace.y[at])];
+    }"""
+    x, y = tab.evaluate(place, 7)
+    tab.mouse.move(box["x"] + x + 30, box["y"] + y + 30)
+    tab.mouse.move(box["x"] + x, box["y"] + y, steps=5)
+    tip = tab.locator(".ubt-hover:not([hidden])")
+    tip.wait_for()
+    captions = set(tiny_case.artefacts["data"]["pairs"]["caption"])
+    assert tip.inner_text().strip() in captions
+    assert tip.locator("img").count() == 1
+    tab.mouse.move(box["x"] - 30, box["y"] - 30)
+    tip.wait_for(state="hidden")
+
+    drag(tab, "chart-similarity_overfit", [(0.5, 0.3), (0.7, 0.6), (1.0, 0.7)])
+    tab.get_by_text("selected;").wait_for()
+    counted, rule = said(tab), rule_of(tab)
+    tab.get_by_role("link", name="Map, large").click()
+    tab.get_by_role("heading", level=1, name="Map").wait_for()
+    assert (said(tab), rule_of(tab)) == (counted, rule)
+    no_traceback(tab)

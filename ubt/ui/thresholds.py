@@ -1,0 +1,154 @@
+"""The thresholds over the histograms: sliders, lines that can be dragged, and what they catch.
+
+Drawn large on *Separation* and as a part of *Inspect*.
+"""
+
+import numpy as np
+import streamlit as st
+
+from ubt.core import text
+from ubt.evaluation import detection
+from ubt.evaluation.label_free import Mixture, estimated
+from ubt.evaluation.model_roles import SCORED, SUSPECT, ModelRole
+from ubt.figures import similarity
+from ubt.pairs.table import SIMILARITIES, PairTable
+from ubt.ui import charts, components, controls, pairs, selection, tuning, web
+from ubt.ui.errors import safe
+from ubt.ui.job_panel import missing
+from ubt.ui.tuning import Tuned
+from ubt.ui.view import View
+
+SMALL = 168
+"""Height of a histogram that is a part of *Inspect*, in pixels."""
+
+
+def switches(view: View) -> tuple[bool, bool]:
+    """The switches of the histograms: whether they show D_susp alone, and whether on the papers' axis."""
+    with st.container(horizontal=True):
+        if view.has("attack"):
+            selection.truth_toggle()
+        inside = controls.toggle(
+            "D_susp only", False, "inside", "Histograms of the suspicious pairs alone", bind="query-params"
+        )
+        about = "From -1 to 1, as in the papers' figures; else as far as the data reaches"
+        return inside, controls.toggle("The papers' axis", False, "whole-axis", about, bind="query-params")
+
+
+def _title(view: View, role: ModelRole) -> str:
+    return f"The {SUSPECT}" if role.name == "poisoned" and view.audits else role.heading
+
+
+def histograms(
+    view: View,
+    table: PairTable,
+    caught: detection.Caught,
+    threshold: float,
+    *,
+    among: np.ndarray | None,
+    selected: np.ndarray | None,
+    whole: bool,
+    small: bool = False,
+) -> None:
+    """A histogram a model, side by side, with the thresholds as lines that can be dragged.
+
+    Args:
+        among: which pairs are shown (n,), None: all. selected: which are selected (n,), None while nothing is. whole:
+            draw the papers' axis. small: as a part of *Inspect*.
+    """
+    prepared = pairs.prepared(view, table)
+    lines = {
+        "similarity_reference": (caught.cut, "D_susp", "left"),
+        "similarity_overfit": (threshold, "threshold", "left"),
+    }
+    span = similarity.WHOLE if whole else prepared.span
+    for column, role in zip(st.columns(3), SCORED, strict=True):
+        name = role.similarity
+        with column:
+            if not small or name not in table:
+                st.markdown(f"**{_title(view, role)}**")
+            if name not in table:
+                first = next(n for n in SIMILARITIES if n not in table)
+                missing(view, role.scored, "Not scored yet.", offer=name == first)
+                continue
+            line = lines.get(name)
+            if line and line[0] - span[0] < 0.4 * (span[1] - span[0]):
+                line = (*line[:2], "right")
+            figure = similarity.histogram(
+                prepared.bins[name], table.poisoned, line, among=among, selected=selected, span=span
+            )
+            if small:
+                similarity.small(figure, SMALL, _title(view, role), legend=role is SCORED[0])
+            charts.draw(figure, f"chart-{name}", f"Similarity histogram, {role.heading}")
+            if unscored := int((prepared.bins[name] == 255).sum()):
+                st.caption(f"{unscored:,} pairs have no score and are not shown.")
+    _draggable(view, table, {"fraction": caught.cut, "threshold": threshold}, span)
+
+
+def _draggable(view: View, table: PairTable, lines: dict[str, float], span: tuple[float, float]) -> None:
+    """Let the lines be dragged; the sliders follow."""
+    about = {
+        "fraction": ("similarity_reference", "Cut of D_susp, similarity under the clean reference", 0.001),
+        "threshold": ("similarity_overfit", "Threshold on the overfitted similarity", tuning.THRESHOLD_STEP),
+    }
+    drawn = [
+        {"name": name, "chart": f"chart-{column}", "label": label, "step": step, "value": float(lines[name])}
+        | dict(zip(("low", "high"), span, strict=True))
+        for name, (column, label, step) in about.items()
+        if column in table and np.isfinite(lines[name])
+    ]
+
+    @safe
+    def moved() -> None:
+        event = st.session_state["lines"].get("moved") or {}
+        if (name := event.get("name")) in about and isinstance(event.get("value"), int | float):
+            tuning.move(view, table, name, float(event["value"]))
+
+    component = st.components.v2.component("ubt_lines", js=web.text("threshold_lines.js"))
+    component(key="lines", data={"lines": drawn}, on_moved_change=moved)
+
+
+def counts(
+    view: View,
+    table: PairTable,
+    caught: detection.Caught,
+    mixture: Mixture | None,
+    chosen: Tuned,
+    grouped: bool,
+    selected: np.ndarray | None,
+) -> None:
+    """A table of D_susp, the flagged and D_topk: pairs, estimated precision and, where it may be shown, the truth."""
+    confirmed = view.settings.select.confirmed.count("\n") + 1 if view.settings.select.confirmed else 0
+    first = f"first {chosen.k}" + (" of each group" if grouped else "")
+    titles = {
+        "D_susp": f"D_susp: lowest {chosen.percent:g} %",
+        "flagged": f"in D_susp, {chosen.threshold:.2f} and more",
+        "D_topk": f"D_topk: {f'{confirmed} confirmed' if confirmed else first}",
+    }
+    sets, columns = caught.chosen, ["", "pairs"]
+    rows = [[titles[name], f"{int(mask.sum()):,}"] for name, mask in sets.items()]
+    if selected is not None:
+        columns.append("selected")
+        for row, mask in zip(rows, sets.values(), strict=True):
+            row.append(f"{int((mask & selected).sum()):,}")
+    if mixture:
+        columns.append("estimated precision, without labels")
+        for row, mask in zip(rows, sets.values(), strict=True):
+            row.append(estimated(mixture, table, mask))
+    if table.poisoned is not None:
+        columns += ["poisoned", "precision", "recall of all poisons"]
+        for row, c in zip(rows, caught.counts(table.poisoned).values(), strict=True):
+            row += [f"{c['poisoned']:,}", text.percent(c["precision"]), text.percent(c["recall"])]
+    components.table(columns, rows)
+
+
+def counted(table: PairTable, caught: detection.Caught, mixture: Mixture | None, columns: list) -> None:
+    """The same in a line beneath each slider."""
+    judged = {} if table.poisoned is None else caught.counts(table.poisoned)
+    titles = {"flagged": "above it"}
+    for column, (name, mask) in zip(columns, caught.chosen.items(), strict=False):
+        said = f"**{titles.get(name, name)}**: {int(mask.sum()):,}"
+        if mixture:
+            said += f" · estimate {estimated(mixture, table, mask)}"
+        if name in judged:
+            said += f" · truth {text.percent(judged[name]['precision'])}"
+        column.caption(said, help="Pairs; how many of them are poisoned by the estimate without labels, and in truth")

@@ -1,0 +1,35 @@
+// A ring around one place of each map, over the chart, so that the chart need not be drawn again.
+const rings = new Map(); // by the chart's key
+
+export default function ({data}) {
+  const place = ring => {
+    const all = ring.chart && ring.chart._fullLayout;
+    if (!all || !all.xaxis || !ring.xy) return;
+    const [x, y] = [all.xaxis.d2p(ring.xy[0]), all.yaxis.d2p(ring.xy[1])];
+    const inside = x >= 0 && y >= 0 && x <= all.xaxis._length && y <= all.yaxis._length;
+    ring.style.cssText = `left:${all.xaxis._offset + x}px;top:${all.yaxis._offset + y}px;display:${inside ? 'block' : 'none'}`;
+  };
+
+  const update = () => {
+    for (const [key, ring] of rings) if (!(key in data.at)) { ring.remove(); rings.delete(key); }
+    for (const [key, xy] of Object.entries(data.at)) {
+      const chart = document.querySelector('.st-key-' + key + ' .js-plotly-plot');
+      if (!chart || !chart.on) continue;
+      const ring = rings.get(key) || document.createElement('div');
+      rings.set(key, ring);
+      ring.className = 'ubt-ring';
+      ring.xy = xy;
+      if (ring.parentNode !== chart) chart.appendChild(ring);
+      if (ring.chart !== chart) {
+        ring.chart = chart;
+        chart.on('plotly_afterplot', () => place(ring));
+        chart.on('plotly_relayouting', () => place(ring));
+      }
+      place(ring);
+    }
+  };
+
+  update();
+  const timer = setInterval(update, 150); // charts come and go while the page is drawn
+  return () => clearInterval(timer);
+}

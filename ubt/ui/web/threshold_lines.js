@@ -1,0 +1,95 @@
+// Handles over the vertical lines of charts, to be dragged or moved by the arrow keys; what a line became is told.
+const handles = new Map(); // by name; they stay while the page is drawn again
+
+export default function ({data, setTriggerValue}) {
+  const wanted = new Set(data.lines.map(line => line.name));
+  for (const [name, handle] of handles) if (!wanted.has(name)) { handle.remove(); handles.delete(name); }
+
+  const tell = handle => {
+    handle.sent = handle.value;
+    setTriggerValue('moved', {name: handle.line.name, value: handle.value});
+  };
+
+  const put = (handle, value) => {
+    const {low, high, step} = handle.line;
+    handle.value = Number(Math.min(high, Math.max(low, Math.round(value / step) * step)).toFixed(4));
+    place(handle);
+  };
+
+  const axes = handle => handle.chart && handle.chart._fullLayout && handle.chart._fullLayout.xaxis ? handle.chart._fullLayout : null;
+
+  const place = handle => {
+    const all = axes(handle);
+    if (!all) return;
+    const x = all.xaxis._offset + all.xaxis.d2p(handle.value);
+    handle.style.cssText = `left:${x - 7}px;top:${all.yaxis._offset}px;height:${all.yaxis._length}px`;
+    handle.setAttribute('aria-valuenow', handle.value);
+    handle.dataset.value = handle.value.toFixed(2);
+  };
+
+  const made = line => {
+    const handle = document.createElement('div');
+    handle.className = 'ubt-line';
+    handle.tabIndex = 0;
+    handle.setAttribute('role', 'slider');
+    handle.setAttribute('aria-orientation', 'horizontal');
+    let timer = null;
+    handle.addEventListener('pointerdown', event => {
+      handle.setPointerCapture(event.pointerId);
+      handle.classList.add('dragged');
+      handle.focus({preventScroll: true});
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    handle.addEventListener('mousedown', event => event.stopPropagation()); // no brush begins here
+    handle.addEventListener('pointermove', event => {
+      const all = axes(handle);
+      if (!handle.classList.contains('dragged') || !all) return;
+      put(handle, all.xaxis.p2d(event.clientX - handle.chart.getBoundingClientRect().left - all.xaxis._offset));
+    });
+    const release = () => {
+      if (!handle.classList.contains('dragged')) return;
+      handle.classList.remove('dragged');
+      if (handle.value !== handle.line.value) handle.tell();
+    };
+    handle.addEventListener('pointerup', release);
+    handle.addEventListener('pointercancel', release);
+    handle.addEventListener('keydown', event => {
+      const steps = {ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10}[event.key];
+      if (!steps) return;
+      event.preventDefault();
+      put(handle, handle.value + steps * handle.line.step);
+      clearTimeout(timer);
+      timer = setTimeout(() => handle.tell(), 150);
+    });
+    handles.set(line.name, handle);
+    return handle;
+  };
+
+  const update = () => {
+    for (const line of data.lines) {
+      const chart = document.querySelector('.st-key-' + line.chart + ' .js-plotly-plot');
+      if (!chart || !chart.on) continue;
+      const handle = handles.get(line.name) || made(line);
+      handle.tell = () => tell(handle);
+      if (handle.parentNode !== chart) chart.appendChild(handle);
+      if (handle.chart !== chart) {
+        handle.chart = chart;
+        chart.on('plotly_afterplot', () => place(handle));
+      }
+      if (handle.line === line) continue;
+      const before = handle.line;
+      handle.line = line;
+      handle.setAttribute('aria-label', line.label);
+      handle.setAttribute('aria-valuemin', line.low);
+      handle.setAttribute('aria-valuemax', line.high);
+      const held = handle.classList.contains('dragged') || (before && before.value === line.value && handle.value !== line.value && document.activeElement === handle);
+      if (!held) handle.value = line.value;
+      place(handle);
+    }
+  };
+
+  update();
+  const timer = setInterval(update, 150); // charts come and go while the page is drawn
+  return () => clearInterval(timer);
+}
