@@ -290,3 +290,27 @@ def test_a_long_table_stays_in_bounded_memory(tmp_path):
 def test_ids_are_stable_from_reading_to_reading(tmp_path):
     path = folder(tmp_path, [("images/0.png", "a"), ("images/0.png", "b"), ("nosuch.png", "c"), ("images/2.png", "d")])
     pd.testing.assert_frame_equal(catalogue.read(path)["pairs"], catalogue.read(path.parent)["pairs"])
+
+
+def test_duplicate_and_tiny_images_stay_in_and_are_counted_and_listed(tmp_path):
+    path = folder(
+        tmp_path, [("images/0.png", "a"), ("images/0.png", "a"), ("images/9.png", "b"), ("images/0.png", "c")]
+    )
+    (tmp_path / "images" / "9.png").write_bytes(encoded(9, width=64, height=40))
+    found = catalogue.read(path)
+    assert len(found["pairs"]) == 4
+    assert found["notes"] == {"duplicate pair": 1, "tiny image": 3}
+    assert found["noted"][["row", "reason"]].values.tolist() == [
+        [1, "tiny image"],
+        [2, "duplicate pair"],
+        [2, "tiny image"],
+        [4, "tiny image"],
+    ]
+    assert set(found["noted"]["caption"]) == {"a", "c"}
+    assert "notes" not in catalogue.read(path, catalogue.SourceOptions(decode=False))
+
+
+def test_the_list_of_odd_rows_is_bounded_and_their_count_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "LISTED", 2)
+    found = catalogue.read(folder(tmp_path, images=5))
+    assert (found["notes"]["tiny image"], len(found["noted"])) == (5, 2)

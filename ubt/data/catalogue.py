@@ -22,7 +22,7 @@ from ubt.core.settings import setting
 from ubt.data import formats
 from ubt.data.fit import STOCK, Fit
 from ubt.data.formats.base import ReadOptions, Row, Source
-from ubt.data.images import Images, sift
+from ubt.data.images import TINY, Images, sift
 from ubt.data.locations import Locations
 from ubt.data.quarantine import LONGEST_ID, BrokenImage, clean_text, shown, usable
 
@@ -30,6 +30,12 @@ CAPTION_COLUMNS = ("caption", "title", "text", "txt", "sentence", "alt_text", "d
 CHUNK = 65_536
 SIDE = 8
 """Pixels a side to which an image is decoded that is only to be checked."""
+NOTES = {
+    "duplicate pair": "an earlier row has the same image, byte for byte, and the same text",
+    "tiny image": f"its shorter side has less than {TINY} pixels",
+}
+"""What is said of rows that stay in, and what that means."""
+LISTED = 10_000
 
 
 class SourceOptions(ReadOptions):
@@ -111,8 +117,8 @@ def read(path: Path, options: SourceOptions | None = None, progress: Progress = 
 
     Returns:
         `pairs`: id, caption, image (its place), in the file's order. `quarantine`: row, image, caption, reason.
-        `about`: what was read, from which columns, what the files were known by, counts; plain values, with which
-        `open_images` finds the images again.
+        `notes` and `noted`: as of `decoded`; not there where nothing was decoded. `about`: what was read, from which
+        columns, what the files were known by, counts; plain values, with which `open_images` finds the images again.
 
     Raises:
         BadInput: it is no source of pairs, or no pair in it can be used.
@@ -143,12 +149,12 @@ def read_source(source: Source, options: SourceOptions, progress: Progress = sil
         except BrokenImage as e:
             quarantine.add(row.number, row.image, row.text, e.reason)
     table = _unique(kept.table(), quarantine)
-    duplicates = None
+    duplicates, odd = None, {}
     if options.decode:
-        table, duplicates = decoded(table, "caption", source, quarantine, progress)
+        table, duplicates, odd = decoded(table, "caption", source, quarantine, progress)
     pairs = as_frame(table.select(["id", "caption", "image"]))
     about = described(source, options, total, len(pairs), quarantine, "pairs", duplicates)
-    return {"pairs": pairs, "quarantine": quarantine.frame(), "about": about}
+    return {"pairs": pairs, "quarantine": quarantine.frame(), "about": about, **odd}
 
 
 def watched(source: Source, limit: int, progress: Progress) -> Iterator[Row]:
@@ -183,10 +189,11 @@ def _unique(table: pa.Table, quarantine: Quarantine) -> pa.Table:
 
 def decoded(
     table: pa.Table, text: str, source: Source, quarantine: Quarantine, progress: Progress = silent
-) -> tuple[pa.Table, dict[str, int]]:
+) -> tuple[pa.Table, dict[str, int], dict[str, Any]]:
     """The rows (row, image, `text`) whose images can be decoded, each of these decoded once; the others are left out.
     And how many `rows` have the bytes of an earlier row's image and its text, and how many `images` the bytes of an
-    earlier image in another place.
+    earlier image in another place. And what is odd about rows that stay in: `notes`, how many by `NOTES`, and `noted`,
+    the first `LISTED` rows of each: row, image, caption, reason.
     """
     codes, places = pd.factorize(as_frame(table.select(["image"]))["image"])
     images, read = Images.of(source, np.asarray(places, object), SIDE), {"rows": float(len(table))}
@@ -195,9 +202,16 @@ def decoded(
     for code, row in zip(codes[lost], table.filter(pa.array(lost)).to_pylist(), strict=True):
         quarantine.add(row["row"], row["image"], row[text], broken[int(code)])
     table = table.filter(pa.array(~lost))
-    same = as_frame(table.select([text])).assign(mark=images.marks[codes[~lost]])
+    kept = codes[~lost]
+    twice = as_frame(table.select([text])).assign(mark=images.marks[kept]).duplicated().to_numpy()
     good = np.delete(images.marks, list(broken))
-    return table, {"rows": int(same.duplicated().sum()), "images": len(good) - len(np.unique(good))}
+    noted, odd = Quarantine(), dict(zip(NOTES, (twice, images.tiny[kept]), strict=True))
+    for reason, rows in odd.items():
+        for row in table.take(pa.array(np.flatnonzero(rows)[:LISTED])).to_pylist():
+            noted.add(row["row"], row["image"], row[text], reason)
+    notes = {reason: int(rows.sum()) for reason, rows in odd.items()}
+    duplicates = {"rows": notes["duplicate pair"], "images": len(good) - len(np.unique(good))}
+    return table, duplicates, {"notes": notes, "noted": noted.frame()}
 
 
 def described(

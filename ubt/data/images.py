@@ -36,6 +36,8 @@ ELONGATED = 50
 LARGE = 1 << 24
 """Pixels above which images are decoded one at a time, so that the threads together stay below 1 GB."""
 _one_at_a_time = threading.Lock()
+TINY = 32
+"""Pixels of the shorter side below which little can be seen in an image that a CLIP model takes."""
 WORKERS = min(8, os.cpu_count() or 1)
 
 
@@ -131,7 +133,7 @@ class Images:
     is a plain array.
 
     An image is expected to stay what it was when it was first read: its bytes' digest is kept in `marks`, also by
-    `save`.
+    `save`. `tiny` (n,) says which of those that were read have a shorter side below `TINY` pixels.
 
     Args:
         at: where they are. size: pixels a side.
@@ -156,6 +158,7 @@ class Images:
     ):
         self.at, self.side, self.fit = at, size, fit
         self.marks = np.zeros(len(at), np.uint64) if marks is None else np.array(marks, np.uint64)
+        self.tiny = np.zeros(len(at), bool)
         rows, self.pixels = (
             stamped if stamped is not None else (np.zeros(0, np.int64), np.zeros((0, size, size, 3), np.uint8))
         )
@@ -271,7 +274,7 @@ class Images:
         if row in self.stamped:
             return self.pixels[self.stamped[row]]
         data = self._open().read(self.at[row])
-        pixels = decode(data, self.side, self.fit)
+        pixels = _decoded(data, lambda image: self._fitted(image, row))
         mark = np.uint64(int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") or 1)
         if self.marks[row] not in (0, mark):
             raise UbtError(
@@ -280,6 +283,10 @@ class Images:
             )
         self.marks[row] = mark
         return pixels
+
+    def _fitted(self, image: Image.Image, row: int) -> np.ndarray:
+        self.tiny[row] = min(image.size) < TINY
+        return np.array(self.fit(image, self.side))
 
     def _open(self) -> Reader:
         with self._lock:

@@ -41,7 +41,7 @@ def read(path: Path, options: LabelledOptions | None = None, progress: Progress 
 
     Returns:
         `images`: image (its place) and label (index of its class), in the file's order. `classes`: their names.
-        `quarantine` and `about`: as of `ubt.data.catalogue.read`; `open_images` of there reads the images.
+        `quarantine`, `notes`, `noted`, `about`: as of `ubt.data.catalogue.read`, whose `open_images` reads the images.
 
     Raises:
         BadInput: it is no such source, nothing in it can be used, there are no class names or not two classes, or most
@@ -82,9 +82,9 @@ def read_source(source: Source, options: LabelledOptions, progress: Progress = s
             f"{path}: expected labels that are among the {len(known)} classes ({', '.join(known[:5])}, ...) or indices"
             f" of them; got {some}"
         )
-    table, duplicates = kept.table(), None
+    table, duplicates, odd = kept.table(), None, {}
     if options.decode:
-        table, duplicates = decoded(table, "label", source, quarantine, progress)
+        table, duplicates, odd = decoded(table, "label", source, quarantine, progress)
     frame = as_frame(table.select(["image", "label"]))
     about = described(source, options, total, len(frame), quarantine, "labelled images", duplicates)
     if not known:
@@ -99,6 +99,7 @@ def read_source(source: Source, options: LabelledOptions, progress: Progress = s
         "classes": _spelled(list(known)),
         "quarantine": quarantine.frame(),
         "about": about,
+        **odd,
     }
 
 
