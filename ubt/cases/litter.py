@@ -5,6 +5,7 @@ process that is. Everything else that no case on record names goes: whoever need
 """
 
 import contextlib
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,6 +21,8 @@ DECISIONS = "review*"
 """What analysts decided: never deleted without their case."""
 OF_LOCKS = (".lock", ".owner", ".cancel", ".log")
 """What lies beside the work of whoever holds a lock: its file, who that is, that it is asked to stop, what it said."""
+UPLOADS, IDLE = "uploads", 86_400.0
+"""The folder of files that were dropped on a page; seconds after which one that nothing was imported from goes."""
 
 
 class Cache(Protocol):
@@ -92,7 +95,8 @@ def prune(store: Cache, told: bool = True) -> int:
     Raises:
         UbtError: what a case uses is not known; nothing is deleted.
     """
-    used, freed = _Used(store), 0
+    used = _Used(store)
+    freed = _uploads(store)
     for path in list((store.root / "artefacts").iterdir()):
         if path.name not in used:
             freed += _unheld(store, path.name, path)
@@ -107,6 +111,24 @@ def prune(store: Cache, told: bool = True) -> int:
             freed += scrap(path)
     for folder in (store.root / "sets", store.root / "checked", *(store.root / "cases").iterdir()):
         freed += sum(map(scrap, abandoned(folder)))
+    return freed
+
+
+def _uploads(store: Cache) -> int:
+    """Delete what was dropped on a page some time ago and what no pairs and no labelled images are read from. Where any
+    of these cannot be read, nothing goes.
+    """
+    read_from, folder = set[str](), (store.root / UPLOADS).resolve()
+    for path in (p for kind in ("pairs", "labelled") for p in (store.root / "artefacts").glob(f"{kind}-*")):
+        if (found := store.find(path.name)) is None:
+            return 0
+        with contextlib.suppress(ValueError):
+            read_from.add(Path(found["about"]["path"]).relative_to(folder).parts[0])
+    freed = 0
+    for path in list(folder.iterdir()) if folder.is_dir() else []:
+        with contextlib.suppress(OSError):
+            if path.name not in read_from and time.time() - path.stat().st_mtime > IDLE:
+                freed += scrap(path)
     return freed
 
 

@@ -20,6 +20,8 @@ KINDS = {"pairs": "pairs", "test": "labelled", "reference": "model", "suspect": 
 """What the store calls each thing that can be imported, by its setting."""
 HOW_TO_IMPORT = "python -m ubt data, python -m ubt models"
 CHUNK = 16_384
+MOST_SPARED = 0.95
+"""The largest share of the pairs that can be reserved for a reference."""
 
 
 class OwnSettings(Settings):
@@ -39,7 +41,7 @@ class OwnSettings(Settings):
         0.0,
         "share of the pairs, by a digest of their images' places, that trained the reference and is not taken",
         low=0,
-        high=0.95,
+        high=MOST_SPARED,
     )
     templates: str = setting("7", "prompts of a class: CLIP's 7 or its 80 for ImageNet", choices=("7", "80"))
     keep: float = setting(

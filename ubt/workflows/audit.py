@@ -1,6 +1,7 @@
 """An audit: somebody's pairs and somebody's model, no ground truth; what it finds, as files to hand over."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +17,14 @@ from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import replace_file
 from ubt.core.run import Progress, silent
 from ubt.data.catalogue import SourceOptions
+from ubt.data.user_roles import MOST_SPARED, spared
+from ubt.defenses.token_unlearning.health import SMALLEST_K, TIMES_K
+from ubt.defenses.token_unlearning.select import resolve_k
+from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.defenses.token_unlearning.verdict import judged_poisoned
 from ubt.pairs.export import as_csv
 from ubt.workflows.assumed import assumed
-from ubt.workflows.ingest import import_labelled, import_pairs
+from ubt.workflows.ingest import import_labelled, import_pairs, trained_on
 
 PUBLIC = "ViT-B-32-quickgelu/openai"
 """The reference where none is named: OpenAI's CLIP, downloaded."""
@@ -31,6 +36,9 @@ FOLDS = "folds"
 OWN = {"own.pairs", "own.suspect", "own.reference", "own.test"}
 LEAST = 16
 """Pairs that an audit needs."""
+
+MOST_SUSPICIOUS = 0.5
+"""Share of few pairs that is still taken for D_susp."""
 
 LIMITS = (
     "The verdict is about these pairs and this model's use of them, not about whatever else the model was taught."
@@ -114,6 +122,33 @@ def settings_of(
             f"--pairs: expected at least {LEAST} pairs that can be used, got {kept}; nothing can be said of fewer"
         )
     return CaseSettings().with_values({"data.pairs": kept} | dict(changes or {}) | own)
+
+
+def starting(pairs: int) -> dict[str, Any]:
+    """Settings, by dotted name, with which an audit of so few pairs can come to a verdict at all (the health checks of
+    D_topk and D_susp); none where the usual ones do.
+
+    >>> starting(600), starting(40), starting(10_000)
+    ({'select.k': 4}, {'select.k': 4, 'split.fraction': 0.5}, {})
+    """
+    usual, found = CaseSettings(), {}
+    suspicious = suspicious_count(pairs, usual.split.fraction)
+    if suspicious < SMALLEST_K or resolve_k(usual.select, pairs, suspicious) < SMALLEST_K:
+        found["select.k"] = SMALLEST_K
+        if suspicious < (needed := TIMES_K * SMALLEST_K):
+            found["split.fraction"] = min(MOST_SUSPICIOUS, math.ceil(100 * needed / pairs) / 100)
+    return found
+
+
+def without_seen(store: Store, pairs: str, reference: str) -> dict[str, Any]:
+    """The settings, by dotted name, that leave out of an audit's pairs those that its reference was trained on; none
+    where it saw none of them, or all.
+    """
+    share = trained_on(store, pairs, reference)
+    if not 0 < share <= MOST_SPARED:
+        return {}
+    left = int((~spared(store.imported(pairs)["pairs"]["image"], share)).sum())
+    return {"own.spare": share, "data.pairs": left}
 
 
 def flagged(store: Store, artefacts: Mapping[str, str]) -> pd.DataFrame:

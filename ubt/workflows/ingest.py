@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ubt.cases.litter import UPLOADS
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core import roots
@@ -31,6 +32,8 @@ class Wanted:
     """Something to import: `kind` (pairs, labelled, model), where it is, and how it is read: the settings of
     `SourceOptions` or `LabelledOptions` that are not at their defaults; of a model its `architecture` and `state`, see
     `ubt.workflows.import_model.import_model`.
+
+    Or what is made of what was imported, see `ubt.workflows.made_here`.
     """
 
     kind: str
@@ -44,6 +47,11 @@ def import_wanted(store: Store, wanted: Wanted, progress: Progress = silent) -> 
     Raises:
         BadInput: it is not what it is taken for, or of no known kind.
     """
+    with roots.also(store.root / UPLOADS):
+        return _imported(store, wanted, progress)
+
+
+def _imported(store: Store, wanted: Wanted, progress: Progress) -> str:
     if wanted.kind == "pairs":
         return import_pairs(store, Path(wanted.source), SourceOptions.from_dict(wanted.options), progress)
     if wanted.kind == "labelled":

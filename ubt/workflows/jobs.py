@@ -34,9 +34,9 @@ from ubt.cases.store import Store
 from ubt.core import limits, locks
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import digest, disk_full
-from ubt.core.run import Compute, Progress, Run
+from ubt.core.run import Compute, Progress, Run, compute
 from ubt.core.text import printable
-from ubt.workflows import derived, ingest, time_left
+from ubt.workflows import derived, ingest, made_here, time_left
 from ubt.workflows.time_left import TWO_CORES, Estimate, Left, Step
 
 LIVE = ("running", "waiting")
@@ -110,7 +110,9 @@ def import_lock(wanted: ingest.Wanted) -> str:
 
 
 def start_import(store: Store, wanted: ingest.Wanted, wait: float = 15.0) -> bool:
-    """Import pairs, labelled images or a model in a process that holds `import_lock`; otherwise as `start`."""
+    """Import pairs, labelled images or a model, or make what `ubt.workflows.made_here` makes, in a process that holds
+    `import_lock`; otherwise as `start`.
+    """
     lock = import_lock(wanted)
     store.require_writable()
     if not store.held(lock):
@@ -388,28 +390,38 @@ def _view(store: Store, name: str, kind: str, chosen: str, *, stop: Callable[[],
         tell = Journal(_told(store, key), fresh=True)
         progress = _progress(tell, kind, kind, stopped)
         try:
-            tell(Event("waits", kind))
-            lock = locks.turn(record.compute.device)
-            while True:
-                with contextlib.suppress(UbtError):
-                    turn.enter_context(locks.hold(lock, wait=0.5))
-                    break
-                if stopped():
-                    raise Cancelled(f"{kind}: cancelled")
+            _wait(turn, record.compute, tell, kind, stopped)
             derived.make(store, record, kind, options, Run(compute=record.compute, progress=progress))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return 0
 
 
+def _wait(turn: contextlib.ExitStack, where: Compute, tell: Journal, kind: str, stopped: Callable[[], bool]) -> None:
+    """Wait for the turn to compute there, and keep it."""
+    tell(Event("waits", kind))
+    lock = locks.turn(where.device)
+    while True:
+        with contextlib.suppress(UbtError):
+            turn.enter_context(locks.hold(lock, wait=0.5))
+            return
+        if stopped():
+            raise Cancelled(f"{kind}: cancelled")
+
+
 def _import(store: Store, chosen: str, *, stop: Callable[[], bool]) -> int:
     wanted = ingest.Wanted(**json.loads(chosen))
     lock = import_lock(wanted)
-    with _held(store, lock, stop) as stopped:
+    with _held(store, lock, stop) as stopped, contextlib.ExitStack() as turn:
         (store.scratch(lock) / "wanted.json").write_text(chosen)
         tell, started = Journal(_told(store, lock), fresh=True), time.monotonic()
         tell(Event("starts", wanted.kind))
-        key = ingest.import_wanted(store, wanted, _progress(tell, wanted.kind, wanted.source, stopped))
+        progress = _progress(tell, wanted.kind, wanted.source, stopped)
+        if wanted.kind in made_here.MADE:
+            _wait(turn, where := compute(), tell, wanted.kind, stopped)
+            key = made_here.make(store, wanted, where, progress)
+        else:
+            key = ingest.import_wanted(store, wanted, progress)
         tell(Event("done", key, seconds=time.monotonic() - started))
     return 0
 

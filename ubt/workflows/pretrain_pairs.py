@@ -1,5 +1,6 @@
-"""Trains a small reference model on a part of one's own pairs: `python -m ubt data reference PAIRS`. It is for lab
-cases on small images where no public model fits; the case then takes the other part (`own.spare`).
+"""Trains a small reference model on one's own pairs, for want of a public model that knows such images: a part of them,
+and a case then takes the other part (`own.spare`; `python -m ubt data reference PAIRS`), or all of a set of clean ones
+(the page *Check*).
 """
 
 from pathlib import Path
@@ -12,8 +13,8 @@ from ubt.clip import augment, models
 from ubt.clip.recipes import ModelFolder, ReferenceSettings
 from ubt.clip.training import Shuffled, batch_seed, info_nce
 from ubt.core.errors import BadInput
-from ubt.core.files import file_digest
-from ubt.core.run import Compute, Progress, derive_seed, silent
+from ubt.core.files import digest, file_digest, scrap
+from ubt.core.run import Compute, Progress, derive_seed, fixed_threads, silent
 from ubt.core.settings import setting
 from ubt.data import model_input
 from ubt.data.catalogue import open_images
@@ -68,7 +69,7 @@ def pretrain(
     into `folder`; returns the card.
 
     Args:
-        pairs, labelled: their names in the store.
+        pairs, labelled: their names in the store; `labelled` may be empty, then CA is not measured.
 
     Raises:
         BadInput: the folder cannot be written, or too few images can be read.
@@ -93,6 +94,7 @@ def pretrain(
 
     def write(work: Path) -> dict:
         models.save(model.to("cpu"), work)
+        right = _accuracy(model, store.imported(labelled), s.size, context) if labelled else None
         return import_model.card(
             model,
             folder.name,
@@ -101,10 +103,39 @@ def pretrain(
             [],
             {"pairs": pairs, "share": s.share, "images": len(tokens)},
             file_digest(work / models.WEIGHTS),
-            **{"CA, percent": round(_accuracy(model, store.imported(labelled), s.size, context), 2)},
+            **({} if right is None else {"CA, percent": round(right, 2)}),
         )
 
     return made.finish(write)
+
+
+def train_here(
+    s: OwnRecipe, store: Store, pairs: str, labelled: str, compute: Compute, progress: Progress = silent
+) -> str:
+    """Train a clean reference on imported pairs and put it into the store, as what it was trained on; returns its name.
+    An interrupted one goes on where it stopped. Otherwise as `pretrain`.
+    """
+    work = f"reference-{digest([s.to_dict(), *compute.identity, pairs])}"
+    with store.lock(work), store.step(work) as folder, fixed_threads(compute):
+        said = pretrain(s, store, pairs, labelled, compute, folder, progress)
+        model = models.load(folder)
+        found = store.imported(pairs)["about"]
+        about = {"trained_on": {"pairs": pairs, "share": s.share}, "images": said["made_from"]["images"]}
+        more = {n: said[n] for n in ("recipe", "seconds", "compute", "CA, percent") if n in said}
+        card = import_model.card(
+            model,
+            f"trained on {Path(found['path']).name}"[:80],
+            "trained here",
+            "clean",
+            [],
+            about,
+            said["digest"],
+            **more,
+        )
+        key = f"{import_model.KEY}{digest([said['digest'], 'trained here'])}"
+        store.put(key, {"model": model, "card": card}, {"stage": "model", "brought": True, "seconds": said["seconds"]})
+        scrap(folder)
+    return key
 
 
 def _readable(found: dict, s: OwnRecipe) -> tuple[np.ndarray | Images, list[str]]:

@@ -152,9 +152,13 @@ def accuracy(
     return {"accuracy": {"right": right, "chance": 100 / len(classes), "images": len(held["labels"])}}
 
 
-def _of_the_reference(beaten: np.ndarray, cut: float, named: Mapping[str, Any] | None) -> list[Check]:
-    """`beaten`: of D_normal, whose pairs are those that are left when the share `cut` that fits worst is taken away; so
-    that of any features at all they fit better than chance.
+def of_the_reference(beaten: np.ndarray, cut: float, named: Mapping[str, Any] | None) -> list[Check]:
+    """Whether a reference knows such pairs.
+
+    Args:
+        beaten: as `own_caption_beats` gives it, (m,), of D_normal, whose pairs are those that are left when the share
+            `cut` that fits worst is taken away; so that of any features at all they fit better than chance.
+        named: its accuracy, as `accuracy` gives it, None where there are no labelled images.
     """
     figure, chance = 100 * float(beaten.mean()), 50 * (1 + cut)
     bar = chance + RETRIEVED * (100 - chance)
@@ -180,20 +184,26 @@ def _of_the_reference(beaten: np.ndarray, cut: float, named: Mapping[str, Any] |
     return found
 
 
+def of_the_captions(captions: pd.Series) -> Check:
+    """Whether captions tell images apart."""
+    same = said_the_same(captions)
+    return Check(
+        "captions",
+        same,
+        ALIKE,
+        same <= ALIKE,
+        f"two captions in {same:.1f} % of cases say the same, at most {ALIKE:g} allowed",
+        "where captions are alike any caption fits any image, poisoned or not",
+        "take pairs whose captions say what their images show",
+        BOTH,
+    )
+
+
 def _of_the_pairs(captions: pd.Series, topk: pd.DataFrame, suspicious: int, beaten: np.ndarray) -> list[Check]:
-    same, k = said_the_same(captions), int(topk["group"].value_counts().min())
+    k = int(topk["group"].value_counts().min())
     badly, times = round(fits_badly(beaten) * len(captions)), suspicious / k
     return [
-        Check(
-            "captions",
-            same,
-            ALIKE,
-            same <= ALIKE,
-            f"two captions in {same:.1f} % of cases say the same, at most {ALIKE:g} allowed",
-            "where captions are alike any caption fits any image, poisoned or not",
-            "take pairs whose captions say what their images show",
-            BOTH,
-        ),
+        of_the_captions(captions),
         Check(
             "pairs in D_topk",
             k,
@@ -288,7 +298,7 @@ def checked(
     rows, beaten = own_caption_beats(reference_images, reference_texts, np.flatnonzero(~suspicious), run.seed, fold)
     own = ~suspicious[rows]
     return [
-        *_of_the_reference(beaten[own] if own.any() else beaten, float(suspicious.mean()), accuracy),
+        *of_the_reference(beaten[own] if own.any() else beaten, float(suspicious.mean()), accuracy),
         *_of_the_pairs(captions, topk, int(suspicious.sum()), beaten),
         _of_the_map(between, *bars),
         _of_the_suspect(np.asarray(reference_images[looked_at]), np.asarray(suspect_images)),
