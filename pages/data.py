@@ -40,7 +40,7 @@ def explore() -> None:
         make_case()
         return
     with guard():
-        ingest_form.form(part)
+        ingest_form.form(ingest_form.SLOTS[part])
     ingested.listing(part)
 
 

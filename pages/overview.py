@@ -17,7 +17,7 @@ from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as verdict_figures
 from ubt.reports.case_report.finished_case import ABOUT, HEALTH, conclusion, evidence, health_rows, what_to_do
-from ubt.ui import at_a_glance, charts, components, costs, estimates, report_download, roles
+from ubt.ui import at_a_glance, charts, components, costs, estimates, report_download, roles, verdict_answers
 from ubt.ui.case_form import draft, new, settings_of
 from ubt.ui.case_picker import label, remove
 from ubt.ui.errors import guard, plain
@@ -27,12 +27,6 @@ from ubt.ui.training_curves import curves
 from ubt.ui.view import store
 from ubt.workflows import assumed, jobs
 
-CARDS = {
-    "bad": (st.error, ":material/coronavirus:"),
-    "good": (st.success, ":material/verified:"),
-    "warning": (st.warning, ":material/help:"),
-}
-"""What shows a verdict, by its tone, and with which icon."""
 view = current()
 
 
@@ -62,7 +56,7 @@ if view is None:
         st.subheader("Start here")
         st.write("Press Run: 10,000 drawn pairs, 2 % of them poisoned; the first histogram comes within half a minute.")
         draft(None, "first")
-        st.page_link("pages/data.py", label="Or import your own pairs and model", icon=":material/arrow_forward:")
+        st.page_link("pages/check.py", label="Or check a model of your own", icon=":material/arrow_forward:")
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="center"):
@@ -123,15 +117,18 @@ def verdict() -> None:
             help="What was found, as one file for somebody who will never open the app",
         ):
             report(view.name)
-    if not view.has("verdict"):
+    found = view.read("verdict", "verdict") if view.has("verdict") else None
+    if view.audits:
+        verdict_answers.draw(view, found)
+    elif found:
+        said, tone = conclusion(found)
+        show, icon = verdict_answers.CARDS[tone]
+        show(said.replace(answer(found), f"**{answer(found)}**", 1), icon=icon)
+        for why in what_to_do(found):
+            st.warning(plain(why))
+    if found is None:
         missing(view, "verdict", "No verdict yet.", offer=False)
         return
-    found = view.read("verdict", "verdict")
-    said, tone = conclusion(found)
-    show, icon = CARDS[tone]
-    show(said.replace(answer(found), f"**{answer(found)}**", 1), icon=icon)
-    for why in what_to_do(found):
-        st.warning(plain(why))
     failed = sum(not check["passed"] for check in health(found))
     checks = f"Health checks: {failed} failed" if failed else "Health checks: all passed"
     with st.expander(f"What it rests on. {checks}", icon=":material/balance:", expanded=not at_glance or failed > 0):
@@ -204,7 +201,7 @@ def _measures(measured: dict[str, dict]) -> None:
         )
 
 
-verdict_first = at_glance or (view.audits and view.has("verdict"))
+verdict_first = at_glance or view.audits
 for part in (verdict, before_and_after, stages) if verdict_first else (stages, verdict, before_and_after):
     part()
 if view.has("diagnose"):

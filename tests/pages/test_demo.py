@@ -147,8 +147,8 @@ def test_the_first_screen_says_what_it_is_and_leads_on(with_tiny):
     at = page("overview")
     assert at.title[0].value == "UBT Inspector"
     assert "Find out whether a CLIP model was backdoored" in words(at)
-    ways = [b.label for b in at.button if b.key in ("to-learn", "live-first", "to-data")]
+    ways = [b.label for b in at.button if b.key in ("to-learn", "live-first", "to-check")]
     assert [w.split(",")[0] for w in ways] == ["Learn it in ten steps", "Run it live", "Check my model or data"]
     assert re.search(r", (about|a few|under) ", ways[1]), ways[1]
-    at.button(key="to-data").click().run()
-    assert at.title[0].value == "Data"
+    at.button(key="to-check").click().run()
+    assert at.title[0].value == "Check"

@@ -82,5 +82,5 @@ def next_steps(view: View) -> None:
         if st.button("Learn it in ten steps", key="to-learn", type="primary", icon=":material/school:"):
             st.switch_page(PAGES["learn"])
         live(view, "live-first", short=True)
-        if st.button("Check my model or data", key="to-data", icon=":material/fact_check:"):
-            st.switch_page(PAGES["data"])
+        if st.button("Check my model or data", key="to-check", icon=":material/fact_check:"):
+            st.switch_page(PAGES["check"])

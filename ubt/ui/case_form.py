@@ -52,7 +52,7 @@ class Setting:
 
     def concerns(self, case: CaseSettings) -> bool:
         """Whether it says something about such a case. The groups of other attacks do not, nor do any attack's in an
-        audit; what was imported is chosen on the page Data.
+        audit; what was imported is chosen on the pages Check and Data.
         """
         if self.group == "attack" or self.group in ATTACKS:
             return not case.own.audits and self.group in ("attack", case.attack.name)
@@ -84,11 +84,17 @@ def warn_if_gone() -> None:
             new()
 
 
-def draft(base: CaseSettings | None, key: str, then: Callable[[], None] = st.rerun) -> None:
+def draft(
+    base: CaseSettings | None,
+    key: str,
+    then: Callable[[], None] = st.rerun,
+    about: Callable[[CaseSettings], None] = lambda chosen: None,
+) -> None:
     """Choose settings and make a case of them.
 
     Args:
-        base: what to start from; None offers the presets. then: called when the case is made.
+        base: what to start from; None offers the presets. then: called when the case is made. about: called with the
+            settings that are chosen, before the buttons.
     """
     start, key = _start(base, key)
     settings = settings_of(start)
@@ -98,16 +104,24 @@ def draft(base: CaseSettings | None, key: str, then: Callable[[], None] = st.rer
     with st.expander("All other settings"):
         changes |= edit(others, key)
     with guard():
-        _made(start, changes, key, then)
+        _made(start, changes, key, then, about)
 
 
-def _made(start: CaseSettings, changes: Mapping[str, Any], key: str, then: Callable[[], None]) -> None:
+def _made(
+    start: CaseSettings,
+    changes: Mapping[str, Any],
+    key: str,
+    then: Callable[[], None],
+    about: Callable[[CaseSettings], None],
+) -> None:
     """The buttons that make the case. No form, whose fields would start it on Enter; so the cost follows the fields."""
     wrong, chosen = "", start
     try:
         chosen = start.with_values(changes)
     except BadInput as e:
         wrong = str(e)
+    if not wrong:
+        about(chosen)
     with st.container(horizontal=True, vertical_alignment="center"):
         cost = "" if wrong else costs.of_settings(chosen)
         run = costs.button("Run", cost, f"{key}-run", type="primary", disabled=bool(wrong))

@@ -1,9 +1,11 @@
-"""The form that imports something: where it is, what it is taken for, a look at its first rows, and the job that reads
-it.
+"""The form that imports something: a file that is dropped, or where one is; what it is taken for, a look at its first
+rows, and the job that reads it.
 """
 
 import contextlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,11 @@ from ubt.data.catalogue import SourceOptions
 from ubt.data.formats.base import NoColumn
 from ubt.data.labelled import LabelledOptions
 from ubt.data.preview import Preview, look
-from ubt.ui import components, costs, roles
+from ubt.ui import components, costs, drop, roles
 from ubt.ui.errors import plain
 from ubt.ui.job_panel import follow
 from ubt.ui.view import store
-from ubt.workflows import jobs
+from ubt.workflows import jobs, uploads
 from ubt.workflows.ingest import Wanted
 
 TEXT = {"pairs": "caption", "labelled": "label"}
@@ -38,86 +40,144 @@ EXAMPLES = {
 }
 
 
-def form(kind: str) -> None:
-    """Choose what to import and how it is read, start its job, follow it, and say how it ended."""
+@dataclass(frozen=True)
+class Slot:
+    """A place on a page where one thing is imported: its `name`, of which the page has one; the `kind` of thing, and of
+    a model what is known of it (`state`), where that is not asked.
+    """
+
+    name: str
+    kind: str
+    state: str = ""
+
+    def takes(self, wanted: Wanted) -> bool:
+        """Whether what is being imported is for this place."""
+        return wanted.kind == self.kind and self.state in ("", wanted.options.get("state"))
+
+
+SLOTS = {kind: Slot(kind, kind) for kind in TEXT | {"model": ""}}
+"""Those of the page *Data*, by kind."""
+
+
+def form(slot: Slot) -> bool:
+    """Choose what to import and how it is read, start its job, follow it, and say how it ended.
+
+    Returns:
+        Whether it has just been imported; `imported-NAME` of the session's state is then what the store calls it.
+    """
     if not roles.may_change():
         st.info("Analysts import here. You may look at what is imported.", icon=":material/visibility:")
-        return
-    if roots.roots() == [] and kind != "model":
-        st.info(
-            "This app reads no files of its machine for those who use it. Whoever runs it can name folders in"
-            f" {roots.ROOTS}, or import files with the command line.",
-            icon=":material/folder_off:",
+        return False
+    source, kind = _source(slot), slot.kind
+    options = None
+    if source:
+        options = _model(slot) if kind == "model" else _rows(slot, source)
+    wanted = None if options is None else Wanted(kind, source, options)
+    under = under_way(slot.name, slot.takes)
+    if wanted and jobs.import_lock(wanted) not in under:
+        _offer(slot, wanted)
+    for lock in sorted(under):
+        follow(lock, f"reading {WHAT[kind]}")
+    return ended(slot.name, under)
+
+
+def under_way(name: str, takes: Callable[[Wanted], bool]) -> set[str]:
+    """The locks of the jobs whose result is for the place `name`: those that it `takes`, whoever started them, and that
+    which this session has just started.
+    """
+    mine = st.session_state.get(f"importing-{name}")
+    found = {lock for lock, wanted in jobs.being_imported(store()).items() if takes(wanted)}
+    return found | ({mine} if mine and store().held(mine) else set())
+
+
+def _source(slot: Slot) -> str:
+    """Where it is: the path that a dropped file was kept under, or one that is typed; empty if there is neither."""
+    kind = slot.kind
+    left, right = st.columns(2, gap="medium")
+    with left:
+        dropped = drop.dropped(slot.name, kind)
+    with right:
+        typed = st.text_input(
+            "Or its path on this machine" if kind != "model" else "Or its path on this machine, or a public name",
+            key=f"path-{slot.name}",
+            placeholder=EXAMPLES[kind],
+            max_chars=4000,
+            persist_state="session",
+            help="Nothing is copied: images stay where they are" if kind != "model" else None,
         )
-    typed = st.text_input(
-        "Path on this machine" if kind != "model" else "Path on this machine, or a public name",
-        key=f"path-{kind}",
-        placeholder=EXAMPLES[kind],
-        max_chars=4000,
-        persist_state="session",
-        help="Nothing is uploaded, and images stay where they are" if kind != "model" else None,
-    )
+        if roots.roots() == [] and kind != "model":
+            st.caption(
+                "This app reads no files of its machine for those who use it. Whoever runs it can name folders in"
+                f" {roots.ROOTS}, or import files with the command line."
+            )
+    if dropped:
+        return dropped
     source = typed.strip()
     if source == "~" or source.startswith("~/"):  # whether there is a user of another name is not said
         with contextlib.suppress(RuntimeError):  # of somebody who has no home
             source = str(Path(source).expanduser())
-    options = None
-    if source:
-        options = _model() if kind == "model" else _rows(kind, source)
-    wanted = None if options is None else Wanted(kind, source, options)
-    under = {lock for lock, other in jobs.being_imported(store()).items() if other.kind == kind}
-    if wanted and jobs.import_lock(wanted) not in under:
-        _offer(wanted)
-    for lock in sorted(under):
-        follow(lock, f"reading {WHAT[kind]}")
-    _ended(kind, under)
+    return source
 
 
-def _offer(wanted: Wanted) -> None:
+def _offer(slot: Slot, wanted: Wanted) -> None:
     """The button that starts the job."""
-    lock, state = jobs.import_lock(wanted), st.session_state
-    there = bool(jobs.imported(store(), lock)) and f"importing-{wanted.kind}" not in state
+    lock = jobs.import_lock(wanted)
+    there = bool(jobs.imported(store(), lock)) and f"importing-{slot.name}" not in st.session_state
     with st.container(horizontal=True, vertical_alignment="center"):
         said, look = (
             (f"Import {WHAT[wanted.kind]} again", "secondary") if there else (f"Import {WHAT[wanted.kind]}", "primary")
         )
-        pressed = costs.button(said, costs.UNKNOWN, f"import-{wanted.kind}", type=look, icon=":material/download:")
+        pressed = costs.button(said, costs.UNKNOWN, f"import-{slot.name}", type=look, icon=":material/download:")
         if there:
             st.caption("It is imported already, see below; import it again if the files have changed.")
     if pressed:
-        state[f"importing-{wanted.kind}"] = lock
-        try:
-            jobs.start_import(store(), wanted)
-        except UbtError:
-            if not jobs.failure(store(), lock):
-                raise
+        begin(slot.name, wanted)
         st.rerun()
 
 
-def _ended(kind: str, under: set[str]) -> None:
-    """What came of the job that this session started last."""
-    lock = st.session_state.get(f"importing-{kind}")
+def begin(name: str, wanted: Wanted) -> None:
+    """Start a job that imports or makes something for the place `name`; `ended` says what came of it.
+
+    Raises:
+        UbtError: it could not begin, for a reason that the job does not say itself.
+    """
+    st.session_state[f"importing-{name}"] = jobs.import_lock(wanted)
+    try:
+        jobs.start_import(store(), wanted)
+    except UbtError:
+        if not jobs.failure(store(), jobs.import_lock(wanted)):
+            raise
+
+
+def ended(name: str, under: set[str]) -> bool:
+    """Say what came of the job that this session started last for the place `name`, unless it is one of those `under`
+    way; returns whether it has just brought something.
+    """
+    lock = st.session_state.get(f"importing-{name}")
     if not lock or lock in under:
-        return
+        return False
     if key := jobs.imported(store(), lock):
-        st.session_state.pop(f"importing-{kind}")
-        st.session_state[f"imported-{kind}"] = key
+        st.session_state.pop(f"importing-{name}")
+        st.session_state[f"imported-{name}"] = key
+        drop.forget(name)
         st.toast(f"Imported: {plain(key)}")
-    elif why := jobs.failure(store(), lock):
+        return True
+    if why := jobs.failure(store(), lock):
         st.error(plain(why), title="It could not be imported", icon=":material/error:")
     else:
         st.info("It was cancelled; nothing was kept.")
+    return False
 
 
-def _model() -> dict[str, str]:
-    left, right = st.columns(2, vertical_alignment="bottom")
-    state = left.selectbox(
+def _model(slot: Slot) -> dict[str, str]:
+    left, right = (st.empty(), st.container()) if slot.state else st.columns(2, vertical_alignment="bottom")
+    state = slot.state or left.selectbox(
         "What you know of it", list(STATES), format_func=STATES.get, key="model-state", persist_state="session"
     )
     about = "Open_clip's model name, for weights without a configuration; empty: its own, or read off the weights"
     architecture = right.text_input(
         "Architecture",
-        key="model-architecture",
+        key=f"{slot.name}-architecture",
         placeholder="as ViT-B-32; empty: recognised",
         help=about,
         max_chars=100,
@@ -125,9 +185,9 @@ def _model() -> dict[str, str]:
     return {"state": state} | ({"architecture": architecture.strip()} if architecture.strip() else {})
 
 
-def _rows(kind: str, source: str) -> dict[str, Any] | None:
+def _rows(slot: Slot, source: str) -> dict[str, Any] | None:
     """The options of a source of rows, its first ones shown; None while it cannot be read so."""
-    options = _more(kind)
+    options, kind = _more(slot), slot.kind
     try:
         names, taken, why = (seen := _look(kind, source, options)).names, seen.columns, ""
     except NoColumn as e:
@@ -144,7 +204,7 @@ def _rows(kind: str, source: str) -> dict[str, Any] | None:
                 title,
                 names,
                 index=names.index(guess) if guess in names else None,
-                key=f"column-{option}-{kind}-{source}",
+                key=f"column-{option}-{slot.name}-{source}",
                 format_func=lambda n: n[:60],
                 placeholder="not recognised; choose one",
             )
@@ -161,8 +221,9 @@ def _rows(kind: str, source: str) -> dict[str, Any] | None:
     return options
 
 
-def _more(kind: str) -> dict[str, Any]:
+def _more(slot: Slot) -> dict[str, Any]:
     """Options that are rarely needed, those that were filled in."""
+    kind, place = slot.kind, slot.name
     fields = {"folder": "Folder of the images", "separator": "Separator"} | (
         {"ident": "Column of ids"} if kind == "pairs" else {}
     )
@@ -171,11 +232,13 @@ def _more(kind: str) -> dict[str, Any]:
         columns = st.columns(len(fields) + 1)
         filled = {}
         for column, (name, title) in zip(columns, fields.items(), strict=False):
-            filled[name] = column.text_input(title, key=f"{name}-{kind}", help=known[name].help, max_chars=4000).strip()
+            filled[name] = column.text_input(
+                title, key=f"{name}-{place}", help=known[name].help, max_chars=4000
+            ).strip()
         filled["limit"] = columns[-1].number_input(
-            "Rows", 0, None, 0, 1000, key=f"limit-{kind}", help=known["limit"].help
+            "Rows", 0, None, 0, 1000, key=f"limit-{place}", help=known["limit"].help
         )
-        now = st.checkbox("Decode each image now", True, key=f"decode-{kind}", help=known["decode"].help)
+        now = st.checkbox("Decode each image now", True, key=f"decode-{place}", help=known["decode"].help)
     return {name: value for name, value in filled.items() if value} | ({} if now else {"decode": False})
 
 
@@ -195,7 +258,8 @@ def _look(kind: str, source: str, options: dict[str, Any]) -> Preview:
 @st.cache_data(max_entries=16, show_spinner="Looking at it…")
 def _looked(kind: str, source: str, options: str, stamp: int) -> Preview:
     try:
-        return look(Path(source), _options(kind, json.loads(options)))
+        with roots.also(uploads.folder(store())):
+            return look(Path(source), _options(kind, json.loads(options)))
     except (ValueError, OSError) as e:
         raise BadInput(
             f"{source[:200]!r}: expected a path, got one that cannot be opened ({type(e).__name__}); check it"

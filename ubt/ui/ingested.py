@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from ubt.cases.store import Store
-from ubt.data.catalogue import open_images
+from ubt.data.catalogue import NOTES, open_images
 from ubt.data.preview import SIDE, each
 from ubt.data.quarantine import REASONS
 from ubt.pairs.export import as_csv
@@ -18,6 +18,7 @@ from ubt.ui import components, controls
 from ubt.ui.errors import plain
 from ubt.ui.view import import_name, read, store
 from ubt.workflows.ingest import duplicates, first_rows
+from ubt.workflows.prospects import counts
 
 ROWS = {"pairs": "pairs", "labelled": "images"}
 """The entry that holds the rows of each kind."""
@@ -26,8 +27,8 @@ LISTED = 1000
 """Rows of the quarantine list that are shown; the download has all."""
 NONE_YET = {
     "pairs": (
-        "No pairs have been imported yet. Type the path of a CSV, an archive or a folder above; its first pairs are"
-        " shown before anything is read."
+        "No pairs have been imported yet. Drop a file above, or type the path of a CSV, an archive or a folder; its"
+        " first pairs are shown before anything is read."
     ),
     "labelled": (
         "No labelled images have been imported yet. They are optional for an audit, where they measure CA; a lab case"
@@ -76,13 +77,15 @@ def listing(kind: str) -> None:
 
 def rows(key: str, kind: str) -> None:
     """Counts, first rows and quarantine list of pairs or labelled images."""
-    about = read(key, "about")
+    about, found = read(key, "about"), counts(store().imported(key))
     with st.container(horizontal=True):
         st.metric("rows read", f"{about['read']:,}")
         st.metric("kept", f"{about['kept']:,}")
-        beside = about.get("beside", 0)
-        st.metric("left out", f"{sum(about['quarantined'].values()) - beside:,}")
-        if beside:
+        st.metric("left out", f"{found['broken']:,}", help="broken: listed below with the reason")
+        for name, meaning in (("duplicate", NOTES["duplicate pair"]), ("tiny", NOTES["tiny image"])):
+            if found[name] is not None:
+                st.metric(name, f"{found[name]:,}", help=f"kept; {meaning}")
+        if beside := about.get("beside", 0):
             st.metric("left out beside the rows", f"{beside:,}", help="files and folders that are in no row")
         if kind == "labelled":
             st.metric("classes", f"{len(read(key, 'classes')):,}")
@@ -98,7 +101,9 @@ def rows(key: str, kind: str) -> None:
     ]
     texts = frame["caption"] if kind == "pairs" else [read(key, "classes")[i] for i in frame["label"]]
     components.grid(images, list(texts), said, None, width=8.5)
-    _quarantine(key, about)
+    _list(key, "quarantine", about["quarantined"], REASONS, "Left out", "Every row can be used.")
+    if "noted" in store().imported(key).manifest["entries"] and any((notes := read(key, "notes")).values()):
+        _list(key, "noted", {reason: n for reason, n in notes.items() if n}, NOTES, "Kept, but odd", "")
 
 
 @st.cache_data(max_entries=8, show_spinner="Reading the first rows…")
@@ -111,29 +116,29 @@ def _first(root: str, key: str, kind: str) -> tuple[pd.DataFrame, list[np.ndarra
     return frame, images, why
 
 
-def _quarantine(key: str, about: dict[str, Any]) -> None:
-    counts = about["quarantined"]
-    st.markdown(f"**Left out: {sum(counts.values()):,}**" + ("" if counts else ". Every row can be used."))
+def _list(key: str, entry: str, counts: dict[str, int], meanings: dict[str, str], title: str, none: str) -> None:
+    """Rows by the reason that something is said of them, to filter and to save."""
+    st.markdown(f"**{title}: {sum(counts.values()):,}**" + ("" if counts else f". {none}"))
     if not counts:
         return
     left, right = st.columns([2, 3], gap="large")
     with left:
-        meanings = [[reason, REASONS.get(reason, "").replace("`", ""), f"{n:,}"] for reason, n in counts.items()]
-        components.table(["reason", "what it means", "rows"], meanings, labels=2)
+        said = [[reason, meanings.get(reason, "").replace("`", ""), f"{n:,}"] for reason, n in counts.items()]
+        components.table(["reason", "what it means", "rows"], said, labels=2)
     with right:
-        chosen = st.multiselect("Only these reasons", list(counts), key=f"reasons-{key}", placeholder="all reasons")
-        frame = read(key, "quarantine")
-        frame = frame[frame["reason"].isin(chosen)] if chosen else frame
-        st.dataframe(
-            frame.head(LISTED), hide_index=True, height=min(360, 38 + 35 * len(frame)), key=f"quarantine-{key}"
+        chosen = st.multiselect(
+            "Only these reasons", list(counts), key=f"reasons-{entry}-{key}", placeholder="all reasons"
         )
+        frame = read(key, entry)
+        frame = frame[frame["reason"].isin(chosen)] if chosen else frame
+        st.dataframe(frame.head(LISTED), hide_index=True, height=min(360, 38 + 35 * len(frame)), key=f"{entry}-{key}")
         with st.container(horizontal=True, vertical_alignment="center"):
             controls.download(
                 f"Save {len(frame):,} as CSV",
                 lambda: as_csv(frame.astype(object)),
-                f"quarantine-{key}.csv",
+                f"{entry}-{key}.csv",
                 "text/csv",
-                f"save-quarantine-{key}",
+                f"save-{entry}-{key}",
             )
             st.caption(f"The first {LISTED:,} of {len(frame):,} are shown." if len(frame) > LISTED else "")
 

@@ -14,7 +14,7 @@ from ubt.ui.view import View
 ROOT = Path(__file__).parents[2]
 SECTIONS = {
     "Start": ("overview", "learn", "whatif", "help"),
-    "Bring in": ("data", "triggers"),
+    "Bring in": ("check", "data", "triggers"),
     "Inspect": ("inspect", "separation", "neighbours", "map", "review", "tokens", "patches"),
     "Defend": ("unlearn", "compare"),
 }
