@@ -1,8 +1,8 @@
-"""Data: import pairs, labelled images and models of one's own, and make an audit or a lab case of them.
+"""Data: import pairs, labelled images and models of one's own, and make a lab case of them.
 
-Pairs, labelled images and models of your own, by their path on this machine: nothing is uploaded, images stay where
-they are and are read when they are needed. Files are taken for hostile: what cannot be used is left out and listed with
-its reason, and nothing in them is run.
+Pairs, labelled images and models of your own: drop a file, or name its path on this machine, where images then stay and
+are read when they are needed. Files are taken for hostile: what cannot be used is left out and listed with its reason,
+and nothing in them is run.
 """
 
 import streamlit as st
@@ -16,20 +16,18 @@ from ubt.data.scenes import SIZE
 from ubt.ui import controls, ingest_form, ingested, query_params
 from ubt.ui.case_form import PRESET_HELP, draft
 from ubt.ui.errors import guard
-from ubt.ui.navigation import current, heading
+from ubt.ui.navigation import PAGES, current, heading
 from ubt.ui.view import read, store
-from ubt.workflows import audit
 from ubt.workflows.ingest import lab_of, trained_on
 
-PARTS = {"pairs": "Pairs", "model": "Models", "labelled": "Labelled images", "case": "Make a case"}
-KINDS = {"audit": "Audit: your model, no ground truth", "lab": "Lab: poison your pairs, the truth is known"}
-FOLDED = "none: models trained here on parts of these pairs (a makeshift)"
+PARTS = {"pairs": "Pairs", "model": "Models", "labelled": "Labelled images", "case": "Make a lab case"}
 SHIPPED = f"the shipped one, of embedded scenes ({SIZE} px)"
 LEAST, MOST = 40, 10_000
 """The fewest pairs to make a case of, and those that a lab case starts with, if there are so many."""
 
-view = current()
+current()
 heading("data")
+st.page_link(PAGES["check"], label="To check a model of your own, go step by step", icon=":material/fact_check:")
 
 
 @st.fragment
@@ -58,36 +56,26 @@ def _choose(title: str, name: str, options: dict[str, str]) -> str:
 
 
 def make_case() -> None:
-    """Compose a case of what was imported."""
-    there = {kind: ingested.keys(kind) for kind in ("pairs", "model", "labelled")}
-    kind = _choose("Kind of case", "kind", KINDS)
-    needed = (
-        {"pairs": "pairs", "model": "a model to audit"}
-        if kind == "audit"
-        else {"pairs": "pairs", "labelled": "labelled images"}
+    """Compose a lab case, whose pairs are poisoned here, of what was imported."""
+    st.caption(
+        "Your pairs are poisoned here, so that the truth is known: for trying attacks and tuning on your own data."
     )
+    there = {kind: ingested.keys(kind) for kind in ("pairs", "model", "labelled")}
+    needed = {"pairs": "pairs", "labelled": "labelled images"}
     if missing := [what for k, what in needed.items() if not there[k]]:
-        st.info(
-            f"This needs {' and '.join(missing)}; import"
-            f" {'it' if len(missing) == 1 and missing[0].startswith('a ') else 'them'} first, above."
-        )
+        st.info(f"This needs {' and '.join(missing)}; import them first, above.")
         return
     left, right = st.columns(2)
     pairs = left.selectbox("Pairs", there["pairs"], key="own-pairs", format_func=ingested.label)
-    states = {key: read(key, "card")["state"] for key in there["model"]}
-    reference = _reference(right, states, FOLDED if kind == "audit" else SHIPPED)
+    reference = _reference(right, {key: read(key, "card")["state"] for key in there["model"]})
     if (found := read(pairs, "about")["kept"]) < LEAST:
         raise BadInput(f"{ingested.label(pairs)}: expected at least {LEAST} pairs to make a case of; import more")
-    base = (
-        _audit(left, right, pairs, reference, states, there["labelled"])
-        if kind == "audit"
-        else _lab(left, right, pairs, reference, there["labelled"], found)
-    )
-    draft(base, f"own-{digest(base.to_dict())}", lambda: st.switch_page("pages/overview.py"))
+    base = _lab(left, right, pairs, reference, there["labelled"], found)
+    draft(base, f"own-{digest(base.to_dict())}", lambda: st.switch_page(PAGES["overview"]))
 
 
-def _reference(at: DeltaGenerator, states: dict[str, str], none: str) -> str:
-    """The clean model to compare with or to poison, by its name in the store; empty for what `none` says."""
+def _reference(at: DeltaGenerator, states: dict[str, str]) -> str:
+    """The clean model to poison, by its name in the store; empty for the shipped one."""
     about = (
         "A clean model of the same image size, for example a public CLIP: import ViT-B-32-quickgelu/openai under"
         " Models, as clean"
@@ -96,29 +84,9 @@ def _reference(at: DeltaGenerator, states: dict[str, str], none: str) -> str:
         "Clean reference",
         [*(k for k in states if states[k] == "clean"), "", *(k for k in states if states[k] != "clean")],
         key="own-reference",
-        format_func=lambda k: ingested.label(k) if k else none,
+        format_func=lambda k: ingested.label(k) if k else SHIPPED,
         help=about,
     )
-
-
-def _audit(
-    left: DeltaGenerator, right: DeltaGenerator, pairs: str, reference: str, states: dict[str, str], labelled: list[str]
-) -> CaseSettings:
-    """The settings of an audit, once the model and labelled images are chosen."""
-    suspects = sorted(states, key=lambda k: states[k] == "clean")
-    suspect = left.selectbox("Model to audit", suspects, key="own-suspect", format_func=ingested.label)
-    measured_on = right.selectbox(
-        "Labelled images, if there are any",
-        ["", *labelled],
-        key="own-test",
-        format_func=ingested.label,
-        help="They measure CA before and after, and steer nothing",
-    )
-    st.caption(
-        "Nothing is poisoned and nobody knows the truth: the verdict, the flagged pairs and estimates come instead of"
-        " ASR."
-    )
-    return audit.settings_of(store(), pairs, suspect, reference, measured_on)
 
 
 def _lab(

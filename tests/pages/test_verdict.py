@@ -78,3 +78,50 @@ def test_a_verdict_of_an_earlier_version_is_shown_without_a_green_light(full, ti
     assert said in words(at)
     assert not [s for s in at.success if "judged" in s.value]
     assert "earlier version" in html_of(at)
+
+
+WOULD = "The other two answers would have meant"
+
+
+def judged(store, name: str, changes: dict) -> None:
+    """An audit whose verdict is another one."""
+    record = store.record(name)
+    found = store.open(record.artefacts["verdict"])["verdict"] | changes
+    store.write("verdict-other", {"verdict": found}, {"stage": "verdict", "version": 6, "seconds": 1.0})
+    store.save_case(name, record.changed(artefacts=record.artefacts | {"verdict": "verdict-other"}))
+
+
+@pytest.mark.parametrize(
+    ("held", "shown", "ways"),
+    [
+        ("poisoned", "error", ["Look at the flagged pairs", "Take the purified model"]),
+        ("not poisoned", "success", ["Check another model, or other pairs"]),
+        ("cannot tell", "warning", ["Change what failed, and run again"]),
+    ],
+)
+def test_an_audit_begins_with_the_answer_that_holds_large_and_the_others_small(audited, tiny_audit, held, shown, ways):
+    checks = tiny_audit[1].artefacts["verdict"]["verdict"]["checks"]
+    failed = [c | {"passed": False} if c["check"] == WHICH else c for c in checks]
+    judged(audited, tiny_audit[1].name, {"answer": held, "checks": failed if held == "cannot tell" else checks})
+    at = page("overview")
+    assert not at.exception
+    (large,) = [e for e in at.get(shown) if e.value.startswith("## ")]
+    assert f"**{held}**" in large.value and "Measured: score" in large.value
+    if held == "cannot tell":
+        assert plain("take a clean model") in large.value
+    small = [m.value for m in at.markdown if m.value.startswith(":") and "**: " in m.value]
+    others = {"poisoned", "not poisoned", "cannot tell"} - {held}
+    assert [any(f"**{o[0].upper()}{o[1:]}**" in m for m in small) for o in others] == [True, True]
+    assert len(small) == 2
+    assert WOULD in words(at)
+    assert [link.proto.label for link in at.get("page_link") if link.proto.label in ways] == ways
+    titles = [s.value for s in at.subheader]
+    assert titles.index("Verdict") < titles.index("Before and after") < titles.index("Stages")
+
+
+def test_a_verdict_that_cannot_tell_leads_back_to_the_check_with_what_it_had(audited, tiny_audit):
+    judged(audited, tiny_audit[1].name, {"answer": "cannot tell"})
+    at = page("overview")
+    (link,) = [link.proto for link in at.get("page_link") if "Change what failed" in link.proto.label]
+    own = audited.record(tiny_audit[1].name).settings["own"]
+    assert f"pairs={own['pairs']}" in link.query_string and f"model={own['suspect']}" in link.query_string
