@@ -58,6 +58,7 @@ LINKS = (
     f"map?select={'(' * 3000}",
     "separation?fraction=1e999&threshold=NaN&k=-1",
     "data?part=case&path=/etc/passwd&source=/etc/passwd",
+    "check?pairs=/etc/passwd&model=../../etc/passwd&reference=<script>alert(1)</script>&labels=%00&run=1",
     "tokens?pair=[a](http://evil.example/x.png)![b](http://evil.example/y.png)",
     "help?q=<img src=x onerror=alert(1)>",
 )

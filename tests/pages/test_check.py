@@ -98,6 +98,10 @@ def test_without_a_clean_model_folds_can_be_chosen_and_a_case_is_made_and_shown(
     assert at.title[0].value == "Overview"
     assert "The answer will be one of three" in words(at)
     (name,) = store.names()
+    again = page("check", reference="folds", labels=given["labels"])
+    again.button(key="open-check").click().run()
+    assert again.title[0].value == "Overview"
+    assert again.selectbox(key="case").value == name
     settings = CaseSettings.from_dict(store.record(name).settings)
     own = settings.own
     assert (own.pairs, own.suspect, own.reference, own.test) == (given["pairs"], given["model"], "", given["labels"])
@@ -232,6 +236,7 @@ def test_a_reference_is_trained_here_its_health_is_shown_and_chance_is_said_in_r
     assert found, "its health is looked at without being asked"
     assert states(at)[2] == "bad"
     assert ":red[**" in steps(at)[2]
+    assert "2 of 3 complete.** Next: another reference" in at.get("progress")[0].proto.text
     (red,) = [e for e in at.error if "retrieval" in e.value and "train one below" in e.value]
     assert plain("chance 50.0") in red.value
     assert "the answer can only be **cannot tell**" in words(at)
@@ -248,7 +253,7 @@ def test_a_healthy_reference_is_said_to_be_and_one_not_looked_at_offers_to(given
     card = store.imported(clean)["card"] | {"digest": "x", "name": "*other*"}
     store.write(other, {"card": card}, {"stage": "model", "brought": True, "seconds": 0.0})
     at = page("check", reference=other)
-    assert "health not checked yet" in steps(at)[2]
+    assert states(at)[2] == "unknown"
     assert at.button(key="health").label == "Look at its health"
     name = reference_health.key_of(other, given["pairs"], "")
     store.write(name, {"checks": [made], "pairs": 41}, {"stage": "health", "brought": True, "seconds": 0.0})

@@ -13,7 +13,7 @@ from ubt.cases.store import Store
 from ubt.core.errors import BadInput, Cancelled
 from ubt.core.files import REFERENCE
 from ubt.workflows import audit, jobs, made_here, reference_health
-from ubt.workflows.import_model import import_model, opened
+from ubt.workflows.import_model import forget, import_model, opened
 from ubt.workflows.ingest import Wanted, import_labelled, import_pairs, trained_on, write_pairs
 from ubt.workflows.prospects import counts, prospects
 
@@ -85,6 +85,7 @@ def test_health_is_good_where_a_reference_knows_the_pairs_and_at_chance_where_it
     found = reference_health.checks(store, good, pairs, "")
     assert [c["check"] for c in found] == ["reference, retrieval of D_normal's captions", "captions"]
     assert reference_health.failed(found) == []
+    assert store.prune() == 0
     store, pairs, labelled = noise
     bad = made_here.make(store, Wanted("reference", pairs, BRIEF), CPU)
     other = import_pairs(store, own(store.root.parent, pairs=30))
@@ -105,6 +106,9 @@ def test_health_of_a_reference_that_was_trained_on_a_part_is_of_the_other_part(n
     half = made_here.make(store, Wanted("reference", pairs, BRIEF | {"share": 0.6, "batch": 4}), CPU)
     key = made_here.make(store, made_here.health(half, pairs), CPU)
     assert store.find(key)["pairs"] == 24 - store.imported(half)["card"]["made_from"]["images"]
+    forget(store, half)
+    assert store.prune() > 0
+    assert store.find(key) is None, "nothing is left of a model that was deleted"
 
 
 def test_too_few_pairs_for_either_are_said(tmp_path):

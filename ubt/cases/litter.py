@@ -74,12 +74,12 @@ class _Used:
         self.seen, self.names = seen, named | stands
 
     def _stands(self, key: str, named: set[str]) -> bool:
-        """Whether an artefact was imported, or is a view of what cases name."""
+        """Whether an artefact was imported, says something of what is there yet, or is a view of what cases name."""
         if key in named or (found := self.store.find(key)) is None:
             return False
-        return bool(found.manifest.get("brought")) or (
-            "made_from" in found.manifest and named.issuperset(found.manifest["made_from"])
-        )
+        if found.manifest.get("brought"):
+            return all(self.store.find(other) for other in found.manifest.get("of", ()))
+        return "made_from" in found.manifest and named.issuperset(found.manifest["made_from"])
 
     def __contains__(self, key: str) -> bool:
         self.look()

@@ -49,7 +49,7 @@ def title(reference: str, pairs: str, model: str, labels: str) -> tuple[str, str
         return "bad", f"{name}: it is the very model that is checked"
     found = _known(reference, pairs, labels)
     if found is None:
-        return "complete", f"{name}: health not checked yet"
+        return "unknown", f"{name}: does it know these pairs?"
     failed = reference_health.failed(found)
     if not failed:
         return "complete", f"{name}: healthy, it knows these pairs"
@@ -88,7 +88,7 @@ def health(reference: str, pairs: str, labels: str) -> None:
         st.error(plain(why), title="Its health could not be looked at", icon=":material/error:")
     with st.container(horizontal=True, vertical_alignment="center"):
         said = "Look at its health" if _known(reference, pairs, "") is None else "Look at it with the labelled images"
-        cost = costs.of_seconds(reference_health.seconds(labels))
+        cost = costs.of_seconds(reference_health.seconds(read(reference, "card")["parameters"], labels))
         if costs.button(said, cost, "health", icon=":material/health_and_safety:"):
             jobs.start_import(store(), wanted)
             st.rerun()

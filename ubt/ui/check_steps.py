@@ -29,6 +29,7 @@ SLOTS = {
 BADGES = {
     "complete": ":green-badge[:material/check: complete]",
     "missing": ":orange-badge[:material/pending: missing]",
+    "unknown": ":orange-badge[:material/help: health not known yet]",
     "optional": ":gray-badge[optional]",
     "bad": ":red-badge[:material/error: no verdict with it]",
     "waits": ":gray-badge[waits for the steps above]",
@@ -55,10 +56,11 @@ def draw() -> None:
     """The whole journey."""
     offered = _offered()
     chosen = Chosen(**{name: _resolved(name, *offered[name]) for name in SLOTS})
-    _where_it_stands(chosen)
+    badge, said = check_reference.title(chosen.reference, chosen.pairs, chosen.model, chosen.labels)
+    _where_it_stands(chosen, badge == "bad")
     _pairs(chosen, offered["pairs"][0])
     _model(chosen, offered["model"][0])
-    _reference(chosen, offered["reference"][0])
+    _reference(chosen, offered["reference"][0], badge, said)
     _labels(chosen, offered["labels"][0])
     _summary(chosen)
 
@@ -95,10 +97,16 @@ def _resolved(name: str, options: list[str], start: str) -> str:
     return state[key] or ""
 
 
-def _where_it_stands(chosen: Chosen) -> None:
+def _where_it_stands(chosen: Chosen, unfit: bool) -> None:
+    """How many steps are complete, and what comes next; `unfit`: the reference is there and of no use."""
     left = chosen.missing
-    done = 3 - len(left)
-    said = f"**{done} of 3 complete.** Next: {left[0]}." if left else "**All there.** Look at the summary, then run."
+    done = 3 - len(left) - unfit
+    if left:
+        said = f"**{done} of 3 complete.** Next: {left[0]}."
+    elif unfit:
+        said = f"**{done} of 3 complete.** Next: another reference; with this one there is no verdict."
+    else:
+        said = "**All there.** Look at the summary, then run."
     st.progress(done / 3, text=said)
 
 
@@ -169,9 +177,7 @@ def _card_line(key: str) -> str:
     return f"{plain(card['name'])}: {plain(card['architecture'])}"
 
 
-def _reference(chosen: Chosen, options: list[str]) -> None:
-    badge, said = check_reference.title(chosen.reference, chosen.pairs, chosen.model, chosen.labels)
-
+def _reference(chosen: Chosen, options: list[str], badge: str, said: str) -> None:
     def body() -> None:
         st.caption(
             "A clean CLIP that knows such images and captions, for example a public one (ViT-B-32-quickgelu/openai). It"
@@ -185,7 +191,7 @@ def _reference(chosen: Chosen, options: list[str]) -> None:
         check_reference.health(chosen.reference, chosen.pairs, chosen.labels)
         check_reference.ways(chosen.reference, chosen.pairs, chosen.model, chosen.labels, lambda: _bring("reference"))
 
-    opened = badge == "bad" or (badge == "missing" and bool(chosen.pairs and chosen.model))
+    opened = badge in ("bad", "unknown") or (badge == "missing" and bool(chosen.pairs and chosen.model))
     _step(3, "Reference", said, badge, body, opened)
 
 

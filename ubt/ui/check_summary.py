@@ -6,10 +6,11 @@ from ubt.cases.settings import CaseSettings
 from ubt.defenses.token_unlearning.health import CANNOT_TELL
 from ubt.ui import components, ingested
 from ubt.ui.case_form import draft
+from ubt.ui.case_picker import show
 from ubt.ui.check_reference import label
 from ubt.ui.errors import plain
 from ubt.ui.navigation import PAGES
-from ubt.ui.view import read, store
+from ubt.ui.view import compute, import_name, read, store
 from ubt.workflows import audit, reference_health
 from ubt.workflows.prospects import Prospects, prospects
 
@@ -26,7 +27,7 @@ def draw(pairs: str, model: str, reference: str, labels: str, name: str) -> None
     components.table(
         ["what", "is checked with"],
         [
-            ("pairs", f"{kept:,} of {ingested.label(pairs)}"),
+            ("pairs", f"{kept:,} pairs of {import_name(pairs)}"),
             ("model", ingested.label(model)),
             ("reference", label(reference or audit.FOLDS)),
             ("labels", ingested.label(labels) if labels else "none"),
@@ -41,9 +42,21 @@ def draw(pairs: str, model: str, reference: str, labels: str, name: str) -> None
     def about(chosen: CaseSettings) -> None:
         with above:
             _prospects(prospects(store(), chosen, checks))
+        _there_already(chosen.name(compute()))
 
     st.markdown("**Settings, and what it takes**")
     draft(base, name, lambda: st.switch_page(PAGES["overview"]), about)
+
+
+def _there_already(name: str) -> None:
+    """Say that the very same check was made before, and lead there."""
+    if name not in store().names():
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("This very check is there already; what is finished is not computed again.", width="content")
+        if st.button("Open it", key="open-check", icon=":material/arrow_forward:"):
+            show(name)
+            st.switch_page(PAGES["overview"])
 
 
 def _prospects(found: Prospects) -> None:
@@ -52,7 +65,7 @@ def _prospects(found: Prospects) -> None:
         ("It cannot tell you", ":gray[:material/block:]", found.cannot),
     )
     for column, (head, sign, lines) in zip(st.columns(2, gap="large"), lists, strict=True):
-        column.markdown(f"**{head}**\n\n" + "\n".join(f"- {sign} {plain(line)}" for line in lines))
+        column.markdown(f"**{head}**\n\n" + "  \n".join(f"{sign} {plain(line)}" for line in lines))
     if found.hopeless:
         st.error(
             f"As things stand the answer can only be **{CANNOT_TELL}**: a health check fails, see below. You can run it"

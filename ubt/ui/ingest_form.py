@@ -129,7 +129,7 @@ def _offer(slot: Slot, wanted: Wanted) -> None:
         )
         pressed = costs.button(said, costs.UNKNOWN, f"import-{slot.name}", type=look, icon=":material/download:")
         if there:
-            st.caption("It is imported already, see below; import it again if the files have changed.")
+            st.caption("It is imported already; import it again if the files have changed.")
     if pressed:
         begin(slot.name, wanted)
         st.rerun()

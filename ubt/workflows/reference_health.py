@@ -20,6 +20,8 @@ from ubt.workflows.ingest import trained_on
 SAMPLE = 500
 """Pairs, and labelled images, that are looked at."""
 LEAST = 8
+SHIPPED = 5.9e6
+"""Parameters of the shipped reference, whose speed is declared."""
 NEAR = 0.1
 """How far from chance to all a figure is that is called chance."""
 
@@ -46,9 +48,9 @@ def at_chance(check: Mapping[str, Any], classes: int = 0) -> bool:
     return check["check"].startswith("reference") and check["figure"] < chance + NEAR * (100 - chance)
 
 
-def seconds(labelled: str) -> float:
-    """What it takes, declared as stages declare it: of a small model; a large one takes up to a minute."""
-    return 20 * SCORED * SAMPLE * (1 + bool(labelled))
+def seconds(parameters: int, labelled: str) -> float:
+    """What it takes, declared as stages declare it, of a model of so many parameters."""
+    return SCORED * SAMPLE * max(1.0, parameters / SHIPPED) * (2 + bool(labelled))
 
 
 def examine(
@@ -72,7 +74,9 @@ def examine(
             made += [c.plain() for c in _accuracy(model, store.imported(labelled))]
         progress(2, 2, {})
     key = key_of(reference, pairs, labelled)
-    store.put(key, {"checks": made, "pairs": len(table)}, {"stage": "health", "brought": True, "seconds": 0.0})
+    of = [name for name in (reference, pairs, labelled) if name]
+    about = {"stage": "health", "brought": True, "of": of, "seconds": 0.0}
+    store.put(key, {"checks": made, "pairs": len(table)}, about)
     return key
 
 
