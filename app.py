@@ -1,4 +1,4 @@
-"""UBT Inspector, the app: navigation, the case picker, the theme. Run it with `python -m streamlit run app.py`.
+"""UBT Inspector, the app: navigation, the case picker, the theme. Run it with `python -m ubt app`.
 
 Streamlit loads this file to serve it, and as `__main__` for every run of a page; a process that a page starts may load
 it too (`__mp_main__`), and does neither.

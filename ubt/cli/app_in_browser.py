@@ -14,8 +14,7 @@ from pathlib import Path
 
 from ubt.core import locks
 from ubt.core.errors import UbtError
-
-ROOT = Path(__file__).parents[2]
+from ubt.core.files import APP
 
 
 def serve(cache: Path, port: int, log: Path, base: str = "") -> subprocess.Popen:
@@ -29,7 +28,7 @@ def serve(cache: Path, port: int, log: Path, base: str = "") -> subprocess.Popen
         "-m",
         "streamlit",
         "run",
-        str(ROOT / "app.py"),
+        str(APP / "app.py"),
         "--server.port",
         str(port),
         "--server.headless",
@@ -41,7 +40,7 @@ def serve(cache: Path, port: int, log: Path, base: str = "") -> subprocess.Popen
         locks.shared(out)
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=APP,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

@@ -9,11 +9,10 @@ from typer import Option
 
 from ubt.cli.console import out
 from ubt.core.errors import UbtError
+from ubt.core.files import ROOT
 from ubt.reports import documents
 from ubt.reports.docs_tables import GENERATED, rows
 from ubt.reports.documents import TITLES, filled, read
-
-ROOT = documents.FOLDER.parents[1]
 
 
 def docs(

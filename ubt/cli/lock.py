@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from ubt.cli.app_in_browser import ROOT
 from ubt.cli.console import check_writable, say
 from ubt.core.errors import BadInput, UbtError
+from ubt.core.files import ROOT
 
 LOCK = ROOT / ".github" / "requirements.lock"
 PLACE = "Linux", "x86_64", "CPython", "3.11"

@@ -19,6 +19,7 @@ from ubt.core.files import disk_full
 typer.rich_utils.Console = Printable
 """Usage errors repeat what a shell made of a pattern: names of files."""
 COMMANDS = {
+    "app": "ubt.cli.app:app",
     "run": "ubt.cli.run:run",
     "audit": "ubt.cli.data:audit",
     "report": "ubt.cli.report:report",

@@ -7,10 +7,11 @@ from typing import Annotated
 from typer import Option
 
 from ubt.cases.store import Store
-from ubt.cli.app_in_browser import ROOT, served, settle
+from ubt.cli.app_in_browser import served, settle
 from ubt.cli.common import CACHE, CacheOption
 from ubt.cli.console import check_writable, say
 from ubt.core.errors import BadInput, UbtError
+from ubt.core.files import APP
 
 
 def picture(
@@ -25,7 +26,7 @@ def picture(
 ) -> None:
     """Take a picture of a page of the app in Chromium (the README's was made so)."""
     check_writable(file)
-    pages = sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
+    pages = sorted(path.stem for path in (APP / "pages").glob("*.py"))
     if page not in pages or theme not in ("light", "dark"):
         raise BadInput(
             f"expected one of the pages {', '.join(pages)} and the theme light or dark; got {page!r} and {theme!r}"

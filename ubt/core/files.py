@@ -17,6 +17,11 @@ REFERENCE = Path(__file__).parents[1] / "assets" / "weights" / "scenes-clip"
 """The shipped clean reference model."""
 READY = Path(__file__).parents[1] / "assets" / "demo"
 """The shipped built-in cases, laid out as a cache folder."""
+ROOT = Path(__file__).parents[2]
+"""The folder that the library lies in: in a clone of the repository, its root."""
+_INSTALLED = Path(__file__).parents[1] / "app"
+APP = _INSTALLED if (_INSTALLED / "app.py").is_file() else ROOT
+"""The folder of `app.py` and `pages/`: beside the library in a clone, inside it where it was installed."""
 
 
 def digest(value: Any) -> str:

@@ -14,6 +14,7 @@ from ubt.attacks import ATTACKS
 from ubt.cases.catalog import AFTERWARDS, AGAIN, CASE, every
 from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
+from ubt.core.files import APP
 from ubt.core.stage import Stage
 from ubt.data.formats import FORMATS
 from ubt.data.quarantine import REASONS
@@ -133,7 +134,7 @@ def tables() -> list[str]:
     return rows(("table", "what it holds"), ((f"`{name}`", sheet.title) for name, sheet in TABLES.items()))
 
 
-def pages(folder: Path = FOLDER.parents[1] / "pages") -> list[str]:
+def pages(folder: Path = APP / "pages") -> list[str]:
     """Every page of the app, its name in the address, and what it is for, as its own file says."""
     found = []
     for path in sorted(folder.glob("*.py")):

@@ -5,13 +5,12 @@ below its title, and a name in `SECTIONS`.
 import ast
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import streamlit as st
 
+from ubt.core.files import APP
 from ubt.ui.view import View
 
-ROOT = Path(__file__).parents[2]
 SECTIONS = {
     "Start": ("overview", "learn", "whatif", "help"),
     "Bring in": ("check", "data", "triggers"),
@@ -39,7 +38,7 @@ def page(name: str) -> Page:
     """A page as its own file describes it: `Title: what it is for.`, and in a second paragraph the text below its
     title.
     """
-    doc = ast.get_docstring(ast.parse((ROOT / PAGES[name]).read_text(encoding="utf-8"))) or ""
+    doc = ast.get_docstring(ast.parse((APP / PAGES[name]).read_text(encoding="utf-8"))) or ""
     first, _, text = doc.partition("\n\n")
     title, _, about = first.partition(": ")
     return Page(title, about[:1].upper() + " ".join(about.split())[1:], " ".join(text.split()))

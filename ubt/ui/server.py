@@ -41,7 +41,7 @@ SAID = 100
 _LOG = logging.getLogger("ubt.server")
 _HOSTS = (
     "the app does not answer for the host {0}; if it is to, start it with --server.allowedHosts, as in: "
-    "streamlit run app.py --server.allowedHosts {0}"
+    "python -m ubt app -- --server.allowedHosts {0}"
 )
 _ORIGINS = (
     "the app takes nothing from pages of {0}; behind a proxy, the proxy has to pass the browser's Host on "
