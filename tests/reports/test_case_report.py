@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ubt import figures
+from ubt.cases.finished import Finished
 from ubt.cases.store import Store
 from ubt.cli.main import app
 from ubt.core.errors import BadInput, UbtError
@@ -19,7 +20,7 @@ from ubt.core.text import visible
 from ubt.figures import measures, similarity
 from ubt.figures.svg import Drawn, svg
 from ubt.pairs.annotations import Review
-from ubt.reports.case_report import Card, Cards, Folded, Report, Said, Section, Table, contents, finished_case
+from ubt.reports.case_report import Card, Cards, Folded, Report, Said, Section, Table, contents
 from ubt.reports.case_report.html import page as drawn
 from ubt.reports.case_report.markdown import markdown, plain
 
@@ -132,7 +133,7 @@ def test_what_is_drawn_without_a_browser_is_the_figure():
 def hostile(full, tiny_case, monkeypatch) -> Report:
     """The tiny case as if it held hostile captions, words, ids and notes."""
 
-    class Hostile(finished_case.Finished):
+    class Hostile(Finished):
         @property
         def pairs(self):
             table = super().pairs

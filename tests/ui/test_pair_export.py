@@ -62,3 +62,12 @@ def test_sliders_beyond_what_the_case_allows_stand_at_its_bounds(audit):
     assert tuning.stands(view, table, {"fraction": 1.0, "k": 150}).k == max(
         3, round(0.01 * len(table)), view.settings.k
     )
+
+
+def test_drawn_pairs_have_the_scene_of_their_image(full, monkeypatch):
+    monkeypatch.setenv("UBT_CACHE", str(full.root))
+    view = opened(*full.names())
+    table = pairs.table(view)
+    frame, about = unpacked(exported(view, table, "", np.array([7, 3]), "JSONL", {}, tuning.stands(view, table, {})))
+    assert frame["image"].tolist() == ["scene:0:1000000007", "scene:0:1000000003"]
+    assert "scene:SEED:INDEX" in about["columns"]["image"]

@@ -1,5 +1,6 @@
 """A store for somebody who may look, but change nothing."""
 
+from pathlib import Path
 from typing import NoReturn
 
 from ubt.cases.store import Store
@@ -7,7 +8,17 @@ from ubt.core.errors import Forbidden
 
 
 class ReadOnlyStore(Store):
-    """A store of which everything can be read; whatever would change something raises Forbidden."""
+    """A store of which everything can be read; whatever would change something raises Forbidden.
+
+    Args:
+        untouched: not even the cache folder is made, or looked at.
+    """
+
+    def __init__(self, root: Path, untouched: bool = False):
+        if untouched:
+            self.root = Path(root)
+        else:
+            super().__init__(root)
 
     def require_writable(self) -> None:
         """Raises:

@@ -4,11 +4,11 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from ubt import __version__
 from ubt.attacks import ATTACKS
+from ubt.cases.finished import places
 from ubt.pairs.export import KINDS, packed
 from ubt.pairs.table import ABOUT, PairTable
 from ubt.ui import controls, query_params, tuning
@@ -55,9 +55,8 @@ def exported(
     said = {name: ABOUT.get(name, "") for name in frame}
     for name, (values, about) in tuning.columns(view, table, tuned).items():
         frame[name], said[name] = values[rows], about
-    if view.has("take"):
-        places, about = _places(view, frame["id"])
-        frame["image"], said["image"] = places, about
+    found, said["image"] = places(view, store())
+    frame["image"] = found.reindex(frame["id"]).to_numpy(object)
     about = {
         "case": view.name,
         "rule": text,
@@ -80,10 +79,3 @@ def _positions(table: PairTable, tuned: Tuned) -> dict[str, float]:
     return (
         fraction if table.similarity_overfit is None else fraction | {"threshold": tuned.threshold, "select.k": tuned.k}
     )
-
-
-def _places(view: View, ids: pd.Series) -> tuple[np.ndarray, str]:
-    """Where the images of some imported pairs are, and where that is counted from."""
-    taken = store().open(view.key("take")).read("pairs", columns=("id", "image")).set_index("id")["image"]
-    source = store().imported(view.settings.own.pairs)["about"]["path"]
-    return taken.reindex(ids).to_numpy(object), f"where its image is: a path, or a member of the archive, in {source}"

@@ -14,14 +14,10 @@ from ubt.evaluation.label_free import Mixture, fit
 from ubt.figures.similarity import binned, spanned
 from ubt.pairs.annotations import Decided, Review
 from ubt.pairs.neighbors import SPACES
-from ubt.pairs.projection import MapSettings
 from ubt.pairs.table import SIMILARITIES, PairTable
 from ubt.ui import roles
 from ubt.ui.view import View, read, store
 from ubt.workflows import derived
-
-MAPPED = ("poisoned", "overfit", "purified")
-"""The models that a map shows a pair under."""
 
 
 def review(view: View) -> Review:
@@ -75,15 +71,7 @@ def map_options(view: View, space: str, complete: bool = False) -> dict[str, Any
     """The options of the map of a space: of the map that exists, or of one with every model that the case has by now
     (`complete`); None if the case has no embedding to project.
     """
-    models = [
-        m
-        for m in MAPPED
-        if (view.has("unlearn") and view.has("data") if m == "purified" else derived.embedded(store(), view.record, m))
-    ]
-    models = models or ["reference"] * derived.embedded(store(), view.record, "reference")
-    wanted = [derived.map_options(view.record, space, MapSettings(), models[:n]) for n in range(len(models), 0, -1)]
-    existing = (o for o in wanted if store().find(derived.key(view.record, "map", o)) is not None)
-    return wanted[0] if complete and wanted else next(existing, wanted[0] if wanted else None)
+    return derived.map_of(store(), view.record, view.has, space, complete)
 
 
 def map_key(view: View, space: str) -> str:

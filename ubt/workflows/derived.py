@@ -5,6 +5,7 @@ A view's name is a digest of its kind, its options and the artefacts it is made 
 share it; `Store.prune` keeps it as long as they are kept.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from ubt.pairs.projection import MapSettings
 from ubt.workflows import try_trigger
 
 VERSION = {"index": 1, "map": 1, "probe": 1}
+MAPPED = ("poisoned", "overfit", "purified")
+"""The models that a map shows a pair under."""
 
 
 def source(model: str) -> str:
@@ -58,6 +61,19 @@ def embedding(store: Store, record: CaseRecord, model: str, run: Run | None = No
 def map_options(record: CaseRecord, space: str, settings: MapSettings, models: list[str]) -> dict[str, Any]:
     """What a map is made with: the space and the models, in the order in which a point is followed."""
     return {"space": space, "models": models, **settings.to_dict()}
+
+
+def map_of(
+    store: Store, record: CaseRecord, has: Callable[..., bool], space: str, complete: bool = False
+) -> dict[str, Any] | None:
+    """The options of the map of a space: of the map that exists, or of one with every model that the case has by now
+    (`complete`); None if the case has no embedding to project. `has`: whether stages of it are finished.
+    """
+    models = [m for m in MAPPED if (has("unlearn", "data") if m == "purified" else embedded(store, record, m))]
+    models = models or ["reference"] * embedded(store, record, "reference")
+    wanted = [map_options(record, space, MapSettings(), models[:n]) for n in range(len(models), 0, -1)]
+    existing = (o for o in wanted if store.find(key(record, "map", o)) is not None)
+    return wanted[0] if complete and wanted else next(existing, wanted[0] if wanted else None)
 
 
 def index_options(space: str, model: str, settings: IndexSettings) -> dict[str, Any]:

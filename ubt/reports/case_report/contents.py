@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ubt import __version__, figures
+from ubt.cases.finished import Finished
 from ubt.cases.store import Store
 from ubt.core.text import percent
 from ubt.data.images import tried
@@ -27,7 +28,6 @@ from ubt.reports.case_report import Block, Card, Cards, Chart, Folded, Report, S
 from ubt.reports.case_report.finished_case import (
     ABOUT,
     HEALTH,
-    Finished,
     conclusion,
     evidence,
     health_rows,

@@ -1,85 +1,17 @@
-"""A case on record, read where it lies, finished or partly."""
+"""What a report and the pages say of a case: its verdict, and what that rests on."""
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ubt.cases.artifact import Artefact
-from ubt.cases.plan import Recorded
 from ubt.cases.record import CaseRecord
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import UbtError
 from ubt.defenses.token_unlearning.health import NOT_POISONED, POISONED
 from ubt.defenses.token_unlearning.verdict import answer, health, judged_poisoned, reasons
-from ubt.pairs.annotations import Review
-from ubt.pairs.table import PairTable
-
-
-@dataclass(frozen=True)
-class Finished(Recorded):
-    """What a case's finished stages made.
-
-    Raises:
-        BadInput: there is no such case. UbtError: its record, or what one of its stages made, is damaged.
-    """
-
-    store: Store
-    name: str
-
-    @cached_property
-    def record(self) -> CaseRecord:
-        """Its record."""
-        record = self.store.case(self.name)
-        if not record.readable:
-            raise UbtError(record.error)
-        return record
-
-    @cached_property
-    def artefacts(self) -> dict[str, Artefact]:
-        """What is finished, by stage."""
-        found = {stage: self.store.find(key) for stage, key in self.record.artefacts.items() if key}
-        return {stage: artefact for stage, artefact in found.items() if artefact is not None}
-
-    def has(self, *stages: str) -> bool:
-        """Whether these stages are finished."""
-        return all(s in self.artefacts for s in stages)
-
-    def holds(self, stage: str, entry: str) -> bool:
-        """Whether a stage is finished and gave this entry."""
-        return self.has(stage) and entry in self.artefacts[stage].manifest["entries"]
-
-    def read(self, stage: str, entry: str) -> Any:
-        """An entry of a finished stage.
-
-        Raises:
-            DamagedArtefact: its bytes are not those that were written.
-        """
-        return self.artefacts[stage][entry]
-
-    @property
-    def labels(self) -> pd.DataFrame:
-        """What analysts decided, see `ubt.pairs.annotations.Review.labels`."""
-        return Review(self.store.root / "cases" / self.name / "review.sqlite").labels()
-
-    @cached_property
-    def pairs(self) -> PairTable | None:
-        """Every column of its pairs; None where D is not there yet."""
-        if not self.has("data"):
-            return None
-        return PairTable.from_stages(
-            self.has, lambda stage, entry, *names: self.artefacts[stage].read(entry, columns=names)
-        ).with_labels(self.labels)
-
-    @property
-    def poisoned(self) -> np.ndarray | None:
-        """The ground truth (pairs,); None where nobody knows it."""
-        return None if self.pairs is None else self.pairs.poisoned
 
 
 def other_verdicts(store: Store, record: CaseRecord) -> pd.DataFrame:

@@ -6,10 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ubt import __version__
+from ubt.cases.finished import Finished
 from ubt.cases.settings import CaseSettings
 from ubt.core.files import digest
 from ubt.reports.case_report import Block, Folded, Said, Section, Table
-from ubt.reports.case_report.finished_case import Finished
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "faiss-cpu", "faiss-gpu")
 WEIGHTS = "model/open_clip_model.safetensors"
