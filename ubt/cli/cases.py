@@ -1,8 +1,9 @@
-"""The part of the command line that looks after the cache: `python -m ubt cases list | show | check | delete | cancel |
-prune | migrate`.
+"""The part of the command line that looks after the cache: `python -m ubt cases list | show | check | export | delete |
+cancel | prune | migrate`.
 """
 
 import contextlib
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +19,9 @@ from ubt.cli.results import print_assumed, print_audit, print_metrics
 from ubt.core.errors import UbtError
 from ubt.defenses.token_unlearning.verdict import answer, judged_poisoned
 
-cases_app = typer.Typer(help="List, show, check, delete and prune cases.", no_args_is_help=True, add_completion=False)
+cases_app = typer.Typer(
+    help="List, show, check, export, delete and prune cases.", no_args_is_help=True, add_completion=False
+)
 
 
 @cases_app.command("list")
@@ -126,6 +129,27 @@ def check_cases(
     if left:
         raise typer.Exit(1)
     say("all of it is set aside and made again")
+
+
+@cases_app.command("export")
+def export_pairs(
+    name: str,
+    file: Annotated[
+        Path,
+        Option(
+            "--out",
+            help="A file ending in .csv, .jsonl or .parquet; or a folder, which Hugging Face datasets opens, images"
+            " included.",
+        ),
+    ],
+    select: Annotated[str, Option(help="A query, as in the app; all pairs without one.")] = "",
+    truth: Annotated[bool, Option("--truth", help="With the column poisoned, which a lab case knows.")] = False,
+    cache: CacheOption = CACHE,
+) -> None:
+    """Write a case's pairs with every column: similarities, flags, labels, and where each image comes from."""
+    from ubt.workflows.open_case import open_case
+
+    say(f"{open_case(name, cache).export(file, select, truth):,} pairs written to {file}")
 
 
 @cases_app.command("delete")

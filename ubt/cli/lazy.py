@@ -43,7 +43,7 @@ def said(where: str) -> str:
     """What a command or a group of commands says of itself, read from its source.
 
     >>> said("ubt.cli.cases:cases_app")
-    'List, show, check, delete and prune cases.'
+    'List, show, check, export, delete and prune cases.'
     """
     module, _, name = where.partition(":")
     for node in ast.parse(Path(find_spec(module).origin).read_text(encoding="utf-8")).body:

@@ -11,7 +11,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,20 +49,30 @@ def packed(frame: pd.DataFrame, kind: str, about: dict) -> bytes:
     Raises:
         BadInput: an unknown kind.
     """
+    about = json.dumps(about, indent=1, default=str).encode()
+    return zipped({f"pairs.{kind.lower()}": content(frame, kind), "about.json": about}, _LEVEL[kind])
+
+
+def content(frame: pd.DataFrame, kind: str) -> bytes:
+    """The pairs alone, as a file of one of `KINDS`.
+
+    Raises:
+        BadInput: an unknown kind.
+    """
     writers = {"CSV": as_csv, "JSONL": _jsonl, "parquet": _parquet}
     if kind not in writers:
         raise BadInput(f"export: expected one of {', '.join(KINDS)}; got {kind!r}")
+    return writers[kind](frame)
+
+
+def zipped(files: Mapping[str, bytes], level: int = 0) -> bytes:
+    """A zip of some files; equal bytes for equal input. `level`: how hard it packs, 0 not at all."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as z:
-        for name, content in (
-            (f"pairs.{kind.lower()}", writers[kind](frame)),
-            ("about.json", json.dumps(about, indent=1, default=str).encode()),
-        ):
+        for name, data in files.items():
             entry = zipfile.ZipInfo(name)
             entry.create_system, entry.external_attr = 3, 0o644 << 16
-            z.writestr(
-                entry, content, zipfile.ZIP_DEFLATED if _LEVEL[kind] else zipfile.ZIP_STORED, _LEVEL[kind] or None
-            )
+            z.writestr(entry, data, zipfile.ZIP_DEFLATED if level else zipfile.ZIP_STORED, level or None)
     return archive.getvalue()
 
 
@@ -78,7 +88,8 @@ def _absent(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
 
 
-def _table(frame: pd.DataFrame) -> pa.Table:
+def as_table(frame: pd.DataFrame) -> pa.Table:
+    """A frame without its index, its text valid Unicode."""
     return pa.table(
         [_arrow(frame.iloc[:, i]) for i in range(frame.shape[1])], [_LONE.sub("\ufffd", str(c)) for c in frame.columns]
     )
@@ -94,7 +105,7 @@ def _neutral(column: Any) -> Any:
 
 def as_csv(frame: pd.DataFrame) -> bytes:
     """A frame without its index, for a spreadsheet."""
-    table = _table(frame)
+    table = as_table(frame)
     sink = io.BytesIO()
     csv.write_csv(
         pa.table([_neutral(c) for c in table.columns], _neutral(pa.array(table.column_names, pa.string())).to_pylist()),
@@ -105,7 +116,7 @@ def as_csv(frame: pd.DataFrame) -> bytes:
 
 def _parquet(frame: pd.DataFrame) -> bytes:
     sink = io.BytesIO()
-    parquet.write_table(_table(frame), sink, compression="zstd")
+    parquet.write_table(as_table(frame), sink, compression="zstd")
     return sink.getvalue()
 
 

@@ -1,7 +1,10 @@
 """Selected pairs as a file: what was on the screen when *Export* was pressed, as run and as tuned."""
 
+import io
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -9,15 +12,22 @@ import streamlit as st
 from ubt import __version__
 from ubt.attacks import ATTACKS
 from ubt.cases.finished import places
-from ubt.pairs.export import KINDS, packed
+from ubt.pairs import image_dataset
+from ubt.pairs.export import KINDS, packed, zipped
 from ubt.pairs.table import ABOUT, PairTable
-from ubt.ui import controls, query_params, tuning
+from ubt.ui import controls, python_code, query_params, tuning
 from ubt.ui.tuning import Tuned
 from ubt.ui.view import View, store
 
+IMAGES = "images"
+"""The kind of export that is a data set with images."""
+MOST = 200 << 20
+"""Bytes of pixels that are packed for a browser at most; the command line takes any number."""
+
 
 def offer(view: View, table: PairTable, text: str, selected: np.ndarray | None, tuned: Tuned | None) -> None:
-    """The button *Export*. What it saves is made when it is pressed, outside of any session, from what this page holds.
+    """The button *Export*: files, and the same as Python. What it saves is made when it is pressed, outside of any
+    session, from what this page holds.
 
     Args:
         text: the query. selected: which pairs it selects (n,); None: all are saved. tuned: where the sliders of this
@@ -25,7 +35,8 @@ def offer(view: View, table: PairTable, text: str, selected: np.ndarray | None, 
     """
     rows = np.arange(len(table)) if selected is None else np.flatnonzero(selected)
     what = f"all {len(rows):,} pairs" if selected is None else f"the {len(rows):,} selected"
-    moved, shown, written = tuning.held(view) if tuned is None else {}, st.query_params.to_dict(), query_params.live()
+    moved = tuning.held(view) if tuned is None else _moved(tuned)
+    shown, written = st.query_params.to_dict(), query_params.live()
 
     def saved(kind: str) -> bytes:
         stands = tuning.stands(view, table, moved) if tuned is None else tuned
@@ -33,18 +44,27 @@ def offer(view: View, table: PairTable, text: str, selected: np.ndarray | None, 
 
     with st.popover("Export", icon=":material/download:"):
         st.caption(
-            f"A zip with {what}, their columns and labels, as run and where sliders were moved as tuned, and about.json"
-            " with query, address and settings. In CSV a formula is made plain text."
+            f"A zip with {what}, their columns and labels, as run and where sliders were moved as tuned, where each"
+            " image comes from, and about.json with query, address and settings. In CSV a formula is made plain text."
         )
-        for kind in KINDS:
-            controls.download(
-                kind,
-                lambda kind=kind: saved(kind),
-                f"pairs-{view.name}-{kind.lower()}.zip",
-                "application/zip",
-                f"export-{kind}",
-                width="stretch",
-            )
+        with st.container(horizontal=True, gap="small"):
+            for kind in KINDS:
+                _button(view, kind, saved)
+        if view.holds("data", "images"):
+            few = len(rows) * math.prod(view.read("data", "images").shape[1:]) <= MOST
+            _button(view, IMAGES, saved, "With images, for Hugging Face", disabled=not few)
+            if not few:
+                st.caption(f"Too many for a browser: `python -m ubt cases export {view.name} --out FOLDER`")
+        st.caption(f"In a notebook, {what}:")
+        if len(text) > python_code.LONGEST:
+            st.caption("This query is too long to copy; label the pairs and select by label.")
+        else:
+            st.code(python_code.code(view, table, text, moved), language="python", wrap_lines=True)
+
+
+def _button(view: View, kind: str, saved: Callable[[str], bytes], title: str = "", **more: Any) -> None:
+    file = f"pairs-{view.name}-{kind.lower()}.zip"
+    controls.download(title or kind, lambda: saved(kind), file, "application/zip", f"export-{kind}", **more)
 
 
 def exported(
@@ -68,7 +88,16 @@ def exported(
         "program": f"UBT Inspector {__version__}",
         "when": time.strftime("%Y-%m-%dT%H:%M:%S"),
     }
-    return packed(frame, kind, about)
+    if kind != IMAGES:
+        return packed(frame, kind, about)
+    image_dataset.write(sink := io.BytesIO(), frame, view.read("data", "images"), rows)
+    about["columns"] = said | {"image": "the image, as the models see it", "image_path": said["image"]}
+    return zipped({image_dataset.FILE: sink.getvalue(), image_dataset.CARD: image_dataset.card(about)})
+
+
+def _moved(tuned: Tuned) -> dict[str, float]:
+    """The positions of this page's sliders, if any of them was moved."""
+    return {"fraction": tuned.percent, "threshold": tuned.threshold, "k": tuned.k} if tuned.moved else {}
 
 
 def _positions(table: PairTable, tuned: Tuned) -> dict[str, float]:

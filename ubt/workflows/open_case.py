@@ -12,25 +12,28 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ubt import __version__
 from ubt.cases import demo
 from ubt.cases.finished import Finished, places
 from ubt.cases.read_only import ReadOnlyStore
 from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
-from ubt.core.files import REFERENCE
+from ubt.core.files import REFERENCE, replace_file
 from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.defenses.token_unlearning.verdict import judged_poisoned
 from ubt.evaluation import detection, label_free
 from ubt.evaluation.model_roles import MEASURED, ROLES
 from ubt.evaluation.model_roles import labels as model_labels
-from ubt.pairs import query
+from ubt.pairs import image_dataset, query
+from ubt.pairs.export import KINDS, content
 from ubt.pairs.neighbors import SPACES, Embedding
-from ubt.pairs.table import PairTable
+from ubt.pairs.table import ABOUT, PairTable
 from ubt.workflows import derived
 
 TUNED = {"suspicious_tuned": "D_susp", "flagged_tuned": "flagged", "topk_tuned": "D_topk"}
@@ -148,6 +151,61 @@ class OpenCase:
         """
         table = self.table(truth)
         return self._rows(np.flatnonzero(query.parse(text, table).rows(table)), truth)
+
+    def export(self, path: str | Path, text: str = "", truth: bool = False) -> int:
+        """Write the pairs that a query selects, all without one: into a file ending in `.csv`, `.jsonl` or `.parquet`,
+        or, under a name without an ending, into a folder that Hugging Face `datasets` opens, images included.
+
+        Returns:
+            How many pairs.
+
+        Raises:
+            BadInput: another ending, or a file that cannot be written.
+        """
+        path, kinds = Path(path), {f".{kind.lower()}": kind for kind in KINDS}
+        if path.suffix.lower() not in {*kinds, ""}:
+            raise BadInput(
+                f"expected a name that ends in {', '.join(kinds)}, or a folder's without an ending; got {path}"
+            )
+        frame = self.select(text, truth) if text else self.pairs(truth)
+        try:
+            if path.suffix:
+                data = content(frame, kinds[path.suffix.lower()])
+                replace_file(path, lambda temporary: temporary.write_bytes(data))
+            else:
+                path.mkdir(parents=True, exist_ok=True)
+                replace_file(path / image_dataset.FILE, lambda temporary: self._write_images(temporary, frame))
+                said = image_dataset.card(self._about(frame, text))
+                replace_file(path / image_dataset.CARD, lambda temporary: temporary.write_bytes(said))
+        except OSError as e:
+            raise BadInput(f"expected a place that can be written, got {path} ({e.strerror})") from None
+        return len(frame)
+
+    def _write_images(self, sink: Path, frame: pd.DataFrame) -> None:
+        image_dataset.write(sink, frame, self.artefact("data", "images"), frame.index.to_numpy())
+
+    def _about(self, frame: pd.DataFrame, text: str) -> dict[str, Any]:
+        said = {"image": "the image, as the models see it", "image_path": places(self._case, self._store)[1]}
+        columns = {name: ABOUT.get(name, "") for name in frame} | said
+        program = f"UBT Inspector {__version__}"
+        return {"case": self.name, "rule": text, "pairs": len(frame), "columns": columns, "program": program}
+
+    def dataset(self, text: str = "", truth: bool = False) -> Any:
+        """The pairs that a query selects, all without one, as a `datasets.Dataset` of Hugging Face, images included.
+
+        Raises:
+            BadInput: the package `datasets` is not installed.
+        """
+        try:
+            from datasets import Dataset
+        except ImportError:
+            raise BadInput(
+                'expected the package datasets, which is not installed; pip install "ubt-inspector[datasets]"'
+            ) from None
+        frame = self.select(text, truth) if text else self.pairs(truth)
+        with TemporaryDirectory() as folder:
+            self._write_images(file := Path(folder) / image_dataset.FILE, frame)
+            return Dataset.from_parquet(str(file), cache_dir=folder, keep_in_memory=True)
 
     def tuned(
         self, fraction: float | None = None, threshold: float | None = None, k: int | None = None

@@ -1,0 +1,130 @@
+"""The code that a page offers for a notebook gives what the page shows: it is run, and compared with the export."""
+
+import io
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from harness import page
+from streamlit.testing.v1 import AppTest
+
+from ubt.pairs import image_dataset
+from ubt.ui import pair_export, pairs, python_code, tuning
+from ubt.ui.view import opened
+
+SELECTED = "similarity_overfit > 0.5 and suspicious"
+
+
+def offered(at: AppTest) -> str:
+    """The page's code; pages have others, for models."""
+    (code,) = (block.value for block in at.code if "open_case" in block.value)
+    return code
+
+
+def run(code: str) -> dict:
+    names: dict = {}
+    exec(compile(code, "notebook", "exec"), names)
+    return names
+
+
+def shown(at: AppTest, text: str, moved: dict, truth: bool = True) -> pd.DataFrame:
+    """What *Export* on the same page saves."""
+    view = opened(at.session_state["case"])
+    table = pairs.table(view) if truth else pairs.table(view).without_truth()
+    rows = np.arange(len(table)) if not text else pair_rows(table, text)
+    stands = tuning.stands(view, table, moved)
+    made = pair_export.exported(view, table, text, rows, "parquet", {}, stands)
+    with zipfile.ZipFile(io.BytesIO(made)) as z:
+        return pd.read_parquet(io.BytesIO(z.read("pairs.parquet")))
+
+
+def pair_rows(table, text: str) -> np.ndarray:
+    from ubt.pairs import query
+
+    return np.flatnonzero(query.parse(text, table).rows(table))
+
+
+def same(of_code: pd.DataFrame, of_page: pd.DataFrame) -> None:
+    assert len(of_page) > 0
+    assert set(of_code) == set(of_page)
+    of_code = of_code.reset_index(drop=True)[list(of_page)]
+    pd.testing.assert_frame_equal(of_code, of_page, check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["separation", "neighbours", "map", "review", "tokens"])
+def test_every_page_with_a_selection_offers_code_for_it(mapped, name):
+    at = page(name, select=SELECTED)
+    made = run(offered(at))
+    of_page = shown(at, SELECTED, {}, truth=name != "review")
+    same(made["pairs"], of_page)
+    assert len(made["images"]) == min(python_code.SHOWN, len(of_page))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "poisoned and not flagged",
+        'caption contains "a" and not (caption contains \'"\' or caption contains "\\\\")',
+        "map_joint_overfit inside (-99 -99, 99 -99, 99 99)",
+        "cluster in (0, 1) or label is not missing",
+    ],
+)
+def test_whatever_is_selected_is_quoted_as_it_is(mapped, text):
+    at = page("map", **({"select": text} if text else {}))
+    same(run(offered(at))["pairs"], shown(at, text, {}))
+
+
+def test_sliders_that_were_moved_are_in_it_and_those_that_were_not_are_as_run(mapped):
+    at = page("separation", select=SELECTED, fraction="20", k="9")
+    code, view = offered(at), opened(at.session_state["case"])
+    moved = {"fraction": 20.0, "k": 9}
+    same(run(code)["pairs"], shown(at, SELECTED, moved))
+    at.switch_page("pages/map.py").run()
+    assert "tuned(fraction=0.2, k=9)" in offered(at)
+    same(run(offered(at))["pairs"], shown(at, SELECTED, moved))
+    run_with = {"fraction": 100 * view.settings.split.fraction, "k": view.settings.k, "threshold": 0.25}
+    assert "tuned(threshold=0.25)" in python_code.code(view, pairs.table(view), "", run_with)
+
+
+def test_where_the_truth_is_hidden_the_code_has_none(mapped):
+    at = page("separation", select=SELECTED)
+    at.toggle(key="reveal").set_value(False).run()
+    assert "truth=True" not in offered(at)
+    same(run(offered(at))["pairs"], shown(at, SELECTED, {}, truth=False))
+
+
+def test_an_audit_has_code_too_and_whoever_shares_the_app_sees_no_folder(audited, monkeypatch):
+    at = page("separation", select="suspicious")
+    same(run(offered(at))["pairs"], shown(at, "suspicious", {}))
+    assert str(audited.root) in offered(at)
+    monkeypatch.setenv("UBT_ROOTS", str(audited.root.parent))
+    at.run()
+    assert str(audited.root) not in offered(at)
+    same(run(offered(at))["pairs"], shown(at, "suspicious", {}))
+
+
+def test_a_query_of_a_million_words_is_not_offered_as_code(full, monkeypatch):
+    monkeypatch.setattr(python_code, "LONGEST", 10)
+    at = page("separation", select=SELECTED)
+    assert not [block for block in at.code if "open_case" in block.value]
+    assert "too long to copy" in " ".join(c.value for c in at.caption)
+
+
+def test_the_export_with_images_is_a_data_set_of_what_is_selected(full, monkeypatch):
+    at = page("separation", select=SELECTED)
+    view = opened(at.session_state["case"])
+    table, stands = pairs.table(view), tuning.stands(view, pairs.table(view), {})
+    rows = pair_rows(table, SELECTED)
+    made = pair_export.exported(view, table, SELECTED, rows, pair_export.IMAGES, {}, stands)
+    with zipfile.ZipFile(io.BytesIO(made)) as z:
+        frame = pd.read_parquet(io.BytesIO(z.read(image_dataset.FILE)))
+        card = z.read(image_dataset.CARD).decode()
+    assert frame["id"].tolist() == table.ids(rows)
+    assert all(image["bytes"].startswith(b"\x89PNG") for image in frame["image"])
+    assert SELECTED in card
+    assert at.get("download_button")[-1].proto.disabled is False
+    monkeypatch.setattr(pair_export, "MOST", 1)
+    at.run()
+    assert f"cases export {view.name} --out FOLDER" in " ".join(c.value for c in at.caption)

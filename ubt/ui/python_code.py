@@ -1,0 +1,44 @@
+"""What a page shows, as Python for a notebook: the case, the selection and the thresholds by `ubt.open_case`."""
+
+from collections.abc import Mapping
+
+from ubt.core import roots
+from ubt.pairs.table import PairTable
+from ubt.ui import roles
+from ubt.ui.view import View, store
+
+LONGEST = 20_000
+"""Characters of a query that is shown; a browser colours longer ones slowly."""
+SHOWN = 24
+"""Images that the code reads, as many as a page shows at once."""
+
+
+def code(view: View, table: PairTable, text: str, moved: Mapping[str, float]) -> str:
+    """The code that gives the same pairs as the page.
+
+    Args:
+        table: the pairs as the page shows them, with the truth or without. text: the query; empty: all pairs. moved:
+            where those sliders stand that were moved: `fraction` (percent of D), `threshold`, `k`.
+    """
+    truth = "truth=True" if table.poisoned is not None else ""
+    chosen = f"select({', '.join(filter(None, [repr(text), truth]))})" if text else f"pairs({truth})"
+    lines = ["import ubt", "", f"case = ubt.open_case({_called(view)})", f"pairs = case.{chosen}"]
+    if moved and table.similarity_reference is not None:
+        lines.append(f"pairs = pairs.join(case.tuned({_thresholds(view, moved)}))")
+    if view.holds("data", "images"):
+        lines.append(f'images = case.images(pairs["id"].head({SHOWN}))')
+    return "\n".join(lines)
+
+
+def _called(view: View) -> str:
+    """The case's name, and where it is unless others share the app, who need not know this machine's folders."""
+    shared = roots.roots() is not None or roles.asked()
+    return f"{view.name!r}" if shared else f"{view.name!r}, {str(store().root)!r}"
+
+
+def _thresholds(view: View, moved: Mapping[str, float]) -> str:
+    """As arguments; what stands where the case was run with is left out, so that its own sets are taken."""
+    run_with = {"fraction": 100 * view.settings.split.fraction, "k": view.settings.k}
+    said = {name: value for name, value in moved.items() if run_with.get(name) != value}
+    said |= {"fraction": said["fraction"] / 100} if "fraction" in said else {}
+    return ", ".join(f"{name}={value:g}" if name == "threshold" else f"{name}={value}" for name, value in said.items())
