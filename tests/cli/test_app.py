@@ -1,19 +1,15 @@
 """`python -m ubt app`, and the wheel, in which the app lies inside the library."""
 
 import os
-import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
+from installed import ROOT, installed
 from typer.testing import CliRunner
 
 from ubt.cli.main import app
-
-ROOT = Path(__file__).parents[2]
-BUILT_FROM = ("ubt", "pages", ".streamlit", "app.py", "setup.py", "pyproject.toml", "requirements.txt", "README.md")
 
 
 def test_the_command_becomes_streamlit_over_the_cache_that_it_names(monkeypatch, tmp_path):
@@ -32,22 +28,8 @@ def test_the_command_becomes_streamlit_over_the_cache_that_it_names(monkeypatch,
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel of this tree without its large assets, installed as files."""
     pytest.importorskip("setuptools", "77", reason="no setuptools here that can build the wheel")
-    tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("wheel")
-    for name in BUILT_FROM:
-        if (ROOT / name).is_dir():
-            shutil.copytree(
-                ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "assets", "secrets.toml")
-            )
-        else:
-            shutil.copy(ROOT / name, tree / name)
-    build = f"from setuptools import build_meta; build_meta.build_wheel({str(out)!r})"
-    done = subprocess.run([sys.executable, "-c", build], cwd=tree, capture_output=True, text=True)
-    assert not done.returncode, done.stderr
-    with zipfile.ZipFile(next(out.glob("*.whl"))) as packed:
-        packed.extractall(out / "installed")
-    return out / "installed"
+    return installed(tmp_path_factory.mktemp("built"))
 
 
 def test_the_wheel_has_the_app_inside_the_library_and_nothing_beside_it(wheel):

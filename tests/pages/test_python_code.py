@@ -9,8 +9,8 @@ import pytest
 from harness import page
 from streamlit.testing.v1 import AppTest
 
-from ubt.pairs import image_dataset
-from ubt.ui import pair_export, pairs, python_code, tuning
+from ubt.pairs import image_dataset, query
+from ubt.ui import pair_export, pairs, python_code, server, tuning
 from ubt.ui.view import opened
 
 SELECTED = "similarity_overfit > 0.5 and suspicious"
@@ -40,8 +40,6 @@ def shown(at: AppTest, text: str, moved: dict, truth: bool = True) -> pd.DataFra
 
 
 def pair_rows(table, text: str) -> np.ndarray:
-    from ubt.pairs import query
-
     return np.flatnonzero(query.parse(text, table).rows(table))
 
 
@@ -99,7 +97,7 @@ def test_an_audit_has_code_too_and_whoever_shares_the_app_sees_no_folder(audited
     at = page("separation", select="suspicious")
     same(run(offered(at))["pairs"], shown(at, "suspicious", {}))
     assert str(audited.root) in offered(at)
-    monkeypatch.setenv("UBT_ROOTS", str(audited.root.parent))
+    monkeypatch.setattr(server, "shared", lambda: True)
     at.run()
     assert str(audited.root) not in offered(at)
     same(run(offered(at))["pairs"], shown(at, "suspicious", {}))

@@ -55,7 +55,7 @@ def offer(view: View, table: PairTable, text: str, selected: np.ndarray | None, 
             _button(view, IMAGES, saved, "With images, for Hugging Face", disabled=not few)
             if not few:
                 st.caption(f"Too many for a browser: `python -m ubt cases export {view.name} --out FOLDER`")
-        st.caption(f"In a notebook, {what}:")
+        st.caption(f"Copy as Python, for a notebook: {what}")
         if len(text) > python_code.LONGEST:
             st.caption("This query is too long to copy; label the pairs and select by label.")
         else:

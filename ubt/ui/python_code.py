@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from ubt.core import roots
 from ubt.pairs.table import PairTable
-from ubt.ui import roles
+from ubt.ui import server
 from ubt.ui.view import View, store
 
 LONGEST = 20_000
@@ -32,8 +31,7 @@ def code(view: View, table: PairTable, text: str, moved: Mapping[str, float]) ->
 
 def _called(view: View) -> str:
     """The case's name, and where it is unless others share the app, who need not know this machine's folders."""
-    shared = roots.roots() is not None or roles.asked()
-    return f"{view.name!r}" if shared else f"{view.name!r}, {str(store().root)!r}"
+    return f"{view.name!r}" if server.shared() else f"{view.name!r}, {str(store().root)!r}"
 
 
 def _thresholds(view: View, moved: Mapping[str, float]) -> str:
