@@ -1,6 +1,7 @@
 """UBT Inspector: see whether a backdoor separates in a CLIP model, find what carries it, unlearn it."""
 
 import os
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
@@ -18,9 +19,7 @@ for _name, _value in THREADS.items():
 def __getattr__(name: str) -> Any:
     """`open_case`, which is imported when it is asked for: importing the package alone imports no library."""
     if name == "open_case":
-        from ubt.workflows.open_case import open_case
-
-        return open_case
+        return import_module("ubt.workflows.open_case").open_case
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,14 +1,19 @@
 """`ubt.open_case`: a case by name in a notebook."""
 
+import re
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+from harness import ROOT
+from typer.testing import CliRunner
 
 import ubt
 from ubt.cases import demo
 from ubt.cases.store import Store
+from ubt.cli.main import app
 from ubt.core.errors import BadInput
 from ubt.evaluation.model_roles import ROLES
 from ubt.pairs import query
@@ -148,3 +153,42 @@ def test_nothing_is_written_to_the_case(mapped):
     case.pairs(), case.select("topk"), case.tuned(0.1), case.model("overfit"), case.embeddings("purified")
     _ = case.truth, case.measures, case.labels, case.images(case.pairs()["id"][:3])
     assert held(mapped.root) == before
+
+
+@pytest.mark.parametrize("document", ["README.md", "ubt/docs/reference.md"])
+def test_the_documents_code_runs_as_it_stands(document, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UBT_CACHE", raising=False)
+    (code,) = re.findall(r"```python\n(import ubt\n.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    assert names["images"].shape == (24, 48, 48, 3)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending, read", {".csv": pd.read_csv, ".parquet": pd.read_parquet}.items())
+def test_the_command_writes_what_a_query_selects(full, tmp_path, ending, read):
+    (name,), file = full.names(), tmp_path / f"found{ending}"
+    asked = ["cases", "export", name, "--out", str(file), "--cache", str(full.root)]
+    done = CliRunner().invoke(app, [*asked, "--select", "topk", "--truth"])
+    assert done.exit_code == 0, done.output
+    chosen = open_case(name, full.root).select("topk", truth=True)
+    assert f"{len(chosen)} pairs written" in done.output
+    found = read(file)
+    assert list(found) == list(chosen)
+    assert found[["id", "image", "poisoned"]].to_numpy().tolist() == chosen[["id", "image", "poisoned"]].values.tolist()
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert len(read(file)) == 600
+    assert "poisoned" not in read(file)
+
+
+def test_an_export_that_cannot_be_written_says_what_would_do(full, tmp_path):
+    case = open_case(*full.names(), cache=full.root)
+    with pytest.raises(
+        BadInput, match=r"ends in \.csv, \.jsonl, \.parquet, or a folder's without an ending; got .*xlsx"
+    ):
+        case.export(tmp_path / "a.xlsx")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="expected a place that can be written"):
+        case.export(tmp_path / "file" / "a.csv", "topk")
+    assert case.export(tmp_path / "a.jsonl", "topk") == len((tmp_path / "a.jsonl").read_text().splitlines())

@@ -11,7 +11,10 @@ from ubt.core.files import APP
 
 
 def app(
-    port: Annotated[int, Option(help="The port it answers on.", min=1, max=65535)] = 8501,
+    port: Annotated[
+        int | None,
+        Option(help="The port it answers on; 8501 or the next that is free, if none is named.", min=1, max=65535),
+    ] = None,
     options: Annotated[
         list[str] | None, Argument(help="Streamlit's own options, after --, as in: -- --server.headless true")
     ] = None,
@@ -20,5 +23,6 @@ def app(
     """Start the app on this machine and say its address; it runs until it is stopped."""
     os.environ["UBT_CACHE"] = str(cache.absolute())
     sys.stdout.flush()
-    run = [sys.executable, "-m", "streamlit", "run", str(APP / "app.py"), "--server.port", str(port)]
+    run = [sys.executable, "-m", "streamlit", "run", str(APP / "app.py")]
+    run += [] if port is None else ["--server.port", str(port)]
     os.execv(sys.executable, [*run, *(options or [])])

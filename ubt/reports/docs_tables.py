@@ -4,6 +4,7 @@ The tables of commands and options are made by `ubt.cli.docs`, which alone knows
 """
 
 import ast
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from ubt.evaluation.stages import durability_name
 from ubt.reports import manifest
 from ubt.reports.documents import FOLDER
 from ubt.reports.paper import SWEEPS, TABLES
+from ubt.workflows.open_case import OpenCase
 
 MEASURED = FOLDER / "measured"
 """One CSV a table of `measured.md`, as `python -m ubt table NAME --out DIR` writes it."""
@@ -144,6 +146,16 @@ def pages(folder: Path = APP / "pages") -> list[str]:
     return rows(("page", "in the address", "what it is for"), found)
 
 
+def notebook() -> list[str]:
+    """What an open case of a notebook gives, by name, as its own code says."""
+    found = []
+    for name, member in vars(OpenCase).items():
+        if not name.startswith("_"):
+            taken = f"({', '.join(list(inspect.signature(member).parameters)[1:])})" if callable(member) else ""
+            found.append((f"`case.{name}{taken}`", " ".join(inspect.getdoc(member).split("\n\n")[0].split())))
+    return rows(("name", "what it gives"), found)
+
+
 def measured(name: str) -> list[str]:
     """A table of `measured.md`, of its CSV, as `python -m ubt table` prints it."""
     sheet = TABLES[name]
@@ -170,6 +182,7 @@ def _made(name: str) -> list[str]:
 
 GENERATED: dict[str, Callable[[], list[str]]] = {
     "pages": pages,
+    "notebook": notebook,
     "attacks": attacks,
     "defences": defences,
     "detectors": detectors,

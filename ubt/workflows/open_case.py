@@ -3,7 +3,7 @@
     import ubt
 
     case = ubt.open_case("ready-badnet")
-    case.select("similarity_overfit > 0.8 and suspicious")
+    case.select("flagged and not topk")
 
 Nothing is ever written to the case.
 """
