@@ -1,12 +1,12 @@
-"""Learn: a guided walk through the built-in case, one idea a step."""
+"""Learn: a lecture through the built-in cases, one idea a step, for a screen or a projector."""
 
 import streamlit as st
 
 from ubt.cases import demo
+from ubt.reports.lecture.steps import STEPS
 from ubt.ui.errors import guard
 from ubt.ui.navigation import current
 from ubt.ui.walkthrough import walk
-from ubt.ui.walkthrough_steps import STEPS
 
 current()
 

@@ -12,9 +12,9 @@ from ubt.ui import components, costs, query_params
 from ubt.ui.case_picker import make, show
 from ubt.ui.charts import cached_figure, draw
 from ubt.ui.errors import guard
+from ubt.ui.large_type import large
 from ubt.ui.navigation import PAGES, current
 from ubt.ui.view import compute, store
-from ubt.ui.walkthrough import large
 
 ABOUT = {
     "rate": (

@@ -16,10 +16,10 @@ from ubt.cli import make_demo
 from ubt.core import files, run
 from ubt.figures import mark, similarity
 from ubt.figures.alt_text import described
+from ubt.reports.lecture.steps import STEPS
 from ubt.reports.paper.whatif import WHAT_IF
 from ubt.ui.charts import cached_figure
 from ubt.ui.navigation import PAGES
-from ubt.ui.walkthrough_steps import STEPS
 from ubt.workflows import jobs
 
 
@@ -102,30 +102,52 @@ def test_a_figure_made_once_is_copied_and_stays_as_it_was():
     assert described(second) == said == described(make())
 
 
-@pytest.mark.parametrize("number", range(1, len(STEPS) + 1))
-def test_every_step_has_a_figure_something_to_do_and_a_question(with_own, number):
-    at = page("learn", step=str(number))
-    step = STEPS[number - 1]
-    assert at.title[0].value == f"{number}. {step.title}"
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_every_step_asks_first_and_then_shows_whose_case_it_is(with_own, step):
+    at = page("learn", step=step.name)
+    assert at.title[0].value == step.heading
+    if step.guess:
+        assert not charts(at)
+        assert not at.slider
+        assert not at.select_slider
+        assert [b.label for b in at.button if b.key.startswith("guess-")] == [
+            f"{letter}.  {option}" for letter, option in zip("ABCD", step.options, strict=False)
+        ]
+        at.button(key=f"guess-{step.name}-{len(step.options) - 1}").click().run()
+        assert f"Your guess: {'ABCD'[len(step.options) - 1]}. **Answer: {'ABCD'[step.right]}.**" in words(at)
+    shown = step.start()
     assert not at.error
-    assert len(charts(at)) == (number > 1)
+    assert shown.whose in words(at)
+    assert len(charts(at)) == (shown.figure is not None)
     assert all(c.proto.alt for c in at.get("plotly_chart"))
-    assert [e.label for e in at.expander] == [f"**Question.** {step.question}"]
-    before, drawn = words(at) + html_of(at), charts(at)
-    if at.slider:
-        at.slider[0].set_value(at.slider[0].max if at.slider[0].value == at.slider[0].min else at.slider[0].min).run()
+    assert [e.label for e in at.expander] == ([f"**Question.** {step.question}"] if step.question else [])
+    if step.control:
+        before = words(at), html_of(at), charts(at)
+        control = (at.slider or at.select_slider)[0]
+        values = step.control.values
+        control.set_value(values[-1] if control.value == values[0] else values[0]).run()
+        assert not at.error
+        assert (words(at), html_of(at), charts(at)) != before
+    if at.button(key="step-next").disabled:
+        assert step is STEPS[-1]
     else:
-        at.select_slider[0].set_value(
-            next(v for v in at.select_slider[0].options if v != at.select_slider[0].value)
-        ).run()
-    assert not at.error
-    assert words(at) + html_of(at) != before
-    assert number == 1 or charts(at) != drawn
-    if number == 7:
-        assert {s["xref"] for s in charts(at)[0]["layout"]["shapes"]} == {"x", "x2"}
-    by = 1 if number % 2 else -1
-    at.button(key="step-next" if by > 0 else "step-before").click().run()
-    assert at.title[0].value.startswith(f"{number + by}. ")
+        at.button(key="step-next").click().run()
+        assert at.title[0].value == STEPS[STEPS.index(step) + 1].heading
+        at.button(key="step-before").click().run()
+        assert not [b for b in at.button if b.key == "show"]
+
+
+def test_an_old_link_and_presenter_mode(with_own):
+    at = page("learn", step="3", present="1")
+    assert at.title[0].value.startswith("3. ")
+    assert ".ubt-presenter" in html_of(at)
+    assert not at.expander
+    at.button(key="present").click().run()
+    assert ".ubt-presenter" not in html_of(at)
+    assert "present" not in at.query_params
+    at.button(key="show").click().run()
+    assert "Your guess" not in words(at)
+    assert at.expander
 
 
 @pytest.mark.parametrize("name", WHAT_IF)

@@ -36,6 +36,7 @@ COMMANDS = {
     "docs": "ubt.cli.docs:docs",
     "lock": "ubt.cli.lock:lock",
     "picture": "ubt.cli.picture:picture",
+    "slides": "ubt.cli.slides:slides",
     "bench": "ubt.cli.bench:bench",
     "cases": "ubt.cli.cases:cases_app",
     "data": "ubt.cli.data:data_app",

@@ -5,6 +5,7 @@ readers; what differs in hue differs in pattern, dash or place too.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from ubt.evaluation.model_roles import MEASURED, labels
@@ -64,12 +65,22 @@ def layout(figure: go.Figure, *, height: int, x: str = "", y: str = "") -> go.Fi
     return figure
 
 
-def for_a_room(figure: go.Figure, height: int = 350) -> go.Figure:
-    """A figure to be read from the back of a room: larger text, thicker lines."""
+def for_a_room(figure: go.Figure, height: int = 350, scale: float = 1.0) -> go.Figure:
+    """A figure to be read from the back of a room: larger text, thicker lines; all of it, and `height` in pixels,
+    `scale` times as large.
+    """
+    large, less, margin = 18 * scale, 17 * scale, figure.layout.margin
     figure.update_layout(
-        height=height, font={"size": 18}, legend={"font": {"size": 18}}, hoverlabel={"font": {"size": 18}}
+        height=round(height * scale),
+        font={"size": large},
+        legend={"font": {"size": large}, "itemwidth": max(30, 30 * scale)},
+        hoverlabel={"font": {"size": large}},
+        margin={side: scale * (margin[side] or 0) for side in "lrtb"},
     )
-    figure.update_xaxes(tickfont={"size": 17}, title={"font": {"size": 18}})
-    figure.update_yaxes(tickfont={"size": 17}, title={"font": {"size": 18}})
-    figure.update_annotations(font={"size": 17})
-    return figure.update_traces(line={"width": 3}, selector={"type": "scatter", "mode": "lines"})
+    figure.update_xaxes(tickfont={"size": less}, title={"font": {"size": large}})
+    figure.update_yaxes(tickfont={"size": less}, title={"font": {"size": large}})
+    figure.update_annotations(font={"size": less})
+    figure.update_traces(textfont={"size": less}, constraintext="none", selector={"type": "bar"})
+    for trace in figure.select_traces(selector=lambda t: t.type == "scatter" and t.marker.size):
+        trace.marker.size = np.multiply(trace.marker.size, scale).tolist()
+    return figure.update_traces(line={"width": 3 * scale}, selector={"type": "scatter", "mode": "lines"})

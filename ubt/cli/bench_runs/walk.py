@@ -8,6 +8,7 @@ from ubt.cli.app_in_browser import served, settle
 from ubt.cli.bench_runs.app import BUSY, between, quantiles
 from ubt.cli.bench_runs.busy import alone_and_beside, busy_processes
 from ubt.core.chromium import browser
+from ubt.reports.lecture.steps import STEPS
 from ubt.reports.paper.whatif import WHAT_IF
 
 PRESSES = 20
@@ -38,12 +39,15 @@ def measure(cache: Path, say: Callable[[str], None] = lambda text: None) -> dict
     """
     log = Store(cache).root / "work" / "bench.log"
     what_if = {f"What if: {sweep.title}": f"whatif?what={name}" for name, sweep in WHAT_IF.items()}
+    learn = {f"Learn {step.heading}": f"learn?step={step.name}" for step in STEPS if step.number}
     found = {}
     with busy_processes(BUSY) as busy, served(cache, log) as address, browser() as b:
-        for title, page in (_steps(b, address) | what_if).items():
+        for title, page in (learn | what_if).items():
             say(title)
             tab = b.new_page(viewport=SIZE)
             tab.goto(f"{address}/{page}")
+            if title in learn:
+                tab.locator(".st-key-show button").click(timeout=60_000)
             tab.locator(f"{HOME} .js-plotly-plot .cartesianlayer, {HOME} img").first.wait_for(
                 state="attached", timeout=60_000
             )
@@ -62,18 +66,3 @@ def _moved(tab) -> list[float]:
         way = "ArrowRight" if at <= least else "ArrowLeft" if at >= most else way
         took.append(between(tab, [SEEN], READY, lambda press=tab.keyboard.press, way=way: press(way)))
     return took[2:]
-
-
-def _steps(b, address: str) -> dict[str, str]:
-    """The steps of *Learn* as they are headed, and their addresses."""
-    tab, found, last = b.new_page(viewport=SIZE), {}, False
-    tab.goto(f"{address}/learn?step=1")
-    while not last:
-        tab.get_by_role("heading", name=f"{len(found) + 1}. ").wait_for(timeout=60_000)
-        settle(tab)
-        found[f"Learn {tab.get_by_role('heading', level=1).inner_text()}"] = f"learn?step={len(found) + 1}"
-        last = (more := tab.locator(".st-key-step-next button").first).is_disabled()
-        if not last:
-            more.click()
-    tab.close()
-    return found
