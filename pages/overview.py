@@ -234,14 +234,3 @@ if settings.open:
     settings.dataframe(
         pd.DataFrame(rows, columns=["setting", "value", "meaning"]), hide_index=True, alt="Settings of this case"
     )
-everything = st.expander("All cases and their sizes", on_change="rerun", key="cases")
-if everything.open:
-    records = store().cases()
-    with everything:
-        components.table(
-            ["case", "state", "size, MB"],
-            [(label(n), r.state, f"{store().size(r) / 1e6:.0f}") for n, r in records.items()],
-        )
-        st.caption("Cases share steps; what is shared is counted in each.")
-        if roles.button("Delete what no case uses", key="prune", icon=":material/cleaning_services:"):
-            st.toast(f"Freed {store().prune() / 1e6:.0f} MB.")

@@ -54,6 +54,7 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
     assert "Run" in {b.label for b in at.button}
     said = {
         "overview": "No verdict yet",
+        "cases": "Choose rows by their boxes",
         "triggers": "What an attack plants",
         "tokens": "No pair has been attributed",
         "unlearn": "Not trained yet",

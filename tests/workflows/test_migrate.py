@@ -11,6 +11,7 @@ import pytest
 from before import told, unpacked
 from tiny import CPU
 
+from ubt.cases.marks import Mark, mark, place
 from ubt.cases.pipeline import Pipeline, upto
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
@@ -84,6 +85,19 @@ def test_everything_is_carried_over_under_the_new_names(store, expected):
         assert m == Moved(m.old, m.new, len(labels), len(notes), len(was["views"]))
     assert sum(m.labels for m in done) > 20
     assert files(store.root / "artefacts") == before
+
+
+def test_titles_and_pins_are_carried_over_unless_the_new_case_has_its_own(store, expected):
+    first, second, *_ = expected["cases"]
+    for name, title in ((first, "mine"), (second, "old")):
+        place(store, name).write_text(Mark(title=title, pinned=True).model_dump_json())
+    new = CaseSettings.from_dict(store.record(second).settings).name(CPU)
+    place(store, new).parent.mkdir()
+    place(store, new).write_text(Mark(title="new").model_dump_json())
+    moved = {m.old: m.new for m in migrate(store)}
+    assert mark(store, moved[first]) == Mark(title="mine", pinned=True)
+    assert moved[second] == new
+    assert mark(store, new) == Mark(title="new")
 
 
 def test_the_latest_decision_can_still_be_undone(store):

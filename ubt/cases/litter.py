@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ubt.cases.artifact import Artefact
-from ubt.cases.record import MOVED, CaseRecord
+from ubt.cases.record import MARK, MOVED, CaseRecord
 from ubt.core import locks
 from ubt.core.errors import UbtError
 from ubt.core.files import READY, abandoned, scrap, temporary
@@ -188,5 +188,5 @@ def _of_case(store: Cache, folder: Path) -> int:
 
 
 def _is_kept(folder: Path) -> bool:
-    """Whether a case's folder has a record, its new name, or what analysts decided."""
-    return any((folder / name).exists() for name in ("case.json", MOVED)) or any(folder.glob(DECISIONS))
+    """Whether a case's folder has a record, its new name, its title, or what analysts decided."""
+    return any((folder / name).exists() for name in ("case.json", MOVED, MARK)) or any(folder.glob(DECISIONS))

@@ -10,6 +10,8 @@ SCHEMA = 5
 """Raised when records or artefacts change so that older ones can no longer be shown."""
 MOVED = "moved.json"
 """In the folder of a case that `python -m ubt cases migrate` made anew: its name now, and its record as it was."""
+MARK = "mark.json"
+"""In the folder of a case, also of a built-in one: its title and whether it is pinned, see `ubt.cases.marks`."""
 OTHER_VERSION = "it was made by another version"
 UNREADABLE = ("absent", "damaged", "outdated")
 """The states of a record that says nothing of its case."""

@@ -95,7 +95,7 @@ def histogram(
             fill="tozeroy",
             line={"shape": "hvh", "color": colour, "width": 1.6, "dash": dash},
             fillpattern=fill,
-            fillcolor=None if fill else _faint(colour),
+            fillcolor=None if fill else faint(colour),
             hovertemplate="%{y:.2f} % (%{customdata:,} pairs)",
         )
     if line:
@@ -126,6 +126,7 @@ def small(figure: go.Figure, height: int, title: str, legend: bool = True) -> go
     return figure.update_xaxes(title=None).update_yaxes(title=None, ticksuffix=" %", nticks=4)
 
 
-def _faint(colour: str) -> str:
+def faint(colour: str) -> str:
+    """A colour, `#rrggbb`, as what fills a curve that others are drawn over."""
     r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({r},{g},{b},0.25)"

@@ -1,51 +1,17 @@
 """The case picker: which cases there are, what they are called, which one is in view."""
 
-import contextlib
 import re
-from typing import Any
 
 import streamlit as st
 
-from ubt.attacks import ATTACKS, parse
 from ubt.cases import demo
 from ubt.cases.pipeline import create
 from ubt.cases.settings import CaseSettings
-from ubt.core.errors import BadInput
-from ubt.ui import roles
+from ubt.ui import case_records, roles
 from ubt.ui.errors import plain
-from ubt.ui.view import View, compute, import_name, opened, store
+from ubt.ui.navigation import PAGES
+from ubt.ui.view import View, compute, opened, store
 from ubt.workflows import jobs, migrate
-
-_DEFAULT = CaseSettings().to_dict()
-
-
-def _changed(settings: dict[str, Any]) -> str:
-    """The first setting that differs from the default of its attack and seed; a case may be older than a group of
-    settings.
-    """
-    own = settings.get("own", {})
-    groups = [
-        g
-        for g in _DEFAULT
-        if isinstance(_DEFAULT[g], dict) and g not in ATTACKS and g not in ("attack", "published", "own")
-    ]
-    changes = [
-        f"{g}.{k} {_short(v)}" for g in groups for k, v in settings.get(g, {}).items() if v != _DEFAULT[g].get(k)
-    ]
-    changes = [c for c in changes if not (own.get("pairs") and c.startswith("data.pairs "))]
-    return f" · {changes[0]}{', …' if changes[1:] else ''}" if changes else ""
-
-
-def _short(value: Any) -> str:
-    lines = str(value).split("\n")
-    return lines[0] if len(lines) == 1 else f"({len(lines)})"
-
-
-def _on_imports(settings: dict[str, Any], name: str) -> str:
-    own, rest = settings["own"], f"seed {settings['seed']} · {name[-8:-4]}{_changed(settings)}"
-    if own.get("suspect"):
-        return f"audit of {import_name(own['suspect'])}, {settings['data']['pairs']:,} pairs, {rest}"
-    return f"on {import_name(own['pairs'])}, {rest}"
 
 
 def names() -> list[str]:
@@ -55,28 +21,14 @@ def names() -> list[str]:
     own = store().names()
     if demo.MAIN not in demo.names():
         return own
-    live = CaseSettings.from_dict(store().record(demo.MAIN).settings).name(compute())
-    return own if store().record(live).state == "done" else [*own, demo.MAIN]
+    live = CaseSettings.from_dict(case_records.one(demo.MAIN).record.settings).name(compute())
+    return own if case_records.one(live).record.state == "done" else [*own, demo.MAIN]
 
 
 def label(name: str) -> str:
-    """A case's name in the picker."""
-    record = store().record(name)
-    if record.state == "outdated":
-        return f"{name} (of an earlier version)"
-    if record.built_in:
-        return f"built-in: {record.built_in.title}"
-    with contextlib.suppress(KeyError, TypeError, BadInput):
-        attack, own = record.settings["attack"], record.settings.get("own", {})
-        if own.get("suspect"):
-            return _on_imports(record.settings, name)
-        amount = f"{attack['count']}" if attack.get("count") else f"{100 * attack['rate']:g} %"
-        further = f" + {len(parse(attack['also']))}" if attack.get("also") else ""
-        what = f"{attack['name']} {amount}{further}" if attack["rate"] or attack.get("count") or further else "clean"
-        if own.get("pairs"):
-            return f"{what} {_on_imports(record.settings, name)}"
-        return f"{what}, seed {record.settings['seed']} · {name[-8:-4]}{_changed(record.settings)}"
-    return f"{name} (damaged)"
+    """What a case is called, in the picker and everywhere else, as when the page was drawn."""
+    drawn = st.session_state.get("labels", {})
+    return drawn[name] if name in drawn else case_records.labels(case_records.known()).get(name, f"{name} (damaged)")
 
 
 def show(name: str | None) -> None:
@@ -131,16 +83,19 @@ def pick() -> View | None:
         state["case"] = now
     if state["case"] not in offered and state["case"] is not None:
         state["gone"], state["case"] = state["case"], None
-    labels = {name: label(name) for name in offered}
+    cases = case_records.known()
+    labels = state["labels"] = case_records.labels(cases)
     st.selectbox(
         "Case",
-        offered,
+        sorted(offered, key=lambda name: name not in cases or not cases[name].mark.pinned),
         index=None,
         key="case",
         format_func=lambda name: labels.get(name, name),
         placeholder="choose a case" if offered else "none yet",
         persist_state="session",
     )
+    if offered:
+        st.page_link(PAGES["cases"], label=f"All cases ({len(labels)})", icon=":material/table_rows:")
     if state["case"] is None:
         if "case" in st.query_params:
             del st.query_params["case"]

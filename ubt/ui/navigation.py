@@ -12,7 +12,7 @@ from ubt.core.files import APP
 from ubt.ui.view import View
 
 SECTIONS = {
-    "Start": ("overview", "learn", "whatif", "help"),
+    "Start": ("overview", "cases", "learn", "whatif", "help"),
     "Bring in": ("check", "data", "triggers"),
     "Inspect": ("inspect", "separation", "neighbours", "map", "review", "tokens", "patches"),
     "Defend": ("unlearn", "compare"),

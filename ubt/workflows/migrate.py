@@ -1,8 +1,8 @@
 """Carries the cases of a cache that the version before made over to this version, which gives them other names.
 
-Labels, notes and saved views are copied to the new case; what was imported is named by its content and stays as it is;
-what was computed is computed anew when the new case is run. Nothing is deleted. Every step can be repeated, so that
-after a kill the same command finishes the work.
+Labels, notes, saved views, titles and pins are copied to the new case; what was imported is named by its content and
+stays as it is; what was computed is computed anew when the new case is run. Nothing is deleted. Every step can be
+repeated, so that after a kill the same command finishes the work.
 """
 
 import os
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ubt.cases import marks
 from ubt.cases.pipeline import create
 from ubt.cases.record import SCHEMA
 from ubt.cases.settings import CaseSettings
@@ -128,5 +129,7 @@ def _carried(store: Store, name: str) -> Moved:
                 store.save_case(new, store.record(new).changed(updated=updated))
                 os.utime(folder / "case.json", (updated, updated))
         if new != name:
+            if marks.mark(store, new) == marks.Mark() != (mark := marks.mark(store, name)):
+                marks.set_mark(store, new, **mark.model_dump())
             store.rename_case(name, new)
     return found
