@@ -9,17 +9,21 @@ classified correctly (RA). A cell that is not measured has no figure and says wh
 import pandas as pd
 import streamlit as st
 
+from ubt.defenses import DEFENSES
 from ubt.figures import tradeoff
 from ubt.reports.paper import compare
 from ubt.reports.paper.table import KL, SECONDS
-from ubt.ui import case_picker, charts, controls, paper_results, query_params
+from ubt.ui import case_picker, case_records, charts, controls, paper_results, query_params
 from ubt.ui.case_picker import label, show
 from ubt.ui.errors import guard, plain
-from ubt.ui.job_panel import compute_missing, no_case
+from ubt.ui.job_panel import clock, compute_missing, no_case
 from ubt.ui.navigation import PAGES, current, heading
 from ubt.ui.sweeps import sweeps
 from ubt.ui.view import compute, store
+from ubt.workflows import jobs
 
+FIRST = ("poisoned", "ubt", "cleanclip", "roclip")
+"""What is ticked at first."""
 PANELS = 12
 """Cases that are drawn; the table has all."""
 
@@ -30,7 +34,8 @@ heading("compare")
 @st.fragment
 @guard()
 def chosen() -> None:
-    names = [name for name in case_picker.names() if not store().record(name).settings.get("own", {}).get("suspect")]
+    own = {name: case_records.one(name).record.settings.get("own", {}) for name in case_picker.names()}
+    names = [name for name in own if not own[name].get("suspect")]
     if view and view.audits:
         st.info(
             "The case in view is an audit: its truth is unknown, so no defence can be measured on it. Compare"
@@ -40,17 +45,14 @@ def chosen() -> None:
     about = "Several are drawn side by side; the one that is open comes first"
     cases = query_params.several("Cases", "compared", names, open_case, label, about, store().renamed)
     subjects = [compare.subject(store(), name, compute()) for name in cases]
-    about = "With the oracle among them, its divergence (KL) from every other is measured too"
-    lacks = _lacks(subjects)
-    offered = [m for m in compare.METHODS if m not in lacks]
-    methods = query_params.several("Defences", "defences", offered, offered, lambda m: compare.METHODS[m].title, about)
-    _cannot_run(lacks)
+    every = compare.cells(store(), subjects, list(compare.METHODS))
+    methods = _methods(subjects, every)
     if not cases or not methods:
-        st.info(f"Choose at least one {'case' if not cases or not offered else 'defence'}.")
+        st.info(f"Choose at least one {'defence' if cases else 'case'}.")
         return
     work, places = compare.work(store(), subjects, methods)
     compute_missing("compare", work, "cells" + (" and divergences" if "retrain" in methods else ""), places)
-    frame = compare.cells(store(), subjects, methods)
+    frame = every[every["method"].isin(methods)]
     measured = frame["CA"].notna().any()
     if measured:
         _scatter(frame)
@@ -68,15 +70,54 @@ def _lacks(subjects: list[compare.Subject]) -> dict[str, str]:
     return {m: each[0] for m, each in found.items() if each and all(each)}
 
 
-def _cannot_run(lacks: dict[str, str]) -> None:
-    """The defences that cannot be run, greyed out, with the reasons."""
-    if not lacks:
-        return
-    titles = {m: compare.METHODS[m].title for m in lacks}
-    st.pills("Cannot be run", list(titles.values()), key="cannot-run", disabled=True)
+def _methods(subjects: list[compare.Subject], every: pd.DataFrame) -> list[str]:
+    """The defences to tick, each with what it needs and how long it took or takes; those that none of the cases can be
+    run with are greyed, with the reasons beneath.
+    """
+    lacks = _lacks(subjects)
+    st.markdown("Defences", help="With the oracle among them, its divergence (KL) from every other is measured too")
+    titles, abouts = {}, {}
+    for name, method in compare.METHODS.items():
+        known = subjects and name not in lacks
+        took = _time(subjects, every[every["method"] == name], name) if known else ""
+        titles[name] = plain(method.title) + (f" :small[:gray[{plain(took)}]]" if took else "")
+        abouts[name] = plain(lacks.get(name, ""))
+    start = [m for m in FIRST if m not in lacks]
+    chosen = query_params.ticked("defences", list(titles), start, titles, lacks, abouts)
+    st.caption(_needs())
     for why in dict.fromkeys(lacks.values()):
-        named = ", ".join(titles[m] for m in lacks if lacks[m] == why)
-        st.caption(f"{plain(named)}: {plain(why)}.")
+        named = ", ".join(compare.METHODS[m].title for m in lacks if lacks[m] == why)
+        st.caption(f"Greyed: {plain(named)}. {plain(why[:1].upper() + why[1:])}.")
+    return chosen
+
+
+def _needs() -> str:
+    """What defences need beside D and M_bd, the most frequent need last."""
+    of: dict[str, list[str]] = {}
+    for method in compare.METHODS.values():
+        if method.needs:
+            of.setdefault(method.needs, []).append(method.title)
+    *rare, common = sorted(of, key=lambda need: len(of[need]))
+    told = [f"{' and '.join(of[need])} {'need' if len(of[need]) > 1 else 'needs'} {need}" for need in rare]
+    return plain(
+        f"{', '.join(told)}; the other defences {common}. A time is what it took, or about what it takes here."
+    )
+
+
+def _time(subjects: list[compare.Subject], cells: pd.DataFrame, method: str) -> str:
+    """What a defence took, over the cases in which it is measured, or how long what is missing of it takes; empty where
+    neither is known.
+    """
+    if cells["CA"].notna().all():
+        head = SECONDS["training" if method == "poisoned" else "defence"]
+        took = cells[SECONDS["total"] if method in DEFENSES and DEFENSES[method].trains else head]
+        return f"took {clock(took.mean())}" if took.notna().any() else ""
+    work, places = compare.work(store(), subjects, [method])
+    if not work:
+        return ""
+    batch = [(case, place, until) for (case, until), place in zip(work, places, strict=True)]
+    estimate = jobs.remaining(store(), batch)
+    return estimate.said.partition(" on ")[0]
 
 
 def _scatter(frame: pd.DataFrame) -> None:
@@ -96,7 +137,8 @@ def _scatter(frame: pd.DataFrame) -> None:
     )
     st.caption(
         "Up and left is better. The line is the Pareto front of what a defender can have; hollow marks, the clean"
-        " reference and what knows the truth, are no part of it. Click a mark for its case."
+        " reference and what knows the truth, are no part of it. Marks that would cover each other are drawn apart; a"
+        " thin line leads to the place of each. Click a mark for its case."
     )
     if (total := frame["case"].nunique()) > len(titles):
         why = f"the first {PANELS}" if len(measured) > PANELS else "of the others nothing is measured yet"

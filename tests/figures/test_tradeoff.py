@@ -5,6 +5,7 @@ import pandas as pd
 
 from ubt.defenses import DEFENSES
 from ubt.figures import tradeoff
+from ubt.figures.alt_text import described
 from ubt.reports.paper.compare import METHODS
 
 
@@ -63,9 +64,24 @@ def test_the_scatter_holds_every_cell_and_its_front_what_a_defender_can_have():
     assert (list(line.x), list(line.y)) == ([1, 10, 10], [97, 98, 98])
     assert figure.layout.shapes[0].x0 == 2
     assert "natural 4.00 %" in figure.layout.annotations[0].text
+    said = {a.text for a in figure.layout.annotations if a.name == "label"}
+    assert said == {*(METHODS[m].title for m in marks), "Pareto front"}
     plain = tradeoff.scatter(cells, {"a": "case"}, stretched=False)
     assert next(t for t in plain.data if t.name == "CleanCLIP").x[0] == 9
     assert plain.layout.xaxis.title.text == "ASR (%)"
+
+
+def test_marks_that_coincide_are_drawn_apart_each_with_a_line_to_its_place():
+    same = {m: (97.2, 16.0) for m in ("poisoned", "ubt", "ubt_published")}
+    figure = tradeoff.scatter(frame(**same, clean=(99, 4)), {"a": "case"})
+    marks = {t.customdata[0][1]: (t.x[0], t.y[0]) for t in figure.data if t.mode == "markers"}
+    assert len(set(marks.values())) == 4
+    assert marks["poisoned"] == (4, 97.2)
+    leads = [t for t in figure.data if t.mode == "lines" and t.name != "Pareto front"]
+    assert {(t.x[0], t.y[0]) for t in leads} == {(4, 97.2)}
+    assert {(t.x[1], t.y[1]) for t in leads} == {marks["ubt"], marks["ubt_published"]}
+    assert all("ASR 16.00 %" in t.meta for t in figure.data if (t.name or "").startswith("UBT"))
+    assert described(figure).count("UBT, as published") == 1
 
 
 def test_cases_are_panels_and_a_defence_looks_the_same_in_each():
@@ -74,7 +90,7 @@ def test_cases_are_panels_and_a_defence_looks_the_same_in_each():
     ours = [t for t in figure.data if t.name == "UBT, ours"]
     assert len({t.xaxis for t in ours}) == 4
     assert len({(t.marker.color, t.marker.symbol) for t in ours}) == 1
-    assert [t.showlegend for t in ours] == [True, False, False, False]
+    assert not figure.layout.showlegend
     assert {t.customdata[0][0] for t in ours} == set("abcd")
 
 

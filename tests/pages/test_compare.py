@@ -1,6 +1,7 @@
 """The page Compare through Streamlit's test harness."""
 
 import json
+import re
 
 from harness import charts, page, words
 from ingested import folder
@@ -15,7 +16,7 @@ from ubt.workflows.ingest import Wanted, import_labelled, import_wanted
 
 
 def test_the_open_case_is_there_in_figures_and_pictures(full, tiny_case):
-    at = page("compare")
+    at = page("compare", defences=",".join(compare.METHODS))
     told = at.dataframe[0].value.set_index("defence")
     assert list(told.index) == [m.title for m in compare.METHODS.values()]
     m = tiny_case.metrics
@@ -34,6 +35,39 @@ def test_the_open_case_is_there_in_figures_and_pictures(full, tiny_case):
     assert "compare-csv" in {b.key for b in at.get("download_button")}
 
 
+def ticked(at) -> list[str]:
+    """The defences whose boxes are ticked."""
+    return [method for method in compare.METHODS if at.checkbox(key=f"defences-{method}").value]
+
+
+def test_ours_cleanclip_and_roclip_come_first_and_each_says_what_it_takes(full, tiny_case):
+    at = page("compare")
+    assert ticked(at) == ["poisoned", "ubt", "cleanclip", "roclip"]
+    assert "defences" not in at.query_params
+    label = {method: at.checkbox(key=f"defences-{method}").label for method in compare.METHODS}
+    assert re.search(r"took \d+ s", label["ubt"])
+    assert "took" not in label["cleanclip"]
+    assert re.search(r"about \d+|a few", label["cleanclip"])
+    assert "CleanCLIP needs clean pairs" in words(at).replace("\\", "")
+    assert "oracle: without the poisons needs the truth" in words(at).replace("\\", "")
+    at.checkbox(key="defences-abl").check().run()
+    assert at.query_params["defences"] == "poisoned,ubt,abl,cleanclip,roclip"
+    at.checkbox(key="defences-abl").uncheck().run()
+    assert "defences" not in at.query_params
+
+
+def test_on_a_case_that_cannot_be_run_the_others_are_greyed_and_say_why(cache):
+    given = generate(Store(cache), 1000, width=16)
+    at = page("compare", case=given, defences="poisoned,cleanclip")
+    assert not ticked(at)
+    assert all(at.checkbox(key=f"defences-{method}").disabled for method in compare.METHODS)
+    assert "Imported as it is" in words(at)
+    assert "Choose at least one defence" in words(at)
+    create(Store(cache), tiny(), CPU)
+    at = page("compare")
+    assert ticked(at) == ["poisoned", "ubt", "cleanclip", "roclip"]
+
+
 def test_the_missing_cells_alone_are_one_job(full, tiny_case, monkeypatch):
     asked = []
     monkeypatch.setattr(jobs, "start_each", lambda store, title, work, wait: asked.append((title, list(work))) or True)
@@ -41,7 +75,7 @@ def test_the_missing_cells_alone_are_one_job(full, tiny_case, monkeypatch):
     assert "1 of 3 cells measured; the rest takes about" in words(at)
     at.button(key="each-compare").click().run()
     assert not at.exception
-    assert asked == [("compare", [(tiny_case.name, "evaluate_cleanclip"), (tiny_case.name, "evaluate_abl")])]
+    assert asked == [("compare", [(tiny_case.name, "evaluate_abl"), (tiny_case.name, "evaluate_cleanclip")])]
 
 
 def test_cases_and_defences_of_the_address(full, tiny_case):
@@ -61,7 +95,9 @@ def test_cases_and_defences_of_the_address(full, tiny_case):
     at.selectbox(key="one-case").set_value(new).run()
     assert at.dataframe[0].value["cases"].tolist() == ["1 of 3"] * 2
     assert "Nothing of this case has been measured yet" in words(at)
-    at.multiselect(key="defences").set_value([]).run()
+    for method in ticked(at):
+        at.checkbox(key=f"defences-{method}").uncheck()
+    at.run()
     assert "Choose at least one defence" in words(at)
     at.multiselect(key="compared").set_value([]).run()
     assert "Choose at least one case" in words(at)
@@ -116,15 +152,14 @@ def test_what_no_chosen_case_can_be_run_with_is_greyed_out_and_why(cache, tmp_pa
     create(store, settings, CPU)
     at = page("compare")
     assert not at.error
-    offered = at.multiselect(key="defences").options
-    assert "UBT, ours" in offered
-    assert "CleanCLIP" not in offered
-    grey = next(g for g in at.get("button_group") if g.key == "cannot-run")
-    assert grey.disabled
-    assert "CleanCLIP" in grey.options
+    boxes = {method: at.checkbox(key=f"defences-{method}") for method in compare.METHODS}
+    assert boxes["cleanclip"].disabled and not boxes["cleanclip"].value
+    assert "clean pairs beyond the 40 of D" in boxes["cleanclip"].help
+    assert "about" not in boxes["cleanclip"].label
+    assert boxes["ubt"].value and not boxes["ubt"].disabled
     assert "clean pairs beyond the 40 of D" in words(at)
     create(store, tiny(), CPU)
     at = page("compare", compared=",".join(store.names()))
-    assert "CleanCLIP" in at.multiselect(key="defences").options
+    assert not at.checkbox(key="defences-cleanclip").disabled
     told = at.dataframe[0].value.set_index(["case", "defence"])["state"]
     assert sorted(told.xs("CleanCLIP", level="defence"))[0].startswith("cannot be run: it needs clean pairs")

@@ -12,6 +12,8 @@ import plotly.graph_objects as go
 
 from ubt.core.text import visible
 
+LABEL = "label"
+"""The name of a remark that says of a mark what its trace says."""
 LISTED = 8
 """Values up to which a trace is told value by value; of longer ones the ends and the extremes are."""
 
@@ -207,6 +209,8 @@ def _marks(figure: go.Figure) -> Iterator[tuple[tuple[str, str], str]]:
             ]
             yield at, f"{plain(box.name)} at {', '.join(centre)}"
     for remark in figure.layout.annotations:
+        if remark.name == LABEL:
+            continue
         if remark.xref != "paper" and remark.hovertext:
             yield (
                 (

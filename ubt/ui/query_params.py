@@ -3,7 +3,7 @@ opens the same view.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -139,3 +139,34 @@ def several(
     chosen = st.multiselect(title, options, key=name, format_func=label, help=about or None, persist_state="session")
     write(name, ",".join(chosen), shown=chosen != list(start))
     return chosen
+
+
+def ticked(
+    name: str,
+    options: Sequence[str],
+    start: Sequence[str],
+    titles: Mapping[str, str],
+    greyed: Container[str],
+    abouts: Mapping[str, str],
+    columns: int = 2,
+) -> list[str]:
+    """The same as boxes to tick, in columns; those that are `greyed` cannot be. `titles` may hold Markdown; `abouts`:
+    the help of some.
+    """
+    state, text, keys = st.session_state, read(name), {o: f"{name}-{o}" for o in options}
+    before = state.get(f"ticked-{name}", ())
+    left = [o for o in options if o not in greyed and stale.kept(keys[o], o in before)]
+    if text is not None:
+        wanted: Sequence[str] = text.split(",")
+    else:
+        wanted = start if left == state.get(f"start-{name}", left) else left
+    chosen, state[f"start-{name}"] = [], list(start)
+    for places in (st.columns(columns) for _ in range(0, len(options), columns)):
+        for place, option in zip(places, options[len(chosen) : len(chosen) + columns], strict=False):
+            stale.put(keys[option], option in wanted and option not in greyed)
+            more = {"key": keys[option], "help": abouts.get(option) or None, "persist_state": "session"}
+            chosen.append(place.checkbox(titles[option], disabled=option in greyed, **more))
+    found = [option for option, on in zip(options, chosen, strict=True) if on and option not in greyed]
+    state[f"ticked-{name}"] = found
+    write(name, ",".join(found), shown=found != list(start))
+    return found

@@ -60,7 +60,7 @@ def _figures(names: Sequence[str]) -> None:
     rows = two_cases.figures(*(case_records.figures(case_records.one(name).record) for name in names))
     st.markdown("**Figures**")
     if rows:
-        components.table(["", "A", "B", "B\N{NO-BREAK SPACE}-\N{NO-BREAK SPACE}A"], rows)
+        components.table(["", "A", "B", "change"], rows)
     else:
         st.caption("Neither has come to a verdict yet.")
 
