@@ -187,13 +187,13 @@ def actions(chosen: Sequence[str], clear: Callable[[], None]) -> None:
     built_in = any(case_records.one(name).record.built_in for name in chosen)
     running = any(store().held(name) for name in chosen)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Open this case", key="open", icon=":material/arrow_forward:", disabled=not one):
+        if st.button("Open this case", key="open", icon=":material/arrow_forward:", disabled=not one) and one:
             show(one)
             st.switch_page(PAGES["overview"], query_params={"case": one})
         title = "Unpin" if pinned else "Pin"
         if roles.button(title, key="pin", icon=":material/keep:", disabled=not chosen):
             _marked(chosen, pinned=not pinned)
-        if roles.button("Rename…", key="rename", icon=":material/edit:", disabled=not one):
+        if roles.button("Rename…", key="rename", icon=":material/edit:", disabled=not one) and one:
             rename(one)
         why = "Built-in cases stay" if built_in else "One of them is being run" if running else None
         locked = not chosen or built_in or running

@@ -160,13 +160,13 @@ def ticked(
         wanted: Sequence[str] = text.split(",")
     else:
         wanted = start if left == state.get(f"start-{name}", left) else left
-    chosen, state[f"start-{name}"] = [], list(start)
-    for places in (st.columns(columns) for _ in range(0, len(options), columns)):
-        for place, option in zip(places, options[len(chosen) : len(chosen) + columns], strict=False):
-            stale.put(keys[option], option in wanted and option not in greyed)
-            more = {"key": keys[option], "help": abouts.get(option) or None, "persist_state": "session"}
-            chosen.append(place.checkbox(titles[option], disabled=option in greyed, **more))
-    found = [option for option, on in zip(options, chosen, strict=True) if on and option not in greyed]
-    state[f"ticked-{name}"] = found
+    found, places = [], [column.container(gap="xxsmall") for column in st.columns(columns)]
+    for n, option in enumerate(options):
+        stale.put(keys[option], option in wanted and option not in greyed)
+        more = {"key": keys[option], "help": abouts.get(option) or None, "persist_state": "session"}
+        place = places[n * columns // len(options)]
+        if place.checkbox(titles[option], disabled=option in greyed, **more) and option not in greyed:
+            found.append(option)
+    state[f"start-{name}"], state[f"ticked-{name}"] = list(start), found
     write(name, ",".join(found), shown=found != list(start))
     return found
