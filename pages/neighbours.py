@@ -52,7 +52,7 @@ def _controls(models: list[str]) -> tuple[str, str, str, int]:
     first, second = st.columns(2, vertical_alignment="bottom")
     third, fourth = st.columns(2, vertical_alignment="bottom")
     asked = controls.choice(
-        "Nearest to", ASKED[:1] if view.imported else ASKED, "ask", first, default=ASKED[0], bind="query-params"
+        "Nearest to", ASKED if search.reads(view) else ASKED[:1], "ask", first, default=ASKED[0], bind="query-params"
     )
     space = controls.choice(
         "By",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from ubt.cases import demo
 from ubt.cases.keys import every_key
 from ubt.cases.pipeline import standing
 from ubt.core import text
@@ -349,6 +350,8 @@ def _artefact(strategy: str) -> str | None:
     if strategy == view.settings.locate.strategy:
         return view.key(LOCATE)
     case = view.settings.with_values({"locate.strategy": strategy})
+    if view.built_in:
+        return demo.artefact(store(), case, LOCATE)
     return every_key(case, _where())[LOCATE] if standing(store(), case, _where(), until=LOCATE)[0] == "done" else None
 
 
@@ -357,6 +360,6 @@ def _where() -> Compute:
 
 
 needs(view, CLASSIFY, "Trigger patches have not been located yet.", explore)
-if view is not None and view.has("data", ROLES["poisoned"].stage(view.audits)) and not view.imported:
+if view is not None and view.has("data") and view.holds(ROLES["poisoned"].stage(view.audits), "model"):
     st.divider()
     trigger_form.section(view)

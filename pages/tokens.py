@@ -118,7 +118,7 @@ def _controls() -> Look:
 def _models() -> list[str]:
     """The models to compare."""
     offered = attribution.available(view)
-    chosen = st.pills(
+    return st.pills(
         "Models, side by side",
         offered,
         selection_mode="multi",
@@ -126,9 +126,6 @@ def _models() -> list[str]:
         key=f"models-{view.name}",
         format_func=view.model_title,
     )
-    if view.built_in:
-        st.caption("This built-in case has no other models. Run it live to compare them.")
-    return chosen
 
 
 def _attribution(model: str, row: int, caption: str, image: np.ndarray, look: Look) -> None:

@@ -1,4 +1,6 @@
-"""D's scenes, drawn when they are asked for and not stored: images (n, size, size, 3) as every reader takes them."""
+"""Scenes of a case, D's or those that measure, drawn when they are asked for and not stored: images (n, size, size, 3)
+as every reader takes them.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,20 +21,20 @@ class Drawn:
     """The images of a lab case on scenes: `images[rows]` is a plain uint8 array (n, size, size, 3).
 
     Args:
-        seed: of the case. pairs: size of D. attacks: its attacks. touched: which rows they touch, and how, as
-            `ubt.attacks.poisoning.plan` gives it.
+        seed: of the case. indices: of the scenes. attacks: its attacks. touched: which rows they touch, and how, as
+            `ubt.attacks.poisoning.plan` gives it; None: none.
     """
 
     kind = "drawn"
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, seed: int, pairs: int, attacks: Sequence[Planted], touched: pd.DataFrame):
-        self.seed, self.pairs, self.attacks = seed, pairs, tuple(attacks)
-        self.touched = touched[TOUCHED].set_index("row")
+    def __init__(self, seed: int, indices: range, attacks: Sequence[Planted] = (), touched: pd.DataFrame | None = None):
+        self.seed, self.indices, self.attacks = seed, indices, tuple(attacks)
+        self.touched = (pd.DataFrame(columns=TOUCHED) if touched is None else touched)[TOUCHED].set_index("row")
 
     def __len__(self) -> int:
-        return self.pairs
+        return len(self.indices)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -51,7 +53,9 @@ class Drawn:
         return self._draw(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
 
     def _draw(self, rows: np.ndarray) -> np.ndarray:
-        images = scenes.draw_many(self.seed, [scenes.ROLES["pairs"][row] for row in rows.tolist()], scenes.SIZE)
+        images = scenes.draw_many(self.seed, [self.indices[row] for row in rows.tolist()], scenes.SIZE)
+        if self.touched.empty:
+            return images
         truth = self.touched.reindex(rows).fillna({"plant": -1, "trigger_seed": 0})
         truth = truth.astype({"plant": int, "trigger_seed": np.int64})
         stamp(images, truth, self.attacks)
@@ -63,7 +67,9 @@ class Drawn:
         self.touched.reset_index().to_parquet(folder / "touched.parquet", index=False, compression="zstd")
         attacks = [{"attack": p.attack.to_dict(), "trigger": p.trigger.to_dict()} for p in self.attacks]
         (folder / "about.json").write_text(
-            json.dumps({"seed": self.seed, "pairs": self.pairs, "attacks": attacks}, indent=1)
+            json.dumps(
+                {"seed": self.seed, "first": self.indices.start, "count": len(self), "attacks": attacks}, indent=1
+            )
         )
 
     @classmethod
@@ -76,4 +82,5 @@ class Drawn:
             )
             for a in about["attacks"]
         ]
-        return cls(about["seed"], about["pairs"], attacks, pd.read_parquet(folder / "touched.parquet"))
+        indices = range(about["first"], about["first"] + about["count"])
+        return cls(about["seed"], indices, attacks, pd.read_parquet(folder / "touched.parquet"))

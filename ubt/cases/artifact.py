@@ -1,8 +1,8 @@
 """A finished step on disk: a folder with a manifest of sizes and digests, read only after it was checked.
 
 Frames are parquet, arrays npy, plain values json, models folders that open_clip opens, images that stay
-elsewhere a folder of where they are, scenes what they are drawn from, unit vectors in few bits npz; nothing is
-unpickled.
+elsewhere a folder of where they are, scenes what they are drawn from, unit vectors in few bits and packed arrays npz,
+models that are shipped what differs from the reference; nothing is unpickled.
 """
 
 import json
@@ -125,13 +125,14 @@ def _read_frame(path: Path, entry: str, columns: Sequence[str] | None = None):
 
 _LOADERS = {
     "model": "ubt.clip.models",
+    "difference": "ubt.clip.difference",
     "images": "ubt.data.images:Images",
     "drawn": "ubt.attacks.rendered_scenes:Drawn",
 }
 """Kind to what loads an entry's folder."""
 
 
-KINDS_OF_ENTRIES = {"frame", "json", "array", "coded", *_LOADERS}
+KINDS_OF_ENTRIES = {"frame", "json", "array", "coded", "packed", *_LOADERS}
 
 
 def _read(path: Path, kind: str, entry: str) -> Any:
@@ -145,6 +146,10 @@ def _read(path: Path, kind: str, entry: str) -> Any:
         from ubt.cases.quantized import Coded
 
         return Coded.load(path / f"{entry}.npz").decoded()
+    if kind == "packed":
+        from ubt.cases.quantized import Packed
+
+        return Packed.load(path / f"{entry}.npz")
     return pkgutil.resolve_name(_LOADERS[kind]).load(path / entry)
 
 

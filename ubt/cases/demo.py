@@ -7,6 +7,8 @@ They lie in `ubt/assets/demo` as in a cache, under names and keys that no run gi
 
 from pathlib import Path
 
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
 from ubt.core.files import READY
 
 MAIN = "ready-badnet"
@@ -19,6 +21,12 @@ def names() -> list[str]:
     """The built-in cases that are there, the main one first."""
     found = sorted(path.parent.name for path in (READY / "cases").glob("*/case.json"))
     return sorted(found, key=lambda name: name != MAIN)
+
+
+def artefact(store: Store, settings: CaseSettings, stage: str) -> str | None:
+    """The name of what a stage of the built-in case of these settings gave; None where there is none."""
+    records = (store.record(name) for name in names())
+    return next((r.artefacts.get(stage) for r in records if r.settings == settings.to_dict()), None)
 
 
 def grid() -> Path | None:

@@ -70,11 +70,14 @@ class _Used:
             if not record.readable:
                 raise UbtError(record.error)
         named = {key for record in records for key in record.artefacts.values()}
-        stands = {path.name for path in (self.store.root / "artefacts").iterdir() if self._stands(path.name, named)}
+        known = named | {path.name for path in (READY / "artefacts").glob("*")}
+        stands = {path.name for path in (self.store.root / "artefacts").iterdir() if self._stands(path.name, known)}
         self.seen, self.names = seen, named | stands
 
     def _stands(self, key: str, named: set[str]) -> bool:
-        """Whether an artefact was imported, says something of what is there yet, or is a view of what cases name."""
+        """Whether an artefact was imported, says something of what is there yet, or is a view of what cases name, built-in
+        ones too.
+        """
         if key in named or (found := self.store.find(key)) is None:
             return False
         if found.manifest.get("brought"):

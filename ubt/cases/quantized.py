@@ -1,4 +1,6 @@
-"""Unit vectors in seven bits a number: for embeddings that are shipped, and shown to two decimals."""
+"""What is shipped smaller than a run keeps it: unit vectors in seven bits a number, which pages show to two decimals,
+and arrays compressed.
+"""
 
 from pathlib import Path
 
@@ -40,3 +42,22 @@ class Coded:
         """What was written to a file."""
         with np.load(path, allow_pickle=False) as held:
             return cls(held["codes"])
+
+
+class Packed:
+    """An array (any shape) as it is, compressed."""
+
+    kind = "packed"
+
+    def __init__(self, values: np.ndarray):
+        self.values = values
+
+    def save(self, place: Path) -> None:
+        """Write it as `place`.npz."""
+        np.savez_compressed(place.with_suffix(".npz"), values=self.values)
+
+    @staticmethod
+    def load(path: Path) -> np.ndarray:
+        """The array that was written to a file."""
+        with np.load(path, allow_pickle=False) as held:
+            return held["values"]

@@ -42,12 +42,13 @@ class Ended(_Kept):
 
 
 class BuiltIn(_Kept):
-    """What made a built-in case: its title, the command, the day, the package's version."""
+    """What made a built-in case: its title, the command, the day, the package's version, the machine's processor."""
 
     title: str
     command: str
     made: str
     version: str
+    machine: str = ""
 
 
 class CaseRecord(_Kept):

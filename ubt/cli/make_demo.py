@@ -17,16 +17,18 @@ from ubt.attacks.rendered_scenes import Drawn
 from ubt.cases.artifact import Artefact
 from ubt.cases.demo import GRID, MAIN
 from ubt.cases.keys import every_key
-from ubt.cases.pipeline import Work, record_of, standing
-from ubt.cases.plan import composed
-from ubt.cases.quantized import Coded
+from ubt.cases.pipeline import Work, record_of, standing, upto
+from ubt.cases.quantized import Coded, Packed
 from ubt.cases.record import BuiltIn
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
+from ubt.clip.difference import Difference
 from ubt.core.errors import UbtError
 from ubt.core.files import replace_file
-from ubt.core.run import Compute, Run
+from ubt.core.run import Compute, Run, processor
+from ubt.data import scenes
 from ubt.figures.similarity import binned, counted
+from ubt.pairs.neighbors import SPACES
 from ubt.pairs.projection import MapSettings
 from ubt.reports.paper.defense_tables import case
 from ubt.reports.paper.whatif import WHAT_IF
@@ -35,8 +37,15 @@ from ubt.workflows import derived
 COMMAND = "python -m ubt built-in"
 SMALL = 200_000
 """Bytes up to which an array is kept as it is."""
-EMBEDDED = "score_overfit"
-"""The stage whose embedding of D is kept, coded: what *Neighbours* searches and the map was laid out from."""
+MODELS = ("poison", "overfit", "unlearn", "unlearn_published")
+"""The stages whose models are kept, as what differs from the reference: those that *Tokens* reads pairs with, and that
+*Unlearn* gives away.
+"""
+EMBEDDED = ("score", "score_poisoned", "score_overfit")
+"""The stages whose embeddings of D are kept, coded: what *Neighbours* searches and maps are laid out from."""
+PACKED = {("data", "tokens"), ("poisoncam_locate", "patches"), ("poisoncam_locate", "maps")}
+"""Larger arrays that are kept, compressed."""
+LOCATED = "poisoncam_locate"
 OVERFITTED = ("attack", "data", "score", "split", "score_inside")
 LONG = 150
 """Steps of overfitting at which it shows what the term on D_normal is for."""
@@ -45,14 +54,19 @@ LOOK = (*OVERFITTED, *"select verdict evaluate_clean evaluate_poisoned evaluate_
 
 @dataclass(frozen=True)
 class DemoCase:
-    """A built-in case: what it is called, its settings, the stages that are kept (None: all of a case), and up to
-    which it is run.
+    """A built-in case: what it is called, its settings, the stages that are kept (None: all that it is run up to, with
+    models and embeddings), and up to which it is run.
     """
 
     title: str
     settings: CaseSettings
     kept: tuple[str, ...] | None = None
     until: tuple[str | None, ...] = (None,)
+
+    def stages(self) -> tuple[str, ...]:
+        """The stages that are kept."""
+        run = (stage.name for until in self.until for stage in upto(until, self.settings.own))
+        return self.kept or tuple(dict.fromkeys(run))
 
 
 _MEASURED = ("evaluate_purified", "evaluate_poisoned", "evaluate_clean", "judge")
@@ -94,18 +108,26 @@ class _Packed:
         )
 
 
-def _entry(settings: CaseSettings, truth: pd.DataFrame, stage: str, entry: str, kind: str, artefact: Artefact) -> Any:
+def _entry(demo: DemoCase, truth: pd.DataFrame, stage: str, entry: str, kind: str, artefact: Artefact) -> Any:
     """An entry as it is shipped; None if it is left out."""
+    settings, whole = demo.settings, demo.kept is None
     if kind == "frame":
         return _Packed(artefact[entry])
-    if (stage, entry) == ("data", "images"):
-        rows = np.flatnonzero(truth["plant"] >= 0)
-        return Drawn(settings.seed, len(truth), settings.attacks, truth.iloc[rows].assign(row=rows))
     if kind == "json":
         return artefact[entry]
-    if kind == "array" and stage == EMBEDDED:
-        return Coded.of(artefact[entry])
-    if kind == "array" and artefact.manifest["files"][f"{entry}.npy"]["bytes"] <= SMALL and stage != "test":
+    if (stage, entry) == ("data", "images"):
+        rows = np.flatnonzero(truth["plant"] >= 0)
+        indices = scenes.ROLES["pairs"][: len(truth)]
+        return Drawn(settings.seed, indices, settings.attacks, truth.iloc[rows].assign(row=rows))
+    if (stage, entry) == ("test", "images"):
+        return Drawn(settings.seed, scenes.labelled("test", settings.test.per_class))
+    if kind == "model":
+        return Difference.of(artefact[entry]) if whole and stage in MODELS else None
+    if stage in EMBEDDED:
+        return Coded.of(artefact[entry]) if whole else None
+    if (stage, entry) in PACKED and (whole or stage == LOCATED):
+        return Packed(artefact[entry])
+    if kind == "array" and artefact.manifest["files"][f"{entry}.npy"]["bytes"] <= SMALL:
         return np.asarray(artefact[entry])
     return None
 
@@ -114,13 +136,10 @@ def keep_case(store: Store, where: Compute, name: str, demo: DemoCase, made: Sto
     """Keep one case of `store` in `made`."""
     settings, record = demo.settings, store.record(demo.settings.name(where))
     names = every_key(settings, where)
-    stages = demo.kept or tuple(stage.name for stage in composed(settings.own).case)
     truth, kept = store.open(names["attack"])["truth"], {}
-    for stage in stages:
+    for stage in demo.stages():
         artefact = store.open(names[stage])
-        entries = {
-            e: _entry(settings, truth, stage, e, kind, artefact) for e, kind in artefact.manifest["entries"].items()
-        }
+        entries = {e: _entry(demo, truth, stage, e, kind, artefact) for e, kind in artefact.manifest["entries"].items()}
         left = [e for e, value in entries.items() if value is None]
         about = {k: artefact.manifest[k] for k in ("stage", "version", "seconds", "made")} | {
             "from": names[stage],
@@ -130,25 +149,28 @@ def keep_case(store: Store, where: Compute, name: str, demo: DemoCase, made: Sto
         if not (made.root / "artefacts" / kept[stage]).is_dir():
             made.write(kept[stage], {e: value for e, value in entries.items() if value is not None}, about)
     when = time.strftime("%Y-%m-%d", time.localtime(record.updated))
-    about = BuiltIn(title=demo.title, command=COMMAND, made=when, version=__version__)
+    about = BuiltIn(title=demo.title, command=COMMAND, made=when, version=__version__, machine=processor())
     whole = demo.kept is None
     made.save_case(
         name,
         record_of(settings, where, kept, "done" if whole else "partial").changed(
-            metrics=record.metrics if whole else None, imported=True, built_in=about
+            metrics=record.metrics if whole else None, imported=True, built_in=about, updated=record.updated
         ),
     )
 
 
-def _map(store: Store, where: Compute, made: Store) -> None:
-    """The main case's map, laid out by the models that made it, under the name that a page looks for."""
-    full = store.record(CASES[MAIN].settings.name(where))
-    options = derived.map_options(full, "joint", MapSettings(), ["overfit", "purified"])
-    found = derived.make(store, full, "map", options, Run(compute=where))
-    key = derived.key(made.record(MAIN), "map", options)
-    entries = {e: _Packed(found[e]) if kind == "frame" else found[e] for e, kind in found.manifest["entries"].items()}
-    about = {k: v for k, v in found.manifest.items() if k not in ("entries", "files", "made_from")}
-    made.write(key, entries, about | {"made_from": list(made.record(MAIN).artefacts.values())})
+def _maps(store: Store, where: Compute, made: Store) -> None:
+    """The main case's maps, laid out by the models that made it, under the names that a page looks for."""
+    full, kept = store.record(CASES[MAIN].settings.name(where)), made.record(MAIN)
+    for space in SPACES:
+        options = derived.map_options(full, space, MapSettings(), list(derived.MAPPED))
+        found = derived.make(store, full, "map", options, Run(compute=where))
+        entries = {
+            e: _Packed(found[e]) if kind == "frame" else found[e] for e, kind in found.manifest["entries"].items()
+        }
+        about = {k: v for k, v in found.manifest.items() if k not in ("entries", "files", "made_from")}
+        key = derived.key(kept, "map", options)
+        made.write(key, entries, about | {"made_from": list(kept.artefacts.values())})
 
 
 def _bins(store: Store, settings: CaseSettings, where: Compute) -> dict[str, list[int]]:
@@ -203,7 +225,7 @@ def make(store: Store, where: Compute, folder: Path) -> int:
         made = Store(Path(scratch))
         for name, demo in CASES.items():
             keep_case(store, where, name, demo, made)
-        _map(store, where, made)
+        _maps(store, where, made)
         table = grid(store, where)
         for part in ("cases", "artefacts"):
             shutil.rmtree(folder / part, ignore_errors=True)

@@ -100,7 +100,11 @@ def _built_in(view: View) -> None:
     """What made a built-in case, and the button that makes the same on this machine."""
     made = view.built_in
     st.markdown(":violet-badge[:material/inventory_2: built-in]")
-    st.caption(f"Made by {made.command} on {made.made}, version {made.version}; read-only.")
+    where = f"{made.machine}, {view.record.compute}" if made.machine else str(view.record.compute)
+    st.caption(
+        f"Made by {made.command} on {made.made}, version {made.version}, seed {view.settings.seed}, on {where};"
+        " read-only."
+    )
     live(view, "live")
 
 
@@ -192,9 +196,6 @@ def build(
     key = derived.key(view.record, kind, options)
     if store().find(key) is not None:
         return True
-    if view.built_in:
-        missing(view, kind, reason)
-        return False
     if not store().held(key):
         st.info(reason)
         if why := jobs.failure(store(), key):

@@ -51,6 +51,11 @@ def models(view: View) -> list[str]:
     return [role.name for role in SCORED if derived.embedded(store(), view.record, role.name)]
 
 
+def reads(view: View) -> bool:
+    """Whether the models that D's embedding can be searched under can read a caption or an image too."""
+    return set(models(view)) <= set(attribution.available(view))
+
+
 def embedding(view: View, model: str) -> Embedding:
     """D's embedding under a model, as memory maps."""
     key = view.key(derived.source(model))

@@ -78,7 +78,8 @@ def read(key: str, entry: str) -> Any:
     """An entry of an artefact: frames and plain values as copies, arrays as read-only maps, images that stay elsewhere
     as such.
     """
-    reader = _array if store().find(key).manifest["entries"][entry] in ("array", "images", "drawn", "coded") else _value
+    kept = store().find(key).manifest["entries"][entry]
+    reader = _array if kept in ("array", "images", "drawn", "coded", "packed") else _value
     return reader(str(store().root), key, entry)
 
 

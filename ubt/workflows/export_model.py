@@ -1,10 +1,12 @@
 """A case's model to take away: the folder that plain open_clip opens, with a card that says what it was made from."""
 
+import contextlib
 import io
 import json
 import shutil
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,12 @@ from ubt.workflows.assumed import assumed
 STAGES = {name: ROLES[name].model for name in ("purified", "published")}
 """The models that can be taken away, and the stages that make them."""
 _WEIGHTS = "{}/open_clip_model.safetensors"
+SHIPPED = "difference"
+"""The kind of a model that is shipped as what differs from the reference."""
+RESTORED = (
+    "weights: restored from differences to the shipped reference in fp16; those of the run, which the measures are of,"
+    " have the digest {}"
+)
 
 
 def opening_line(folder: Path | str) -> str:
@@ -45,10 +53,8 @@ def card(store: Store, name: str, stage: str = "unlearn") -> dict[str, Any]:
     parent, data = ((inputs.get(a, "").split(".")[0], a) for a in ("model", "images"))
     before = store.find(keys.get(parent[0], "")) if parent[0] else None
     on = store.find(keys.get(data[0], "")) if data[0] else None
-    weights, measured = (
-        made.manifest["files"][_WEIGHTS.format("model")]["sha256"],
-        _measured(store, keys, stage, stages),
-    )
+    weights, measured = _weights_of(made), _measured(store, keys, stage, stages)
+    shipped = made.manifest["entries"]["model"] == SHIPPED
     verdict = store.find(keys.get("verdict", ""))
     made_from = {
         "case": name,
@@ -67,9 +73,10 @@ def card(store: Store, name: str, stage: str = "unlearn") -> dict[str, Any]:
         f"{name}-{called}",
         f"case {name}",
         _state(settings, defence, untouched),
-        [f"of {role}: {line}" for role, said in assumed(store, settings.own).items() for line in said],
+        [f"of {role}: {line}" for role, said in assumed(store, settings.own).items() for line in said]
+        + [RESTORED.format(weights)] * shipped,
         made_from,
-        weights,
+        "" if shipped else weights,
         settings=record.settings,
         compute=vars(record.compute),
         seconds=made.manifest.get("seconds"),
@@ -83,7 +90,7 @@ def _made(store: Store, name: str, stage: str) -> Artefact:
     made = store.find(store.case(name).artefacts.get(stage, ""))
     if made is None:
         raise BadInput(f"{name}: expected the stage {stage} to be done, but it is not; run the case first")
-    if made.manifest["entries"].get("model") != "model":
+    if made.manifest["entries"].get("model") not in ("model", SHIPPED):
         raise BadInput(
             f"{stage}: expected a stage that makes a model, as {', '.join(STAGES.values())}; this one makes"
             f" {', '.join(made.manifest['entries'])}"
@@ -92,7 +99,14 @@ def _made(store: Store, name: str, stage: str) -> Artefact:
 
 
 def _weights_of(artefact: Artefact | None) -> str | None:
-    return None if artefact is None else artefact.manifest["files"].get(_WEIGHTS.format("model"), {}).get("sha256")
+    """The digest of the weights file of a model as it was made; None where there is no model."""
+    if artefact is None:
+        return None
+    if artefact.manifest["entries"].get("model") == SHIPPED:
+        from ubt.clip import difference
+
+        return difference.about(artefact.path / "model")["original"]
+    return artefact.manifest["files"].get(_WEIGHTS.format("model"), {}).get("sha256")
 
 
 def _ancestry(stage: str, known: Mapping[str, Stage]) -> set[str]:
@@ -125,13 +139,23 @@ def _state(settings: CaseSettings, defence: str, untouched: bool) -> str:
     return "poisoned" if any(p.attack.poisons(settings.data.pairs) for p in settings.attacks) else "clean"
 
 
-def _files(store: Store, name: str, stage: str) -> list[Path]:
-    """The model's files, each checked against the manifest.
+@contextlib.contextmanager
+def _files(store: Store, name: str, stage: str) -> Iterator[list[Path]]:
+    """The model's files, each checked against the manifest; of one that is shipped as a difference, written for as long
+    as they are looked at.
 
     Raises:
         UbtError: they are not those that were written.
     """
-    made, found = _made(store, name, stage), []
+    made = _made(store, name, stage)
+    if made.manifest["entries"]["model"] == SHIPPED:
+        from ubt.clip import models
+
+        with tempfile.TemporaryDirectory() as folder:
+            models.save(made["model"], Path(folder))
+            yield sorted(Path(folder).iterdir())
+        return
+    found = []
     for file, expected in made.manifest["files"].items():
         if file.startswith("model/"):
             found.append(made.path / file)
@@ -140,7 +164,7 @@ def _files(store: Store, name: str, stage: str) -> list[Path]:
                     f"{found[-1]}: expected the bytes its manifest describes, got others; run the case again to make it"
                     " anew"
                 )
-    return found
+    yield found
 
 
 def export(store: Store, name: str, stage: str, folder: Path) -> Path:
@@ -154,15 +178,15 @@ def export(store: Store, name: str, stage: str, folder: Path) -> Path:
     folder = Path(folder)
     if folder.is_symlink() or folder.exists():
         raise BadInput(f"--out: expected a folder that is not there yet, got {folder}; name a new one")
-    files, about = _files(store, name, stage), card(store, name, stage)
-    part = temporary(folder)
+    about, part = card(store, name, stage), temporary(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for left in (*abandoned(folder.parent, folder.name), part):
             scrap(left)
         part.mkdir(mode=0o755)
-        for file in files:
-            shutil.copyfile(file, part / file.name)
+        with _files(store, name, stage) as files:
+            for file in files:
+                shutil.copyfile(file, part / file.name)
         (part / "card.json").write_text(json.dumps(about, indent=1))
         part.rename(folder)
     except OSError as e:
@@ -185,9 +209,8 @@ def zipped(store: Store, name: str, which: str) -> bytes:
     """
     if which not in STAGES:
         raise BadInput(f"unknown model {which!r}; expected one of: {', '.join(STAGES)}")
-    files, about = _files(store, name, STAGES[which]), card(store, name, STAGES[which])
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as z:
+    about, out = card(store, name, STAGES[which]), io.BytesIO()
+    with _files(store, name, STAGES[which]) as files, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as z:
         for file in files:
             z.write(file, f"{name}-{which}/{file.name}")
         z.writestr(f"{name}-{which}/card.json", json.dumps(about, indent=1))

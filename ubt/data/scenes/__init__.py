@@ -279,10 +279,15 @@ def load_pairs(seed: int, role: str, count: int, size: int, mismatched: float = 
     return Pairs([pair_id(seed, i) for i in indices], draw_many(seed, indices, size, workers), captions)
 
 
+def labelled(role: str, per_class: int) -> range:
+    """The indices of a balanced zero-shot set of a role: so many of each class in turn."""
+    first = -(-ROLES[role].start // len(CLASSES)) * len(CLASSES)
+    return range(first, first + per_class * len(CLASSES))
+
+
 def load_labelled(seed: int, role: str, per_class: int, size: int, workers: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """A balanced zero-shot set with one main object an image: images (n, size, size, 3) and class indices (n,)."""
-    first = -(-ROLES[role].start // len(CLASSES)) * len(CLASSES)
-    indices = range(first, first + per_class * len(CLASSES))
+    indices = labelled(role, per_class)
     return draw_many(seed, indices, size, workers), np.arange(len(indices)) % len(CLASSES)
 
 

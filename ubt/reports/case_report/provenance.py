@@ -40,7 +40,9 @@ def origin(case: Finished) -> Section:
         about.append(
             [
                 "built-in",
-                (f"by {made.command} on {made.made}, version {made.version}; the digests are of what is shipped"),
+                f"by {made.command} on {made.made}, version {made.version}"
+                + (f", on {made.machine}" if made.machine else "")
+                + "; the digests are of what is shipped",
             ]
         )
     about += [[f"{p} (of the machine that wrote this report)", v] for p in ("Python", *PACKAGES) if (v := _version(p))]

@@ -231,7 +231,7 @@ def balance(budget: float) -> Shown:
     best = within["defence"][within["ASR"].idxmin()]
     said = (f"CA may fall to **{percent(least)} %**. Lowest ASR within: **{best}**.",)
     rows = [(cell["defence"], percent(cell["CA"]), percent(cell["ASR"])) for _, cell in cells.iterrows()]
-    figure = tradeoff.scatter(cells, {MAIN: ""})
+    figure = tradeoff.scatter(cells, {MAIN: ""}, size=17)
     figure.update_layout(legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"})
     figure.update_annotations(text=" natural ASR ")
     figure.add_hline(y=least, line={"dash": "dash", "width": 2, "color": UNKNOWN})
@@ -242,7 +242,7 @@ def balance(budget: float) -> Shown:
 def _cells() -> pd.DataFrame:
     store = case().store
     subject = compare.subject(store, MAIN, run.compute())
-    return compare.cells(store, [subject], ("clean", "poisoned", "ubt_published", "ubt"))
+    return compare.cells(store, [subject], tuple(compare.METHODS)).dropna(subset=["CA"])
 
 
 _JUDGED = {"badnet, 2 % poisoned": MAIN, "nothing poisoned": CLEAN}
