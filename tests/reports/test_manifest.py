@@ -5,11 +5,14 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import CPU
 
+from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.core.files import file_digest
 from ubt.reports import documents, manifest
 from ubt.reports.manifest import compare
+from ubt.reports.paper import TABLES
 
 TEXT = documents.read("measured")
 
@@ -128,3 +131,20 @@ def test_what_is_accepted_is_on_the_list(tmp_path, monkeypatch):
     assert same == other
     assert (manifest.folder() / "a.csv").read_bytes() == csv.read_bytes()
     assert after.origin == "`python -m ubt table 3 --seeds 2`: version 0.2; a machine; 2026-11-29."
+
+
+def test_what_the_documents_have_of_a_table_fills_its_rows(tmp_path):
+    table = TABLES["9"]
+    like = table.measured(Store(tmp_path), CPU, 1)
+    found, origin = manifest.documented("table-9", like, table.heads)
+    kept = pd.read_csv(manifest.folder() / "table-9.csv", dtype=str)
+    assert list(found.columns) == list(like.columns)
+    assert found[list(table.heads)].equals(like[list(table.heads)])
+    there = found["seeds"] > 0
+    assert there.sum() == len(kept)
+    assert (found["state"] == "").equals(there)
+    assert found.loc[there, "measured ASR"].tolist() == pytest.approx(kept["measured ASR"].astype(float).tolist())
+    assert found.loc[~there, "measured ASR"].isna().all()
+    assert "`python -m ubt table 9" in origin
+    assert table.lines(found)
+    assert manifest.documented("table-1", like, table.heads) is None

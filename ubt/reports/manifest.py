@@ -78,6 +78,20 @@ def entries() -> list[Made]:
         raise BadInput(f"{path}: expected a list of tables, got something else ({e})") from None
 
 
+def documented(name: str, like: pd.DataFrame, labels: Iterable[str]) -> tuple[pd.DataFrame, str] | None:
+    """The rows of `like`, of which nothing is measured, with the figures that the table `name` has in the documents for
+    rows of the same `labels` (columns of both), and where those come from; None if it has none.
+    """
+    entry, of = next((e for e in entries() if e.name == name and e.sha256), None), list(labels)
+    if entry is None:
+        return None
+    kept = pd.read_csv(folder() / f"{name}.csv", dtype=dict.fromkeys(of, str)).reindex(columns=like.columns)
+    found = like[of].merge(kept.astype({"state": object}).fillna({"state": ""}), how="left", on=of)
+    there = found["seeds"].notna()
+    found = found.combine_first(like)[list(like.columns)].astype({"seeds": int})
+    return (found, entry.origin) if there.any() else None
+
+
 def accept(entry: Made, csv: Path, made: str, version: str, machine: str) -> None:
     """Put a table that was made again into the documents in place of the one that is there."""
     replace_file(folder() / f"{entry.name}.csv", lambda path: path.write_bytes(csv.read_bytes()))
