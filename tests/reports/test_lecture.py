@@ -74,9 +74,10 @@ def test_a_number_has_one_figure():
     ours = {k: f"{measured()['purified'][k]:.1f}" for k in ("ca", "asr")}
     rows = {name: BY_NAME[name].start().rows for name in ("alone", "tradeoff", "summary")}
     assert rows["alone"][2][1:3] == [ours["ca"], ours["asr"]]
-    assert rows["tradeoff"][3][1:] == (ours["ca"], ours["asr"])
+    assert ("UBT, ours", ours["ca"], ours["asr"]) in rows["tradeoff"]
     assert f"to {ours['asr']} %" in rows["summary"][-1][-1]
-    assert "natural ASR" in BY_NAME["tradeoff"].start().figure.layout.annotations[0].text
+    labels = [note.text for note in BY_NAME["tradeoff"].start().figure.layout.annotations]
+    assert any("natural ASR" in text for text in labels)
 
 
 def test_the_exercise_sheet_has_an_answer_to_each_task():

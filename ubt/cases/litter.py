@@ -75,8 +75,8 @@ class _Used:
         self.seen, self.names = seen, named | stands
 
     def _stands(self, key: str, named: set[str]) -> bool:
-        """Whether an artefact was imported, says something of what is there yet, or is a view of what cases name, built-in
-        ones too.
+        """Whether an artefact was imported and says something of what is there yet, or is a view of what cases name,
+        built-in ones too.
         """
         if key in named or (found := self.store.find(key)) is None:
             return False

@@ -7,8 +7,9 @@ import streamlit as st
 
 from ubt.ui import costs
 from ubt.ui.case_picker import make
+from ubt.ui.navigation import PAGES
 from ubt.ui.tuning import Tuned
-from ubt.ui.view import View
+from ubt.ui.view import View, compute
 
 MOST_CONFIRMED = 5000
 """Pairs that one may unlearn from; their ids are a setting of the case."""
@@ -27,12 +28,26 @@ def case_with(view: View, values: dict[str, Any], title: str, key: str, said: st
     cost = "" if other is None else f"{said} {costs.of_settings(other)} What stays the same is not computed again."
     if costs.button(title, cost.strip(), key, **more) and other is not None:
         make(other, run=True)
+        st.session_state["applied_to"] = view.name, other.name(compute())
         st.toast("The case is running, and now in view.")
         st.rerun(scope="app")
 
 
+def side_by_side(view: View) -> None:
+    """Of a case that was just made from another: the way to both beside each other."""
+    before, made = st.session_state.get("applied_to", ("", ""))
+    if made == view.name:
+        st.page_link(
+            PAGES["cases"],
+            label="Beside the case that it was made from",
+            icon=":material/compare:",
+            query_params={"case": made, "compare": f"{before},{made}"},
+        )
+
+
 def thresholds(view: View, chosen: Tuned) -> None:
     """Offer a case that is run with the sliders as they stand; nothing where it was."""
+    side_by_side(view)
     if chosen.as_run(view):
         return
     settings = view.settings

@@ -5,11 +5,11 @@ from functools import lru_cache
 import numpy as np
 
 from ubt.cases import demo
+from ubt.cases.finished import Finished
 from ubt.cases.store import Store
 from ubt.core import files
 from ubt.evaluation.model_roles import MEASURED
 from ubt.pairs.table import PairTable
-from ubt.reports.case_report.finished_case import Finished
 
 MAIN = demo.MAIN
 

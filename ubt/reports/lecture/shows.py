@@ -225,15 +225,12 @@ def alone(which: str) -> Shown:
 def balance(budget: float) -> Shown:
     """CA against ASR of every model, and the best within a budget of CA."""
     cells = _cells()
-    cells["defence"] = cells["defence"].str.removesuffix(" (natural ASR)")
     least = float(cells["CA"][cells["method"] == "poisoned"].iloc[0]) - budget
     within = cells[cells["possible"] & (cells["CA"] >= least)]
     best = within["defence"][within["ASR"].idxmin()]
     said = (f"CA may fall to **{percent(least)} %**. Lowest ASR within: **{best}**.",)
     rows = [(cell["defence"], percent(cell["CA"]), percent(cell["ASR"])) for _, cell in cells.iterrows()]
     figure = tradeoff.scatter(cells, {MAIN: ""}, size=17)
-    figure.update_layout(legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"})
-    figure.update_annotations(text=" natural ASR ")
     figure.add_hline(y=least, line={"dash": "dash", "width": 2, "color": UNKNOWN})
     columns = ("defence", "CA, %", "ASR, %")
     return Shown(whose(), figure, "CA against ASR, a mark a model", said=said, columns=columns, rows=rows)
