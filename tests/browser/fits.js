@@ -1,7 +1,7 @@
-// What does not fit on the screen: the page scrolls; text of a chart that its box cuts, that lies on other text, or of a
+// What does not fit on the screen: the page scrolls; text of a chart that its box cuts, that lies on other text; a
 // legend that lies on the chart's marks.
 () => {
-  const wrong = [], main = document.querySelector('[data-testid=stMain]'), walk = document.querySelector('.st-key-walk');
+  const wrong = [], [main, walk] = ['[data-testid=stMain]', '.st-key-walk'].map(s => document.querySelector(s));
   const box = e => e.getBoundingClientRect(), SLACK = 1.5;
   const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > SLACK
     && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > SLACK;

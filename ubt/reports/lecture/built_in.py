@@ -47,11 +47,12 @@ def measured(name: str = MAIN) -> dict[str, dict]:
     return _of(name)[2]
 
 
-def whose(name: str = MAIN) -> str:
-    """Which case is shown, in a sentence."""
+def whose(name: str = MAIN, part: str = "") -> str:
+    """Which case is shown, and how many pairs it has, or which `part` of them, in a sentence."""
     poisons = int(table(name).poisoned.sum())
     planted = f"{poisons:,} of them poisoned" if poisons else "none of them poisoned"
-    return f"Built-in case {case(name).record.built_in.title}: {len(table(name)):,} pairs, {planted}."
+    counted = part or f"{len(table(name)):,} pairs, {planted}"
+    return f"Built-in case {case(name).record.built_in.title}: {counted}."
 
 
 def inside(name: str) -> tuple[np.ndarray, np.ndarray]:

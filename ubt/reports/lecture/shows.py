@@ -61,7 +61,7 @@ def clip(which: str) -> Shown:
         for row, caption in zip(shown, captions, strict=True)
     ]
     said = ("The number before each caption is its **cosine similarity** with the image, from -1 to 1.",)
-    return Shown(f"{whose()} Here only clean ones, under the clean reference.", pictures=pictures, said=said)
+    return Shown(whose(part="clean pairs, under the clean reference"), pictures=pictures, said=said)
 
 
 def incident(_: None = None) -> Shown:

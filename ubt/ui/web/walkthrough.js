@@ -28,7 +28,8 @@ const press = name => {
   return !!button;
 };
 
-const fill = () => document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen();
+const fill = () =>
+  document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen();
 
 // The bar below the step, and its notes; returns what each key does.
 function bar(root, data) {
@@ -39,8 +40,8 @@ function bar(root, data) {
   for (const text of data.notes) make('p', notes, text);
   const clock = make('output', tools), act = {};
   const tick = () => {
-    if (open.clock) clock.textContent =
-      `${minutes((Date.now() - began()) / 1000)} of ${data.whole}:00 min; this step until ${data.until}:00`;
+    const said = `${minutes((Date.now() - began()) / 1000)} of ${data.whole} min, step until ${data.until}`;
+    if (open.clock && clock.textContent !== said) clock.textContent = said;
   };
   const draw = () => {
     notes.hidden = !open.notes;
@@ -54,7 +55,8 @@ function bar(root, data) {
     if (key) buttons[name].setAttribute('aria-keyshortcuts', key.toUpperCase());
     buttons[name].addEventListener('click', act[key || name] = () => { does(); draw(); });
   };
-  button('again', 'Start the clock again', '', () => began(true));
+  button('again', '↺', '', () => began(true));
+  buttons.again.setAttribute('aria-label', 'Start the clock again');
   button('clock', 'Clock (C)', 'c', () => { open.clock = !open.clock; });
   button('notes', 'Notes (N)', 'n', () => { open.notes = !open.notes; });
   button('full', 'Full screen (F)', 'f', fill);
