@@ -37,7 +37,8 @@ def test_without_a_case_a_page_says_what_to_do(cache, name):
     own = {
         "overview": "Press Run",
         "triggers": "What an attack plants",
-        "data": "nothing is uploaded",
+        "check": "Nothing leaves this machine",
+        "data": "drop a file, or name its path",
         "learn": "The walk needs",
         "whatif": "lacks them",
         "help": "Everything that you can set",
@@ -65,6 +66,7 @@ def test_a_case_that_was_not_run_is_offered(cache, name):
         "review": "not been scored",
         "compare": "Nothing has been measured yet",
         "patches": "have not been located",
+        "check": "Nothing leaves this machine",
         "data": "No pairs have been imported",
         "learn": "The walk needs",
         "whatif": "lacks them",

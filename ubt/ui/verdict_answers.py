@@ -80,9 +80,10 @@ def _large(found: Mapping[str, Any]) -> None:
     said, tone = conclusion(found)
     show, icon = CARDS[tone]
     held = answer(found)
-    reasons = what_to_do(found)
-    lines = [ANSWERS[held].means, _figures(found), *(plain(why) for why in reasons)]
-    show(f"## {said.replace(held, f'**{held}**', 1)}\n\n" + "\n\n".join(lines), icon=icon)
+    head, _, rest = said.partition("; ")
+    lines = [ANSWERS[held].means, *(plain(why) for why in what_to_do(found)), _figures(found)]
+    lines += [rest[0].upper() + rest[1:]] if rest else []
+    show(f"## {head.replace(held, f'**{held}**', 1)}\n\n" + "\n\n".join(lines), icon=icon)
 
 
 def _figures(found: Mapping[str, Any]) -> str:
