@@ -280,6 +280,9 @@ def test_a_job_that_failed_says_why_and_the_way_on_stays(given, store, tmp_path)
     at.session_state["importing-trained"] = jobs.import_lock(wanted)
     at.run()
     assert any("expected a batch" in e.value for e in at.error)
+    (store.root / "work" / f"{jobs.import_lock(wanted)}.log").unlink()
+    at.run()
+    assert "training it again goes on from there" in words(at)
 
 
 def test_too_few_pairs_are_missing_pairs(store, tmp_path):

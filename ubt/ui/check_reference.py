@@ -22,6 +22,7 @@ CLEAN = Slot("clean", "pairs")
 """Where pairs to train on are imported."""
 TRAINED = "trained"
 """The place that a reference comes to which is trained here."""
+SAID = "Trained", "It could not be trained", "It was cancelled; training it again goes on from there."
 HALF, EPOCHS = 0.5, 30
 """Share of the audited pairs that a reference may be trained on, and passes over the pairs."""
 
@@ -114,7 +115,7 @@ def ways(reference: str, pairs: str, model: str, labels: str, bring: Callable[[]
     under = ingest_form.under_way(TRAINED, lambda wanted: wanted.kind == "reference")
     for lock in sorted(under):
         follow(lock, "training the reference")
-    if ingest_form.ended(TRAINED, set(under)):
+    if ingest_form.ended(TRAINED, under, SAID):
         st.rerun()
     if not roles.may_change():
         bring()

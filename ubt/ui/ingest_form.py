@@ -149,10 +149,15 @@ def begin(name: str, wanted: Wanted) -> None:
             raise
 
 
-def ended(name: str, under: set[str]) -> bool:
+IMPORTED = "Imported", "It could not be imported", "It was cancelled; nothing was kept."
+"""What is said of an import that came to its end, failed, or was cancelled."""
+
+
+def ended(name: str, under: set[str], said: tuple[str, str, str] = IMPORTED) -> bool:
     """Say what came of the job that this session started last for the place `name`, unless it is one of those `under`
-    way; returns whether it has just brought something.
+    way; returns whether it has just brought something. `said`: of its end, failure and cancellation.
     """
+    done, failed, cancelled = said
     lock = st.session_state.get(f"importing-{name}")
     if not lock or lock in under:
         return False
@@ -160,12 +165,12 @@ def ended(name: str, under: set[str]) -> bool:
         st.session_state.pop(f"importing-{name}")
         st.session_state[f"imported-{name}"] = key
         drop.forget(name)
-        st.toast(f"Imported: {plain(key)}")
+        st.toast(f"{done}: {plain(key)}")
         return True
     if why := jobs.failure(store(), lock):
-        st.error(plain(why), title="It could not be imported", icon=":material/error:")
+        st.error(plain(why), title=failed, icon=":material/error:")
     else:
-        st.info("It was cancelled; nothing was kept.")
+        st.info(cancelled)
     return False
 
 
