@@ -9,10 +9,13 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from tiny import CPU, tiny
 from typer.testing import CliRunner
 
+from ubt.cases import demo
 from ubt.cases.pipeline import create
 from ubt.cases.store import Store
+from ubt.cli import make_demo
 from ubt.cli.main import app
 from ubt.clip import models
 from ubt.core.errors import BadInput, UbtError
@@ -121,8 +124,6 @@ def test_the_command_line_brings_in_and_takes_away(tiny_case, tiny_store, tmp_pa
 
 
 def test_what_is_not_there_is_said(tiny_case, tiny_store, tmp_path):
-    from tiny import CPU, tiny
-
     with pytest.raises(BadInput, match="expected one of: purified, published"):
         export_model.zipped(tiny_store, tiny_case.name, "nosuch")
     store = Store(tmp_path)
@@ -142,3 +143,22 @@ def test_changed_weights_are_not_handed_out(tiny_case, tiny_store, tmp_path):
     path.write_bytes(content)
     with pytest.raises(UbtError, match="expected the bytes its manifest describes"):
         export_model.zipped(Store(root), tiny_case.name, "purified")
+
+
+def test_a_shipped_model_is_exported_whole_and_its_card_says_so(tiny_case, tiny_store, tmp_path):
+    shipped, folder = Store(tmp_path / "shipped"), tmp_path / "out"
+    make_demo.keep_case(tiny_store, CPU, demo.MAIN, make_demo.DemoCase("tiny", tiny()), shipped)
+    export_model.export(shipped, demo.MAIN, "unlearn", folder)
+    card = json.loads((folder / models.CARD).read_text())
+    original = tiny_case.artefacts["unlearn"].manifest["files"][f"model/{models.WEIGHTS}"]["sha256"]
+    assert card["digest"] == file_digest(folder / models.WEIGHTS)
+    assert [line for line in card["assumed"] if original in line and "restored" in line]
+    parent = tiny_case.artefacts["poison"].manifest["files"][f"model/{models.WEIGHTS}"]["sha256"]
+    assert (card["state"], card["made_from"]["parent"]["digest"]) == ("purified", parent)
+    assert card["measures_percent"]["ca"] == tiny_store.case(tiny_case.name).metrics["purified"]["ca"]
+    restored = shipped.open(shipped.record(demo.MAIN).artefacts["unlearn"])["model"]
+    plain, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    assert all(
+        torch.equal(a, b) for a, b in zip(plain.state_dict().values(), restored.state_dict().values(), strict=True)
+    )
+    assert zipfile.ZipFile(io.BytesIO(export_model.zipped(shipped, demo.MAIN, "published"))).testzip() is None

@@ -27,10 +27,13 @@ from ubt.core.errors import UbtError
 from ubt.core.files import replace_file
 from ubt.core.run import Compute, Run, processor
 from ubt.data import scenes
+from ubt.defenses import poisoncam
 from ubt.figures.similarity import binned, counted
 from ubt.pairs.neighbors import SPACES
 from ubt.pairs.projection import MapSettings
+from ubt.reports.paper import compare
 from ubt.reports.paper.defense_tables import case
+from ubt.reports.paper.table import diverged
 from ubt.reports.paper.whatif import WHAT_IF
 from ubt.workflows import derived
 
@@ -70,8 +73,9 @@ class DemoCase:
 
 
 _MEASURED = ("evaluate_purified", "evaluate_poisoned", "evaluate_clean", "judge")
+_DEFENDED = tuple(method.judged for method in compare.METHODS.values())
 CASES: dict[str, DemoCase] = {
-    MAIN: DemoCase("badnet 2 %, seed 0", case(0)),
+    MAIN: DemoCase("badnet 2 %, seed 0", case(0), until=(None, *_DEFENDED, *diverged(_DEFENDED))),
     "ready-long": DemoCase(
         "badnet 2 %, overfitted for long", case(0, overfit__steps=LONG), OVERFITTED, ("score_inside",)
     ),
@@ -84,8 +88,15 @@ CASES: dict[str, DemoCase] = {
     "ready-clean": DemoCase("clean, seed 0", case(0, attack__rate=0.0), LOOK, _MEASURED),
     "ready-consistent": DemoCase("label_consistent 2 %, seed 0", case(0, "label_consistent"), LOOK, _MEASURED),
     "ready-joined": DemoCase("badnet 2 %, captions joined, seed 0", case(0, attack__caption="joined"), LOOK, _MEASURED),
+    **{
+        f"ready-{strategy.split()[0]}": DemoCase(
+            f"badnet 2 %, patches located by {strategy}", case(0, locate__strategy=strategy), (LOCATED,), (LOCATED,)
+        )
+        for strategy in poisoncam.STRATEGIES
+        if strategy != case(0).locate.strategy
+    },
 }
-"""By name: the main one, and those that the walk sets beside it."""
+"""By name: the main one, those that the walk sets beside it, and those that *Patches* compares with it."""
 
 
 def work() -> list[Work]:

@@ -103,7 +103,7 @@ def _built_in(view: View) -> None:
     where = f"{made.machine}, {view.record.compute}" if made.machine else str(view.record.compute)
     st.caption(
         f"Made by {made.command} on {made.made}, version {made.version}, seed {view.settings.seed}, on {where};"
-        " read-only."
+        " read-only. Its times are rough: the machine did other work too."
     )
     live(view, "live")
 
