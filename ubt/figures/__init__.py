@@ -80,6 +80,8 @@ def for_a_room(figure: go.Figure, height: int = 350, scale: float = 1.0) -> go.F
     figure.update_xaxes(tickfont={"size": less}, title={"font": {"size": large}})
     figure.update_yaxes(tickfont={"size": less}, title={"font": {"size": large}})
     figure.update_annotations(font={"size": less})
+    for note in figure.layout.annotations:
+        note.update({side: scale * note[side] for side in ("xshift", "yshift", "ax", "ay") if note[side]})
     figure.update_traces(textfont={"size": less}, constraintext="none", selector={"type": "bar"})
     for trace in figure.select_traces(selector=lambda t: t.type == "scatter" and t.marker.size):
         trace.marker.size = np.multiply(trace.marker.size, scale).tolist()
