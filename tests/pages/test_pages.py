@@ -473,4 +473,7 @@ def test_the_picker_says_what_tells_cases_apart(cache):
     ):
         create(store, settings, CPU)
     labels = page("overview").selectbox(key="case").options
-    assert [label.endswith(" · unlearn.masked image") for label in sorted(labels, key=len)] == [False, True]
+    assert sorted(labels, key=len) == [
+        "badnet 2 %, seed 0",
+        "badnet 2 %, seed 0 · unlearn.masked image, published.masked image",
+    ]
