@@ -1,0 +1,59 @@
+"""Every page of the built-in case as somebody reads it who does not see well: checked by axe-core, at 200 % zoom, by
+keyboard.
+"""
+
+from pathlib import Path
+
+import axe_playwright_python
+import pytest
+
+from ubt.cli.app_in_browser import settle
+from ubt.ui.navigation import PAGES
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+RUN = """() => axe.run({exclude: [['[data-testid=stSidebarNav]']]}, {resultTypes: ['violations']}).then(found =>
+  found.violations.filter(v => ['serious', 'critical'].includes(v.impact))
+    .map(v => [v.id, ...v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))]))"""
+"""Streamlit's navigation is left out: its list holds headings beside its items, which no app can change."""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_serious_fault_in_either_theme_and_nothing_is_cut_at_200_percent(app, store, tab, name):
+    address = app(store.root)
+    tab.set_viewport_size({"width": 1440, "height": 900})
+    tab.goto(f"{address}/{'' if name == 'overview' else name}")
+    tab.get_by_role("heading", level=1).first.wait_for()
+    settle(tab)
+    tab.evaluate(AXE)
+    for theme in ("light", "dark"):
+        tab.emulate_media(color_scheme=theme)
+        tab.wait_for_function("t => getComputedStyle(document.querySelector('.stApp')).colorScheme === t", arg=theme)
+        settle(tab)
+        assert tab.evaluate(RUN) == []
+    tab.set_viewport_size({"width": 720, "height": 450})
+    settle(tab)
+    wide = "() => document.querySelector('[data-testid=stMain]').scrollWidth - innerWidth"
+    assert tab.evaluate(wide) <= 0
+
+
+def test_a_threshold_a_pair_and_a_label_by_keyboard_alone(app, store, tab):
+    """From the top of *Inspect* Tab leads to the query, a threshold's line, a card; arrow keys and Enter act."""
+    tab.goto(f"{app(store.root)}/inspect")
+    tab.locator(".ubt-card.chosen").wait_for()
+    settle(tab)
+    reached = []
+    for _ in range(120):
+        tab.keyboard.press("Tab")
+        reached.append(
+            tab.evaluate("() => { const e = document.activeElement; return e.className + ' ' + (e.ariaLabel || ''); }")
+        )
+        if "ubt-card" in reached[-1]:
+            break
+    assert any("Selection: a query" in name for name in reached)
+    assert any("ubt-line" in name for name in reached)
+    before = tab.locator(".ubt-card.chosen").get_attribute("data-pair")
+    tab.keyboard.press("Tab")
+    wanted = tab.evaluate("document.activeElement.dataset.pair")
+    assert wanted != before
+    tab.keyboard.press("Enter")
+    tab.locator(f".ubt-card.chosen[data-pair='{wanted}']").wait_for()
