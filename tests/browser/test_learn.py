@@ -99,7 +99,7 @@ def test_no_step_scrolls_and_no_label_is_cut_on_a_projector(app, store, tab, wid
         size.append(tab.evaluate(SMALLEST))
         tab.keyboard.press("PageDown")
     assert not {where: said for where, said in wrong.items() if said}
-    assert min(size) >= 16 * width / 1280
+    assert min(size) >= 15 * width / 1280
     assert tab.locator(".ubt-presenter").count() == 1
     assert not tab.locator("[data-testid=stSidebar]").is_visible()
 
