@@ -180,7 +180,9 @@ class Drawn:
         if "text" in mode and trace.text is not None:
             for at, where, text in zip(x, y, trace.text, strict=False):
                 bold = {"weight": "bold"} if "<b>" in str(text) else {}
-                _note(ax, text, (at, where), (0, 8), ha="center", **bold)
+                beside = trace.textposition == "middle left"
+                place = {"ha": "right", "va": "center"} if beside else {"ha": "center"}
+                _note(ax, text, (at, where), (-8, 0) if beside else (0, 8), **place, **bold)
 
     def _bars(self, pair: tuple[str, str], traces: list) -> None:
         ax, mode = self._on(traces[0]), self.layout.barmode or "group"

@@ -235,7 +235,9 @@ def balance(budget: float) -> Shown:
     drawn = cells["method"].isin(_DRAWN)
     rows = [(cell["defence"], percent(cell["CA"]), percent(cell["ASR"])) for _, cell in cells[drawn].iterrows()]
     figure = tradeoff.scatter(cells[drawn], {MAIN: ""}, height=325, size=17)
-    figure.add_hline(y=least, line={"dash": "dash", "width": 2, "color": UNKNOWN})
+    low, high = figure.layout.xaxis.range
+    line = {"dash": "dash", "width": 2, "color": UNKNOWN}
+    figure.add_shape(type="line", x0=low, x1=high, y0=least, y1=least, xref="x", yref="y", line=line)
     columns = ("defence", "CA, %", "ASR, %")
     return Shown(whose(), figure, "CA against ASR, a mark a model", said=said, columns=columns, rows=rows)
 

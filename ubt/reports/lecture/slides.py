@@ -14,7 +14,7 @@ from ubt.reports.case_report.html import POLICY, picture
 from ubt.reports.lecture import Shown, Step
 
 TITLE = "Backdoors in CLIP: finding and unlearning them"
-WIDTH = 560
+WIDTH, HEIGHT = 560, 320
 """Of a chart, in pixels, before the page makes it as large as its place."""
 _STYLE = "\n" + Path(__file__).with_name("slides.css").read_text(encoding="utf-8")
 
@@ -56,14 +56,15 @@ def told(step: Step, shown: Shown, name: str) -> str:
     Args:
         name: what the ids inside its chart begin with, another one for each slide.
     """
-    left = svg(shown.figure, WIDTH, name) if shown.figure is not None else _pictures(shown)
+    left = _pictures(shown)
+    if shown.figure is not None:
+        left = svg(shown.figure.update_layout(height=HEIGHT), WIDTH, name)
     right = "".join(f"<p>{formatted(line)}</p>" for line in shown.said)
     right += _pictures(shown) if shown.figure is not None else ""
     right += _table(shown) + (f"<p><small>{_text(shown.remark)}</small></p>" if shown.remark else "")
     within = f'<div class="two"><div>{left}</div><div>{right}</div></div>' if left else right
-    answer = "" if not step.guess else f"<b>{chr(ord('A') + step.right)}, {formatted(step.options[step.right])}.</b> "
     idea = "" if step.guess else f"<p>{formatted(step.idea)}</p>"
-    answer = f'<p class="guess">{answer}{formatted(step.reveal)}</p>' if answer else ""
+    answer = f'<p class="guess"><b>{"ABCD"[step.right]}.</b> {formatted(step.reveal)}</p>' if step.guess else ""
     footer = f"<footer>{_text(shown.whose)}</footer>"
     return f"<section><h2>{_text(step.heading)}</h2>{idea}{answer}{within}{footer}</section>"
 

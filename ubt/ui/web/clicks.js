@@ -1,5 +1,8 @@
 // A point of a map or a card that is clicked.
-export default function ({data, setTriggerValue}) {
+const stops = new WeakMap(); // called again with every change of data; what it returns is called at the end alone
+
+export default function ({data, parentElement, setTriggerValue}) {
+  stops.get(parentElement)?.();
   const point = event => {
     const row = event.points.length ? event.points[0].customdata : null;
     if (!Number.isInteger(row)) return;
@@ -27,9 +30,10 @@ export default function ({data, setTriggerValue}) {
   const timer = setInterval(listen, 150); // charts come and go while the page is drawn
   document.addEventListener('click', card);
   document.addEventListener('keydown', card);
-  return () => {
+  stops.set(parentElement, () => {
     clearInterval(timer);
     document.removeEventListener('click', card);
     document.removeEventListener('keydown', card);
-  };
+  });
+  return () => stops.get(parentElement)();
 }

@@ -1,7 +1,10 @@
 // The image and caption of the point that the pointer rests on.
 const REST = 120; // milliseconds
 
+const stops = new WeakMap(); // called again with every change of data; what it returns is called at the end alone
+
 export default function ({data, parentElement, setStateValue}) {
+  stops.get(parentElement)?.();
   let box = parentElement.querySelector('.ubt-hover');
   if (!box) {
     box = document.createElement('div');
@@ -54,5 +57,6 @@ export default function ({data, parentElement, setStateValue}) {
   fill();
   listen();
   const timer = setInterval(listen, 150); // charts come and go while the page is drawn
-  return () => clearInterval(timer);
+  stops.set(parentElement, () => clearInterval(timer));
+  return () => stops.get(parentElement)();
 }

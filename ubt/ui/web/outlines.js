@@ -1,5 +1,8 @@
 // A range brushed or a lasso drawn on a chart.
-export default function ({data, setTriggerValue}) {
+const stops = new WeakMap(); // called again with every change of data; what it returns is called at the end alone
+
+export default function ({data, parentElement, setTriggerValue}) {
+  stops.get(parentElement)?.();
   const round = v => Number(v.toPrecision(6));
 
   const outline = (key, event) => {
@@ -25,5 +28,6 @@ export default function ({data, setTriggerValue}) {
 
   listen();
   const timer = setInterval(listen, 150); // charts come and go while the page is drawn
-  return () => clearInterval(timer);
+  stops.set(parentElement, () => clearInterval(timer));
+  return () => stops.get(parentElement)();
 }

@@ -1,7 +1,10 @@
 // A ring around one place of each map, over the chart, so that the chart need not be drawn again.
 const rings = new Map(); // by the chart's key
 
-export default function ({data}) {
+const stops = new WeakMap(); // called again with every change of data; what it returns is called at the end alone
+
+export default function ({data, parentElement}) {
+  stops.get(parentElement)?.();
   const place = ring => {
     const all = ring.chart && ring.chart._fullLayout;
     if (!all || !all.xaxis || !ring.xy) return;
@@ -31,5 +34,6 @@ export default function ({data}) {
 
   update();
   const timer = setInterval(update, 150); // charts come and go while the page is drawn
-  return () => clearInterval(timer);
+  stops.set(parentElement, () => clearInterval(timer));
+  return () => stops.get(parentElement)();
 }

@@ -1,7 +1,10 @@
 // Handles over the vertical lines of charts, to be dragged or moved by the arrow keys; what a line became is told.
 const handles = new Map(); // by name; they stay while the page is drawn again
 
-export default function ({data, setTriggerValue}) {
+const stops = new WeakMap(); // called again with every change of data; what it returns is called at the end alone
+
+export default function ({data, parentElement, setTriggerValue}) {
+  stops.get(parentElement)?.();
   const wanted = new Set(data.lines.map(line => line.name));
   for (const [name, handle] of handles) if (!wanted.has(name)) { handle.remove(); handles.delete(name); }
 
@@ -91,5 +94,6 @@ export default function ({data, setTriggerValue}) {
 
   update();
   const timer = setInterval(update, 150); // charts come and go while the page is drawn
-  return () => clearInterval(timer);
+  stops.set(parentElement, () => clearInterval(timer));
+  return () => stops.get(parentElement)();
 }
