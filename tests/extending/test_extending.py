@@ -166,7 +166,7 @@ attacks.set_value("stripe").run()
 assert not at.exception
 sliders = [w.label for w in (*at.slider, *at.number_input)]
 compare = page("compare")
-methods = [str(group.options) for group in (*compare.multiselect, *compare.pills)]
+methods = [box.label for box in compare.checkbox]
 print(json.dumps({"attacks": offered, "widgets": sliders, "compare": "".join(methods)}))
 """
         ).splitlines()[-1]
