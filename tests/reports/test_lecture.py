@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ubt.cli.main import app
-from ubt.core.errors import BadInput
+from ubt.core.errors import BadInput, Forbidden
 from ubt.reports.lecture import Shown, Step, exercises, slides
-from ubt.reports.lecture.built_in import measured, table
+from ubt.reports.lecture.built_in import case, measured, table
 from ubt.reports.lecture.shows import CONTROLS, SHOWS
 from ubt.reports.lecture.steps import BY_NAME, STEPS
 
@@ -108,3 +108,10 @@ def test_the_command_writes_both(tmp_path):
     assert (tmp_path / "s.html").read_text().startswith("<!doctype html>")
     assert (tmp_path / "e.md").read_text().startswith("# Backdoors in CLIP")
     assert isinstance(CliRunner().invoke(app, ["slides", "--out", str(tmp_path)]).exception, BadInput)
+
+
+def test_the_shipped_folder_is_only_read():
+    """Where the package is installed nobody may write; a folder made there would be shipped."""
+    with pytest.raises(Forbidden):
+        case().store.require_writable()
+    assert {path.name for path in case().store.root.iterdir()} == {"artefacts", "cases", "whatif.parquet"}

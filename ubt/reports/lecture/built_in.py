@@ -6,7 +6,7 @@ import numpy as np
 
 from ubt.cases import demo
 from ubt.cases.finished import Finished
-from ubt.cases.store import Store
+from ubt.cases.read_only import ReadOnlyStore
 from ubt.core import files
 from ubt.evaluation.model_roles import MEASURED
 from ubt.pairs.table import PairTable
@@ -16,7 +16,7 @@ MAIN = demo.MAIN
 
 @lru_cache(maxsize=8)
 def _opened(root: str, name: str, made: int) -> tuple[Finished, PairTable, dict[str, dict]]:
-    case = Finished(Store(files.READY), name)
+    case = Finished(ReadOnlyStore(files.READY, untouched=True), name)
     table = PairTable.from_stages(
         case.has, lambda stage, entry, *names: case.artefacts[stage].read(entry, columns=names)
     )
