@@ -29,7 +29,8 @@ with st.container(horizontal=True, vertical_alignment="center"):
 @st.fragment
 @guard()
 def explore() -> None:
-    table, selected = selection.opened(view)
+    table, selected = selection.opened(view, live=True)
+    st.session_state["inspected"] = selected.text
     _thresholds()
     left, right = st.columns([2, 3], gap="small")
     with left:
@@ -55,7 +56,7 @@ def _thresholds() -> None:
             thresholds.histograms(
                 view, table, caught, chosen.threshold, among=None, selected=selected.rows, whole=False, small=True
             )
-        apply.thresholds(view, chosen)
+        apply.thresholds(view, table, chosen, caught)
 
 
 def _map(table: PairTable, selected: np.ndarray | None) -> Look | None:
@@ -74,7 +75,7 @@ def _map(table: PairTable, selected: np.ndarray | None) -> Look | None:
         model = st.selectbox(
             "Under", models, max(0, len(models) - 2), key=f"map-under-{view.name}", format_func=view.model_title
         )
-        extras = map_view.extras()
+        extras = map_view.extras(selected is not None)
     look = Look(space, (model,), colour, **extras)
     map_view.draw(view, table, selected, look, MAP)
     map_view.hover(view, (f"map-{model}",))
@@ -98,6 +99,7 @@ def _pairs(look: Look | None) -> None:
         panel = st.container(height=SCROLLED, border=False)
     with grid_at, st.container(height=SCROLLED + 48, border=False):
         pair_panel.grid(view, table, selected, pair)
+    st.session_state["reviewed"] = pair
     if pair is not None:
         with panel:
             pair_panel.panel(view, table, pair, _following(table, selected, pair))

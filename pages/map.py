@@ -39,7 +39,7 @@ def explore() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if view.has("attack"):
             selection.truth_toggle()
-        extras = map_view.extras()
+        extras = map_view.extras(selected.rows is not None)
         blend = _blend() if len(models) == 2 else None
     if not models:
         st.info("Choose at least one model.")

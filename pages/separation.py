@@ -36,7 +36,7 @@ def explore() -> None:
     thresholds.histograms(view, table, caught, chosen.threshold, among=among, selected=selected.rows, whole=whole)
     selection.listen({f"chart-{name}": name for name in table.similarities()}, table)
     thresholds.counts(view, table, caught, mixture, chosen, bool(group), selected.rows)
-    apply.thresholds(view, chosen)
+    apply.thresholds(view, table, chosen, caught)
     if selected.text:
         st.subheader("The selection")
         selection.listing(view, table, selected)

@@ -78,7 +78,10 @@ def explore() -> None:
         st.info("Choose at least one model.")
         return
     caption = st.text_input(
-        "Caption: edit it and see the scores move", table.caption[row].as_py(), key=f"caption-{pair}", max_chars=2000
+        "Caption: edit it and see the scores move",
+        table.caption[row].as_py(),
+        key=f"caption-{view.name}-{pair}",
+        max_chars=2000,
     )
     image = case_images.some(view, [row])[0]
     for column, model in zip(st.columns(len(models)), models, strict=True):

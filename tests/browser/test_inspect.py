@@ -40,6 +40,10 @@ def test_all_parts_stand_on_one_screen(app, mapped, tab, tiny_case):
     opened(tab, app(mapped.root), tiny_case.name)
     assert tab.evaluate(FITS) == [0, 0]
     assert tab.locator("[data-testid=stPlotlyChart]").count() == 4
+    dragged(tab, 0, 25)
+    tab.locator(".st-key-as-case button").wait_for()
+    settle(tab)
+    assert tab.evaluate(FITS) == [0, 0]
     no_traceback(tab)
 
 
@@ -109,13 +113,14 @@ def test_the_pointer_on_a_point_shows_its_image_and_large_parts_keep_the_selecti
       const at = [...trace.customdata].indexOf(row);
       return [all.xaxis.d2p(trace.x[at]), all.yaxis.d2p(trace.y[at])];
     }"""
-    x, y = tab.evaluate(place, 7)
+    xy = np.array(tiny_map[1]["xy_overfit"])
+    row = int(np.argmax(np.sort(np.linalg.norm(xy[:, None] - xy[None], axis=2), axis=1)[:, 1]))  # nothing lies near it
+    x, y = tab.evaluate(place, row)
     tab.mouse.move(box["x"] + x + 30, box["y"] + y + 30)
     tab.mouse.move(box["x"] + x, box["y"] + y, steps=5)
     tip = tab.locator(".ubt-hover:not([hidden])")
     tip.wait_for()
-    captions = set(tiny_case.artefacts["data"]["pairs"]["caption"])
-    assert tip.inner_text().strip() in captions
+    assert tip.inner_text().strip() == tiny_case.artefacts["data"]["pairs"]["caption"].iloc[row]
     assert tip.locator("img").count() == 1
     tab.mouse.move(box["x"] - 30, box["y"] - 30)
     tip.wait_for(state="hidden")
@@ -126,4 +131,19 @@ def test_the_pointer_on_a_point_shows_its_image_and_large_parts_keep_the_selecti
     tab.get_by_role("link", name="Map, large").click()
     tab.get_by_role("heading", level=1, name="Map").wait_for()
     assert (said(tab), rule_of(tab)) == (counted, rule)
+    no_traceback(tab)
+
+
+def test_a_term_is_explained_where_it_stands_and_a_caption_is_no_term(app, mapped, tab, tiny_case):
+    tab.goto(f"{app(mapped.root)}/separation?case={tiny_case.name}")
+    cell = tab.locator(".ubt-table td", has_text="D_topk").first
+    cell.wait_for()
+    settle(tab)
+    box = cell.bounding_box()
+    tip = tab.locator(".ubt-term:not([hidden])")
+    tab.mouse.move(box["x"] + 22, box["y"] + box["height"] / 2)
+    tip.wait_for()
+    assert tip.inner_text().startswith("D_topk The k pairs of D_susp")
+    tab.mouse.move(box["x"] + 22, box["y"] + 200)
+    tip.wait_for(state="hidden")
     no_traceback(tab)

@@ -257,3 +257,11 @@ def test_the_readme_stays_an_entrance():
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
 def test_no_placeholder_is_left(document):
     assert not re.search(r"^(RESULTS|SETTINGS|VERDICT|BENCH)|\b(VERDICT|BENCH)\.", document.read_text(), re.M)
+
+
+def test_every_term_that_a_page_explains_is_in_the_readmes_glossary():
+    glossary = README.split("## Glossary", 1)[1].split("## Papers", 1)[0]
+    others = {"clean reference", "lab case", "AUROC"}
+    for term, meaning in documents.glossary().items():
+        assert term in glossary or term in others, term
+        assert meaning.endswith(".")

@@ -427,11 +427,11 @@ def test_tokens_follow_the_sliders_and_the_caption(full, tiny_case):
     at.slider(key="image").set_value(1.0).run()
     assert 0 < float(survivors(at)["image kept, mean share of its pixels"].split()[0]) < 3
     assert "Run a case with these thresholds" in {b.label for b in at.button}
-    at.text_input(key=f"caption-{topk[0]}").set_value("<b>a</b> red owl " + "word " * 40).run()
+    at.text_input(key=f"caption-{tiny_case.name}-{topk[0]}").set_value("<b>a</b> red owl " + "word " * 40).run()
     assert not at.exception
     assert spoken(at, 0)[:4] == ["&lt;b&gt;a&lt;/b&gt;", "red", "owl", "word"]
     assert "lie beyond the model" in words(at)
-    at.text_input(key=f"caption-{topk[0]}").set_value("").run()
+    at.text_input(key=f"caption-{tiny_case.name}-{topk[0]}").set_value("").run()
     assert not at.exception
     at.selectbox(key="method").set_value("leave one out").run()
     at.selectbox(key="pair").set_value(made["mask"]["id"].iloc[-1]).run()

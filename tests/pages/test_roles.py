@@ -111,11 +111,11 @@ def test_a_reader_looks_at_every_page(full, monkeypatch, login, name):
     assert not [t for t in at.text_input if (t.key or "").startswith("path-")]
 
 
-@pytest.mark.parametrize("name", ["overview", "cases", "separation", "triggers", "map"])
+@pytest.mark.parametrize("name", ["overview", "cases", "inspect", "separation", "triggers", "map"])
 def test_what_a_reader_cannot_press_does_nothing_when_it_is_sent_all_the_same(full, monkeypatch, login, name):
     monkeypatch.setenv("UBT_CACHE", str(full.root))
     login(email="bo@team.example")
-    query = {"select": "flagged"} if name in ("separation", "map") else {}
+    query = {"select": "flagged"} if name in ("inspect", "separation", "map") else {}
     if name == "cases":
         query["compare"] = f"{full.names()[0]},{create(full, tiny(seed=5), CPU)}"
     at = page(name, **query)

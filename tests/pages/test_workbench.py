@@ -374,6 +374,8 @@ def test_what_cannot_be_saved_is_said_and_done_when_it_is_sent_again(full, tiny_
 
 def test_a_bulk_label_is_one_decision_for_the_whole_selection(full, tiny_case):
     at = page("separation", select=SELECTED)
+    at.session_state["act"] = True
+    at.run()
     at.button(key="bulk-unsure").click().run()
     assert not at.exception
     labels = review(full, tiny_case.name).labels()

@@ -6,8 +6,10 @@ them anew; what is written between the marks by hand is lost.
 """
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import ubt
@@ -46,6 +48,12 @@ class Hit:
     section: Section
     heading: bool
     paragraphs: tuple[str, ...]
+
+
+@cache
+def glossary() -> dict[str, str]:
+    """Each term of the field, and what it means, in a sentence or two."""
+    return tomllib.loads((FOLDER / "glossary.toml").read_text(encoding="utf-8"))
 
 
 def read(name: str) -> str:

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
+from ubt.evaluation.detection import Caught
+from ubt.pairs.table import PairTable
 from ubt.ui import costs
 from ubt.ui.case_picker import make
 from ubt.ui.navigation import PAGES
@@ -21,7 +24,7 @@ def case_with(view: View, values: dict[str, Any], title: str, key: str, said: st
     Args:
         said: what stands before the cost. more: as of `st.button`.
     """
-    if view.imported:
+    if view.imported and not view.built_in:
         st.caption(f"{said} An imported case cannot be run again.".strip())
         return
     other = None if more.get("disabled") else view.settings.with_values(values)
@@ -45,16 +48,20 @@ def side_by_side(view: View) -> None:
         )
 
 
-def thresholds(view: View, chosen: Tuned) -> None:
-    """Offer a case that is run with the sliders as they stand; nothing where it was."""
-    side_by_side(view)
-    if chosen.as_run(view):
-        return
-    settings = view.settings
-    said = f"This case was run with {100 * settings.split.fraction:g} % and k = {settings.k}."
-    values = {"split.fraction": chosen.percent / 100, "select.k": chosen.k}
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        case_with(view, values, f"Run a case with {chosen.percent:g} % and k = {chosen.k}", "as-case", said)
+def thresholds(view: View, table: PairTable, chosen: Tuned, caught: Caught) -> None:
+    """Offer a case that is run with the sliders as they stand, and one that unlearns from what the threshold catches;
+    nothing where they were not moved.
+    """
+    settings, above = view.settings, caught.chosen.get("flagged")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="apply"):
+        if not chosen.as_run(view):
+            said = f"This case was run with {100 * settings.split.fraction:g} % and k = {settings.k}."
+            values = {"split.fraction": chosen.percent / 100, "select.k": chosen.k, "select.confirmed": ""}
+            case_with(view, values, f"Run a case with {chosen.percent:g} % and k = {chosen.k}", "as-case", said)
+        if chosen.threshold != chosen.start and above is not None and view.has("select"):
+            few = above.sum() <= MOST_CONFIRMED
+            ids = table.ids(np.flatnonzero(above)) if few else [""] * int(above.sum())
+            confirmed(view, ids, f"of D_susp at {chosen.threshold:.2f} and more", "with-flagged")
 
 
 def confirmed(view: View, ids: Sequence[str], what: str, key: str) -> None:

@@ -16,7 +16,8 @@ from ubt.defenses.token_unlearning.verdict import answer
 from ubt.reports.case_report.contents import KINDS
 from ubt.reports.two_cases import seconds
 from ubt.ui import case_records, roles
-from ubt.ui.case_picker import label, remove, show
+from ubt.ui.case_picker import label, show
+from ubt.ui.case_picker import names as offered
 from ubt.ui.case_records import Known
 from ubt.ui.errors import guard, plain
 from ubt.ui.navigation import PAGES
@@ -37,7 +38,7 @@ FIGURES = {
 
 def under_way(cases: Mapping[str, Known]) -> bool:
     """Whether a case is being run, as far as the records say."""
-    return any(case.record.state == "running" for case in cases.values())
+    return any(case.record.state == "running" and store().held(name) for name, case in cases.items())
 
 
 def frame(cases: dict[str, Known], text: str = "") -> pd.DataFrame:
@@ -70,7 +71,14 @@ def _row(name: str, case: Known, title: str) -> dict[str, Any]:
     row |= {title: (found.get(model) or {}).get(measure) for title, (model, measure) in FIGURES.items()}
     attack = attack_of(record.settings)
     rate = _rate(settings) if attack else None
-    row |= {"attack": ("none" if rate == 0 else attack) if attack else "audit" if settings else None, "rate": rate}
+    row |= {
+        "attack": ("none" if rate == 0 and not settings.get("attack.also") else attack)
+        if attack
+        else "audit"
+        if settings
+        else None,
+        "rate": rate,
+    }
     row |= {title: _text(settings.get(setting)) if attack else None for setting, title in COLUMNS.items()}
     row["seed"] = settings.get("seed")
     row["changed"] = pd.to_datetime(record.updated or None, unit="s", errors="coerce")
@@ -164,7 +172,9 @@ def delete(names: Sequence[str]) -> None:
     st.caption("What other cases share with them is kept.")
     if roles.button("Delete", type="primary", icon=":material/delete:", key="really-delete"):
         with guard():
-            freed = sum(remove(name) for name in names)
+            freed = sum(store().delete(name) for name in names)
+            if st.session_state.get("case") in names:
+                show(next(iter(offered()), None))
             st.toast(f"Freed {freed / 1e6:.0f} MB.")
             st.rerun()
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from ubt.core.stage import Stage
 from ubt.figures import CLEAN, POISONED, UNKNOWN
+from ubt.reports import documents
 from ubt.ui import web
 from ubt.ui.job_panel import clock
 from ubt.workflows.jobs import Step
@@ -46,6 +47,13 @@ def readable() -> None:
     sidebar is a rail of icons.
     """
     st.html(f"<style>{web.text('readable.css')}\n{web.text('rail.css')}</style>")
+
+
+def terms() -> None:
+    """Say what a term of the field means while the pointer rests on it, or when it is clicked, wherever it stands."""
+    css = f"{web.text('terms.css')}\n"  # without a line break it is taken for a path
+    component = st.components.v2.component("ubt_terms", js=web.text("terms.js"), css=css)
+    component(key="terms", data={"terms": documents.glossary()}, height=0)
 
 
 def lanes(stages: Sequence[Stage], steps: dict[str, Step]) -> None:

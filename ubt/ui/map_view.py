@@ -16,7 +16,7 @@ from ubt.ui import charts, controls, costs, images, pairs, search, selection, we
 from ubt.ui.components import png
 from ubt.ui.errors import guard
 from ubt.ui.job_panel import build, missing
-from ubt.ui.view import View
+from ubt.ui.view import View, store
 
 DRAWN = 50_000
 """Points that are drawn; a lasso selects among all pairs."""
@@ -62,12 +62,12 @@ def options(view: View, table: PairTable, space: str) -> dict[str, Any] | None:
         return None
     models, total = found["models"], len(table)
     seconds = 10 + len(models) * min(total, found["landmarks"]) / 1500 + ("purified" in models) * total / 2000
-    needed, cost = f"There is no map of the {space} embeddings yet.", costs.of_seconds(seconds)
-    if not build(view, "map", found, needed, "Draw the map", cost):
-        return None
+    if store().find(pairs.map_key(view, space)) is None:
+        needed, cost = f"There is no map of the {space} embeddings yet.", costs.of_seconds(seconds)
+        return found if build(view, "map", found, needed, "Draw the map", cost) else None
     if found != complete and st.toggle("Draw it again with the models trained since", key="whole"):
         wait = "The map below stays until then, and places may differ."
-        build(view, "map", complete, wait, "Draw the map again", cost)
+        build(view, "map", complete, wait, "Draw the map again", costs.of_seconds(seconds))
     return found
 
 
@@ -85,11 +85,11 @@ def colour_chosen(where: Any, table: PairTable) -> str:
     )
 
 
-def extras() -> dict[str, bool]:
-    """The switches of what is drawn beside the points."""
+def extras(selected: bool) -> dict[str, bool]:
+    """The switches of what is drawn beside the points, and of the zoom where something is `selected`."""
     about = "The words that most captions of a cluster share, at its middle"
     return {
-        "near": controls.toggle("Zoom to the selection", False, "map-near", bind="query-params"),
+        "near": selected and controls.toggle("Zoom to the selection", False, "map-near", bind="query-params"),
         "names": controls.toggle("Names of clusters", False, "map-names", about, bind="query-params"),
         "density": controls.toggle("Density", False, "map-density", "Each line is twice as dense", bind="query-params"),
     }
@@ -165,7 +165,8 @@ def _figure(
     values = cluster if look.colour == "cluster" else table[look.colour]
     figure = projection.scatter(xy, values, look.colour, rows, selected, focus)
     if look.density:
-        projection.with_density(figure, xy)
+        some = np.random.default_rng(0).choice(len(xy), min(DRAWN, len(xy)), replace=False)
+        projection.with_density(figure, xy[some])
     if look.names:
         named = _names((view.key("data"), pairs.map_key(view, look.space)), look.space, table, cluster)
         middles = [np.nanmedian(xy[cluster == number], axis=0) for number in named]

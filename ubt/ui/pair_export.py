@@ -25,24 +25,28 @@ MOST = 200 << 20
 """Bytes of pixels that are packed for a browser at most; the command line takes any number."""
 
 
-def offer(view: View, table: PairTable, text: str, selected: np.ndarray | None, tuned: Tuned | None) -> None:
+def offer(
+    view: View, table: PairTable, text: str, selected: np.ndarray | None, tuned: Tuned | None, live: bool = False
+) -> None:
     """The button *Export*: files, and the same as Python. What it saves is made when it is pressed, outside of any
     session, from what this page holds.
 
     Args:
         text: the query. selected: which pairs it selects (n,); None: all are saved. tuned: where the sliders of this
-            page stand; None: as they were left on *Separation*.
+            page stand; None: as they were left where they are. live: the page has sliders that move without this
+            button.
     """
     rows = np.arange(len(table)) if selected is None else np.flatnonzero(selected)
     what = f"all {len(rows):,} pairs" if selected is None else f"the {len(rows):,} selected"
     moved = tuning.held(view) if tuned is None else _moved(tuned)
     shown, written = st.query_params.to_dict(), query_params.live()
+    standing = tuning.standing() if live else {}
 
     def saved(kind: str) -> bytes:
-        stands = tuning.stands(view, table, moved) if tuned is None else tuned
+        stands = standing.get(view.name) or (tuning.stands(view, table, moved) if tuned is None else tuned)
         return exported(view, table, text, rows, kind, shown | written, stands)
 
-    with st.popover("Export", icon=":material/download:"):
+    with st.popover("Export", icon=":material/download:", key="export", on_change="rerun" if live else "ignore"):
         st.caption(
             f"A zip with {what}, their columns and labels, as run and where sliders were moved as tuned, where each"
             " image comes from, and about.json with query, address and settings. In CSV a formula is made plain text."

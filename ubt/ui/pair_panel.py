@@ -11,7 +11,7 @@ from ubt.defenses.token_unlearning.mask import METHODS
 from ubt.figures.attribution import overlay
 from ubt.pairs.events import LABELS
 from ubt.pairs.table import SIMILARITIES, PairTable
-from ubt.ui import attribution, components, images, pair_picker, pairs, roles, search, selection
+from ubt.ui import attribution, components, images, pair_picker, pairs, roles, search, selection, stale
 from ubt.ui.errors import guard, plain, safe
 from ubt.ui.selection import Selection
 from ubt.ui.view import View
@@ -80,7 +80,7 @@ def panel(view: View, table: PairTable, pair: str, following: str | None) -> Non
     with said_at:
         words_at = st.empty()
         _said(table, row)
-    _keys(view, pair, following)
+    _keys(view, pair, following, table.poisoned is not None)
     image, caption = images.some(view, [row]), table.caption[row].as_py()
     with heat_at:
         picture_at = st.empty()
@@ -118,20 +118,24 @@ def _said(table: PairTable, row: int) -> None:
     st.caption(f"{scores}  \n{', '.join(sets) or 'in D_normal'}")
 
 
-def _keys(view: View, pair: str, following: str | None) -> None:
+def _keys(view: View, pair: str, following: str | None, truth: bool) -> None:
     """The buttons that label the pair and go on to the next; the digits press them."""
 
     @safe
     def label(name: str) -> None:
+        if st.session_state.get("pair") != pair:  # the key was pressed before the next pair was on the screen
+            return
         pairs.review(view).label([pair], name, selection.session_id())
         if following is not None:
-            st.session_state["pair"] = following
+            stale.put("pair", following)
 
+    if truth:
+        st.caption("You label with the truth in sight.")
     with st.container(horizontal=True, gap="xsmall", wrap=False, key="labels"):
         for number, name in enumerate(LABELS, 1):
             roles.button(
                 name.capitalize(),
-                key=f"label-{name}",
+                key=f"label-{name}-{pair}",
                 shortcut=str(number),
                 on_click=label,
                 args=(name,),

@@ -5,7 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from ubt.pairs.table import PairTable
-from ubt.ui import query_params
+from ubt.ui import query_params, stale
 from ubt.ui.errors import plain
 from ubt.ui.navigation import PAGES
 from ubt.ui.selection import Selection
@@ -36,8 +36,7 @@ def choose_pair(view: View, table: PairTable, selected: Selection, label: str = 
     some = table.frame(rows, ["id", "caption", "topk", "flagged"]).drop_duplicates("id")
     titles = _titles(some)
     pair = wanted if wanted is not None else some["id"].iloc[0]
-    if st.session_state.get("pair") != pair:
-        st.session_state["pair"] = pair
+    stale.put("pair", pair)
     chosen = st.selectbox(
         "Pair", list(titles), key="pair", persist_state="session", format_func=titles.get, label_visibility=label
     )
@@ -48,8 +47,8 @@ def choose_pair(view: View, table: PairTable, selected: Selection, label: str = 
 def _wanted(table: PairTable) -> str | None:
     """The pair that another page or the address names, if the case has it."""
     if asked := query_params.read("pair"):
-        st.session_state["pair"] = asked
-    wanted = st.session_state.get("pair")
+        stale.put("pair", asked)
+    wanted = stale.kept("pair")
     if wanted is not None and not len(table.rows([wanted])):
         st.warning(f"There is no pair {plain(wanted)} in this case; another one is shown.")
         return None

@@ -36,7 +36,7 @@ def _called(view: View) -> str:
 
 def _thresholds(view: View, moved: Mapping[str, float]) -> str:
     """As arguments; what stands where the case was run with is left out, so that its own sets are taken."""
-    run_with = {"fraction": 100 * view.settings.split.fraction, "k": view.settings.k}
+    run_with = {"fraction": round(100 * view.settings.split.fraction, 6), "k": view.settings.k}
     said = {name: value for name, value in moved.items() if run_with.get(name) != value}
     said |= {"fraction": said["fraction"] / 100} if "fraction" in said else {}
     return ", ".join(f"{name}={value:g}" if name == "threshold" else f"{name}={value}" for name, value in said.items())

@@ -143,7 +143,7 @@ def clicked() -> list[str]:
 def _click(pair: str, add: bool) -> None:
     """Select a pair; `add` adds it to the pairs clicked before, or removes it from them."""
     before, ids = current(), clicked()
-    st.session_state["pair"] = pair
+    stale.put("pair", pair)
     if add and before and not ids:
         text, ids = f"({before}) or {query.among([pair])}", [pair]
     else:
@@ -191,7 +191,7 @@ def listen_to_clicks(axes: dict[str, str], table: PairTable, alone: bool = False
                 return
             pair = table.ids([pair])[0]
         if alone and not add:
-            st.session_state["pair"] = pair
+            stale.put("pair", pair)
         else:
             _click(pair, add)
 
@@ -205,10 +205,10 @@ def pairs_shown(view: View) -> PairTable:
     return table if st.session_state.get("reveal", True) else table.without_truth()
 
 
-def opened(view: View) -> tuple[PairTable, Selection]:
-    """The pairs as `pairs_shown` gives them, and the selection, whose bar is drawn."""
+def opened(view: View, live: bool = False) -> tuple[PairTable, Selection]:
+    """The pairs as `pairs_shown` gives them, and the selection, whose bar is drawn; `live`: see `bar`."""
     table = pairs_shown(view)
-    return table, bar(view, table)
+    return table, bar(view, table, live=live)
 
 
 def truth_toggle() -> bool:
@@ -216,13 +216,13 @@ def truth_toggle() -> bool:
     return controls.toggle("Show the ground truth", True, "reveal", "A lab case knows it; a defender does not")
 
 
-def bar(view: View, table: PairTable, tuned: Tuned | None = None, at: Any = None) -> Selection:
+def bar(view: View, table: PairTable, tuned: Tuned | None = None, at: Any = None, live: bool = False) -> Selection:
     """One line that stays in sight: the box with the query, what it selects in counts, and the buttons that go back,
     clear, save and export.
 
     Args:
         tuned: where the sliders of this page stand, if it has them, which are exported. at: the container, keyed `BAR`,
-            that it is drawn in; None: here.
+            that it is drawn in; None: here. live: the page's sliders move without the bar being drawn again.
     """
     show_failure()
     selected = standing(table)
@@ -237,9 +237,9 @@ def bar(view: View, table: PairTable, tuned: Tuned | None = None, at: Any = None
             about = "What is brushed or outlined next narrows the selection instead of replacing it"
             controls.toggle("Narrow", False, "narrow", about)
             if selected.rows is not None and selected.rows.any():
-                _menu(view, table, selected.rows)
+                _menu(view, table, text, selected.rows)
             _views(view)
-            pair_export.offer(view, table, text, selected.rows, tuned)
+            pair_export.offer(view, table, text, selected.rows, tuned, live)
         _refused(text)
         if len(text) > query_params.LONGEST:
             st.caption("This query is too long for the address bar; save it as a view to come back to it.")
@@ -413,27 +413,29 @@ def _rows(table: PairTable, rows: np.ndarray) -> list[str]:
     return list(frame["id"].iloc[shown["selection"]["rows"]])
 
 
-def _menu(view: View, table: PairTable, rows: np.ndarray) -> None:
-    """What can be done with all selected pairs at once."""
-    with st.popover("Act", icon=":material/bolt:"), guard():
+def _menu(view: View, table: PairTable, text: str, rows: np.ndarray) -> None:
+    """What can be done with all selected pairs at once; worked out once it is opened."""
+    menu = st.popover("Act", icon=":material/bolt:", key="act", on_change="rerun")
+    if not menu.open:
+        return
+    with menu, guard():
         st.caption(f"One decision for all {int(rows.sum()):,} selected pairs; *Undo* on the page Review reverts it.")
         for label in LABELS:
             roles.button(
-                f"Label {label}",
-                key=f"bulk-{label}",
-                width="stretch",
-                on_click=_label_all,
-                args=(view, table, rows, label),
+                f"Label {label}", key=f"bulk-{label}", width="stretch", on_click=_label_all, args=(view, text, label)
             )
         if view.has("select"):
-            st.caption("Or take them for D_topk, and unlearn.")
+            known = " With the truth in sight, this may use what no defender knows." * (table.poisoned is not None)
+            st.caption(f"Or take them for D_topk, and unlearn.{known}")
             ids = table.ids(np.flatnonzero(rows)) if rows.sum() <= apply.MOST_CONFIRMED else [""] * int(rows.sum())
             apply.confirmed(view, ids, "selected", "with-selected")
 
 
 @safe
-def _label_all(view: View, table: PairTable, rows: np.ndarray, label: str) -> None:
-    pairs.review(view).label(table.ids(np.flatnonzero(rows)), label, session_id())
+def _label_all(view: View, text: str, label: str) -> None:
+    """Label what the query selects by now: labels may have been given since it was drawn."""
+    table = pairs_shown(view)
+    pairs.review(view).label(table.ids(np.flatnonzero(query.parse(text, table).rows(table))), label, session_id())
 
 
 def _similarities(table: PairTable, row: int) -> str:

@@ -30,21 +30,27 @@ TUNED = {
 @dataclass(frozen=True)
 class Tuned:
     """Where the sliders stand: D_susp in percent of D, the threshold on the overfitted similarity, k. `moved`: whether
-    any of them was.
+    any of them was; `start`: where the threshold stands by itself.
     """
 
     percent: float
     threshold: float
     k: int
     moved: bool
+    start: float = 0.5
 
     def as_run(self, view: View) -> bool:
         """Whether D_susp and D_topk are those that the case was run with."""
-        return (self.percent, self.k) == (100 * view.settings.split.fraction, view.settings.k)
+        return (self.percent, self.k) == (_run_with(view), view.settings.k)
+
+
+def _run_with(view: View) -> float:
+    """The suspicious fraction that the case was run with, in percent."""
+    return round(100 * view.settings.split.fraction, 6)
 
 
 def _bounds(view: View) -> dict[str, tuple[float, float]]:
-    run_with = 100 * view.settings.split.fraction
+    run_with = _run_with(view)
     return {
         "fraction": (min(0.5, run_with), max(50.0, run_with)),
         "threshold": (-1.0, 1.0),
@@ -60,8 +66,7 @@ def sliders(view: View, table: PairTable, mixture: Mixture | None) -> tuple[Tune
     """Draw the sliders side by side; where they stand, and the columns that they are drawn in."""
     columns = st.columns(3)
     left, middle, right = columns
-    unscored, bounds = table.similarity_overfit is None, _bounds(view)
-    run_with = 100 * view.settings.split.fraction
+    unscored, bounds, run_with = table.similarity_overfit is None, _bounds(view), _run_with(view)
     about = "The pairs of lowest similarity under the clean reference are D_susp"
     title = "Suspicious fraction: share of D, %"
     percent = query_params.slider(left, title, "fraction", view, *bounds["fraction"], run_with, FRACTION_STEP, about)
@@ -81,7 +86,14 @@ def sliders(view: View, table: PairTable, mixture: Mixture | None) -> tuple[Tune
     most = max(3, min(MOST_K, len(table)), k)
     chosen = query_params.slider(right, "k: size of D_topk", "k", view, 2, most, k, 1, about, unscored)
     chosen = min(chosen, _most_k(view, table, percent))
-    return Tuned(percent, threshold, chosen, (percent, threshold, chosen) != (run_with, start, k)), columns
+    tuned = Tuned(percent, threshold, chosen, (percent, threshold, chosen) != (run_with, start, k), start)
+    standing()[view.name] = tuned
+    return tuned, columns
+
+
+def standing() -> dict[str, Tuned]:
+    """Where the sliders stand, by the case; the same dictionary all session long, for what is made outside of it."""
+    return st.session_state.setdefault("stands", {})
 
 
 def move(view: View, table: PairTable, name: str, similarity: float) -> None:
@@ -116,12 +128,11 @@ def held(view: View) -> dict[str, float]:
 
 def stands(view: View, table: PairTable, moved: Mapping[str, float]) -> Tuned:
     """Where the sliders stand if some of them were moved there."""
-    percent = moved.get("fraction", 100 * view.settings.split.fraction)
-    threshold = moved.get("threshold")
-    if threshold is None:
-        threshold = _first_threshold(view, table, pairs.mixture(view, table))
+    percent = moved.get("fraction", _run_with(view))
+    start = _first_threshold(view, table, pairs.mixture(view, table))
+    threshold = moved.get("threshold", start)
     k = min(int(moved.get("k", view.settings.k)), _most_k(view, table, percent))
-    return Tuned(percent, threshold, k, bool(moved))
+    return Tuned(percent, threshold, k, bool(moved), start)
 
 
 def _first_threshold(view: View, table: PairTable, mixture: Mixture | None) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ingested import encoded, folder, packed
+from PIL import Image
 
 from ubt.core.errors import BadInput
 from ubt.data import catalogue, formats, labelled, retrieval_sets
@@ -145,9 +146,9 @@ def test_a_source_is_opened_once(tmp_path, name):
     """Once for columns, rows and images together: what is opened is passed on."""
     make, opens = OPENED[name]
     path = make(tmp_path / f"a.{name.split()[-1]}")
-    seen = calls(lambda: look(path, SourceOptions()), {opens: "opened", decode: "decoded"})
+    seen = calls(lambda: look(path, SourceOptions()), {opens: "opened", Image.open: "decoded"})
     assert seen == {"opened": 1, "decoded": 3}
-    seen = calls(lambda: retrieval_sets.read(str(path), SIZE)[0][0], {opens: "opened", decode: "decoded"})
+    seen = calls(lambda: retrieval_sets.read(str(path), SIZE)[0][0], {opens: "opened", Image.open: "decoded"})
     assert seen == {"opened": 1, "decoded": 1}
 
 

@@ -35,6 +35,7 @@ MARKS = {
     "map": ".st-key-map-overfit .nsewdrag",
     "review": ".ubt-card img",
     "neighbours": ".ubt-card img",
+    "inspect": ".ubt-card.chosen img",
 }
 """Page to what is there once it is open."""
 
@@ -44,8 +45,9 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
 
     Returns:
         `opening`: page to seconds from the click on its link, each time, the first on a fresh server; `slider`,
-        `lasso`: milliseconds (median, 95th percentile) from release to redrawn; `beside`: the same three beside two
-        busy processes; `export`: seconds for all pairs as parquet; `private_mb`: the most the app had of its own memory
+        `lasso`, and of *Inspect* what `_inspected` returns: milliseconds (median, 95th percentile) from release to
+        redrawn; `beside`: the same beside two busy processes; `export`: seconds for all pairs as parquet;
+        `private_mb`: the most the app had of its own memory
         during all of it;
         `neighbours`, `work`: see `searched` and `computed`.
     """
@@ -69,6 +71,7 @@ def measure(cache: Path, pairs: int, say: Callable[[str], None] = lambda text: N
                     "opening": _opened(b, address, name),
                     "slider": _slid(b, f"{address}/separation?case={name}"),
                     "lasso": _lassoed(b, f"{address}/map?case={name}"),
+                    **_inspected(b, f"{address}/inspect?case={name}"),
                 }
                 result |= answers if load == "alone" else {load: answers}
             say("exporting all pairs")
@@ -151,7 +154,7 @@ def _slid(b, address: str) -> dict[str, float]:
     took = []
     line = "(document.querySelector('.st-key-chart-similarity_overfit .js-plotly-plot').layout.shapes[0] || {}).x0"
     state = [line, "document.querySelector('.ubt-table').innerText"]
-    ready = f"document.querySelector('.ubt-table').innerText.includes('flagged: ' + {line}.toFixed(2))"
+    ready = f"document.querySelector('.ubt-table').innerText.includes('in D_susp, ' + {line}.toFixed(2))"
     for n in range(MOVES + 2):
         at, end = thumb.bounding_box(), track["x"] + track["width"] * (0.55 + 0.4 * ((n * 7) % MOVES) / MOVES)
 
@@ -167,34 +170,74 @@ def _slid(b, address: str) -> dict[str, float]:
     return quantiles(took[2:])
 
 
+def _circle(tab, chart: str, n: int, r: np.random.Generator) -> Callable[[], None]:
+    """Draws a circle on a map by hand, to its left or right in turns."""
+    box = tab.locator(f"{chart} .nsewdrag").bounding_box()
+    x, y = box["x"] + box["width"] * (0.3 if n % 2 else 0.7), box["y"] + box["height"] * r.uniform(0.4, 0.6)
+    radius = min(box["width"], box["height"]) * r.uniform(0.2, 0.25)
+    corners = [(x + radius * np.cos(t), y + radius * np.sin(t)) for t in np.linspace(0, 2 * np.pi, 16)]
+
+    def draw() -> None:
+        tab.mouse.move(*corners[0])
+        tab.mouse.down()
+        for corner in corners[1:]:
+            tab.mouse.move(*corner, steps=2)
+        tab.mouse.up()
+
+    return draw
+
+
+_SAID = "document.querySelector('.st-key-said').innerText"
+_CARDS = "[...document.querySelectorAll('.ubt-card')].map(e => e.dataset.pair).join()"
+_COMPLETE = (
+    "document.querySelectorAll('.ubt-card img').length > 0 && [...document.querySelectorAll('.ubt-card img')].every(i"
+    " => i.complete)"
+)
+
+
 def _lassoed(b, address: str) -> dict[str, float]:
-    tab = _tab(b, address, "map", 2)
-    box = tab.locator(".st-key-map-overfit .nsewdrag").bounding_box()
-    took, r = [], np.random.default_rng(0)
-    state = [
-        "document.querySelector('.st-key-said').innerText",
-        "[...document.querySelectorAll('[class*=st-key-ticked]')].map(e => e.className).join()",
-        "[...document.querySelectorAll('.ubt-card')].map(e => e.dataset.pair).join()",
-    ]
-    ready = (
-        "document.querySelectorAll('.ubt-card img').length > 0 && [...document.querySelectorAll('.ubt-card"
-        " img')].every(i => i.complete) && document.querySelector('[data-testid=stDataFrame] canvas') !== null"
-    )
+    tab, took, r = _tab(b, address, "map", 2), [], np.random.default_rng(0)
+    ticked = "[...document.querySelectorAll('[class*=st-key-ticked]')].map(e => e.className).join()"
+    ready = f"{_COMPLETE} && document.querySelector('[data-testid=stDataFrame] canvas') !== null"
     for n in range(LASSOS + 1):
-        x, y = box["x"] + box["width"] * (0.3 if n % 2 else 0.7), box["y"] + box["height"] * r.uniform(0.4, 0.6)
-        radius = box["width"] * r.uniform(0.15, 0.19)
-        corners = [(x + radius * np.cos(t), y + radius * np.sin(t)) for t in np.linspace(0, 2 * np.pi, 16)]
-
-        def draw(corners: list = corners) -> None:
-            tab.mouse.move(*corners[0])
-            tab.mouse.down()
-            for corner in corners[1:]:
-                tab.mouse.move(*corner, steps=2)
-            tab.mouse.up()
-
-        took.append(between(tab, state, ready, draw))
+        took.append(between(tab, [_SAID, ticked, _CARDS], ready, _circle(tab, ".st-key-map-overfit", n, r)))
     tab.close()
     return quantiles(took[1:])
+
+
+def _inspected(b, address: str) -> dict[str, dict[str, float]]:
+    """On *Inspect*: a threshold's line dragged, a histogram brushed, a lasso on the map, another pair clicked."""
+    tab, r = _tab(b, address, "inspect", 2), np.random.default_rng(0)
+    took: dict[str, list[float]] = {"line": [], "brush": [], "inspect lasso": [], "pair": []}
+    line = "(document.querySelector('.st-key-chart-similarity_overfit .js-plotly-plot').layout.shapes[0] || {}).x0"
+    counted = "document.querySelector('.st-key-thresholds').innerText"
+    chart = tab.locator(".st-key-chart-similarity_overfit .nsewdrag").bounding_box()
+    low = chart["y"] + chart["height"] * 0.9
+
+    def pulled(by: float) -> None:
+        box = tab.locator(".ubt-line").last.bounding_box()
+        tab.mouse.move(box["x"] + 7, low)
+        tab.mouse.down()
+        tab.mouse.move(box["x"] + 7 + by, low, steps=4)
+        tab.mouse.up()
+
+    def brushed(at: float) -> None:
+        tab.mouse.move(chart["x"] + chart["width"] * at, chart["y"] + 8)
+        tab.mouse.down()
+        tab.mouse.move(chart["x"] + chart["width"] * (at + 0.2), low, steps=4)
+        tab.mouse.up()
+
+    chosen = "document.querySelector('.ubt-card.chosen')?.dataset.pair"
+    shown = "document.querySelector('.ubt-pictures img')?.src"
+    for n in range(LASSOS + 1):
+        took["line"].append(between(tab, [line, counted], "true", lambda n=n: pulled(-40 if n % 2 else 40)))
+        took["brush"].append(between(tab, [_SAID, _CARDS], _COMPLETE, lambda n=n: brushed(0.5 + 0.02 * n)))
+        circle = _circle(tab, "[class*=st-key-map-overfit]", n, r)
+        took["inspect lasso"].append(between(tab, [_SAID, _CARDS], _COMPLETE, circle))
+        card = tab.locator(".ubt-grid").first.locator("[data-pair]:not(.chosen)").nth(n % 4 + 1)
+        took["pair"].append(between(tab, [chosen, shown], _COMPLETE, card.click))
+    tab.close()
+    return {what: quantiles(some[1:]) for what, some in took.items()}
 
 
 def searched(store: Store, record: CaseRecord) -> dict[str, Any]:
@@ -300,6 +343,10 @@ def report(results: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
                 ("change of page", quantiles(changes)),
                 ("slider", answers["slider"]),
                 ("lasso", answers["lasso"]),
+                ("Inspect: line", answers["line"]),
+                ("Inspect: brush", answers["brush"]),
+                ("Inspect: lasso", answers["inspect lasso"]),
+                ("Inspect: another pair", answers["pair"]),
             ):
                 own[f"{what}, ms (median, 95 %){beside}"] = f"{took['median']:.0f}, {took['p95']:.0f}"
         own["all pairs as parquet, s"] = f"{r['export']:.1f}"

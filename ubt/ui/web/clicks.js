@@ -1,4 +1,5 @@
 // A point of a map or a card that is clicked.
+let refocus = null; // the card chosen by key, whose grid is drawn anew
 const stops = new WeakMap(); // called again with every change of data; what it returns is called at the end alone
 
 export default function ({data, parentElement, setTriggerValue}) {
@@ -14,10 +15,16 @@ export default function ({data, parentElement, setTriggerValue}) {
     const found = event.target.closest && event.target.closest('[data-pair]');
     if (!found || (event.type === 'keydown' && event.key !== 'Enter' && event.key !== ' ')) return;
     event.preventDefault();
+    if (event.type === 'keydown') refocus = {pair: found.dataset.pair, until: performance.now() + 5000};
     setTriggerValue('clicked', {id: found.dataset.pair, add: event.shiftKey || event.ctrlKey || event.metaKey});
   };
 
   const listen = () => {
+    if (refocus && document.activeElement === document.body) {
+      const again = document.querySelector(`[data-pair="${CSS.escape(refocus.pair)}"]`);
+      if (again) again.focus({preventScroll: true});
+    }
+    if (refocus && performance.now() > refocus.until) refocus = null;
     for (const key of data.charts) {
       const chart = document.querySelector('.st-key-' + key + ' .js-plotly-plot');
       if (!chart || !chart.on || chart.ubtClicks) continue;

@@ -25,8 +25,12 @@ export default function ({data, parentElement}) {
       if (ring.parentNode !== chart) chart.appendChild(ring);
       if (ring.chart !== chart) {
         ring.chart = chart;
-        chart.on('plotly_afterplot', () => place(ring));
-        chart.on('plotly_relayouting', () => place(ring));
+        if (!chart.ubtRing) {
+          const again = () => rings.has(key) && place(rings.get(key));
+          chart.on('plotly_afterplot', again);
+          chart.on('plotly_relayouting', again);
+          chart.ubtRing = true;
+        }
       }
       place(ring);
     }
@@ -35,5 +39,9 @@ export default function ({data, parentElement}) {
   update();
   const timer = setInterval(update, 150); // charts come and go while the page is drawn
   stops.set(parentElement, () => clearInterval(timer));
-  return () => stops.get(parentElement)();
+  return () => {
+    stops.get(parentElement)();
+    for (const ring of rings.values()) ring.remove();
+    rings.clear();
+  };
 }

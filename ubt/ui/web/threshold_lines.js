@@ -1,15 +1,22 @@
 // Handles over the vertical lines of charts, to be dragged or moved by the arrow keys; what a line became is told.
 const handles = new Map(); // by name; they stay while the page is drawn again
+const SNAP = 4000; // milliseconds after which a line that the server left where it was goes back to it
 
 const stops = new WeakMap(); // called again with every change of data; what it returns is called at the end alone
 
 export default function ({data, parentElement, setTriggerValue}) {
   stops.get(parentElement)?.();
   const wanted = new Set(data.lines.map(line => line.name));
-  for (const [name, handle] of handles) if (!wanted.has(name)) { handle.remove(); handles.delete(name); }
+  for (const [name, handle] of handles) {
+    if (wanted.has(name)) continue;
+    clearTimeout(handle.timer);
+    handle.remove();
+    handles.delete(name);
+  }
 
   const tell = handle => {
-    handle.sent = handle.value;
+    clearTimeout(handle.timer);
+    handle.timer = null;
     setTriggerValue('moved', {name: handle.line.name, value: handle.value});
   };
 
@@ -36,7 +43,6 @@ export default function ({data, parentElement, setTriggerValue}) {
     handle.tabIndex = 0;
     handle.setAttribute('role', 'slider');
     handle.setAttribute('aria-orientation', 'horizontal');
-    let timer = null;
     handle.addEventListener('pointerdown', event => {
       handle.setPointerCapture(event.pointerId);
       handle.classList.add('dragged');
@@ -53,7 +59,10 @@ export default function ({data, parentElement, setTriggerValue}) {
     const release = () => {
       if (!handle.classList.contains('dragged')) return;
       handle.classList.remove('dragged');
-      if (handle.value !== handle.line.value) handle.tell();
+      if (handle.value === handle.line.value) return;
+      const before = handle.line;
+      handle.tell();
+      setTimeout(() => { if (handle.line === before) { handle.value = before.value; place(handle); } }, SNAP);
     };
     handle.addEventListener('pointerup', release);
     handle.addEventListener('pointercancel', release);
@@ -62,8 +71,8 @@ export default function ({data, parentElement, setTriggerValue}) {
       if (!steps) return;
       event.preventDefault();
       put(handle, handle.value + steps * handle.line.step);
-      clearTimeout(timer);
-      timer = setTimeout(() => handle.tell(), 150);
+      clearTimeout(handle.timer);
+      handle.timer = setTimeout(() => handle.tell(), 150);
     });
     handles.set(line.name, handle);
     return handle;
@@ -81,13 +90,11 @@ export default function ({data, parentElement, setTriggerValue}) {
         chart.on('plotly_afterplot', () => place(handle));
       }
       if (handle.line === line) continue;
-      const before = handle.line;
       handle.line = line;
       handle.setAttribute('aria-label', line.label);
       handle.setAttribute('aria-valuemin', line.low);
       handle.setAttribute('aria-valuemax', line.high);
-      const held = handle.classList.contains('dragged') || (before && before.value === line.value && handle.value !== line.value && document.activeElement === handle);
-      if (!held) handle.value = line.value;
+      if (!handle.timer && !handle.classList.contains('dragged')) handle.value = line.value;
       place(handle);
     }
   };
