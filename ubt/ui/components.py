@@ -51,8 +51,7 @@ def readable() -> None:
 
 def terms() -> None:
     """Say what a term of the field means while the pointer rests on it, or when it is clicked, wherever it stands."""
-    css = f"{web.text('terms.css')}\n"  # without a line break it is taken for a path
-    component = st.components.v2.component("ubt_terms", js=web.text("terms.js"), css=css)
+    component = st.components.v2.component("ubt_terms", js=web.text("terms.js"), css=web.text("terms.css"))
     component(key="terms", data={"terms": documents.glossary()}, height=0)
 
 
