@@ -192,3 +192,18 @@ def test_an_export_that_cannot_be_written_says_what_would_do(full, tmp_path):
     with pytest.raises(BadInput, match="expected a place that can be written"):
         case.export(tmp_path / "file" / "a.csv", "topk")
     assert case.export(tmp_path / "a.jsonl", "topk") == len((tmp_path / "a.jsonl").read_text().splitlines())
+
+
+def test_an_export_overwrites_its_own_folder_and_no_other(full, tmp_path, monkeypatch):
+    case = open_case(*full.names(), cache=full.root)
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    for name in ("README.md", "train.parquet"):
+        (here / name).write_text("mine")
+    for out in (".", here):
+        with pytest.raises(BadInput, match="expected a new or empty folder, or one of an earlier export, got"):
+            case.export(out, "topk")
+    assert {p.name: p.read_text() for p in here.iterdir()} == {"README.md": "mine", "train.parquet": "mine"}
+    (here / "new").mkdir()
+    chosen = case.export("new", "topk")
+    assert case.export("new") == len(pd.read_parquet("new/train.parquet")) > chosen

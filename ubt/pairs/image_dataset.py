@@ -77,6 +77,13 @@ def card(about: dict) -> bytes:
     return f"{_HEAD}{said}\n```\n".encode()
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds such a data set, by its card."""
+    with contextlib.suppress(OSError), (folder / CARD).open("rb") as f:
+        return f.read(len(_HEAD.encode())) == _HEAD.encode()
+    return False
+
+
 def _png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")

@@ -160,7 +160,7 @@ class OpenCase:
             How many pairs.
 
         Raises:
-            BadInput: another ending, or a file that cannot be written.
+            BadInput: another ending, a file that cannot be written, or a folder that holds anything else.
         """
         path, kinds = Path(path), {f".{kind.lower()}": kind for kind in KINDS}
         if path.suffix.lower() not in {*kinds, ""}:
@@ -173,10 +173,11 @@ class OpenCase:
                 data = content(frame, kinds[path.suffix.lower()])
                 replace_file(path, lambda temporary: temporary.write_bytes(data))
             else:
+                _require_own(path)
                 path.mkdir(parents=True, exist_ok=True)
-                replace_file(path / image_dataset.FILE, lambda temporary: self._write_images(temporary, frame))
                 said = image_dataset.card(self._about(frame, text))
                 replace_file(path / image_dataset.CARD, lambda temporary: temporary.write_bytes(said))
+                replace_file(path / image_dataset.FILE, lambda temporary: self._write_images(temporary, frame))
         except OSError as e:
             raise BadInput(f"expected a place that can be written, got {path} ({e.strerror})") from None
         return len(frame)
@@ -331,6 +332,14 @@ class OpenCase:
             raise BadInput(f"{self.name}: expected a case whose models were measured, got none; run it first")
         names = pd.Index([called.get(m, m) for m in rows], name="model")
         return pd.DataFrame(list(rows.values()), names)
+
+
+def _require_own(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()) and not image_dataset.is_ours(folder):
+        raise BadInput(
+            f"expected a new or empty folder, or one of an earlier export, got {folder}, which holds other files;"
+            " name another folder"
+        )
 
 
 def _known(name: str) -> Any:
