@@ -283,3 +283,14 @@ def test_a_deleted_case_takes_nothing_of_what_others_are_told(full, tiny_case):
     assert log.exists() and told.exists()
     full.prune()
     assert not log.exists() and not told.exists()
+
+
+def test_the_checkpoint_of_a_reference_stays_for_days_though_a_case_is_deleted(full, tiny_case):
+    recent, old, other = (full.root / "work" / name for name in ("reference-1", "reference-2", "unknown-1"))
+    for folder in (recent, old, other):
+        written(folder / "checkpoint.safetensors")
+        written(folder / f".checkpoint.safetensors.{DEAD}.tmp")
+    os.utime(old, (0, 0))
+    full.delete(tiny_case.name)
+    assert [p.name for p in recent.iterdir()] == ["checkpoint.safetensors"]
+    assert not old.exists() and not other.exists()

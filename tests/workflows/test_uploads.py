@@ -1,5 +1,6 @@
 """Files that were dropped on a page: their names, that they are kept once, and that they go when nobody needs them."""
 
+import json
 import os
 import time
 
@@ -10,7 +11,7 @@ from ubt.cases.read_only import ReadOnlyStore
 from ubt.cases.store import Store
 from ubt.core import roots
 from ubt.core.errors import BadInput, Forbidden
-from ubt.workflows import uploads
+from ubt.workflows import jobs, uploads
 from ubt.workflows.ingest import Wanted, import_wanted
 
 ZIP = (".zip",)
@@ -90,3 +91,34 @@ def test_where_something_imported_is_damaged_no_dropped_file_goes(tmp_path):
     os.utime(path.parent, (0, 0))
     store.prune()
     assert path.exists()
+
+
+def test_what_is_being_imported_stays_though_it_was_dropped_days_ago(tmp_path):
+    store = Store(tmp_path / "cache")
+    path = uploads.keep(store, [("a.pt", b"1")], (".pt",))
+    os.utime(path.parent, (0, 0))
+    wanted = Wanted("model", str(path), {"state": "clean"})
+    said = store.scratch(jobs.import_lock(wanted)) / "wanted.json"
+    said.write_text(json.dumps(vars(wanted)))
+    with store.lock(jobs.import_lock(wanted)):
+        assert set(jobs.being_imported(store)) == {jobs.import_lock(wanted)}
+        store.prune()
+        assert path.exists()
+        said.write_text("[]")
+        assert not jobs.being_imported(store)
+    store.prune()
+    assert not path.exists()
+
+
+def test_an_import_that_begins_keeps_what_it_reads_for_another_day(tmp_path):
+    store = Store(tmp_path / "cache")
+    path = uploads.keep(store, [("a.pt", b"1")], (".pt",))
+    other = uploads.keep(store, [("b.pt", b"2")], (".pt",))
+    for dropped in (path, other):
+        os.utime(dropped.parent, (0, 0))
+    for source in (str(path), "", "hf-hub:a/b", "a\0b", str(path.parent.parent / ".." / "x"), str(path.parent.parent)):
+        wanted = Wanted("model", source)
+        with store.lock(jobs.import_lock(wanted)):  # so that no process begins
+            assert not jobs.start_import(store, wanted)
+    store.prune()
+    assert path.exists() and not other.exists()

@@ -5,11 +5,12 @@ process that is. Everything else that no case on record names goes: whoever need
 """
 
 import contextlib
+import json
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ubt.cases.artifact import Artefact
 from ubt.cases.record import MARK, MOVED, CaseRecord
@@ -23,6 +24,10 @@ OF_LOCKS = (".lock", ".owner", ".cancel", ".log")
 """What lies beside the work of whoever holds a lock: its file, who that is, that it is asked to stop, what it said."""
 UPLOADS, IDLE = "uploads", 86_400.0
 """The folder of files that were dropped on a page; seconds after which one that nothing was imported from goes."""
+TRAINED, WEEK = "reference-", 7 * 86_400.0
+"""How the folders under `work/` begin that hold a reference's checkpoint, which no case names; seconds that they stay
+without a change.
+"""
 
 
 class Cache(Protocol):
@@ -117,16 +122,29 @@ def prune(store: Cache, told: bool = True) -> int:
     return freed
 
 
+def being_imported(store: Cache) -> dict[str, dict[str, Any]]:
+    """What is being imported now, by whatever process, by its lock; as `ubt.workflows.ingest.Wanted` has it."""
+    found = {}
+    for path in (store.root / "work").glob("import-*/wanted.json"):
+        with contextlib.suppress(OSError, ValueError):
+            if store.held(path.parent.name) and isinstance(said := json.loads(path.read_text()), dict):
+                found[path.parent.name] = said
+    return found
+
+
 def _uploads(store: Cache) -> int:
-    """Delete what was dropped on a page some time ago and what no pairs and no labelled images are read from. Where any
-    of these cannot be read, nothing goes.
+    """Delete what was dropped on a page some time ago and what no pairs and no labelled images are read from, now or
+    later. Where any of these cannot be read, nothing goes.
     """
-    read_from, folder = set[str](), (store.root / UPLOADS).resolve()
+    places, folder = (
+        [str(wanted.get("source")) for wanted in being_imported(store).values()],
+        (store.root / UPLOADS).resolve(),
+    )
     for path in (p for kind in ("pairs", "labelled") for p in (store.root / "artefacts").glob(f"{kind}-*")):
         if (found := store.find(path.name)) is None:
             return 0
-        with contextlib.suppress(ValueError):
-            read_from.add(Path(found["about"]["path"]).relative_to(folder).parts[0])
+        places.append(found["about"]["path"])
+    read_from = {Path(p).relative_to(folder).parts[0] for p in places if folder in Path(p).parents}
     freed = 0
     for path in list(folder.iterdir()) if folder.is_dir() else []:
         with contextlib.suppress(OSError):
@@ -147,7 +165,8 @@ def _work(store: Cache, path: Path, used: _Used, told: bool) -> int:
     if path.name.startswith("."):
         return scrap(path) if path in abandoned(path.parent) else 0
     if path.is_dir():
-        if path.name not in used or (store.root / "artefacts" / path.name).is_dir():
+        unused = path.name not in used or (store.root / "artefacts" / path.name).is_dir()
+        if unused and not _goes_on(path):
             return _unheld(store, path.name, path)
         with contextlib.suppress(UbtError), store.lock(path.name, wait=0):
             freed = sum(map(scrap, abandoned(path)))
@@ -158,6 +177,13 @@ def _work(store: Cache, path: Path, used: _Used, told: bool) -> int:
     if path.suffix == ".checked":  # where an earlier version kept it
         return scrap(path)
     return _beside(store, path.stem, told) if path.suffix in OF_LOCKS else 0
+
+
+def _goes_on(path: Path) -> bool:
+    """Whether it is of a reference whose training stopped not long ago."""
+    with contextlib.suppress(OSError):
+        return path.name.startswith(TRAINED) and time.time() - path.stat().st_mtime < WEEK
+    return False
 
 
 def _beside(store: Cache, lock: str, told: bool) -> int:

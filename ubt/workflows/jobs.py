@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ubt.cases import events as journal
+from ubt.cases import litter
 from ubt.cases.cost_model import cost
 from ubt.cases.events import Event, Journal
 from ubt.cases.keys import every_key
@@ -36,7 +37,7 @@ from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import digest, disk_full
 from ubt.core.run import Compute, Progress, Run, compute
 from ubt.core.text import printable
-from ubt.workflows import derived, ingest, made_here, time_left
+from ubt.workflows import derived, ingest, made_here, time_left, uploads
 from ubt.workflows.time_left import TWO_CORES, Estimate, Left, Step
 
 LIVE = ("running", "waiting")
@@ -117,6 +118,7 @@ def start_import(store: Store, wanted: ingest.Wanted, wait: float = 15.0) -> boo
     store.require_writable()
     if not store.held(lock):
         _told(store, lock).unlink(missing_ok=True)
+    uploads.use(store, wanted.source)
     return _process(store, lock, ["--import", json.dumps(vars(wanted))], lambda: bool(imported(store, lock)), wait)
 
 
@@ -131,10 +133,9 @@ def imported(store: Store, lock: str) -> str:
 def being_imported(store: Store) -> dict[str, ingest.Wanted]:
     """What is being imported now, by whatever process, by its lock."""
     found = {}
-    for path in (store.root / "work").glob("import-*/wanted.json"):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            if store.held(path.parent.name):
-                found[path.parent.name] = ingest.Wanted(**json.loads(path.read_text()))
+    for lock, said in litter.being_imported(store).items():
+        with contextlib.suppress(TypeError):
+            found[lock] = ingest.Wanted(**said)
     return found
 
 

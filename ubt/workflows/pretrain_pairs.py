@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ubt.cases.litter import TRAINED
 from ubt.cases.store import Store
 from ubt.clip import augment, models
 from ubt.clip.recipes import ModelFolder, ReferenceSettings
@@ -115,7 +116,7 @@ def train_here(
     """Train a clean reference on imported pairs and put it into the store, as what it was trained on; returns its name.
     An interrupted one goes on where it stopped. Otherwise as `pretrain`.
     """
-    work = f"reference-{digest([s.to_dict(), *compute.identity, pairs])}"
+    work = f"{TRAINED}{digest([s.to_dict(), *compute.identity, pairs])}"
     with store.lock(work), store.step(work) as folder, fixed_threads(compute):
         said = pretrain(s, store, pairs, labelled, compute, folder, progress)
         model = models.load(folder)

@@ -2,7 +2,9 @@
 are read where they lie when they are needed; nothing in them is extracted.
 """
 
+import contextlib
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,8 +52,16 @@ def keep(store: Store, files: Sequence[tuple[str, bytes]], endings: Sequence[str
         sha.update(f"{name}:{len(content)};".encode() + content)
     here = folder(store) / sha.hexdigest()[:16]
     here.mkdir(parents=True, exist_ok=True)
-    here.touch()  # it is in use again
+    use(store, here / first)
     for name, content in named.items():
         if not (path := here / name).exists():
             replace_file(path, lambda file, content=content: file.write_bytes(content))
     return here / first
+
+
+def use(store: Store, path: str | Path) -> None:
+    """Have what was dropped stay for another day, if `path` is in it."""
+    with contextlib.suppress(OSError, ValueError):
+        below = Path(path).relative_to(folder(store)).parts
+        if below and ".." not in below:
+            os.utime(folder(store) / below[0])
