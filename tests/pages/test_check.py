@@ -243,6 +243,33 @@ def test_a_reference_is_trained_here_its_health_is_shown_and_chance_is_said_in_r
     assert states(at)[4] == "ready", "it can be run all the same"
 
 
+@pytest.mark.parametrize("mine", [False, True])
+def test_pairs_are_imported_while_others_are_chosen_to_train_on(given, store, tmp_path, mine):
+    at = page("check", pairs=given["pairs"])
+    at.get("button_group")[-1].set_value("train").run()
+    wanted = Wanted("pairs", str(tmp_path / "more.zip"))
+    lock = jobs.import_lock(wanted)
+    with store.lock(lock):
+        (store.scratch(lock) / "wanted.json").write_text(json.dumps(vars(wanted)))
+        if mine:
+            at.session_state["importing-clean"] = lock
+        at.run()
+        assert not at.exception and not at.error
+        assert [b.label for b in at.button].count("Cancel") == 1 + mine
+
+
+def test_pairs_that_were_imported_to_train_on_are_chosen(given, store, tmp_path):
+    first, newest = (import_pairs(store, pairs_in(tmp_path / n, count=30, name=f"{n}.zip")) for n in "qr")
+    at = page("check", pairs=given["pairs"])
+    at.get("button_group")[-1].set_value("train").run()
+    assert at.selectbox(key="clean-pairs").value == newest
+    at.session_state["imported-clean"] = first
+    at.run()
+    assert at.selectbox(key="clean-pairs").value == first
+    at.selectbox(key="clean-pairs").set_value(newest).run()
+    assert at.selectbox(key="clean-pairs").value == newest
+
+
 def test_a_healthy_reference_is_said_to_be_and_one_not_looked_at_offers_to(given, store, monkeypatch):
     clean = import_model(store, str(REFERENCE), "", "clean")
     at = page("check", reference=clean)

@@ -18,7 +18,7 @@ from ubt.workflows.ingest import Wanted
 
 NONE = "none: models trained here on parts of these pairs stand in (a makeshift)"
 WAYS = {"bring": "Bring one", "train": "Train one here"}
-CLEAN = Slot("clean", "pairs")
+CLEAN = Slot("clean", "pairs", mine=True)
 """Where pairs to train on are imported."""
 TRAINED = "trained"
 """The place that a reference comes to which is trained here."""
@@ -137,6 +137,8 @@ def _train(pairs: str, model: str, labels: str) -> None:
     )
     others = [key for key in ingested.keys("pairs") if key != pairs]
     if others or ingested.keys("pairs"):
+        if (new := st.session_state.pop("imported-clean", None)) in others:
+            st.session_state["clean-pairs"] = new
         chosen = st.selectbox(
             "Clean pairs to train on",
             [*others, pairs],

@@ -43,16 +43,18 @@ EXAMPLES = {
 @dataclass(frozen=True)
 class Slot:
     """A place on a page where one thing is imported: its `name`, of which the page has one; the `kind` of thing, and of
-    a model what is known of it (`state`), where that is not asked.
+    a model what is known of it (`state`), where that is not asked. `mine`: only what this session imports into it is
+    for it, since others of the kind are for another place.
     """
 
     name: str
     kind: str
     state: str = ""
+    mine: bool = False
 
     def takes(self, wanted: Wanted) -> bool:
         """Whether what is being imported is for this place."""
-        return wanted.kind == self.kind and self.state in ("", wanted.options.get("state"))
+        return not self.mine and wanted.kind == self.kind and self.state in ("", wanted.options.get("state"))
 
 
 SLOTS = {kind: Slot(kind, kind) for kind in TEXT | {"model": ""}}
@@ -77,7 +79,7 @@ def form(slot: Slot) -> bool:
     if wanted and jobs.import_lock(wanted) not in under:
         _offer(slot, wanted)
     for lock in sorted(under):
-        follow(lock, f"reading {WHAT[kind]}")
+        follow(lock, f"reading {WHAT[kind]}", slot.name)
     return ended(slot.name, under)
 
 

@@ -212,12 +212,12 @@ def build(
     return False
 
 
-def follow(lock: str, what: str) -> None:
+def follow(lock: str, what: str, place: str = "") -> None:
     """How far the process that holds a lock is, and the button that cancels it; draws the page again when it has
-    ended.
+    ended. `place`: which of the places on the page it is that follow it, where there may be several.
     """
 
-    @st.fragment(run_every=POLL, key=f"follow-{lock}")
+    @st.fragment(run_every=POLL, key=f"follow-{place}-{lock}")
     def draw() -> None:
         if not store().held(lock):
             st.rerun(scope="app")
@@ -233,7 +233,7 @@ def follow(lock: str, what: str) -> None:
                 else f"{what}: {100 * share:.0f} %{rows}{left}"
             ),
         )
-        _cancel(lock, f"stop-{lock}")
+        _cancel(lock, f"stop-{place}-{lock}")
 
     draw()
 
