@@ -136,10 +136,8 @@ def _uploads(store: Cache) -> int:
     """Delete what was dropped on a page some time ago and what no pairs and no labelled images are read from, now or
     later. Where any of these cannot be read, nothing goes.
     """
-    places, folder = (
-        [str(wanted.get("source")) for wanted in being_imported(store).values()],
-        (store.root / UPLOADS).resolve(),
-    )
+    folder = (store.root / UPLOADS).resolve()
+    places = [str(wanted.get("source")) for wanted in being_imported(store).values()]
     for path in (p for kind in ("pairs", "labelled") for p in (store.root / "artefacts").glob(f"{kind}-*")):
         if (found := store.find(path.name)) is None:
             return 0
