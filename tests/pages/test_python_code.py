@@ -1,6 +1,7 @@
 """The code that a page offers for a notebook gives what the page shows: it is run, and compared with the export."""
 
 import io
+import shlex
 import zipfile
 
 import numpy as np
@@ -8,7 +9,9 @@ import pandas as pd
 import pytest
 from harness import page
 from streamlit.testing.v1 import AppTest
+from typer.testing import CliRunner
 
+from ubt.cli.main import app
 from ubt.pairs import image_dataset, query
 from ubt.ui import pair_export, pairs, python_code, server, tuning
 from ubt.ui.view import opened
@@ -110,7 +113,7 @@ def test_a_query_of_a_million_words_is_not_offered_as_code(full, monkeypatch):
     assert "too long to copy" in " ".join(c.value for c in at.caption)
 
 
-def test_the_export_with_images_is_a_data_set_of_what_is_selected(full, monkeypatch):
+def test_the_export_with_images_is_a_data_set_of_what_is_selected(full, tmp_path, monkeypatch):
     at = page("separation", select=SELECTED)
     view = opened(at.session_state["case"])
     table, stands = pairs.table(view), tuning.stands(view, pairs.table(view), {})
@@ -125,4 +128,13 @@ def test_the_export_with_images_is_a_data_set_of_what_is_selected(full, monkeypa
     assert at.get("download_button")[-1].proto.disabled is False
     monkeypatch.setattr(pair_export, "MOST", 1)
     at.run()
-    assert f"cases export {view.name} --out FOLDER" in " ".join(c.value for c in at.caption)
+    (offered,) = (block.value for block in at.code if block.language == "bash")
+    asked = shlex.split(offered.replace("FOLDER", str(tmp_path / "out")))
+    assert asked[:3] == ["python", "-m", "ubt"]
+    done = CliRunner().invoke(app, [*asked[3:], "--cache", str(full.root)])
+    assert done.exit_code == 0, done.output
+    written = pd.read_parquet(tmp_path / "out" / image_dataset.FILE)
+    assert written["id"].tolist() == table.ids(rows)
+    assert "poisoned" in written
+    at.toggle(key="reveal").set_value(False).run()
+    assert "--truth" not in next(block.value for block in at.code if block.language == "bash")

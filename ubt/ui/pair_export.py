@@ -2,6 +2,7 @@
 
 import io
 import math
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -58,7 +59,11 @@ def offer(
             few = len(rows) * math.prod(view.read("data", "images").shape[1:]) <= MOST
             _button(view, IMAGES, saved, "With images, for Hugging Face", disabled=not few)
             if not few:
-                st.caption(f"Too many for a browser: `python -m ubt cases export {view.name} --out FOLDER`")
+                st.caption("Too many for a browser; this command takes any number:")
+                chosen = ["--select", text] if selected is not None else []
+                asked = [*chosen, *(["--truth"] if table.poisoned is not None else [])]
+                command = shlex.join(["python", "-m", "ubt", "cases", "export", view.name, "--out", "FOLDER", *asked])
+                st.code(command, language="bash", wrap_lines=True)
         st.caption(f"Copy as Python, for a notebook: {what}")
         if len(text) > python_code.LONGEST:
             st.caption("This query is too long to copy; label the pairs and select by label.")
