@@ -13,8 +13,9 @@ from ubt.cases.quantized import Coded
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.cli import make_demo
+from ubt.cli.demo import built_in
 from ubt.clip import difference, models
-from ubt.core.errors import UbtError
+from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import READY, REFERENCE, file_digest
 from ubt.evaluation import zeroshot
 from ubt.reports.paper.whatif import WHAT_IF
@@ -141,3 +142,25 @@ def test_coded_vectors_keep_their_angles():
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     found = Coded.of(vectors).decoded()
     assert np.abs(found @ found.T - vectors @ vectors.T).max() < 0.015
+
+
+def test_where_they_cannot_be_written_nothing_is_computed(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("ubt.cli.demo.run_missing", lambda *arguments: asked.append(arguments) or ({"a": "b"}, 1))
+    written_to, other, file = tmp_path / "made", tmp_path / "cache", tmp_path / "file"
+    for folder in (written_to, other):
+        (folder / "cases").mkdir(parents=True)
+    for path in (written_to / demo.GRID, file):
+        path.write_text("")
+    for out, said in (
+        (file, "expected a folder that can be written"),
+        (file / "below", "expected a folder that can be written"),
+        (other, "expected a new folder, or one of built-in cases"),
+    ):
+        with pytest.raises(BadInput, match=f"--out: {said}, got {out}"):
+            built_in(out, cache=tmp_path / "own")
+    assert not asked
+    for out in (written_to, tmp_path / "new" / "below"):
+        with pytest.raises(UbtError, match="1 of 1 cases failed"):
+            built_in(out, "cpu", "fp32", tmp_path / "own")
+    assert len(asked) == 2

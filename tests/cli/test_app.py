@@ -61,3 +61,20 @@ def test_installed_it_finds_its_pages_and_their_titles(wheel, tmp_path):
         [sys.executable, "-P", "-c", look], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.stdout.splitlines() == [str(wheel / "ubt/app"), "[]", "Help"], done.stderr
+
+
+@pytest.mark.parametrize("command", ["built-in", "lock", "docs --write"])
+def test_installed_it_writes_nothing_into_the_package(wheel, tmp_path, command):
+    before = {p: p.stat().st_mtime_ns for p in wheel.rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ubt", *command.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(wheel)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    said = " ".join(done.stderr.split())
+    assert command in said and "expected a clone of the repository, got a package installed in" in said
+    assert {p: p.stat().st_mtime_ns for p in wheel.rglob("*") if p.is_file() and p.suffix != ".pyc"} == before
+    assert not list(tmp_path.iterdir())

@@ -64,3 +64,36 @@ def test_what_a_process_elsewhere_writes_is_left_for_a_day(tmp_path):
     assert [*files.abandoned(tmp_path)] == [dead]
     os.utime(theirs, (time.time() - 90_000,) * 2)
     assert {*files.abandoned(tmp_path, "a")} == {dead, theirs}
+
+
+def filled(folder, content):
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / f"{content}.txt").write_text(content)
+    return folder
+
+
+def held(folder):
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_folders_are_replaced_by_copies_and_nothing_else_is(tmp_path):
+    source, folder = filled(tmp_path / "new", "new"), filled(tmp_path / "old", "old")
+    (folder / "c.txt").write_text("mine")
+    (folder / f".a.{DEAD}.tmp").mkdir()
+    files.replace_folders(source, folder, ("a", "b"))
+    assert held(folder) == {"a/new.txt", "b/new.txt", "c.txt"}
+    assert sorted(p.name for p in folder.iterdir()) == ["a", "b", "c.txt"]
+    assert held(source) == {"a/new.txt", "b/new.txt"}
+    (empty := tmp_path / "empty").mkdir()
+    files.replace_folders(source, empty, ("a",))
+    assert held(empty) == {"a/new.txt"}
+
+
+def test_folders_stay_where_one_cannot_be_copied(tmp_path):
+    source, folder = filled(tmp_path / "new", "new"), filled(tmp_path / "old", "old")
+    files.scrap(source / "b")
+    with pytest.raises(OSError):
+        files.replace_folders(source, folder, ("a", "b"))
+    assert held(folder) == {"a/old.txt", "b/old.txt"}
+    assert sorted(p.name for p in folder.iterdir()) == ["a", "b"]

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ubt.cases.events import Event
 from ubt.core.errors import BadInput
+from ubt.core.files import APP, ROOT
 from ubt.core.run import Progress
 from ubt.core.text import printable
 
@@ -86,6 +87,14 @@ class Show:
                 self.bars.remove_task(self.tasks.pop(event.stage))
             how = f"{event.seconds:6.1f} s" if event.kind == "done" else "  cached"
             self.bars.console.print(f"{self.count:>2}/{self.total} {event.stage:<20} {how}", highlight=False)
+
+
+def require_clone(what: str) -> None:
+    """Raises:
+    BadInput: the library was installed, so that there are no files of a repository to write.
+    """
+    if APP != ROOT:
+        raise BadInput(f"{what}: expected a clone of the repository, got a package installed in {ROOT}; run it there")
 
 
 def check_writable(path: Path) -> None:

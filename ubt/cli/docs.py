@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from ubt.cli.console import out
+from ubt.cli.console import out, require_clone
 from ubt.core.errors import UbtError
 from ubt.core.files import ROOT
 from ubt.reports import documents
@@ -20,6 +20,8 @@ def docs(
     write: Annotated[bool, Option("--write", help="Write them; otherwise say only whether they are stale.")] = False,
 ) -> None:
     """Make the generated tables of the documents: commands, settings, stages, registries, and what was measured."""
+    if write:
+        require_clone("docs --write")
     stale = {name: text for name, text in made(context.find_root().command).items() if text != read(name)}
     if stale and not write:
         raise UbtError(

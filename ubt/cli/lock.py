@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from ubt.cli.console import check_writable, say
+from ubt.cli.console import check_writable, require_clone, say
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import ROOT
 
@@ -26,6 +26,7 @@ HEAD = """\
 
 def lock(file: Annotated[Path, Option("--out", help="The file to write.")] = LOCK) -> None:
     """Write the very versions of all dependencies that are installed here, with digests, for pip's --require-hashes."""
+    require_clone("lock")
     here = platform.system(), platform.machine(), platform.python_implementation(), platform.python_version()
     if here[:3] != PLACE[:3] or here[3].rpartition(".")[0] != PLACE[3]:
         raise BadInput(f"expected {' '.join(PLACE)}, for which the lock is, got {' '.join(here)}; lock there")

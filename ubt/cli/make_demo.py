@@ -2,7 +2,6 @@
 again.
 """
 
-import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.clip.difference import Difference
 from ubt.core.errors import UbtError
-from ubt.core.files import replace_file
+from ubt.core.files import replace_file, replace_folders
 from ubt.core.run import Compute, Run, processor
 from ubt.data import scenes
 from ubt.defenses import poisoncam
@@ -38,6 +37,8 @@ from ubt.reports.paper.whatif import WHAT_IF
 from ubt.workflows import derived
 
 COMMAND = "python -m ubt built-in"
+PARTS = "cases", "artefacts"
+"""The folders that are written, beside the grid."""
 SMALL = 200_000
 """Bytes up to which an array is kept as it is."""
 MODELS = ("poison", "overfit", "unlearn", "unlearn_published")
@@ -238,12 +239,10 @@ def make(store: Store, where: Compute, folder: Path) -> int:
             keep_case(store, where, name, demo, made)
         _maps(store, where, made)
         table = grid(store, where)
-        for part in ("cases", "artefacts"):
-            shutil.rmtree(folder / part, ignore_errors=True)
-            shutil.copytree(made.root / part, folder / part)
+        replace_folders(made.root, folder, PARTS)
         replace_file(folder / GRID, lambda path: table.to_parquet(path, index=False, compression="zstd"))
     return sum(
         p.stat().st_size
-        for p in (*(folder / "cases").rglob("*"), *(folder / "artefacts").rglob("*"), folder / GRID)
+        for p in (*(found for part in PARTS for found in (folder / part).rglob("*")), folder / GRID)
         if p.is_file()
     )

@@ -8,8 +8,9 @@ import json
 import os
 import platform
 import re
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,24 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def replace_folders(source: Path, folder: Path, names: Sequence[str]) -> None:
+    """Put copies of some folders below `source` in place of those of the same names below `folder`, which is there: all
+    are copied beside them before the first is replaced. What a killed process left of the same is deleted first.
+    """
+    for left in abandoned(folder):
+        scrap(left)
+    copies = {folder / name: temporary(folder / name) for name in names}
+    try:
+        for path, copy in copies.items():
+            shutil.copytree(source / path.name, copy)
+        for path, copy in copies.items():
+            aside = temporary(folder / f"{path.name}.before")
+            if path.exists():
+                path.rename(aside)
+            copy.rename(path)
+            scrap(aside)
+    finally:
+        for copy in copies.values():
+            scrap(copy)
