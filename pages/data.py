@@ -24,6 +24,8 @@ PARTS = {"pairs": "Pairs", "model": "Models", "labelled": "Labelled images", "ca
 SHIPPED = f"the shipped one, of embedded scenes ({SIZE} px)"
 LEAST, MOST = 40, 10_000
 """The fewest pairs to make a case of, and those that a lab case starts with, if there are so many."""
+SPARE = 0.95
+"""The largest share of the pairs that a case leaves to its reference."""
 
 current()
 heading("data")
@@ -104,9 +106,12 @@ def _lab(
         "Share of the pairs that the reference was trained on (python -m ubt data reference); the case does not take"
         " these"
     )
-    spare = right.number_input(
-        "Spare share", 0.0, 0.95, trained_on(store(), pairs, reference), 0.05, key="own-spare", help=about
-    )
+    if (known := trained_on(store(), pairs, reference)) > SPARE:
+        raise BadInput(
+            f"{ingested.label(reference)}: expected a reference that leaves some of these pairs to the case, got one"
+            f" trained on {100 * known:.0f} % of them; choose another reference, or other pairs"
+        )
+    spare = right.number_input("Spare share", 0.0, SPARE, known, 0.05, key="own-spare", help=about)
     preset = st.segmented_control(
         "Preset", list(PRESETS), default="demo", required=True, key="own-preset", help=PRESET_HELP
     )

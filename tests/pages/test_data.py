@@ -137,3 +137,22 @@ def test_a_lab_case_is_made_of_what_was_imported(cache, tmp_path):
     settings = CaseSettings.from_dict(store.record(made).settings)
     own = settings.own
     assert (own.pairs, own.test, own.audits, settings.attack.target) == (pairs, labelled, False, "owl")
+
+
+def test_a_reference_trained_on_all_of_the_pairs_is_refused_in_words(cache, tmp_path):
+    store = Store(cache)
+    pairs = import_pairs(store, folder(tmp_path / "p", [(f"images/{i % 3}.png", f"caption {i}") for i in range(60)]))
+    import_labelled(store, folder(tmp_path / "l", table=b"image,label\nimages/0.png,cat\nimages/1.png,owl\n"))
+    card = store.imported(import_model(store, str(REFERENCE), "", "clean"))["card"]
+    keys = {share: f"model-{int(100 * share):016}" for share in (1.0, 0.25)}
+    for share, key in keys.items():
+        said = card | {"name": f"of {share}", "made_from": {"trained_on": {"pairs": pairs, "share": share}}}
+        store.write(key, {"card": said}, {"stage": "model", "brought": True, "seconds": 0.0})
+    at = page("data", part="case")
+    at.selectbox(key="own-reference").set_value(keys[1.0]).run()
+    assert not at.exception
+    (error,) = at.error
+    assert "got one trained on 100 % of them; choose another reference" in error.value.replace("\\", "")
+    at.selectbox(key="own-reference").set_value(keys[0.25]).run()
+    assert not at.exception and not [e.value for e in at.error]
+    assert at.number_input(key="own-spare").value == 0.25
