@@ -6,16 +6,18 @@ import json
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 from harness import html_of, page, words
-from ingested import folder
+from ingested import encoded, folder, packed
 from streamlit.testing.v1 import AppTest
 
+from ubt.cases.finished import places, shown_path
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.files import REFERENCE
-from ubt.workflows import jobs
+from ubt.workflows import jobs, uploads
 from ubt.workflows.import_model import import_model
 from ubt.workflows.ingest import Wanted, import_labelled, import_pairs
 
@@ -156,3 +158,31 @@ def test_a_reference_trained_on_all_of_the_pairs_is_refused_in_words(cache, tmp_
     at.selectbox(key="own-reference").set_value(keys[0.25]).run()
     assert not at.exception and not [e.value for e in at.error]
     assert at.number_input(key="own-spare").value == 0.25
+
+
+def test_of_a_dropped_file_the_name_alone_is_shown_and_exported(cache, tmp_path):
+    store = Store(cache)
+    made = packed(tmp_path / "m.zip", [("captions.csv", b"image,caption\na.png,one\n"), ("a.png", encoded(1))])
+    dropped = uploads.keep(store, [("mine.zip", made.read_bytes())], (".zip",))
+    weights = [(p.name, p.read_bytes()) for p in REFERENCE.glob("open_clip_*")]
+    key = import_pairs(store, dropped)
+    import_model(store, str(uploads.keep(store, weights, (".safetensors",))), "", "suspect")
+    for at, name in (page("data"), "mine.zip"), (at_part("model"), "open_clip_model.safetensors"):
+        shown = html_of(at) + words(at).replace("\\", "")
+        assert name in shown
+        assert str(uploads.folder(store)) not in shown
+    (model,) = store.all_imported("model")
+    at.session_state[f"card-{model}"] = True
+    (whole,) = at.run().json
+    assert '"open_clip_model.safetensors"' in whole.value
+    assert str(uploads.folder(store)) not in whole.value
+    frame = store.imported(key)["pairs"].assign(id="p0")
+    store.write("take-1", {"pairs": frame}, {"stage": "take", "seconds": 0.0})
+    record = SimpleNamespace(artefacts={"take": "take-1"})
+    settings = SimpleNamespace(own=SimpleNamespace(pairs=key))
+    case = SimpleNamespace(has=lambda stage: True, record=record, settings=settings, audits=True)
+    found, said = places(case, store)
+    assert found.tolist() == ["a.png"]
+    assert said.endswith(" in mine.zip")
+    assert shown_path(store, "/data/pairs.csv") == "/data/pairs.csv"
+    assert shown_path(store, "hf-hub:a/b") == "hf-hub:a/b"

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ubt.cases.artifact import Artefact
+from ubt.cases.litter import UPLOADS
 from ubt.cases.plan import Recorded
 from ubt.cases.record import CaseRecord
 from ubt.cases.store import Store
@@ -89,6 +91,14 @@ def places(case: Any, store: Store) -> tuple[pd.Series, str]:
         drawn = [f"scene:{case.settings.seed}:{index}" for index in ROLES["pairs"][: len(ids)]]
         return pd.Series(drawn, ids), "the scene its image is drawn from, scene:SEED:INDEX, see ubt.data.scenes"
     taken = store.open(case.record.artefacts["take"]).read("pairs", columns=("id", "image")).set_index("id")["image"]
-    source = store.imported(case.settings.own.pairs)["about"]["path"]
+    source = shown_path(store, store.imported(case.settings.own.pairs)["about"]["path"])
     planted = "" if case.audits else "; triggers that this case planted are not in it"
     return taken, f"where its image is: a path, or a member of the archive, in {source}{planted}"
+
+
+def shown_path(store: Store, path: str) -> str:
+    """Where something was imported from, for whoever uses the app: of a file that was dropped on a page its name alone,
+    since the cache's folders are not theirs to know.
+    """
+    kept = Path(path).is_relative_to((store.root / UPLOADS).resolve())
+    return Path(path).name if kept else path

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from ubt.cases.finished import shown_path
 from ubt.cases.store import Store
 from ubt.data.catalogue import NOTES, open_images
 from ubt.data.preview import SIDE, each
@@ -91,7 +92,7 @@ def rows(key: str, kind: str) -> None:
             st.metric("classes", f"{len(read(key, 'classes')):,}")
     columns = ", ".join(f"{plain(what)}: {plain(column)}" for what, column in about["columns"].items() if column)
     st.caption(
-        f"{plain(about['kind'])}, {plain(about['path'])}"
+        f"{plain(about['kind'])}, {plain(shown_path(store(), about['path']))}"
         + (f" ({columns})" if columns else "")
         + f"; {duplicates(about)}. Its name in this cache: {plain(key)}."
     )
@@ -145,6 +146,7 @@ def _list(key: str, entry: str, counts: dict[str, int], meanings: dict[str, str]
 
 def card(about: dict[str, Any], key: str) -> None:
     """What a model is, as a table, and its whole card."""
+    about = about | {"source": shown_path(store(), about["source"])}
     made_from = about.get("made_from") or {}
     said = [
         ("name", about["name"]),

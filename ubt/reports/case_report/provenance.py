@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ubt import __version__
-from ubt.cases.finished import Finished
+from ubt.cases.finished import Finished, shown_path
 from ubt.cases.settings import CaseSettings
 from ubt.core.files import digest
 from ubt.reports.case_report import Block, Folded, Said, Section, Table
@@ -48,11 +48,13 @@ def origin(case: Finished) -> Section:
     about += [[f"{p} (of the machine that wrote this report)", v] for p in ("Python", *PACKAGES) if (v := _version(p))]
     for kind, key in (("pairs", case.settings.own.pairs), ("labelled images", case.settings.own.test)):
         if key:
-            about.append([f"{kind}, as imported", f"{case.store.imported(key)['about']['path']} ({key})"])
+            path = shown_path(case.store, case.store.imported(key)["about"]["path"])
+            about.append([f"{kind}, as imported", f"{path} ({key})"])
     for kind, key in (("model audited", case.settings.own.suspect), ("clean reference", case.settings.own.reference)):
         if key:
             card = case.store.imported(key)["card"]
-            about.append([kind, f"{card['name']}, {card['source']}, SHA-256 of its weights {card['digest']}"])
+            source = shown_path(case.store, card["source"])
+            about.append([kind, f"{card['name']}, {source}, SHA-256 of its weights {card['digest']}"])
     made = []
     for stage, artefact in case.artefacts.items():
         weights = artefact.manifest["files"].get(WEIGHTS, {}).get("sha256", "")
