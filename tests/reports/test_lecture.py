@@ -80,12 +80,20 @@ def test_a_number_has_one_figure():
     assert any("natural ASR" in text for text in labels)
 
 
+def test_without_any_loss_of_ca_another_defence_is_the_best():
+    """The step's notes say so."""
+    step = BY_NAME["tradeoff"]
+    assert [step.show(budget).said[0].split("**")[3] for budget in (0.0, 1.0)] == ["RoCLIP", "UBT, ours"]
+    assert step.notes == "Move the budget to 0: ours no longer qualifies, RoCLIP does."
+
+
 def test_the_exercise_sheet_has_an_answer_to_each_task():
     tasks, answers = exercises.sheet(STEPS).split("# Answers")
     numbers = [re.findall(r"^(\d+)\. ", part, re.M) for part in (tasks, answers)]
     assert numbers[0] == numbers[1]
     assert len(numbers[0]) >= 15
     assert exercises.BREAK in tasks
+    assert "Check, then Overview" in tasks
     assert not re.search(r"[{}]", tasks + answers)
 
 
