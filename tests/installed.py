@@ -1,4 +1,4 @@
-"""The package as a wheel installs it, without its large assets."""
+"""The package as a wheel installs it, without its large assets, which `data` names."""
 
 import shutil
 import subprocess
@@ -26,3 +26,16 @@ def installed(folder: Path) -> Path:
     with zipfile.ZipFile(next(out.glob("*.whl"))) as packed:
         packed.extractall(folder / "installed")
     return folder / "installed"
+
+
+def data() -> set[str]:
+    """The files beside the modules of `ubt` that a wheel would hold, by their path in it."""
+    look = (
+        "from setuptools import Distribution; d = Distribution({'packages': ['ubt']});"
+        " d.parse_config_files(['pyproject.toml']);"
+        " c = d.get_command_obj('build_py'); c.ensure_finalized(); c.manifest_files = {};"
+        " print(*c.find_data_files('ubt', 'ubt'), sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    return set(done.stdout.splitlines())

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from installed import ROOT, installed
+from installed import ROOT, data, installed
 from typer.testing import CliRunner
 
 from ubt.cli.main import app
@@ -48,6 +48,13 @@ def test_the_wheel_has_the_app_inside_the_library_and_nothing_beside_it(wheel):
     assert not lacking
     entry = next(wheel.glob("*.dist-info/entry_points.txt")).read_text()
     assert "ubt = ubt.__main__:main" in entry
+
+
+def test_the_wheel_holds_every_weight_and_every_file_of_the_built_in_cases():
+    pytest.importorskip("setuptools", "77", reason="no setuptools here that can build the wheel")
+    there = {p.relative_to(ROOT).as_posix() for p in (ROOT / "ubt/assets").rglob("*") if p.is_file()}
+    assert any(p.endswith(".safetensors") for p in there) and any("/demo/" in p for p in there)
+    assert {p for p in data() if p.startswith("ubt/assets/")} == there
 
 
 def test_installed_it_finds_its_pages_and_their_titles(wheel, tmp_path):
