@@ -14,7 +14,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core import roots
 from ubt.core.files import REFERENCE
-from ubt.ui import drop, roles
+from ubt.ui import drop, roles, server
 from ubt.ui.check_steps import BADGES
 from ubt.ui.errors import plain
 from ubt.workflows import jobs, made_here, reference_health
@@ -197,6 +197,15 @@ def test_a_checkpoint_is_dropped_with_its_configuration_beside_it(store):
     assert (card["state"], card["assumed"]) == ("suspect", [])
 
 
+def test_two_checkpoints_that_are_dropped_together_are_refused(store):
+    at = page("check")
+    files = [("a.pt", b"1", ""), ("b.safetensors", b"2", ""), ("open_clip_config.json", b"{}", "")]
+    next(u for u in at.file_uploader if "checkpoint" in u.label).set_value(files).run()
+    assert any(plain("expected one file of weights, got a.pt, b.safetensors") in e.value for e in at.error)
+    assert not [b for b in at.button if b.key == "import-suspect"]
+    assert not (store.root / "uploads").exists()
+
+
 def test_the_endings_that_can_be_dropped_are_those_that_can_be_read():
     from ubt.clip.safe_load import SUFFIXES
 
@@ -224,7 +233,8 @@ def test_a_reference_is_trained_here_its_health_is_shown_and_chance_is_said_in_r
     other = import_pairs(store, pairs_in(tmp_path / "q", count=30, name="clean.zip"))
     at = page("check", pairs=given["pairs"])
     at.get("button_group")[-1].set_value("train").run()
-    assert at.selectbox(key="clean-pairs").value == other
+    assert at.selectbox(key="clean-pairs").value is None, "nobody has said that the newest ones are clean"
+    at.selectbox(key="clean-pairs").set_value(other).run()
     at.number_input(key="reference-epochs").set_value(1).run()
     assert any("Takes " in c.value for c in at.caption)
     at.button(key="train-reference").click().run()
@@ -262,12 +272,50 @@ def test_pairs_that_were_imported_to_train_on_are_chosen(given, store, tmp_path)
     first, newest = (import_pairs(store, pairs_in(tmp_path / n, count=30, name=f"{n}.zip")) for n in "qr")
     at = page("check", pairs=given["pairs"])
     at.get("button_group")[-1].set_value("train").run()
-    assert at.selectbox(key="clean-pairs").value == newest
+    assert at.selectbox(key="clean-pairs").value is None
     at.session_state["imported-clean"] = first
     at.run()
     assert at.selectbox(key="clean-pairs").value == first
     at.selectbox(key="clean-pairs").set_value(newest).run()
     assert at.selectbox(key="clean-pairs").value == newest
+
+
+def test_where_others_import_too_only_what_this_session_brought_is_chosen(given, store, monkeypatch):
+    import_model(store, str(REFERENCE), "", "clean")
+    monkeypatch.setattr(server, "shared", lambda: True)
+    at = page("check")
+    assert states(at) == ["missing", "missing", "missing", "optional", "waits"]
+    assert given["pairs"] not in at.query_params.values()
+    at.session_state["imported-pairs"] = given["pairs"]
+    at.run()
+    assert at.selectbox(key="check-pairs").value == given["pairs"]
+    assert states(at) == ["complete", "missing", "missing", "optional", "waits"]
+    link = page("check", pairs=given["pairs"], model=given["model"])
+    assert states(link)[:2] == ["complete", "complete"]
+
+
+def test_while_somebody_else_trains_a_reference_another_can_be_trained(given, store, tmp_path):
+    other = import_pairs(store, pairs_in(tmp_path / "q", count=30, name="clean.zip"))
+    at = page("check", pairs=given["pairs"])
+    at.get("button_group")[-1].set_value("train").run()
+    at.selectbox(key="clean-pairs").set_value(other).run()
+    side = store.imported(given["model"])["card"]["preprocessing"]["size"]
+    side = side if isinstance(side, int) else min(side)
+    theirs = made_here.reference(other, 30, 1.0, side, 7)
+    lock = jobs.import_lock(theirs)
+    (store.root / "work" / lock).mkdir()
+    (store.root / "work" / lock / "wanted.json").write_text(json.dumps(vars(theirs)))
+    with store.lock(lock):
+        at.run()
+        assert lock in jobs.being_imported(store)
+        assert at.button(key="train-reference")
+        at.number_input(key="reference-epochs").set_value(7).run()
+        assert "This very training is under way" in words(at)
+        assert not [b for b in at.button if b.key == "train-reference"]
+        at.session_state["importing-trained"] = lock
+        at.run()
+        assert not [s for s in at.selectbox if s.key == "clean-pairs"], "its own training hides the form"
+    assert not at.exception
 
 
 def test_a_healthy_reference_is_said_to_be_and_one_not_looked_at_offers_to(given, store, monkeypatch):
@@ -314,16 +362,19 @@ def test_a_job_that_failed_says_why_and_the_way_on_stays(given, store, tmp_path)
 
 def test_too_few_pairs_are_missing_pairs(store, tmp_path):
     import_pairs(store, folder(tmp_path / "few"))
-    at = page("check")
-    assert states(at)[0] == "missing"
+    import_model(store, str(REFERENCE), "", "suspect")
+    at = page("check", reference="folds")
+    assert states(at) == ["missing", "complete", "complete", "optional", "waits"]
     assert any("at least 16 pairs" in e.value for e in at.error)
+    assert at.get("progress")[0].proto.text == "**2 of 3 complete.** Next: pairs."
+    assert "Still missing: pairs." in words(at)
 
 
 def test_a_reader_sees_every_step_and_can_start_nothing(given, store, monkeypatch):
     monkeypatch.setenv(roles.ANALYSTS, "ana@team.example")
     monkeypatch.setattr(roles, "asked", lambda: "proxy")
     monkeypatch.setattr(roles, "claims", lambda: {"email": "bo@team.example"})
-    at = page("check", reference="folds")
+    at = page("check", pairs=given["pairs"], model=given["model"], reference="folds")
     assert states(at) == ["complete", "complete", "complete", "optional", "ready"]
     assert "Analysts import here" in words(at)
     assert not at.file_uploader

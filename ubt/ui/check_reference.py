@@ -126,7 +126,7 @@ def ways(reference: str, pairs: str, model: str, labels: str, bring: Callable[[]
         bring()
     elif not pairs:
         st.info("Choose the pairs in step 1 first, so that the reference is trained on other ones.")
-    elif not under:
+    elif st.session_state.get(f"importing-{TRAINED}") not in under:
         _train(pairs, model, labels)
 
 
@@ -142,7 +142,7 @@ def _train(pairs: str, model: str, labels: str) -> None:
         chosen = st.selectbox(
             "Clean pairs to train on",
             [*others, pairs],
-            index=0 if others else None,
+            index=None,
             key="clean-pairs",
             format_func=lambda key: _half(key) if key == pairs else ingested.label(key),
             placeholder="choose pairs, or bring others below",
@@ -162,6 +162,9 @@ def _offer(chosen: str, pairs: str, model: str, labels: str) -> None:
     epochs = st.number_input("Passes over them", 1, 1000, EPOCHS, key="reference-epochs", width=200)
     wanted = _wanted(chosen, chosen == pairs, model, labels, epochs)
     cost = costs.of_seconds(made_here.seconds(wanted, read(chosen, "about")["kept"]))
+    if jobs.import_lock(wanted) in jobs.being_imported(store()):
+        st.caption("This very training is under way.")
+        return
     with st.container(horizontal=True, vertical_alignment="center"):
         if costs.button("Train a reference", cost, "train-reference", type="primary", icon=":material/model_training:"):
             ingest_form.begin(TRAINED, wanted)

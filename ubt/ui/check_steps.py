@@ -11,7 +11,7 @@ import streamlit as st
 
 from ubt.core.errors import BadInput
 from ubt.core.files import digest
-from ubt.ui import check_reference, check_summary, ingest_form, ingested, query_params
+from ubt.ui import check_reference, check_summary, ingest_form, ingested, query_params, server
 from ubt.ui.errors import guard, plain
 from ubt.ui.ingest_form import Slot
 from ubt.ui.view import import_name, read, store
@@ -48,8 +48,14 @@ class Chosen:
 
     @property
     def missing(self) -> list[str]:
-        """The steps that have to be complete and are not."""
-        return [name for name in ("pairs", "model", "reference") if not getattr(self, name)]
+        """The steps that have to be complete and are not; too few pairs are none."""
+        complete = {"pairs": self.enough, "model": bool(self.model), "reference": bool(self.reference)}
+        return [name for name, there in complete.items() if not there]
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are pairs, and as many as an audit needs."""
+        return bool(self.pairs) and read(self.pairs, "about")["kept"] >= LEAST
 
 
 def draw() -> None:
@@ -66,16 +72,17 @@ def draw() -> None:
 
 
 def _offered() -> dict[str, tuple[list[str], str]]:
-    """What can be chosen in each step, and what it starts with."""
+    """What can be chosen in each step, and what it starts with: the newest, but nothing where others import too."""
     models = {key: read(key, "card")["state"] for key in ingested.keys("model")}
     suspects = sorted(models, key=lambda key: models[key] == "clean")
     clean = [key for key in models if models[key] == "clean"]
     first = next((key for key in suspects if models[key] != "clean"), "")
     pairs, labelled = ingested.keys("pairs"), ingested.keys("labelled")
+    starts = ("", "", "") if server.shared() else (next(iter(pairs), ""), first, next(iter(clean), ""))
     return {
-        "pairs": (pairs, next(iter(pairs), "")),
-        "model": (suspects, first),
-        "reference": ([*clean, FOLDS, *(key for key in models if key not in clean)], next(iter(clean), "")),
+        "pairs": (pairs, starts[0]),
+        "model": (suspects, starts[1]),
+        "reference": ([*clean, FOLDS, *(key for key in models if key not in clean)], starts[2]),
         "labels": (["", *labelled], ""),
     }
 
@@ -144,7 +151,7 @@ def _pairs(chosen: Chosen, options: list[str]) -> None:
         ]
         used = f"{found['used']:,} of {found['read']:,} pairs can be used"
         said = f"{plain(import_name(chosen.pairs))}: {used} · {' · '.join(odd)}"
-        badge = "complete" if (found["used"] or 0) >= LEAST else "missing"
+        badge = "complete" if chosen.enough else "missing"
 
     def body() -> None:
         _choose("pairs", "Imported pairs", options)

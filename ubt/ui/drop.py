@@ -1,9 +1,11 @@
 """Files that are dropped on a page, or chosen in the browser: kept in the cache, and known by their path from then."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 from streamlit import config
 
-from ubt.core.errors import UbtError
+from ubt.core.errors import BadInput, UbtError
 from ubt.data.formats import FORMATS
 from ubt.ui.errors import plain
 from ubt.ui.view import store
@@ -53,6 +55,8 @@ def dropped(name: str, kind: str) -> str:
     before, path = state.get(f"dropped-{name}", ((), None))
     if before != ids or path is None or not path.exists():
         try:
+            if kind == "model":
+                _one_of_weights([f.name for f in files])
             path = uploads.keep(store(), [(f.name, f.getvalue()) for f in files], known)
         except UbtError as e:
             st.error(plain(e), icon=":material/error:")
@@ -61,6 +65,15 @@ def dropped(name: str, kind: str) -> str:
     if path.suffix.lower() in TABLES:
         st.caption("A table alone brings no images: name their folder under *How it is read*, or drop a zip with both.")
     return str(path)
+
+
+def _one_of_weights(names: Sequence[str]) -> None:
+    weights = [name for name in names if name.lower().endswith(WEIGHTS)]
+    if len(weights) > 1:
+        raise BadInput(
+            f"expected one file of weights, got {', '.join(name[:60] for name in weights)}; drop one checkpoint, with"
+            " its open_clip_config.json if there is one"
+        )
 
 
 def forget(name: str) -> None:
