@@ -82,10 +82,10 @@ def test_an_audit_counts_among_no_lab_cases(audited, tiny_audit):
 @pytest.mark.parametrize("name", ["separation", "neighbours", "review", "tokens"])
 def test_images_that_have_vanished_are_said_and_the_page_stays(audited, tiny_audit, name, monkeypatch):
     """Vanished for this process alone: other workers read the same zip."""
-    stat = Path.stat
+    stat, lost = Path.stat, tiny_audit[2].resolve()
 
     def gone(path: Path, **how):
-        if path == tiny_audit[2]:
+        if path == lost:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
         return stat(path, **how)
 
