@@ -119,9 +119,16 @@ def test_an_audit_begins_with_the_answer_that_holds_large_and_the_others_small(a
     assert titles.index("Verdict") < titles.index("Before and after") < titles.index("Stages")
 
 
-def test_a_verdict_that_cannot_tell_leads_back_to_the_check_with_what_it_had(audited, tiny_audit):
+@pytest.mark.parametrize("with_folds", [False, True])
+def test_a_verdict_that_cannot_tell_leads_back_to_the_check_with_what_it_had(audited, tiny_audit, with_folds):
     judged(audited, tiny_audit[1].name, {"answer": "cannot tell"})
+    record = audited.record(tiny_audit[1].name)
+    if with_folds:
+        settings = record.settings | {"own": record.settings["own"] | {"reference": ""}}
+        audited.save_case(tiny_audit[1].name, record.changed(settings=settings))
     at = page("overview")
     (link,) = [link.proto for link in at.get("page_link") if "Change what failed" in link.proto.label]
     own = audited.record(tiny_audit[1].name).settings["own"]
     assert f"pairs={own['pairs']}" in link.query_string and f"model={own['suspect']}" in link.query_string
+    assert f"reference={own['reference'] or 'folds'}" in link.query_string
+    assert bool(own["reference"]) != with_folds

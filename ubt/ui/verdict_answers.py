@@ -14,6 +14,7 @@ from ubt.reports.case_report.finished_case import conclusion, what_to_do
 from ubt.ui.errors import plain
 from ubt.ui.navigation import PAGES
 from ubt.ui.view import View
+from ubt.workflows.audit import FOLDS
 
 CARDS = {
     "bad": (st.error, ":material/coronavirus:"),
@@ -100,7 +101,7 @@ def _figures(found: Mapping[str, Any]) -> str:
 def _next(view: View, held: str) -> None:
     """What to do now."""
     own = view.settings.own
-    again = {"pairs": own.pairs, "model": own.suspect, "reference": own.reference, "labels": own.test}
+    again = {"pairs": own.pairs, "model": own.suspect, "reference": own.reference or FOLDS, "labels": own.test}
     links = {
         POISONED: [
             ("review", "Look at the flagged pairs", ":material/flag:", {}),
