@@ -60,10 +60,8 @@ if view is None:
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="center"):
-    planted = [] if view.audits else [a for a in view.settings.attacks if a.attack.poisons(view.settings.data.pairs)]
-    st.subheader(
-        plain(label(view.name)) + (f" → {plain(', '.join(a.attack.target for a in planted))}" if planted else "")
-    )
+    aims = ", ".join(at_a_glance.targets(view))
+    st.subheader(plain(label(view.name)) + (f" → {plain(aims)}" if aims else ""))
     if roles.button("New case", key="new", icon=":material/add:"):
         new()
     if roles.button(

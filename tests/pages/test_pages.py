@@ -18,6 +18,7 @@ from ubt.cases.pipeline import Pipeline, create, upto
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.files import file_digest
+from ubt.ui.errors import plain
 from ubt.ui.navigation import PAGES
 from ubt.workflows import jobs
 
@@ -383,6 +384,15 @@ def test_a_case_with_two_attacks_shows_each(cache):
     shown = html_of(page("overview"))
     assert "trojvqa → banana: ASR, word only" in shown
     assert "sig → car: ASR" in shown
+
+
+def test_an_attack_that_poisons_nothing_is_no_target_of_a_finished_case(full, tiny_case):
+    record = full.record(tiny_case.name)
+    attack = record.settings["attack"] | {"also": "sig target=car rate=0; blended target=bicycle rate=0.5"}
+    full.save_case(tiny_case.name, record.changed(settings=record.settings | {"attack": attack}))
+    at = page("overview")
+    assert "its caption names banana or bicycle." in words(at)
+    assert any(plain("banana, bicycle") in s.value for s in at.subheader)
 
 
 def survivors(at: AppTest) -> dict[str, str]:

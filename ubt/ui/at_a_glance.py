@@ -25,6 +25,12 @@ def possible(view: View | None) -> bool:
     return view is not None and not view.audits and view.has("verdict", "evaluate_poisoned", "evaluate_purified")
 
 
+def targets(view: View) -> list[str]:
+    """What the attacks of a lab case that poison pairs aim at, each once; nothing in an audit."""
+    planted = [] if view.audits else [a.attack for a in view.settings.attacks]
+    return list(dict.fromkeys(a.target for a in planted if a.poisons(view.settings.data.pairs)))
+
+
 def introduction() -> None:
     """What this app is for, in a sentence."""
     st.title("UBT Inspector")
@@ -51,10 +57,9 @@ def _poisons(view: View) -> None:
     if not len(rows):
         st.caption("Nothing was poisoned in this case.")
         return
-    targets = " or ".join(dict.fromkeys(a.attack.target for a in view.settings.attacks))
     st.markdown(
         f"**{int(planted.sum()):,} of {len(table):,} training pairs are poisoned**: each image carries a trigger, and"
-        f" its caption names {plain(targets)}. {int(found.sum()):,} of them were flagged."
+        f" its caption names {plain(' or '.join(targets(view)))}. {int(found.sum()):,} of them were flagged."
     )
     captions = table.frame(rows, ["caption"])["caption"]
     components.grid(images.some(view, rows), captions, [""] * len(rows), [True] * len(rows), columns=SHOWN)
