@@ -15,7 +15,7 @@ from ubt.ui.job_panel import needs
 from ubt.ui.map_view import Look
 from ubt.ui.navigation import PAGES, current, heading
 
-MAP, SCROLLED = 400, 400
+MAP, SCROLLED = 388, 388
 """Heights in pixels: of the map, and of what scrolls beside it."""
 
 view = current()

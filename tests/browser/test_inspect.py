@@ -144,6 +144,6 @@ def test_a_term_is_explained_where_it_stands_and_a_caption_is_no_term(app, mappe
     tab.mouse.move(box["x"] + 22, box["y"] + box["height"] / 2)
     tip.wait_for()
     assert tip.inner_text().startswith("D_topk The k pairs of D_susp")
-    tab.mouse.move(box["x"] + 22, box["y"] + 200)
+    tab.mouse.move(40, 20)
     tip.wait_for(state="hidden")
     no_traceback(tab)

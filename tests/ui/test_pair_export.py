@@ -44,7 +44,7 @@ def test_imported_pairs_have_the_member_or_path_of_their_image(audit):
 def test_columns_as_tuned_stand_beside_those_as_run_and_say_so(audit):
     _, view, table = audit
     stands = tuning.stands(view, table, {"fraction": 30.0, "threshold": 0.1, "k": 7})
-    assert stands == Tuned(30.0, 0.1, 7, moved=True)
+    assert stands == Tuned(30.0, 0.1, 7, moved=True, start=stands.start)
     frame, about = unpacked(exported(view, table, "", np.arange(len(table)), "JSONL", {}, stands))
     lowest = np.argsort(table.similarity_reference, kind="stable")[: round(0.3 * len(table))]
     assert set(np.flatnonzero(frame["suspicious_tuned"])) == set(lowest)

@@ -10,7 +10,8 @@ export default function ({data, parentElement}) {
     if (!all || !all.xaxis || !ring.xy) return;
     const [x, y] = [all.xaxis.d2p(ring.xy[0]), all.yaxis.d2p(ring.xy[1])];
     const inside = x >= 0 && y >= 0 && x <= all.xaxis._length && y <= all.yaxis._length;
-    ring.style.cssText = `left:${all.xaxis._offset + x}px;top:${all.yaxis._offset + y}px;display:${inside ? 'block' : 'none'}`;
+    const style = `left:${all.xaxis._offset + x}px;top:${all.yaxis._offset + y}px;display:${inside ? 'block' : 'none'}`;
+    if (ring.told !== style) ring.style.cssText = ring.told = style; // a page at rest changes nothing
   };
 
   const update = () => {
@@ -18,9 +19,8 @@ export default function ({data, parentElement}) {
     for (const [key, xy] of Object.entries(data.at)) {
       const chart = document.querySelector('.st-key-' + key + ' .js-plotly-plot');
       if (!chart || !chart.on) continue;
-      const ring = rings.get(key) || document.createElement('div');
+      const ring = rings.get(key) || Object.assign(document.createElement('div'), {className: 'ubt-ring'});
       rings.set(key, ring);
-      ring.className = 'ubt-ring';
       ring.xy = xy;
       if (ring.parentNode !== chart) chart.appendChild(ring);
       if (ring.chart !== chart) {
