@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from ubt.defenses.token_unlearning.verdict import answer, health
+from ubt.defenses.token_unlearning.verdict import answer, health, judged_poisoned
 from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as verdict_figures
@@ -120,6 +120,8 @@ def verdict() -> None:
         verdict_answers.draw(view, found)
     elif found:
         said, tone = conclusion(found)
+        if judged_poisoned(found) and view.has("evaluate_purified"):
+            said = f"Before unlearning, {said[0].lower()}{said[1:]}"
         show, icon = verdict_answers.CARDS[tone]
         show(said.replace(answer(found), f"**{answer(found)}**", 1), icon=icon)
         for why in what_to_do(found):

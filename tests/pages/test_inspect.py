@@ -25,10 +25,10 @@ def press_label(at, name: str):
 def test_the_truth_is_nowhere_once_it_is_hidden(full, tiny_case):
     at = page("inspect")
     assert "in truth" in words(at)
-    assert "truth 1" in words(at) or "· truth" in words(at)
+    assert "poisoned (truth " in words(at)
     at.toggle(key="reveal").set_value(False).run()
     assert not at.exception
-    assert "truth" not in words(at).replace("with the truth in sight", "")
+    assert "truth" not in words(at)
     assert "◆" not in html_of(at)
     assert "poisoned</" not in html_of(at)
 

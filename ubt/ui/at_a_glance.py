@@ -36,7 +36,7 @@ def introduction() -> None:
     st.title("UBT Inspector")
     st.markdown(
         "Find out whether a CLIP model was backdoored, see the image-caption pairs and words that did it, and unlearn"
-        " it. Below is a finished example: open any page to look into it."
+        " it (UBT: Unlearn Backdoor Threats). Below is a finished example: open any page to look into it."
     )
 
 
@@ -59,7 +59,7 @@ def _poisons(view: View) -> None:
         return
     st.markdown(
         f"**{int(planted.sum()):,} of {len(table):,} training pairs are poisoned**: each image carries a trigger, and"
-        f" its caption names {plain(' or '.join(targets(view)))}. {int(found.sum()):,} of them were flagged."
+        f" its caption names {plain(' or '.join(targets(view)))}. The method flagged {int(found.sum()):,} of them."
     )
     captions = table.frame(rows, ["caption"])["caption"]
     components.grid(images.some(view, rows), captions, [""] * len(rows), [True] * len(rows), columns=SHOWN)

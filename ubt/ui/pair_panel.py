@@ -129,8 +129,6 @@ def _keys(view: View, pair: str, following: str | None, truth: bool) -> None:
         if following is not None:
             stale.put("pair", following)
 
-    if truth:
-        st.caption("You label with the truth in sight.")
     with st.container(horizontal=True, gap="xsmall", wrap=False, key="labels"):
         for number, name in enumerate(LABELS, 1):
             roles.button(
@@ -140,6 +138,7 @@ def _keys(view: View, pair: str, following: str | None, truth: bool) -> None:
                 on_click=label,
                 args=(name,),
                 width="stretch",
+                help="You label with the truth in sight" if truth else None,
             )
 
 

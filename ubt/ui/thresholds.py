@@ -146,9 +146,12 @@ def counted(table: PairTable, caught: detection.Caught, mixture: Mixture | None,
     judged = {} if table.poisoned is None else caught.counts(table.poisoned)
     titles = {"flagged": "above it"}
     for column, (name, mask) in zip(columns, caught.chosen.items(), strict=False):
-        said = f"**{titles.get(name, name)}**: {int(mask.sum()):,}"
-        if mixture:
-            said += f" · estimate {estimated(mixture, table, mask)}"
+        said = f"**{titles.get(name, name)}**: {int(mask.sum()):,} pairs"
+        share = estimated(mixture, table, mask) if mixture else ""
+        said += f", {share} poisoned" if share.endswith("%") else f", {share}" if share else ""
         if name in judged:
-            said += f" · truth {text.percent(judged[name]['precision'])}"
-        column.caption(said, help="Pairs; how many of them are poisoned by the estimate without labels, and in truth")
+            said += f" (truth {text.percent(judged[name]['precision'])})"
+        column.caption(
+            said,
+            help="How many of them are poisoned, by the estimate without labels, and in truth where it may be shown",
+        )
