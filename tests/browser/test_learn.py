@@ -66,6 +66,7 @@ def test_the_walk_by_keyboard_alone(app, store, tab):
             seen = tab.evaluate(DRAWN)
             tab.keyboard.press("ArrowLeft" if step.control.start == step.control.values[-1] else "ArrowRight")
             tab.wait_for_function(f"before => {DRAWN} !== before", arg=seen)
+            settle(tab)
         if step.name == "trigger":
             reach(tab, "document.activeElement.tagName === 'SUMMARY'")
             tab.keyboard.press("Enter")
