@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-BUILT_FROM = ("ubt", "pages", ".streamlit", "app.py", "setup.py", "pyproject.toml", "requirements.txt", "README.md")
+BUILT_FROM = ("ubt", "pages", ".streamlit", "app.py", "pyproject.toml", "requirements.txt", "README.md")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "assets", "secrets.toml")
 
 

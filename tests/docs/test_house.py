@@ -8,6 +8,7 @@ import graphlib
 import io
 import re
 import tokenize
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -227,3 +228,9 @@ def test_a_docstring_does_not_make_a_function_long(tmp_path):
     body = LONG.splitlines()[1:-1]
     said = ['    """Says', *["    more"] * 20, '    """']
     assert not long_functions(toy(tmp_path, {"ubt/core/files.py": "\n".join(["def f():", *said, *body])}))
+
+
+def test_every_package_is_named_for_the_wheel():
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    there = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "ubt").rglob("__init__.py")}
+    assert set(named) == there | {"ubt.app", "ubt.app.pages"}
