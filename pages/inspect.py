@@ -89,9 +89,7 @@ def _pairs(look: Look | None) -> None:
     table = selection.pairs_shown(view)
     before, selected = selection.current(), selection.standing(table)
     if st.session_state.get("inspected", before) != before:
-        st.session_state["inspected"] = before
         st.rerun()
-    st.session_state["inspected"] = before
     grid_at, panel_at = st.columns(2, gap="small")
     with panel_at:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):

@@ -93,3 +93,12 @@ def test_what_the_threshold_catches_is_unlearned_from(full, tiny_case, monkeypat
     at.button(key="with-flagged").click().run()
     confirmed = full.record(started[0]).settings["select"]["confirmed"].split("\n")
     assert said.startswith(f"Unlearn with the {len(confirmed)} of D_susp at")
+
+
+def test_before_anything_is_flagged_the_grid_holds_pairs_and_nothing_is_said_of_a_split(full, tiny_case):
+    record = full.record(tiny_case.name)
+    kept = {s: key for s, key in record.artefacts.items() if s in ("attack", "data", "reference", "score")}
+    full.save_case(tiny_case.name, record.changed(artefacts=kept))
+    at = page("inspect")
+    assert "40 of 600 pairs" in words(at)
+    assert "D_normal" not in " ".join(c.value for c in at.caption)

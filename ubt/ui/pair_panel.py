@@ -44,10 +44,12 @@ def grid(view: View, table: PairTable, selected: Selection, chosen: str | None) 
     """The selected pairs, or the flagged while nothing is selected, as small cards; a click chooses the pair."""
     rows = pair_picker.offered(table, selected)
     shown = rows[:GRID]
-    among = "flagged" if selected.rows is None and table.flagged is not None else "selected"
-    total = len(table) if selected.rows is None else int(selected.rows.sum())
-    if among == "flagged":
-        total = int(table.flagged.sum())
+    if selected.rows is not None:
+        among, total = "selected", int(selected.rows.sum())
+    elif table.flagged is not None:
+        among, total = "flagged", int(table.flagged.sum())
+    else:
+        among, total = "pairs", len(table)
     about = "The most suspicious first. Click one to look at it; with Shift it joins the selection, or leaves it"
     st.caption(f"**{len(shown):,} of {total:,} {among}**", help=about)
     some = table.frame(shown, ["id", "caption", "label"])
@@ -109,13 +111,13 @@ def _said(table: PairTable, row: int) -> None:
     scores = " · ".join(f"{n.removeprefix('similarity_')} {table[n][row]:.3f}" for n in table.similarities())
     known = table.frame(np.array([row]), ["flagged", "topk", "rank", "group", "label", "note", "poisoned"]).iloc[0]
     sets = [name for name, column in (("D_topk", "topk"), ("flagged", "flagged")) if known.get(column)]
-    if table.suspicious is not None and table.suspicious[row]:
-        sets.append("D_susp")
+    if table.suspicious is not None:
+        sets.append("D_susp" if table.suspicious[row] else "D_normal")
     if isinstance(known.get("label"), str):
         sets.append(f"labelled **{plain(known['label'])}**")
     if table.poisoned is not None:
         sets.append(f"in truth {'poisoned' if table.poisoned[row] else 'clean'}")
-    st.caption(f"{scores}  \n{', '.join(sets) or 'in D_normal'}")
+    st.caption(f"{scores}  \n{', '.join(sets)}")
 
 
 def _keys(view: View, pair: str, following: str | None, truth: bool) -> None:
