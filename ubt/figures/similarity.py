@@ -113,7 +113,7 @@ def small(figure: go.Figure, height: int, title: str, legend: bool = True) -> go
         height=height,
         margin={"l": 4, "r": 4, "t": 38, "b": 4},
         title={
-            "text": f"<b>{title}</b>: similarity",
+            "text": f"<b>{title}</b>" + ("" if legend else ": similarity"),
             "font": {"size": 14},
             "x": 0,
             "xref": "container",
