@@ -10,12 +10,14 @@ from functools import partial
 import streamlit as st
 
 from ubt.core.files import digest
-from ubt.ui import case_records, case_table, query_params, roles, two_cases
+from ubt.ui import case_records, case_table, python_code, query_params, roles, two_cases
 from ubt.ui.errors import guard, plain, safe, show_failure
 from ubt.ui.job_panel import IDLE, no_case
 from ubt.ui.navigation import current, heading
 from ubt.ui.view import store
 
+LISTED = 100
+"""Cases that the code for a notebook names, where none is chosen."""
 TWO = "compare"
 """In the address: the two cases that are compared."""
 
@@ -74,6 +76,8 @@ def table() -> None:
         left = f"; {hidden} of those chosen are not shown" if hidden else ""
         st.caption(f"{len(rows)} of {len(there)} cases{left}")
     case_table.actions(now, clear)
+    readable = [name for name in now or listed if there[name].record.readable][:LISTED]
+    python_code.offer(python_code.of_cases(readable))
     for name in st.session_state.get("not-there", []):
         st.warning(f"There is no case {plain(name)} in this cache; it was deleted, or the link is of another cache.")
     query_params.write(TWO, ",".join(now) if len(now) == 2 else "")

@@ -13,7 +13,7 @@ from ubt.defenses import DEFENSES
 from ubt.figures import tradeoff
 from ubt.reports.paper import compare
 from ubt.reports.paper.table import KL, SECONDS
-from ubt.ui import case_picker, case_records, charts, controls, paper_results, query_params
+from ubt.ui import case_picker, case_records, charts, controls, paper_results, python_code, query_params
 from ubt.ui.case_picker import label, show
 from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import clock, compute_missing, no_case
@@ -58,7 +58,7 @@ def chosen() -> None:
         _scatter(frame)
     else:
         st.info("Nothing has been measured yet.")
-    _table(frame)
+    _table(frame, cases, methods)
     if measured:
         st.divider()
         _one_case(subjects, methods)
@@ -167,7 +167,7 @@ def _cell(frame: pd.DataFrame, case: str, method: str) -> None:
                 )  # without them Streamlit refuses while an expander below is open
 
 
-def _table(frame: pd.DataFrame) -> None:
+def _table(frame: pd.DataFrame, cases: list[str], methods: list[str]) -> None:
     st.subheader("The figures")
     several, shown = frame["case"].nunique() > 1, "Each case"
     if several:
@@ -206,9 +206,10 @@ def _table(frame: pd.DataFrame) -> None:
     st.dataframe(
         rows, hide_index=True, placeholder="-", height=height, column_config=numbers, alt="Cases by defences in figures"
     )
-    controls.download(
-        "Save as CSV", frame.drop(columns="possible").to_csv(index=False), "compare.csv", "text/csv", "compare-csv"
-    )
+    with st.container(horizontal=True):
+        saved = frame.drop(columns="possible").to_csv(index=False)
+        controls.download("Save as CSV", saved, "compare.csv", "text/csv", "compare-csv")
+        python_code.offer(python_code.of_defenses(cases, methods))
 
 
 def _one_case(subjects: list[compare.Subject], methods: list[str]) -> None:

@@ -107,8 +107,7 @@ def _pairs(look: Look | None) -> None:
     axes = {} if look is None else map_view.axes(look)
     selection.listen_to_clicks(axes, table, alone=True)
     if look is not None and pair is not None:
-        row = int(table.rows([pair])[0])
-        map_view.ring({f"map-{model}": xy[row] for model, xy in map_view.places(table, look).items()})
+        map_view.ring(table, look, [pair])
 
 
 def _following(table: PairTable, selected: selection.Selection, pair: str) -> str | None:

@@ -55,6 +55,7 @@ def explore() -> None:
     with chart:
         map_view.draw(view, table, selected.rows, look)
     selection.listen(map_view.axes(look), table)
+    map_view.ring(table, look, [])
     map_view.hover(view, tuple(f"map-{m}" for m in map_view.places(table, look)))
 
 

@@ -97,7 +97,7 @@ def _pair(table: PairTable, row: int) -> search.Query:
     values = table.frame(np.array([row])).iloc[0].items()
     details, card = st.columns([3, 1])
     with card:
-        selection.cards(view, table.without_truth(), np.array([row]), ["this pair"])
+        selection.cards(view, table.without_truth, np.array([row]), ["this pair"])
     with details:
         shown = [(n, _cell(v)) for n, v in values if n in selection.DETAILS and _cell(v)]
         components.table(["this pair", ""], shown)

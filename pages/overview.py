@@ -17,7 +17,18 @@ from ubt.evaluation.backdoor import by_attack
 from ubt.figures import measures
 from ubt.figures import verdict as verdict_figures
 from ubt.reports.case_report.finished_case import ABOUT, HEALTH, conclusion, evidence, health_rows, what_to_do
-from ubt.ui import at_a_glance, charts, components, costs, estimates, report_download, roles, verdict_answers
+from ubt.ui import (
+    at_a_glance,
+    charts,
+    components,
+    costs,
+    estimates,
+    pair_export,
+    python_code,
+    report_download,
+    roles,
+    verdict_answers,
+)
 from ubt.ui.case_form import draft, new, settings_of
 from ubt.ui.case_picker import label, remove
 from ubt.ui.errors import guard, plain
@@ -104,6 +115,12 @@ def stages() -> None:
                 run(view.name, wanted)
 
 
+def _as_python() -> list[str]:
+    """What gives the verdict and the figures, as far as there are any."""
+    lines = ['verdict = case.artefact("verdict", "verdict")'] if view.has("verdict") else []
+    return lines + (["measures = case.measures"] if view.has("estimate") or view.measured() else [])
+
+
 def verdict() -> None:
     """What the model is judged to be, and by what."""
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -115,6 +132,9 @@ def verdict() -> None:
             help="What was found, as one file for somebody who will never open the app",
         ):
             report(view.name)
+        if view.has("flag") and not view.audits:
+            pair_export.flagged(view)
+        python_code.offer(python_code.of_case(view, *_as_python()))
     found = view.read("verdict", "verdict") if view.has("verdict") else None
     if view.audits:
         verdict_answers.draw(view, found)

@@ -33,7 +33,7 @@ def explore() -> None:
         review_queue.receive(view, pairs.table(view))
     table = pairs.table(view)
     if not (truth := st.session_state.get("told", False)):
-        table = table.without_truth()
+        table = table.without_truth
     selected = selection.bar(view, table)
     for notice in pairs.decided(view).notices:
         st.warning(f"Decisions: {plain(notice)}", icon=":material/warning:")

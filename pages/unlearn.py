@@ -8,7 +8,7 @@ ground truth or labels.
 import streamlit as st
 
 from ubt.figures import LABELS, measures
-from ubt.ui import charts, controls, costs, estimates
+from ubt.ui import charts, controls, costs, estimates, python_code
 from ubt.ui.case_form import edit, settings_of
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard
@@ -94,7 +94,10 @@ def lab() -> None:
     )
 
 
-st.subheader("Before and after")
+with st.container(horizontal=True, vertical_alignment="center"):
+    st.subheader("Before and after")
+    purified = ['purified = case.model("purified")'] if view.holds("unlearn", "model") else []
+    python_code.offer(python_code.of_case(view, "measures = case.measures", *purified))
 if view.audits:
     estimates.before_and_after(view)
 else:

@@ -36,12 +36,37 @@ LONGEST = (
     "test_app_and_job_killed_it_resumes_to_the_same_result",
     "test_every_step_passes_in_the_papers_order_on_shards",
 )
-"""Tests that are started first, so that no worker has a long one left at the end."""
+"""Tests that take a minute each."""
+SLOW = ("/browser/", "/pages/test_built_in.py")
+"""Parts of the paths of tests that take many seconds each."""
+
+
+def _of_one(item: pytest.Item) -> bool:
+    """Whether a slow test shares with the others of its file what takes long to make."""
+    return item.name not in LONGEST and not hasattr(item, "callspec")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under xdist the first half of the list is the first worker's to begin with."""
-    items.sort(key=lambda item: LONGEST.index(item.name) if item.name in LONGEST else len(LONGEST))
+    """Under xdist each worker is given an equal part of the list, one after the other, and steals what another has not
+    begun: so each part begins with its share of what takes long, and ends with what is stolen in an instant.
+    """
+
+    def length(item: pytest.Item) -> int:
+        if item.name in LONGEST:
+            return LONGEST.index(item.name)
+        return len(LONGEST) + (0 if any(part in item.path.as_posix() for part in SLOW) else 1)
+
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items.sort(key=length)
+    slow = [item for item in items if length(item) <= len(LONGEST)]
+    together = [[*some] for _, some in itertools.groupby(slow, lambda item: item.path if _of_one(item) else item)]
+    fast, ordered = items[len(slow) :], []
+    for worker in range(workers):
+        first = [item for some in together[worker::workers] for item in some]
+        rest = max(0, (len(items) - len(ordered)) // (workers - worker) - len(first))
+        ordered += first + fast[:rest]
+        fast = fast[rest:]
+    items[:] = ordered + fast
 
 
 @pytest.fixture(scope="session", autouse=True)

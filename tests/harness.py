@@ -43,6 +43,11 @@ def charts(at: AppTest) -> list[dict]:
     return [json.loads(e.proto.spec) for e in at.get("plotly_chart")]
 
 
+def slider(at: AppTest, name: str):
+    """A threshold's slider, `fraction`, `threshold` or `k`, of whichever case is in view."""
+    return next(s for s in at.slider if (s.key or "").startswith(f"{name}-"))
+
+
 def press(tab, name: str) -> None:
     tab.get_by_role("button", name=name, exact=True).click()
 

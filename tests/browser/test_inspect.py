@@ -1,10 +1,11 @@
 """*Inspect* in a real Chromium: one screen, one selection, thresholds that are dragged, a pair that is looked at."""
 
 import numpy as np
-from harness import drag, no_traceback, rule_of, said
+from harness import drag, no_traceback, press, rule_of, said
 
 from ubt.cli.app_in_browser import settle
 from ubt.pairs.annotations import Review
+from ubt.workflows.open_case import open_case
 
 FITS = """() => {
   const main = document.querySelector('[data-testid=stMain]');
@@ -40,6 +41,11 @@ def test_all_parts_stand_on_one_screen(app, mapped, tab, tiny_case):
     opened(tab, app(mapped.root), tiny_case.name)
     assert tab.evaluate(FITS) == [0, 0]
     assert tab.locator("[data-testid=stPlotlyChart]").count() == 4
+    for slider, chart in (("fraction", "similarity_reference"), ("threshold", "similarity_overfit")):
+        under, over = (
+            tab.locator(f"[class*=st-key-{key}]").first.bounding_box() for key in (f"{slider}-", f"chart-{chart}")
+        )
+        assert under["x"] <= over["x"] + over["width"] / 2 <= under["x"] + under["width"], slider
     dragged(tab, 0, 25)
     tab.locator(".st-key-as-case button").wait_for()
     settle(tab)
@@ -146,4 +152,37 @@ def test_a_term_is_explained_where_it_stands_and_a_caption_is_no_term(app, mappe
     assert tip.inner_text().startswith("D_topk The k pairs of D_susp")
     tab.mouse.move(40, 20)
     tip.wait_for(state="hidden")
+    no_traceback(tab)
+
+
+SHADED = """key => { const c = document.querySelector(`[class*=st-key-${key}] .ubt-veil`);
+  const all = c.parentNode._fullLayout;
+  const at = (x, y) => c.getContext('2d').getImageData(
+    devicePixelRatio * all.xaxis.d2p(x), devicePixelRatio * all.yaxis.d2p(y), 1, 1).data[3];
+  const traces = c.parentNode._fullData.filter(t => t.customdata);
+  return traces.flatMap(t => Array.from(t.customdata, (row, n) => [row, at(t.x[n], t.y[n])])); }"""
+
+
+def test_a_lasso_veils_what_is_not_selected_and_no_chart_is_drawn_again(app, mapped, tab, tiny_case):
+    opened(tab, app(mapped.root), tiny_case.name)
+    before = tab.evaluate("window.charts = [...document.querySelectorAll('.js-plotly-plot')]; window.charts.length")
+    assert tab.locator(".ubt-veil").count() == 0
+    drag(tab, "map-overfit", [(0.02, 0.02), (0.98, 0.02), (0.98, 0.6), (0.02, 0.6)])
+    tab.locator("[class*=st-key-map-overfit] .ubt-veil").wait_for(state="attached")
+    settle(tab)
+    selected = set(open_case(tiny_case.name, mapped.root).select(rule_of(tab)).index)
+    assert 0 < len(selected) < 600
+    veil = tab.locator("[class*=st-key-map-overfit] .ubt-veil")
+    assert int(veil.get_attribute("data-selected")) == len(selected)
+    assert tab.locator(".ubt-veil").count() == 4
+    shades = dict(tab.evaluate(SHADED, "map-overfit"))
+    assert [shades[row] for row in selected] == [0] * len(selected)
+    veiled = [alpha > 150 for row, alpha in shades.items() if row not in selected]
+    assert sum(veiled) > len(veiled) / 2
+    labels = tab.evaluate("[...document.querySelectorAll('.ubt-veil')].map(e => e.ariaLabel)")
+    assert all(label.startswith("Selected: ") for label in labels)
+    same = "window.charts.every(c => c.isConnected) && document.querySelectorAll('.js-plotly-plot').length"
+    assert tab.evaluate(same) == before
+    press(tab, "Clear")
+    tab.locator(".ubt-veil").first.wait_for(state="detached")
     no_traceback(tab)

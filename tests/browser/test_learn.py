@@ -82,6 +82,20 @@ def test_the_walk_by_keyboard_alone(app, store, tab):
     assert store.names() == []
 
 
+def test_keys_faster_than_the_page_are_all_taken(app, store, tab):
+    tab.goto(f"{app(store.root)}/learn?step={STEPS[2].name}")
+    heading(tab, STEPS[2])
+    settle(tab)
+    for _ in range(sum(2 if step.guess else 1 for step in STEPS[2:9])):
+        tab.keyboard.press("PageDown")
+    heading(tab, STEPS[9])
+    for _ in range(3):
+        tab.keyboard.press("PageUp")
+    heading(tab, STEPS[6])
+    settle(tab)
+    assert f"step={STEPS[6].name}" in tab.url
+
+
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (2560, 1440)])
 def test_no_step_scrolls_and_no_label_is_cut_on_a_projector(app, store, tab, width, height):
     tab.set_viewport_size({"width": width, "height": height})

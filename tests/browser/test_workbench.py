@@ -33,9 +33,8 @@ def exported(tab, kind: str) -> tuple[pd.DataFrame, dict]:
 
 def exported_as_tuned(tab, tiny_case, brushed: set[str]) -> set[str]:
     """Move the sliders of fraction and k, and export what they say; D_susp as tuned."""
-    sliders = tab.locator("[data-testid=stSlider] input[type=range]")
-    for number, said_then in ((0, "D_susp: lowest 14 %"), (2, "D_topk: first 8")):
-        sliders.nth(number).focus()
+    for name, said_then in (("fraction", "D_susp: lowest 14 %"), ("k", "D_topk: first 8")):
+        tab.locator(f"[class*=st-key-{name}-] input[type=range]").focus()
         for _ in range(4):
             tab.keyboard.press("ArrowRight")
         tab.get_by_text(said_then).wait_for()

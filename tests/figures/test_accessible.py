@@ -124,7 +124,7 @@ def figures() -> dict[str, go.Figure]:
             20,
         ),
         "nearest": neighbours.nearest(score[:20], score[:20] > 0.5, poisoned[::-1][:20] | (np.arange(20) % 3 == 0)),
-        "map": projected(xy, poisoned, "poisoned", np.arange(300), None, np.array([], int)),
+        "map": projected(xy, poisoned, "poisoned", np.arange(300)),
         "ranked": patches.ranked(located, 5, np.arange(40) < 4),
         "classifier": patches.decisions(score, poisoned, 0.5, "left out"),
         "activation": patches.activation(
@@ -151,9 +151,9 @@ def test_the_words_are_the_figures_counts():
     r = np.random.default_rng(1)
     score, poisoned = np.round(r.normal(0.3, 0.05, 1000), 3), np.zeros(1000, bool)
     score[:50], poisoned[:50] = 0.905, True
-    said = described(similarity.histogram(score, poisoned, (0.7, "flagged", "left"), selected=score > 0.8))
-    assert "clean (0 of 950): none" in said
-    assert "poisoned (50 of 50): from 0.91 to 0.91, highest 100 at 0.91" in said
+    said = described(similarity.histogram(score, poisoned, (0.7, "flagged", "left")))
+    assert "clean (950): from" in said
+    assert "poisoned (50): from 0.91 to 0.91, highest 100 at 0.91" in said
     assert "flagged at 0.7" in said
     bars = described(go.Figure(go.Bar(x=["<i>CA</i>", "a&amp;b"], y=[np.float64(98.25), None], name="ours")))
     assert bars == "ours: CA 98.25."

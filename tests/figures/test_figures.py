@@ -110,7 +110,9 @@ def test_a_small_histogram_keeps_its_numbers_and_says_the_names_alone():
     whole = similarity.histogram(values, poisoned, span=(0.0, 0.6))
     assert list(whole.layout.xaxis.range) == [0.0, 0.6]
     before = [list(trace.y) for trace in whole.data]
-    small = similarity.small(whole, 168, "Overfitted model")
+    small = similarity.histogram(
+        values, poisoned, span=(0.0, 0.6), height=168, part=similarity.Part("Overfitted model")
+    )
     assert [list(trace.y) for trace in small.data] == before
     assert [trace.name for trace in small.data] == ["clean", "poisoned"]
     assert "Overfitted model" in small.layout.title.text

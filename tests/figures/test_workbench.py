@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from ubt.evaluation.detection import curves
-from ubt.figures import CLEAN, POISONED, UNKNOWN, label_history, neighbours, projection, similarity
+from ubt.figures import CLEAN, POISONED, label_history, neighbours, projection, similarity
 from ubt.figures import roc as curve_figures
 
 N = 1000
@@ -33,36 +33,36 @@ def test_bins_are_numpys(drawn, kind):
 
 
 @pytest.mark.parametrize("as_bins", [False, True])
-def test_a_histogram_counts_the_selected_and_leaves_the_others_as_grey_outlines(drawn, as_bins):
+def test_a_histogram_counts_all_and_shares_what_is_selected(drawn, as_bins):
     values, poisoned, selected = drawn
-    among = np.arange(N) % 3 > 0
-    figure = similarity.histogram(
-        similarity.binned(values) if as_bins else values, poisoned, among=among, selected=selected
-    )
+    among, bins = np.arange(N) % 3 > 0, similarity.binned(values)
+    figure = similarity.histogram(bins if as_bins else values, poisoned, among=among)
+    parts = similarity.shares(bins, poisoned, selected, among)
     edges, known = np.linspace(-1, 1, 101), np.isfinite(values)
-    outlines, shown = [t for t in figure.data if not t.name], [t for t in figure.data if t.name]
-    assert [len(outlines), len(shown)] == [2, 2]
-    for outline, trace, of, colour in zip(outlines, shown, (~poisoned, poisoned), (CLEAN, POISONED), strict=True):
+    assert [len(figure.data), len(parts)] == [2, 2]
+    for trace, part, of, colour in zip(figure.data, parts, (~poisoned, poisoned), (CLEAN, POISONED), strict=True):
         rows = among & of & known
-        whole, part = (np.histogram(values[r], edges)[0] for r in (rows, rows & selected))
-        np.testing.assert_allclose(outline.y, 100 * whole / whole.sum())
-        np.testing.assert_array_equal(trace.customdata, part)
-        np.testing.assert_allclose(trace.y, 100 * part / whole.sum())
-        assert trace.name.endswith(f"({part.sum():,} of {whole.sum():,})")
-        assert (outline.line.color, trace.line.color) == (UNKNOWN, colour)
-        assert outline.fill is None
-        assert not outline.showlegend
-    assert outlines[0].line.dash != outlines[1].line.dash
+        whole, some = (np.histogram(values[r], edges)[0] for r in (rows, rows & selected))
+        np.testing.assert_allclose(trace.y, 100 * whole / whole.sum())
+        np.testing.assert_array_equal(trace.customdata, whole)
+        assert trace.name.endswith(f"({whole.sum():,})")
+        assert part["said"].endswith(f"({some.sum():,} of {whole.sum():,})")
+        at = np.searchsorted(similarity.CENTRES, np.array(part["x"]) - 1e-3)
+        np.testing.assert_allclose(part["y"], (100 * some / whole.sum())[at], atol=1e-4)
+        assert some[at].sum() == some.sum()
+        assert trace.line.color == part["colour"] == colour
+    assert [part["hatched"] for part in parts] == [False, True]
 
 
 def test_a_histogram_of_nothing_selected_and_of_no_truth(drawn):
     values, poisoned, _ = drawn
-    none = similarity.histogram(values, poisoned, selected=np.zeros(N, bool))
-    assert [t.name.split(" ", 1)[1][:5] for t in none.data if t.name] == ["(0 of", "(0 of"]
-    assert max(none.data[0].y) > 0
+    none = similarity.shares(similarity.binned(values), poisoned, np.zeros(N, bool))
+    assert [part["said"].split(" ", 1)[1][:5] for part in none] == ["(0 of", "(0 of"]
+    assert not any(part["x"] for part in none)
     audit = similarity.histogram(values, None, among=values > 0)
     assert [t.name for t in audit.data] == [f"pairs ({(values[np.isfinite(values)] > 0).sum()})"]
-    assert len(similarity.histogram(np.full(3, np.nan), None, selected=np.ones(3, bool)).data) == 2
+    nothing = similarity.shares(similarity.binned(np.full(3, np.nan)), None, np.ones(3, bool))
+    assert [part["said"] for part in nothing] == ["pairs (0 of 0)"]
 
 
 def places() -> np.ndarray:
@@ -76,52 +76,42 @@ def points(figure) -> dict[str, list[int]]:
     return {t.name: t.customdata.tolist() for t in figure.data if t.customdata is not None}
 
 
-def test_a_map_has_every_pair_that_has_a_place_and_greys_what_is_not_selected(drawn):
-    xy, (_, poisoned, selected) = places(), drawn
+def test_a_map_has_every_pair_that_has_a_place_and_looks_the_same_whatever_is_outlined(drawn):
+    xy, (_, poisoned, _) = places(), drawn
     rows = np.arange(0, N, 2)
-    figure = projection.scatter(xy, poisoned, "poisoned", np.append(rows, 5), selected, np.array([600, 8]))
-    clean, poison, ring = figure.data
+    figure = projection.scatter(xy, poisoned, "poisoned", np.append(rows, 5))
+    clean, poison = figure.data
     for trace, of in ((clean, ~poisoned), (poison, poisoned)):
         members = trace.customdata
         assert members.tolist() == [r for r in rows if of[r]]
         np.testing.assert_array_equal(np.stack([trace.x, trace.y], 1), xy[members])
-        assert members[trace.selectedpoints].tolist() == [r for r in members if selected[r]]
-        assert trace.unselected.marker.color == projection.GREY
-        assert trace.unselected.marker.opacity < trace.selected.marker.opacity
+        assert trace.unselected.marker.opacity == trace.marker.opacity
         assert f"({len(members)})" in trace.name
     assert clean.marker.symbol != poison.marker.symbol
     assert clean.marker.color != poison.marker.color
-    np.testing.assert_array_equal(np.stack([ring.x, ring.y], 1), xy[[600, 8]])
     assert figure.layout.yaxis.scaleanchor == "x"
 
 
-def test_a_map_without_a_selection_greys_nothing_and_numbers_have_a_scale():
+def test_numbers_on_a_map_have_a_scale():
     values = np.linspace(-1, 1, N)
-    figure = projection.scatter(places(), values, "similarity_overfit", np.arange(N), None, np.array([], int))
+    figure = projection.scatter(places(), values, "similarity_overfit", np.arange(N))
     (trace,) = figure.data
-    assert trace.selectedpoints is None
     np.testing.assert_allclose(trace.marker.color, values[trace.customdata], atol=1e-6)
     assert trace.marker.colorbar.title.text == "similarity overfit"
-    nobody = projection.scatter(
-        places(), values, "similarity_overfit", np.arange(N), np.zeros(N, bool), np.array([], int)
-    )
-    assert len(nobody.data[0].selectedpoints) == 0
-    assert not len(
-        projection.scatter(places(), values, "similarity_overfit", np.array([5]), None, np.array([], int)).data[0].x
-    )
+    assert not len(projection.scatter(places(), values, "similarity_overfit", np.array([5])).data[0].x)
 
 
 def test_a_map_of_clusters_and_of_labels_loses_nobody():
     number = np.random.default_rng(2).integers(-1, 13, N).astype(np.float32)
     number[number < 0] = np.nan
-    found = points(projection.scatter(places(), number, "cluster", np.arange(N), None, np.array([], int)))
+    found = points(projection.scatter(places(), number, "cluster", np.arange(N)))
     placed = np.delete(np.arange(N), 5)
     assert sorted(r for rows in found.values() for r in rows) == placed.tolist()
     assert found[next(n for n in found if n.startswith("cluster 3 "))] == [r for r in placed if number[r] == 3]
     assert found[next(n for n in found if "further" in n)] == [r for r in placed if number[r] >= 10]
     assert found[next(n for n in found if n.startswith("none"))] == [r for r in placed if np.isnan(number[r])]
     labels = np.array([None] * (N - 30) + ["backdoor"] * 10 + ["clean"] * 10 + ["unsure"] * 10, object)
-    figure = projection.scatter(places(), pa.array(labels), "label", np.arange(N), None, np.array([], int))
+    figure = projection.scatter(places(), pa.array(labels), "label", np.arange(N))
     assert {n: len(rows) for n, rows in points(figure).items()} == {
         "backdoor (10)": 10,
         "clean (10)": 10,
@@ -202,7 +192,7 @@ def test_a_map_is_named_zoomed_and_has_lines_of_density():
     xy = places()
     rows = np.zeros(N, bool)
     rows[10:30] = True
-    figure = projection.scatter(xy, rows, "flagged", np.arange(N), None, np.array([], int))
+    figure = projection.scatter(xy, rows, "flagged", np.arange(N))
     traces = len(figure.data)
     projection.zoomed(figure, xy, rows)
     (left, right), (bottom, top) = figure.layout.xaxis.range, figure.layout.yaxis.range
@@ -221,7 +211,7 @@ def test_a_map_is_named_zoomed_and_has_lines_of_density():
 
 def test_a_map_zooms_to_nothing_and_has_no_density_where_nothing_is_placed():
     nowhere = np.full((N, 2), np.nan)
-    figure = projection.scatter(places(), np.zeros(N, bool), "flagged", np.arange(N), None, np.array([], int))
+    figure = projection.scatter(places(), np.zeros(N, bool), "flagged", np.arange(N))
     before = len(figure.data)
     projection.with_density(projection.zoomed(figure, nowhere, np.ones(N, bool)), nowhere)
     assert len(figure.data) == before

@@ -4,7 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from harness import charts, html_of, page, words
+from harness import charts, html_of, page, slider, words
 from tiny import CPU
 
 from ubt.cases.pipeline import create
@@ -62,7 +62,7 @@ def test_overview_says_verdict_and_estimates_of_an_audit(audited, tiny_audit):
 def test_a_copy_of_an_audit_with_other_thresholds_is_an_audit(audited, tiny_audit, monkeypatch):
     monkeypatch.setattr(jobs, "start", lambda store, name, until=None: True)
     at = page("separation")
-    at.slider[2].set_value(7).run()
+    slider(at, "k").set_value(7).run()
     next(b for b in at.button if b.label.startswith("Run a case with") and "k = 7" in b.label).click().run()
     assert not at.exception
     (name,) = set(audited.names()) - {tiny_audit[1].name}

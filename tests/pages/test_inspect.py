@@ -5,7 +5,7 @@ import json
 import zipfile
 
 import pytest
-from harness import html_of, page, words
+from harness import html_of, page, slider, words
 
 from ubt.cases import demo, store
 from ubt.core import files
@@ -25,7 +25,7 @@ def press_label(at, name: str):
 def test_the_truth_is_nowhere_once_it_is_hidden(full, tiny_case):
     at = page("inspect")
     assert "in truth" in words(at)
-    assert "poisoned (truth " in words(at)
+    assert "poisoned, truth " in words(at)
     at.toggle(key="reveal").set_value(False).run()
     assert not at.exception
     assert "truth" not in words(at)
@@ -61,7 +61,10 @@ def test_an_export_has_the_thresholds_of_when_it_is_pressed(full, tiny_case, mon
     saved = {}
     monkeypatch.setattr(pair_export, "_button", lambda view, kind, made, *rest, **more: saved.__setitem__(kind, made))
     at = page("inspect")
-    at.slider[0].set_value(20.0).run()
+    assert not saved
+    at.session_state["export"] = True
+    at.run()
+    slider(at, "fraction").set_value(20.0).run()
     with zipfile.ZipFile(io.BytesIO(saved["CSV"]("CSV"))) as z:
         about = json.loads(z.read("about.json"))
     assert about["tuned"]["split.fraction"] == 0.2
@@ -76,7 +79,7 @@ def test_what_the_sliders_say_is_run_as_a_case(full, tiny_case, monkeypatch, cas
         monkeypatch.setattr(module, "READY", files.READY)
     at = page("inspect", **({"case": case} if case else {}))
     assert "as-case" not in {b.key for b in at.button}
-    at.slider[0].set_value(20.0).run()
+    slider(at, "fraction").set_value(20.0).run()
     at.button(key="as-case").click().run()
     assert not at.exception
     (made,) = started
@@ -88,7 +91,7 @@ def test_what_the_threshold_catches_is_unlearned_from(full, tiny_case, monkeypat
     started = []
     monkeypatch.setattr(jobs, "start", lambda store, name, until=None: started.append(name) or True)
     at = page("inspect")
-    at.slider[1].set_value(round(at.slider[1].value - 0.1, 2)).run()
+    slider(at, "threshold").set_value(round(slider(at, "threshold").value - 0.1, 2)).run()
     said = next(b.label for b in at.button if b.key == "with-flagged")
     at.button(key="with-flagged").click().run()
     confirmed = full.record(started[0]).settings["select"]["confirmed"].split("\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from harness import charts, html_of, page, words
+from harness import charts, html_of, page, slider, words
 from streamlit.testing.v1 import AppTest
 from tiny import CPU, tiny
 
@@ -110,8 +110,8 @@ def test_the_first_histogram_comes_before_any_training(cache):
     at = page("separation")
     assert len(charts(at)) == 1
     assert [b.label for b in at.button if b.label.startswith("Run up to")] == ["Run up to score\\_poisoned"]
-    assert at.slider[1].disabled
-    assert not at.slider[0].disabled
+    assert slider(at, "threshold").disabled
+    assert not slider(at, "fraction").disabled
 
 
 def test_a_cancel_pressed_as_a_stage_ends_is_heard(cache, monkeypatch):
@@ -136,7 +136,7 @@ def test_separation_counts_follow_the_sliders(full, tiny_case):
     reference = tiny_case.artefacts["score"]["similarity"]["similarity"].to_numpy()
 
     for percent in (12.0, 20.0):
-        at.slider[0].set_value(percent).run()
+        slider(at, "fraction").set_value(percent).run()
         rows = np.argsort(reference, kind="stable")[: round(6 * percent)]
         _, pairs, estimated, poisoned, precision, _ = row(at)
         assert estimated.endswith(" %") if percent == 12.0 else estimated == "not estimated"

@@ -11,6 +11,7 @@ from harness import page
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
+from ubt.cli.bench_runs.case import generate
 from ubt.cli.main import app
 from ubt.pairs import image_dataset, query
 from ubt.ui import pair_export, pairs, python_code, server, tuning
@@ -34,7 +35,7 @@ def run(code: str) -> dict:
 def shown(at: AppTest, text: str, moved: dict, truth: bool = True) -> pd.DataFrame:
     """What *Export* on the same page saves."""
     view = opened(at.session_state["case"])
-    table = pairs.table(view) if truth else pairs.table(view).without_truth()
+    table = pairs.table(view) if truth else pairs.table(view).without_truth
     rows = np.arange(len(table)) if not text else pair_rows(table, text)
     stands = tuning.stands(view, table, moved)
     made = pair_export.exported(view, table, text, rows, "parquet", {}, stands)
@@ -138,3 +139,50 @@ def test_the_export_with_images_is_a_data_set_of_what_is_selected(full, tmp_path
     assert "poisoned" in written
     at.toggle(key="reveal").set_value(False).run()
     assert "--truth" not in next(block.value for block in at.code if block.language == "bash")
+
+
+@pytest.mark.parametrize("name", ["overview", "unlearn"])
+def test_pages_without_a_selection_have_code_for_their_figures(full, tiny_case, name):
+    made = run(offered(page(name)))
+    expected = tiny_case.artefacts["evaluate_purified"]["measures"]
+    assert made["measures"]["asr"].loc["purified, ours"] == expected["asr"]
+    if name == "overview":
+        assert made["verdict"] == tiny_case.artefacts["verdict"]["verdict"]
+    else:
+        assert sum(p.numel() for p in made["purified"].parameters()) > 0
+
+
+def test_an_audit_s_overview_has_code_too(audited, tiny_audit):
+    made = run(offered(page("overview")))
+    assert made["verdict"] == tiny_audit[1].artefacts["verdict"]["verdict"]
+    assert made["measures"]["pull"].notna().any()
+
+
+def test_the_defences_code_gives_the_table_of_the_page(full, tiny_case):
+    at = page("compare")
+    (code,) = (block.value for block in at.code if "compare.cells" in block.value)
+    shown = next(d.value for d in at.dataframe if "defence" in d.value)
+    figures = run(code)["figures"]
+    assert figures["defence"].tolist() == shown["defence"].tolist()
+    pd.testing.assert_series_equal(figures["ASR"], shown["ASR"], check_index=False)
+
+
+def test_the_cases_code_gives_settings_and_figures_of_those_chosen(full, tiny_case):
+    other = generate(full, 1000, width=16)
+    made = run(offered(page("cases", compare=f"{tiny_case.name},{other}")))
+    assert made["settings"].index.tolist() == [tiny_case.name, other]
+    assert made["settings"]["data.pairs"].tolist() == [600, 1000]
+    assert {name for name, _ in made["measures"].index} == {tiny_case.name}
+
+
+def test_the_flagged_pairs_are_one_click_from_the_overview(full, tiny_case, monkeypatch):
+    saved = {}
+    monkeypatch.setattr(
+        pair_export.controls, "download", lambda title, made, *rest, **more: saved.__setitem__(title, made)
+    )
+    page("overview", k="9")
+    with zipfile.ZipFile(io.BytesIO(saved["Flagged pairs (CSV)"]())) as z:
+        frame = pd.read_csv(io.BytesIO(z.read("pairs.csv")))
+    table = pairs.table(opened(tiny_case.name))
+    assert frame["id"].tolist() == table.ids(np.flatnonzero(table.flagged)) != []
+    assert "topk_tuned" in frame

@@ -124,7 +124,7 @@ def test_a_map_adds_its_places_and_a_query_selects_by_them(table):
 
 
 def test_without_the_truth_nothing_tells_it(table):
-    blind = table.without_truth()
+    blind = table.without_truth
     assert "poisoned" in table and "poisoned" not in blind
     assert "poisoned" not in blind.frame(np.arange(3)).columns
     assert set(table) - set(blind) == {"poisoned"}

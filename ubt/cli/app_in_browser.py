@@ -78,6 +78,11 @@ def served(cache: Path, log: Path) -> Iterator[str]:
         process.wait(timeout=30)
 
 
+def page_link(tab, title: str):
+    """The link to a page in the navigation; what it is called begins with its icon's name."""
+    return tab.locator("[data-testid=stSidebarNavLink]").filter(has=tab.get_by_text(title, exact=True))
+
+
 BUSY = "[data-testid=stSpinner], [data-testid=stSkeleton], [data-test-script-state=running]"
 """What a page has that is not all there yet."""
 

@@ -1,4 +1,4 @@
-"""The pairs on a plane, drawn with WebGL, coloured by a column; what is not selected stays, greyed."""
+"""The pairs on a plane, drawn with WebGL, coloured by a column."""
 
 from collections.abc import Sequence
 from html import escape
@@ -25,24 +25,16 @@ NAMED = {
 }
 CELLS = 60
 """Cells along each side of the grid on which density is counted."""
-SIZE, GREY = 4, "rgba(127,140,154,0.35)"
+SIZE, OPACITY = 4, 0.95
 
 
-def scatter(
-    xy: np.ndarray,
-    values: Any,
-    name: str,
-    rows: np.ndarray,
-    selected: np.ndarray | None,
-    focus: np.ndarray,
-    height: int = 600,
-) -> go.Figure:
-    """Points that can be outlined and clicked; a click gives the row in D.
+def scatter(xy: np.ndarray, values: Any, name: str, rows: np.ndarray, height: int = 600) -> go.Figure:
+    """Points that can be outlined and clicked; a click gives the row in D. What is outlined looks as it did: the page
+    shows what is selected.
 
     Args:
         xy: (n, 2), NaN where a pair has no place. values: the column that colours (n,), numbers, truth values or text.
         rows: which to draw.
-        selected: which are selected (n,); None while nothing is. focus: rows to ring.
     """
     figure = go.Figure()
     rows = rows[np.isfinite(xy[rows]).all(axis=1)]
@@ -54,20 +46,9 @@ def scatter(
             mode="markers",
             name=f"{title} ({len(members):,})" if title else "",
             showlegend=bool(title),
-            marker={"size": SIZE, **marker},
+            marker={"size": SIZE, "opacity": OPACITY, **marker},
             hovertemplate=f"{title}<extra></extra>" if title else f"{name}: %{{marker.color:.3f}}",
-            selectedpoints=None if selected is None else np.flatnonzero(selected[members]).astype(np.int32),
-            selected={"marker": {"opacity": 0.95}},
-            unselected={"marker": {"opacity": 0.25, "color": GREY}},
-        )
-    if len(focus):
-        figure.add_scattergl(
-            x=xy[focus, 0],
-            y=xy[focus, 1],
-            mode="markers",
-            showlegend=False,
-            hoverinfo="skip",
-            marker={"size": 18, "symbol": "circle-open", "color": POISONED, "line": {"width": 3}},
+            unselected={"marker": {"opacity": OPACITY}},
         )
     layout(figure, height=height)
     figure.update_layout(dragmode="lasso", hovermode="closest", uirevision="map")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -85,8 +86,9 @@ class PairTable:
         places = {f"map_{space}_{m}_{axis}": at[:, i] for m, at in xy.items() for i, axis in enumerate("xy")}
         return replace(self, cluster=cluster, maps={**self.maps, **places, f"cluster_{space}": cluster})
 
+    @cached_property
     def without_truth(self) -> Self:
-        """The table as a defender has it."""
+        """The table as a defender has it; the same object each time."""
         return replace(self, **dict.fromkeys(TRUTH))
 
     def __len__(self) -> int:
@@ -115,6 +117,9 @@ class PairTable:
         [2, 0]
         """
         wanted = list(ids)
+        if len(wanted) == 1:
+            at = pc.index(self.id, wanted[0]).as_py()
+            return np.array([at] if at >= 0 else [], int)
         mask = pc.is_in(self.id, value_set=pa.array(wanted, self.id.type)).to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(mask)
         at = dict(zip(self.ids(rows), rows, strict=True))
@@ -134,6 +139,7 @@ class PairTable:
             {n: v.take(take).to_pandas() if isinstance(v, pa.Array) else v[rows] for n, v in some.items()}
         )
 
+    @cached_property
     def suspicion(self) -> np.ndarray:
         """By what pairs are put in order (n,), higher = more suspicious: D_topk, other flagged pairs, then D_susp, each
         by overfitted similarity, then the rest by reference similarity, lowest first.
@@ -150,7 +156,7 @@ class PairTable:
     def most_suspicious(self, among: np.ndarray, most: int) -> np.ndarray:
         """The most suspicious rows of a mask (n,), at most `most`, the most suspicious first."""
         rows = np.flatnonzero(among)
-        score = self.suspicion()[rows]
+        score = self.suspicion[rows]
         if len(rows) > most:
             keep = np.argpartition(-score, most)[:most]
             rows, score = rows[keep], score[keep]

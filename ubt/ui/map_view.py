@@ -2,7 +2,9 @@
 *Inspect*.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,8 @@ NAMED = 10
 """Clusters that are named, the largest."""
 READ = 400
 """Captions of a cluster that are read for its name."""
+RINGED = 20
+"""Pairs that are ringed at most."""
 SAID = 0.3
 """Share of a cluster's captions that a word of its name stands in, at least."""
 
@@ -133,7 +137,6 @@ def draw(view: View, table: PairTable, selected: np.ndarray | None, look: Look, 
         selected: which pairs are selected (n,); None while nothing is. height: of each in pixels, 0: as on *Map*.
     """
     rows, found = pairs.sampled(view, table, DRAWN), places(table, look)
-    focus = table.rows(selection.clicked())[:20]
     for column, (model, xy) in zip(st.columns(len(found)), found.items(), strict=True):
         with column:
             title = view.model_title(model)
@@ -141,29 +144,29 @@ def draw(view: View, table: PairTable, selected: np.ndarray | None, look: Look, 
                 title = " to ".join(view.model_title(m) for m in look.models)
             if not height:
                 st.markdown(f"**{title[0].upper()}{title[1:]}**")
-            figure = _figure(view, table, xy, rows, selected, focus, look)
-            figure.update_layout(height=height or (HEIGHT if len(found) == 1 else SIDE_BY_SIDE))
-            tools = {"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "toImage"]}
+            tall = height or (HEIGHT if len(found) == 1 else SIDE_BY_SIDE)
             about = f"Map of the pairs under the {title}, coloured by {look.colour}"
-            charts.draw(figure, f"map-{model}", about, config=tools)
+            make = partial(_figure, view, table, xy, rows, look, tall, selected if look.near else None)
+            tools = {"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "toImage"]}
+            if look.colour == "label" or (look.near and selected is not None):
+                charts.draw(make(), f"map-{model}", about, config=tools)
+            else:
+                of = (*pairs.keys(view), pairs.map_key(view, look.space), model, replace(look, near=False), tall)
+                charts.draw_kept(of, make, f"map-{model}", about, config=tools)
     if len(table) > len(rows):
         st.caption(
             f"{len(rows):,} of {len(table):,} pairs are drawn, every flagged one among them; a lasso selects among all."
         )
+    charts.veil("veil-maps", selected, maps=[f"map-{model}" for model in found])
 
 
 def _figure(
-    view: View,
-    table: PairTable,
-    xy: np.ndarray,
-    rows: np.ndarray,
-    selected: np.ndarray | None,
-    focus: np.ndarray,
-    look: Look,
+    view: View, table: PairTable, xy: np.ndarray, rows: np.ndarray, look: Look, height: int, near: np.ndarray | None
 ) -> go.Figure:
+    """One map; `near`: the pairs (n,) that it is zoomed to."""
     cluster = table[f"cluster_{look.space}"]
     values = cluster if look.colour == "cluster" else table[look.colour]
-    figure = projection.scatter(xy, values, look.colour, rows, selected, focus)
+    figure = projection.scatter(xy, values, look.colour, rows, height)
     if look.density:
         some = np.random.default_rng(0).choice(len(xy), min(DRAWN, len(xy)), replace=False)
         projection.with_density(figure, xy[some])
@@ -171,8 +174,8 @@ def _figure(
         named = _names((view.key("data"), pairs.map_key(view, look.space)), look.space, table, cluster)
         middles = [np.nanmedian(xy[cluster == number], axis=0) for number in named]
         projection.named(figure, np.array(middles).reshape(-1, 2), list(named.values()))
-    if look.near and selected is not None:
-        projection.zoomed(figure, xy, selected)
+    if near is not None:
+        projection.zoomed(figure, xy, near)
     if look.blend is not None and not axes(look):
         figure.update_layout(dragmode="pan")
     return figure
@@ -193,12 +196,12 @@ def hover(view: View, charts_shown: tuple[str, ...]) -> None:
     component(key="hover", data={"charts": list(charts_shown), "shown": shown}, on_row_change=lambda: None)
 
 
-def ring(charts_shown: dict[str, np.ndarray]) -> None:
-    """Ring one place on maps without drawing them again.
-
-    Args:
-        charts_shown: a map's key to the place (2,).
-    """
-    at = {key: [float(v) for v in xy] for key, xy in charts_shown.items() if np.isfinite(xy).all()}
+def ring(table: PairTable, look: Look, ids: Sequence[str]) -> None:
+    """Ring some pairs, and those clicked one by one, on the maps without drawing these again."""
+    rows = table.rows(dict.fromkeys([*ids, *selection.clicked()]))[:RINGED]
+    at = {}
+    for model, xy in places(table, look).items():
+        some = xy[rows]
+        at[f"map-{model}"] = some[np.isfinite(some).all(axis=1)].astype(float).tolist()
     component = st.components.v2.component("ubt_ring", js=web.text("ring.js"))
     component(key="ring", data={"at": at})

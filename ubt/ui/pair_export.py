@@ -16,7 +16,7 @@ from ubt.cases.finished import places
 from ubt.pairs import image_dataset
 from ubt.pairs.export import KINDS, packed, zipped
 from ubt.pairs.table import ABOUT, PairTable
-from ubt.ui import controls, python_code, query_params, tuning
+from ubt.ui import controls, pairs, python_code, query_params, tuning
 from ubt.ui.tuning import Tuned
 from ubt.ui.view import View, store
 
@@ -47,7 +47,10 @@ def offer(
         stands = standing.get(view.name) or (tuning.stands(view, table, moved) if tuned is None else tuned)
         return exported(view, table, text, rows, kind, shown | written, stands)
 
-    with st.popover("Export", icon=":material/download:", key="export", on_change="rerun" if live else "ignore"):
+    menu = st.popover("Export", icon=":material/download:", key="export", on_change="rerun" if live else "ignore")
+    if live and not menu.open:
+        return
+    with menu:
         st.caption(
             f"A zip with {what}, their columns and labels, as run and where sliders were moved as tuned, where each"
             " image comes from, and about.json with query, address and settings. In CSV a formula is made plain text."
@@ -69,6 +72,21 @@ def offer(
             st.caption("This query is too long to copy; label the pairs and select by label.")
         else:
             st.code(python_code.code(view, table, text, moved), language="python", wrap_lines=True)
+
+
+def flagged(view: View) -> None:
+    """The button that saves the flagged pairs as CSV at once: the list that a verdict leads to."""
+    reveal, moved, address = st.session_state.get("reveal", True), tuning.held(view), st.query_params.to_dict()
+
+    def saved() -> bytes:
+        table = pairs.table(view)
+        table = table if reveal else table.without_truth
+        stands = tuning.stands(view, table, moved)
+        return exported(view, table, "flagged", np.flatnonzero(table.flagged), "CSV", address, stands)
+
+    help = "A zip with the flagged pairs, their columns and labels; other selections and formats: Export on Inspect"
+    name = f"flagged-{view.name}.zip"
+    controls.download("Flagged pairs (CSV)", saved, name, "application/zip", "export-flagged", help=help)
 
 
 def _button(view: View, kind: str, saved: Callable[[str], bytes], title: str = "", **more: Any) -> None:

@@ -20,7 +20,11 @@ MORE = {"neighbours": ("Look at its neighbours", "score"), "tokens": ("Look at i
 def offered(table: PairTable, selected: Selection) -> np.ndarray:
     """Rows of the pairs to choose from, the most suspicious first: of the selection, else of the flagged, else all."""
     among = selected.rows if selected.rows is not None else table.flagged
-    return table.most_suspicious(np.ones(len(table), bool) if among is None else among, OFFERED)
+    known = st.session_state.get("offered")
+    if known is None or known[0] is not table or known[1] is not among:
+        rows = table.most_suspicious(np.ones(len(table), bool) if among is None else among, OFFERED)
+        known = st.session_state["offered"] = table, among, rows
+    return known[2]
 
 
 def choose_pair(view: View, table: PairTable, selected: Selection, label: str = "visible") -> str | None:

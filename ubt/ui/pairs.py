@@ -62,7 +62,8 @@ def decided(view: View) -> Decided:
     return _decided(str(decisions.path.resolve()), _version(decisions))
 
 
-def _keys(view: View) -> tuple[tuple[str, str], ...]:
+def keys(view: View) -> tuple[tuple[str, str], ...]:
+    """The finished stages that know something of the pairs, and the keys of what they made."""
     stages = ("data", "attack", *SIMILARITIES.values(), "split", "select", "flag")
     return tuple((s, view.key(s)) for s in stages if view.has(s))
 
@@ -81,16 +82,36 @@ def map_key(view: View, space: str) -> str:
 
 
 def table(view: View) -> PairTable:
-    """Every column of the case's pairs, those of labels and maps too; nothing in it may be changed."""
-    keys, decisions = _keys(view), review(view)
-    made = _table(str(store().root.resolve()), keys)
-    made = _labelled(str(decisions.path.resolve()), _version(decisions), keys, made)
+    """Every column of the case's pairs, those of labels and maps too; nothing in it may be changed. The parts of a page
+    ask for it several times: between two runs of all of it, labels and maps alone can be new.
+    """
+    decisions = review(view)
+    stamp = _version(decisions), (store().root / "artefacts").stat().st_mtime_ns
+    known = st.session_state.get("table-of")
+    if known is None or known[0] is not view or known[1] != stamp:
+        known = st.session_state["table-of"] = view, stamp, _composed(view, decisions)
+    return known[2]
+
+
+def _composed(view: View, decisions: Review) -> PairTable:
+    made_by = keys(view)
+    made = _table(str(store().root.resolve()), made_by)
+    made = _labelled(str(decisions.path.resolve()), _version(decisions), made_by, made)
+    maps = {}
     for space in SPACES:
-        options, key = map_options(view, space), map_key(view, space)
-        if key and store().find(key) is not None:
-            xy = {model: read(key, f"xy_{model}") for model in options["models"]}
-            made = made.with_map(space, xy, read(key, "cluster"))
-    return made
+        options = map_options(view, space)
+        if options and store().find(key := derived.key(view.record, "map", options)) is not None:
+            maps[space] = key, tuple(options["models"])
+    return _mapped(str(decisions.path.resolve()), _version(decisions), made_by, tuple(maps.items()), made)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _mapped(
+    path: str, version: tuple, keys: tuple, maps: tuple[tuple[str, tuple[str, tuple[str, ...]]], ...], _table: PairTable
+) -> PairTable:
+    for space, (key, models) in maps:
+        _table = _table.with_map(space, {model: read(key, f"xy_{model}") for model in models}, read(key, "cluster"))
+    return _table
 
 
 @dataclass(frozen=True)
@@ -123,7 +144,7 @@ def _prepared(keys: tuple, _table: PairTable) -> Prepared:
 
 def prepared(view: View, table: PairTable) -> Prepared:
     """Orders and bins of the case's similarities."""
-    return _prepared(_keys(view), table)
+    return _prepared(keys(view), table)
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
@@ -138,7 +159,7 @@ def mixture(view: View, table: PairTable) -> Mixture | None:
     judged = judged_poisoned(view.read("verdict", "verdict")) if view.has("verdict") else view.imported
     if not judged or table.similarity_overfit is None or table.suspicious is None:
         return None
-    return _mixture(_keys(view), table.similarity_overfit[table.suspicious])
+    return _mixture(keys(view), table.similarity_overfit[table.suspicious])
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -152,4 +173,4 @@ def _sampled(keys: tuple, most: int, _table: PairTable) -> np.ndarray:
 
 def sampled(view: View, table: PairTable, most: int) -> np.ndarray:
     """Rows that a map draws: all, or a sample that holds every flagged one."""
-    return _sampled(_keys(view), most, table)
+    return _sampled(keys(view), most, table)

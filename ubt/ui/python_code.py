@@ -1,6 +1,8 @@
 """What a page shows, as Python for a notebook: the case, the selection and the thresholds by `ubt.open_case`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
 
 from ubt.pairs.table import PairTable
 from ubt.ui import server
@@ -21,12 +23,52 @@ def code(view: View, table: PairTable, text: str, moved: Mapping[str, float]) ->
     """
     truth = "truth=True" if table.poisoned is not None else ""
     chosen = f"select({', '.join(filter(None, [repr(text), truth]))})" if text else f"pairs({truth})"
-    lines = ["import ubt", "", f"case = ubt.open_case({_called(view)})", f"pairs = case.{chosen}"]
+    lines = [f"pairs = case.{chosen}"]
     if moved and table.similarity_reference is not None:
         lines.append(f"pairs = pairs.join(case.tuned({_thresholds(view, moved)}))")
     if view.holds("data", "images"):
         lines.append(f'images = case.images(pairs["id"].head({SHOWN}))')
+    return of_case(view, *lines)
+
+
+def of_case(view: View, *lines: str) -> str:
+    """The code that opens the case, and further lines on it."""
+    return "\n".join(["import ubt", "", f"case = ubt.open_case({_called(view)})", *lines])
+
+
+def of_cases(names: Sequence[str]) -> str:
+    """The code that gives the settings and the figures of several cases, a row a model and a case."""
+    where = "" if server.shared() else f", {str(store().root)!r}"
+    lines = ["import pandas as pd", "import ubt", "", f"cases = [ubt.open_case(name{where}) for name in {[*names]}]"]
+    lines += ["settings = pd.json_normalize([case.settings.to_dict() for case in cases])"]
+    lines += ["settings.index = [case.name for case in cases]"]
+    lines += ["measures = pd.concat({case.name: case.measures for case in cases if case.measured})"]
     return "\n".join(lines)
+
+
+def of_defenses(names: Sequence[str], methods: Sequence[str]) -> str:
+    """The code that gives the figures of defences on cases, as the page *Compare* shows them."""
+    root = "cache" if server.shared() else str(store().root)
+    return "\n".join(
+        [
+            "from pathlib import Path",
+            "",
+            "from ubt.cases.store import Store",
+            "from ubt.core.run import compute",
+            "from ubt.reports.paper import compare",
+            "",
+            f"store = Store(Path({root!r}))",
+            f"cases = [compare.subject(store, name, compute()) for name in {[*names]}]",
+            f"figures = compare.cells(store, cases, {[*methods]})",
+        ]
+    )
+
+
+def offer(code: str) -> None:
+    """The button *As Python*, for a page without a selection; where there is one, *Export* has the code."""
+    with st.popover("As Python", icon=":material/code:", key="as-python"):
+        st.caption("What this page shows, for a notebook")
+        st.code(code, language="python", wrap_lines=True)
 
 
 def _called(view: View) -> str:

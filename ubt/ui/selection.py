@@ -202,7 +202,7 @@ def listen_to_clicks(axes: dict[str, str], table: PairTable, alone: bool = False
 def pairs_shown(view: View) -> PairTable:
     """The pairs, without the ground truth where it is hidden."""
     table = pairs.table(view)
-    return table if st.session_state.get("reveal", True) else table.without_truth()
+    return table if st.session_state.get("reveal", True) else table.without_truth
 
 
 def opened(view: View, live: bool = False) -> tuple[PairTable, Selection]:
@@ -238,7 +238,7 @@ def bar(view: View, table: PairTable, tuned: Tuned | None = None, at: Any = None
             controls.toggle("Narrow", False, "narrow", about)
             if selected.rows is not None and selected.rows.any():
                 _menu(view, table, text, selected.rows)
-            _views(view)
+            _views(view, live)
             pair_export.offer(view, table, text, selected.rows, tuned, live)
         _refused(text)
         if len(text) > query_params.LONGEST:
@@ -275,7 +275,7 @@ def standing(table: PairTable) -> Selection:
     state, wanted = st.session_state, current()
     for text in (wanted, state.get("applied", ""), ""):
         try:
-            selected = Selection(text, query.parse(text, table).rows(table) if text else None)
+            selected = Selection(text, _rows_of(text, table) if text else None)
         except UbtError as e:
             if text == wanted:
                 state["refused"] = text, str(e)
@@ -287,6 +287,14 @@ def standing(table: PairTable) -> Selection:
         state["selection"] = text
     state["applied"] = text
     return selected
+
+
+def _rows_of(text: str, table: PairTable) -> np.ndarray:
+    """Which pairs a query selects; asked for by every part of a page, it is read once."""
+    known = st.session_state.get("rows-of")
+    if known is None or known[0] != text or known[1] is not table:
+        known = st.session_state["rows-of"] = text, table, query.parse(text, table).rows(table)
+    return known[2]
 
 
 def _refused(text: str) -> None:
@@ -318,9 +326,12 @@ def _counted(view: View, table: PairTable, selected: Selection) -> str:
     )
 
 
-def _views(view: View) -> None:
+def _views(view: View, live: bool) -> None:
+    menu = st.popover("Views", icon=":material/bookmark:", key="views", on_change="rerun" if live else "ignore")
+    if live and not menu.open:
+        return
     review = pairs.review(view)
-    with st.popover("Views", icon=":material/bookmark:"), guard():
+    with menu, guard():
         st.caption(HELP)
         st.caption("A view keeps the page, the query and the thresholds, not the rows.")
         with (

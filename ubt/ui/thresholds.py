@@ -3,6 +3,8 @@
 Drawn large on *Separation* and as a part of *Inspect*.
 """
 
+from functools import partial
+
 import numpy as np
 import streamlit as st
 
@@ -18,8 +20,8 @@ from ubt.ui.job_panel import missing
 from ubt.ui.tuning import Tuned
 from ubt.ui.view import View
 
-SMALL = 168
-"""Height of a histogram that is a part of *Inspect*, in pixels."""
+SMALL, LARGE = 168, 320
+"""Heights of a histogram in pixels: as a part of *Inspect*, and on *Separation*."""
 
 
 def switches(view: View) -> tuple[bool, bool]:
@@ -56,11 +58,8 @@ def histograms(
             draw the papers' axis. small: as a part of *Inspect*.
     """
     prepared = pairs.prepared(view, table)
-    lines = {
-        "similarity_reference": (caught.cut, "D_susp", "left"),
-        "similarity_overfit": (threshold, "threshold", "left"),
-    }
     span = similarity.WHOLE if whole else prepared.span
+    curves = {}
     for column, role in zip(st.columns(3), SCORED, strict=True):
         name = role.similarity
         with column:
@@ -70,30 +69,39 @@ def histograms(
                 first = next(n for n in SIMILARITIES if n not in table)
                 missing(view, role.scored, "Not scored yet.", offer=name == first)
                 continue
-            line = lines.get(name)
-            if line and line[0] - span[0] < 0.4 * (span[1] - span[0]):
-                line = (*line[:2], "right")
-            figure = similarity.histogram(
-                prepared.bins[name], table.poisoned, line, among=among, selected=selected, span=span
-            )
-            if small:
-                similarity.small(figure, SMALL, _title(view, role), legend=role is SCORED[0])
-            charts.draw(figure, f"chart-{name}", f"Similarity histogram, {role.heading}")
-            if unscored := int((prepared.bins[name] == 255).sum()):
+            part = similarity.Part(_title(view, role), legend=role is SCORED[0]) if small else None
+            bins, height = prepared.bins[name], SMALL if small else LARGE
+            make = partial(similarity.histogram, bins, table.poisoned, height=height, among=among, span=span, part=part)
+            about = f"Similarity histogram, {role.heading}"
+            if among is None:
+                of = (*pairs.keys(view), name, table.poisoned is None, height, span, part)
+                charts.draw_kept(of, make, f"chart-{name}", about)
+            else:
+                charts.draw(make(), f"chart-{name}", about)
+            if selected is not None:
+                curves[f"chart-{name}"] = similarity.shares(bins, table.poisoned, selected, among)
+            if unscored := int((bins == 255).sum()):
                 st.caption(f"{unscored:,} pairs have no score and are not shown.")
+    charts.veil("veil-histograms", selected, curves=curves)
     _draggable(view, table, {"fraction": caught.cut, "threshold": threshold}, span)
 
 
 def _draggable(view: View, table: PairTable, lines: dict[str, float], span: tuple[float, float]) -> None:
     """Let the lines be dragged; the sliders follow."""
     about = {
-        "fraction": ("similarity_reference", "Cut of D_susp, similarity under the clean reference", 0.001),
-        "threshold": ("similarity_overfit", "Threshold on the overfitted similarity", tuning.THRESHOLD_STEP),
+        "fraction": ("similarity_reference", "D_susp", "Cut of D_susp, similarity under the clean reference", 0.001),
+        "threshold": (
+            "similarity_overfit",
+            "threshold",
+            "Threshold on the overfitted similarity",
+            tuning.THRESHOLD_STEP,
+        ),
     }
     drawn = [
-        {"name": name, "chart": f"chart-{column}", "label": label, "step": step, "value": float(lines[name])}
+        {"name": name, "chart": f"chart-{column}", "title": title, "label": label, "step": step}
+        | {"value": float(lines[name])}
         | dict(zip(("low", "high"), span, strict=True))
-        for name, (column, label, step) in about.items()
+        for name, (column, title, label, step) in about.items()
         if column in table and np.isfinite(lines[name])
     ]
 
@@ -142,16 +150,12 @@ def counts(
 
 
 def counted(table: PairTable, caught: detection.Caught, mixture: Mixture | None, columns: list) -> None:
-    """The same in a line beneath each slider."""
+    """The same in a line beneath each slider: pairs, the estimated share of poisons among them, the true one."""
     judged = {} if table.poisoned is None else caught.counts(table.poisoned)
     titles = {"flagged": "above it"}
     for column, (name, mask) in zip(columns, caught.chosen.items(), strict=False):
-        said = f"**{titles.get(name, name)}**: {int(mask.sum()):,} pairs"
         share = estimated(mixture, table, mask) if mixture else ""
-        said += f", {share} poisoned" if share.endswith("%") else f", {share}" if share else ""
-        if name in judged:
-            said += f" (truth {text.percent(judged[name]['precision'])})"
-        column.caption(
-            said,
-            help="How many of them are poisoned, by the estimate without labels, and in truth where it may be shown",
-        )
+        remarks = [f"est. {share} poisoned" if share.endswith("%") else share] if share else []
+        remarks += [f"truth {text.percent(judged[name]['precision'])}"] if name in judged else []
+        about = f"({', '.join(remarks)})" if remarks else "pairs"
+        column.caption(f"**{titles.get(name, name)}**: {int(mask.sum()):,} {about}")

@@ -63,9 +63,10 @@ def _most_k(view: View, table: PairTable, percent: float) -> int:
 
 
 def sliders(view: View, table: PairTable, mixture: Mixture | None) -> tuple[Tuned, list[Any]]:
-    """Draw the sliders side by side; where they stand, and the columns that they are drawn in."""
-    columns = st.columns(3)
-    left, middle, right = columns
+    """Draw the sliders side by side, each with a line under the histogram whose line it moves; where they stand, and
+    the columns of D_susp, of the flagged and of D_topk.
+    """
+    left, middle, right = st.columns(3)
     unscored, bounds, run_with = table.similarity_overfit is None, _bounds(view), _run_with(view)
     about = "The pairs of lowest similarity under the clean reference are D_susp"
     title = "Suspicious fraction: share of D, %"
@@ -78,17 +79,17 @@ def sliders(view: View, table: PairTable, mixture: Mixture | None) -> tuple[Tune
     title, span = "Threshold on the overfitted similarity", pairs.prepared(view, table).span
     low, high = min(span[0], start), max(span[1], start)
     threshold = query_params.slider(
-        middle, title, "threshold", view, low, high, start, THRESHOLD_STEP, about, unscored, bounds["threshold"]
+        right, title, "threshold", view, low, high, start, THRESHOLD_STEP, about, unscored, bounds["threshold"]
     )
     about = "The k pairs of D_susp most similar under the overfitted model"
     k = view.settings.k
     # whatever the fraction: a slider whose end moves is made anew, and loses the keys pressed meanwhile
     most = max(3, min(MOST_K, len(table)), k)
-    chosen = query_params.slider(right, "k: size of D_topk", "k", view, 2, most, k, 1, about, unscored)
+    chosen = query_params.slider(middle, "k: size of D_topk", "k", view, 2, most, k, 1, about, unscored)
     chosen = min(chosen, _most_k(view, table, percent))
     tuned = Tuned(percent, threshold, chosen, (percent, threshold, chosen) != (run_with, start, k), start)
     standing()[view.name] = tuned
-    return tuned, columns
+    return tuned, [left, right, middle]
 
 
 def standing() -> dict[str, Tuned]:

@@ -5,6 +5,7 @@ import importlib
 import os
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ubt.ui import roles
 from ubt.workflows import jobs
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@lru_cache(4)  # asked for a hundred times a run; Streamlit's cache takes a third of a millisecond each time
 def _store(root: str, read_only: bool) -> Store:
     return (ReadOnlyStore if read_only else Store)(Path(root))
 

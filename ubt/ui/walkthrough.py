@@ -3,6 +3,7 @@ projector, that fills the screen.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -13,6 +14,7 @@ from ubt.reports.lecture.built_in import version
 from ubt.reports.lecture.steps import BY_NAME
 from ubt.ui import components, controls, query_params, web
 from ubt.ui.charts import draw
+from ubt.ui.errors import safe
 from ubt.ui.large_type import large
 from ubt.ui.navigation import PAGES, page
 
@@ -26,6 +28,7 @@ LARGER = 1.15
 def walk(steps: Sequence[Step]) -> None:
     """The step in view; arrow keys, or PageUp and PageDown while a slider has the focus, go to the others."""
     names = [step.name for step in steps]
+    _not_taken()  # where the app was started again, the browser tells turns of long ago: they are not taken again
     at, presented = _at(steps, names), _presented()
     step, scale = steps[at], _scale() if presented else 1.0
     with large(presented):
@@ -39,6 +42,34 @@ def walk(steps: Sequence[Step]) -> None:
     query_params.write("step", step.name, shown=at > 0)
     query_params.write("present", str(int(presented)), shown=presented)
     _keys(steps, at, presented)
+
+
+def _turn(names: Sequence[str], by: int) -> None:
+    state = st.session_state
+    state["step"] = names[min(max(names.index(state["step"]) + by, 0), len(names) - 1)]
+
+
+def _turned(names: Sequence[str]) -> None:
+    """Take the turns by key that were not taken yet, each from where the one before led: `n`, the answer or the next
+    step, and `b`, the step before.
+    """
+    state = st.session_state
+    for way in _not_taken():
+        step = BY_NAME[state["step"]]
+        if way == "n" and step.guess and step.name not in state["guesses"]:
+            state["guesses"][step.name] = -1
+        else:
+            _turn(names, 1 if way == "n" else -1)
+
+
+def _not_taken() -> str:
+    """The turns by key that were told since this was asked last, by the same load of the page."""
+    state, told = st.session_state, (st.session_state.get("steps") or {}).get("turned")
+    if not isinstance(told, dict) or not isinstance(told.get("turns"), str):
+        return ""
+    loaded, taken = state.get("turns", ("", 0))
+    state["turns"] = told.get("loaded"), len(told["turns"])
+    return told["turns"][taken if loaded == told.get("loaded") else 0 :]
 
 
 def _keys(steps: Sequence[Step], at: int, presented: bool) -> None:
@@ -57,6 +88,7 @@ def _keys(steps: Sequence[Step], at: int, presented: bool) -> None:
         },
         height=0,
         on_scale_change=lambda: None,
+        on_turned_change=partial(safe(_turned), [s.name for s in steps]),
     )
 
 
@@ -84,23 +116,19 @@ def _scale() -> float:
 
 
 def _head(step: Step, at: int, names: Sequence[str], presented: bool) -> None:
-    state = st.session_state
-
-    def turn(by: int) -> None:
-        state["step"] = names[min(max(names.index(state["step"]) + by, 0), len(names) - 1)]
 
     def present() -> None:
-        state["presented"] = not state["presented"]
+        st.session_state["presented"] = not st.session_state["presented"]
 
     title, way = st.columns([11, 9], vertical_alignment="center")
     title.title(step.heading, anchor=False)
     with way.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
         more = {"icon": ":material/arrow_back:", "disabled": at == 0, "help": "Left arrow, PageUp"}
-        st.button("Previous", key="step-before", on_click=turn, args=(-1,), **more)
+        st.button("Previous", key="step-before", on_click=_turn, args=(names, -1), **more)
         st.markdown(f"{at + 1} of {len(names)}", width="content")
         more = {"icon": ":material/arrow_forward:", "disabled": at == len(names) - 1}
         about = "Right arrow, PageDown: first the answer, then the next step"
-        st.button("Next", key="step-next", on_click=turn, args=(1,), help=about, **more)
+        st.button("Next", key="step-next", on_click=_turn, args=(names, 1), help=about, **more)
         title = "Leave" if presented else "Present"
         about = "P: fill the screen, for a lecture; F full screen, N notes, C clock"
         st.button(title, key="present", icon=":material/slideshow:", on_click=present, help=about)
@@ -108,7 +136,8 @@ def _head(step: Step, at: int, names: Sequence[str], presented: bool) -> None:
 
 def _guessed(step: Step) -> bool:
     """Whether a guess was made, or the answer asked for; else ask."""
-    if not step.guess or step.name in (guesses := st.session_state.setdefault("guesses", {})):
+    guesses = st.session_state.setdefault("guesses", {})
+    if not step.guess or step.name in guesses:
         return True
 
     def guess(n: int) -> None:

@@ -38,6 +38,7 @@ from ubt.workflows import derived
 
 TUNED = {"suspicious_tuned": "D_susp", "flagged_tuned": "flagged", "topk_tuned": "D_topk"}
 """The columns of `OpenCase.tuned`, and the set that each says a pair is in."""
+_EVALUATED = [role.evaluated for role in MEASURED.values()]
 
 
 def open_case(name: str, cache: str | Path | None = None) -> "OpenCase":
@@ -124,7 +125,7 @@ class OpenCase:
 
     def table(self, truth: bool = False) -> PairTable:
         """The pairs as the pages read them, columns by name as arrays. `truth`: with the column `poisoned`."""
-        return self._table if truth else self._table.without_truth()
+        return self._table if truth else self._table.without_truth
 
     def pairs(self, truth: bool = False) -> pd.DataFrame:
         """The pairs in the order of D, a row a pair: every column that the pages know, labels, notes and maps too, and
@@ -313,6 +314,11 @@ class OpenCase:
         from ubt.clip import models
 
         return models.load(REFERENCE).eval()
+
+    @property
+    def measured(self) -> bool:
+        """Whether `measures` has figures."""
+        return self._case.has("estimate") if self._case.audits else any(map(self._case.has, _EVALUATED))
 
     @property
     def measures(self) -> pd.DataFrame:

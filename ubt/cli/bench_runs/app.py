@@ -13,7 +13,7 @@ import numpy as np
 
 from ubt.cases.record import CaseRecord
 from ubt.cases.store import Store
-from ubt.cli.app_in_browser import free_port, serve, settle
+from ubt.cli.app_in_browser import free_port, page_link, serve, settle
 from ubt.cli.bench_runs.busy import alone_and_beside, busy_processes
 from ubt.cli.bench_runs.case import generate
 from ubt.cli.bench_runs.peak import Peak
@@ -117,10 +117,10 @@ def _opened(b, address: str, name: str) -> dict[str, list[float]]:
     for _ in range(OPENINGS):
         for page, mark in MARKS.items():
             started = time.perf_counter()
-            tab.get_by_role("link", name=page.capitalize(), exact=True).click()
+            page_link(tab, page.capitalize()).click()
             tab.locator(mark).first.wait_for(state="attached")
             took[page].append(time.perf_counter() - started)
-            tab.get_by_role("link", name="Overview", exact=True).click()
+            page_link(tab, "Overview").click()
             settle(tab)
     tab.close()
     return took
@@ -152,9 +152,9 @@ def _slid(b, address: str) -> dict[str, float]:
     thumb = tab.locator("[class*=st-key-threshold-] [data-testid=stSliderThumbValue]")
     track = tab.locator("[class*=st-key-threshold-]").first.bounding_box()
     took = []
-    line = "(document.querySelector('.st-key-chart-similarity_overfit .js-plotly-plot').layout.shapes[0] || {}).x0"
+    line = "document.querySelector('.st-key-chart-similarity_overfit .ubt-line')?.ariaValueNow"
     state = [line, "document.querySelector('.ubt-table').innerText"]
-    ready = f"document.querySelector('.ubt-table').innerText.includes('in D_susp, ' + {line}.toFixed(2))"
+    ready = f"document.querySelector('.ubt-table').innerText.includes('in D_susp, ' + (+{line}).toFixed(2))"
     for n in range(MOVES + 2):
         at, end = thumb.bounding_box(), track["x"] + track["width"] * (0.55 + 0.4 * ((n * 7) % MOVES) / MOVES)
 
@@ -172,7 +172,7 @@ def _slid(b, address: str) -> dict[str, float]:
 
 def _circle(tab, chart: str, n: int, r: np.random.Generator) -> Callable[[], None]:
     """Draws a circle on a map by hand, to its left or right in turns."""
-    box = tab.locator(f"{chart} .nsewdrag").bounding_box()
+    box = tab.locator(f"{chart}:not([data-retained]) .nsewdrag").bounding_box()
     x, y = box["x"] + box["width"] * (0.3 if n % 2 else 0.7), box["y"] + box["height"] * r.uniform(0.4, 0.6)
     radius = min(box["width"], box["height"]) * r.uniform(0.2, 0.25)
     corners = [(x + radius * np.cos(t), y + radius * np.sin(t)) for t in np.linspace(0, 2 * np.pi, 16)]
@@ -209,7 +209,7 @@ def _inspected(b, address: str) -> dict[str, dict[str, float]]:
     """On *Inspect*: a threshold's line dragged, a histogram brushed, a lasso on the map, another pair clicked."""
     tab, r = _tab(b, address, "inspect", 2), np.random.default_rng(0)
     took: dict[str, list[float]] = {"line": [], "brush": [], "inspect lasso": [], "pair": []}
-    line = "(document.querySelector('.st-key-chart-similarity_overfit .js-plotly-plot').layout.shapes[0] || {}).x0"
+    line = "document.querySelector('.st-key-chart-similarity_overfit .ubt-line')?.ariaValueNow"
     counted = "document.querySelector('.st-key-thresholds').innerText"
     chart = tab.locator(".st-key-chart-similarity_overfit .nsewdrag").bounding_box()
     low = chart["y"] + chart["height"] * 0.9
@@ -227,13 +227,14 @@ def _inspected(b, address: str) -> dict[str, dict[str, float]]:
         tab.mouse.move(chart["x"] + chart["width"] * (at + 0.2), low, steps=4)
         tab.mouse.up()
 
+    drawn = "document.querySelector('[class*=st-key-map] .ubt-veil')?.dataset.selected"
     chosen = "document.querySelector('.ubt-card.chosen')?.dataset.pair"
     shown = "document.querySelector('.ubt-pictures img')?.src"
     for n in range(LASSOS + 1):
         took["line"].append(between(tab, [line, counted], "true", lambda n=n: pulled(-40 if n % 2 else 40)))
-        took["brush"].append(between(tab, [_SAID, _CARDS], _COMPLETE, lambda n=n: brushed(0.5 + 0.02 * n)))
+        took["brush"].append(between(tab, [_SAID, drawn], _COMPLETE, lambda n=n: brushed(0.5 + 0.02 * n)))
         circle = _circle(tab, "[class*=st-key-map-overfit]", n, r)
-        took["inspect lasso"].append(between(tab, [_SAID, _CARDS], _COMPLETE, circle))
+        took["inspect lasso"].append(between(tab, [_SAID, drawn], _COMPLETE, circle))
         card = tab.locator(".ubt-grid").first.locator("[data-pair]:not(.chosen)").nth(n % 4 + 1)
         took["pair"].append(between(tab, [chosen, shown], _COMPLETE, card.click))
     tab.close()

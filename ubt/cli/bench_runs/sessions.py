@@ -25,7 +25,7 @@ from ubt.cases.demo import MAIN
 from ubt.cases.pipeline import create
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.cli.app_in_browser import BUSY, SETTLED, free_port, serve
+from ubt.cli.app_in_browser import BUSY, SETTLED, free_port, page_link, serve
 from ubt.cli.bench_runs.app import quantiles
 from ubt.cli.bench_runs.case import generate
 from ubt.cli.bench_runs.processes import Processor, memory_mb
@@ -127,7 +127,7 @@ class Session:
         await self._settle()
 
     async def _change(self, title: str) -> None:
-        await self.tab.get_by_role("link", name=title, exact=True).first.wait_for()
+        await page_link(self.tab, title).wait_for()
         if await self.tab.evaluate(SHOWN) == title:
             return
         took = await self.tab.evaluate(CHANGE, [title, BUSY, 1000 * LIMIT])

@@ -1,28 +1,81 @@
-// A range brushed or a lasso drawn on a chart.
+// A range brushed or a lasso drawn on a chart. It is drawn here and not by plotly, which looks for the points inside at
+// every move of the pointer, and draws all of them again.
 const stops = new WeakMap(); // called again with every change of data; what it returns is called at the end alone
+const MOVED = 4; // pixels from which a click is a drag
+const round = v => Number(v.toPrecision(6));
+
+function drawing(chart) {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('class', 'ubt-drawing');
+  const shape = svg.appendChild(document.createElementNS('http://www.w3.org/2000/svg', 'polygon'));
+  chart.appendChild(svg);
+  return {show: corners => shape.setAttribute('points', corners.join(' ')), end: () => svg.remove()};
+}
 
 export default function ({data, parentElement, setTriggerValue}) {
   stops.get(parentElement)?.();
-  const round = v => Number(v.toPrecision(6));
 
-  const outline = (key, event) => {
-    if (!event) return;
-    if (event.lassoPoints) {
-      const {x, y} = event.lassoPoints;
-      setTriggerValue('outline', {chart: key, x: x.map(round), y: y.map(round)});
-    } else if (event.range && event.range.x) {
-      const [[a, b], [c, d]] = [event.range.x, event.range.y];
-      setTriggerValue('outline', {chart: key, x: [a, b, b, a].map(round), y: [c, c, d, d].map(round)});
-    }
+  const begin = (key, chart, event) => {
+    const all = chart._fullLayout, way = all && all.dragmode;
+    if (event.button || event.ubtPassed || !['lasso', 'select'].includes(way) || !event.target.closest('.nsewdrag')) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const box = chart.getBoundingClientRect(), {xaxis, yaxis} = all, across = way === 'select' && all.selectdirection === 'h';
+    const inside = ({clientX, clientY}) => [
+      Math.min(Math.max(clientX - box.left, xaxis._offset), xaxis._offset + xaxis._length),
+      Math.min(Math.max(clientY - box.top, yaxis._offset), yaxis._offset + yaxis._length)];
+    const first = inside(event), path = [first];
+    let shown = null;
+    const corners = () => {
+      if (way === 'lasso') return path;
+      const [[a, c], [b, d]] = [first, path[path.length - 1]];
+      const [low, high] = across ? [yaxis._offset + yaxis._length, yaxis._offset] : [c, d];
+      return [[a, low], [b, low], [b, high], [a, high]];
+    };
+    const move = e => {
+      const at = inside(e);
+      if (!shown && Math.hypot(at[0] - first[0], at[1] - first[1]) < MOVED) return;
+      shown = shown || drawing(chart);
+      path.push(at);
+      shown.show(corners());
+    };
+    const done = () => {
+      removeEventListener('mousemove', move, true);
+      removeEventListener('mouseup', up, true);
+      removeEventListener('keydown', escape, true);
+      if (shown) shown.end();
+    };
+    const escape = e => { if (e.key === 'Escape') done(); };
+    const up = e => {
+      move(e);
+      done();
+      if (!shown) { pass('mousedown', event); pass('mouseup', e); return; }
+      e.stopPropagation();
+      const x = corners().map(at => round(xaxis.p2d(at[0] - xaxis._offset)));
+      const y = corners().map(at => round(yaxis.p2d(at[1] - yaxis._offset)));
+      setTriggerValue('outline', {chart: key, x, y});
+    };
+    addEventListener('mousemove', move, true);
+    addEventListener('mouseup', up, true);
+    addEventListener('keydown', escape, true);
+  };
+
+  // A click is plotly's: it finds the point, and tells clicks from double clicks.
+  const pass = (kind, {target, clientX, clientY, shiftKey, ctrlKey, metaKey}) => {
+    const event = new MouseEvent(kind, {bubbles: true, cancelable: true, view: window, clientX, clientY, shiftKey, ctrlKey, metaKey});
+    event.ubtPassed = true;
+    (target instanceof Element ? target : document).dispatchEvent(event);
   };
 
   const listen = () => {
     for (const key of data.charts) {
       const chart = document.querySelector('.st-key-' + key + ' .js-plotly-plot');
-      if (!chart || !chart.on || chart.ubtOutlines) continue;
+      if (!chart || !chart.on) continue;
+      chart.ubtBegin = event => begin(key, chart, event);
+      if (chart.ubtOutlines) continue;
       chart.ubtOutlines = true;
-      chart.on('plotly_selected', event => outline(key, event));
-      chart.on('plotly_deselect', () => setTriggerValue('outline', {chart: key, x: [], y: []}));
+      chart.addEventListener('mousedown', event => chart.ubtBegin(event), true);
+      chart.on('plotly_doubleclick', () => setTriggerValue('outline', {chart: key, x: [], y: []}));
     }
   };
 

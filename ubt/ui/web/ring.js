@@ -1,5 +1,5 @@
-// A ring around one place of each map, over the chart, so that the chart need not be drawn again.
-const rings = new Map(); // by the chart's key
+// Rings around places of each map, over the chart, so that the chart need not be drawn again.
+const rings = new Map(); // by the chart's key, a list
 
 const stops = new WeakMap(); // called again with every change of data; what it returns is called at the end alone
 
@@ -14,25 +14,31 @@ export default function ({data, parentElement}) {
     if (ring.told !== style) ring.style.cssText = ring.told = style; // a page at rest changes nothing
   };
 
+  const fit = (some, wanted) => {
+    while (some.length > wanted) some.pop().remove();
+    while (some.length < wanted) some.push(Object.assign(document.createElement('div'), {className: 'ubt-ring'}));
+    return some;
+  };
+
   const update = () => {
-    for (const [key, ring] of rings) if (!(key in data.at)) { ring.remove(); rings.delete(key); }
-    for (const [key, xy] of Object.entries(data.at)) {
+    for (const [key, some] of rings) if (!(key in data.at)) { fit(some, 0); rings.delete(key); }
+    for (const [key, places] of Object.entries(data.at)) {
       const chart = document.querySelector('.st-key-' + key + ' .js-plotly-plot');
       if (!chart || !chart.on) continue;
-      const ring = rings.get(key) || Object.assign(document.createElement('div'), {className: 'ubt-ring'});
-      rings.set(key, ring);
-      ring.xy = xy;
-      if (ring.parentNode !== chart) chart.appendChild(ring);
-      if (ring.chart !== chart) {
-        ring.chart = chart;
-        if (!chart.ubtRing) {
-          const again = () => rings.has(key) && place(rings.get(key));
-          chart.on('plotly_afterplot', again);
-          chart.on('plotly_relayouting', again);
-          chart.ubtRing = true;
-        }
+      const some = fit(rings.get(key) || [], places.length);
+      rings.set(key, some);
+      if (!chart.ubtRing) {
+        const again = () => (rings.get(key) || []).forEach(place);
+        chart.on('plotly_afterplot', again);
+        chart.on('plotly_relayouting', again);
+        chart.ubtRing = true;
       }
-      place(ring);
+      some.forEach((ring, n) => {
+        ring.xy = places[n];
+        ring.chart = chart;
+        if (ring.parentNode !== chart) chart.appendChild(ring);
+        place(ring);
+      });
     }
   };
 
@@ -41,7 +47,7 @@ export default function ({data, parentElement}) {
   stops.set(parentElement, () => clearInterval(timer));
   return () => {
     stops.get(parentElement)();
-    for (const ring of rings.values()) ring.remove();
+    for (const some of rings.values()) fit(some, 0);
     rings.clear();
   };
 }

@@ -35,6 +35,7 @@ export default function ({data, parentElement, setTriggerValue}) {
     handle.style.cssText = `left:${x - 7}px;top:${all.yaxis._offset}px;height:${all.yaxis._length}px`;
     handle.setAttribute('aria-valuenow', handle.value);
     handle.dataset.value = handle.value.toFixed(2);
+    handle.classList.toggle('left-half', x - all.xaxis._offset < 0.4 * all.xaxis._length);
   };
 
   const made = line => {
@@ -92,6 +93,8 @@ export default function ({data, parentElement, setTriggerValue}) {
       if (handle.line === line) continue;
       handle.line = line;
       handle.setAttribute('aria-label', line.label);
+      if (!handle.firstChild) handle.append(Object.assign(document.createElement('span'), {ariaHidden: 'true'}));
+      handle.firstChild.textContent = line.title;
       handle.setAttribute('aria-valuemin', line.low);
       handle.setAttribute('aria-valuemax', line.high);
       if (!handle.timer && !handle.classList.contains('dragged')) handle.value = line.value;

@@ -1,10 +1,12 @@
-// Keys of the walk: arrows, PageUp and PageDown press its buttons, P presents; while it is presented also full screen,
-// the notes of the step, and a clock. What is open stays open from step to step.
+// Keys of the walk: arrows, PageUp and PageDown turn the steps, P presents; while it is presented also full screen, the
+// notes of the step, and a clock. What is open stays open from step to step. All turns since the page was loaded are
+// told at once: none is lost while the page is being drawn, and no button of the step before is pressed in its place.
 const TYPING = 'input:not([type=range]), textarea, select, [contenteditable=true], [role=textbox], [role=combobox]';
 const TAKES_ARROWS = TYPING + ', input[type=range], [role=slider], [role=radiogroup], [role=listbox]';
 const BEGAN = 'ubt-lecture-began', STEP = 0.05, LATER = 200;
 const open = {notes: false, clock: false};
-let told = null, stop = () => {};
+const LOADED = String(Math.random());
+let told = null, turns = '', stop = () => {};
 
 const began = again => {
   let at = Number(sessionStorage.getItem(BEGAN));
@@ -81,7 +83,7 @@ export default function ({data, parentElement, setStateValue}) {
     e.stopPropagation();
     if (e.repeat) return;
     if (letter) act[key] ? act[key]() : press('present');
-    else if (way === 'before' || !press('show')) press('step-' + way);
+    else setStateValue('turned', {loaded: LOADED, turns: turns += way[0]});
   };
 
   const tell = () => {
