@@ -1,5 +1,5 @@
-"""Every page of the built-in case as somebody reads it who does not see well: checked by axe-core, at 200 % zoom, by
-keyboard.
+"""Every page, of the built-in case, a lab case and an audit, as somebody reads it who does not see well: checked by
+axe-core, at 200 % zoom, by keyboard.
 """
 
 from pathlib import Path
@@ -7,33 +7,46 @@ from pathlib import Path
 import axe_playwright_python
 import pytest
 
-from ubt.cli.app_in_browser import settle
-from ubt.ui.navigation import PAGES
+from ubt.cli.app_in_browser import page_link, settle
+from ubt.ui.navigation import PAGES, page
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 RUN = """() => axe.run({exclude: [['[data-testid=stSidebarNav]']]}, {resultTypes: ['violations']}).then(found =>
   found.violations.filter(v => ['serious', 'critical'].includes(v.impact))
     .map(v => [v.id, ...v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))]))"""
 """Streamlit's navigation is left out: its list holds headings beside its items, which no app can change."""
+SCHEME = "theme => getComputedStyle(document.querySelector('.stApp')).colorScheme === theme"
+OF_A_CASE = [name for name in PAGES if name not in ("learn", "whatif", "help", "triggers")]
+"""Pages that show the case in view."""
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_no_serious_fault_in_either_theme_and_nothing_is_cut_at_200_percent(app, store, tab, name):
-    address = app(store.root)
-    tab.set_viewport_size({"width": 1440, "height": 900})
-    tab.goto(f"{address}/{'' if name == 'overview' else name}")
-    tab.get_by_role("heading", level=1).first.wait_for()
-    settle(tab)
-    tab.evaluate(AXE)
-    for theme in ("light", "dark"):
-        tab.emulate_media(color_scheme=theme)
-        tab.wait_for_function("t => getComputedStyle(document.querySelector('.stApp')).colorScheme === t", arg=theme)
+WIDE = "() => document.querySelector('[data-testid=stMain]').scrollWidth - innerWidth"
+
+
+@pytest.mark.parametrize(
+    ("cache", "pages"),
+    [("store", [*PAGES]), ("mapped", OF_A_CASE), ("audited", OF_A_CASE)],
+    ids=["built-in", "lab", "audit"],
+)
+def test_no_serious_fault_in_either_theme_and_nothing_is_cut_at_200_percent(app, tab, request, cache, pages):
+    tab.goto(app(request.getfixturevalue(cache).root))
+    found = {}
+    for name in pages:
+        tab.set_viewport_size({"width": 1440, "height": 900})
+        page_link(tab, page(name).title).click()
+        tab.wait_for_function("name => location.pathname === '/' + name", arg="" if name == "overview" else name)
+        tab.get_by_role("heading", level=1).first.wait_for()
         settle(tab)
-        assert tab.evaluate(RUN) == []
-    tab.set_viewport_size({"width": 720, "height": 450})
-    settle(tab)
-    wide = "() => document.querySelector('[data-testid=stMain]').scrollWidth - innerWidth"
-    assert tab.evaluate(wide) <= 0
+        tab.evaluate(AXE)
+        for theme in ("light", "dark"):
+            tab.emulate_media(color_scheme=theme)
+            tab.wait_for_function(SCHEME, arg=theme)
+            settle(tab, 0.2)
+            found[name, theme] = tab.evaluate(RUN)
+        tab.set_viewport_size({"width": 720, "height": 450})
+        settle(tab, 0.2)
+        found[name, "cut at 200 %"] = max(0, tab.evaluate(WIDE))
+    assert {where: faults for where, faults in found.items() if faults} == {}
 
 
 def test_a_threshold_a_pair_and_a_label_by_keyboard_alone(app, store, tab):

@@ -54,9 +54,8 @@ def test_no_page_lacks_anything(shipped, name):
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name not in ("help", "data")])
 def test_every_control_changes_what_its_page_shows(shipped, name):
-    before = _seen(page(name))
-    assert _seen(page(name)) == before, "expected a page that is the same twice, else nothing below is told"
-    at = page(name)
+    before, at = _seen(page(name)), page(name)
+    assert _seen(at) == before, "expected a page that is the same twice, else nothing below is told"
     for kind, key in [(e.type, e.key) for e in _widgets(at) if e.key and e.key not in CASES | WAITING]:
         if key in LATER or (kind, key) not in {(e.type, e.key) for e in _widgets(at)}:
             continue
