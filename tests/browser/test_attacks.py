@@ -249,7 +249,7 @@ def test_a_link_shows_and_starts_nothing(attempts, chrome):
     for link in LINKS:
         page.goto(f"http://{attempts.host}/{link}")
         page.get_by_role("heading", level=1).first.wait_for()
-        settle(page)
+        settle(page, 0.2)
         body = page.locator("body").inner_text()
         assert "Traceback" not in body
         assert "root:" not in body

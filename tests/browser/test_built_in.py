@@ -1,5 +1,4 @@
-"""The built-in case in a real Chromium, on an empty cache: every model reads a pair, the purified one is taken away, a
-trigger is tried.
+"""The built-in case in a real Chromium, on an empty cache: every model reads a pair, the purified one is taken away.
 """
 
 import re
@@ -29,12 +28,3 @@ def test_what_is_shipped_is_read_compared_and_taken_away(app, store, tab, tmp_pa
     open_clip.create_model_and_transforms(f"local-dir:{folder}")
     no_traceback(tab)
     assert store.names() == []
-
-
-def test_a_trigger_is_tried_on_the_built_in_case(app, store, tab):
-    tab.goto(f"{app(store.root)}/patches")
-    tab.get_by_text("Masking strategies compared").wait_for()
-    tab.get_by_role("radio", name="drawn").click()
-    tab.get_by_role("button", name="Try it").click()
-    tab.get_by_text(re.compile("With it, the poisoned model takes")).wait_for()
-    no_traceback(tab)

@@ -105,11 +105,11 @@ def test_no_step_scrolls_and_no_label_is_cut_on_a_projector(app, store, tab, wid
     wrong, size = {}, []
     for step in STEPS:
         heading(tab, step)
-        settle(tab)
+        settle(tab, 0.2)
         if step.guess:
             wrong[step.name, "asked"] = tab.evaluate(FITS)
         revealed(tab, step)
-        settle(tab)
+        settle(tab, 0.2)
         wrong[step.name, "shown"] = tab.evaluate(FITS)
         size.append(tab.evaluate(SMALLEST))
         tab.keyboard.press("PageDown")

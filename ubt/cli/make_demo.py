@@ -87,11 +87,11 @@ CASES: dict[str, DemoCase] = {
         ("score_inside",),
     ),
     "ready-clean": DemoCase("clean, seed 0", case(0, attack__rate=0.0), LOOK, _MEASURED),
-    "ready-consistent": DemoCase("label_consistent 2 %, seed 0", case(0, "label_consistent"), LOOK, _MEASURED),
+    "ready-consistent": DemoCase("label-consistent poisons 2 %, seed 0", case(0, "label_consistent"), LOOK, _MEASURED),
     "ready-joined": DemoCase("badnet 2 %, captions joined, seed 0", case(0, attack__caption="joined"), LOOK, _MEASURED),
     **{
         f"ready-{strategy.split()[0]}": DemoCase(
-            f"badnet 2 %, patches located by {strategy}", case(0, locate__strategy=strategy), (LOCATED,), (LOCATED,)
+            f"badnet 2 %, masking strategy {strategy}", case(0, locate__strategy=strategy), (LOCATED,), (LOCATED,)
         )
         for strategy in poisoncam.STRATEGIES
         if strategy != case(0).locate.strategy
