@@ -75,9 +75,8 @@ def table() -> None:
         hidden = sum(name not in listed for name in now)
         left = f"; {hidden} of those chosen are not shown" if hidden else ""
         st.caption(f"{len(rows)} of {len(there)} cases{left}")
-    case_table.actions(now, clear)
     readable = [name for name in now or listed if there[name].record.readable][:LISTED]
-    python_code.offer(python_code.of_cases(readable))
+    case_table.actions(now, clear, python_code.of_cases(readable))
     for name in st.session_state.get("not-there", []):
         st.warning(f"There is no case {plain(name)} in this cache; it was deleted, or the link is of another cache.")
     query_params.write(TWO, ",".join(now) if len(now) == 2 else "")

@@ -70,7 +70,7 @@ if view is None:
         st.page_link("pages/check.py", label="Or check a model of your own", icon=":material/arrow_forward:")
     st.stop()
 
-with st.container(horizontal=True, vertical_alignment="center"):
+with st.container(horizontal=True, vertical_alignment="center", key="case-title"):
     aims = ", ".join(at_a_glance.targets(view))
     st.subheader(plain(label(view.name)) + (f" → {plain(aims)}" if aims else ""))
     if roles.button("New case", key="new", icon=":material/add:"):

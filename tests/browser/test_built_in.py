@@ -1,5 +1,4 @@
-"""The built-in case in a real Chromium, on an empty cache: every model reads a pair, the purified one is taken away.
-"""
+"""The built-in case in a real Chromium, on an empty cache: every model reads a pair, the purified one is taken away."""
 
 import re
 import zipfile

@@ -15,7 +15,7 @@ from ubt.core.text import visible
 from ubt.defenses.token_unlearning.verdict import answer
 from ubt.reports.case_report.contents import KINDS
 from ubt.reports.two_cases import seconds
-from ubt.ui import case_records, roles
+from ubt.ui import case_records, python_code, roles
 from ubt.ui.case_picker import label, show
 from ubt.ui.case_picker import names as offered
 from ubt.ui.case_records import Known
@@ -190,8 +190,8 @@ def _marked(names: Sequence[str], **values: str | bool) -> None:
         st.rerun()
 
 
-def actions(chosen: Sequence[str], clear: Callable[[], None]) -> None:
-    """The buttons for the cases that are chosen; `clear` chooses none."""
+def actions(chosen: Sequence[str], clear: Callable[[], None], code: str) -> None:
+    """The buttons for the cases that are chosen; `clear` chooses none, `code` gives them in Python."""
     one = chosen[0] if len(chosen) == 1 else ""
     pinned = bool(chosen) and all(case_records.one(name).mark.pinned for name in chosen)
     built_in = any(case_records.one(name).record.built_in for name in chosen)
@@ -209,6 +209,7 @@ def actions(chosen: Sequence[str], clear: Callable[[], None]) -> None:
         locked = not chosen or built_in or running
         if roles.button("Delete…", key="delete", icon=":material/delete:", disabled=locked, help=why):
             delete(chosen)
+        python_code.offer(code)
         size = f", {sum(map(_megabytes, chosen)):,.0f} MB" if 0 < len(chosen) <= 4 else ""
         st.caption(
             f"{len(chosen)} chosen{size}" if chosen else "Choose rows by their boxes on the left.", width="content"

@@ -17,7 +17,7 @@ from ubt.ui.selection import Selection
 from ubt.ui.view import View
 
 NEAREST = 6
-GRID = 40
+GRID = 24
 """Pairs of the grid, the most suspicious of the selection, or of the flagged."""
 HEAT = 0.55
 """How strong the heat is drawn over an image."""
