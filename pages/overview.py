@@ -115,12 +115,6 @@ def stages() -> None:
                 run(view.name, wanted)
 
 
-def _as_python() -> list[str]:
-    """What gives the verdict and the figures, as far as there are any."""
-    lines = ['verdict = case.artefact("verdict", "verdict")'] if view.has("verdict") else []
-    return lines + (["measures = case.measures"] if view.has("estimate") or view.measured() else [])
-
-
 def verdict() -> None:
     """What the model is judged to be, and by what."""
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -134,7 +128,7 @@ def verdict() -> None:
             report(view.name)
         if view.has("flag") and not view.audits:
             pair_export.flagged(view)
-        python_code.offer(python_code.of_case(view, *_as_python()))
+        python_code.offer(python_code.of_results(view))
     found = view.read("verdict", "verdict") if view.has("verdict") else None
     if view.audits:
         verdict_answers.draw(view, found)

@@ -97,7 +97,7 @@ def lab() -> None:
 with st.container(horizontal=True, vertical_alignment="center"):
     st.subheader("Before and after")
     purified = ['purified = case.model("purified")'] if view.holds("unlearn", "model") else []
-    python_code.offer(python_code.of_case(view, "measures = case.measures", *purified))
+    python_code.offer(python_code.of_results(view, *purified))
 if view.audits:
     estimates.before_and_after(view)
 else:

@@ -186,3 +186,10 @@ def test_the_flagged_pairs_are_one_click_from_the_overview(full, tiny_case, monk
     table = pairs.table(opened(tiny_case.name))
     assert frame["id"].tolist() == table.ids(np.flatnonzero(table.flagged)) != []
     assert "topk_tuned" in frame
+
+
+def test_cases_that_nobody_measured_have_code_that_runs(full):
+    names = [generate(full, 1000, width=16, seed=seed) for seed in (1, 2)]
+    made = run(offered(page("cases", compare=",".join(names))))
+    assert made["settings"].index.tolist() == names
+    assert made["measures"].empty

@@ -14,6 +14,8 @@ from ubt.cli.bench_runs.case import generate
 from ubt.core.errors import UbtError
 from ubt.pairs import query
 from ubt.pairs.annotations import Review
+from ubt.ui import pairs
+from ubt.ui.view import opened
 from ubt.workflows import jobs
 
 SELECTED = "similarity_overfit > 0.5 and suspicious"
@@ -421,6 +423,22 @@ def test_a_damaged_file_of_decisions_is_set_aside_and_named_on_the_page(full, ti
     assert "set aside as review" in told
     assert "number 2 could not be read" in told
     assert sorted(kept.labels()["id"]) == sorted([ids[0], ids[2]])
+
+
+def test_a_label_given_while_the_table_is_made_is_in_the_next(full, tiny_case, monkeypatch):
+    """By another session: what is kept of the pairs is kept for all."""
+    first, honest = tiny_case.artefacts["data"]["pairs"]["id"].iloc[0], pairs.map_options
+
+    def meanwhile(*given, **more):
+        monkeypatch.setattr(pairs, "map_options", honest)
+        review(full, tiny_case.name).label([first], "backdoor", "another")
+        return honest(*given, **more)
+
+    monkeypatch.setattr(pairs, "map_options", meanwhile)
+    view = opened(tiny_case.name)
+    assert pairs.table(view).label[0].as_py() is None
+    for table in (pairs.table(view), pairs.table_now(view)):
+        assert table.label[0].as_py() == "backdoor"
 
 
 def test_changing_the_case_forgets_its_pair_and_thresholds(full, tiny_case):

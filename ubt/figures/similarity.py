@@ -94,7 +94,7 @@ def histogram(
                 "fill": "tozeroy",
                 "line": {"shape": "hvh", "color": colour, "width": 1.6, "dash": dash},
                 **({"fillpattern": fill} if fill else {"fillcolor": faint(colour)}),
-                "hovertemplate": "%{y:.2f} % (%{customdata:,} pairs)",
+                "hovertemplate": "%{y:.2f} % (%{customdata:,} pairs in all)",
             }
         )
     at, *said = line or (None,)

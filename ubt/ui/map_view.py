@@ -148,7 +148,7 @@ def draw(view: View, table: PairTable, selected: np.ndarray | None, look: Look, 
             about = f"Map of the pairs under the {title}, coloured by {look.colour}"
             make = partial(_figure, view, table, xy, rows, look, tall, selected if look.near else None)
             tools = {"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d", "toImage"]}
-            if look.colour == "label" or (look.near and selected is not None):
+            if look.colour == "label" or look.blend not in (None, 0, 1) or (look.near and selected is not None):
                 charts.draw(make(), f"map-{model}", about, config=tools)
             else:
                 of = (*pairs.keys(view), pairs.map_key(view, look.space), model, replace(look, near=False), tall)

@@ -79,7 +79,7 @@ def flagged(view: View) -> None:
     reveal, moved, address = st.session_state.get("reveal", True), tuning.held(view), st.query_params.to_dict()
 
     def saved() -> bytes:
-        table = pairs.table(view)
+        table = pairs.table_now(view)
         table = table if reveal else table.without_truth
         stands = tuning.stands(view, table, moved)
         return exported(view, table, "flagged", np.flatnonzero(table.flagged), "CSV", address, stands)

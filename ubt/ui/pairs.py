@@ -86,23 +86,37 @@ def table(view: View) -> PairTable:
     ask for it several times: between two runs of all of it, labels and maps alone can be new.
     """
     decisions = review(view)
-    stamp = _version(decisions), (store().root / "artefacts").stat().st_mtime_ns
+    stamp = _version(decisions), _changed(store().root / "artefacts")
     known = st.session_state.get("table-of")
     if known is None or known[0] is not view or known[1] != stamp:
-        known = st.session_state["table-of"] = view, stamp, _composed(view, decisions)
+        known = st.session_state["table-of"] = view, stamp, _composed(view, decisions, stamp[0])
     return known[2]
 
 
-def _composed(view: View, decisions: Review) -> PairTable:
-    made_by = keys(view)
-    made = _table(str(store().root.resolve()), made_by)
-    made = _labelled(str(decisions.path.resolve()), _version(decisions), made_by, made)
+def table_now(view: View) -> PairTable:
+    """The same outside of any session."""
+    decisions = review(view)
+    return _composed(view, decisions, _version(decisions))
+
+
+def _changed(folder: Path) -> int:
+    """When something came into a folder, or left it, last."""
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _composed(view: View, decisions: Review, version: tuple) -> PairTable:
+    """The table with the labels of a version of the decisions, and the maps that there are."""
+    path, made_by = str(decisions.path.resolve()), keys(view)
+    made = _labelled(path, version, made_by, _table(str(store().root.resolve()), made_by))
     maps = {}
     for space in SPACES:
         options = map_options(view, space)
         if options and store().find(key := derived.key(view.record, "map", options)) is not None:
             maps[space] = key, tuple(options["models"])
-    return _mapped(str(decisions.path.resolve()), _version(decisions), made_by, tuple(maps.items()), made)
+    return _mapped(path, version, made_by, tuple(maps.items()), made)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -42,26 +42,33 @@ def of_cases(names: Sequence[str]) -> str:
     lines = ["import pandas as pd", "import ubt", "", f"cases = [ubt.open_case(name{where}) for name in {[*names]}]"]
     lines += ["settings = pd.json_normalize([case.settings.to_dict() for case in cases])"]
     lines += ["settings.index = [case.name for case in cases]"]
-    lines += ["measures = pd.concat({case.name: case.measures for case in cases if case.measured})"]
+    lines += ["measured = {case.name: case.measures for case in cases if case.measured}"]
+    lines += ["measures = pd.concat(measured) if measured else pd.DataFrame()"]
     return "\n".join(lines)
 
 
 def of_defenses(names: Sequence[str], methods: Sequence[str]) -> str:
     """The code that gives the figures of defences on cases, as the page *Compare* shows them."""
-    root = "cache" if server.shared() else str(store().root)
-    return "\n".join(
-        [
-            "from pathlib import Path",
-            "",
-            "from ubt.cases.store import Store",
-            "from ubt.core.run import compute",
-            "from ubt.reports.paper import compare",
-            "",
-            f"store = Store(Path({root!r}))",
-            f"cases = [compare.subject(store, name, compute()) for name in {[*names]}]",
-            f"figures = compare.cells(store, cases, {[*methods]})",
-        ]
-    )
+    root = 'os.environ.get("UBT_CACHE", "cache")' if server.shared() else repr(str(store().root))
+    lines = ["import os"] * server.shared() + [
+        "from pathlib import Path",
+        "",
+        "from ubt.cases.read_only import ReadOnlyStore",
+        "from ubt.core.run import compute",
+        "from ubt.reports.paper import compare",
+        "",
+        f"store = ReadOnlyStore(Path({root}), untouched=True)",
+        f"cases = [compare.subject(store, name, compute()) for name in {[*names]}]",
+        f"figures = compare.cells(store, cases, {[*methods]})",
+    ]
+    return "\n".join(lines)
+
+
+def of_results(view: View, *more: str) -> str:
+    """The code that gives the verdict and the figures of a case, as far as there are any, and further lines."""
+    lines = ['verdict = case.artefact("verdict", "verdict")'] if view.has("verdict") else []
+    lines += ["measures = case.measures"] if view.has("estimate") or view.measured() else []
+    return of_case(view, *lines, *more)
 
 
 def offer(code: str) -> None:

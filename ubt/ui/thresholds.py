@@ -79,7 +79,9 @@ def histograms(
             else:
                 charts.draw(make(), f"chart-{name}", about)
             if selected is not None:
-                curves[f"chart-{name}"] = similarity.shares(bins, table.poisoned, selected, among)
+                shares = curves[f"chart-{name}"] = similarity.shares(bins, table.poisoned, selected, among)
+                if not small:
+                    st.caption(f"Selected: {', '.join(share['said'] for share in shares)}")
             if unscored := int((bins == 255).sum()):
                 st.caption(f"{unscored:,} pairs have no score and are not shown.")
     charts.veil("veil-histograms", selected, curves=curves)

@@ -3,6 +3,7 @@
 const stops = new WeakMap(); // called again with every change of data; what it returns is called at the end alone
 const MOVED = 4; // pixels from which a click is a drag
 const round = v => Number(v.toPrecision(6));
+let end = () => {}; // the drawing under way
 
 function drawing(chart) {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
@@ -26,6 +27,7 @@ export default function ({data, parentElement, setTriggerValue}) {
       Math.min(Math.max(clientY - box.top, yaxis._offset), yaxis._offset + yaxis._length)];
     const first = inside(event), path = [first];
     let shown = null;
+    end();
     const corners = () => {
       if (way === 'lasso') return path;
       const [[a, c], [b, d]] = [first, path[path.length - 1]];
@@ -33,13 +35,15 @@ export default function ({data, parentElement, setTriggerValue}) {
       return [[a, low], [b, low], [b, high], [a, high]];
     };
     const move = e => {
+      if (e.type === 'mousemove' && !(e.buttons & 1)) { done(); return; } // released where nobody saw it
       const at = inside(e);
-      if (!shown && Math.hypot(at[0] - first[0], at[1] - first[1]) < MOVED) return;
+      if (!shown && Math.hypot(at[0] - first[0], across ? 0 : at[1] - first[1]) < MOVED) return;
       shown = shown || drawing(chart);
       path.push(at);
       shown.show(corners());
     };
     const done = () => {
+      end = () => {};
       removeEventListener('mousemove', move, true);
       removeEventListener('mouseup', up, true);
       removeEventListener('keydown', escape, true);
@@ -47,6 +51,7 @@ export default function ({data, parentElement, setTriggerValue}) {
     };
     const escape = e => { if (e.key === 'Escape') done(); };
     const up = e => {
+      if (e.button) return;
       move(e);
       done();
       if (!shown) { pass('mousedown', event); pass('mouseup', e); return; }
@@ -55,9 +60,23 @@ export default function ({data, parentElement, setTriggerValue}) {
       const y = corners().map(at => round(yaxis.p2d(at[1] - yaxis._offset)));
       setTriggerValue('outline', {chart: key, x, y});
     };
+    end = done;
     addEventListener('mousemove', move, true);
     addEventListener('mouseup', up, true);
     addEventListener('keydown', escape, true);
+  };
+
+  // A finger draws with plotly. What it drew is a query then; left on the chart, it would be moved in place of a new one.
+  const touched = (key, chart, event) => {
+    if (!event || !(event.lassoPoints || event.range)) return;
+    const {x, y} = event.lassoPoints || {x: event.range.x.concat([...event.range.x].reverse()), y: event.range.y.flatMap(v => [v, v])};
+    setTriggerValue('outline', {chart: key, x: x.map(round), y: y.map(round)});
+    setTimeout(() => {
+      delete chart._fullLayout._activeSelectionIndex;
+      chart.layout.selections = chart._fullLayout.selections = [];
+      const drawn = '.selectionlayer > *, .zoomlayer .select-outline, .zoomlayer .outline-controllers';
+      for (const element of chart.querySelectorAll(drawn)) element.remove();
+    });
   };
 
   // A click is plotly's: it finds the point, and tells clicks from double clicks.
@@ -75,7 +94,8 @@ export default function ({data, parentElement, setTriggerValue}) {
       if (chart.ubtOutlines) continue;
       chart.ubtOutlines = true;
       chart.addEventListener('mousedown', event => chart.ubtBegin(event), true);
-      chart.on('plotly_doubleclick', () => setTriggerValue('outline', {chart: key, x: [], y: []}));
+      chart.on('plotly_selected', event => touched(key, chart, event));
+      chart.on('plotly_deselect', () => setTriggerValue('outline', {chart: key, x: [], y: []}));
     }
   };
 

@@ -35,6 +35,7 @@ export default function ({data, parentElement, setTriggerValue}) {
     handle.style.cssText = `left:${x - 7}px;top:${all.yaxis._offset}px;height:${all.yaxis._length}px`;
     handle.setAttribute('aria-valuenow', handle.value);
     handle.dataset.value = handle.value.toFixed(2);
+    handle.hidden = x < all.xaxis._offset - 1 || x > all.xaxis._offset + all.xaxis._length + 1;
     handle.classList.toggle('left-half', x - all.xaxis._offset < 0.4 * all.xaxis._length);
   };
 
