@@ -155,6 +155,11 @@ def test_a_term_is_explained_where_it_stands_and_a_caption_is_no_term(app, mappe
     no_traceback(tab)
 
 
+COVERED = """[...document.querySelectorAll('.ubt-veil')].filter(veil => {
+  const [a, b] = [veil, veil.closest('.js-plotly-plot').querySelector('.nsewdrag')].map(e => e.getBoundingClientRect());
+  const off = ['left', 'top', 'width', 'height'].some(side => Math.abs(a[side] - b[side]) > 1);
+  return off || !veil.nextElementSibling.matches('.main-svg'); }).map(veil => veil.ariaLabel)"""
+"""Veils that do not lie over their chart's plot, below its names and hover labels."""
 SHADED = """key => { const c = document.querySelector(`[class*=st-key-${key}] .ubt-veil`);
   const chart = c.closest('.js-plotly-plot'), all = chart._fullLayout;
   const at = (x, y) => c.getContext('2d').getImageData(
@@ -179,6 +184,10 @@ def test_a_lasso_veils_what_is_not_selected_and_no_chart_is_drawn_again(app, map
     assert [shades[row] for row in selected] == [0] * len(selected)
     veiled = [alpha > 150 for row, alpha in shades.items() if row not in selected]
     assert sum(veiled) > len(veiled) / 2
+    assert tab.evaluate(COVERED) == []
+    tab.set_viewport_size({"width": 1500, "height": 900})
+    settle(tab)
+    assert tab.evaluate(COVERED) == []
     labels = tab.evaluate("[...document.querySelectorAll('.ubt-veil')].map(e => e.ariaLabel)")
     assert all(label.startswith("Selected: ") for label in labels)
     same = "window.charts.every(c => c.isConnected) && document.querySelectorAll('.js-plotly-plot').length"

@@ -97,8 +97,8 @@ export default function ({data, parentElement}) {
       if (!chart || !chart.on || !chart._fullData) continue;
       const veil = veils.get(key) || {canvas: Object.assign(document.createElement('canvas'), {className: 'ubt-veil', role: 'img', key})};
       veils.set(key, veil);
-      const layers = [...chart.querySelectorAll('.svg-container > .main-svg')]; // names and hover labels are in the last
-      if (layers.length && layers.at(-1).previousElementSibling !== veil.canvas) layers.at(-1).before(veil.canvas);
+      const above = chart.querySelectorAll('.svg-container > .main-svg')[1]; // names, legend and hover labels
+      if (above && above.previousElementSibling !== veil.canvas) above.before(veil.canvas);
       if (!chart.ubtVeil) {
         chart.ubtVeil = true;
         const again = () => { const now = veils.get(key); if (now && now.chart === chart) now.draw(now); };
