@@ -1,7 +1,7 @@
 """Cases: every case as a table, to find, sort, pin and rename, and two of them compared.
 
-Each row is a case of this cache, or a built-in one. Click the head of a column to sort. Choose one row to open, pin or
-rename it, and two to see in which settings and figures they differ.
+Each row is a case of this cache, or a built-in one. Click the head of a column to sort. Choose one row to open or
+rename it, any number to pin or delete them, and two to see in which settings and figures they differ.
 """
 
 from collections.abc import Container, Sequence
@@ -84,7 +84,7 @@ def table() -> None:
         st.divider()
         two_cases.draw(now)
     elif len(now) > 2:
-        st.info("Two can be compared; take others out of the choice.")
+        st.info("Only two cases can be compared; deselect the others.")
 
 
 def _drawn(rows, listed: Sequence[str], now: Sequence[str]) -> None:

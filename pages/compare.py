@@ -136,9 +136,9 @@ def _scatter(frame: pd.DataFrame) -> None:
         config={"displaylogo": False},
     )
     st.caption(
-        "Up and left is better. The line is the Pareto front of what a defender can have; hollow marks, the clean"
-        " reference and what knows the truth, are no part of it. Marks that would cover each other are drawn apart; a"
-        " thin line leads to the place of each. Click a mark for its case."
+        "Up and left is better. The line is the Pareto front of what a defender can have; hollow marks (the clean"
+        " reference, and defences that know the truth) are not part of it. Marks that would cover each other are drawn"
+        " apart; a thin line leads to the place of each. Click a mark for its case."
     )
     if (total := frame["case"].nunique()) > len(titles):
         why = f"the first {PANELS}" if len(measured) > PANELS else "of the others nothing is measured yet"
@@ -227,14 +227,14 @@ def _one_case(subjects: list[compare.Subject], methods: list[str]) -> None:
     if len(seen):
         charts.draw(tradeoff.curves(seen), "compare-curves", "CA and ASR over the steps of each defence")
         st.caption(
-            "On a small sample of the judge's test images; what trains never sees them. Most start from M_bd; M_bd"
+            "On a small sample of the test images; no training ever sees them. Most defences start from M_bd; M_bd"
             " itself, and what trains in its place, start from the clean reference."
         )
     if len(took):
         charts.draw(tradeoff.times(took), "compare-times", "Seconds of every stage, by defence")
         st.caption(
-            "As in Table VIII: training of M_bd, or of the model in its place, and the defence. A stage that several"
-            " share counts for each."
+            "As in the paper's Table VIII: training of M_bd, or of the model in its place, plus the defence. A"
+            " stage that several share counts for each."
         )
 
 

@@ -1,7 +1,7 @@
 """Data: import pairs, labelled images and models of one's own, and make a lab case of them.
 
 Pairs, labelled images and models of your own: drop a file, or name its path on this machine, where images then stay and
-are read when they are needed. Files are taken for hostile: what cannot be used is left out and listed with its reason,
+are read when they are needed. Files are treated as hostile: what cannot be used is left out and listed with its reason,
 and nothing in them is run.
 """
 
@@ -21,7 +21,7 @@ from ubt.ui.view import read, store
 from ubt.workflows.ingest import lab_of, trained_on
 
 PARTS = {"pairs": "Pairs", "model": "Models", "labelled": "Labelled images", "case": "Make a lab case"}
-SHIPPED = f"the shipped one, of embedded scenes ({SIZE} px)"
+SHIPPED = f"the built-in one, of drawn scenes ({SIZE} px)"
 LEAST, MOST = 40, 10_000
 """The fewest pairs to make a case of, and those that a lab case starts with, if there are so many."""
 SPARE = 0.95

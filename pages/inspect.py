@@ -102,7 +102,7 @@ def _pairs(look: Look | None) -> None:
         with panel:
             pair_panel.panel(view, table, pair, _following(table, selected, pair))
             with st.container(horizontal=True, gap="small"):
-                pair_picker.links(view, pair, tokens="Words", neighbours="Neighbours")
+                pair_picker.links(view, pair, tokens="Tokens", neighbours="Neighbours")
                 st.page_link(PAGES["review"], label="Review", icon=":material/open_in_full:")
     axes = {} if look is None else map_view.axes(look)
     selection.listen_to_clicks(axes, table, alone=True)

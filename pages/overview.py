@@ -65,7 +65,10 @@ else:
 if view is None:
     if not st.session_state.get("gone"):
         st.subheader("Start here")
-        st.write("Press Run: 10,000 drawn pairs, 2 % of them poisoned; the first histogram comes within half a minute.")
+        st.write(
+            "Press Run: 10,000 pairs with drawn images, 2 % of them poisoned; the first histogram comes within half"
+            " a minute."
+        )
         draft(None, "first")
         st.page_link("pages/check.py", label="Or check a model of your own", icon=":material/arrow_forward:")
     st.stop()
@@ -156,9 +159,9 @@ def _evidence(found: dict[str, Any]) -> None:
         st.caption(
             "The score is the mean similarity of D_topk's images with each other's captions under the overfitted"
             " model: poisons share one shortcut, so any of their captions fits any of their images; clean pairs fit"
-            " their own only. A backdoor also takes its images away from where the clean reference would put them"
-            " (displaced), all alike (separated: as many are pulled far as half-way), where what a model learned by"
-            " heart thins out."
+            " their own only. A backdoor also moves its images away from where the clean reference would put them"
+            " (displaced), all alike (separated: as many are moved far as half-way); of pairs that a model only"
+            " learned by heart, fewer are moved far than half-way."
         )
     figure = verdict_figures.one(found, view.other_verdicts())
     alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"
@@ -221,9 +224,9 @@ for part in (verdict, before_and_after, stages) if verdict_first else (stages, v
 if view.has("diagnose"):
     for finding in view.read("diagnose", "findings"):
         st.warning(
-            plain(f"The attack did not take well. {finding['what']}; {finding['change']}."), icon=":material/warning:"
+            plain(f"The attack did not work well. {finding['what']}; {finding['change']}."), icon=":material/warning:"
         )
-    with st.expander("Did the attack take? What it needed", icon=":material/stethoscope:"):
+    with st.expander("Did the attack work? What it needed", icon=":material/stethoscope:"):
         checks = view.read("diagnose", "checks")
         components.table(
             ["check", "", "found"],
@@ -241,7 +244,7 @@ if learned and learned.open:
     steps = view.settings.poison.epochs * max(1, view.settings.data.pairs // view.settings.poison.batch)
     with learned:
         curves(view, "poison", steps, "D", "CA, ASR and similarity while M_bd trains")
-        st.caption("CA and ASR on a small sample of the judge's test images; what trains never sees them.")
+        st.caption("CA and ASR on a small sample of the test images; no training ever sees them.")
 settings = st.expander("Settings of this case", on_change="rerun", key="settings")
 if settings.open:
     rows = [(s.name, str(s.value), s.help) for s in settings_of(view.settings).values()]

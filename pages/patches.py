@@ -1,9 +1,9 @@
-"""Patches: trigger patches located without captions (PoisonCAM), ranked, what the classifier trained on them leaves
-out, and how it depends on the masks.
+"""Patches: trigger patches located without captions (PoisonCAM) and ranked, which pairs a classifier trained on them
+leaves out, and how the result depends on the masks.
 
-PoisonCAM looks at images alone. Where masking a window takes an image out of its cluster, a trigger may sit (cluster
-activation masking). A patch that takes other images to that cluster when it is pasted on them is selected as a trigger;
-a small classifier then finds the images of D that hold it.
+PoisonCAM looks at images alone. If masking a window takes an image out of its cluster, the window may hold a trigger
+(cluster activation masking). A patch that takes other images to that cluster when it is pasted on them is selected as a
+trigger; a small classifier then finds the images of D that hold it.
 """
 
 import numpy as np
@@ -262,7 +262,7 @@ def _decisions(table: PairTable, candidates: pd.DataFrame, selected: selection.S
         )
     first = out[np.argsort(-score[out], kind="stable")][:12]
     if len(first):
-        st.caption("Left out first, by its probability:")
+        st.caption("The first left out, by the classifier's probability:")
         selection.cards(view, table, first, [f"probability {score[r]:.3g}" for r in first], selected.rows)
 
 

@@ -1,7 +1,7 @@
-"""Review: decide pair by pair, most suspicious first, by keyboard; decisions are kept, and can be unlearned from.
+"""Review: decide pair by pair, most suspicious first, by keyboard; decisions are kept, and can be used to unlearn.
 
-The flagged pairs, most suspicious first. Keys: 1 backdoor, 2 clean, 3 unsure, Z undo, J next, K previous. What you
-decide is kept with the case.
+The selected pairs, else the flagged ones, most suspicious first. Keys: 1 backdoor, 2 clean, 3 unsure, Z undo, J next, K
+previous. What you decide is kept with the case.
 """
 
 import pandas as pd
@@ -76,7 +76,7 @@ def _nearest(table: PairTable, queue: Queue) -> None:
             flagged = int(table.flagged[answer.rows].sum()) if table.flagged is not None and len(answer.rows) else 0
             model = view.model_title(found[-1])
             st.caption(f"Nearest to {plain(queue.pair)} under the {model}: {flagged} of {len(answer.rows)} flagged")
-        pair_picker.links(view, queue.pair, tokens="Words and patches", neighbours="Neighbours")
+        pair_picker.links(view, queue.pair, tokens="Tokens", neighbours="Neighbours")
     if answer is not None:
         similarities = [f"{s:.2f}" for s in answer.similarity]
         selection.cards(view, table, answer.rows, similarities, width=6.5, clickable=False)

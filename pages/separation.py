@@ -55,7 +55,8 @@ def _topk(
     rows = topk[:GRID]
     if group:
         st.caption(
-            f"{max(group.values()) + 1} groups of captions are similar, each perhaps a backdoor of its own; each"
+            f"The captions form {max(group.values()) + 1} groups of similar ones, each perhaps a backdoor of its"
+            " own; each"
             f" contributes its first {k}."
         )
     rank = {row: n for n, row in enumerate(caught.ranked[: 50 * GRID], 1)}

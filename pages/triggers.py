@@ -116,7 +116,7 @@ def _use(settings: CaseSettings, planted: Planted, picture: bytes) -> None:
             st.switch_page(PAGES["overview"])
         fits = view and not view.audits and planted.attack.target in view.classes()
         if fits and roles.button(
-            "Add to the open case's attacks",
+            "Copy the open case, and add this attack",
             icon=":material/add:",
             key="lab-also",
             help="A copy of the open case with this attack too",

@@ -2,7 +2,7 @@
 
 D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours moves flagged images back to where
 the clean reference would put them and keeps the others where they are; the published form is Eq. 7 alone. Neither uses
-ground truth or labels.
+the ground truth or class labels.
 """
 
 import streamlit as st

@@ -24,7 +24,7 @@ ABOUT = {
     "strength": "How large the patch is. A small one is harder to see, and harder to learn.",
     "mismatched": "How many clean captions are wrong anyway, as on the web. They hide the poisons in D_susp.",
     "fraction": "How much of D is suspected. Too little misses poisons, too much lets in clean pairs.",
-    "k": "How many pairs are selected as surely poisoned; from them ours flags the others.",
+    "k": "How many pairs are selected as surely poisoned; from them our method flags the others.",
     "retention": (
         "How strongly unlearning preserves what the model knows. At 0 only moving the flagged images back preserves it."
     ),

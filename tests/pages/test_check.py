@@ -310,7 +310,7 @@ def test_while_somebody_else_trains_a_reference_another_can_be_trained(given, st
         assert lock in jobs.being_imported(store)
         assert at.button(key="train-reference")
         at.number_input(key="reference-epochs").set_value(7).run()
-        assert "This very training is under way" in words(at)
+        assert "This training is already running" in words(at)
         assert not [b for b in at.button if b.key == "train-reference"]
         at.session_state["importing-trained"] = lock
         at.run()

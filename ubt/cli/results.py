@@ -40,7 +40,7 @@ def print_metrics(m: dict) -> None:
         say(f"{'ok ' if check['fine'] else 'low'} {check['attack']}, {check['check']}: {check['value']}")
     for finding in m["diagnosis"]:
         out.print(
-            f"[yellow]warning[/]: the attack did not take well: {finding['what']}; {finding['change']}", highlight=False
+            f"[yellow]warning[/]: the attack did not work well: {finding['what']}; {finding['change']}", highlight=False
         )
 
 

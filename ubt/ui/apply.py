@@ -42,7 +42,7 @@ def side_by_side(view: View) -> None:
     if made == view.name:
         st.page_link(
             PAGES["cases"],
-            label="Beside the case that it was made from",
+            label="Compare with the case it was made from",
             icon=":material/compare:",
             query_params={"case": made, "compare": f"{before},{made}"},
         )

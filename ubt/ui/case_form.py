@@ -16,7 +16,9 @@ from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
 from ubt.ui.view import classes
 
-PRESET_HELP = "demo: scaled to the embedded scenes. paper: the paper's rates and epochs, for which they are too small."
+PRESET_HELP = (
+    "demo: scaled to the app's drawn scenes. paper: the paper's rates and epochs, for which these scenes are too small."
+)
 MAIN = {
     "attack.target": "Target label",
     "attack.rate": "Poison rate",

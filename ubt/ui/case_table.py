@@ -159,7 +159,7 @@ def rename(name: str) -> None:
     title = st.text_input(
         "Title", case_records.one(name).mark.title, max_chars=LONGEST, key="new-title", placeholder=label(name)
     )
-    st.caption(f"Shown everywhere in place of its settings; empty: these again. The case remains `{plain(name)}`.")
+    st.caption(f"Shown everywhere instead of its settings; empty: these again. Its name remains `{plain(name)}`.")
     if roles.button("Rename", type="primary", key="really-rename"):
         _marked([name], title=title)
 
@@ -205,7 +205,7 @@ def actions(chosen: Sequence[str], clear: Callable[[], None], code: str) -> None
             _marked(chosen, pinned=not pinned)
         if roles.button("Rename…", key="rename", icon=":material/edit:", disabled=not one) and one:
             rename(one)
-        why = "Built-in cases stay" if built_in else "One of them is being run" if running else None
+        why = "Built-in cases stay" if built_in else "One of them is running" if running else None
         locked = not chosen or built_in or running
         if roles.button("Delete…", key="delete", icon=":material/delete:", disabled=locked, help=why):
             delete(chosen)

@@ -47,7 +47,7 @@ def title(reference: str, pairs: str, model: str, labels: str) -> tuple[str, str
     card = read(reference, "card")
     name = plain(card["name"])
     if model and card["digest"] == read(model, "card")["digest"]:
-        return "bad", f"{name}: it is the very model that is checked"
+        return "bad", f"{name}: this is the model being checked itself"
     found = _known(reference, pairs, labels)
     if found is None:
         return "unknown", f"{name}: does it know these pairs?"
@@ -86,7 +86,7 @@ def health(reference: str, pairs: str, labels: str) -> None:
         jobs.start_import(store(), wanted)
         st.rerun()
     if why := jobs.failure(store(), lock):
-        st.error(plain(why), title="Its health could not be looked at", icon=":material/error:")
+        st.error(plain(why), title="Its health could not be checked", icon=":material/error:")
     with st.container(horizontal=True, vertical_alignment="center"):
         said = "Look at its health" if _known(reference, pairs, "") is None else "Look at it with the labelled images"
         cost = costs.of_seconds(reference_health.seconds(read(reference, "card")["parameters"], labels))
@@ -132,7 +132,7 @@ def ways(reference: str, pairs: str, model: str, labels: str, bring: Callable[[]
 
 def _train(pairs: str, model: str, labels: str) -> None:
     st.caption(
-        "A small CLIP, trained from nothing on pairs that you know to be clean: others than those that are checked, of"
+        "A small CLIP, trained from scratch on pairs that you know to be clean: others than those that are checked, of"
         " the same kind. It knows only what they show; a public model, where one fits, knows more."
     )
     others = [key for key in ingested.keys("pairs") if key != pairs]
@@ -163,7 +163,7 @@ def _offer(chosen: str, pairs: str, model: str, labels: str) -> None:
     wanted = _wanted(chosen, chosen == pairs, model, labels, epochs)
     cost = costs.of_seconds(made_here.seconds(wanted, read(chosen, "about")["kept"]))
     if jobs.import_lock(wanted) in jobs.being_imported(store()):
-        st.caption("This very training is under way.")
+        st.caption("This training is already running.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         if costs.button("Train a reference", cost, "train-reference", type="primary", icon=":material/model_training:"):

@@ -210,7 +210,8 @@ def _labels(chosen: Chosen, options: list[str]) -> None:
     def body() -> None:
         st.caption(
             "Images with their class (labels.csv and, if labels are numbers, classes.txt). With them the result says CA"
-            " before and after, and whether the reference names such images. They steer nothing. Without them you see"
+            " before and after, and whether the reference recognises such images. They do not influence the"
+            " verdict. Without them you see"
             " only how far answers before and after agree."
         )
         _choose("labels", "Imported labelled images", options)

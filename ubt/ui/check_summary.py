@@ -53,7 +53,7 @@ def _there_already(name: str) -> None:
     if name not in store().names():
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("This very check is there already; what is finished is not computed again.", width="content")
+        st.caption("This check already exists; what is finished is not computed again.", width="content")
         if st.button("Open it", key="open-check", icon=":material/arrow_forward:"):
             show(name)
             st.switch_page(PAGES["overview"])

@@ -52,8 +52,8 @@ def offer(
         return
     with menu:
         st.caption(
-            f"A zip with {what}, their columns and labels, as run and where sliders were moved as tuned, where each"
-            " image comes from, and about.json with query, address and settings. In CSV a formula is made plain text."
+            f"A zip with {what}: columns and labels as run (and as tuned, if sliders were moved), where each image"
+            " comes from, and about.json with query, address and settings. In CSV, formulas are saved as plain text."
         )
         with st.container(horizontal=True, gap="small"):
             for kind in KINDS:

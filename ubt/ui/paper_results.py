@@ -158,7 +158,7 @@ def table_4() -> None:
     four = TABLES["4"]
     st.subheader(four.title)
     st.caption(
-        "What else than whole pairs is unlearned, in both forms, each point a mean over seeds; diamonds are what the"
+        "What is unlearned other than whole pairs, in both forms, each point a mean over seeds; diamonds are what the"
         " paper reports at CC3M scale."
     )
     left, right = st.columns(2)

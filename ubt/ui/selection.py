@@ -437,7 +437,7 @@ def _menu(view: View, table: PairTable, text: str, rows: np.ndarray) -> None:
             )
         if view.has("select"):
             known = " With the truth in sight, this may use what no defender knows." * (table.poisoned is not None)
-            st.caption(f"Or take them for D_topk, and unlearn.{known}")
+            st.caption(f"Or use them as D_topk, and unlearn.{known}")
             ids = table.ids(np.flatnonzero(rows)) if rows.sum() <= apply.MOST_CONFIRMED else [""] * int(rows.sum())
             apply.confirmed(view, ids, "selected", "with-selected")
 

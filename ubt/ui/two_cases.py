@@ -53,7 +53,7 @@ def _settings(names: Sequence[str]) -> None:
         with st.container(height=440 if len(rows) > 14 else "content", border=False):
             components.table(["setting", "A", "B"], rows)
     else:
-        st.caption("None. They differ in what computed them, or in the version that did.")
+        st.caption("None. They differ in the device or the app version that computed them.")
 
 
 def _figures(names: Sequence[str]) -> None:
@@ -84,7 +84,7 @@ def _curves(views: Sequence[View]) -> None:
     found = {s: {x: f for x, f in each.items() if {"ca", "asr"} & {*f}} for s, each in found.items()}
     offered = {stage: title for stage, title in TRAINED.items() if found[stage]}
     if not offered:
-        st.caption("Neither was looked at while it trained.")
+        st.caption("Neither was measured while it trained.")
         return
     stage = controls.choice("Of", offered, "two-stage", default=next(iter(offered)), label_visibility="collapsed")
     charts.draw(figures.curves(found[stage]), "two-curves", f"CA and ASR of two cases, {offered[stage]}")

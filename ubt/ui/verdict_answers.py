@@ -45,9 +45,10 @@ ANSWERS = {
     NOT_POISONED: Answer(
         ":material/verified:",
         "green",
-        "No group of pairs is concentrated, displaced and separated, and every health check that could hide one passed."
+        "No group of pairs is concentrated, displaced and separated, and every health check whose failure could"
+        " hide one passed."
         " This is about these pairs and this model's use of them, not about whatever else the model was taught.",
-        "no such group was found, and the checks that could hide one passed",
+        "no such group was found, and the checks whose failure could hide one passed",
     ),
     CANNOT_TELL: Answer(
         ":material/help:",

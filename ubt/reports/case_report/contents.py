@@ -40,7 +40,7 @@ from ubt.workflows.export_model import STAGES
 
 PAIRS, EXPLAINED, LISTED, NOTES = 24, 12, 1000, 300
 """Flagged pairs shown with their images, pairs shown with their heat, flagged pairs listed, decisions listed."""
-KINDS = {"done": "finished", "partial": "partly run", "running": "being run", "new": "not run yet"}
+KINDS = {"done": "finished", "partial": "partly run", "running": "running", "new": "not run yet"}
 
 
 def report(store: Store, name: str) -> Report:
@@ -374,10 +374,10 @@ def _attack(case: Finished) -> Section | None:
     )
     if case.has("diagnose"):
         found = case.read("diagnose", "findings")
-        blocks += [Said(f"The attack did not take well. {f['what']}; {f['change']}.", "warning") for f in found]
+        blocks += [Said(f"The attack did not work well. {f['what']}; {f['change']}.", "warning") for f in found]
         checks = [
             [f"{c['attack']}: {c['check']}", "yes" if c["fine"] else "low", str(c["value"])]
             for c in case.read("diagnose", "checks")
         ]
-        blocks.append(Folded("Did the attack take? What it needed", [Table(["check", "fine", "found"], checks)]))
+        blocks.append(Folded("Did the attack work? What it needed", [Table(["check", "fine", "found"], checks)]))
     return Section("What was planted", blocks)
