@@ -100,11 +100,10 @@ export default function ({data, parentElement}) {
       const above = chart.querySelectorAll('.svg-container > .main-svg')[1]; // names, legend and hover labels
       if (above && above.previousElementSibling !== veil.canvas) above.before(veil.canvas);
       if (!chart.ubtVeil) {
-        chart.ubtVeil = true;
-        const again = () => { const now = veils.get(key); if (now && now.chart === chart) now.draw(now); };
-        chart.on('plotly_afterplot', again);
-        chart.on('plotly_relayouting', again);
+        chart.on('plotly_afterplot', () => chart.ubtVeil());
+        chart.on('plotly_relayouting', () => chart.ubtVeil());
       }
+      chart.ubtVeil = () => { const now = veils.get(key); if (now && now.chart === chart) now.draw(now); };
       if (veil.chart === chart && veil.draw === draw) continue;
       Object.assign(veil, {chart, draw});
       draw(veil);
