@@ -5,18 +5,23 @@ what it catches. Click a pair to see its words, its patches and its nearest pair
 next. Each part has a page of its own, where it is drawn large.
 """
 
-import numpy as np
+import contextlib
+
 import streamlit as st
 
 from ubt.pairs.table import PairTable
-from ubt.ui import apply, map_view, pair_panel, pair_picker, pairs, selection, thresholds, tuning
+from ubt.ui import apply, charts, map_view, pair_panel, pair_picker, pairs, selection, thresholds, tuning
 from ubt.ui.errors import guard
+from ubt.ui.follow import follow
 from ubt.ui.job_panel import needs
 from ubt.ui.map_view import Look
 from ubt.ui.navigation import PAGES, current, heading
+from ubt.ui.selection import Selection
 
 MAP, SCROLLED = 388, 388
 """Heights in pixels: of the map, and of what scrolls beside it."""
+BAR = "bar"
+"""The part that takes what is drawn on charts."""
 
 view = current()
 with st.container(horizontal=True, vertical_alignment="center"):
@@ -26,27 +31,50 @@ with st.container(horizontal=True, vertical_alignment="center"):
     st.page_link(PAGES["separation"], label="Histograms, large", icon=":material/open_in_full:")
 
 
-@st.fragment
-@guard()
 def explore() -> None:
-    table, selected = selection.opened(view, live=True)
-    st.session_state["inspected"] = selected.text
+    """The parts, each drawn alone when it has to be; the bar is drawn last, for it listens to the others' charts."""
+    bar = st.container(key=selection.BAR)
     _thresholds()
     left, right = st.columns([2, 3], gap="small")
     with left:
-        look = _map(table, selected.rows)
-    axes = {f"chart-{name}": name for name in table.similarities()} | ({} if look is None else map_view.axes(look))
+        _map()
     with right:
-        _pairs(look)
+        _pairs()
+    with bar:
+        _bar()
+
+
+def _follow(part: str, selected: Selection, *shows: str) -> None:
+    """Let a part be drawn again when something that it shows has changed in another."""
+    anything = selected.rows is not None
+    now = {"selection": selected.text, "anything": anything, "look": _look(), "labels": pairs.version(view)}
+    follow(part, now, shows, BAR)
+
+
+@st.fragment
+@guard()
+def _bar() -> None:
+    """The selection's bar, what is selected laid over all charts, and the listener to what is drawn on them."""
+    table, look = selection.pairs_shown(view), _look()
+    selected = selection.bar(view, table, at=contextlib.nullcontext(), live=True)
+    charts.veil(
+        "veil",
+        selected.rows,
+        maps=[] if look is None else map_view.keys(table, look),
+        curves=thresholds.shares(view, table, selected.rows),
+    )
+    axes = {f"chart-{name}": name for name in table.similarities()} | ({} if look is None else map_view.axes(look))
     selection.listen_to_outlines(axes)
+    labels = ["labels"] if {"label", "note"} & set(selected.text.split()) else []
+    _follow(BAR, selected, "selection", "look", *labels)
 
 
 @st.fragment
 @guard()
 def _thresholds() -> None:
-    """The histograms with the sliders; drawn again alone while a threshold moves."""
+    """The histograms with the sliders; drawn again while a threshold moves."""
     table = selection.pairs_shown(view)
-    selected, mixture = selection.standing(table), pairs.mixture(view, table)
+    mixture = pairs.mixture(view, table)
     with st.container(key="thresholds", gap="xsmall"):
         above = st.container()
         chosen, columns = tuning.sliders(view, table, mixture)
@@ -54,13 +82,22 @@ def _thresholds() -> None:
         thresholds.counted(table, caught, mixture, columns)
         with above:
             thresholds.histograms(
-                view, table, caught, chosen.threshold, among=None, selected=selected.rows, whole=False, small=True
+                view, table, caught, chosen.threshold, among=None, selected={}, whole=False, small=True
             )
         apply.thresholds(view, table, chosen, caught)
 
 
-def _map(table: PairTable, selected: np.ndarray | None) -> Look | None:
-    """The map under one model."""
+def _look() -> Look | None:
+    """How the map is looked at; None while there is none."""
+    return st.session_state.get("look", {}).get(view.name)
+
+
+@st.fragment
+@guard()
+def _map() -> None:
+    """The map under one model; drawn again when it is looked at in another way."""
+    table = selection.pairs_shown(view)
+    selected = selection.standing(table)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown("**Map**")
         controls = st.popover("Look", icon=":material/tune:")
@@ -68,28 +105,27 @@ def _map(table: PairTable, selected: np.ndarray | None) -> Look | None:
     with controls:
         space = map_view.space_chosen()
     options = map_view.options(view, table, space)
-    if options is None:
-        return None
-    with controls:
-        colour, models = map_view.colour_chosen(st, table), options["models"]
-        model = st.selectbox(
-            "Under", models, max(0, len(models) - 2), key=f"map-under-{view.name}", format_func=view.model_title
-        )
-        extras = map_view.extras(selected is not None)
-    look = Look(space, (model,), colour, **extras)
-    map_view.draw(view, table, selected, look, MAP)
-    map_view.hover(view, (f"map-{model}",))
-    return look
+    look = None
+    if options is not None:
+        with controls:
+            colour, models = map_view.colour_chosen(st, table), options["models"]
+            model = st.selectbox(
+                "Under", models, max(0, len(models) - 2), key=f"map-under-{view.name}", format_func=view.model_title
+            )
+            look = Look(space, (model,), colour, **map_view.extras(selected.rows is not None))
+        map_view.draw(view, table, selected.rows, look, MAP)
+        map_view.hover(view, (f"map-{model}",))
+    st.session_state["look"] = {view.name: look}
+    labels = ["labels"] if look is not None and look.colour == "label" else []
+    _follow("map", selected, "selection" if look is not None and look.near else "anything", *labels)
 
 
 @st.fragment
 @guard()
-def _pairs(look: Look | None) -> None:
-    """The grid and the chosen pair; drawn again alone while one is chosen or labelled."""
-    table = selection.pairs_shown(view)
-    before, selected = selection.current(), selection.standing(table)
-    if st.session_state.get("inspected", before) != before:
-        st.rerun()
+def _pairs() -> None:
+    """The grid and the chosen pair; drawn again when one is chosen or labelled, or others are selected."""
+    table, look = selection.pairs_shown(view), _look()
+    selected = selection.standing(table)
     grid_at, panel_at = st.columns(2, gap="small")
     with panel_at:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -108,9 +144,10 @@ def _pairs(look: Look | None) -> None:
     selection.listen_to_clicks(axes, table, alone=True)
     if look is not None and pair is not None:
         map_view.ring(table, look, [pair])
+    _follow("pairs", selected, "selection", "look", "labels")
 
 
-def _following(table: PairTable, selected: selection.Selection, pair: str) -> str | None:
+def _following(table: PairTable, selected: Selection, pair: str) -> str | None:
     """The next pair on offer that is not labelled."""
     some = table.frame(pair_picker.offered(table, selected), ["id", "label"])
     ids, waiting = some["id"].tolist(), some["label"].isna().to_numpy()

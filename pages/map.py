@@ -7,7 +7,7 @@ Draw a lasso or a box to select, click a point for its pair, double-click to cle
 
 import streamlit as st
 
-from ubt.ui import controls, map_view, selection
+from ubt.ui import charts, controls, map_view, selection
 from ubt.ui.errors import guard
 from ubt.ui.job_panel import needs
 from ubt.ui.map_view import Look
@@ -54,9 +54,10 @@ def explore() -> None:
             st.caption("Nothing is selected yet.")
     with chart:
         map_view.draw(view, table, selected.rows, look)
+        charts.veil("veil-maps", selected.rows, maps=map_view.keys(table, look))
     selection.listen(map_view.axes(look), table)
     map_view.ring(table, look, [])
-    map_view.hover(view, tuple(f"map-{m}" for m in map_view.places(table, look)))
+    map_view.hover(view, tuple(map_view.keys(table, look)))
 
 
 def _blend() -> float | None:

@@ -33,7 +33,9 @@ def explore() -> None:
     only_suspicious, whole = thresholds.switches(view)
     caught, group = tuning.caught(view, table, chosen)
     among = caught.suspicious if only_suspicious else None
-    thresholds.histograms(view, table, caught, chosen.threshold, among=among, selected=selected.rows, whole=whole)
+    shares = thresholds.shares(view, table, selected.rows, among)
+    thresholds.histograms(view, table, caught, chosen.threshold, among=among, selected=shares, whole=whole)
+    charts.veil("veil-histograms", selected.rows, curves=shares)
     selection.listen({f"chart-{name}": name for name in table.similarities()}, table)
     thresholds.counts(view, table, caught, mixture, chosen, bool(group), selected.rows)
     apply.thresholds(view, table, chosen, caught)

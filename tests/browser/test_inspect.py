@@ -196,3 +196,35 @@ def test_a_lasso_veils_what_is_not_selected_and_no_chart_is_drawn_again(app, map
     tab.locator(".ubt-veil").first.wait_for(state="detached")
     assert rule_of(tab) == ""
     no_traceback(tab)
+
+
+def test_what_one_part_changes_every_part_that_shows_it_follows(app, mapped, tab, tiny_case):
+    opened(tab, app(mapped.root), tiny_case.name)
+    cards = tab.locator(".ubt-grid").first.locator("[data-pair]")
+    box = tab.locator(".st-key-rule input")
+    box.fill("rank <= 3")
+    box.press("Enter")
+    tab.locator("[class*=st-key-map-overfit] .ubt-veil[data-selected='3']").wait_for(state="attached")
+    tab.wait_for_function("document.querySelectorAll('.ubt-grid')[0].querySelectorAll('[data-pair]').length === 3")
+    selected = set(open_case(tiny_case.name, mapped.root).select("rank <= 3")["id"])
+    assert {card.get_attribute("data-pair") for card in cards.all()} == selected
+
+    tab.get_by_role("button", name="Act", exact=True).click()
+    tab.get_by_role("button", name="Label unsure").click()
+    labelled = "[...document.querySelectorAll('.ubt-grid')[0].querySelectorAll('[data-pair] b')].map(b => b.innerText)"
+    tab.wait_for_function(f"{labelled}.filter(label => label.includes('unsure')).length === 3")
+    tab.keyboard.press("Escape")
+    box.fill("label = unsure")
+    box.press("Enter")
+    tab.wait_for_function("document.querySelector('.st-key-rule input').value === 'label = unsure'")
+    settle(tab)
+    assert said(tab).startswith("3 of 600")
+    cards.first.click()
+    tab.locator(".ubt-grid").first.locator(".ubt-card.chosen").wait_for()
+    tab.keyboard.press("2")
+    tab.wait_for_function("document.querySelector('.st-key-said').innerText.startsWith('2 of 600')")
+
+    tab.get_by_role("button", name="Back", exact=True).click()
+    tab.wait_for_function("document.querySelectorAll('.ubt-grid')[0].querySelectorAll('[data-pair]').length === 3")
+    assert rule_of(tab) == "rank <= 3"
+    no_traceback(tab)

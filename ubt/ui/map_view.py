@@ -130,6 +130,11 @@ def axes(look: Look) -> dict[str, str]:
     return {f"map-{shown}": f"map_{look.space}_{shown}"} if look.blend in (0, 1) else {}
 
 
+def keys(table: PairTable, look: Look) -> list[str]:
+    """The keys of the maps that are drawn."""
+    return [f"map-{model}" for model in places(table, look)]
+
+
 def draw(view: View, table: PairTable, selected: np.ndarray | None, look: Look, height: int = 0) -> None:
     """The maps, side by side, or one between two models.
 
@@ -157,7 +162,6 @@ def draw(view: View, table: PairTable, selected: np.ndarray | None, look: Look, 
         st.caption(
             f"{len(rows):,} of {len(table):,} pairs are drawn, every flagged one among them; a lasso selects among all."
         )
-    charts.veil("veil-maps", selected, maps=[f"map-{model}" for model in found])
 
 
 def _figure(

@@ -56,6 +56,11 @@ def _version(review: Review) -> tuple:
     return review.version(), file.st_ino, file.st_mtime_ns
 
 
+def version(view: View) -> tuple:
+    """What changes with every decision about the case."""
+    return _version(review(view))
+
+
 def decided(view: View) -> Decided:
     """What was decided; not to be changed."""
     decisions = review(view)

@@ -4,6 +4,7 @@ Drawn large on *Separation* and as a part of *Inspect*.
 """
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -20,6 +21,8 @@ from ubt.ui.job_panel import missing
 from ubt.ui.tuning import Tuned
 from ubt.ui.view import View
 
+Shares = dict[str, list[dict[str, Any]]]
+"""A histogram's key to the `ubt.figures.similarity.shares` of what is selected."""
 SMALL, LARGE = 168, 320
 """Heights of a histogram in pixels: as a part of *Inspect*, and on *Separation*."""
 
@@ -36,6 +39,16 @@ def switches(view: View) -> tuple[bool, bool]:
         return inside, controls.toggle("The papers' axis", False, "whole-axis", about, bind="query-params")
 
 
+def shares(view: View, table: PairTable, selected: np.ndarray | None, among: np.ndarray | None = None) -> Shares:
+    """What the histograms show of the selected pairs (n,), by their keys; nothing while nothing is selected. `among`:
+    as of `histograms`.
+    """
+    if selected is None:
+        return {}
+    bins = pairs.prepared(view, table).bins
+    return {f"chart-{name}": similarity.shares(b, table.poisoned, selected, among) for name, b in bins.items()}
+
+
 def _title(view: View, role: ModelRole) -> str:
     return f"The {SUSPECT}" if role.name == "poisoned" and view.audits else role.heading
 
@@ -47,19 +60,18 @@ def histograms(
     threshold: float,
     *,
     among: np.ndarray | None,
-    selected: np.ndarray | None,
+    selected: Shares,
     whole: bool,
     small: bool = False,
 ) -> None:
     """A histogram a model, side by side, with the thresholds as lines that can be dragged.
 
     Args:
-        among: which pairs are shown (n,), None: all. selected: which are selected (n,), None while nothing is. whole:
-            draw the papers' axis. small: as a part of *Inspect*.
+        among: which pairs are shown (n,), None: all. selected: what `shares` says of the selection. whole: draw the
+            papers' axis. small: as a part of *Inspect*.
     """
     prepared = pairs.prepared(view, table)
     span = similarity.WHOLE if whole else prepared.span
-    curves = {}
     for column, role in zip(st.columns(3), SCORED, strict=True):
         name = role.similarity
         with column:
@@ -78,13 +90,10 @@ def histograms(
                 charts.draw_kept(of, make, f"chart-{name}", about)
             else:
                 charts.draw(make(), f"chart-{name}", about)
-            if selected is not None:
-                shares = curves[f"chart-{name}"] = similarity.shares(bins, table.poisoned, selected, among)
-                if not small:
-                    st.caption(f"Selected: {', '.join(share['said'] for share in shares)}")
+            if not small and (parts := selected.get(f"chart-{name}")):
+                st.caption(f"Selected: {', '.join(part['said'] for part in parts)}")
             if unscored := int((bins == 255).sum()):
                 st.caption(f"{unscored:,} pairs have no score and are not shown.")
-    charts.veil("veil-histograms", selected, curves=curves)
     _draggable(view, table, {"fraction": caught.cut, "threshold": threshold}, span)
 
 

@@ -16,6 +16,11 @@ function drawing(chart) {
 export default function ({data, parentElement, setTriggerValue}) {
   stops.get(parentElement)?.();
 
+  const tell = outline => {
+    setTriggerValue('outline', outline);
+    document.dispatchEvent(new CustomEvent('ubt-outlined'));
+  };
+
   const begin = (key, chart, event) => {
     const all = chart._fullLayout, way = all && all.dragmode;
     if (event.button || event.ubtPassed || !['lasso', 'select'].includes(way) || !event.target.closest('.nsewdrag')) return;
@@ -58,7 +63,7 @@ export default function ({data, parentElement, setTriggerValue}) {
       e.stopPropagation();
       const x = corners().map(at => round(xaxis.p2d(at[0] - xaxis._offset)));
       const y = corners().map(at => round(yaxis.p2d(at[1] - yaxis._offset)));
-      setTriggerValue('outline', {chart: key, x, y});
+      tell({chart: key, x, y});
     };
     end = done;
     addEventListener('mousemove', move, true);
@@ -70,7 +75,7 @@ export default function ({data, parentElement, setTriggerValue}) {
   const touched = (key, chart, event) => {
     if (!event || !(event.lassoPoints || event.range)) return;
     const {x, y} = event.lassoPoints || {x: event.range.x.concat([...event.range.x].reverse()), y: event.range.y.flatMap(v => [v, v])};
-    setTriggerValue('outline', {chart: key, x: x.map(round), y: y.map(round)});
+    tell({chart: key, x: x.map(round), y: y.map(round)});
     setTimeout(() => {
       delete chart._fullLayout._activeSelectionIndex;
       chart.layout.selections = chart._fullLayout.selections = [];
@@ -95,7 +100,7 @@ export default function ({data, parentElement, setTriggerValue}) {
       chart.ubtOutlines = true;
       chart.addEventListener('mousedown', event => chart.ubtBegin(event), true);
       chart.on('plotly_selected', event => touched(key, chart, event));
-      chart.on('plotly_deselect', () => setTriggerValue('outline', {chart: key, x: [], y: []}));
+      chart.on('plotly_deselect', () => tell({chart: key, x: [], y: []}));
     }
   };
 

@@ -6,23 +6,27 @@ const THICK = 0.78, ROOM = 2;
 
 const bits = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
 
-// Over each selected point a hole in the veil, through which it is seen as it is.
-function holes(to, chart, selected) {
-  const {xaxis, yaxis} = chart._fullLayout;
-  const x0 = xaxis.d2p(0), ax = xaxis.d2p(1) - x0, y0 = yaxis.d2p(0), ay = yaxis.d2p(1) - y0;
+// The veil, with a hole over each selected point, through which it is seen as it is. As pixels: to draw 50,000
+// rectangles takes ten times as long.
+function holes(to, chart, selected, scale) {
+  const {xaxis, yaxis} = chart._fullLayout, {width, height} = to.canvas;
+  const pixels = new Uint32Array(width * height).fill(new Uint32Array(to.getImageData(0, 0, 1, 1).data.buffer)[0]);
+  const x0 = xaxis.d2p(0) * scale, ax = xaxis.d2p(1) * scale - x0, y0 = yaxis.d2p(0) * scale, ay = yaxis.d2p(1) * scale - y0;
   let count = 0;
-  to.globalCompositeOperation = 'destination-out';
   for (const {type, visible, marker, x, y, customdata: rows} of chart._fullData) {
     if (type !== 'scattergl' || !rows || visible !== true) continue;
-    const size = (marker.size || 4) + ROOM;
+    const size = Math.round(((marker.size || 4) + ROOM) * scale);
     for (let n = 0; n < rows.length; n++) {
       const row = rows[n];
       if (!(selected[row >> 3] & (128 >> (row & 7)))) continue;
-      to.fillRect(x0 + ax * x[n] - size / 2, y0 + ay * y[n] - size / 2, size, size);
       count++;
+      const left = Math.round(x0 + ax * x[n] - size / 2), top = Math.round(y0 + ay * y[n] - size / 2);
+      const from = Math.max(0, left), to = Math.min(width, left + size);
+      if (!(from < to)) continue;
+      for (let line = Math.max(0, top), end = Math.min(height, top + size); line < end; line++) pixels.fill(0, line * width + from, line * width + to);
     }
   }
-  to.globalCompositeOperation = 'source-over';
+  to.putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width, height), 0, 0);
   return count;
 }
 
@@ -73,7 +77,7 @@ export default function ({data, parentElement}) {
     canvas.style.cssText = `left:${left}px;top:${top}px;width:${width}px;height:${height}px`;
     canvas.width = Math.round(width * scale);
     canvas.height = Math.round(height * scale);
-    const to = canvas.getContext('2d');
+    const to = canvas.getContext('2d', {willReadFrequently: true});
     to.scale(scale, scale);
     to.globalAlpha = THICK;
     to.fillStyle = getComputedStyle(document.querySelector('.stApp')).backgroundColor;
@@ -81,7 +85,7 @@ export default function ({data, parentElement}) {
     to.globalAlpha = 1;
     const parts = data.curves[canvas.key];
     if (parts) curves(to, chart, parts);
-    else canvas.dataset.selected = holes(to, chart, selected);
+    else canvas.dataset.selected = holes(to, chart, selected, scale);
     const said = parts ? parts.map(part => part.said).join(', ') : `${canvas.dataset.selected} of the points drawn`;
     canvas.ariaLabel = `Selected: ${said}`;
   };
