@@ -221,6 +221,7 @@ def test_what_one_part_changes_every_part_that_shows_it_follows(app, mapped, tab
     assert said(tab).startswith("3 of 600")
     cards.first.click()
     tab.locator(".ubt-grid").first.locator(".ubt-card.chosen").wait_for()
+    settle(tab)
     tab.keyboard.press("2")
     tab.wait_for_function("document.querySelector('.st-key-said').innerText.startsWith('2 of 600')")
 

@@ -189,6 +189,7 @@ def _circle(tab, chart: str, n: int, r: np.random.Generator) -> Callable[[], Non
 
 _SAID = "document.querySelector('.st-key-said').innerText"
 _CARDS = "[...document.querySelectorAll('.ubt-card')].map(e => e.dataset.pair).join()"
+_FIRST = "[...document.querySelector('.ubt-grid').querySelectorAll('.ubt-card')].map(e => e.dataset.pair).join()"
 _COMPLETE = (
     "document.querySelectorAll('.ubt-card img').length > 0 && [...document.querySelectorAll('.ubt-card img')].every(i"
     " => i.complete)"
@@ -232,9 +233,9 @@ def _inspected(b, address: str) -> dict[str, dict[str, float]]:
     shown = "document.querySelector('.ubt-pictures img')?.src"
     for n in range(LASSOS + 1):
         took["line"].append(between(tab, [line, counted], "true", lambda n=n: pulled(-40 if n % 2 else 40)))
-        took["brush"].append(between(tab, [_SAID, drawn], _COMPLETE, lambda n=n: brushed(0.5 + 0.02 * n)))
+        took["brush"].append(between(tab, [_SAID, drawn, _FIRST], _COMPLETE, lambda n=n: brushed(0.5 + 0.02 * n)))
         circle = _circle(tab, "[class*=st-key-map-overfit]", n, r)
-        took["inspect lasso"].append(between(tab, [_SAID, drawn], _COMPLETE, circle))
+        took["inspect lasso"].append(between(tab, [_SAID, drawn, _FIRST], _COMPLETE, circle))
         card = tab.locator(".ubt-grid").first.locator("[data-pair]:not(.chosen)").nth(n % 4 + 1)
         took["pair"].append(between(tab, [chosen, shown], _COMPLETE, card.click))
     tab.close()
