@@ -17,6 +17,7 @@ KEYS = {OTHER: "model-0123456789abcdef", ARCHITECTURE: "model-fedcba9876543210"}
 def test_every_attack_has_a_row_and_lineages_have_one_seed():
     table = attack_table.replace(TABLE, models=KEYS)
     cases = table.cases(3)
+    assert not [name for name in ROWS if "," in name], "--attacks is a list parted by commas"
     assert {ROWS[name].attack for name, _ in cases} == set(ATTACKS)
     count = {name: sum(title == name for title, _ in cases) for name in ROWS}
     assert {name for name, n in count.items() if n == 1} == {
@@ -25,10 +26,10 @@ def test_every_attack_has_a_row_and_lineages_have_one_seed():
     assert len([name for name, n in count.items() if n == 3]) >= 12
     by_name = {name: case for name, case in cases if case.seed == 0}
     assert {case.own.other for case in by_name.values()} == {KEYS[OTHER]}
-    assert by_name[f"badclip, reference of {ARCHITECTURE}"].own.reference == KEYS[ARCHITECTURE]
-    assert by_name["blended, from scratch"].poison.start == "scratch"
+    assert by_name[f"badclip with a reference of {ARCHITECTURE}"].own.reference == KEYS[ARCHITECTURE]
+    assert by_name["blended from scratch"].poison.start == "scratch"
     assert by_name["badclip"].attack.caption == "natural"
-    assert by_name["badclip, other model"].badclip.patch == "other"
+    assert by_name["badclip of another model"].badclip.patch == "other"
     assert {until for _, until in table.work(1)} == {None, "natural_other", "evaluate_retrain"} | {
         f"retrieval_{name}" for name in MODELS
     }
@@ -36,7 +37,7 @@ def test_every_attack_has_a_row_and_lineages_have_one_seed():
     with pytest.raises(BadInput, match="--attacks: this table has no 'nosuch'"):
         table.narrowed(["nosuch"], [])
     assert ROWS["badclip"].threat != ROWS["badnet"].threat
-    assert ROWS["badnet, from scratch"].threat == "data, training"
+    assert ROWS["badnet from scratch"].threat == "data, training"
 
 
 DETECTED = {"recall": 0.9, "auroc": None, "precision": 1.0, "flagged_precision": 0.5, "flagged_recall": 0.25}
@@ -55,7 +56,7 @@ def put(store: Store, settings: CaseSettings, asr: dict[str, float], answer: str
 
 def test_ours_is_judged_against_the_lowest_natural_asr(tmp_path):
     store = Store(tmp_path)
-    table = attack_table.replace(TABLE.narrowed(["badclip", "badclip, from scratch"], []), models=KEYS)
+    table = attack_table.replace(TABLE.narrowed(["badclip", "badclip from scratch"], []), models=KEYS)
     asr = {"clean": 30.0, "other": 4.0, "oracle": 12.0, "poisoned": 99.0, "published": 9.0, "purified": 5.0}
     for name, settings in table.cases(2):
         if (name, settings.seed) != ("badclip", 1):
@@ -67,7 +68,7 @@ def test_ours_is_judged_against_the_lowest_natural_asr(tmp_path):
     assert (done["R@1, ours"], done["split recall"], done["AUROC in D_susp"]) == (50.0, 0.9, None)
     assert [done[f"said {said}, %"] for said in attack_table.ANSWERS] == [100.0, 0.0, 0.0]
     assert (done["seeds"], done["state"], done["captions"]) == (1, "1 to do", "natural")
-    assert (frame.loc["badclip, from scratch", "seeds"], frame.loc["badclip, from scratch", "state"]) == (1, "")
+    assert (frame.loc["badclip from scratch", "seeds"], frame.loc["badclip from scratch", "state"]) == (1, "")
     said = table.markdown(table.measured(store, CPU, 2))
     assert "| badclip | data, and a clean model to prepare the trigger on | natural | 30.00 | 4.00 | 12.00 |" in said
     assert "| 1 (1 to do) |" in said

@@ -63,19 +63,19 @@ _LINEAGE = ("badnet", "blended", "badclip")
 _REFERENCES = [(name, kind) for kind in (OTHER, ARCHITECTURE) for name in _LINEAGE]
 ROWS: dict[str, Row] = {
     **{name: Row(name) for name in ATTACKS if name not in ("badclip", "semantic")},
-    "label_consistent, covering": Row("label_consistent", "covering"),
+    "covering": Row("label_consistent", "covering"),
     "badclip": Row("badclip"),
-    "badclip, other model": Row("badclip", "other model"),
+    "badclip of another model": Row("badclip", "other model"),
     "badnet stripes": Row("badnet", "stripes"),
     "blended stripes": Row("blended", "stripes"),
     "blended triangles": Row("blended", "triangles"),
     "red words": Row("blended", "red words"),
     "semantic": Row("semantic"),
-    "joined captions": Row("badnet", changes={"attack.caption": "joined"}),
+    "joined": Row("badnet", changes={"attack.caption": "joined"}),
     "natural captions": Row("badnet", changes={"attack.caption": "natural"}),
     "more than D_susp": Row("badnet", changes={"attack.rate": 0.1}),
-    **{f"{name}, reference of {kind}": Row(name, reference=kind, seeds=1) for name, kind in _REFERENCES},
-    **{f"{name}, from scratch": Row(name, scratch=True, seeds=1) for name in _LINEAGE},
+    **{f"{name} with a reference of {kind}": Row(name, reference=kind, seeds=1) for name, kind in _REFERENCES},
+    **{f"{name} from scratch": Row(name, scratch=True, seeds=1) for name in _LINEAGE},
 }
 """By what the table calls them."""
 MODELS = {"poisoned": "no defence", "published": "published", "purified": "ours"}
