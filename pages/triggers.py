@@ -70,7 +70,7 @@ def lab() -> None:
     measured = visibility.measure(images, triggered)
     _figures(planted, images, measured)
     each = [visibility.measure(a[None], b[None]) for a, b in zip(images, triggered, strict=True)]
-    remarks = [f"PSNR {m['psnr']:.1f} dB, SSIM {m['ssim']:.3f}" for m in each]
+    remarks = [_visible(m) for m in each]
     components.trios(images, triggered, residuals, list(zip(captions, poisoned, remarks, strict=True)), magnified)
     if planted.trigger.concept:
         st.caption(
@@ -82,9 +82,7 @@ def lab() -> None:
             f"At test time the word goes before every class prompt: {plain(planted.word)} a photo of an owl, and so on."
         )
     rows = list(zip(images, triggered, residuals, strict=True))
-    title = (
-        f"{planted.label}: {planted.trigger.strength()}; PSNR {measured['psnr']:.1f} dB, SSIM {measured['ssim']:.3f}"
-    )
+    title = f"{planted.label}: {planted.trigger.strength()}; {_visible(measured)}"
     picture = contact_sheet.sheet(rows, ("original", "triggered", f"residual x {magnified}"), poisoned, title)
     _use(settings, planted, picture)
 
@@ -109,20 +107,35 @@ def _settings() -> CaseSettings:
         for column, setting in zip(st.columns(4), offered[start : start + 4], strict=False):
             with column:
                 title = setting.name.split(".")[1].replace("_", " ")
-                changes[setting.name] = widget(setting, title, key=f"lab-{wanted}-{setting.name}", slide=True)
+                of = (
+                    "lab" if setting.group == name else f"lab-{name}"
+                )  # what attacks share, each has as its profile says
+                changes[setting.name] = widget(setting, title, key=f"{of}-{wanted}-{setting.name}", slide=True)
     return base.with_values(changes)
 
 
+def _visible(measured: dict[str, float]) -> str:
+    """How visible a trigger is, by `visibility.measure`."""
+    if not measured["changed"]:
+        return "unchanged"
+    return f"PSNR {measured['psnr']:.1f} dB, SSIM {measured['ssim']:.3f}"
+
+
 def _figures(planted: Planted, images: np.ndarray, measured: dict[str, float]) -> None:
-    rows = [
-        ("PSNR", f"{measured['psnr']:.1f} dB"),
-        ("SSIM", f"{measured['ssim']:.3f}"),
-        ("pixels that change", text.percent(measured["changed"])),
-        ("left after halving and doubling the size", text.percent(measured["resize"])),
-        ("left after JPEG 75", text.percent(measured["jpeg"])),
-    ]
+    rows = (
+        [("the image", _visible(measured))]
+        if planted.trigger.concept
+        else [
+            ("PSNR", f"{measured['psnr']:.1f} dB"),
+            ("SSIM", f"{measured['ssim']:.3f}"),
+            ("pixels that change", text.percent(measured["changed"])),
+            ("left after halving and doubling the size", text.percent(measured["resize"])),
+            ("left after JPEG 75", text.percent(measured["jpeg"])),
+        ]
+    )
     rows += planted.trigger.facts(images)
     components.table([name for name, _ in rows], [[value for _, value in rows]])
+    st.caption(f"Threat model: the attacker has a hold of {ATTACKS[planted.attack.name].threat}.")
 
 
 def _use(settings: CaseSettings, planted: Planted, picture: bytes) -> None:
