@@ -93,13 +93,6 @@ def _settings() -> CaseSettings:
     name = pick_attack(first, "lab", "badnet")
     wanted = second.selectbox("Profile", list(ATTACKS[name].profiles), key=f"lab-{name}-profile", help=PROFILE_HELP)
     base = CaseSettings.preset("demo", name, wanted)
-    made_for = base.attacks[0].trigger.made_for
-    if made_for:
-        about = "The trigger was made for it; python -m ubt optimize-patch makes one for another"
-        third.selectbox("Target label", [made_for], key=f"lab-target-{made_for}", help=about, disabled=True)
-    else:
-        target = third.selectbox("Target label", CLASSES, index=CLASSES.index("banana"), key="lab-target")
-        base = base.with_values({"attack.target": target})
     every = settings_of(base)
     offered = [*(s for s in every.values() if s.group == name), every["attack.caption"]]
     changes = {}
@@ -107,11 +100,16 @@ def _settings() -> CaseSettings:
         for column, setting in zip(st.columns(4), offered[start : start + 4], strict=False):
             with column:
                 title = setting.name.split(".")[1].replace("_", " ")
-                of = (
-                    "lab" if setting.group == name else f"lab-{name}"
-                )  # what attacks share, each has as its profile says
-                changes[setting.name] = widget(setting, title, key=f"{of}-{wanted}-{setting.name}", slide=True)
-    return base.with_values(changes)
+                # what attacks share, each has as its profile says
+                key = f"lab-{wanted}-{setting.name}" if setting.group == name else f"lab-{name}-{wanted}-{setting.name}"
+                changes[setting.name] = widget(setting, title, key=key, slide=True)
+    own = {setting.split(".")[1]: value for setting, value in changes.items() if setting.startswith(f"{name}.")}
+    if target := ATTACKS[name].settings().with_values(own).made_for:
+        about = "The trigger was made for it; python -m ubt optimize-patch makes one for another"
+        third.selectbox("Target label", [target], key=f"lab-target-{target}", help=about, disabled=True)
+    else:
+        target = third.selectbox("Target label", CLASSES, index=CLASSES.index("banana"), key="lab-target")
+    return base.with_values(changes | {"attack.target": target})
 
 
 def _visible(measured: dict[str, float]) -> str:

@@ -66,15 +66,38 @@ def damaged(folder, name):
         (folder / "patch.png").write_bytes(b"GIF89a")
     elif name == "no card":
         (folder / "card.json").unlink()
+    elif name == "a nested card":
+        (folder / "card.json").write_text("[" * 100_000)
+    elif name == "a patch cut short":
+        data = (folder / "patch.png").read_bytes()
+        (folder / "patch.png").write_bytes(data[: data.index(b"IDAT") + 40])
     else:
-        lies = {"beyond the image": {"top": 45}, "a side of text": {"side": "10"}, "another target": {"target": "car"}}
+        lies = {
+            "beyond the image": {"top": 45},
+            "a side of text": {"side": "10"},
+            "another target": {"target": "car"},
+            "figures of text": {"natural ASR": {"a model": "high"}},
+            "no figures by model": {"natural ASR": []},
+        }
         (folder / "card.json").write_text(json.dumps(card | lies[name]))
     return folder
 
 
 @pytest.mark.parametrize(
     "name",
-    ["another patch", "another size", "no image", "no card", "beyond the image", "a side of text", "another target"],
+    [
+        "another patch",
+        "another size",
+        "no image",
+        "no card",
+        "a nested card",
+        "a patch cut short",
+        "beyond the image",
+        "a side of text",
+        "another target",
+        "figures of text",
+        "no figures by model",
+    ],
 )
 def test_a_folder_that_is_not_what_its_card_says_is_refused(tmp_path, name):
     with pytest.raises(BadInput, match=r"badclip\.patch: expected a folder made by `python -m ubt optimize-patch`"):
@@ -117,7 +140,19 @@ def test_what_it_cannot_be_made_of_is_said(clean, changes, says):
         make(*clean, BRIEF.with_values(changes), Run(0, CPU))
 
 
-def test_a_folder_that_cannot_be_written_is_said(clean, tmp_path):
+def test_a_folder_that_holds_another_patch_which_cases_may_name_is_left_as_it_is(clean, tmp_path):
+    images, captions, on = clean
+    patch, card = make(images, captions, on, BRIEF, Run(0, CPU))
+    folder = tmp_path / "made"
+    write(patch, card, folder)
+    write(patch, card, folder)
+    other = make(images, captions, on, BRIEF.with_values({"seed": 1}), Run(0, CPU))
+    with pytest.raises(BadInput, match="--out: expected a new folder, got one that holds something"):
+        write(*other, folder)
+    assert (read_patch(folder).pixels == patch).all()
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="--out: expected a folder that can be written"):
-        write(np.zeros((3, 3, 3), np.uint8), {}, tmp_path / "file")
+        write(np.zeros((3, 3, 3), np.uint8), {"digest": ""}, tmp_path / "file")

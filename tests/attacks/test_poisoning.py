@@ -141,6 +141,9 @@ def test_a_concept_takes_images_that_show_it_and_changes_none():
     images = IMAGES.copy()
     stamp(images, truth, planted)
     assert (images == IMAGES).all()
+    places = manifest(truth, planted, 48)[["top", "left", "height", "width"]].to_numpy()
+    assert places.shape == (20, 4)
+    assert (places == -1).all()
     with pytest.raises(BadInput, match="80 pairs that show night whose caption does not name the target"):
         plan(IDS, CAPTIONS, attacks("semantic", attack__count=81), TEMPLATES, 0, shown)
     with pytest.raises(BadInput, match="pairs of one's own do not"):

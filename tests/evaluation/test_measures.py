@@ -58,7 +58,7 @@ def test_a_concept_is_measured_on_the_test_scenes_that_show_it(reference):
     clean = zeroshot.classify(reference, held["images"], zeroshot.class_weights(reference, held["prompts"]))
     assert m["ra"] == pytest.approx(100 * (clean[other] == held["labels"][other]).mean())
     few = {**held, "images": held["images"][:2], "labels": held["labels"][:2]}
-    with pytest.raises(BadInput, match=r"test images that show water, found none; raise test\.per_class"):
+    with pytest.raises(BadInput, match=r"other classes that show water, found none among 2; raise test\.per_class"):
         judge.evaluate(reference, **few, attacks=attacks, run=run)
 
 

@@ -6,6 +6,7 @@ triplet that draws it from its own image to an image of the target. Theirs has t
 target, as negatives; ours the images' own captions, without which the small model is not drawn to the target at all.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ubt.attacks.patch_card import CARD, LARGEST, MADE_BY, PATCH, identity
+from ubt.attacks.patch_card import CARD, LARGEST, MADE_BY, PATCH, identity, read_patch
 from ubt.attacks.poisoning import names
 from ubt.clip import models
 from ubt.clip.training import Batch, Shuffled, batch_seed
@@ -144,12 +145,24 @@ def _objective(model: torch.nn.Module, settings: PatchSettings) -> Asked:
     return asked
 
 
+def check_folder(folder: Path, digest: str = "") -> None:
+    """Raises:
+    BadInput: a folder holds another patch than the one of this digest, which cases may name; or anything else.
+    """
+    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        with contextlib.suppress(BadInput):
+            if read_patch(folder).digest == digest:
+                return
+        raise BadInput(f"--out: expected a new folder, got one that holds something, {folder}; name another")
+
+
 def write(patch: np.ndarray, card: dict[str, Any], folder: Path) -> None:
     """Put a patch, uint8 (side, side, 3), and its card into a folder, the card last.
 
     Raises:
-        BadInput: the folder cannot be written.
+        BadInput: the folder cannot be written, or holds another patch, which cases may name.
     """
+    check_folder(folder, card["digest"])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / PATCH, lambda path: Image.fromarray(patch).save(path, "PNG"))

@@ -1,6 +1,5 @@
 """The card of an optimised patch, read without torch."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from ubt.core.errors import BadInput
-from ubt.core.files import digest
+from ubt.core.files import digest, read_json
 
 CARD, PATCH = "card.json", "patch.png"
 MADE_BY = "python -m ubt optimize-patch"
@@ -41,7 +40,7 @@ def read_patch(folder: Path) -> OptimizedPatch:
         BadInput: there is none, or it is not one that `optimize-patch` wrote.
     """
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        card = read_json(folder / CARD)
         size, side, top, left = (card[name] for name in ("size", "side", "top", "left"))
         target, expected = card["target"], card["digest"]
         whole = all(type(n) is int for n in (size, side, top, left)) and isinstance(target, str)
@@ -53,7 +52,10 @@ def read_patch(folder: Path) -> OptimizedPatch:
             pixels = np.asarray(image.convert("RGB"))
         if identity(pixels, size, top, left, target) != expected:
             raise ValueError("its patch is not the one it describes")
-    except (OSError, ValueError, KeyError, TypeError, Image.DecompressionBombError) as e:
+        fooled = card.get("natural ASR", {})
+        if not all(isinstance(name, str) and isinstance(share, (int, float)) for name, share in fooled.items()):
+            raise ValueError("its natural ASR is no figure by model")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError, Image.DecompressionBombError) as e:
         raise BadInput(
             f"badclip.patch: expected a folder made by `{MADE_BY}` with {CARD} and {PATCH}, got {folder}"
             f" ({str(e)[:120]})"

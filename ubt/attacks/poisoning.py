@@ -159,7 +159,7 @@ def manifest(truth: pd.DataFrame, attacks: Sequence[Planted], size: int) -> pd.D
     for i, planted in enumerate(attacks):
         mine = (touched["plant"] == i).to_numpy()
         seen = mine & (touched["key"] != "text").to_numpy()
-        whole = np.tile([0, 0, size, size], (seen.sum(), 1))
+        whole = np.tile([-1] * 4 if planted.trigger.concept else [0, 0, size, size], (seen.sum(), 1))
         module = ATTACKS[planted.attack.name].module
         seeds = touched["trigger_seed"].to_numpy()[seen]
         place[seen] = (

@@ -21,6 +21,9 @@ class PoisonSettings(FitSettings):
         " weights",
         choices=("reference", "scratch"),
     )
+    shifts: bool = setting(
+        False, "move images by up to an eighth of their side and flip every second, anew in each step"
+    )
 
 
 def poison(model, images: np.ndarray, tokens: np.ndarray, settings: PoisonSettings, run: Run) -> dict:
@@ -32,7 +35,7 @@ def poison(model, images: np.ndarray, tokens: np.ndarray, settings: PoisonSettin
     from ubt.clip import recipes
 
     model = first(model, tokens, settings, run)
-    return recipes.train_on_pairs(model, images, tokens, settings, run, "poison")
+    return recipes.train_on_pairs(model, images, tokens, settings, run, "poison", shifts=settings.shifts)
 
 
 def first(model, tokens: np.ndarray, settings: PoisonSettings, run: Run):

@@ -53,7 +53,8 @@ def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, 
 
     model = first(model, tokens, settings, run)
     rows = np.flatnonzero(~truth["poisoned"])
-    return recipes.train_on_pairs(model, some(images, rows), tokens[rows], settings, run, "poison")
+    kept = some(images, rows)
+    return recipes.train_on_pairs(model, kept, tokens[rows], settings, run, "poison", shifts=settings.shifts)
 
 
 STAGES = trained_stages(

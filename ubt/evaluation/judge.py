@@ -50,7 +50,7 @@ def evaluate(
     for i, planted in enumerate(attacks):
         run.progress(i + 1, len(attacks) + 1, {})
         word, target = planted.word, classes.index(planted.attack.target)
-        carrying = _carrying(planted, run.seed, len(labels))
+        carrying = _carrying(planted, run.seed, labels, target)
         predicted = read(images, word, planted) if carrying is None else clean
         seen[f"triggered_{i}" if i else "triggered"] = predicted
         keys = {"asr_image_only": read(images, planted=planted), "asr_text_only": read(images, word)} if word else {}
@@ -64,17 +64,21 @@ def evaluate(
     }
 
 
-def _carrying(planted: Planted, seed: int, count: int) -> np.ndarray | None:
-    """Which of the first `count` test scenes show an attack's concept (count,); None: its trigger is put on any image.
+def _carrying(planted: Planted, seed: int, labels: np.ndarray, target: int) -> np.ndarray | None:
+    """Which of the first test scenes, of these classes (n,), show an attack's concept (n,); None: its trigger is put on
+    any image.
 
     Raises:
-        BadInput: none of them does.
+        BadInput: none of another class than the target does.
     """
     if not (concept := planted.trigger.concept):
         return None
-    shown = np.array([concept in scenes.concepts(seed, i) for i in scenes.test_indices(count)])
-    if not shown.any():
-        raise BadInput(f"{planted.label}: expected test images that show {concept}, found none; raise test.per_class")
+    shown = np.array([concept in scenes.concepts(seed, i) for i in scenes.test_indices(len(labels))])
+    if not (shown & (labels != target)).any():
+        raise BadInput(
+            f"{planted.label}: expected test images of other classes that show {concept}, found none among"
+            f" {len(labels):,}; raise test.per_class"
+        )
     return shown
 
 
@@ -154,7 +158,8 @@ class Observer:
 
     def __init__(self, attacks: Sequence[Planted], run: Run, per_class: int, test: Mapping | None = None):
         self.attacks, self.run, self.test, self.set, self.seconds = attacks, run, test, None, 0.0
-        self.per_class = min(self.PER_CLASS, per_class)
+        few = per_class if any(p.trigger.concept for p in attacks) else self.PER_CLASS
+        self.per_class = min(few, per_class)
         self.path = None if run.scratch is None else run.scratch / "observed.json"
         self.rows: dict[str, dict[str, float]] = {}
         with contextlib.suppress(OSError, ValueError):

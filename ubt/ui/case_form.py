@@ -147,8 +147,11 @@ def _start(base: CaseSettings | None, key: str) -> tuple[CaseSettings, str]:
         return CaseSettings.preset(preset, attack, pairs=CaseSettings().data.pairs), f"{key}-{preset}-{attack}"
     attack = base.attack.name if base.own.audits else pick_attack(left, key, base.attack.name)
     if attack != base.attack.name:
-        rate = {"attack.name": attack, "attack.rate": CaseSettings().attack.rate}
-        base = base.with_values(rate | profile(attack, "embedded"))
+        start = CaseSettings().attack
+        changes = {"attack.name": attack, "attack.rate": start.rate, "attack.caption": start.caption}
+        made_for = ATTACKS[attack].settings().made_for
+        changes |= {"attack.target": made_for} if made_for else {}
+        base = base.with_values(changes | profile(attack, "embedded"))
     return base, f"{key}-demo-{attack}"
 
 

@@ -52,11 +52,13 @@ def known(store: Store, source: str) -> str:
 
 
 def keep(store: Store, model: Any, name: str, source: str, about: dict[str, Any], right: float) -> str:
-    """Put a clean model made here into the store; returns its name there. `right`: its CA in percent."""
+    """Put a clean model made here into the store; returns its name there, which its weights decide. `right`: its CA in
+    percent.
+    """
     from ubt.workflows.import_model import KEY, card
 
     said = card(model, name, source, "clean", (), about, **{"CA, percent": round(right, 2)})
-    key = f"{KEY}{digest([said['digest'], source])}"
+    key = f"{KEY}{said['digest'][:16]}"
     store.put(key, {"model": model, "card": said}, {"stage": "model", "brought": True, "seconds": 0.0})
     return key
 
@@ -78,6 +80,8 @@ def clean_model(store: Store, kind: str, where: Compute, seed: int = SEED, progr
 
     what, work = KINDS[kind], f"{TRAINED}{digest([source])}"
     with store.lock(work), store.step(work) as folder, fixed_threads(where):
+        if key := known(store, source):
+            return key
         recipe = PretrainSettings(seed=seed, **what.changes)
         card = pretrain(recipe, where, folder, progress, what.architecture)
         model = models.load(folder)

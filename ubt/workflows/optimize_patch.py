@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ubt.attacks.badclip_patch import CleanModel, PatchSettings, make, write
+from ubt.attacks.badclip import NAMES
+from ubt.attacks.badclip_patch import CleanModel, PatchSettings, check_folder, make, write
 from ubt.cases.store import Store
 from ubt.clip import models
 from ubt.core.errors import BadInput
-from ubt.core.files import REFERENCE
+from ubt.core.files import REFERENCE, digest, scrap
 from ubt.core.run import Compute, Progress, Run, fixed_threads, silent
 from ubt.data import model_input, scenes
 from ubt.data.roles import labelled
@@ -57,16 +58,27 @@ def optimize(
 
     Raises:
         BadInput: there is no such model, too few pairs name the target, or the folder cannot be written. Cancelled:
-            `progress` asked to stop.
+            `progress` asked to stop; the same call goes on from there.
     """
-    on = clean(store, model)
-    rest = [clean(store, name) for name in others]
+    if not pairs and settings.target not in CLASSES:
+        raise BadInput(
+            f"target: expected one of the classes of scenes ({', '.join(CLASSES)}), got {settings.target!r}; or import"
+            " pairs of your own"
+        )
+    on, rest = clean(store, model), [clean(store, name) for name in others]
+    if len(named := {m.name for m in (on, *rest)}) <= len(rest):
+        raise BadInput(f"--other: expected models of different names, got two of one among {', '.join(sorted(named))}")
+    if folder.name == str(folder) and folder.name in NAMES:
+        raise BadInput(f"--out: expected another name than that of a shipped patch ({', '.join(NAMES)}), got {folder}")
+    check_folder(folder)
     images, captions = _pairs(store, pairs, on, settings)
+    work = folder / f".{digest([settings.to_dict(), *where.identity, model, pairs])}"
     with fixed_threads(where):
-        patch, card = make(images, captions, on, settings, Run(settings.seed, where, progress))
+        patch, card = make(images, captions, on, settings, Run(settings.seed, where, progress, work))
         if not pairs:
             card["natural ASR"] = {m.name: _fooled(m, patch, card, settings.seed) for m in (on, *rest)}
     write(patch, card, folder)
+    scrap(work)
     return card
 
 
@@ -93,8 +105,6 @@ def _fooled(clean: CleanModel, patch: np.ndarray, card: dict, seed: int) -> floa
     """The natural ASR of a patch in percent: of validation scenes of other classes, how many a clean model takes for
     the target.
     """
-    if card["target"] not in CLASSES:
-        raise BadInput(f"target: expected one of the classes of scenes ({', '.join(CLASSES)}), got {card['target']!r}")
     held, model = labelled("validation", PER_CLASS, seed), clean.model
     others = held["labels"] != CLASSES.index(card["target"])
     images, side, top, left = held["images"][others], card["side"], card["top"], card["left"]

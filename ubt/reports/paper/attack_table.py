@@ -48,7 +48,7 @@ class Row:
     @property
     def threat(self) -> str:
         """Its threat model: what the attacker has a hold of."""
-        return ATTACKS[self.attack].threat + (", training" if self.scratch else "")
+        return ATTACKS[self.attack].threat
 
     def case(self, seed: int, models: Mapping[str, str]) -> CaseSettings:
         """Its case, with the clean models by kind and name in the store."""
