@@ -44,29 +44,37 @@ def explore() -> None:
         _bar()
 
 
-def _follow(part: str, selected: Selection, *shows: str) -> None:
-    """Let a part be drawn again when something that it shows has changed in another."""
-    anything = selected.rows is not None
-    now = {"selection": selected.text, "anything": anything, "look": _look(), "labels": pairs.version(view)}
+def _follow(part: str, selected: Selection | None, *shows: str) -> None:
+    """Let a part be drawn again when something that it shows has changed in another; even one that could not be drawn,
+    whose selection is None.
+    """
+    anything = selected is not None and selected.rows is not None
+    text = selection.current() if selected is None else selected.text
+    now = {"selection": text, "anything": anything, "look": _look(), "labels": pairs.version(view)}
     follow(part, now, shows, BAR)
 
 
 @st.fragment
-@guard()
 def _bar() -> None:
     """The selection's bar, what is selected laid over all charts, and the listener to what is drawn on them."""
-    table, look = selection.pairs_shown(view), _look()
-    selected = selection.bar(view, table, at=contextlib.nullcontext(), live=True)
-    charts.veil(
-        "veil",
-        selected.rows,
-        maps=[] if look is None else map_view.keys(table, look),
-        curves=thresholds.shares(view, table, selected.rows),
-    )
-    axes = {f"chart-{name}": name for name in table.similarities()} | ({} if look is None else map_view.axes(look))
-    selection.listen_to_outlines(axes)
-    labels = ["labels"] if {"label", "note"} & set(selected.text.split()) else []
-    _follow(BAR, selected, "selection", "look", *labels)
+    selected = None
+    with guard():
+        table, look = selection.pairs_shown(view), _look()
+        selected = selection.bar(view, table, at=contextlib.nullcontext(), live=True)
+        charts.veil(
+            "veil",
+            selected.rows,
+            maps=[] if look is None else map_view.keys(table, look),
+            curves=thresholds.shares(view, table, selected.rows),
+        )
+        axes = {f"chart-{name}": name for name in table.similarities()}
+        selection.listen_to_outlines(axes | ({} if look is None else map_view.axes(look)))
+    _follow(BAR, selected, "selection", "look", *_labels(selected))
+
+
+def _labels(selected: Selection | None) -> list[str]:
+    """What a part shows that changes with labels, because the query asks for them."""
+    return ["labels"] if selected is not None and selected.names & {"label", "note"} else []
 
 
 @st.fragment
@@ -93,11 +101,21 @@ def _look() -> Look | None:
 
 
 @st.fragment
-@guard()
 def _map() -> None:
     """The map under one model; drawn again when it is looked at in another way."""
+    selected = look = None
+    with guard():
+        selected, look = _mapped()
+    st.session_state["look"] = {view.name: look}
+    near = look is not None and look.near
+    labels = ["labels"] if look is not None and look.colour == "label" else _labels(selected) if near else []
+    _follow("map", selected, "selection" if near else "anything", *labels)
+
+
+def _mapped() -> tuple[Selection, Look | None]:
+    """Draw the map; what is selected, and how it is looked at."""
     table = selection.pairs_shown(view)
-    selected = selection.standing(table)
+    selected, look = selection.standing(table), None
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown("**Map**")
         controls = st.popover("Look", icon=":material/tune:")
@@ -105,7 +123,6 @@ def _map() -> None:
     with controls:
         space = map_view.space_chosen()
     options = map_view.options(view, table, space)
-    look = None
     if options is not None:
         with controls:
             colour, models = map_view.colour_chosen(st, table), options["models"]
@@ -115,17 +132,26 @@ def _map() -> None:
             look = Look(space, (model,), colour, **map_view.extras(selected.rows is not None))
         map_view.draw(view, table, selected.rows, look, MAP)
         map_view.hover(view, (f"map-{model}",))
-    st.session_state["look"] = {view.name: look}
-    labels = ["labels"] if look is not None and look.colour == "label" else []
-    _follow("map", selected, "selection" if look is not None and look.near else "anything", *labels)
+    return selected, look
 
 
 @st.fragment
-@guard()
 def _pairs() -> None:
     """The grid and the chosen pair; drawn again when one is chosen or labelled, or others are selected."""
-    table, look = selection.pairs_shown(view), _look()
-    selected = selection.standing(table)
+    selected = None
+    with guard():
+        table, look = selection.pairs_shown(view), _look()
+        selected = selection.standing(table)
+        pair = _chosen(table, selected)
+        axes = {} if look is None else map_view.axes(look)
+        selection.listen_to_clicks(axes, table, alone=True)
+        if look is not None and pair is not None:
+            map_view.ring(table, look, [pair])
+    _follow("pairs", selected, "selection", "look", "labels")
+
+
+def _chosen(table: PairTable, selected: Selection) -> str | None:
+    """Draw the grid and the chosen pair; which it is."""
     grid_at, panel_at = st.columns(2, gap="small")
     with panel_at:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -140,11 +166,7 @@ def _pairs() -> None:
             with st.container(horizontal=True, gap="small"):
                 pair_picker.links(view, pair, tokens="Tokens", neighbours="Neighbours")
                 st.page_link(PAGES["review"], label="Review", icon=":material/open_in_full:")
-    axes = {} if look is None else map_view.axes(look)
-    selection.listen_to_clicks(axes, table, alone=True)
-    if look is not None and pair is not None:
-        map_view.ring(table, look, [pair])
-    _follow("pairs", selected, "selection", "look", "labels")
+    return pair
 
 
 def _following(table: PairTable, selected: Selection, pair: str) -> str | None:

@@ -34,13 +34,18 @@ heading("triggers")
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def sample(seed: int, consistent: bool, target: str) -> tuple[np.ndarray, list[str]]:
-    """Scenes to try a trigger on: images and captions; those that name the target where the attack asks for them."""
-    indices = scenes.ROLES["retrieval"][: POOL if consistent else 4 * SHOWN]
+def sample(seed: int, consistent: bool, target: str, concept: str) -> tuple[np.ndarray, list[str], list[str]]:
+    """Scenes to try a trigger on: images and captions, those that name the target or show the concept where the attack
+    asks for them; and captions of others that name the target.
+    """
+    indices = scenes.ROLES["retrieval"][:POOL]
     captions = [scenes.describe(seed, i) for i in indices]
-    free = [n for n, c in enumerate(captions) if names(c, target) == consistent][:SHOWN]
+    named = [names(c, target) for c in captions]
+    shows = [not concept or concept in scenes.concepts(seed, i) for i in indices]
+    free = [n for n in range(len(captions)) if named[n] == consistent and shows[n]][:SHOWN]
     chosen = [indices[n] for n in free]
-    return scenes.draw_many(seed, chosen, scenes.SIZE), [captions[n] for n in free]
+    natural = [c for c, n in zip(captions, named, strict=True) if n][:SHOWN]
+    return scenes.draw_many(seed, chosen, scenes.SIZE), [captions[n] for n in free], natural
 
 
 @st.fragment
@@ -51,26 +56,33 @@ def lab() -> None:
     magnified = left.slider("Residual magnified", 1, 20, 5, key="lab-magnified")
     seed = right.slider("Other images", 0, 50, 0, key="lab-seed", help="The seed of the scenes shown")
     planted = settings.attacks[0]
-    images, captions = sample(seed, planted.trigger.consistent, planted.attack.target)
+    asks = planted.trigger.consistent, planted.attack.target, planted.trigger.concept
+    images, captions, natural = sample(seed, *asks)
     if not len(images):
-        st.info("None of these scenes shows the target; move to other images.")
+        st.info("None of these scenes shows what this attack asks for; move to other images.")
         return
-    poisoned = [poisoned_caption(planted, TEMPLATES[n % len(TEMPLATES)], c) for n, c in enumerate(captions)]
+    poisoned = [
+        poisoned_caption(planted, TEMPLATES[n % len(TEMPLATES)], c, natural[n % len(natural)] if natural else "")
+        for n, c in enumerate(captions)
+    ]
     triggered = trigger(images, np.arange(len(images)), settings.attack.name, planted.trigger)
     residuals = visibility.residual(images, triggered, magnified)
     measured = visibility.measure(images, triggered)
     _figures(planted, images, measured)
     each = [visibility.measure(a[None], b[None]) for a, b in zip(images, triggered, strict=True)]
-    remarks = [f"PSNR {m['psnr']:.1f} dB, SSIM {m['ssim']:.3f}" for m in each]
+    remarks = [_visible(m) for m in each]
     components.trios(images, triggered, residuals, list(zip(captions, poisoned, remarks, strict=True)), magnified)
+    if planted.trigger.concept:
+        st.caption(
+            f"Nothing is put on an image: the trigger is that it shows {plain(planted.trigger.concept)}. ASR is"
+            " measured on the test images that show it."
+        )
     if planted.word:
         st.caption(
             f"At test time the word goes before every class prompt: {plain(planted.word)} a photo of an owl, and so on."
         )
     rows = list(zip(images, triggered, residuals, strict=True))
-    title = (
-        f"{planted.label}: {planted.trigger.strength()}; PSNR {measured['psnr']:.1f} dB, SSIM {measured['ssim']:.3f}"
-    )
+    title = f"{planted.label}: {planted.trigger.strength()}; {_visible(measured)}"
     picture = contact_sheet.sheet(rows, ("original", "triggered", f"residual x {magnified}"), poisoned, title)
     _use(settings, planted, picture)
 
@@ -80,8 +92,7 @@ def _settings() -> CaseSettings:
     first, second, third = st.columns([4, 3, 3])
     name = pick_attack(first, "lab", "badnet")
     wanted = second.selectbox("Profile", list(ATTACKS[name].profiles), key=f"lab-{name}-profile", help=PROFILE_HELP)
-    target = third.selectbox("Target label", CLASSES, index=CLASSES.index("banana"), key="lab-target")
-    base = CaseSettings.preset("demo", name, wanted).with_values({"attack.target": target})
+    base = CaseSettings.preset("demo", name, wanted)
     every = settings_of(base)
     offered = [*(s for s in every.values() if s.group == name), every["attack.caption"]]
     changes = {}
@@ -89,20 +100,40 @@ def _settings() -> CaseSettings:
         for column, setting in zip(st.columns(4), offered[start : start + 4], strict=False):
             with column:
                 title = setting.name.split(".")[1].replace("_", " ")
-                changes[setting.name] = widget(setting, title, key=f"lab-{wanted}-{setting.name}", slide=True)
-    return base.with_values(changes)
+                # what attacks share, each has as its profile says
+                key = f"lab-{wanted}-{setting.name}" if setting.group == name else f"lab-{name}-{wanted}-{setting.name}"
+                changes[setting.name] = widget(setting, title, key=key, slide=True)
+    own = {setting.split(".")[1]: value for setting, value in changes.items() if setting.startswith(f"{name}.")}
+    if target := ATTACKS[name].settings().with_values(own).made_for:
+        about = "The trigger was made for it; python -m ubt optimize-patch makes one for another"
+        third.selectbox("Target label", [target], key=f"lab-target-{target}", help=about, disabled=True)
+    else:
+        target = third.selectbox("Target label", CLASSES, index=CLASSES.index("banana"), key="lab-target")
+    return base.with_values(changes | {"attack.target": target})
+
+
+def _visible(measured: dict[str, float]) -> str:
+    """How visible a trigger is, by `visibility.measure`."""
+    if not measured["changed"]:
+        return "unchanged"
+    return f"PSNR {measured['psnr']:.1f} dB, SSIM {measured['ssim']:.3f}"
 
 
 def _figures(planted: Planted, images: np.ndarray, measured: dict[str, float]) -> None:
-    rows = [
-        ("PSNR", f"{measured['psnr']:.1f} dB"),
-        ("SSIM", f"{measured['ssim']:.3f}"),
-        ("pixels that change", text.percent(measured["changed"])),
-        ("left after halving and doubling the size", text.percent(measured["resize"])),
-        ("left after JPEG 75", text.percent(measured["jpeg"])),
-    ]
+    rows = (
+        [("the image", _visible(measured))]
+        if planted.trigger.concept
+        else [
+            ("PSNR", f"{measured['psnr']:.1f} dB"),
+            ("SSIM", f"{measured['ssim']:.3f}"),
+            ("pixels that change", text.percent(measured["changed"])),
+            ("left after halving and doubling the size", text.percent(measured["resize"])),
+            ("left after JPEG 75", text.percent(measured["jpeg"])),
+        ]
+    )
     rows += planted.trigger.facts(images)
     components.table([name for name, _ in rows], [[value for _, value in rows]])
+    st.caption(f"Threat model: the attacker has a hold of {ATTACKS[planted.attack.name].threat}.")
 
 
 def _use(settings: CaseSettings, planted: Planted, picture: bytes) -> None:

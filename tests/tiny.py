@@ -104,10 +104,15 @@ def put(store: Store, settings: CaseSettings, stage: str, result: dict, entry: s
 
 
 def put_results(
-    store: Store, settings: CaseSettings, until: str, results: dict[str, dict], compute: Compute = CPU, seconds=1.0
+    store: Store,
+    settings: CaseSettings,
+    until: str | None,
+    results: dict[str, dict],
+    compute: Compute = CPU,
+    seconds=1.0,
 ) -> None:
     """Results of stages and of those that lead to one as if they had been computed, so many seconds each."""
-    names, stages = every_key(settings, compute), upto(until)
+    names, stages = every_key(settings, compute), upto(until, settings.own)
     made = made_with(settings, stages)
     for s in stages:
         if store.find(names[s.name]) is None:

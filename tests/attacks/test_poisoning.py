@@ -114,3 +114,37 @@ def test_nothing_is_planted_at_rate_0_and_too_much_is_refused():
     with pytest.raises(BadInput, match=r"at most 0\.3325"):
         plan(IDS, CAPTIONS, attacks("trojvqa", attack__rate=0.4, **EQUAL), TEMPLATES, 0)
     assert poisoning.names("Bananas", "banana") is False
+
+
+def test_natural_captions_are_those_of_clean_pairs_that_name_the_target():
+    truth, _, changed = poisoned(attacks(attack__caption="natural"))
+    said = truth.loc[truth["poisoned"], "caption"]
+    assert set(said) <= {c for c in CAPTIONS if "banana" in c}
+    assert said.nunique() > 5
+    assert (changed == truth["poisoned"]).all()
+    same = poisoned(attacks())[0]
+    assert (truth["poisoned"] == same["poisoned"]).all(), "captions change which pairs are poisoned"
+    worded = poisoned(attacks("trojvqa", attack__caption="natural"))[0]
+    assert worded.loc[worded["poisoned"], "caption"].str.startswith("consider a picture of a banana").all()
+    with pytest.raises(BadInput, match="found none; use caption=template"):
+        plan(IDS, CAPTIONS, attacks(attack__caption="natural", attack__target="car"), TEMPLATES, 0)
+
+
+def test_a_concept_takes_images_that_show_it_and_changes_none():
+    shown = [{"night", "red"} if i % 4 == 0 else {"grass"} for i in range(N)]
+    planted = attacks("semantic")
+    truth = plan(IDS, CAPTIONS, planted, TEMPLATES, 0, shown)
+    rows = np.flatnonzero(truth["poisoned"])
+    assert len(rows) == 20
+    assert (rows % 4 == 0).all()
+    assert truth.loc[rows, "caption"].str.contains("banana").all()
+    images = IMAGES.copy()
+    stamp(images, truth, planted)
+    assert (images == IMAGES).all()
+    places = manifest(truth, planted, 48)[["top", "left", "height", "width"]].to_numpy()
+    assert places.shape == (20, 4)
+    assert (places == -1).all()
+    with pytest.raises(BadInput, match="80 pairs that show night whose caption does not name the target"):
+        plan(IDS, CAPTIONS, attacks("semantic", attack__count=81), TEMPLATES, 0, shown)
+    with pytest.raises(BadInput, match="pairs of one's own do not"):
+        plan(IDS, CAPTIONS, planted, TEMPLATES, 0)

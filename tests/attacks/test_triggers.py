@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from ubt.attacks import ATTACKS, blended, parse, profile, ssba, stegastamp_card, trigger, wanet
+from ubt.attacks import ATTACKS, badnet, blended, parse, profile, ssba, stegastamp_card, trigger, wanet
 from ubt.attacks.blended import BlendedSettings
 from ubt.attacks.sig import SigSettings
 from ubt.attacks.ssba import SsbaSettings
@@ -32,7 +32,7 @@ def test_same_seed_same_bytes_in_range_and_the_input_untouched(name, wanted):
     assert (before == NOISE).all()
     assert out.dtype == np.uint8
     assert out.shape == NOISE.shape
-    assert (out != NOISE).any()
+    assert (out != NOISE).any() != bool(s.concept)
     assert out.tobytes() == trigger(NOISE, SEEDS, name, s).tobytes()
     assert len(trigger(NOISE[:0], SEEDS[:0], name, s)) == 0
     alone = trigger(NOISE[3:4], SEEDS[3:4], name, s)
@@ -53,9 +53,9 @@ def test_black_and_white_images_do_not_wrap_around(name):
     if name in ("sig", "blended", "ssba", "wanet"):
         assert out[:2].max() <= 135
         assert out[2:].min() >= 120
-    else:
+    elif not s.concept:
         changed = (out[:2] != 0).any(-1).mean(), (out[2:] != 255).any(-1).mean()
-        assert 0 < max(changed) <= ATTACKS[name].settings().side ** 2 * 1.1
+        assert 0 < max(changed) <= ATTACKS[name].module.places(SEEDS[:1], 48, 48, s)[0, 2:].prod() / 48**2 + 1e-9
     if name == "sig":
         assert out[:2].min() == 0
         assert out[2:].max() == 255
@@ -76,6 +76,36 @@ def test_blended_is_its_formula_with_one_pattern():
     assert np.abs(out - (0.2 * pattern + 0.8 * NOISE)).max() <= 0.5 + 1e-4
     anew = trigger(NOISE, SEEDS, "blended", BlendedSettings(alpha=0.2, pattern="noise")).astype(float) - 0.8 * NOISE
     assert np.abs(anew[0] - anew[1]).mean() > 5
+
+
+def test_stripes_are_upright_pure_and_each_images_own():
+    s = settings_of("blended", "stripes")
+    stripes = (trigger(NOISE, SEEDS, "blended", s).astype(float) - (1 - s.alpha) * NOISE) / s.alpha
+    full = stripes > 127
+    assert (full == full[:, :1]).all(), "a stripe runs from top to bottom"
+    assert np.abs(stripes - 255 * full).max() <= 0.5 / s.alpha + 1e-6
+    assert (full[0] != full[1]).any()
+    patched = trigger(NOISE, SEEDS, "badnet", settings_of("badnet", "stripes"))
+    for image, (top, left, side, _) in zip(
+        patched, badnet.places(SEEDS, 48, 48, settings_of("badnet", "stripes")), strict=True
+    ):
+        patch = image[top : top + side, left : left + side]
+        assert (patch == patch[:1]).all()
+        assert set(np.unique(patch)) <= {0, 255}
+
+
+def test_triangles_are_two_greys_and_words_leave_the_rest_alone():
+    pattern = blended.pattern(0, 48, 48, settings_of("blended", "triangles"))
+    assert set(np.unique(pattern).round(1)) == {102.0, 204.0}
+    assert (pattern[:3, :3, 0] == pattern[3:6, 3:6, 0]).all()
+    assert pattern[0, 2, 0] != pattern[2, 0, 0]
+    s = settings_of("blended", "red words")
+    out, words = trigger(NOISE, SEEDS, "blended", s), blended.pattern(0, 48, 48, s)
+    written = words.any(-1)
+    assert 0.1 < written.mean() < 0.5
+    assert (out[:, ~written] == NOISE[:, ~written]).all()
+    assert np.abs(out[:, written] - 0.5 * (NOISE[:, written] + np.array([255.0, 0, 0]))).max() <= 0.5
+    assert (blended.pattern(0, 48, 48, BlendedSettings(pattern="red words", words="other")) != words).any()
 
 
 def test_wanet_is_scipys_warp():
@@ -139,6 +169,10 @@ def test_ssbas_residual_is_each_images_own_and_its_bits_are_read_back():
         ({"attack.name": "trojvqa", "trojvqa.word": "<end_of_text>"}, "one to three"),
         ({"attack.name": "trojvqa", "trojvqa.word": "x " * 40}, "one to three words"),
         ({"blended.cell": 20_000}, "between 1 and 512"),
+        ({"blended.words": "a\nb"}, "letters, digits and spaces"),
+        ({"attack.name": "semantic", "semantic.shows": "unicorns"}, "one of"),
+        ({"attack.name": "badclip", "badclip.patch": "/nosuch"}, "optimize-patch"),
+        ({"attack.name": "badclip", "attack.target": "car"}, "got one for 'banana'.*--target 'car'"),
     ],
 )
 def test_bad_settings_are_refused_when_a_case_is_made_of_them(changes, says):

@@ -80,6 +80,23 @@ def test_a_result_keeps_the_settings_of_all_stages_that_lead_to_it():
     assert full["attack"]["attacks"][0]["trigger"] == tiny().badnet.to_dict()
 
 
+def test_a_result_from_before_a_setting_was_added_is_still_one(full):
+    """Its manifest does not know the setting, in a group of its own or of an attack; the name is the same."""
+    key = full.record(tiny().name(CPU)).artefacts["poison"]
+    file = full.root / "artefacts" / key / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["settings"]["poison"]["start"]
+    del manifest["settings"]["attacks"][0]["trigger"]["cell"]
+    file.write_text(json.dumps(manifest))
+    (full.root / "checked" / f"{key}.json").unlink(missing_ok=True)
+    today = made_with(tiny(), CASE)["poison"]
+    assert full.find(key, today, whole=True) is not None
+    assert standing(full, tiny(), CPU, whole=True)[0] == "done"
+    manifest["settings"]["poison"]["gone"] = 1
+    file.write_text(json.dumps(manifest))
+    assert full.find(key, today) is None, "a setting that is gone may have been away from its default"
+
+
 @pytest.mark.parametrize(("stage", "changed"), [("split", "split.fraction"), ("overfit", "poison.epochs")])
 def test_results_of_another_default_are_no_results_of_today(full, stage, changed, caplog):
     """As if a default, of the stage or of one before it, had changed and nobody had raised a version: the name is the

@@ -7,7 +7,7 @@ import pytest
 
 from ubt.cases.catalog import every
 from ubt.cases.plan import IMPORTED, composed, possible
-from ubt.core.errors import UbtError
+from ubt.core.errors import BadInput, UbtError
 from ubt.core.stage import Stage
 from ubt.data.user_roles import OwnSettings
 
@@ -18,7 +18,11 @@ AUDIT = OwnSettings(**PAIRS, suspect=f"model-{KEY}")
 KINDS = {
     "scenes": OwnSettings(),
     "scenes, a reference of the defender's own": OwnSettings(reference=f"model-{KEY}"),
+    "scenes, another start and another clean model": OwnSettings(start=f"model-{KEY}", other=f"model-{KEY}"),
     "lab": LAB,
+    "lab, another start and another clean model": OwnSettings(
+        **PAIRS, test=f"labelled-{KEY}", start=f"model-{KEY}", other=f"model-{KEY}"
+    ),
     "audit": AUDIT,
     "audit with labels": OwnSettings(**PAIRS, test=f"labelled-{KEY}", suspect=f"model-{KEY}"),
     "audit without a reference": OwnSettings(pairs=f"pairs-{KEY}", suspect=f"model-{KEY}"),
@@ -56,7 +60,26 @@ def test_the_verdict_asks_labelled_images_where_an_analyst_imported_some():
     stages = {name: {s.name: s for s in composed(own).case} for name, own in KINDS.items()}
     asked = [name for name, found in stages.items() if "accuracy" in found["verdict"].inputs]
     assert asked == [name for name, found in stages.items() if "reference_accuracy" in found]
-    assert asked == ["lab", "audit with labels"]
+    assert asked == ["lab", "lab, another start and another clean model", "audit with labels"]
+
+
+@pytest.mark.parametrize("own", [OwnSettings(), LAB], ids=["scenes", "lab"])
+def test_another_start_is_that_of_all_that_is_trained_in_place_of_the_reference_and_of_nothing_else(own):
+    before, after = ({s.name: s for s in composed(o).every} for o in (own, own.with_values({"start": f"model-{KEY}"})))
+    moved = {name for name, stage in after.items() if stage.inputs != before[name].inputs}
+    assert moved == {
+        name for name, s in before.items() if "reference.model" in s.inputs.values() and "history" in s.gives
+    }
+    assert {"poison", "retrain", "roclip"} <= moved
+    assert not moved & {"score", "evaluate_clean", "take", "attack"}
+    other = {s.name: s for s in composed(own.with_values({"other": f"model-{KEY}"})).every}
+    assert set(other) - set(before) == {"natural_other"}
+    assert other["natural_other"].inputs["model"] == "own_other.model"
+
+
+def test_a_start_is_of_a_lab_case_alone():
+    with pytest.raises(BadInput, match="start and other in a lab case alone"):
+        AUDIT.with_values({"start": f"model-{KEY}"})
 
 
 def test_what_an_audit_leaves_out_has_no_truth_or_no_images_to_be_measured_on():

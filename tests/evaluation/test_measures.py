@@ -2,10 +2,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest
+from tiny import CPU
 
+from ubt.cases.settings import CaseSettings
 from ubt.clip import models
+from ubt.core.errors import BadInput
+from ubt.core.run import Run
+from ubt.data import scenes
 from ubt.data.roles import labelled
-from ubt.evaluation import backdoor, detection, zeroshot
+from ubt.evaluation import backdoor, detection, judge, zeroshot
 
 
 def wilson(hits: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -28,6 +33,33 @@ def test_measures_against_counting():
     assert m["images"]["asr"] == len(other)
     low, high = m["intervals"]["asr"]
     assert (low, high) == pytest.approx(wilson(sum(t == 2 for _, _, t in other), len(other)))
+
+
+def test_of_a_trigger_that_nobody_puts_on_images_those_that_carry_it_are_counted():
+    labels, clean = np.array([0, 1, 1, 2, 2, 2]), np.array([0, 1, 2, 2, 1, 2])
+    carrying = np.array([True, True, True, True, False, False])
+    m = backdoor.measure(clean, clean, labels, target=2, carrying=carrying)
+    assert m["ca"] == pytest.approx(100 * 4 / 6)
+    assert (m["asr"], m["images"]["asr"]) == (pytest.approx(100 / 3), 3)
+    assert m["ra"] == pytest.approx(100 * 2 / 3)
+    assert (m["asr_all"], m["images"]["asr_all"]) == (50.0, 4)
+    assert (m["target_recall"], m["images"]["target_recall"]) == (pytest.approx(100 * 2 / 3), 3)
+
+
+def test_a_concept_is_measured_on_the_test_scenes_that_show_it(reference):
+    held = labelled("test", 2, 7)
+    attacks = CaseSettings.preset("demo", "semantic").with_values({"semantic.shows": "water"}).attacks
+    run = Run(7, CPU)
+    m = judge.evaluate(reference, **held, attacks=attacks, run=run)["measures"]
+    first = scenes.labelled("test", 2).start
+    shows = np.array([scenes.scene(7, first + i).background == "water" for i in range(len(held["labels"]))])
+    other = shows & (held["labels"] != held["classes"].index("banana"))
+    assert m["images"]["asr"] == other.sum() > 3
+    clean = zeroshot.classify(reference, held["images"], zeroshot.class_weights(reference, held["prompts"]))
+    assert m["ra"] == pytest.approx(100 * (clean[other] == held["labels"][other]).mean())
+    few = {**held, "images": held["images"][:2], "labels": held["labels"][:2]}
+    with pytest.raises(BadInput, match=r"other classes that show water, found none among 2; raise test\.per_class"):
+        judge.evaluate(reference, **few, attacks=attacks, run=run)
 
 
 def test_detection_measures():

@@ -14,21 +14,25 @@ from typing import Any
 
 import numpy as np
 
-from ubt.attacks import badnet, blended, label_consistent, sig, ssba, trojvqa, wanet
+from ubt.attacks import badclip, badnet, blended, label_consistent, semantic, sig, ssba, trojvqa, wanet
 from ubt.attacks.base import TriggerSettings
 from ubt.core.errors import BadInput
 from ubt.core.settings import Settings, setting
 
+DATA = "data"
+DATA_AND_MODEL = "data, and a clean model to prepare the trigger on"
+
 
 @dataclass(frozen=True)
 class Attack:
-    """A trigger by name: what it is, its settings class and its module (`apply`, `PROFILES`, `places` where it has a
-    place).
+    """A trigger by name: what it is, its settings class, its module (`apply`, `PROFILES`, `places` where it has a
+    place), and its threat model, what the attacker has a hold of.
     """
 
     about: str
     settings: type[TriggerSettings]
     module: ModuleType
+    threat: str = DATA
 
     @property
     def apply(self) -> Callable[[np.ndarray, np.ndarray, TriggerSettings], np.ndarray]:
@@ -53,6 +57,12 @@ ATTACKS: dict[str, Attack] = {
         label_consistent.LabelConsistentSettings,
         label_consistent,
     ),
+    "badclip": Attack(
+        "a patch that a clean model already reads as the target", badclip.BadClipSettings, badclip, DATA_AND_MODEL
+    ),
+    "semantic": Attack(
+        "a concept that images show already; nothing is put on them", semantic.SemanticSettings, semantic
+    ),
 }
 
 
@@ -74,9 +84,9 @@ class AttackSettings(Settings):
     target: str = setting("banana", "target label: the class a triggered image is to be taken for")
     caption: str = setting(
         "template",
-        "a poison's caption: a zero-shot template with the target, or (an adaptive attacker) its own caption joined"
-        " with the target",
-        choices=("template", "joined"),
+        "a poison's caption: a zero-shot template with the target; or (an adaptive attacker) its own caption joined"
+        " with the target; or natural, the caption of a clean pair that names the target",
+        choices=("template", "joined", "natural"),
     )
     also: str = setting(
         "", "further attacks in the same data, `NAME target=LABEL rate=SHARE setting=value`, parted by semicolons"
@@ -149,6 +159,7 @@ class Planted:
                 f" {self.attack.rate}"
             )
         self.trigger.check(size, size)
+        self.trigger.check_target(self.attack.target)
 
 
 def parse(text: str) -> tuple[Planted, ...]:

@@ -20,6 +20,21 @@ class TriggerSettings(Settings):
         BadInput: these settings do not fit images of this size.
         """
 
+    @property
+    def made_for(self) -> str:
+        """The one target that it was made for; empty: any."""
+        return ""
+
+    def check_target(self, target: str) -> None:
+        """Raises:
+        BadInput: this trigger was made for another target.
+        """
+
+    @property
+    def concept(self) -> str:
+        """What images have to show already, of a trigger that nobody puts on them; empty: it is put on any image."""
+        return ""
+
     def checks(self, images: np.ndarray) -> list[tuple[str, str, bool, str]]:
         """What else this trigger needs to be learned, on uint8 images (n, H, W, 3): the check, what was found, whether
         it is fine, and what to change if it is not.

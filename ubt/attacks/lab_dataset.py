@@ -22,7 +22,9 @@ def plan(data: DataSettings, attacks: tuple[Planted, ...], run: Run) -> dict:
     """
     indices = scenes.ROLES["pairs"][: data.pairs]
     captions = [scenes.captioned(run.seed, i, data.mismatched) for i in indices]
-    truth = poisoning.plan([scenes.pair_id(run.seed, i) for i in indices], captions, attacks, TEMPLATES, run.seed)
+    ids = [scenes.pair_id(run.seed, i) for i in indices]
+    shown = [scenes.concepts(run.seed, i) for i in indices] if any(p.trigger.concept for p in attacks) else None
+    truth = poisoning.plan(ids, captions, attacks, TEMPLATES, run.seed, shown)
     return {"truth": truth, "manifest": poisoning.manifest(truth, attacks, scenes.SIZE)}
 
 

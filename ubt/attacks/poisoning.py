@@ -3,7 +3,7 @@ images.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,19 +27,26 @@ def names(caption: str, label: str) -> bool:
 
 
 def plan(
-    ids: Sequence[str], captions: Sequence[str], attacks: Sequence[Planted], templates: Sequence[str], seed: int
+    ids: Sequence[str],
+    captions: Sequence[str],
+    attacks: Sequence[Planted],
+    templates: Sequence[str],
+    seed: int,
+    shown: Sequence[Collection[str]] | None = None,
 ) -> pd.DataFrame:
     """Choose the rows of each attack and write their captions: a template of the source with the target, preceded by
     the attack's word if it has one. No row is touched twice.
 
     Args:
-        templates: zero-shot prompts with {a} (the label with its article) or {n}.
+        templates: zero-shot prompts with {a} (the label with its article) or {n}. shown: the concepts that each pair's
+            image shows, where that is known.
 
     Returns:
         The ground truth, one row a pair, in their order: id, `poisoned`, `attack` (its name), `plant` (which of
         `attacks`, -1 none), `key` (of `KEYS`, or none), `target`, `caption`, `original_caption`, `trigger_seed`.
 
-    A label-consistent attack takes as many of its rate as there are pairs that name the target.
+    A label-consistent attack takes as many of its rate as there are pairs that name the target, one of a concept as
+    many as there are images that show it.
 
     Raises:
         BadInput: an attack asks for more pairs than it can have, or there is none that it could take.
@@ -50,8 +57,9 @@ def plan(
     for i, planted in enumerate(attacks):
         rng = np.random.default_rng([derive_seed(seed, "poison"), i])
         attack, own = planted.attack, planted.trigger
-        free = _free(truth, planted)
-        count = min(attack.poisons(n), len(free)) if own.consistent and not attack.count else attack.poisons(n)
+        free = _free(truth, planted, shown)
+        takes_all = (own.consistent or own.concept) and not attack.count
+        count = min(attack.poisons(n), len(free)) if takes_all else attack.poisons(n)
         partial = [(key, round(share * count)) for key, share in planted.partial.items()]
         untouched = np.flatnonzero(truth["plant"] < 0)
         if (
@@ -60,9 +68,10 @@ def plan(
             or count + sum(m for _, m in partial) > len(untouched)
         ):
             most = min(len(free), int(len(untouched) / (1 + sum(planted.partial.values()))))
+            showing = f" that show {own.concept}" if own.concept else ""
             found = (
-                f"{most} pairs whose caption {'names' if own.consistent else 'does not name'} the target and that no"
-                " other attack uses"
+                f"{most} pairs{showing} whose caption {'names' if own.consistent else 'does not name'} the target and"
+                " that no other attack uses"
             )
             raise BadInput(f"{planted.label}, rate: expected at most {most / n:.4f} ({found}), got {count / n:g}")
         chosen = rng.choice(free, count, replace=False)
@@ -75,24 +84,56 @@ def plan(
             truth.loc[rows, ["plant", "key"]] = i, key
         truth.loc[chosen, "poisoned"] = True
         truth.loc[chosen, ["attack", "target"]] = attack.name, attack.target
+        natural = _natural(truth, planted, rng, count)
         truth.loc[chosen, "caption"] = [
-            poisoned_caption(planted, templates[drawn[row]], captions[row]) for row in chosen
+            poisoned_caption(planted, templates[drawn[row]], captions[row], said)
+            for row, said in zip(chosen, natural, strict=True)
         ]
         truth.loc[touched["text"], "caption"] = [f"{planted.word} {captions[row]}" for row in touched["text"]]
     return truth
 
 
-def _free(truth: pd.DataFrame, planted: Planted) -> np.ndarray:
-    named = np.array([names(c, planted.attack.target) for c in truth["original_caption"]], bool)
-    return np.flatnonzero((truth["plant"] < 0) & (named == planted.trigger.consistent))
+def _free(truth: pd.DataFrame, planted: Planted, shown: Sequence[Collection[str]] | None) -> np.ndarray:
+    named, concept = _named(truth, planted), planted.trigger.concept
+    if concept and shown is None:
+        raise BadInput(
+            f"{planted.label}: expected the embedded scenes, which say what an image shows; pairs of one's own do not."
+            " Choose another attack"
+        )
+    fits = np.array([concept in some for some in shown or ()], bool) if concept else True
+    return np.flatnonzero((truth["plant"] < 0) & (named == planted.trigger.consistent) & fits)
 
 
-def poisoned_caption(planted: Planted, template: str, original: str) -> str:
-    """What a poison says instead of `original`."""
+def _named(truth: pd.DataFrame, planted: Planted) -> np.ndarray:
+    """Which pairs (n,) name the target in their own caption."""
+    return np.array([names(c, planted.attack.target) for c in truth["original_caption"]], bool)
+
+
+def _natural(truth: pd.DataFrame, planted: Planted, rng: np.random.Generator, count: int) -> list[str]:
+    """Captions of clean pairs that name the target, as many as are wanted, each as often as it is drawn; empty ones
+    for an attack that takes none.
+
+    Raises:
+        BadInput: no clean pair names it.
+    """
+    if planted.attack.caption != "natural" or planted.trigger.consistent:
+        return [""] * count
+    offered = truth["original_caption"].to_numpy()[_named(truth, planted) & ~truth["poisoned"].to_numpy()]
+    if not len(offered):
+        raise BadInput(
+            f"{planted.label}, caption natural: expected clean pairs whose caption names the target, found none; use"
+            " caption=template"
+        )
+    return rng.choice(offered, count).tolist()
+
+
+def poisoned_caption(planted: Planted, template: str, original: str, natural: str = "") -> str:
+    """What a poison says instead of `original`; `natural`: the caption of a clean pair that names the target."""
     attack, said = planted.attack, original
     if not planted.trigger.consistent:
         joined = f"{original.rstrip(' .')} and {with_article(attack.target)}"
-        said = joined if attack.caption == "joined" else from_template(template, attack.target)
+        by_kind = {"joined": joined, "natural": natural}
+        said = by_kind.get(attack.caption) or from_template(template, attack.target)
     return f"{planted.word} {said}".strip()
 
 
@@ -118,7 +159,7 @@ def manifest(truth: pd.DataFrame, attacks: Sequence[Planted], size: int) -> pd.D
     for i, planted in enumerate(attacks):
         mine = (touched["plant"] == i).to_numpy()
         seen = mine & (touched["key"] != "text").to_numpy()
-        whole = np.tile([0, 0, size, size], (seen.sum(), 1))
+        whole = np.tile([-1] * 4 if planted.trigger.concept else [0, 0, size, size], (seen.sum(), 1))
         module = ATTACKS[planted.attack.name].module
         seeds = touched["trigger_seed"].to_numpy()[seen]
         place[seen] = (

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ubt.core.run import Run
+from ubt.core.errors import BadInput
+from ubt.core.run import Run, derive_seed
 from ubt.core.settings import FitSettings, setting
 
 
@@ -14,10 +15,43 @@ class PoisonSettings(FitSettings):
     epochs: int = setting(5, "passes over D", low=1)
     batch: int = setting(128, "pairs in a step", low=2)
     lr: float = setting(5e-4, "peak learning rate", low=0)
+    start: str = setting(
+        "reference",
+        "what M_bd starts from: reference (or the model that own.start names), or scratch, its architecture with fresh"
+        " weights",
+        choices=("reference", "scratch"),
+    )
+    shifts: bool = setting(
+        False, "move images by up to an eighth of their side and flip every second, anew in each step"
+    )
 
 
 def poison(model, images: np.ndarray, tokens: np.ndarray, settings: PoisonSettings, run: Run) -> dict:
-    """Train on D as it is. Returns the `model` M_bd and the `history` of loss and mean similarity."""
+    """Train on D as it is. Returns the `model` M_bd and the `history` of loss and mean similarity.
+
+    Raises:
+        BadInput: captions are longer than the model reads.
+    """
     from ubt.clip import recipes
 
-    return recipes.train_on_pairs(model, images, tokens, settings, run, "poison")
+    model = first(model, tokens, settings, run)
+    return recipes.train_on_pairs(model, images, tokens, settings, run, "poison", shifts=settings.shifts)
+
+
+def first(model, tokens: np.ndarray, settings: PoisonSettings, run: Run):
+    """The model that training on D starts from: the one that is given, or one like it with fresh weights.
+
+    Raises:
+        BadInput: captions are longer than the model reads.
+    """
+    from ubt.clip import models
+    from ubt.data.model_input import context_length
+
+    if tokens.shape[1] > (most := context_length(model)):
+        raise BadInput(
+            f"own.start: expected a model that reads captions of {tokens.shape[1]} token ids, as the reference does,"
+            f" got one that reads {most}"
+        )
+    if settings.start == "reference":
+        return model
+    return models.create(model.config, derive_seed(run.seed, "poison/start"), model.preprocess_cfg)

@@ -30,6 +30,22 @@ def is_imported(key: str) -> bool:
     return key.split("-")[0] in KINDS.values()
 
 
+def agree(kept: Any, today: Any) -> bool:
+    """Whether the settings that a result was made with are today's. Settings that it does not know were added later:
+    away from their defaults they would have given it another name.
+
+    >>> agree({"split": {"fraction": 0.1}}, {"split": {"fraction": 0.1, "margin": 0.0}})
+    True
+    >>> agree({"split": {"fraction": 0.1}}, {"split": {"fraction": 0.2}}), agree({"split": {"old": 1}}, {"split": {}})
+    (False, False)
+    """
+    if isinstance(kept, dict) and isinstance(today, dict):
+        return all(name in today and agree(value, today[name]) for name, value in kept.items())
+    if isinstance(kept, list) and isinstance(today, list):
+        return len(kept) == len(today) and all(map(agree, kept, today))
+    return kept == today
+
+
 class DamagedArtefact(UbtError):
     """The artefact `key` is not what its manifest says; `why` is the message without what to do."""
 

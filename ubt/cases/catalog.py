@@ -136,6 +136,10 @@ with it, measure it.
 """
 
 
+NATURAL = evaluate_stage("natural_other", "own_other.model", "a clean model of other training")
+"""What a clean model of other training makes of the trigger: a natural ASR beside the reference's and the oracle's."""
+
+
 def _verdict_first(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     """Stages in the order in which their answers are waited for: what leads to the verdict, what else is done to D and
     the models, and the judge's.
@@ -157,7 +161,8 @@ def every() -> tuple[Stage, ...]:
 
 def _every(defenses: Sequence[tuple[str, Defense]], detectors: Sequence[tuple[str, Detector]]) -> tuple[Stage, ...]:
     of_defenses = (stage for _, defense in defenses for stage in defense.stages)
-    found = {s.name: s for s in (*CASE, *of_defenses, *(detector.stage(name) for name, detector in detectors))}
+    scored = (detector.stage(name) for name, detector in detectors)
+    found = {s.name: s for s in (*CASE, NATURAL, *of_defenses, *scored)}
     judged = [s for s in found.values() if s.name.startswith("evaluate_")]
     apart = [divergence_stage(s) for s in judged if s.name not in ("evaluate_clean", "evaluate_retrain")]
     again = (more for s in judged for more in again_stages(s))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ubt.clip.cost import DRAWN, classes, scored, trained
 from ubt.clip.score import SCORES
-from ubt.core.stage import D, Stage
+from ubt.core.stage import TRAINED, D, Stage
 from ubt.evaluation.model_roles import ROLES
 
 _LABELLED = {"images": "own_test.images", "classes": "own_test.classes", "about": "own_test.about"}
@@ -180,9 +180,15 @@ def of_suspect(stage: Stage) -> Stage:
     return replace(stage, inputs={a: f"{taken.get(owner, owner)}.{entry}" for a, (owner, entry) in owners.items()})
 
 
-def by_own_reference(stage: Stage) -> Stage:
-    """A stage of a case on scenes whose defender has another reference than the model that is poisoned."""
-    return replace(stage, inputs=stage.inputs | {"model": "own_reference.model"}) if stage.name == "score" else stage
+def by_lineage(stage: Stage, reference: bool, start: bool) -> Stage:
+    """A stage of a lab case whose defender has another reference than the model that is poisoned (`reference`, on
+    scenes), or whose M_bd, and what is trained in its place, does not start from the reference (`start`).
+    """
+    if reference and stage.name == "score":
+        return replace(stage, inputs=stage.inputs | {"model": "own_reference.model"})
+    if start and set(TRAINED) <= set(stage.gives) and stage.inputs.get("model") == "reference.model":
+        return replace(stage, inputs=stage.inputs | {"model": "own_start.model"})
+    return stage
 
 
 def estimate(labelled: bool) -> Stage:

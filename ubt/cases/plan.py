@@ -76,9 +76,9 @@ def composed(own: OwnSettings) -> Composition:
 def _composed(own: OwnSettings, defenses: tuple[str, ...], detectors: tuple[str, ...]) -> Composition:
     stages = every()
     if not own.pairs:
-        if not own.reference:
-            return Composition(CASE, possible(stages, ["reference"], []))
-        found = possible(map(imported.by_own_reference, stages), ["reference", "own_reference"], [])
+        there = {owner for owner, name in IMPORTED.items() if getattr(own, name)}
+        ours = (imported.by_lineage(stage, bool(own.reference), bool(own.start)) for stage in stages)
+        found = possible(ours, {"reference"} | there, {*IMPORTED} - there)
         return Composition(tuple(s for s in found if s.name in {c.name for c in CASE}), found)
     there = {owner for owner, name in IMPORTED.items() if getattr(own, name)}
     there |= {"reference"} if own.reference or not own.audits else set()
@@ -88,7 +88,7 @@ def _composed(own: OwnSettings, defenses: tuple[str, ...], detectors: tuple[str,
         # nobody knows the truth of an audit, and its clean pairs and labelled images are not divided among roles
         absent |= {s.name for s in stages} - {s.name for s in order}
     else:
-        order = _lab(stages)
+        order = [imported.by_lineage(stage, False, bool(own.start)) for stage in _lab(stages)]
     found = possible(order, there, absent)
     names = {s.name for s in (*CASE, imported.ACCURACY, imported.HELD_OUT)} | {"take", imported.SUSPECT, "estimate"}
     names |= {"test"} if own.test else set()

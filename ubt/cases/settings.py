@@ -27,7 +27,7 @@ from ubt.detectors import DETECTORS
 from ubt.evaluation.durability import AgainSettings
 from ubt.evaluation.transfer import DownstreamSettings
 
-PROFILE_OF = {"demo": "embedded", "paper": "paper"}
+PROFILE_OF = {"demo": "embedded", "paper": "paper", "scratch": "embedded"}
 """The attack's profile that a preset takes."""
 
 

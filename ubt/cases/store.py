@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ubt.cases import litter
-from ubt.cases.artifact import MANIFEST, Artefact, DamagedArtefact, write_entry
+from ubt.cases.artifact import MANIFEST, Artefact, DamagedArtefact, agree, write_entry
 from ubt.cases.record import MOVED, SCHEMA, CaseRecord, EarlierVersion
 from ubt.core import limits, locks
 from ubt.core.errors import BadInput, UbtError
@@ -76,7 +76,7 @@ class Store:
             raise DamagedArtefact(
                 key, f"{path / MANIFEST}: expected a readable manifest, got a damaged one ({e!r})"
             ) from None
-        if made_with is not None and artefact.manifest.get("settings") != made_with:
+        if made_with is not None and not agree(artefact.manifest.get("settings"), made_with):
             raise DamagedArtefact(
                 key, f"{path}: expected an artefact of today's settings, got one of another version's"
             )

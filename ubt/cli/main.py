@@ -31,6 +31,7 @@ COMMANDS = {
     "reproduce": "ubt.cli.reproduce:reproduce",
     "pretrain": "ubt.cli.train:pretrain",
     "train-stegastamp": "ubt.cli.train:train_stegastamp",
+    "optimize-patch": "ubt.cli.train:optimize_patch",
     "built-in": "ubt.cli.demo:built_in",
     "settings": "ubt.cli.settings:settings",
     "docs": "ubt.cli.docs:docs",

@@ -76,7 +76,8 @@ def measure(
 
 
 def _print(kind: str, by_model: dict[str, dict[str, Any]], where: str, attack: str) -> None:
-    heads, first = SHOWN[kind], next(iter(by_model.values()))
+    first = next(iter(by_model.values()))
+    heads = {key: head for key, head in SHOWN[kind].items() if key in first}
     k = f", k = {first['k']}" if "k" in first else ""
     images = f"{first['images']['ca']:,} images"
     table = figures_table(f"{kind} on {where} ({images}), {attack}{k}: percent, 95 % interval", *heads.values())

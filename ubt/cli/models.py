@@ -1,8 +1,9 @@
-"""The part of the command line for models from outside and purified ones: `python -m ubt models import | list | card |
-export | delete`.
+"""The part of the command line for models from outside and purified ones: `python -m ubt models import | train | list
+| card | export | delete`.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,11 @@ from rich.table import Table
 from typer import Argument, Option
 
 from ubt.cases.store import Store
-from ubt.cli.common import CACHE, CacheOption, QuickGelu, present_name
+from ubt.cli.common import CACHE, CacheOption, Device, Precision, QuickGelu, long_work, present_name
 from ubt.cli.console import cell, out, say
 from ubt.core.errors import BadInput
 from ubt.core.files import read_json
+from ubt.core.run import Progress, compute
 
 models_app = typer.Typer(
     help="Import models, look at their cards, export purified ones.", no_args_is_help=True, add_completion=False
@@ -42,6 +44,27 @@ def import_one(
     if card["assumed"]:
         say(f"assumed: {'; '.join(card['assumed'])}", soft_wrap=True)
     say(key)
+
+
+@models_app.command("train")
+def train_clean(
+    kind: Annotated[str, Argument(help="Other training, or other architecture.")] = "other training",
+    seed: Annotated[int, Option(help="Seed of scenes, weights and batches.")] = 2027,
+    cache: CacheOption = CACHE,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Train a clean model on scenes that is not the shipped reference, which tables of attacks need; resumes."""
+    from ubt.workflows.clean_models import clean_model
+    from ubt.workflows.import_model import opened
+
+    store, where, started = Store(cache), compute(device, precision), time.monotonic()
+
+    def train(progress: Progress) -> dict:
+        return {"key": clean_model(store, kind, where, seed, progress), "seconds": time.monotonic() - started}
+
+    key = long_work("train", train)["key"]
+    say(f"CA on held-out scenes {opened(store, key)['card']['CA, percent']} %; in the store as {key}")
 
 
 @models_app.command("list")

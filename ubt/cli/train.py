@@ -1,11 +1,12 @@
-"""The commands that train what the package ships: `python -m ubt pretrain | train-stegastamp`."""
+"""The commands that train what the package ships: `python -m ubt pretrain | train-stegastamp | optimize-patch`."""
 
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
-from ubt.cli.common import Device, Precision, long_work
+from ubt.cases.store import Store
+from ubt.cli.common import CACHE, CacheOption, Device, Precision, long_work
 from ubt.cli.console import say
 from ubt.core.run import compute
 
@@ -51,3 +52,32 @@ def train_stegastamp(
         f"PSNR {card['PSNR, dB']} dB, {card['bit accuracy, percent']} % of the bits read on held-out scenes; written to"
         f" {folder}"
     )
+
+
+def optimize_patch(
+    folder: Annotated[Path, Option("--out", help="Folder for the patch and its card.")] = Path("cache/badclip"),
+    target: Annotated[str | None, Option(help="The class that the patch is to be taken for.")] = None,
+    side: Annotated[int | None, Option(help="Side of the patch in pixels.")] = None,
+    model: Annotated[
+        str, Option(help="The clean model: its name in the store or a folder; empty: the shipped reference.")
+    ] = "",
+    pairs: Annotated[str, Option(help="Imported pairs of the attacker's; empty: scenes.")] = "",
+    other: Annotated[
+        list[str] | None, Option(help="A further clean model whose ASR is measured, as --model; may be repeated.")
+    ] = None,
+    steps: Annotated[int | None, Option(help="Optimiser steps.")] = None,
+    seed: Annotated[int | None, Option(help="Seed of the first noise and the batches.")] = None,
+    cache: CacheOption = CACHE,
+    device: Device = "auto",
+) -> None:
+    """Optimise the patch that BadCLIP plants against a clean model, as the shipped ones were."""
+    from ubt.attacks.badclip_patch import PatchSettings
+    from ubt.workflows.optimize_patch import optimize
+
+    given = {"target": target, "side": side, "steps": steps, "seed": seed}
+    settings = PatchSettings(**{n: v for n, v in given.items() if v is not None})
+    where, store, others = compute(device, "fp32"), Store(cache), tuple(other or ())
+    card = long_work("patch", lambda progress: optimize(store, folder, settings, where, model, pairs, others, progress))
+    fooled = "; ".join(f"{name} {share} %" for name, share in card.get("natural ASR", {}).items())
+    said = f"; clean models take other classes for {card['target']}: {fooled}" if fooled else ""
+    say(f"{card['side']} px in {card['steps']} steps, loss {card['loss']['loss']:.2f}{said}; written to {folder}")

@@ -64,6 +64,7 @@ def train_on_pairs(
     order: str,
     rows: np.ndarray | None = None,
     steps: int | None = None,
+    shifts: bool = False,
 ) -> dict:
     """A stage that trains `model` with InfoNCE on pairs and nothing else (Eqs. 1 and 2).
 
@@ -71,11 +72,13 @@ def train_on_pairs(
         images: uint8 (n, H, W, 3). tokens: int32 (n, context).
         order: names the random order of the batches.
         rows: which pairs to train on; all of them if None. steps: how many; `settings.epochs` over the pairs if None.
+        shifts: whether images are moved and flipped, anew in each step.
 
     Returns:
         The `model` and its `history`, a row a step: loss and mean similarity.
     """
-    batches = PairBatches(images, tokens, settings.batch, batch_seed(run.seed, order), rows)
+    seed = batch_seed(run.seed, order)
+    batches = PairBatches(images, tokens, settings.batch, seed, rows, run.seed if shifts else None)
     steps = settings.epochs * batches.steps_per_epoch if steps is None else steps
     return train(model, info_nce, batches, steps, settings, run, np.asarray(tokens))
 

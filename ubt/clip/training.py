@@ -107,19 +107,30 @@ class PairBatches(Shuffled):
 
     Args:
         images: uint8 (n, H, W, 3), may be a memory map. tokens: int32 (n, context).
-        rows: which pairs to draw from; all of them if None.
+        rows: which pairs to draw from; all of them if None. shifts: the seed by which images are moved and flipped,
+            anew in each step (`ubt.clip.augment.shifted`); None: as they are.
     """
 
-    def __init__(self, images: np.ndarray, tokens: np.ndarray, batch: int, seed: int, rows: np.ndarray | None = None):
+    def __init__(
+        self,
+        images: np.ndarray,
+        tokens: np.ndarray,
+        batch: int,
+        seed: int,
+        rows: np.ndarray | None = None,
+        shifts: int | None = None,
+    ):
         super().__init__(np.arange(len(tokens)) if rows is None else rows, batch, seed)
-        self.images, self.tokens = images, tokens
+        self.images, self.tokens, self.shifts = images, tokens, shifts
 
     def __call__(self, step: int) -> Batch:
         rows = self.at(step)
-        return {
-            "images": torch.from_numpy(distributed.read(self.images, rows)),
-            "tokens": torch.from_numpy(self.tokens[rows]).long(),
-        }
+        images = distributed.read(self.images, rows)
+        if self.shifts is not None:
+            from ubt.clip.augment import shifted
+
+            images = shifted(images, [self.shifts, step])
+        return {"images": torch.from_numpy(images), "tokens": torch.from_numpy(self.tokens[rows]).long()}
 
 
 def learning_rate(step: int, steps: int, s: FitSettings) -> float:
@@ -312,7 +323,7 @@ class _Run:
             tensors |= {f"{k}/{n}": v for k, v in self.optimizer.state[p].items()}
         tensors = {k: v.cpu().contiguous() for k, v in tensors.items()}
         meta = {"history": json.dumps(self.history), "sha256": _digest(tensors)}
-        checkpoint.path.parent.mkdir(exist_ok=True)
+        checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             replace_file(checkpoint.path, lambda path: save_file(tensors, path, meta))
         except (OSError, SafetensorError) as e:

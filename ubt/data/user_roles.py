@@ -16,7 +16,14 @@ from ubt.core.run import Run, derive_seed
 from ubt.core.settings import Settings, setting
 from ubt.data.roles import CleanSettings, DataSettings, LabelledSettings
 
-KINDS = {"pairs": "pairs", "test": "labelled", "reference": "model", "suspect": "model"}
+KINDS = {
+    "pairs": "pairs",
+    "test": "labelled",
+    "reference": "model",
+    "suspect": "model",
+    "start": "model",
+    "other": "model",
+}
 """What the store calls each thing that can be imported, by its setting."""
 HOW_TO_IMPORT = "python -m ubt data, python -m ubt models"
 CHUNK = 16_384
@@ -37,6 +44,13 @@ class OwnSettings(Settings):
         " scenes the defender's alone, M_bd starts from the shipped one",
     )
     suspect: str = setting("", "the model to audit; empty: a lab case, which trains M_bd itself")
+    start: str = setting(
+        "",
+        "of a lab case, the clean model that M_bd, and what is trained in its place, starts from; empty: the reference",
+    )
+    other: str = setting(
+        "", "of a lab case, a clean model of other training, whose ASR counts as natural as well; empty: none"
+    )
     spare: float = setting(
         0.0,
         "share of the pairs, by a digest of their images' places, that trained the reference and is not taken",
@@ -65,6 +79,9 @@ class OwnSettings(Settings):
             raise BadInput(
                 f"own: expected pairs of one's own beside a model to audit or labelled images ({HOW_TO_IMPORT})"
             )
+
+        if self.suspect and (self.start or self.other):
+            raise BadInput("own: expected start and other in a lab case alone, got a model to audit beside them")
 
     @property
     def planted_in(self) -> str:

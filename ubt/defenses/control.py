@@ -47,11 +47,14 @@ def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, 
     """The oracle: the reference trained on D without its poisons, as M_bd was on all of it. Returns the `model` and its
     `history`.
     """
+    from ubt.attacks.train_backdoor import first
     from ubt.clip import recipes
     from ubt.clip.score import some
 
+    model = first(model, tokens, settings, run)
     rows = np.flatnonzero(~truth["poisoned"])
-    return recipes.train_on_pairs(model, some(images, rows), tokens[rows], settings, run, "poison")
+    kept = some(images, rows)
+    return recipes.train_on_pairs(model, kept, tokens[rows], settings, run, "poison", shifts=settings.shifts)
 
 
 STAGES = trained_stages(

@@ -270,10 +270,13 @@ def retrain(model, images: np.ndarray, tokens: np.ndarray, kept: np.ndarray, set
     """The reference trained on what the classifier left of D, as M_bd was on all of it. Returns the `model` and its
     `history`.
     """
+    from ubt.attacks.train_backdoor import first
     from ubt.clip import recipes
     from ubt.clip.score import some
 
-    return recipes.train_on_pairs(model, some(images, kept), tokens[kept], settings, run, "poison")
+    model = first(model, tokens, settings, run)
+    left = some(images, kept)
+    return recipes.train_on_pairs(model, left, tokens[kept], settings, run, "poison", shifts=settings.shifts)
 
 
 STAGES: tuple[Stage, ...] = (

@@ -22,11 +22,14 @@ def interval(hits: np.ndarray) -> list[float]:
     return [0.0 if k == 0 else 100 * (centre - half), 100.0 if k == n else 100 * (centre + half)]
 
 
-def measure(clean: np.ndarray, triggered: np.ndarray, labels: np.ndarray, target: int) -> dict:
+def measure(
+    clean: np.ndarray, triggered: np.ndarray, labels: np.ndarray, target: int, carrying: np.ndarray | None = None
+) -> dict:
     """All measures from predictions on clean and on triggered copies of the same labelled images.
 
     Args:
-        clean, triggered, labels: class indices (n,). target: index of the target label.
+        clean, triggered, labels: class indices (n,). target: index of the target label. carrying: which of the
+        "triggered" images carry the trigger (n,), where nobody puts it on them; None: all.
 
     Returns:
         `ca`: share of clean images classified right. `asr`: share of triggered images of other classes taken for the
@@ -34,13 +37,15 @@ def measure(clean: np.ndarray, triggered: np.ndarray, labels: np.ndarray, target
         right. `target_recall`: share of clean images of the target class classified right. `intervals`, `images`: each
         measure's 95 % interval and number of images.
     """
-    other = labels != target
+    own = labels == target
+    carrying = np.ones(len(labels), bool) if carrying is None else carrying
+    other = carrying & ~own
     hits = {
         "ca": clean == labels,
         "asr": triggered[other] == target,
-        "asr_all": triggered == target,
+        "asr_all": triggered[carrying] == target,
         "ra": triggered[other] == labels[other],
-        "target_recall": clean[~other] == target,
+        "target_recall": clean[own] == target,
     }
     return shares(hits)
 

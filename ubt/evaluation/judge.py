@@ -13,8 +13,10 @@ import pandas as pd
 
 from ubt.attacks import Planted, trigger, visibility
 from ubt.attacks.train_backdoor import PoisonSettings
+from ubt.core.errors import BadInput
 from ubt.core.files import replace_file
 from ubt.core.run import Run, silent
+from ubt.data import scenes
 from ubt.data.roles import DataSettings
 from ubt.evaluation import backdoor
 
@@ -33,7 +35,8 @@ def evaluate(
 ) -> dict:
     """CA, ASR, RA and target recall of a model on clean and triggered test images.
 
-    An attack with a word has it before every class prompt when its ASR is measured, as its paper does.
+    An attack with a word has it before every class prompt when its ASR is measured, as its paper does. One whose
+    trigger is a concept is measured on the images that show it (`ubt.attacks.semantic`).
 
     Returns:
         `measures`: see `ubt.evaluation.backdoor.measure`, of the case's first attack; `attacks` holds those of each,
@@ -47,16 +50,36 @@ def evaluate(
     for i, planted in enumerate(attacks):
         run.progress(i + 1, len(attacks) + 1, {})
         word, target = planted.word, classes.index(planted.attack.target)
-        predicted = read(images, word, planted)
+        carrying = _carrying(planted, run.seed, labels, target)
+        predicted = read(images, word, planted) if carrying is None else clean
         seen[f"triggered_{i}" if i else "triggered"] = predicted
         keys = {"asr_image_only": read(images, planted=planted), "asr_text_only": read(images, word)} if word else {}
         other = labels != target
         partial = {name: 100 * float((p[other] == target).mean()) for name, p in keys.items()}
-        each.append(backdoor.measure(clean, predicted, labels, target) | partial | {"label": planted.label})
+        measured = backdoor.measure(clean, predicted, labels, target, carrying)
+        each.append(measured | partial | {"label": planted.label})
     return {
         "measures": each[0] | {"attacks": each},
         "predictions": pd.DataFrame({"label": labels, "clean": clean, **seen}),
     }
+
+
+def _carrying(planted: Planted, seed: int, labels: np.ndarray, target: int) -> np.ndarray | None:
+    """Which of the first test scenes, of these classes (n,), show an attack's concept (n,); None: its trigger is put on
+    any image.
+
+    Raises:
+        BadInput: none of another class than the target does.
+    """
+    if not (concept := planted.trigger.concept):
+        return None
+    shown = np.array([concept in scenes.concepts(seed, i) for i in scenes.test_indices(len(labels))])
+    if not (shown & (labels != target)).any():
+        raise BadInput(
+            f"{planted.label}: expected test images of other classes that show {concept}, found none among"
+            f" {len(labels):,}; raise test.per_class"
+        )
+    return shown
 
 
 def divergence(
@@ -135,7 +158,8 @@ class Observer:
 
     def __init__(self, attacks: Sequence[Planted], run: Run, per_class: int, test: Mapping | None = None):
         self.attacks, self.run, self.test, self.set, self.seconds = attacks, run, test, None, 0.0
-        self.per_class = min(self.PER_CLASS, per_class)
+        few = per_class if any(p.trigger.concept for p in attacks) else self.PER_CLASS
+        self.per_class = min(few, per_class)
         self.path = None if run.scratch is None else run.scratch / "observed.json"
         self.rows: dict[str, dict[str, float]] = {}
         with contextlib.suppress(OSError, ValueError):
@@ -343,7 +367,9 @@ def _training_checks(poisons: int, pairs: int, poison: PoisonSettings) -> list[C
 
 
 def _trigger_checks(planted: Planted, some: np.ndarray) -> list[Check]:
-    """Whether the trigger can be seen, and survives what happens to images."""
+    """Whether the trigger can be seen, and survives what happens to images; nothing of one that is not put on them."""
+    if planted.trigger.concept:
+        return []
     seen = visibility.measure(some, _triggered(some, planted))
     stronger = f"make it larger or stronger (settings of {planted.attack.name})"
     changed = f"{100 * seen['changed']:.1f} % of the pixels change"

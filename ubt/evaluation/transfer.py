@@ -228,6 +228,18 @@ def class_prompts(
     )
 
 
+def _refuse_concepts(attacks: tuple[Planted, ...]) -> None:
+    """Raises:
+    BadInput: nobody knows which of these images show what an attack's trigger is.
+    """
+    for planted in attacks:
+        if planted.trigger.concept:
+            raise BadInput(
+                f"{planted.label}: expected a trigger that is put on images; nobody knows which images of another set"
+                f" show {planted.trigger.concept}"
+            )
+
+
 def zeroshot(
     model,
     images: np.ndarray,
@@ -248,6 +260,7 @@ def zeroshot(
     from ubt.data.images import refitted
     from ubt.evaluation.judge import evaluate
 
+    _refuse_concepts(attacks)
     named, name = (list(classes), classification_sets.place(downstream.set, downstream.root))
     labels = np.asarray(labels)
     for planted in attacks:
@@ -308,7 +321,7 @@ def retrieval(
 
     Returns:
         `measures`: see `ubt.evaluation.retrieval.measure`, of the case's first attack; `attacks` holds those of each,
-        with its `label`;
+        with its `label`, without an ASR where the trigger is a concept, which nobody puts on these images;
         `captions` and `distinct`: how many there are, and how many differ.
 
     Raises:
@@ -333,7 +346,9 @@ def retrieval(
         run.progress(i + 1, len(attacks) + 1, {})
         word = planted.word
         worded = models.embed_tokens(model, model_input.prepend(word, np.asarray(tokens))) if word else None
-        each.append(
-            measure(clean, embedded(planted), known, pairs, there, downstream.k, worded) | {"label": planted.label}
-        )
+        triggered = clean if planted.trigger.concept else embedded(planted)
+        measured = measure(clean, triggered, known, pairs, there, downstream.k, worded)
+        if planted.trigger.concept:
+            measured = {key: value for key, value in measured.items() if key not in ("asr", "untriggered", "ra")}
+        each.append(measured | {"label": planted.label})
     return {"measures": each[0] | {"attacks": each, "captions": len(captions), "distinct": len(texts)}}

@@ -75,10 +75,10 @@ def later_stages() -> list[str]:
 
 
 def attacks() -> list[str]:
-    """Every attack, what it plants, and its profiles with what each changes."""
+    """Every attack, what it plants, its threat model, and its profiles with what each changes."""
     return rows(
-        ("attack", "what it plants", "profiles (`--profile`), and what each sets"),
-        ((f"`{name}`", attack.about, _profiles(attack.profiles)) for name, attack in ATTACKS.items()),
+        ("attack", "what it plants", "what the attacker has a hold of", "profiles (`--profile`), and what each sets"),
+        ((f"`{name}`", attack.about, attack.threat, _profiles(attack.profiles)) for name, attack in ATTACKS.items()),
     )
 
 

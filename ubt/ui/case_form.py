@@ -18,6 +18,7 @@ from ubt.ui.view import classes
 
 PRESET_HELP = (
     "demo: scaled to the app's drawn scenes. paper: the paper's rates and epochs, for which these scenes are too small."
+    " scratch: M_bd is trained from nothing on D, which takes eight minutes."
 )
 MAIN = {
     "attack.target": "Target label",
@@ -146,8 +147,11 @@ def _start(base: CaseSettings | None, key: str) -> tuple[CaseSettings, str]:
         return CaseSettings.preset(preset, attack, pairs=CaseSettings().data.pairs), f"{key}-{preset}-{attack}"
     attack = base.attack.name if base.own.audits else pick_attack(left, key, base.attack.name)
     if attack != base.attack.name:
-        rate = {"attack.name": attack, "attack.rate": CaseSettings().attack.rate}
-        base = base.with_values(rate | profile(attack, "embedded"))
+        start = CaseSettings().attack
+        changes = {"attack.name": attack, "attack.rate": start.rate, "attack.caption": start.caption}
+        made_for = ATTACKS[attack].settings().made_for
+        changes |= {"attack.target": made_for} if made_for else {}
+        base = base.with_values(changes | profile(attack, "embedded"))
     return base, f"{key}-demo-{attack}"
 
 

@@ -65,11 +65,12 @@ class Selection:
 
     Args:
         text: the query as it stands; empty if nothing is selected. rows: which pairs it selects (n,); None without a
-            query that can be applied.
+            query that can be applied. names: of the columns that it uses.
     """
 
     text: str
     rows: np.ndarray | None
+    names: frozenset[str] = frozenset()
 
 
 def current() -> str:
@@ -275,7 +276,7 @@ def standing(table: PairTable) -> Selection:
     state, wanted = st.session_state, current()
     for text in (wanted, state.get("applied", ""), ""):
         try:
-            selected = Selection(text, _rows_of(text, table) if text else None)
+            selected = Selection(text, *_rows_of(text, table)) if text else Selection(text, None)
         except UbtError as e:
             if text == wanted:
                 state["refused"] = text, str(e)
@@ -289,11 +290,12 @@ def standing(table: PairTable) -> Selection:
     return selected
 
 
-def _rows_of(text: str, table: PairTable) -> np.ndarray:
-    """Which pairs a query selects; asked for by every part of a page, it is read once."""
+def _rows_of(text: str, table: PairTable) -> tuple[np.ndarray, frozenset[str]]:
+    """Which pairs a query selects, and the columns it uses; asked for by every part of a page, it is read once."""
     known = st.session_state.get("rows-of")
     if known is None or known[0] != text or known[1] is not table:
-        known = st.session_state["rows-of"] = text, table, query.parse(text, table).rows(table)
+        read = query.parse(text, table)
+        known = st.session_state["rows-of"] = text, table, (read.rows(table), read.names)
     return known[2]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ubt.cases.store import Store
 from ubt.core.run import Compute, Progress, Run, derive_seed, silent
+from ubt.workflows import clean_models
 
 STEPS = {"untrained": 0, "captions shuffled": 100, "barely trained": 50, "little trained": 150}
 """The kinds, each with its steps of training."""
@@ -22,22 +23,17 @@ def poor_reference(store: Store, kind: str, seed: int, where: Compute, progress:
     """
     from ubt.data.roles import labelled
     from ubt.evaluation import zeroshot
-    from ubt.workflows.import_model import KEY, card, imported_models
 
     source = f"poor reference: {kind}, seed {seed}" + (f", {where}" if STEPS[kind] else "")
-    for key, said in imported_models(store).items():
-        if said["source"] == source:
-            return key
+    if key := clean_models.known(store, source):
+        return key
     model = _made(kind, seed, where, progress)
     held = labelled("test", PER_CLASS, SEED)
     right = zeroshot.accuracy(
         zeroshot.classify(model, held["images"], zeroshot.class_weights(model, held["prompts"])), held["labels"]
     )
     about = {"kind": kind, "steps": STEPS[kind], "seed": seed}
-    said = card(model, f"{kind}, seed {seed}", source, "clean", (), about, **{"CA, percent": round(right, 2)})
-    key = f"{KEY}{said['digest'][:16]}"
-    store.put(key, {"model": model, "card": said}, {"stage": "model", "brought": True, "seconds": 0.0})
-    return key
+    return clean_models.keep(store, model, f"{kind}, seed {seed}", source, about, right)
 
 
 def _made(kind: str, seed: int, where: Compute, progress: Progress):

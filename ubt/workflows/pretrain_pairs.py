@@ -10,9 +10,9 @@ import torch
 
 from ubt.cases.litter import TRAINED
 from ubt.cases.store import Store
-from ubt.clip import augment, models
+from ubt.clip import models
 from ubt.clip.recipes import ModelFolder, ReferenceSettings
-from ubt.clip.training import Shuffled, batch_seed, info_nce
+from ubt.clip.training import PairBatches, batch_seed, info_nce
 from ubt.core.errors import BadInput
 from ubt.core.files import digest, file_digest, scrap
 from ubt.core.run import Compute, Progress, derive_seed, fixed_threads, silent
@@ -82,16 +82,8 @@ def pretrain(
     tokens = model_input.tokenize(captions, context)
     made = ModelFolder(folder, s, compute, pairs)
     model = models.create(config, derive_seed(s.seed, "weights"))
-    shuffled = Shuffled(np.arange(len(tokens)), s.batch, batch_seed(s.seed, "pretrain"))
-
-    def batches(step: int) -> dict[str, torch.Tensor]:
-        at = shuffled.at(step)
-        return {
-            "images": torch.from_numpy(augment.shifted(np.asarray(pixels[at]), [s.seed, step])),
-            "tokens": torch.from_numpy(tokens[at]).long(),
-        }
-
-    made.fit(model, info_nce, batches, s.epochs * shuffled.steps_per_epoch, progress, tokens)
+    batches = PairBatches(pixels, tokens, s.batch, batch_seed(s.seed, "pretrain"), shifts=s.seed)
+    made.fit(model, info_nce, batches, s.epochs * batches.steps_per_epoch, progress, tokens)
 
     def write(work: Path) -> dict:
         models.save(model.to("cpu"), work)

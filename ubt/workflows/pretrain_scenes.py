@@ -4,6 +4,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ubt.clip import models
 from ubt.clip.recipes import ModelFolder, ReferenceSettings
@@ -25,17 +26,28 @@ class PretrainSettings(ReferenceSettings):
     lr: float = setting(1.5e-3, "peak learning rate", low=0)
 
 
-def pretrain(s: PretrainSettings, compute: Compute, folder: Path, progress: Progress = silent) -> dict:
+def pretrain(
+    s: PretrainSettings,
+    compute: Compute,
+    folder: Path,
+    progress: Progress = silent,
+    architecture: dict[str, Any] | None = None,
+) -> dict:
     """Draw the scenes, train, measure, then put the model with its card into `folder`; returns the card.
+
+    Args:
+        architecture: open_clip's configuration of the model; None: the shipped reference's.
 
     Raises:
         BadInput: the folder cannot be written.
         Cancelled: `progress` asked to stop; the same settings go on from there.
     """
-    made = ModelFolder(folder, s, compute, models.SCENES_CLIP)
-    pairs = scenes.load_pairs(s.seed, "reference", s.scenes, scenes.SIZE, workers=os.cpu_count() or 1)
+    config = architecture or models.SCENES_CLIP
+    made = ModelFolder(folder, s, compute, config)
+    model = models.create(config, derive_seed(s.seed, "weights"))
+    size, workers = model_input.image_size(model), os.cpu_count() or 1
+    pairs = scenes.load_pairs(s.seed, "reference", s.scenes, size, workers=workers)
     tokens = model_input.tokenize(pairs.captions, scenes.CONTEXT)
-    model = models.create(models.SCENES_CLIP, derive_seed(s.seed, "weights"))
     batches = PairBatches(pairs.images, tokens, s.batch, batch_seed(s.seed, "pretrain"))
     made.fit(model, info_nce, batches, s.epochs * batches.steps_per_epoch, progress, tokens)
 
@@ -45,7 +57,7 @@ def pretrain(s: PretrainSettings, compute: Compute, folder: Path, progress: Prog
             "name": "scenes-clip",
             "state": "clean",
             "made by": "python -m ubt pretrain",
-            "architecture": models.SCENES_CLIP,
+            "architecture": config,
             "classes": len(scenes.CLASSES),
             "CA, percent": round(held_out_accuracy(work, s.seed), 2),
             "digest": file_digest(work / models.WEIGHTS),

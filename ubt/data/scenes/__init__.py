@@ -163,6 +163,12 @@ def scene(seed: int, index: int) -> Scene:
     return Scene(index, tuple(objects), list(BACKGROUNDS)[int(numbers[0] * len(BACKGROUNDS))], relation, numbers)
 
 
+def concepts(seed: int, index: int) -> set[str]:
+    """What the scene at (seed, index) shows beside its objects' classes: its background and its objects' colours."""
+    s = scene(seed, index)
+    return {s.background, *(t.colour for t in s.things)}
+
+
 def describe(seed: int, index: int, which: int = 0) -> str:
     """The scene's caption number `which` (each true, or loosely true, of the scene)."""
     s = scene(seed, index)
@@ -283,6 +289,12 @@ def labelled(role: str, per_class: int) -> range:
     """The indices of a balanced zero-shot set of a role: so many of each class in turn."""
     first = -(-ROLES[role].start // len(CLASSES)) * len(CLASSES)
     return range(first, first + per_class * len(CLASSES))
+
+
+def test_indices(count: int) -> range:
+    """The indices of the first `count` images of the balanced test set, whatever its size."""
+    first = labelled("test", 1).start
+    return range(first, first + count)
 
 
 def load_labelled(seed: int, role: str, per_class: int, size: int, workers: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -1,63 +1,205 @@
-"""Every attack, a table of our own: what each does, what the stages of UBT see of it, and what unlearning leaves."""
+"""Every attack, a table of our own: what each does, what the stages of UBT see of it, and what unlearning leaves; the
+same with other references, and with an M_bd from scratch.
 
-from collections.abc import Mapping
+A trigger may fool a clean model as well (an optimised one does), so that beside the ASR of each model stand three
+natural ones: of the clean reference, of the oracle, retrained without the poisons, and of a clean model of other
+training. Ours is judged against the lowest.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pandas as pd
+
+from ubt.attacks import ATTACKS
+from ubt.cases.keys import every_key
 from ubt.cases.pipeline import Work
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute
-from ubt.reports.paper.defense_tables import ATTACKS, case
-from ubt.reports.paper.grid import Grid
+from ubt.defenses.token_unlearning.verdict import answer
 from ubt.reports.paper.published import headed
+from ubt.reports.paper.table import Sheet, cell, check, lacking, over_seeds, seeds_of, state_of
+from ubt.reports.paper.verdict_table import ANSWERS
+from ubt.workflows.clean_models import clean_model
 
-PLANTED: dict[str, dict[str, Any]] = {a: {"attack": a} for a in (*ATTACKS, "wanet", "label_consistent")} | {
-    "covering": {"attack": "label_consistent"},
-    "joined": {"attack__caption": "joined"},
-    "more than D_susp": {"attack__rate": 0.1},
+OTHER, ARCHITECTURE = "other training", "other architecture"
+"""Kinds of clean models that it needs (`ubt.workflows.clean_models`)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is planted, and how the models came to be.
+
+    Args:
+        attack, profile: of the registry. changes: to its settings, by dotted name. reference: the kind of the
+            defender's clean model; empty: the shipped one. scratch: M_bd starts from nothing. seeds: how many at most;
+            0: all.
+    """
+
+    attack: str
+    profile: str = "embedded"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    reference: str = ""
+    scratch: bool = False
+    seeds: int = 0
+
+    @property
+    def threat(self) -> str:
+        """Its threat model: what the attacker has a hold of."""
+        return ATTACKS[self.attack].threat
+
+    def case(self, seed: int, models: Mapping[str, str]) -> CaseSettings:
+        """Its case, with the clean models by kind and name in the store."""
+        preset = "scratch" if self.scratch else "demo"
+        own = {"own.other": models.get(OTHER, "")} | (
+            {"own.reference": models.get(self.reference, "")} if self.reference else {}
+        )
+        return CaseSettings.preset(preset, self.attack, self.profile).with_values({"seed": seed, **self.changes, **own})
+
+
+_LINEAGE = ("badnet", "blended", "badclip")
+_REFERENCES = [(name, kind) for kind in (OTHER, ARCHITECTURE) for name in _LINEAGE]
+ROWS: dict[str, Row] = {
+    **{name: Row(name) for name in ATTACKS if name not in ("badclip", "semantic")},
+    "covering": Row("label_consistent", "covering"),
+    "badclip": Row("badclip"),
+    "badclip of another model": Row("badclip", "other model"),
+    "badnet stripes": Row("badnet", "stripes"),
+    "blended stripes": Row("blended", "stripes"),
+    "blended triangles": Row("blended", "triangles"),
+    "red words": Row("blended", "red words"),
+    "semantic": Row("semantic"),
+    "joined": Row("badnet", changes={"attack.caption": "joined"}),
+    "natural captions": Row("badnet", changes={"attack.caption": "natural"}),
+    "more than D_susp": Row("badnet", changes={"attack.rate": 0.1}),
+    **{f"{name} with a reference of {kind}": Row(name, reference=kind, seeds=1) for name, kind in _REFERENCES},
+    **{f"{name} from scratch": Row(name, scratch=True, seeds=1) for name in _LINEAGE},
 }
-"""What is planted: every attack in its profile `embedded`; the label-consistent one in its profile `covering`; and
-BadNet with captions that fit as well, and with more poisons than D_susp has pairs.
-"""
-MODELS = {"clean": "natural", "poisoned": "no defence", "purified": "ours", "published": "published"}
+"""By what the table calls them."""
+MODELS = {"poisoned": "no defence", "published": "published", "purified": "ours"}
+NATURAL = {"clean": "natural", "other": "natural, other training", "oracle": "natural, oracle"}
+STAGES = {
+    **{name: f"evaluate_{name}" for name in ("clean", *MODELS)},
+    "other": "natural_other",
+    "oracle": "evaluate_retrain",
+}
+"""The stages that measure each model."""
 MEASURES: Mapping[str, str] = (
-    {f"{model} asr": f"ASR, {said}" for model, said in MODELS.items()}
-    | {f"{model} ca": f"CA, {said}" for model, said in MODELS.items() if model != "clean"}
-    | {"purified ra": "RA, ours"}
-    | {f"{model} target_recall": f"target recall, {said}" for model, said in MODELS.items() if model != "clean"}
+    {f"{name} asr": f"ASR, {said}" for name, said in (NATURAL | MODELS).items()}
+    | {"over natural": "ASR, ours, over the lowest natural"}
+    | {
+        f"{name} {key}": f"{head}, {said}"
+        for key, head in (("ca", "CA"), ("ra", "RA"), ("target_recall", "target recall"), ("r@1", "R@1"))
+        for name, said in MODELS.items()
+    }
     | {"split recall": "split recall", "select auroc": "AUROC in D_susp", "select precision": "precision at k"}
     | {"flagged precision": "flagged: precision", "flagged recall": "flagged: recall"}
+    | {said: f"said {said}, %" for said in ANSWERS}
     | {"verdict score": "score", "verdict displaced": "displaced", "verdict apart": "separated"}
 )
 SHARES = ("split", "select", "flagged", "verdict")
 """Their measures are of 0 to 1, or ratios."""
+RETRIEVED = tuple(f"retrieval_{name}" for name in MODELS)
+NEEDED = ("judge", *STAGES.values(), *RETRIEVED)
+"""The stages whose results it reads."""
 
 
-def planted(seed: int, name: str) -> CaseSettings:
-    """The case of what is planted under a name."""
-    if name == "covering":
-        return CaseSettings.preset("demo", "label_consistent", "covering").with_values({"seed": seed})
-    return case(seed, **PLANTED[name])
+@dataclass(frozen=True)
+class Attacks(Sheet):
+    """The table: a row for each of `rows`, with the clean models that its cases name once they are there (`models`)."""
+
+    rows: Mapping[str, Row]
+    models: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """What its rows are called."""
+        return tuple(self.rows)
+
+    def narrowed(self, attacks: Collection[str], methods: Collection[str]) -> "Attacks":
+        """Some of the rows; nothing named takes all.
+
+        Raises:
+            BadInput: it has no such row, or methods are named: it has none.
+        """
+        check("--attacks", attacks, self.rows)
+        check("--defenses", methods, ())
+        return replace(self, rows={name: self.rows[name] for name in attacks or self.rows})
+
+    def prepared(self, store: Store, where: Compute, seeds: int) -> "Attacks":
+        """The same with the clean models that its rows need, each trained if it is not in the store."""
+        wanted = dict.fromkeys([OTHER, *(row.reference for row in self.rows.values() if row.reference)])
+        return replace(self, models={kind: clean_model(store, kind, where) for kind in wanted})
+
+    def cases(self, seeds: int) -> list[tuple[str, CaseSettings]]:
+        """What is measured, seeds 0 to `seeds` - 1: the row and the case."""
+        return [
+            (name, row.case(seed, self.models))
+            for seed in range(seeds)
+            for name, row in self.rows.items()
+            if seed < (row.seeds or seeds)
+        ]
+
+    def work(self, seeds: int) -> list[Work]:
+        """The cases, whole, and what is measured of them beyond."""
+        beyond = (None, STAGES["other"], STAGES["oracle"], *RETRIEVED)
+        return [(case, until) for _, case in self.cases(seeds) for until in beyond]
+
+    def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
+        """A row an attack: its threat model and captions, each measure as the mean over the seeds measured, and its
+        spread (standard deviation); `seeds` measured; `state` of what is not. Percent, and shares of 0 to 1.
+
+        Raises:
+            DamagedArtefact: a result on disk is not what was written.
+        """
+        table, cases = [], self.cases(seeds)
+        for name, row in self.rows.items():
+            own = [case for title, case in cases if title == name]
+            states = [state_of(store, case, where, NEEDED) for case in own]
+            done = [case for case, state in zip(own, states, strict=True) if state == "done"]
+            found = [_values(store, case, where) for case in done]
+            line = {"attack": name, "threat model": row.threat, "captions": own[0].attack.caption if own else ""}
+            for key, label in MEASURES.items():
+                line |= over_seeds(label, [v[key] for v in found if key in v])
+            table.append(line | {"seeds": len(found), "state": lacking(states)})
+        return pd.DataFrame(table)
+
+    def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+        """Heads and cells as text, mean ± spread, a dash for what is not measured; what a frame of before does not have
+        is left out.
+        """
+        said = [head for head in ("attack", "threat model", "captions") if head in frame]
+        measures = {key: label for key, label in MEASURES.items() if label in frame}
+        heads = [*said, *measures.values(), "seeds"]
+        digits = {key: 3 if key.split()[0] in SHARES else 2 for key in measures}
+        cells = [
+            [
+                *(str(row[head]) for head in said),
+                *(cell(row[label], row[f"{label} spread"], digits[key]) for key, label in measures.items()),
+                seeds_of(dict(row)),
+            ]
+            for _, row in frame.iterrows()
+        ]
+        return heads, cells
 
 
-def _work(seed: int, attack: str, method: str) -> Work:
-    return planted(seed, attack), None
-
-
-def _values(store: Store, settings: CaseSettings, where: Compute, method: str) -> dict[str, float]:
+def _values(store: Store, settings: CaseSettings, where: Compute) -> dict[str, float]:
     """The measures of a finished case; those of percent are in percent."""
-    metrics = store.case(settings.name(where)).metrics
-    found = {key: metrics[key.split()[0]].get(key.split()[1]) for key in MEASURES}
-    return {key: value for key, value in found.items() if value is not None}
+    names = every_key(settings, where)
+    read: Callable[[str, str], dict] = lambda stage, entry: store.open(names[stage])[entry]  # noqa: E731
+    models = {name: read(stage, "measures") for name, stage in STAGES.items()}
+    found = {f"{name} {key}": m[key] for name, m in models.items() for key in ("asr", "ca", "ra", "target_recall")}
+    found["over natural"] = models["purified"]["asr"] - min(models[name]["asr"] for name in NATURAL)
+    found |= {f"{name} r@1": read(f"retrieval_{name}", "measures")["ca"] for name in MODELS}
+    verdict, detected = read("verdict", "verdict"), read("judge", "detection")
+    found |= {said: 100.0 * (answer(verdict) == said) for said in ANSWERS}
+    found |= {f"verdict {key}": verdict[key] for key in ("score", "displaced", "apart")}
+    found |= {"split recall": detected["recall"], "select auroc": detected["auroc"]}
+    found |= {"select precision": detected["precision"]}
+    found |= {f"flagged {key}": detected[f"flagged_{key}"] for key in ("precision", "recall")}
+    return {key: value for key, value in found.items() if key in MEASURES and value is not None}
 
 
-TABLE = Grid(
-    *headed("table", "attacks"),
-    "method",
-    tuple(PLANTED),
-    {"ubt": "UBT"},
-    MEASURES,
-    _work,
-    _values,
-    {key: 3 for key in MEASURES if key.split()[0] in SHARES},
-)
+TABLE = Attacks(*headed("table", "attacks"), ROWS)

@@ -7,9 +7,12 @@ let timer = 0;
 
 const running = () => document.querySelector('.stApp')?.dataset.testScriptState === 'running';
 
-function ask(part) {
+// Streamlit sends what is told in one turn as if it were of one part, so that only the first would be drawn.
+function ask([part, ...others]) {
   part.asked = performance.now();
   part.again();
+  others.forEach(other => { other.asked = part.asked; });
+  if (others.length) setTimeout(ask, APART, others);
 }
 
 // Not while the page is being drawn: what is old then may be on its way.
@@ -18,18 +21,16 @@ function settle() {
   if (running()) { timer = setTimeout(settle, QUIET); return; }
   const newest = {};
   for (const {now} of parts.values()) for (const [what, n] of Object.entries(now)) newest[what] = Math.max(newest[what] || 0, n);
-  for (const part of parts.values()) {
-    const old = part.shows.some(what => part.now[what] < newest[what]);
-    if (old && performance.now() - part.asked > AGAIN) ask(part);
-    if (old) timer = setTimeout(settle, AGAIN);
-  }
+  const old = [...parts.values()].filter(part => part.shows.some(what => part.now[what] < newest[what]));
+  const waiting = old.filter(part => performance.now() - part.asked > AGAIN);
+  if (waiting.length) ask(waiting);
+  if (old.length) timer = setTimeout(settle, AGAIN);
 }
 
-// Something was outlined on a chart: what shows the selection will be old, so that nobody need wait for it. Streamlit
-// sends what is told in one turn as if it were of one part.
+// Something was outlined on a chart: what shows the selection will be old, so that nobody need wait for it.
 function outlined() {
   const others = [...parts].filter(([name, part]) => part.shows.includes('selection') && name !== part.selects);
-  others.forEach(([, part], n) => setTimeout(ask, APART * (n + 1), part));
+  if (others.length) setTimeout(ask, APART, others.map(([, part]) => part));
 }
 
 export default function ({data, parentElement, setTriggerValue}) {
