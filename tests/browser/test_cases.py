@@ -79,5 +79,5 @@ def test_find_pin_rename_compare_open_and_delete(app, full, tiny_case, tab):
     press(tab, "Open this case")
     tab.get_by_role("heading", level=1, name="Overview").wait_for()
     assert address(tab, "case") == tiny_case.name
-    assert tab.get_by_text("mine <b>*x*</b>").count()
+    tab.get_by_text("mine <b>*x*</b>").first.wait_for()
     no_traceback(tab)

@@ -3,7 +3,7 @@
 import numpy as np
 from harness import drag, no_traceback, rule_of, said
 
-from ubt.cli.app_in_browser import settle
+from ubt.cli.app_in_browser import page_link, settle
 from ubt.pairs.annotations import Review
 from ubt.workflows.open_case import open_case
 
@@ -228,4 +228,35 @@ def test_what_one_part_changes_every_part_that_shows_it_follows(app, mapped, tab
     tab.get_by_role("button", name="Back", exact=True).click()
     tab.wait_for_function("document.querySelectorAll('.ubt-grid')[0].querySelectorAll('[data-pair]').length === 3")
     assert rule_of(tab) == "rank <= 3"
+    no_traceback(tab)
+
+
+def test_from_the_start_words_neighbours_labels_exports_and_other_thresholds_are_few_clicks_away(
+    app, mapped, tab, tiny_case
+):
+    start = f"{app(mapped.root)}/?case={tiny_case.name}"
+
+    def begun() -> None:
+        tab.goto(start)
+        settle(tab)
+        tab.evaluate("window.clicks = 0; addEventListener('click', e => { window.clicks += e.isTrusted; }, true)")
+
+    begun()
+    page_link(tab, "Inspect").click()
+    tab.locator(".ubt-card.chosen").wait_for()
+    settle(tab)
+    assert tab.locator(".ubt-words span").count() > 0, "a flagged pair's words"
+    assert tab.locator(".ubt-grid").nth(1).locator(".ubt-card").count() == 6, "its neighbours"
+    tab.keyboard.press("3")
+    tab.locator(".ubt-grid").first.locator(".ubt-card b", has_text="unsure").wait_for()
+    assert tab.evaluate("window.clicks") == 1
+    dragged(tab, 0, 25)
+    tab.locator(".st-key-as-case button").wait_for()
+    assert tab.evaluate("window.clicks") <= 2, "the third click runs the case"
+
+    begun()
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Flagged pairs (CSV)").click()
+    assert download.value.suggested_filename == f"flagged-{tiny_case.name}.zip"
+    assert tab.evaluate("window.clicks") <= 2
     no_traceback(tab)

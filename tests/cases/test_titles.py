@@ -1,12 +1,13 @@
 """Titles tell cases apart, whatever they are made of, and hold what hostile names say as text."""
 
 import itertools
+import json
 
 from tiny import CPU, tiny
 
 from ubt.cases.record import SCHEMA, BuiltIn, CaseRecord
 from ubt.cases.settings import CaseSettings
-from ubt.cases.titles import LONGEST_VALUE, differing, flat, titles
+from ubt.cases.titles import LONGEST_VALUE, complete, differing, flat, titles
 
 BASE = CaseSettings.preset("demo")
 PAIRS, MODEL = f"pairs-{1:016x}", f"model-{2:016x}"
@@ -95,3 +96,14 @@ def test_settings_of_other_attacks_are_no_settings_of_a_case():
     assert differing([settings, other]) == ["seed", "split.fraction"]
     blended = flat(BASE.with_values({"attack.name": "blended", "seed": 1}).to_dict())
     assert differing([settings, blended]) == ["seed", "attack.name"]
+
+
+def test_a_setting_added_since_does_not_tell_a_case_from_one_of_today():
+    today = CaseSettings().to_dict()
+    before = json.loads(json.dumps(today))
+    del before["poison"]["start"], before["own"]["other"], before["badclip"]
+    assert differing([complete(before), complete(today)]) == []
+    assert complete(before)["poison.start"] == "reference"
+    changed = CaseSettings().with_values({"poison.start": "scratch"}).to_dict()
+    assert differing([complete(before), complete(changed)]) == ["poison.start"]
+    assert complete({}) == {}

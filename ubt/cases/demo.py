@@ -26,7 +26,7 @@ def names() -> list[str]:
 def artefact(store: Store, settings: CaseSettings, stage: str) -> str | None:
     """The name of what a stage of the built-in case of these settings gave; None where there is none."""
     records = (store.record(name) for name in names())
-    return next((r.artefacts.get(stage) for r in records if r.settings == settings.to_dict()), None)
+    return next((r.artefacts.get(stage) for r in records if CaseSettings.from_dict(r.settings) == settings), None)
 
 
 def grid() -> Path | None:

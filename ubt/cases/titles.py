@@ -57,6 +57,27 @@ def attack_of(settings: Mapping[str, Any]) -> str:
     return str(attack.get("name", "")) if isinstance(attack, Mapping) else ""
 
 
+ALWAYS = {"seed", "data.pairs", "attack.name", "attack.rate"}
+"""Settings that every case has had."""
+
+
+@functools.lru_cache(maxsize=32)
+def _unchanged(attack: str) -> dict[str, Any]:
+    """Every setting of a case with this attack at its own default."""
+    try:
+        return flat(CaseSettings().with_values({"attack.name": attack}).to_dict())
+    except BadInput:
+        return flat(CaseSettings().to_dict())
+
+
+def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as `flat` gives them, with those that were added after a case was made, at their defaults; so they do
+    not tell it from a case of today. Nothing is added to settings that lack what every case has had.
+    """
+    found = flat(settings)
+    return {**_unchanged(attack_of(settings)), **found} if found.keys() >= ALWAYS else found
+
+
 def differing(several: Iterable[Mapping[str, Any]]) -> list[str]:
     """The names of settings, each as `flat` gives them, that are not the same in all, in their order; of cases of
     different attacks not those of the attacks.
@@ -158,7 +179,7 @@ def titles(records: Mapping[str, CaseRecord], given: Mapping[str, str], called: 
         else:
             found[name] = f"{name} (damaged)"
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, BadInput):
-                settings = flat(record.settings)
+                settings = complete(record.settings)
                 changes = _changes(settings)
                 made[name] = _title(settings, changes[:FIRST], len(changes) > FIRST, called)
                 own[name] = settings

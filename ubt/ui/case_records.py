@@ -14,7 +14,7 @@ from ubt.cases import demo, marks
 from ubt.cases.marks import Mark
 from ubt.cases.record import MARK, CaseRecord
 from ubt.cases.store import Store
-from ubt.cases.titles import flat, titles
+from ubt.cases.titles import complete, titles
 from ubt.core.errors import UbtError
 from ubt.evaluation.model_roles import MEASURED
 from ubt.ui.view import import_name, store
@@ -35,8 +35,8 @@ class Known:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Its settings by their dotted names, as it keeps them; empty where it cannot be read."""
-        return flat(self.record.settings)
+        """Its settings by their dotted names, those added since at their defaults; empty where it cannot be read."""
+        return complete(self.record.settings)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.reports.paper import TABLES, attack_table
-from ubt.reports.paper.attack_table import ARCHITECTURE, MODELS, NATURAL, NEEDED, OTHER, ROWS, STAGES
+from ubt.reports.paper.attack_table import ARCHITECTURE, MODELS, NATURAL, OTHER, RETRIEVED, ROWS, STAGES
 
 TABLE = TABLES["attacks"]
 KEYS = {OTHER: "model-0123456789abcdef", ARCHITECTURE: "model-fedcba9876543210"}
@@ -43,6 +43,13 @@ def test_every_attack_has_a_row_and_lineages_have_one_seed():
 DETECTED = {"recall": 0.9, "auroc": None, "precision": 1.0, "flagged_precision": 0.5, "flagged_recall": 0.25}
 
 
+def test_without_the_clean_models_it_has_the_rows_that_need_none_and_no_natural_asr_of_theirs():
+    rows = {name for name, _ in TABLE.cases(1)}
+    assert rows == {name for name, row in ROWS.items() if not row.reference}
+    assert {until for _, until in TABLE.work(1)} == {None, "evaluate_retrain", *RETRIEVED}
+    assert not any(case.own.other or case.own.reference for _, case in TABLE.cases(1))
+
+
 def put(store: Store, settings: CaseSettings, asr: dict[str, float], answer: str) -> None:
     """Results as if they had been computed."""
     measured = {name: {"asr": asr[name], "ca": 90.0, "ra": 80.0, "target_recall": 70.0} for name in STAGES}
@@ -50,7 +57,7 @@ def put(store: Store, settings: CaseSettings, asr: dict[str, float], answer: str
     results |= {f"retrieval_{name}": {"measures": {"ca": 50.0}} for name in MODELS}
     found = {"score": 0.6, "displaced": 0.2, "apart": 2.0, "answer": answer, "by_thresholds": answer, "checks": []}
     results |= {"judge": {"detection": DETECTED}, "verdict": {"verdict": found}}
-    for until in NEEDED:
+    for until in ("judge", *STAGES.values(), *RETRIEVED):
         put_results(store, settings, until, results)
 
 

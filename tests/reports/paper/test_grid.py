@@ -1,20 +1,16 @@
 """Tables of our own, detectors and masking strategies: what a cell needs, what it measures, what is missing."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
-from tiny import CPU, put_results, tiny
+from tiny import CPU, put_results
 
-from ubt.attacks import ATTACKS
 from ubt.cases.keys import every_key
 from ubt.cases.pipeline import create
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.defenses.poisoncam import STRATEGIES
-from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.evaluation.localization import BOX
 from ubt.reports.paper import TABLES
 
@@ -115,25 +111,3 @@ def test_what_is_measured_of_a_detector(tmp_path):
 def test_what_a_table_does_not_have_is_refused(name):
     with pytest.raises(BadInput, match="this table has no 'nosuch'; expected some of"):
         TABLES[name].narrowed([], ["nosuch"])
-
-
-def test_every_attack_is_planted_and_what_its_case_found_is_in_the_table(tmp_path, tiny_store, tiny_case):
-    table = TABLES["attacks"]
-    cases = {attack: case for attack, (case, until) in zip(table.attacks, table.work(1), strict=True) if until is None}
-    assert {c.attack.name for c in cases.values()} == set(ATTACKS)
-    assert cases["covering"].label_consistent != cases["label_consistent"].label_consistent
-    assert cases["joined"].attack.caption == "joined"
-    big = cases["more than D_susp"]
-    assert big.attack.poisons(big.data.pairs) > suspicious_count(big.data.pairs, big.split.fraction)
-    one = replace(table.narrowed(["badnet"], []), work_of=lambda seed, attack, method: (tiny(), None))
-    (row,) = (line for _, line in one.measured(tiny_store, CPU, 1).iterrows())
-    metrics = tiny_store.case(tiny_case.name).metrics
-    assert row["ASR, natural"] == metrics["clean"]["asr"]
-    assert row["CA, ours"] == metrics["purified"]["ca"]
-    assert row["flagged: recall"] == metrics["flagged"]["recall"]
-    assert row["separated"] == metrics["verdict"]["apart"]
-    assert row["seeds"] == 1
-    heads, cells = one.lines(one.measured(tiny_store, CPU, 1))
-    assert len(heads) == len(cells[0])
-    nothing = one.measured(Store(tmp_path), CPU, 1)
-    assert nothing["state"].tolist() == ["1 to do"]

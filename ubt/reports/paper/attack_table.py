@@ -102,8 +102,6 @@ MEASURES: Mapping[str, str] = (
 SHARES = ("split", "select", "flagged", "verdict")
 """Their measures are of 0 to 1, or ratios."""
 RETRIEVED = tuple(f"retrieval_{name}" for name in MODELS)
-NEEDED = ("judge", *STAGES.values(), *RETRIEVED)
-"""The stages whose results it reads."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +113,13 @@ class Attacks(Sheet):
 
     @property
     def attacks(self) -> tuple[str, ...]:
-        """What its rows are called."""
-        return tuple(self.rows)
+        """What its rows are called: those whose reference is there."""
+        return tuple(name for name, row in self.rows.items() if not row.reference or row.reference in self.models)
+
+    @property
+    def stages(self) -> Mapping[str, str]:
+        """The stages that measure each model; without the clean model of other training as long as it is not there."""
+        return STAGES if OTHER in self.models else {name: stage for name, stage in STAGES.items() if name != "other"}
 
     def narrowed(self, attacks: Collection[str], methods: Collection[str]) -> "Attacks":
         """Some of the rows; nothing named takes all.
@@ -136,16 +139,17 @@ class Attacks(Sheet):
     def cases(self, seeds: int) -> list[tuple[str, CaseSettings]]:
         """What is measured, seeds 0 to `seeds` - 1: the row and the case."""
         return [
-            (name, row.case(seed, self.models))
+            (name, self.rows[name].case(seed, self.models))
             for seed in range(seeds)
-            for name, row in self.rows.items()
-            if seed < (row.seeds or seeds)
+            for name in self.attacks
+            if seed < (self.rows[name].seeds or seeds)
         ]
 
     def work(self, seeds: int) -> list[Work]:
         """The cases, whole, and what is measured of them beyond."""
-        beyond = (None, STAGES["other"], STAGES["oracle"], *RETRIEVED)
-        return [(case, until) for _, case in self.cases(seeds) for until in beyond]
+        beyond = (self.stages[name] for name in ("other", "oracle") if name in self.stages)
+        untils = (None, *beyond, *RETRIEVED)
+        return [(case, until) for _, case in self.cases(seeds) for until in untils]
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
         """A row an attack: its threat model and captions, each measure as the mean over the seeds measured, and its
@@ -154,13 +158,13 @@ class Attacks(Sheet):
         Raises:
             DamagedArtefact: a result on disk is not what was written.
         """
-        table, cases = [], self.cases(seeds)
-        for name, row in self.rows.items():
+        table, cases, needed = [], self.cases(seeds), ("judge", *self.stages.values(), *RETRIEVED)
+        for name in self.attacks:
             own = [case for title, case in cases if title == name]
-            states = [state_of(store, case, where, NEEDED) for case in own]
+            states = [state_of(store, case, where, needed) for case in own]
             done = [case for case, state in zip(own, states, strict=True) if state == "done"]
-            found = [_values(store, case, where) for case in done]
-            line = {"attack": name, "threat model": row.threat, "captions": own[0].attack.caption if own else ""}
+            found = [_values(store, case, where, self.stages) for case in done]
+            line = {"attack": name, "threat model": self.rows[name].threat, "captions": own[0].attack.caption}
             for key, label in MEASURES.items():
                 line |= over_seeds(label, [v[key] for v in found if key in v])
             table.append(line | {"seeds": len(found), "state": lacking(states)})
@@ -185,13 +189,13 @@ class Attacks(Sheet):
         return heads, cells
 
 
-def _values(store: Store, settings: CaseSettings, where: Compute) -> dict[str, float]:
-    """The measures of a finished case; those of percent are in percent."""
+def _values(store: Store, settings: CaseSettings, where: Compute, stages: Mapping[str, str]) -> dict[str, float]:
+    """The measures of a finished case, by the stages that measure its models; those of percent are in percent."""
     names = every_key(settings, where)
     read: Callable[[str, str], dict] = lambda stage, entry: store.open(names[stage])[entry]  # noqa: E731
-    models = {name: read(stage, "measures") for name, stage in STAGES.items()}
+    models = {name: read(stage, "measures") for name, stage in stages.items()}
     found = {f"{name} {key}": m[key] for name, m in models.items() for key in ("asr", "ca", "ra", "target_recall")}
-    found["over natural"] = models["purified"]["asr"] - min(models[name]["asr"] for name in NATURAL)
+    found["over natural"] = models["purified"]["asr"] - min(models[name]["asr"] for name in NATURAL if name in models)
     found |= {f"{name} r@1": read(f"retrieval_{name}", "measures")["ca"] for name in MODELS}
     verdict, detected = read("verdict", "verdict"), read("judge", "detection")
     found |= {said: 100.0 * (answer(verdict) == said) for said in ANSWERS}
