@@ -36,7 +36,7 @@ def papers(pairs: int = CC3M + POISONS, rate: float = POISONS / (CC3M + POISONS)
 SCRATCH = {
     "poison.start": "scratch",
     "poison.shifts": True,
-    "poison.epochs": 40,
+    "poison.epochs": 32,
     "poison.lr": 1.5e-3,
     "poison.weight_decay": 0.1,
 }
