@@ -21,9 +21,9 @@ function holes(to, chart, selected, scale) {
       if (!(selected[row >> 3] & (128 >> (row & 7)))) continue;
       count++;
       const left = Math.round(x0 + ax * x[n] - size / 2), top = Math.round(y0 + ay * y[n] - size / 2);
-      const from = Math.max(0, left), to = Math.min(width, left + size);
-      if (!(from < to)) continue;
-      for (let line = Math.max(0, top), end = Math.min(height, top + size); line < end; line++) pixels.fill(0, line * width + from, line * width + to);
+      const from = Math.max(0, left), until = Math.min(width, left + size);
+      if (!(from < until)) continue;
+      for (let line = Math.max(0, top), end = Math.min(height, top + size); line < end; line++) pixels.fill(0, line * width + from, line * width + until);
     }
   }
   to.putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width, height), 0, 0);
