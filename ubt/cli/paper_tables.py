@@ -13,7 +13,8 @@ from ubt.cli.console import say
 from ubt.cli.paper import at_scale
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import Compute, compute
-from ubt.reports.paper import FIGURES, SWEEPS, TABLES
+from ubt.reports.paper import FIGURES, SWEEPS, TABLES, cells
+from ubt.reports.paper.table import Sheet, write
 from ubt.workflows.ingest import check_targets
 
 SEEDS = "Seeds 0 to N - 1; those from 100 on are for tuning."
@@ -33,7 +34,13 @@ def table(
         list[str] | None,
         Option("--set", help="A setting of every case in it, as group.name=value (see ubt/docs/reference.md)."),
     ] = None,
-    folder: Annotated[Path | None, Option("--out", help="Also write it as Markdown and CSV into this folder.")] = None,
+    known: Annotated[
+        Path | None,
+        Option("--cells", help="Cells measured before, wherever (CSV); those of the same cases are not run again."),
+    ] = None,
+    folder: Annotated[
+        Path | None, Option("--out", help="Also write it, and its cells, as Markdown and CSV into this folder.")
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     cache: CacheOption = CACHE,
@@ -43,6 +50,7 @@ def table(
     found = _named("table", number, at_scale(TABLES, number, preset, changed))
     found = found.narrowed(_names(attacks), _names(defenses))
     found = found.varied(changed) if changed else found
+    found = found.knowing(cells.read(known)) if known is not None else found
     store, where = Store(cache), compute(device, precision)
     _reproduce(found.prepared(store, where, seeds), seeds, folder, f"table-{number}", store, where)
 
@@ -100,14 +108,18 @@ def _reproduce(result: Any, seeds: int, folder: Path | None, file: str, store: S
     """
     if folder is not None and folder.exists() and not folder.is_dir():
         raise BadInput(f"--out: expected a folder, got {folder}")
-    work = result.work(seeds)
+    sheet = result if isinstance(result, Sheet) else None
+    work = sheet.missing(where, seeds) if sheet else result.work(seeds)
     for case in {case for case, _ in work if isinstance(case, CaseSettings)}:
         check_targets(store, case)
     errors, ran = run_missing(store, where, work)
     frame = result.measured(store, where, seeds)
     print(result.markdown(frame))
     if folder is not None:
-        written = ", ".join(map(str, result.write(frame, folder, file)))
+        paths = result.write(frame, folder, file)
+        if sheet and (each := sheet.cells(store, where, seeds)) is not None:
+            paths += write(folder, cells.beside(file), {"csv": each.to_csv(index=False)})
+        written = ", ".join(map(str, paths))
         say(f"written to {written}")
     if errors:
         raise UbtError(

@@ -23,6 +23,7 @@ from ubt.core.errors import BadInput, UbtError
 from ubt.core.run import UNKNOWN, Compute, compute, processor
 from ubt.reports import manifest
 from ubt.reports.manifest import Made
+from ubt.reports.paper.cells import beside
 
 COMMAND = (sys.executable, "-m", "ubt")
 UNFINISHED = 4
@@ -38,6 +39,9 @@ def reproduce(
     only: Annotated[str, Option(help="Only these tables, separated by commas.")] = "",
     accept: Annotated[
         bool, Option("--accept", help="Put what was made into ubt/docs/measured, with its machine and date.")
+    ] = False,
+    cells: Annotated[
+        bool, Option("--known-cells", help="Take the cells that the documents have, and measure only those they lack.")
     ] = False,
     folder: Annotated[Path, Option("--out", help="Folder for the tables.")] = Path("reproduced"),
     device: Device = "auto",
@@ -56,7 +60,7 @@ def reproduce(
             try:
                 if until is not None and time.monotonic() >= until:
                     raise _Spent
-                csv = _make(entry, folder, shared, until)
+                csv = _make(entry, folder, shared, until, cells)
             except _Spent:
                 break
             except UbtError as e:
@@ -121,9 +125,10 @@ def _chosen(only: str) -> list[Made]:
     return [entry for entry in chosen if names or not entry.needs]
 
 
-def _make(entry: Made, folder: Path, shared: list[str], until: float | None) -> Path:
-    """Run an entry's commands; the CSV of all of them."""
-    made = []
+def _make(entry: Made, folder: Path, shared: list[str], until: float | None, known: bool) -> Path:
+    """Run an entry's commands; the CSV of all of them. `known`: with the cells that the documents have."""
+    made, cells = [], manifest.folder() / f"{beside(entry.name)}.csv"
+    shared = [*shared, "--cells", str(cells)] if known and cells.exists() else shared
     for i, command in enumerate(entry.commands):
         into = folder / entry.name / str(i)
         into.mkdir(parents=True, exist_ok=True)
@@ -134,6 +139,8 @@ def _make(entry: Made, folder: Path, shared: list[str], until: float | None) -> 
     csv = folder / f"{entry.name}.csv"
     if len(made) == 1:
         csv.write_bytes(made[0].read_bytes())
+        if (each := made[0].with_name(cells.name)).exists():
+            csv.with_name(cells.name).write_bytes(each.read_bytes())
     else:
         pd.concat([pd.read_csv(path, dtype=str) for path in made]).to_csv(csv, index=False)
     return csv

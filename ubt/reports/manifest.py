@@ -17,6 +17,7 @@ from scipy import stats
 from ubt.core.errors import BadInput
 from ubt.core.files import file_digest, read_json, replace_file
 from ubt.reports import documents
+from ubt.reports.paper import cells
 
 LEVEL, UNLIKELY, FLOOR, IMAGE, FAR = 0.95, 0.01, 0.002, 0.03, 5.0
 """Of the interval around a difference of two means; how unlikely it has to be that so many figures lie outside of
@@ -93,8 +94,14 @@ def documented(name: str, like: pd.DataFrame, labels: Iterable[str]) -> tuple[pd
 
 
 def accept(entry: Made, csv: Path, made: str, version: str, machine: str) -> None:
-    """Put a table that was made again into the documents in place of the one that is there."""
+    """Put a table that was made again, and its cells, into the documents in place of those that are there; a table with
+    cells is of the machines that they were measured on.
+    """
     replace_file(folder() / f"{entry.name}.csv", lambda path: path.write_bytes(csv.read_bytes()))
+    if (each := csv.with_name(f"{cells.beside(entry.name)}.csv")).exists():
+        replace_file(folder() / each.name, lambda path: path.write_bytes(each.read_bytes()))
+        where = machine.partition(",")[2]
+        machine = f"{' or '.join(dict.fromkeys(cells.read(each)[cells.MACHINE]))},{where}"
     new = replace(entry, sha256=file_digest(csv), made=made, version=version, machine=machine)
     rest = [new if e.name == entry.name else e for e in entries()]
     text = json.dumps([{k: v for k, v in asdict(e).items() if v} for e in rest], indent=1, ensure_ascii=False) + "\n"

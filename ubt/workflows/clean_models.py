@@ -51,6 +51,17 @@ def known(store: Store, source: str) -> str:
     return next((key for key, said in imported_models(store).items() if said["source"] == source), "")
 
 
+def stand_in(kind: str, seed: int = SEED) -> str:
+    """A name for a clean model of one of `KINDS` by how it is made, which no machine's rounding changes; no model has
+    it.
+    """
+    from ubt.workflows.import_model import KEY
+    from ubt.workflows.pretrain_scenes import PretrainSettings
+
+    what = KINDS[kind]
+    return f"{KEY}{digest([PretrainSettings(seed=seed, **what.changes).to_dict(), what.architecture])[:16]}"
+
+
 def keep(store: Store, model: Any, name: str, source: str, about: dict[str, Any], right: float) -> str:
     """Put a clean model made here into the store; returns its name there, which its weights decide. `right`: its CA in
     percent.

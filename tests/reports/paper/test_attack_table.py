@@ -7,7 +7,8 @@ from ubt.attacks import ATTACKS
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
-from ubt.reports.paper import TABLES, attack_table
+from ubt.reports import manifest
+from ubt.reports.paper import TABLES, attack_table, cells
 from ubt.reports.paper.attack_table import ARCHITECTURE, MODELS, NATURAL, OTHER, RETRIEVED, ROWS, STAGES
 
 TABLE = TABLES["attacks"]
@@ -79,3 +80,61 @@ def test_ours_is_judged_against_the_lowest_natural_asr(tmp_path):
     said = table.markdown(table.measured(store, CPU, 2))
     assert "| badclip | data, and a clean model to prepare the trigger on | natural | 30.00 | 4.00 | 12.00 |" in said
     assert "| 1 (1 to do) |" in said
+
+
+def test_cells_measured_elsewhere_are_taken_and_not_measured_again(tmp_path, monkeypatch):
+    here, asr = Store(tmp_path / "here"), dict.fromkeys(STAGES, 10.0) | {"purified": 1.5}
+    table = attack_table.replace(TABLE.narrowed(["badnet", "semantic"], []), models=KEYS)
+    for name, settings in table.cases(2):
+        if (name, settings.seed) != ("semantic", 1):
+            put(here, settings, asr, "poisoned")
+    each = table.cells(here, CPU, 2)
+    assert [(row.attack, row.seed) for row in each.itertuples()] == [("badnet", 0), ("semantic", 0), ("badnet", 1)]
+    assert each["ASR, ours"].tolist() == [1.5, 1.5, 1.5]
+    file = tmp_path / "cells.csv"
+    file.write_text(each.to_csv(index=False))
+
+    elsewhere = Store(tmp_path / "elsewhere")
+    trained = []
+    monkeypatch.setattr(attack_table, "clean_model", lambda store, kind, where: trained.append(kind) or "model-00000000deadbeef")
+    again = TABLE.narrowed(["badnet", "semantic"], []).knowing(cells.read(file))
+    assert again.prepared(elsewhere, CPU, 1).missing(CPU, 1) == [] and trained == []
+    there = again.prepared(elsewhere, CPU, 2)
+    assert trained == [OTHER], "one cell is not known"
+    assert {(case.seed, case.semantic, case.own.other) for case, _ in there.missing(CPU, 2)} == {
+        (1, ROWS["semantic"].case(1, {}).semantic, "model-00000000deadbeef")
+    }
+    assert there.measured(elsewhere, CPU, 2).equals(table.measured(here, CPU, 2))
+    assert there.cells(elsewhere, CPU, 2)["made"].tolist() == each["made"].tolist()
+
+
+def test_a_cell_of_other_settings_is_another():
+    one, other = (attack_table.replace(TABLE.narrowed([name], []), models=KEYS) for name in ("badnet", "joined"))
+    known = {identity: {"attack": "badnet", "seed": 0} for identity in ("0123456789abcdef",)}
+    assert len(attack_table.replace(one, known=known).missing(CPU, 1)) == len(one.work(1)) == len(other.work(1))
+    with pytest.raises(BadInput, match="keeps its cells"):
+        TABLES["verdict"].knowing(None)
+
+
+def test_what_is_no_csv_of_cells_is_refused(tmp_path):
+    (tmp_path / "cells.csv").write_text("attack,seed\nbadnet,0\n")
+    with pytest.raises(BadInput, match="without the column 'cell'"):
+        cells.read(tmp_path / "cells.csv")
+    with pytest.raises(BadInput, match="none that can be read"):
+        cells.read(tmp_path / "nosuch.csv")
+
+
+def test_the_documents_table_is_made_of_its_cells():
+    file = manifest.folder() / "cells-attacks.csv"
+    if not file.exists():
+        pytest.skip("the table of attacks in the documents was made without cells")
+    said = attack_table.pd.read_csv(manifest.folder() / "table-attacks.csv")
+    made = attack_table.replace(TABLE, models=KEYS).summed(cells.read(file), {}).set_index("attack")
+    for row in said.itertuples(index=False):
+        assert made.loc[row.attack, "seeds"] == row.seeds
+    figures = [column for column in said if column.endswith(" spread") or column in attack_table.MEASURES.values()]
+    attack_table.pd.testing.assert_frame_equal(
+        said.set_index("attack")[figures].astype(float),
+        made.loc[said["attack"], figures].astype(float),
+        check_names=False,
+    )

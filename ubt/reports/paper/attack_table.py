@@ -19,10 +19,11 @@ from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute
 from ubt.defenses.token_unlearning.verdict import answer
+from ubt.reports.paper import cells as kept
 from ubt.reports.paper.published import headed
 from ubt.reports.paper.table import Sheet, cell, check, lacking, over_seeds, seeds_of, state_of
 from ubt.reports.paper.verdict_table import ANSWERS
-from ubt.workflows.clean_models import clean_model
+from ubt.workflows.clean_models import clean_model, stand_in
 
 OTHER, ARCHITECTURE = "other training", "other architecture"
 """Kinds of clean models that it needs (`ubt.workflows.clean_models`)."""
@@ -106,10 +107,13 @@ RETRIEVED = tuple(f"retrieval_{name}" for name in MODELS)
 
 @dataclass(frozen=True)
 class Attacks(Sheet):
-    """The table: a row for each of `rows`, with the clean models that its cases name once they are there (`models`)."""
+    """The table: a row for each of `rows`, with the clean models that its cases name once they are there (`models`);
+    cells that are `known` by their identity are not measured again.
+    """
 
     rows: Mapping[str, Row]
     models: Mapping[str, str] = field(default_factory=dict)
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def attacks(self) -> tuple[str, ...]:
@@ -131,10 +135,20 @@ class Attacks(Sheet):
         check("--defenses", methods, ())
         return replace(self, rows={name: self.rows[name] for name in attacks or self.rows})
 
+    def knowing(self, cells: pd.DataFrame) -> "Attacks":
+        """The same with cells that were measured before, as `cells` gives them."""
+        return replace(self, known=kept.by_identity(cells))
+
     def prepared(self, store: Store, where: Compute, seeds: int) -> "Attacks":
-        """The same with the clean models that its rows need, each trained if it is not in the store."""
+        """The same with the clean models that its rows need, each trained if it is not in the store; one that no cell
+        to be measured needs has a stand-in's name.
+        """
         wanted = dict.fromkeys([OTHER, *(row.reference for row in self.rows.values() if row.reference)])
-        return replace(self, models={kind: clean_model(store, kind, where) for kind in wanted})
+        found = replace(self, models={kind: stand_in(kind) for kind in wanted})
+        unknown = [name for name, _ in found._unknown(where, seeds)]
+        needed = {found.rows[name].reference for name in unknown} | ({OTHER} if unknown else set())
+        models = {kind: clean_model(store, kind, where) if kind in needed else stand_in(kind) for kind in wanted}
+        return replace(self, models=models)
 
     def cases(self, seeds: int) -> list[tuple[str, CaseSettings]]:
         """What is measured, seeds 0 to `seeds` - 1: the row and the case."""
@@ -145,11 +159,51 @@ class Attacks(Sheet):
             if seed < (self.rows[name].seeds or seeds)
         ]
 
+    def _identity(self, name: str, seed: int, where: Compute) -> str:
+        """The identity of a cell, which the weights of clean models trained here do not change."""
+        names = every_key(self.rows[name].case(seed, {kind: stand_in(kind) for kind in self.models}), where)
+        return kept.identity([names[stage] for stage in self._needed])
+
+    def _unknown(self, where: Compute, seeds: int) -> list[tuple[str, CaseSettings]]:
+        """Of `cases`, those whose cell is not known."""
+        return [(n, case) for n, case in self.cases(seeds) if self._identity(n, case.seed, where) not in self.known]
+
+    @property
+    def _needed(self) -> tuple[str, ...]:
+        """The stages that a cell is read from."""
+        return ("judge", *self.stages.values(), *RETRIEVED)
+
     def work(self, seeds: int) -> list[Work]:
         """The cases, whole, and what is measured of them beyond."""
+        return self._work(self.cases(seeds))
+
+    def missing(self, where: Compute, seeds: int) -> list[Work]:
+        """`work` without the cases whose cell is known."""
+        return self._work(self._unknown(where, seeds))
+
+    def _work(self, cases: Collection[tuple[str, CaseSettings]]) -> list[Work]:
         beyond = (self.stages[name] for name in ("other", "oracle") if name in self.stages)
         untils = (None, *beyond, *RETRIEVED)
-        return [(case, until) for _, case in self.cases(seeds) for until in untils]
+        return [(case, until) for _, case in cases for until in untils]
+
+    def cells(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
+        """What is measured of each case that is done or known: a row with the attack, the seed, the cell's `identity`,
+        and each measure. Percent, and shares of 0 to 1.
+
+        Raises:
+            DamagedArtefact: a result on disk is not what was written.
+        """
+        found = []
+        for name, case in self.cases(seeds):
+            if (identity := self._identity(name, case.seed, where)) in self.known:
+                found.append(self.known[identity])
+            elif state_of(store, case, where, self._needed) == "done":
+                values = _values(store, case, where, self.stages)
+                found.append(
+                    {"attack": name, "seed": case.seed, **kept.stamped(identity)}
+                    | {label: values[key] for key, label in MEASURES.items() if key in values}
+                )
+        return pd.DataFrame(found, columns=["attack", "seed", *kept.COLUMNS, *MEASURES.values()])
 
     def measured(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame:
         """A row an attack: its threat model and captions, each measure as the mean over the seeds measured, and its
@@ -158,16 +212,21 @@ class Attacks(Sheet):
         Raises:
             DamagedArtefact: a result on disk is not what was written.
         """
-        table, cases, needed = [], self.cases(seeds), ("judge", *self.stages.values(), *RETRIEVED)
+        cells, states = self.cells(store, where, seeds), {}
+        for name, case in self.cases(seeds):
+            there = ((cells["attack"] == name) & (cells["seed"] == case.seed)).any()
+            states.setdefault(name, []).append("done" if there else state_of(store, case, where, self._needed))
+        return self.summed(cells, {name: lacking(of) for name, of in states.items()})
+
+    def summed(self, cells: pd.DataFrame, states: Mapping[str, str]) -> pd.DataFrame:
+        """The table of `cells`; `states`: what is said of what is not measured, by row."""
+        table = []
         for name in self.attacks:
-            own = [case for title, case in cases if title == name]
-            states = [state_of(store, case, where, needed) for case in own]
-            done = [case for case, state in zip(own, states, strict=True) if state == "done"]
-            found = [_values(store, case, where, self.stages) for case in done]
-            line = {"attack": name, "threat model": self.rows[name].threat, "captions": own[0].attack.caption}
-            for key, label in MEASURES.items():
-                line |= over_seeds(label, [v[key] for v in found if key in v])
-            table.append(line | {"seeds": len(found), "state": lacking(states)})
+            found, row = cells[cells["attack"] == name], self.rows[name]
+            line = {"attack": name, "threat model": row.threat, "captions": row.case(0, self.models).attack.caption}
+            for label in MEASURES.values():
+                line |= over_seeds(label, found[label].dropna().astype(float).tolist() if label in found else [])
+            table.append(line | {"seeds": len(found), "state": states.get(name, "")})
         return pd.DataFrame(table)
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

@@ -81,6 +81,10 @@ class Sheet(ABC):
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         """Heads and cells as text."""
 
+    @abstractmethod
+    def work(self, seeds: int) -> list[Work]:
+        """What its figures need: cases, each up to a stage."""
+
     def varied(self, changes: Mapping[str, str]) -> "Sheet":
         """The same of cases with other settings, by dotted name.
 
@@ -102,6 +106,22 @@ class Sheet(ABC):
     def prepared(self, store: Store, where: Compute, seeds: int) -> "Sheet":
         """The same once what its cases name is in the store."""
         return self
+
+    def knowing(self, cells: pd.DataFrame) -> "Sheet":
+        """The same with cells that were measured before.
+
+        Raises:
+            BadInput: it does not keep its cells one by one.
+        """
+        raise BadInput("--cells: expected a table that keeps its cells one by one (attacks); this one does not")
+
+    def cells(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame | None:
+        """Its cells one by one (`ubt.reports.paper.cells`); None where it does not keep them."""
+        return None
+
+    def missing(self, where: Compute, seeds: int) -> list[Work]:
+        """`work` without what is known."""
+        return self.work(seeds)
 
     def files(self, frame: pd.DataFrame) -> dict[str, str]:
         """Ending and text of each file it is written as."""
