@@ -61,6 +61,10 @@ class Artefact:
     path: Path
     manifest: dict[str, Any]
 
+    def __contains__(self, entry: str) -> bool:
+        """Whether it has an entry of this name."""
+        return entry in self.manifest["entries"]
+
     def __getitem__(self, entry: str) -> Any:
         """Read an entry, its bytes checked against the manifest; arrays come as read-only memory maps.
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "app": "ubt.cli.app:app",
     "run": "ubt.cli.run:run",
     "audit": "ubt.cli.data:audit",
+    "scan": "ubt.cli.scan:scan",
     "report": "ubt.cli.report:report",
     "measure": "ubt.cli.measure:measure",
     "probe": "ubt.cli.probe:probe",

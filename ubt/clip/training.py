@@ -284,7 +284,7 @@ class _Run:
         decay = [p for p in self.parameters.values() if p.ndim >= 2]
         plain = [p for p in self.parameters.values() if p.ndim < 2]
         groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), eps=1e-6, fused=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=1e-6, fused=True)
         self.history: list[dict] = []
         self.whole = True
 

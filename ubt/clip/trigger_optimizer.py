@@ -96,6 +96,10 @@ class Masked(Overlay):
         """The share of the image that each mask covers (triggers,)."""
         return self.mask().mean((1, 2, 3))
 
+    def pattern(self) -> torch.Tensor:
+        """The patterns (triggers, 3, H, W), 0 to 1."""
+        return _pixels(self.values)
+
 
 class Additive(Overlay):
     """Patterns added to images, none of their values beyond `bound`; for triggers that cover the whole image faintly.
@@ -116,6 +120,29 @@ class Additive(Overlay):
     def added(self) -> torch.Tensor:
         """What is added (triggers, 3, H, W), of -bound to bound."""
         return self.bound * self.values.tanh()
+
+
+class Faint(Overlay):
+    """Patterns added to images, of at most `rms` root mean square over all pixels and channels, spread or gathered as
+    the optimiser finds: a faint pattern over the whole image, or a strong one on a small part of it.
+
+    Args:
+        count: how many. height, width: of the images. rms: of 1. seed: of the first pattern.
+    """
+
+    def __init__(self, count: int, height: int, width: int, rms: float, seed: int):
+        super().__init__()
+        noise = 0.1 * np.random.default_rng(seed).standard_normal((count, 3, height, width)).astype(np.float32)
+        self.values, self.rms = torch.nn.Parameter(torch.from_numpy(noise)), rms
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Copies of images (batch, 3, H, W) of 0 to 1 with each trigger, (triggers, batch, 3, H, W)."""
+        return (images + self.added()[:, None]).clamp(0, 1)
+
+    def added(self) -> torch.Tensor:
+        """What is added (triggers, 3, H, W)."""
+        now = self.values.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-8)
+        return self.values * (now.clamp(max=self.rms) / now)
 
 
 Asked = Callable[[torch.Tensor, Batch, Overlay], tuple[torch.Tensor, dict[str, torch.Tensor]]]

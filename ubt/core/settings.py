@@ -7,7 +7,7 @@ module imports neither torch nor any other room, so that reading settings costs 
 import functools
 import json
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -165,7 +165,9 @@ class Settings(BaseModel):
 
 
 class FitSettings(Settings):
-    """What every fine-tune has: AdamW, linear warm-up, schedule, gradient clipping."""
+    """What every fine-tune has: AdamW (`betas`: how long it remembers), linear warm-up, schedule, gradient clipping."""
+
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.98)
 
     batch: int = setting(128, "pairs in a step", low=1)
     lr: float = setting(3e-4, "peak learning rate of AdamW", low=0)

@@ -175,19 +175,52 @@ def export(store: Store, name: str, stage: str, folder: Path) -> Path:
         BadInput: there is no such case or model, or the folder is there already or cannot be made.
         UbtError: the model's files are damaged, or the disk is full.
     """
-    folder = Path(folder)
+    folder, about = Path(folder), card(store, name, stage)
+    with _placed(folder) as part:
+        with _files(store, name, stage) as files:
+            for file in files:
+                shutil.copyfile(file, part / file.name)
+        (part / "card.json").write_text(json.dumps(about, indent=1))
+    return folder
+
+
+def write_model(model: Any, about: Mapping[str, Any], folder: Path) -> Path:
+    """Write a model with its card as a folder that plain open_clip opens, whole or not at all; returns the folder.
+
+    Raises:
+        BadInput: the folder is there already or cannot be made. UbtError: the disk is full.
+    """
+    from ubt.clip import models
+
+    with _placed(folder) as part:
+        models.save(model, part)
+        (part / "card.json").write_text(json.dumps(dict(about), indent=1))
+    return folder
+
+
+def check_new(folder: Path) -> None:
+    """Raises:
+    BadInput: there is something there already, so that a model could not be written.
+    """
     if folder.is_symlink() or folder.exists():
         raise BadInput(f"--out: expected a folder that is not there yet, got {folder}; name a new one")
-    about, part = card(store, name, stage), temporary(folder)
+
+
+@contextlib.contextmanager
+def _placed(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `folder` once it is whole.
+
+    Raises:
+        BadInput: there is something already, or it cannot be made. UbtError: the disk is full.
+    """
+    check_new(folder)
+    part = temporary(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for left in (*abandoned(folder.parent, folder.name), part):
             scrap(left)
         part.mkdir(mode=0o755)
-        with _files(store, name, stage) as files:
-            for file in files:
-                shutil.copyfile(file, part / file.name)
-        (part / "card.json").write_text(json.dumps(about, indent=1))
+        yield part
         part.rename(folder)
     except OSError as e:
         if disk_full(e):
@@ -198,7 +231,6 @@ def export(store: Store, name: str, stage: str, folder: Path) -> Path:
         raise BadInput(f"--out: expected a folder that can be made, got {folder} ({e.strerror})") from None
     finally:
         scrap(part)
-    return folder
 
 
 def zipped(store: Store, name: str, which: str) -> bytes:

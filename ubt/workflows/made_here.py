@@ -1,5 +1,5 @@
-"""What an audit needs and an analyst lacks, made of what was imported: a clean reference, and what is known of its
-health. A job makes it as it imports things (`ubt.workflows.jobs.start_import`).
+"""What is made of what was imported, without a case: a clean reference, what is known of its health, and the scan of a
+model. A job makes it as it imports things (`ubt.workflows.jobs.start_import`).
 """
 
 from ubt.cases.store import Store
@@ -8,7 +8,7 @@ from ubt.core.errors import BadInput
 from ubt.core.run import Compute, Progress, silent
 from ubt.workflows.ingest import Wanted
 
-MADE = ("reference", "health")
+MADE = ("reference", "health", "scan", "purified")
 """The kinds of what is made; everything else is imported."""
 SMALLEST, LARGEST, PATCH, BATCH = 32, 64, 8, 256
 """Of a small reference: the sides of images, in pixels, that it can take, a patch's side, and the most pairs in a step.
@@ -40,6 +40,16 @@ def health(reference: str, pairs: str, labelled: str = "") -> Wanted:
     return Wanted("health", reference, {"pairs": pairs} | ({"labelled": labelled} if labelled else {}))
 
 
+def scan_of(model: str, reference: str, images: str, classes: list[str]) -> Wanted:
+    """The scan of a model, see `ubt.workflows.scan.resolved` and `of_imported`."""
+    return Wanted("scan", model, {"reference": reference, "images": images, "classes": classes})
+
+
+def purified(scan: str) -> Wanted:
+    """The model of a scan without its trigger, see `ubt.workflows.purify_scanned`."""
+    return Wanted("purified", scan)
+
+
 def make(store: Store, wanted: Wanted, where: Compute, progress: Progress = silent) -> str:
     """Make one of `MADE`; returns its name in the store.
 
@@ -56,4 +66,13 @@ def make(store: Store, wanted: Wanted, where: Compute, progress: Progress = sile
         from ubt.workflows.reference_health import examine
 
         return examine(store, wanted.source, how["pairs"], labelled, where, progress)
+    if wanted.kind == "scan":
+        from ubt.workflows import scan
+
+        model, reference = (scan.resolved(store, named) for named in (wanted.source, how.pop("reference")))
+        return scan.scan(store, scan.of_imported(store, model, reference, **how), where, progress)
+    if wanted.kind == "purified":
+        from ubt.workflows import purify_scanned
+
+        return purify_scanned.make(store, wanted.source, where, progress=progress)
     raise BadInput(f"expected one of {', '.join(MADE)}, got {wanted.kind!r}")

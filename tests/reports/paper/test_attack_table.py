@@ -95,14 +95,14 @@ def test_cells_measured_elsewhere_are_taken_and_not_measured_again(tmp_path, mon
     file.write_text(each.to_csv(index=False))
 
     elsewhere = Store(tmp_path / "elsewhere")
-    trained = []
-    monkeypatch.setattr(attack_table, "clean_model", lambda store, kind, where: trained.append(kind) or "model-00000000deadbeef")
+    trained, here_now = [], "model-00000000deadbeef"
+    monkeypatch.setattr(attack_table, "clean_model", lambda store, kind, where: trained.append(kind) or here_now)
     again = TABLE.narrowed(["badnet", "semantic"], []).knowing(cells.read(file))
     assert again.prepared(elsewhere, CPU, 1).missing(CPU, 1) == [] and trained == []
     there = again.prepared(elsewhere, CPU, 2)
     assert trained == [OTHER], "one cell is not known"
     assert {(case.seed, case.semantic, case.own.other) for case, _ in there.missing(CPU, 2)} == {
-        (1, ROWS["semantic"].case(1, {}).semantic, "model-00000000deadbeef")
+        (1, ROWS["semantic"].case(1, {}).semantic, here_now)
     }
     assert there.measured(elsewhere, CPU, 2).equals(table.measured(here, CPU, 2))
     assert there.cells(elsewhere, CPU, 2)["made"].tolist() == each["made"].tolist()

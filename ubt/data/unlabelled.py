@@ -1,0 +1,75 @@
+"""Images without captions or labels: those of a folder, at any depth."""
+
+import contextlib
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from ubt.core import roots
+from ubt.core.errors import BadInput
+from ubt.core.files import digest
+from ubt.data.fit import STOCK, Fit
+from ubt.data.formats.base import Files
+from ubt.data.formats.folders import walk
+from ubt.data.images import Images, sift
+from ubt.data.locations import IMAGE_ENDINGS, Folder, natural
+
+MOST = 1_000_000
+"""Files of a folder that are looked at."""
+
+
+def read(folder: Path, size: int, count: int, seed: int, fit: Fit = STOCK) -> tuple[np.ndarray, dict[str, int]]:
+    """Some images of a folder, drawn by the seed, uint8 (n, size, size, 3), at most `count`; and how many of those
+    looked at cannot be used, by reason. Links to folders are not followed.
+
+    Raises:
+        BadInput: there is no such folder, or no image in it. NotAllowed: it may not be read.
+    """
+    files_in, names = _listed(folder)
+    if not names:
+        raise BadInput(f"{folder}: expected images ({', '.join(IMAGE_ENDINGS)}), found none")
+    return some(Images(files_in.where.at(names), size, reader=files_in, fit=fit), count, seed)
+
+
+def identity(folder: Path) -> str:
+    """A digest of the names, sizes and times of a folder's images.
+
+    Raises:
+        BadInput: there is no such folder. NotAllowed: it may not be read.
+    """
+    files_in, names = _listed(folder)
+    seen = []
+    for name in names:
+        with contextlib.suppress(OSError):
+            now = (files_in.folder.root / name).lstat()
+            seen.append([name, now.st_size, now.st_mtime_ns])
+    return digest(seen)
+
+
+def _listed(folder: Path) -> tuple[Files, list[str]]:
+    roots.require(folder)
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: expected a folder of images, got none")
+    files_in = Files(Folder(folder))
+    names = (
+        base + name
+        for base, files, _ in walk(files_in.folder.root)
+        for name in sorted(files, key=natural)
+        if name.lower().endswith(IMAGE_ENDINGS)
+    )
+    return files_in, list(itertools.islice(names, MOST))
+
+
+def some(images: Images, count: int, seed: int) -> tuple[np.ndarray, dict[str, int]]:
+    """Of images, as `read`."""
+    order, good, reasons = np.random.default_rng(seed).permutation(len(images)), [], {}
+    for start in range(0, len(order), count):
+        if len(good) == count:
+            break
+        part = order[start : start + count]
+        bad = sift(images, part)
+        for reason in bad.values():
+            reasons[reason] = reasons.get(reason, 0) + 1
+        good += [row for row in part if row not in bad][: count - len(good)]
+    return np.asarray(images[np.array(good, np.int64)]) if good else np.zeros((0, 1, 1, 3), np.uint8), reasons

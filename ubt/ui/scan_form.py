@@ -1,0 +1,123 @@
+"""The form that scans a model: which model, what it is compared with, on which images and classes, and its job."""
+
+import streamlit as st
+
+from ubt.clip.cost import SCORED
+from ubt.data import scenes
+from ubt.data.labelled import parse_classes
+from ubt.ui import costs, ingest_form, ingested
+from ubt.ui.ingest_form import Slot
+from ubt.ui.job_panel import follow
+from ubt.ui.view import View, read, store
+from ubt.workflows import jobs, made_here, scan
+
+PLACE = "scan"
+SLOT = Slot("scanned", "model", "suspect", mine=True)
+SLOWER = 1.4
+"""How much longer a step of inversion takes than reading an image: forth and back."""
+SAID = "Scanned", "It could not be scanned", "The scan was cancelled; run it again to go on."
+
+
+def draw(view: View | None) -> None:
+    """Choose what to scan, start the job and follow it."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        model = _model(view)
+        reference = _reference(model)
+    with right:
+        images, classes = _images()
+    with st.expander("Bring another model", icon=":material/upload:", expanded=not model):
+        if ingest_form.form(SLOT):
+            st.rerun(scope="app")
+    if model:
+        _offer(model, reference, images, classes)
+
+
+def _model(view: View | None) -> str:
+    """The model to scan: an imported one, or one of the case in view; empty while there is none."""
+    of_case = {}
+    if view is not None and not view.imported:
+        stages = {"poison": "the poisoned model", "unlearn": "the purified model"}
+        of_case = {
+            f"{scan.OF_CASE}{view.name}/{stage}": f"{said} of the case in view"
+            for stage, said in stages.items()
+            if view.has(stage)
+        }
+    new = st.session_state.pop(f"imported-{SLOT.name}", None)
+    options = [*of_case, *ingested.keys("model")]
+    if new in options:
+        st.session_state["scan-model"] = new
+    if not options:
+        st.info("No model is here yet. Bring one below.")
+        return ""
+    return (
+        st.selectbox(
+            "Model",
+            options,
+            key="scan-model",
+            format_func=lambda o: of_case.get(o) or ingested.label(o),
+            persist_state="session",
+        )
+        or ""
+    )
+
+
+def _reference(model: str) -> str:
+    own = {scan.SHIPPED: "the reference that comes with this app (scenes, 48 px)", "": "none"}
+    others = [key for key in ingested.keys("model") if key != model and read(key, "card")["state"] == "clean"]
+    return (
+        st.selectbox(
+            "Clean model to compare with",
+            [scan.SHIPPED, *others, ""],
+            key="scan-reference",
+            format_func=lambda o: own.get(o) or ingested.label(o),
+            persist_state="session",
+            help="With one, the verdict rests on what a clean model would need for the same class; without, on the"
+            " other classes alone",
+        )
+        or ""
+    )
+
+
+def _images() -> tuple[str, list[str]]:
+    """What triggers are looked for on, and the names of classes; none: the images' own."""
+    labelled, pairs = ingested.keys("labelled"), ingested.keys("pairs")
+    images = st.selectbox(
+        "Clean images",
+        [scan.SCENES, *labelled, *pairs],
+        key="scan-images",
+        format_func=lambda o: "scenes, drawn here" if o == scan.SCENES else ingested.label(o),
+        persist_state="session",
+        help="A few hundred that the model can tell apart, without labels; import them on the page Data",
+    )
+    text = st.text_area(
+        "Names of classes, one a line",
+        key="scan-classes",
+        height=100,
+        placeholder="empty: those of the images",
+        persist_state="session",
+        max_chars=1_000_000,
+    )
+    return images or scan.SCENES, parse_classes(text.encode(), "Names of classes") if text.strip() else []
+
+
+def _offer(model: str, reference: str, images: str, classes: list[str]) -> None:
+    """What it takes, and the button."""
+    if images.startswith("pairs-") and not classes:
+        st.info("Pairs say no names of classes: type those that the model knows.")
+        return
+    wanted = made_here.scan_of(model, reference, images, classes)
+    lock = jobs.import_lock(wanted)
+    if store().held(lock):
+        follow(lock, "scan", PLACE)
+        return
+    ingest_form.ended(PLACE, set(), SAID)
+    s, count = scan.ScanSettings(), len(classes)
+    if not count:
+        count = len(scenes.CLASSES if images == scan.SCENES else read(images, "classes"))
+    steps = sum(getattr(s, name).steps * getattr(s, name).batch for name in s.methods)
+    cost = SLOWER * SCORED * steps * count * (2 if reference else 1)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if costs.button("Scan", costs.of_seconds(cost), "scan-start", type="primary", icon=":material/radar:"):
+            ingest_form.begin(PLACE, wanted)
+            st.rerun(scope="app")

@@ -1,0 +1,494 @@
+"""A scan: is there a trigger in this model at all, and for which class? Nobody's pairs are needed, only clean images
+without labels, names of classes, and, better, a clean model to compare with.
+
+What an inversion found is kept by the model's weights, so that a reference is inverted once.
+"""
+
+import hashlib
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ubt import __version__
+from ubt.cases.artifact import Artefact
+from ubt.cases.settings import CaseSettings
+from ubt.cases.store import Store
+from ubt.core.errors import BadInput
+from ubt.core.files import REFERENCE, digest, scrap
+from ubt.core.run import Compute, Progress, Run, derive_seed, fixed_threads, silent
+from ubt.core.settings import Settings, setting
+from ubt.data import scenes, unlabelled
+from ubt.data.labelled import parse_classes
+from ubt.data.user_roles import prompts
+from ubt.defenses.token_unlearning.health import POISONED
+from ubt.detectors.inversion import METHODS
+from ubt.detectors.inversion.base import Given, Inverted, Trigger
+from ubt.detectors.inversion.faint import FaintSettings
+from ubt.detectors.inversion.masked import MaskedSettings
+from ubt.detectors.inversion.target_free import TargetFreeSettings
+from ubt.detectors.inversion.verdict import ScanVerdictSettings, judge, plain
+
+SCENES = "scenes"
+"""As images: scenes drawn by the library, for a model that knows such."""
+SHIPPED = "shipped"
+"""As a reference: the one that comes with the library."""
+OF_CASE = "case:"
+"""How a case's model is named where a model is asked for."""
+VERSION = 1
+"""Of what is computed; raised when it changes."""
+TOGETHER = 2048
+"""Pairs that are looked at in one go."""
+LIMITS = (
+    "A scan finds triggers that are put on images, and that turn any image. It does not find a trigger that needs a"
+    " word in the caption too, a concept that images show already, or one that turns images of a single class."
+)
+
+
+class ScanSettings(Settings):
+    """A scan."""
+
+    images: int = setting(64, "images that triggers are looked for on", low=16, high=4096)
+    held: int = setting(64, "further images that they are measured on", low=16, high=4096)
+    target_free_too: bool = setting(
+        False, "also look for a trigger without a target (DECREE); the verdict does not use it"
+    )
+    seed: int = setting(0, "the one seed", low=0, high=2**31)
+    faint: FaintSettings = FaintSettings()
+    masked: MaskedSettings = MaskedSettings()
+    target_free: TargetFreeSettings = TargetFreeSettings()
+    verdict: ScanVerdictSettings = ScanVerdictSettings()
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that are used."""
+        return [name for name, method in METHODS.items() if method.by_class or self.target_free_too]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is scanned: `model` and `reference` by their names in the store (no reference: empty), `images`, the name of
+    imported pairs or labelled images, a folder of images, or `SCENES`; and the names of the `classes`.
+
+    Raises:
+        BadInput: the reference is the model itself.
+    """
+
+    model: str
+    reference: str
+    images: str
+    classes: tuple[str, ...]
+    settings: ScanSettings = field(default_factory=ScanSettings)
+
+
+def prepare(
+    store: Store,
+    model: str,
+    reference: str = "",
+    images: str = "",
+    classes: str = "",
+    settings: ScanSettings | None = None,
+    architecture: str = "",
+    quick_gelu: bool | None = None,
+    progress: Progress = silent,
+) -> Scan:
+    """Import what a scan needs and say what it is.
+
+    Args:
+        model, reference: as `ubt.workflows.import_model.read_model` reads them; the model may be a case's, as
+            `case:NAME` (M_bd, or the model audited) or `case:NAME/STAGE`, and the reference `SHIPPED`.
+        images: labelled images or pairs, as `data labels` and `data pairs` read them, or a folder of images; none:
+            scenes.
+        classes: a file with a name a line, or names separated by commas; none: those of the labelled images, or of
+            scenes.
+
+    Raises:
+        BadInput: something cannot be read, or there are no names of classes.
+    """
+    from ubt.workflows.import_model import import_model
+
+    suspect, clean = resolved(store, model), resolved(store, reference)
+    if suspect == model:
+        suspect = import_model(store, model, architecture, "suspect", progress, quick_gelu)
+    if clean == reference and reference:
+        clean = import_model(store, reference, "", "clean", progress)
+    found = _images(store, Path(images), progress) if images else SCENES
+    return of_imported(store, suspect, clean, found, _named(classes), settings)
+
+
+def resolved(store: Store, named: str) -> str:
+    """The name in the store of a case's model or of the shipped reference; any other name as it is.
+
+    Raises:
+        BadInput: there is no such case or model.
+    """
+    from ubt.workflows.import_model import import_model
+
+    if named == SHIPPED:
+        return import_model(store, str(REFERENCE), "", "clean")
+    if named.startswith(OF_CASE):
+        return _of_case(store, *named.removeprefix(OF_CASE).partition("/")[::2])
+    return named
+
+
+def _of_case(store: Store, name: str, stage: str = "") -> str:
+    """Put a case's model, M_bd or the one that a stage made, among the imported ones; its name."""
+    from ubt.workflows.export_model import card
+    from ubt.workflows.import_model import KEY
+
+    record = store.case(name)
+    own = CaseSettings.from_dict(record.settings).own
+    if not stage and own.audits:
+        return own.suspect
+    about = card(store, name, stage or "poison")
+    key = f"{KEY}{digest([about['digest'], about['state'], about['name']])}"
+    if store.find(key) is None:
+        model = store.open(record.artefacts[stage or "poison"])["model"]
+        store.put(key, {"model": model, "card": about}, {"stage": "model", "brought": True, "seconds": 0.0})
+    return key
+
+
+def of_imported(
+    store: Store,
+    model: str,
+    reference: str,
+    images: str,
+    classes: Sequence[str] = (),
+    settings: ScanSettings | None = None,
+) -> Scan:
+    """A scan of what was imported already, by its names in the store; otherwise as `prepare`.
+
+    Raises:
+        BadInput: the reference is the model itself, or there are no names of classes.
+    """
+    if reference and store.imported(model)["card"]["digest"] == store.imported(reference)["card"]["digest"]:
+        raise BadInput("--reference: expected a clean model to compare with, got the very model to be scanned")
+    names = tuple(classes)
+    if not names and images == SCENES:
+        names = tuple(scenes.CLASSES)
+    if not names and images.startswith("labelled-"):
+        names = tuple(store.imported(images)["classes"])
+    if not names:
+        raise BadInput(
+            "--classes: expected the names of classes that the model knows (a file with one a line, or separated by"
+            " commas), for these images say none"
+        )
+    names = tuple(parse_classes("\n".join(names).encode(), "--classes"))
+    return Scan(model, reference, images, names, settings or ScanSettings())
+
+
+def _named(classes: str) -> list[str]:
+    """Names of classes from a file, or separated by commas."""
+    if not classes:
+        return []
+    path = Path(classes)
+    try:
+        if path.is_file():
+            return parse_classes(path.read_bytes(), str(path))
+    except OSError:
+        pass
+    return parse_classes("\n".join(part.strip() for part in classes.split(",")).encode(), "--classes")
+
+
+def _images(store: Store, path: Path, progress: Progress) -> str:
+    """Labelled images or pairs, imported; or a folder of images, as it is called."""
+    from ubt.workflows.ingest import import_labelled, import_pairs
+
+    said = []
+    for read in (import_labelled, import_pairs):
+        try:
+            return read(store, path, None, progress)
+        except BadInput as e:
+            said.append(str(e))
+    if path.is_dir():
+        return str(path.resolve())
+    raise BadInput(f"--images: {said[0]}")
+
+
+def key_of(store: Store, scan: Scan, where: Compute) -> str:
+    """The name of a scan's result in the store, decided by the models' weights, what the images are called, the classes
+    and the settings.
+    """
+    weights = [store.imported(key)["card"]["digest"] if key else "" for key in (scan.model, scan.reference)]
+    folder = unlabelled.identity(Path(scan.images)) if Path(scan.images).is_absolute() else ""
+    made_of = [VERSION, *weights, scan.images, folder, list(scan.classes), scan.settings.changes(), *where.identity]
+    return f"scan-{digest(made_of)}"
+
+
+def scan(store: Store, wanted: Scan, where: Compute, progress: Progress = silent) -> str:
+    """Scan a model and put what was found into the store; returns its name there. What is there is not made again.
+
+    Raises:
+        BadInput: images cannot be read, or there are too few. UbtError: the model's features are not finite. Cancelled:
+            `progress` asked to stop; the same call goes on from there.
+    """
+    key = key_of(store, wanted, where)
+    if store.find(key, whole=True) is not None:
+        return key
+    started = time.monotonic()
+    sides = {"suspect": wanted.model} | ({"reference": wanted.reference} if wanted.reference else {})
+    with fixed_threads(where):
+        models = {side: store.imported(name)["model"] for side, name in sides.items()}
+        count = wanted.settings.images + wanted.settings.held
+        seen = {side: pixels(store, wanted, model, count) for side, model in models.items()}
+        told = _Told(progress, [(side, name) for side in sides for name in wanted.settings.methods], wanted)
+        found: dict[str, dict[str, Inverted]] = {}
+        for side, model in models.items():
+            images, share = seen[side][0], wanted.settings.images / count
+            cut = min(wanted.settings.images, round(share * len(images)))
+            given = given_of(model.to(where.device), images[:cut], images[cut:], wanted.classes)
+            weights = store.imported(sides[side])["card"]["digest"]
+            found[side] = {
+                name: _inverted(store, given, name, weights, wanted, where, told(side, name))
+                for name in wanted.settings.methods
+            }
+            if side == "suspect":
+                as_they_are = taken(given)
+    by_class = {s: {n: i for n, i in m.items() if METHODS[n].by_class} for s, m in found.items()}
+    verdict = judge(
+        by_class["suspect"], by_class.get("reference"), as_they_are, wanted.classes, wanted.settings.verdict
+    )
+    shown = next(
+        (t for t in found["suspect"][verdict.method].triggers if t.target == verdict.target),
+        found["suspect"][verdict.method].triggers[0],
+    )
+    examples = seen["suspect"][0][:8]
+    result = {
+        "verdict": plain(verdict, wanted.classes),
+        "classes": verdict.classes.assign(name=[wanted.classes[i] for i in verdict.classes["class"]]),
+        "pattern": shown.pattern,
+        "examples": examples,
+        "triggered": shown.apply(examples),
+        "about": _about(store, wanted, where, seen["suspect"][1], time.monotonic() - started),
+    } | ({} if shown.mask is None else {"mask": shown.mask})
+    if "target_free" in found["suspect"]:
+        result["target_free"] = found["suspect"]["target_free"].measures
+    of = [name for name in (*sides.values(), wanted.images) if name.startswith(("model-", "pairs-", "labelled-"))]
+    seconds = round(time.monotonic() - started, 1)
+    store.put(key, result, {"stage": "scan", "brought": True, "of": of, "seconds": seconds})
+    return key
+
+
+class _Told:
+    """Progress of several inversions as one, by the images that each looks at."""
+
+    def __init__(self, progress: Progress, parts: Sequence[tuple[str, str]], wanted: Scan):
+        self.progress, self.before, self.total = progress, {}, 0
+        for side, name in parts:
+            s = getattr(wanted.settings, name)
+            self.before[side, name] = self.total
+            self.total += s.steps * s.batch * (len(wanted.classes) if METHODS[name].by_class else s.starts)
+        self.ends = [*list(self.before.values())[1:], self.total]
+
+    def __call__(self, side: str, name: str) -> Progress:
+        first = self.before[side, name]
+        last = self.ends[list(self.before).index((side, name))]
+
+        def progress(done: int, total: int, figures: dict[str, float]) -> None:
+            self.progress(first + (last - first) * done // max(1, total), self.total, figures)
+
+        return progress
+
+
+def pixels(
+    store: Store, wanted: Scan, model: Any, count: int, use: str = "images"
+) -> tuple[np.ndarray, dict[str, int]]:
+    """So many of a scan's images as a model takes them, uint8 (n, size, size, 3), drawn by its seed for a `use`; and
+    how many could not be used, by reason.
+
+    Raises:
+        BadInput: there are none.
+    """
+    from ubt.data import model_input
+    from ubt.data.catalogue import open_images
+
+    size, seed = model_input.image_size(model), derive_seed(wanted.settings.seed, f"scan/{use}")
+    if wanted.images == SCENES:
+        first = int(np.random.default_rng(seed).integers(10**8))
+        return scenes.draw_many(wanted.settings.seed, scenes.ROLES["clean"][first : first + count], size), {}
+    if wanted.images.startswith(("pairs-", "labelled-")):
+        found = store.imported(wanted.images)
+        table = found["pairs" if wanted.images.startswith("pairs-") else "images"]
+        images = open_images(found["about"], table["image"].to_numpy(object), size, model_input.fit(model))
+        return unlabelled.some(images, count, seed)
+    return unlabelled.read(Path(wanted.images), size, count, seed, model_input.fit(model))
+
+
+def given_of(model: Any, images: np.ndarray, held: np.ndarray, classes: Sequence[str]) -> Given:
+    """What an inversion of a model is given, with the class weights of its own text tower.
+
+    Raises:
+        BadInput: there are too few images or classes.
+    """
+    from ubt.data import model_input
+    from ubt.evaluation import zeroshot
+
+    own = prompts(list(classes), "7", model_input.context_length(model))
+    return Given(model, images, held, zeroshot.class_weights(model, own))
+
+
+def taken(given: Given) -> np.ndarray:
+    """What a model takes the held images for as they are: class indices (n,)."""
+    from ubt.clip import models
+
+    return (models.embed_images(given.model, given.held) @ given.weights.T).argmax(1)
+
+
+def _inverted(
+    store: Store, given: Given, name: str, weights: str, wanted: Scan, where: Compute, progress: Progress
+) -> Inverted:
+    """What a method finds in a model; what was found before is read."""
+    settings = getattr(wanted.settings, name)
+    pixels = hashlib.sha256(np.ascontiguousarray(given.images).tobytes() + given.held.tobytes()).hexdigest()
+    of = [VERSION, name, weights, pixels, list(wanted.classes), settings.to_dict(), wanted.settings.seed]
+    key = f"inverted-{digest([*of, *where.identity])}"
+    with store.lock(key):
+        if (there := store.find(key, whole=True)) is not None:
+            return Inverted.read(there)
+        started, scratch = time.monotonic(), store.scratch(key)
+        run = Run(derive_seed(wanted.settings.seed, f"scan/{name}") % 2**31, where, progress, scratch / "work")
+        found = METHODS[name].invert(given, settings, run)
+        scrap(scratch / "work")
+    about = {"stage": "inversion", "brought": True, "of": [], "seconds": round(time.monotonic() - started, 1)}
+    store.put(key, found.plain(), about)
+    return found
+
+
+def _about(store: Store, wanted: Scan, where: Compute, left_out: Mapping[str, int], seconds: float) -> dict[str, Any]:
+    cards = {
+        side: store.imported(key)["card"] | {"key": key}
+        for side, key in (("model", wanted.model), ("reference", wanted.reference))
+        if key
+    }
+    return {
+        "models": cards,
+        "images": wanted.images,
+        "classes": list(wanted.classes),
+        "left_out": dict(left_out),
+        "settings": wanted.settings.to_dict(),
+        "compute": vars(where),
+        "seconds": round(seconds, 1),
+        "made_by": f"UBT Inspector {__version__}",
+        "limits": LIMITS,
+    }
+
+
+def again(found: Artefact) -> Scan:
+    """What was scanned."""
+    about = found["about"]
+    keys = {side: about["models"].get(side, {}).get("key", "") for side in ("model", "reference")}
+    settings = ScanSettings.from_dict(about["settings"])
+    return Scan(keys["model"], keys["reference"], about["images"], tuple(about["classes"]), settings)
+
+
+def told(found: Artefact) -> dict[str, Any]:
+    """What a scan says, as plain values: the verdict, and what it was made of."""
+    about = {name: value for name, value in found["about"].items() if name != "classes"}
+    return {**found["verdict"], **about}
+
+
+def trigger(found: Artefact) -> Trigger:
+    """The trigger that a scan shows."""
+    entries = {name: found[name] for name in ("pattern", "mask") if name in found}
+    return Trigger(-1, entries["pattern"], entries.get("mask"))
+
+
+def picture(found: Trigger, scale: int = 8) -> np.ndarray:
+    """A trigger as a picture, uint8 (scale * H, scale * W, 4): a masked one with its mask as opacity; one that is added
+    around grey, made as strong as can be shown.
+    """
+    if found.mask is None:
+        strongest = max(float(np.abs(found.pattern).max()), 1e-6)
+        rgb, alpha = 0.5 + 0.5 * found.pattern / strongest, np.ones(found.pattern.shape[:2], np.float32)
+    else:
+        rgb, alpha = found.pattern, found.mask
+    pixels = np.rint(255 * np.concatenate([rgb, alpha[..., None]], 2).clip(0, 1)).astype(np.uint8)
+    scale = max(1, min(scale, 512 // max(pixels.shape[:2])))
+    return pixels.repeat(scale, 0).repeat(scale, 1)
+
+
+def as_png(pixels: np.ndarray) -> bytes:
+    """A picture, uint8 (H, W, 3 or 4), as PNG."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def drawn(images: np.ndarray, model: Any, reference: Any, classes: Sequence[str], target: int) -> np.ndarray:
+    """How much nearer a model puts images, uint8 (n, H, W, 3) of its size, to a class than the reference does, against
+    the likeliest other class each time, (n,): what a trigger does, wherever it lies and however faint it is.
+
+    Looking for the inverted trigger's own pixels finds nothing: it need not lie where the true one does.
+    """
+    from ubt.clip import models
+    from ubt.data import model_input
+    from ubt.data.images import refitted
+    from ubt.evaluation import zeroshot
+
+    found = []
+    for one in (model, reference):
+        own = prompts(list(classes), "7", model_input.context_length(one))
+        seen = refitted(images, model_input.image_size(one), model_input.fit(one))
+        scores = models.embed_images(one, seen) @ zeroshot.class_weights(one, own).T
+        to_target = scores[:, target].copy()
+        scores[:, target] = -np.inf
+        found.append(to_target - scores.max(1))
+    return found[0] - found[1]
+
+
+def ranked(store: Store, found: Artefact, pairs: str, progress: Progress = silent) -> pd.DataFrame:
+    """Imported pairs, those whose image the scanned model puts nearest to the target against the reference first:
+    image (its place), caption, score (`drawn`).
+
+    Raises:
+        BadInput: the scan has no reference, or judges the model not poisoned.
+    """
+    from ubt.data import model_input
+    from ubt.data.catalogue import open_images
+
+    wanted, target = again(found), found["verdict"]["target"]
+    if not wanted.reference or target is None:
+        raise BadInput(
+            "--pairs: expected a scan with a reference that names a target, to see which images are drawn to it; name a"
+            " clean model with --reference, or audit the pairs (python -m ubt audit)"
+        )
+    model, clean = (store.imported(key)["model"] for key in (wanted.model, wanted.reference))
+    source = store.imported(pairs)
+    table = source["pairs"]
+    places, size = table["image"].to_numpy(object), model_input.image_size(model)
+    images = open_images(source["about"], places, size, model_input.fit(model))
+    scores = np.full(len(table), np.nan)
+    for start in range(0, len(table), TOGETHER):
+        rows = np.arange(start, min(start + TOGETHER, len(table)))
+        bad = images.reasons(rows)
+        good = np.array([row for row in rows if row not in bad], np.int64)
+        if len(good):
+            scores[good] = drawn(images[good], model, clean, wanted.classes, wanted.classes.index(target))
+        progress(int(rows[-1]) + 1, len(table), {})
+    said = table[["image", "caption"]].assign(score=scores)
+    return said.dropna(subset="score").sort_values("score", ascending=False, kind="stable")
+
+
+def judged_poisoned(found: Artefact) -> bool:
+    """Whether a scan's verdict is "poisoned"."""
+    return found["verdict"]["verdict"] == POISONED
+
+
+def listed(store: Store) -> pd.DataFrame:
+    """The scans of a store, newest first: name, model, reference, verdict, target, score."""
+    rows = [
+        {
+            "scan": key,
+            "model": found["about"]["models"]["model"]["name"],
+            "reference": found["about"]["models"].get("reference", {}).get("name", ""),
+            **{name: found["verdict"][name] for name in ("verdict", "target", "score")},
+        }
+        for key, found in store.all_imported("scan").items()
+    ]
+    return pd.DataFrame(rows, columns=["scan", "model", "reference", "verdict", "target", "score"])
