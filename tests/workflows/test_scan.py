@@ -14,8 +14,9 @@ from ubt.cli.main import app
 from ubt.core.errors import BadInput, Cancelled
 from ubt.core.files import REFERENCE
 from ubt.data import scenes, unlabelled
+from ubt.detectors.inversion.base import Inverted
 from ubt.reports import scan_report
-from ubt.workflows import made_here, purify_scanned, scan
+from ubt.workflows import made_here, purify_scanned, scan, scanned_pairs
 from ubt.workflows.import_model import import_model
 
 QUICK = {"images": 16, "held": 16, "faint.steps": 2, "masked.steps": 2, "faint.batch": 2, "masked.batch": 2}
@@ -48,6 +49,10 @@ def test_a_scan_is_made_once_and_a_reference_inverted_once(store):
     made = set(store.all_imported("inverted"))
     assert len(made) == 4, "two methods on two models"
     assert scan.scan(store, wanted, CPU) == key
+    found, inverted = store.open(key), [Inverted.read(a) for a in store.all_imported("inverted").values()]
+    first = found["classes"]["class"].iloc[found["classes"]["score"].to_numpy().argmax()]
+    of_first = [t.pattern for i in inverted for t in i.triggers if t.target == first]
+    assert any(np.array_equal(found["pattern"], pattern) for pattern in of_first), "the trigger of that very class"
     scan.scan(store, scan.of_imported(store, other, clean, scan.SCENES, NAMES, settings()), CPU)
     assert len(set(store.all_imported("inverted")) - made) == 2
     store.prune()
@@ -193,15 +198,18 @@ def test_pairs_are_ranked_by_what_the_model_makes_of_their_images(tiny_store, ti
     model, clean = scan.resolved(store, f"{scan.OF_CASE}{tiny_case.name}"), scan.resolved(store, scan.SHIPPED)
     wanted = scan.of_imported(store, model, clean, scan.SCENES, NAMES, chosen)
     found = store.open(scan.scan(store, wanted, CPU))
-    table = scan.ranked(store, found, pairs)
+    table = scanned_pairs.ranked(store, found, pairs)
     assert len(table) == 600 and table["score"].is_monotonic_decreasing
     models = store.imported(model)["model"], store.imported(clean)["model"]
     truth = tiny_case.artefacts["attack"]["truth"]["poisoned"].to_numpy(bool)
-    score = scan.drawn(np.asarray(tiny_case.artefacts["data"]["images"]), *models, NAMES, NAMES.index("banana"))
+    score = scanned_pairs.drawn(
+        np.asarray(tiny_case.artefacts["data"]["images"]), *models, NAMES, NAMES.index("banana")
+    )
     assert auroc(score, truth) > 0.7
     with pytest.raises(BadInput, match="--pairs: expected a scan with a reference"):
         alone_scan = scan.of_imported(store, model, "", scan.SCENES, NAMES, chosen)
-        scan.ranked(store, store.open(scan.scan(store, alone_scan, CPU)), pairs)
+        found = store.open(scan.scan(store, alone_scan, CPU))
+        scanned_pairs.ranked(store, found, pairs)
 
 
 def test_the_command_says_the_verdict_and_leaves_with_its_exit_code(tmp_path):

@@ -83,7 +83,7 @@ def scan(
 def _rank(store: Store, found: Artefact, pairs: Path, folder: Path) -> None:
     from ubt.pairs.export import as_csv
     from ubt.workflows.ingest import import_pairs
-    from ubt.workflows.scan import ranked
+    from ubt.workflows.scanned_pairs import ranked
 
     with progress_of("pairs") as progress:
         table = ranked(store, found, import_pairs(store, pairs), progress)

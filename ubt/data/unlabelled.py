@@ -62,7 +62,7 @@ def _listed(folder: Path) -> tuple[Files, list[str]]:
 
 
 def some(images: Images, count: int, seed: int) -> tuple[np.ndarray, dict[str, int]]:
-    """Of images, as `read`."""
+    """Of images some, uint8 (n, size, size, 3), and what cannot be used, as `read`."""
     order, good, reasons = np.random.default_rng(seed).permutation(len(images)), [], {}
     for start in range(0, len(order), count):
         if len(good) == count:

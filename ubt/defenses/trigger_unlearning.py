@@ -22,13 +22,13 @@ Laid = Callable[[np.ndarray], np.ndarray]
 class TriggerUnlearnSettings(FitSettings):
     """How a trigger is unlearned."""
 
-    steps: int = setting(60, "optimiser steps of each round", low=1)
+    steps: int = setting(120, "optimiser steps of each round", low=1)
     batch: int = setting(64, "images in a step", low=2)
-    lr: float = setting(3e-4, "peak learning rate", low=0)
+    lr: float = setting(4e-4, "peak learning rate", low=0)
     weight_decay: float = setting(0.0, "weight decay", low=0)
-    keep: float = setting(1.0, "weight of what images without the trigger keep", low=0)
-    shift: float = setting(0.1, "how far a trigger is moved at most, as a share of the image's side", low=0, high=1)
-    weakest: float = setting(0.6, "the least strength that it is laid with, of 1", low=0, high=1)
+    keep: float = setting(15.0, "weight of what images without the trigger keep", low=0)
+    shift: float = setting(0.05, "how far a trigger is moved at most, as a share of the image's side", low=0, high=1)
+    weakest: float = setting(0.8, "the least strength that it is laid with, of 1", low=0, high=1)
 
 
 def unlearn(

@@ -47,7 +47,8 @@ ANSWERS = {
         "green",
         "No group of pairs is concentrated, displaced and separated, and every health check whose failure could"
         " hide one passed."
-        " This is about these pairs and this model's use of them, not about whatever else the model was taught.",
+        " This is about these pairs and this model's use of them, not about whatever else the model was taught: for"
+        " that look at the model alone (page *Scan*).",
         "no such group was found, and the checks whose failure could hide one passed",
     ),
     CANNOT_TELL: Answer(

@@ -24,8 +24,8 @@ class PurifySettings(TriggerUnlearnSettings):
     starts: int = setting(
         6, "triggers of each kind that are looked for in a round, each from other noise", low=1, high=64
     )
-    rounds: int = setting(3, "how often the target's triggers are looked for and unlearned", low=1, high=20)
-    images: int = setting(1024, "clean images", low=32)
+    rounds: int = setting(4, "how often the target's triggers are looked for and unlearned", low=1, high=20)
+    images: int = setting(2048, "clean images", low=32)
     held: int = setting(256, "further ones on which agreement is measured", low=32)
     agreement: float = setting(
         98.0, "percent of held images, the half that the model was surest of, that keep their class", low=0, high=100

@@ -4,6 +4,7 @@ without labels, names of classes, and, better, a clean model to compare with.
 What an inversion found is kept by the model's weights, so that a reference is inverted once.
 """
 
+import contextlib
 import hashlib
 import io
 import time
@@ -20,7 +21,7 @@ from ubt import __version__
 from ubt.cases.artifact import Artefact
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.core.errors import BadInput
+from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import REFERENCE, digest, scrap
 from ubt.core.run import Compute, Progress, Run, derive_seed, fixed_threads, silent
 from ubt.core.settings import Settings, setting
@@ -43,8 +44,6 @@ OF_CASE = "case:"
 """How a case's model is named where a model is asked for."""
 VERSION = 1
 """Of what is computed; raised when it changes."""
-TOGETHER = 2048
-"""Pairs that are looked at in one go."""
 LIMITS = (
     "A scan finds triggers that are put on images, and that turn any image. It does not find a trigger that needs a"
     " word in the caption too, a concept that images show already, or one that turns images of a single class."
@@ -188,11 +187,9 @@ def _named(classes: str) -> list[str]:
     if not classes:
         return []
     path = Path(classes)
-    try:
+    with contextlib.suppress(OSError):  # a list of names may be too long for a path
         if path.is_file():
             return parse_classes(path.read_bytes(), str(path))
-    except OSError:
-        pass
     return parse_classes("\n".join(part.strip() for part in classes.split(",")).encode(), "--classes")
 
 
@@ -254,10 +251,7 @@ def scan(store: Store, wanted: Scan, where: Compute, progress: Progress = silent
     verdict = judge(
         by_class["suspect"], by_class.get("reference"), as_they_are, wanted.classes, wanted.settings.verdict
     )
-    shown = next(
-        (t for t in found["suspect"][verdict.method].triggers if t.target == verdict.target),
-        found["suspect"][verdict.method].triggers[0],
-    )
+    shown = _shown(found["suspect"][verdict.method], verdict.target)
     examples = seen["suspect"][0][:8]
     result = {
         "verdict": plain(verdict, wanted.classes),
@@ -273,6 +267,21 @@ def scan(store: Store, wanted: Scan, where: Compute, progress: Progress = silent
     seconds = round(time.monotonic() - started, 1)
     store.put(key, result, {"stage": "scan", "brought": True, "of": of, "seconds": seconds})
     return key
+
+
+def _shown(found: Inverted, target: int) -> Trigger:
+    """The trigger of a class.
+
+    Raises:
+        UbtError: it is not among those that were kept.
+    """
+    for one in found.triggers:
+        if one.target == target:
+            return one
+    raise UbtError(
+        f"expected the trigger of the class that gives way among the {len(found.triggers)} that were kept, found none;"
+        " name fewer classes"
+    )
 
 
 class _Told:
@@ -321,7 +330,8 @@ def pixels(
 
 
 def given_of(model: Any, images: np.ndarray, held: np.ndarray, classes: Sequence[str]) -> Given:
-    """What an inversion of a model is given, with the class weights of its own text tower.
+    """What an inversion of a model is given, images and held ones uint8 (n, H, W, 3), with the class weights of its own
+    text tower.
 
     Raises:
         BadInput: there are too few images or classes.
@@ -400,8 +410,8 @@ def trigger(found: Artefact) -> Trigger:
 
 
 def picture(found: Trigger, scale: int = 8) -> np.ndarray:
-    """A trigger as a picture, uint8 (scale * H, scale * W, 4): a masked one with its mask as opacity; one that is added
-    around grey, made as strong as can be shown.
+    """A trigger as a picture, uint8 (height, width, 4), `scale` times its size but at most 512 pixels a side: a masked
+    one with its mask as opacity; one that is added around grey, made as strong as can be shown.
     """
     if found.mask is None:
         strongest = max(float(np.abs(found.pattern).max()), 1e-6)
@@ -418,61 +428,6 @@ def as_png(pixels: np.ndarray) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
-
-
-def drawn(images: np.ndarray, model: Any, reference: Any, classes: Sequence[str], target: int) -> np.ndarray:
-    """How much nearer a model puts images, uint8 (n, H, W, 3) of its size, to a class than the reference does, against
-    the likeliest other class each time, (n,): what a trigger does, wherever it lies and however faint it is.
-
-    Looking for the inverted trigger's own pixels finds nothing: it need not lie where the true one does.
-    """
-    from ubt.clip import models
-    from ubt.data import model_input
-    from ubt.data.images import refitted
-    from ubt.evaluation import zeroshot
-
-    found = []
-    for one in (model, reference):
-        own = prompts(list(classes), "7", model_input.context_length(one))
-        seen = refitted(images, model_input.image_size(one), model_input.fit(one))
-        scores = models.embed_images(one, seen) @ zeroshot.class_weights(one, own).T
-        to_target = scores[:, target].copy()
-        scores[:, target] = -np.inf
-        found.append(to_target - scores.max(1))
-    return found[0] - found[1]
-
-
-def ranked(store: Store, found: Artefact, pairs: str, progress: Progress = silent) -> pd.DataFrame:
-    """Imported pairs, those whose image the scanned model puts nearest to the target against the reference first:
-    image (its place), caption, score (`drawn`).
-
-    Raises:
-        BadInput: the scan has no reference, or judges the model not poisoned.
-    """
-    from ubt.data import model_input
-    from ubt.data.catalogue import open_images
-
-    wanted, target = again(found), found["verdict"]["target"]
-    if not wanted.reference or target is None:
-        raise BadInput(
-            "--pairs: expected a scan with a reference that names a target, to see which images are drawn to it; name a"
-            " clean model with --reference, or audit the pairs (python -m ubt audit)"
-        )
-    model, clean = (store.imported(key)["model"] for key in (wanted.model, wanted.reference))
-    source = store.imported(pairs)
-    table = source["pairs"]
-    places, size = table["image"].to_numpy(object), model_input.image_size(model)
-    images = open_images(source["about"], places, size, model_input.fit(model))
-    scores = np.full(len(table), np.nan)
-    for start in range(0, len(table), TOGETHER):
-        rows = np.arange(start, min(start + TOGETHER, len(table)))
-        bad = images.reasons(rows)
-        good = np.array([row for row in rows if row not in bad], np.int64)
-        if len(good):
-            scores[good] = drawn(images[good], model, clean, wanted.classes, wanted.classes.index(target))
-        progress(int(rows[-1]) + 1, len(table), {})
-    said = table[["image", "caption"]].assign(score=scores)
-    return said.dropna(subset="score").sort_values("score", ascending=False, kind="stable")
 
 
 def judged_poisoned(found: Artefact) -> bool:

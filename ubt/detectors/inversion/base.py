@@ -31,8 +31,8 @@ LOUD = 1000.0
 """What losses are multiplied by: a pixel's gradient is as small as what AdamW adds to its norm, and would be damped."""
 PIXELS = 1 << 21
 """Of all images of a step; classes beyond that are inverted after one another."""
-KEPT = 8
-"""Triggers that are kept, those of the likeliest targets."""
+KEPT = 64 << 20
+"""Bytes of triggers that are kept, those of the likeliest targets first."""
 LEAST_IMAGES, LEAST_CLASSES = 16, 2
 HELD = 16
 """Images that are looked at in one go when triggers are measured."""
@@ -150,7 +150,8 @@ def by_class(given: Given, sought: Sought, settings: InvertSettings, run: Run) -
     measures["evidence"] = sought.evidence(measures)
     patterns, masks = np.concatenate([p for _, p, _ in found]), [m for _, _, m in found if m is not None]
     whole = np.concatenate(masks) if masks else None
-    first = measures["evidence"].sort_values(ascending=False, kind="stable").index[:KEPT]
+    kept = max(1, KEPT // patterns[0].nbytes)
+    first = measures["evidence"].sort_values(ascending=False, kind="stable").index[:kept]
     return Inverted(
         measures, tuple(Trigger(int(classes[i]), patterns[i], None if whole is None else whole[i]) for i in first)
     )
@@ -247,7 +248,8 @@ def features(model: torch.nn.Module, overlay: Overlay, images: np.ndarray) -> to
 
 
 def measured(given: Given, overlay: Overlay, classes: np.ndarray) -> pd.DataFrame:
-    """What triggers do to held images that the model takes for another class without them: class, asr, margin, size.
+    """What triggers for `classes` (triggers,) do to held images that the model takes for another class without them:
+    class, asr, margin, size.
 
     Raises:
         UbtError: the model's features are not finite.
