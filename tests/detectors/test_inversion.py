@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ubt.clip.trigger_optimizer import Faint
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.run import Compute, Run
-from ubt.detectors.inversion import METHODS
+from ubt.detectors.inversion import METHODS, masked
 from ubt.detectors.inversion.base import Given, Inverted, Trigger
 from ubt.detectors.inversion.faint import FaintSettings
 from ubt.detectors.inversion.masked import MaskedSettings
@@ -78,6 +78,7 @@ def test_it_finds_the_trigger_its_target_and_its_place():
     assert turned.dtype == np.uint8 and np.abs(turned.astype(int) - images(32, 1)).max() > 50
     taken = np.arange(32) % CLASSES
     names = [f"class {n}" for n in range(CLASSES)]
+    taken = {"suspect": taken, "reference": taken}
     verdict = judge(found, clean, taken, names, ScanVerdictSettings())
     assert (verdict.answer, verdict.target) == ("poisoned", TARGET), verdict.reason
     said = plain(verdict, names)
@@ -188,14 +189,36 @@ EVEN = [0.0, 0.1, -0.1, 0.2, -0.2, 0.1, -0.1, 0.0]
 def test_the_three_answers(evidence, asr, reference, answer, said):
     clean = made_up([0.0] * len(evidence)) if reference else None
     names = [f"c{n}" for n in range(len(evidence))]
-    found = judge(made_up(evidence, asr), clean, np.arange(len(evidence)), names, ScanVerdictSettings())
+    taken = {"suspect": np.arange(len(evidence))}
+    found = judge(made_up(evidence, asr), clean, taken, names, ScanVerdictSettings())
     assert found.answer == answer and said in found.reason, found.reason
 
 
 def test_a_model_that_takes_all_images_for_one_class_cannot_be_told():
     names = [f"c{n}" for n in range(9)]
-    found = judge(made_up([*EVEN, 3.0]), None, np.array([4] * 6 + [1] * 4), names, ScanVerdictSettings())
-    assert found.answer == "cannot tell" and "60 % of the images for 'c4'" in found.reason
+    most, even = np.array([4] * 6 + [1] * 4), np.arange(9)
+    found = judge(made_up([*EVEN, 3.0]), None, {"suspect": most}, names, ScanVerdictSettings())
+    assert found.answer == "cannot tell" and "the model takes 60 % of the images for 'c4'" in found.reason
+    clean, taken = made_up([0.0] * 9), {"suspect": even, "reference": most}
+    found = judge(made_up([*EVEN, 3.0]), clean, taken, names, ScanVerdictSettings())
+    assert found.answer == "cannot tell" and "the reference takes 60 %" in found.reason
+
+
+def test_a_class_that_the_search_gives_up_is_not_taken_for_the_target():
+    table = by_class(Colours(6.0))["masked"].measures
+    given_up = table.assign(
+        size=np.where(table["class"] == 5, 0.0, table["size"]), asr=table["asr"].where(table["class"] != 5, 0.0)
+    )
+    evidence = masked.evidence(given_up)
+    assert np.isfinite(evidence).all() and given_up.loc[evidence.idxmax(), "class"] == TARGET
+
+
+def test_each_part_and_each_start_has_noise_of_its_own(monkeypatch):
+    from ubt.detectors.inversion import base
+
+    monkeypatch.setattr(base, "PIXELS", 2 * 8 * SIDE * SIDE)
+    several = inverted(Colours(6.0), "masked", only=(TARGET,) * 4).triggers
+    assert len({t.pattern.tobytes() for t in several}) == 4
 
 
 def test_the_scale_does_not_change_the_deviations():

@@ -20,7 +20,7 @@ from ubt import __version__
 from ubt.cli.common import CACHE, CacheOption, Device, Precision
 from ubt.cli.console import say
 from ubt.core.errors import BadInput, UbtError
-from ubt.core.run import UNKNOWN, Compute, compute, processor
+from ubt.core.run import UNKNOWN, Compute, compute
 from ubt.reports import manifest
 from ubt.reports.manifest import Made
 from ubt.reports.paper.cells import beside
@@ -104,13 +104,7 @@ class _Spent(Exception):
 
 def machine(where: Compute) -> str:
     """What figures depend on beside the version: processor, device, precision and threads."""
-    if where.device == "cuda":
-        import torch
-
-        on = torch.cuda.get_device_name()
-    else:
-        on = processor()
-    return f"{on}, {where}"
+    return f"{where.processor}, {where}"
 
 
 def _chosen(only: str) -> list[Made]:
@@ -128,7 +122,10 @@ def _chosen(only: str) -> list[Made]:
 def _make(entry: Made, folder: Path, shared: list[str], until: float | None, known: bool) -> Path:
     """Run an entry's commands; the CSV of all of them. `known`: with the cells that the documents have."""
     made, cells = [], manifest.folder() / f"{beside(entry.name)}.csv"
-    shared = [*shared, "--cells", str(cells)] if known and cells.exists() else shared
+    if known and cells.exists():
+        shared = [*shared, "--cells", str(cells)]
+    elif known:
+        say(f"{entry.name}: the documents have no cells of it, so that all is measured")
     for i, command in enumerate(entry.commands):
         into = folder / entry.name / str(i)
         into.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typer import Argument, Option
 from ubt.cases.artifact import Artefact
 from ubt.cases.store import Store
 from ubt.cli.common import CACHE, CacheOption, Device, Precision, QuickGelu, changes, long_work
-from ubt.cli.console import err, figures_table, out, progress_of, say
+from ubt.cli.console import cell, err, figures_table, out, progress_of, say
 from ubt.cli.results import UNTOLD
 from ubt.core.errors import BadInput
 from ubt.core.files import replace_file
@@ -54,13 +54,17 @@ def scan(
     """
     from ubt.workflows import scan as scans
     from ubt.workflows.audit import check_folders
+    from ubt.workflows.ingest import import_pairs
 
-    if pairs is not None and folder is None:
-        raise BadInput("--pairs: expected a folder for pairs.csv too; name it with --out")
+    if pairs is not None and not (folder and reference):
+        raise BadInput(
+            "--pairs: expected a folder for pairs.csv (--out) and a clean model to compare with (--reference) too"
+        )
     check_folders(folder, purified)
     store, where = Store(cache), compute(device, precision)
     settings = scans.ScanSettings().with_values(changes(change))
     wanted = scans.prepare(store, model, reference, images, classes, settings, architecture, quick_gelu)
+    imported = "" if pairs is None else import_pairs(store, pairs)
 
     def work(progress: Progress) -> dict:
         key = scans.scan(store, wanted, where, progress)
@@ -72,24 +76,27 @@ def scan(
         from ubt.reports.scan_report import write
 
         say(f"written to {', '.join(map(str, write(found, folder)))}", soft_wrap=True)
-    if pairs is not None and folder is not None:
-        _rank(store, found, pairs, folder)
+    if imported and folder is not None:
+        _rank(store, found, imported, folder, where)
     if purified is not None:
         _purify(store, found, where, purified)
     if found["verdict"]["verdict"] == CANNOT_TELL:
         raise typer.Exit(UNTOLD)
 
 
-def _rank(store: Store, found: Artefact, pairs: Path, folder: Path) -> None:
+def _rank(store: Store, found: Artefact, pairs: str, folder: Path, where: Compute) -> None:
     from ubt.pairs.export import as_csv
-    from ubt.workflows.ingest import import_pairs
     from ubt.workflows.scanned_pairs import ranked
 
+    if found["verdict"]["target"] is None:
+        err.print("no class gives way, so there is no target to rank pairs by", highlight=False)
+        return
     with progress_of("pairs") as progress:
-        table = ranked(store, found, import_pairs(store, pairs), progress)
+        table, left_out = ranked(store, found, pairs, where, progress)
     at = folder / "pairs.csv"
     replace_file(at, lambda path: path.write_bytes(as_csv(table)))
-    say(f"{len(table):,} pairs, those drawn to the target most first, written to {at}", soft_wrap=True)
+    unread = f"; {left_out:,} whose image cannot be read are left out" if left_out else ""
+    say(f"{len(table):,} pairs, those drawn to the target most first, written to {at}{unread}", soft_wrap=True)
 
 
 def _purify(store: Store, found: Artefact, where: Compute, folder: Path) -> None:
@@ -108,8 +115,8 @@ def _purify(store: Store, found: Artefact, where: Compute, folder: Path) -> None
     write_model(made["model"], made["card"], folder)
     done = made["card"]["without_its_data"]
     say(
-        f"{len(done['rounds'])} rounds; of clean images {done['agreement']:.1f} % are taken for the same class as"
-        f" before\n{opening_line(folder)}",
+        f"{len(done['rounds'])} rounds; of the clean images that it was surest of {done['agreement']:.1f} % keep their"
+        f" class\n{opening_line(folder)}",
         soft_wrap=True,
     )
 
@@ -122,7 +129,7 @@ def _print(found: Artefact) -> None:
     for _, row in found["classes"].sort_values("score", ascending=False).head(FIRST).iterrows():
         size = row[f"{method} size"]
         table.add_row(
-            str(row["name"]),
+            cell(row["name"]),
             f"{row['score']:.1f}",
             f"{row[f'{method} asr']:.1f}",
             *((f"{row[f'{method} reference asr']:.1f}",) if compared else ()),

@@ -33,6 +33,15 @@ class Compute:
         """What names are digests of."""
         return [self.device, self.precision, *([self.threads] if self.threads else [])]
 
+    @property
+    def processor(self) -> str:
+        """The name of what computes there, on this machine."""
+        if self.device == "cuda":
+            import torch
+
+            return torch.cuda.get_device_name()
+        return processor()
+
     def __str__(self) -> str:
         threads = f", {self.threads} thread{'s'[: self.threads > 1]}" if self.threads else ""
         return f"{self.device}, training in {self.precision}{threads}"

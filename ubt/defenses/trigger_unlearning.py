@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from ubt.clip import models
 from ubt.clip.training import Batch, Checkpoint, Shuffled, batch_seed, fit, image_features
 from ubt.core.errors import BadInput
 from ubt.core.run import Run
@@ -32,19 +31,25 @@ class TriggerUnlearnSettings(FitSettings):
 
 
 def unlearn(
-    model: torch.nn.Module, images: np.ndarray, triggers: Sequence[Laid], settings: TriggerUnlearnSettings, run: Run
+    model: torch.nn.Module,
+    images: np.ndarray,
+    before: np.ndarray,
+    triggers: Sequence[Laid],
+    settings: TriggerUnlearnSettings,
+    run: Run,
 ) -> list[dict]:
     """Train the image tower in place, so that triggers move images nowhere; returns a row of figures a step.
 
     Args:
-        images: clean ones, uint8 (n, H, W, 3), of the size that the model takes. triggers: what was found.
+        images: clean ones, uint8 (n, H, W, 3), of the size that the model takes. before: unit features (n, embedding)
+            of them under the model as it came. triggers: what was found.
 
     Raises:
         BadInput: there are no triggers. Cancelled: `run.progress` asked to stop; see `ubt.clip.training.fit`.
     """
     if not triggers:
         raise BadInput("triggers: expected at least one to unlearn, got none")
-    batches = _Batches(images, models.embed_images(model, images), triggers, settings, run.seed)
+    batches = _Batches(images, before, triggers, settings, run.seed)
     others = tuple(name for name, _ in model.named_parameters() if not name.startswith("visual."))
 
     def objective(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

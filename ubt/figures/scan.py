@@ -1,13 +1,21 @@
 """A scan's figures: which class gives way, and what it takes, beside the reference."""
 
+from html import escape
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from ubt.core.text import visible
 from ubt.figures import CLEAN, POISONED, UNKNOWN, hatch, layout
 
-SHOWN = 20
-"""Classes in a figure, those of the highest scores."""
+SHOWN, LONGEST = 20, 40
+"""Classes in a figure, those of the highest scores; characters of a name."""
+
+
+def _said(names: pd.Series) -> list[str]:
+    """Names of classes, which may hold anything, as text."""
+    return [escape(visible(name, LONGEST), quote=False) for name in names]
 
 
 def scores(classes: pd.DataFrame, high: float, low: float, height: int = 320) -> go.Figure:
@@ -24,18 +32,18 @@ def scores(classes: pd.DataFrame, high: float, low: float, height: int = 320) ->
         (shown[~above], "below it", UNKNOWN, ""),
     ):
         figure.add_bar(
-            x=part["name"],
+            x=_said(part["name"]),
             y=part["score"],
             name=title,
             marker={"color": colour, "pattern": hatch(shape)},
             hovertemplate="%{y:.1f} standard deviations",
         )
     layout(figure, height=height, y="gives way more easily than the others<br>(standard deviations)")
-    ends = [shown["name"].iloc[0], shown["name"].iloc[-1]]
+    ends = [_said(shown["name"])[0], _said(shown["name"])[-1]]
     for at, text, dash in ((high, "poisoned from here", "dash"), (low, "not poisoned below", "dot")):
         line = {"width": 1.5, "dash": dash, "color": UNKNOWN}
         figure.add_scatter(x=ends, y=[at, at], name=text, mode="lines", line=line, hoverinfo="skip")
-    figure.update_xaxes(categoryorder="array", categoryarray=shown["name"].tolist(), tickangle=-45)
+    figure.update_xaxes(type="category", categoryorder="array", categoryarray=_said(shown["name"]), tickangle=-45)
     return figure.update_layout(barmode="overlay")
 
 
@@ -55,7 +63,7 @@ def what_it_takes(classes: pd.DataFrame, method: str, measure: str, height: int 
     ):
         if column in shown and np.isfinite(shown[column]).any():
             figure.add_bar(
-                x=shown["name"],
+                x=_said(shown["name"]),
                 y=scale * shown[column],
                 name=title,
                 marker={"color": colour, "pattern": hatch(shape)},
@@ -63,5 +71,5 @@ def what_it_takes(classes: pd.DataFrame, method: str, measure: str, height: int 
             )
     said = "held images turned (percent)" if measure == "asr" else "share of the image covered (percent)"
     layout(figure, height=height, y=said)
-    figure.update_xaxes(categoryorder="array", categoryarray=shown["name"].tolist(), tickangle=-45)
+    figure.update_xaxes(type="category", categoryorder="array", categoryarray=_said(shown["name"]), tickangle=-45)
     return figure.update_layout(barmode="group", bargap=0.3)

@@ -57,7 +57,7 @@ def report(found: Artefact) -> Report:
         for said, images in (("as it is", found["examples"]), ("with the trigger", found["triggered"]))
         for image in np.asarray(images)[:4]
     ]
-    shown = scans.picture(scans.trigger(found))[..., :3] if len(cards) else None
+    shown = scans.on_grey(scans.picture(scans.trigger(found)))
     return Report(
         f"Scan of {name}",
         f"A model alone, without its training data; {about['made_by']}.",

@@ -5,16 +5,20 @@ import streamlit as st
 from ubt.clip.cost import SCORED
 from ubt.data import scenes
 from ubt.data.labelled import parse_classes
+from ubt.data.scenes import SIZE
 from ubt.ui import costs, ingest_form, ingested
 from ubt.ui.ingest_form import Slot
 from ubt.ui.job_panel import follow
-from ubt.ui.view import View, read, store
+from ubt.ui.view import View, read
 from ubt.workflows import jobs, made_here, scan
+from ubt.workflows.reference_health import SHIPPED
 
 PLACE = "scan"
 SLOT = Slot("scanned", "model", "suspect", mine=True)
 SLOWER = 1.4
 """How much longer a step of inversion takes than reading an image: forth and back."""
+MOST = 20_000
+"""Characters of classes' names: they travel to the job on its command line."""
 SAID = "Scanned", "It could not be scanned", "The scan was cancelled; run it again to go on."
 
 
@@ -62,13 +66,23 @@ def _model(view: View | None) -> str:
     )
 
 
+def _larger(model: str) -> float:
+    """How much longer a model's step takes than the shipped one's."""
+    return max(1.0, read(model, "card")["parameters"] / SHIPPED) if model.startswith("model-") else 1.0
+
+
+def _of_scenes(model: str) -> bool:
+    """Whether a model looks as if it knew scenes: a case's does, and one that takes images of their size."""
+    return not model.startswith("model-") or read(model, "card")["preprocessing"].get("size") in (SIZE, [SIZE, SIZE])
+
+
 def _reference(model: str) -> str:
     own = {scan.SHIPPED: "the reference that comes with this app (scenes, 48 px)", "": "none"}
     others = [key for key in ingested.keys("model") if key != model and read(key, "card")["state"] == "clean"]
     return (
         st.selectbox(
             "Clean model to compare with",
-            [scan.SHIPPED, *others, ""],
+            [scan.SHIPPED, *others, ""] if _of_scenes(model) else [*others, "", scan.SHIPPED],
             key="scan-reference",
             format_func=lambda o: own.get(o) or ingested.label(o),
             persist_state="session",
@@ -96,7 +110,7 @@ def _images() -> tuple[str, list[str]]:
         height=100,
         placeholder="empty: those of the images",
         persist_state="session",
-        max_chars=1_000_000,
+        max_chars=MOST,
     )
     return images or scan.SCENES, parse_classes(text.encode(), "Names of classes") if text.strip() else []
 
@@ -107,16 +121,17 @@ def _offer(model: str, reference: str, images: str, classes: list[str]) -> None:
         st.info("Pairs say no names of classes: type those that the model knows.")
         return
     wanted = made_here.scan_of(model, reference, images, classes)
-    lock = jobs.import_lock(wanted)
-    if store().held(lock):
+    under = ingest_form.under_way(PLACE, lambda other: other.kind == "scan")
+    for lock in sorted(under):
         follow(lock, "scan", PLACE)
+    ingest_form.ended(PLACE, under, SAID)
+    if jobs.import_lock(wanted) in under:
         return
-    ingest_form.ended(PLACE, set(), SAID)
     s, count = scan.ScanSettings(), len(classes)
     if not count:
         count = len(scenes.CLASSES if images == scan.SCENES else read(images, "classes"))
     steps = sum(getattr(s, name).steps * getattr(s, name).batch for name in s.methods)
-    cost = SLOWER * SCORED * steps * count * (2 if reference else 1)
+    cost = SLOWER * SCORED * steps * count * sum(_larger(name) for name in (model, reference) if name)
     with st.container(horizontal=True, vertical_alignment="center"):
         if costs.button("Scan", costs.of_seconds(cost), "scan-start", type="primary", icon=":material/radar:"):
             ingest_form.begin(PLACE, wanted)

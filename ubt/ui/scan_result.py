@@ -72,7 +72,7 @@ def _trigger(found) -> None:
     kind = "a patch under a mask" if "mask" in found else "a faint pattern, here as strong as can be shown"
     st.subheader("The trigger that was found", anchor=False)
     st.caption(f"It leads to {plain(name)}: {kind}.")
-    components.pictures([("the trigger", _on_grey(shown))], columns=1)
+    components.pictures([("the trigger", scan.on_grey(shown))], columns=1)
     before, after = (np.asarray(found[entry]) for entry in ("examples", "triggered"))
     pairs = [
         picture
@@ -80,12 +80,6 @@ def _trigger(found) -> None:
         for picture in (("as it is", enlarged(before[i])), ("with the trigger", enlarged(after[i])))
     ]
     components.pictures(pairs)
-
-
-def _on_grey(picture: np.ndarray) -> np.ndarray:
-    """A picture with opacity, uint8 (H, W, 4), on grey: uint8 (H, W, 3)."""
-    alpha = picture[..., 3:].astype(np.float32) / 255
-    return np.rint(alpha * picture[..., :3] + (1 - alpha) * 128).astype(np.uint8)
 
 
 def _next(key: str, found) -> None:
@@ -104,19 +98,20 @@ def _next(key: str, found) -> None:
 
 def _purify(key: str) -> None:
     """The button that purifies without D, its job, and the model that came out."""
-    wanted = made_here.purified(key)
-    lock = jobs.import_lock(wanted)
-    if store().held(lock):
-        follow(lock, "purify", PURIFIED)
+    wanted, place = made_here.purified(key), f"{PURIFIED}-{key}"
+    under = ingest_form.under_way(place, lambda other: other == wanted)
+    for lock in sorted(under):
+        follow(lock, "purify", place)
+    ingest_form.ended(place, under, SAID)
+    if under:
         return
-    ingest_form.ended(PURIFIED, set(), SAID)
-    if made := jobs.imported(store(), lock):
+    if made := jobs.imported(store(), jobs.import_lock(wanted)):
         done = store().imported(made)["card"]["without_its_data"]
         st.caption(
-            f"Purified: {plain(made)} in the models of this cache; of clean images {done['agreement']:.1f} % are taken"
-            " for the same class as before. Scan it too."
+            f"Purified: {plain(made)} in the models of this cache; of the clean images that it was surest of"
+            f" {done['agreement']:.1f} % keep their class. Scan it too."
         )
         return
     if costs.button("Purify without its data", costs.UNKNOWN, "scan-purify", icon=":material/healing:"):
-        ingest_form.begin(PURIFIED, wanted)
+        ingest_form.begin(place, wanted)
         st.rerun(scope="app")

@@ -4,18 +4,25 @@ for again in what comes out, and unlearned too, as long as the model says of cle
 
 import copy
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ubt.cases.store import Store
-from ubt.core.errors import BadInput
+from ubt.clip.models import embed_images
+from ubt.core.errors import BadInput, UbtError
+from ubt.core.files import digest
 from ubt.core.run import Compute, Progress, Run, derive_seed, fixed_threads, silent
 from ubt.core.settings import setting
 from ubt.defenses.trigger_unlearning import TriggerUnlearnSettings, unlearn
 from ubt.detectors.inversion import METHODS
 from ubt.detectors.inversion.base import Given, Trigger
-from ubt.workflows.scan import Scan, again, given_of, judged_poisoned, pixels, taken
+from ubt.workflows.scan import Scan, again, given_of, halves, judged_poisoned, pixels, taken
+
+WHOLE, BATCH, LOOKED_AT = 1000, 16, 64
+"""Of a part's progress; images in a step of an inversion of one class; held images that its triggers are measured on.
+"""
 
 
 class PurifySettings(TriggerUnlearnSettings):
@@ -45,7 +52,8 @@ def purify(
         row of figures each), `agreement` (percent), `seconds`.
 
     Raises:
-        BadInput: the scan does not judge it poisoned. Cancelled: `progress` asked to stop.
+        BadInput: the scan does not judge it poisoned. UbtError: it no longer agrees with itself after the first round.
+        Cancelled: `progress` asked to stop.
     """
     found = store.imported(key)
     if not judged_poisoned(found):
@@ -57,24 +65,30 @@ def purify(
     with fixed_threads(where):
         model = store.imported(wanted.model)["model"].to(where.device)
         images, _ = pixels(store, wanted, model, settings.images + settings.held, "purify")
-        cut = round(len(images) * settings.images / (settings.images + settings.held))
-        given = given_of(model, images[:cut], images[cut:], wanted.classes)
-        before, sure = _sure(given)
+        given = given_of(model, *halves(images, settings.images, settings.held), wanted.classes)
+        places, (before, sure) = embed_images(model, given.images), _sure(given)
         best, told, triggers = copy.deepcopy(model), [], []
         for n in range(settings.rounds):
-            triggers += _triggers(given, (target,) * settings.starts, wanted, where, n)
-            run = Run(derive_seed(wanted.settings.seed, f"purify/{n}") % 2**31, where, _part(progress, n, settings))
-            history = unlearn(model, given.images, [t.apply for t in triggers], settings, run)
+            parts = [_part(progress, 3 * n + i, 3 * settings.rounds) for i in range(3)]
+            triggers += _triggers(given, (target,) * settings.starts, wanted, where, n, parts[:2])
+            run = Run(derive_seed(wanted.settings.seed, f"purify/{n}") % 2**31, where, parts[2])
+            history = unlearn(model, given.images, places, [t.apply for t in triggers], settings, run)
             agreement = 100 * float((before == taken(given))[sure].mean())
             told.append({"round": n + 1, **history[-1], "agreement": agreement})
             if told[-1]["agreement"] < settings.agreement:
                 break
             best = copy.deepcopy(model)
     kept = [row["agreement"] for row in told if row["agreement"] >= settings.agreement]
+    if not kept:
+        raise UbtError(
+            f"purify: expected a model that still takes {settings.agreement:g} % of clean images for the same class"
+            f" after the first round, got {told[0]['agreement']:.1f} %; nothing was kept. Bring more images, or images"
+            " that the model can tell apart"
+        )
     return best, {
         "target": found["verdict"]["target"],
         "rounds": told,
-        "agreement": kept[-1] if kept else 100.0,
+        "agreement": kept[-1],
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -83,26 +97,27 @@ def _sure(given: Given) -> tuple[np.ndarray, np.ndarray]:
     """What a model takes the held images for, and which half of them it is surest of (bool): of the others a small
     change decides.
     """
-    from ubt.clip import models
-
-    scores = models.embed_images(given.model, given.held) @ given.weights.T
+    scores = embed_images(given.model, given.held) @ given.weights.T
     first_two = np.partition(scores, -2, axis=1)[:, -2:]
     lead = first_two[:, 1] - first_two[:, 0]
     return scores.argmax(1), lead >= np.median(lead)
 
 
-def _part(progress: Progress, n: int, settings: PurifySettings) -> Progress:
-    return lambda done, total, figures: progress(n * total + done, settings.rounds * total, figures)
+def _part(progress: Progress, n: int, of: int) -> Progress:
+    """Progress of the n-th of so many parts, as if all took as long."""
+    return lambda done, total, figures: progress(round(WHOLE * (n + done / max(1, total))), WHOLE * of, figures)
 
 
-def _triggers(given: Given, targets: tuple[int, ...], wanted: Scan, where: Compute, n: int) -> list[Trigger]:
+def _triggers(
+    given: Given, targets: tuple[int, ...], wanted: Scan, where: Compute, n: int, parts: Sequence[Progress]
+) -> list[Trigger]:
     """What both methods find for the target in the model as it is now."""
-    one = Given(given.model, given.images, given.held[:64], given.weights, targets)
+    one = Given(given.model, given.images, given.held[:LOOKED_AT], given.weights, targets)
     seed, found = derive_seed(wanted.settings.seed, f"purify/invert/{n}") % 2**31, []
-    for name, method in METHODS.items():
-        if method.by_class:
-            settings = getattr(wanted.settings, name).with_values({"batch": 16})
-            found += method.invert(one, settings, Run(seed, where)).triggers
+    by_class = [name for name, method in METHODS.items() if method.by_class]
+    for name, progress in zip(by_class, parts, strict=True):
+        settings = getattr(wanted.settings, name).with_values({"batch": BATCH})
+        found += METHODS[name].invert(one, settings, Run(seed, where, progress)).triggers
     return found
 
 
@@ -112,7 +127,7 @@ def make(
     """Purify the model of a scan and put it into the store as an imported model is there; returns its name.
 
     Raises:
-        BadInput, Cancelled: see `purify`.
+        BadInput, UbtError, Cancelled: see `purify`.
     """
     from ubt.workflows import import_model
 
@@ -128,7 +143,7 @@ def make(
     said = import_model.card(
         model, name, f"scan {key}", "purified", suspect["assumed"], made_from, without_its_data=done
     )
-    made = f"{import_model.KEY}{said['digest'][:16]}"
+    made = f"{import_model.KEY}{digest([said['digest'], key, settings.to_dict()])}"
     about = {"stage": "model", "brought": True, "seconds": done["seconds"]}
     store.put(made, {"model": model, "card": said}, about)
     return made

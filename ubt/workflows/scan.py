@@ -9,7 +9,7 @@ import hashlib
 import io
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from PIL import Image
 
 from ubt import __version__
 from ubt.cases.artifact import Artefact
+from ubt.cases.litter import INVERTED
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.core.errors import BadInput, UbtError
-from ubt.core.files import REFERENCE, digest, scrap
+from ubt.core import roots
+from ubt.core.errors import BadInput
+from ubt.core.files import REFERENCE, digest
 from ubt.core.run import Compute, Progress, Run, derive_seed, fixed_threads, silent
 from ubt.core.settings import Settings, setting
 from ubt.data import scenes, unlabelled
@@ -30,11 +32,11 @@ from ubt.data.labelled import parse_classes
 from ubt.data.user_roles import prompts
 from ubt.defenses.token_unlearning.health import POISONED
 from ubt.detectors.inversion import METHODS
-from ubt.detectors.inversion.base import Given, Inverted, Trigger
+from ubt.detectors.inversion.base import LEAST_IMAGES, Given, Inverted, Trigger
 from ubt.detectors.inversion.faint import FaintSettings
 from ubt.detectors.inversion.masked import MaskedSettings
 from ubt.detectors.inversion.target_free import TargetFreeSettings
-from ubt.detectors.inversion.verdict import ScanVerdictSettings, judge, plain
+from ubt.detectors.inversion.verdict import Judged, ScanVerdictSettings, judge, plain
 
 SCENES = "scenes"
 """As images: scenes drawn by the library, for a model that knows such."""
@@ -130,7 +132,8 @@ def resolved(store: Store, named: str) -> str:
     from ubt.workflows.import_model import import_model
 
     if named == SHIPPED:
-        return import_model(store, str(REFERENCE), "", "clean")
+        with roots.also(REFERENCE):
+            return import_model(store, str(REFERENCE), "", "clean")
     if named.startswith(OF_CASE):
         return _of_case(store, *named.removeprefix(OF_CASE).partition("/")[::2])
     return named
@@ -209,12 +212,20 @@ def _images(store: Store, path: Path, progress: Progress) -> str:
 
 
 def key_of(store: Store, scan: Scan, where: Compute) -> str:
-    """The name of a scan's result in the store, decided by the models' weights, what the images are called, the classes
-    and the settings.
+    """The name of a scan's result in the store, decided by the models, what the images are called, the classes and the
+    settings.
     """
-    weights = [store.imported(key)["card"]["digest"] if key else "" for key in (scan.model, scan.reference)]
     folder = unlabelled.identity(Path(scan.images)) if Path(scan.images).is_absolute() else ""
-    made_of = [VERSION, *weights, scan.images, folder, list(scan.classes), scan.settings.changes(), *where.identity]
+    made_of = [
+        VERSION,
+        scan.model,
+        scan.reference,
+        scan.images,
+        folder,
+        list(scan.classes),
+        scan.settings.changes(),
+        *where.identity,
+    ]
     return f"scan-{digest(made_of)}"
 
 
@@ -236,22 +247,20 @@ def scan(store: Store, wanted: Scan, where: Compute, progress: Progress = silent
         seen = {side: pixels(store, wanted, model, count) for side, model in models.items()}
         told = _Told(progress, [(side, name) for side in sides for name in wanted.settings.methods], wanted)
         found: dict[str, dict[str, Inverted]] = {}
+        given: dict[str, Given] = {}
         for side, model in models.items():
-            images, share = seen[side][0], wanted.settings.images / count
-            cut = min(wanted.settings.images, round(share * len(images)))
-            given = given_of(model.to(where.device), images[:cut], images[cut:], wanted.classes)
-            weights = store.imported(sides[side])["card"]["digest"]
+            parts = halves(seen[side][0], wanted.settings.images, wanted.settings.held)
+            given[side] = given_of(model.to(where.device), *parts, wanted.classes)
             found[side] = {
-                name: _inverted(store, given, name, weights, wanted, where, told(side, name))
+                name: _inverted(store, given[side], name, sides[side], wanted, where, told(side, name))
                 for name in wanted.settings.methods
             }
-            if side == "suspect":
-                as_they_are = taken(given)
-    by_class = {s: {n: i for n, i in m.items() if METHODS[n].by_class} for s, m in found.items()}
-    verdict = judge(
-        by_class["suspect"], by_class.get("reference"), as_they_are, wanted.classes, wanted.settings.verdict
-    )
-    shown = _shown(found["suspect"][verdict.method], verdict.target)
+        by_class = {s: {n: i for n, i in m.items() if METHODS[n].by_class} for s, m in found.items()}
+        as_they_are = {side: taken(one) for side, one in given.items()}
+        verdict = judge(
+            by_class["suspect"], by_class.get("reference"), as_they_are, wanted.classes, wanted.settings.verdict
+        )
+        shown = _shown(found["suspect"][verdict.method], verdict, given["suspect"], wanted, where)
     examples = seen["suspect"][0][:8]
     result = {
         "verdict": plain(verdict, wanted.classes),
@@ -269,19 +278,23 @@ def scan(store: Store, wanted: Scan, where: Compute, progress: Progress = silent
     return key
 
 
-def _shown(found: Inverted, target: int) -> Trigger:
-    """The trigger of a class.
-
-    Raises:
-        UbtError: it is not among those that were kept.
-    """
+def _shown(found: Inverted, verdict: Judged, given: Given, wanted: Scan, where: Compute) -> Trigger:
+    """The trigger of the class that a verdict is about; looked for again where it is not among those kept."""
     for one in found.triggers:
-        if one.target == target:
+        if one.target == verdict.target:
             return one
-    raise UbtError(
-        f"expected the trigger of the class that gives way among the {len(found.triggers)} that were kept, found none;"
-        " name fewer classes"
-    )
+    settings, only = getattr(wanted.settings, verdict.method), replace(given, only=(verdict.target,))
+    run = Run(derive_seed(wanted.settings.seed, f"scan/{verdict.method}") % 2**31, where)
+    return METHODS[verdict.method].invert(only, settings, run).triggers[0]
+
+
+def halves(images: np.ndarray, to_look: int, to_measure: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 (n, H, W, 3), to look for triggers on and to measure them on, where there are fewer than asked for
+    in the same proportion, but enough to measure.
+    """
+    held = min(to_measure, max(LEAST_IMAGES, round(len(images) * to_measure / (to_look + to_measure))))
+    cut = max(0, len(images) - held)
+    return images[:cut], images[cut:]
 
 
 class _Told:
@@ -351,28 +364,29 @@ def taken(given: Given) -> np.ndarray:
 
 
 def _inverted(
-    store: Store, given: Given, name: str, weights: str, wanted: Scan, where: Compute, progress: Progress
+    store: Store, given: Given, name: str, model: str, wanted: Scan, where: Compute, progress: Progress
 ) -> Inverted:
     """What a method finds in a model; what was found before is read."""
     settings = getattr(wanted.settings, name)
     pixels = hashlib.sha256(np.ascontiguousarray(given.images).tobytes() + given.held.tobytes()).hexdigest()
-    of = [VERSION, name, weights, pixels, list(wanted.classes), settings.to_dict(), wanted.settings.seed]
-    key = f"inverted-{digest([*of, *where.identity])}"
+    of = [VERSION, name, model, pixels, list(wanted.classes), settings.to_dict(), wanted.settings.seed]
+    key = f"{INVERTED}{digest([*of, *where.identity])}"
     with store.lock(key):
         if (there := store.find(key, whole=True)) is not None:
             return Inverted.read(there)
         started, scratch = time.monotonic(), store.scratch(key)
         run = Run(derive_seed(wanted.settings.seed, f"scan/{name}") % 2**31, where, progress, scratch / "work")
         found = METHODS[name].invert(given, settings, run)
-        scrap(scratch / "work")
-    about = {"stage": "inversion", "brought": True, "of": [], "seconds": round(time.monotonic() - started, 1)}
-    store.put(key, found.plain(), about)
+        seconds = round(time.monotonic() - started, 1)
+        store.set_aside(key)
+        store.write(key, found.plain(), {"stage": "inversion", "brought": True, "of": [model], "seconds": seconds})
     return found
 
 
 def _about(store: Store, wanted: Scan, where: Compute, left_out: Mapping[str, int], seconds: float) -> dict[str, Any]:
+    known = ("name", "digest", "architecture")
     cards = {
-        side: store.imported(key)["card"] | {"key": key}
+        side: {name: store.imported(key)["card"][name] for name in known} | {"key": key}
         for side, key in (("model", wanted.model), ("reference", wanted.reference))
         if key
     }
@@ -400,7 +414,8 @@ def again(found: Artefact) -> Scan:
 def told(found: Artefact) -> dict[str, Any]:
     """What a scan says, as plain values: the verdict, and what it was made of."""
     about = {name: value for name, value in found["about"].items() if name != "classes"}
-    return {**found["verdict"], **about}
+    free = {"target_free": found["target_free"].to_dict("records")} if "target_free" in found else {}
+    return {**found["verdict"], **free, **about}
 
 
 def trigger(found: Artefact) -> Trigger:
@@ -421,6 +436,12 @@ def picture(found: Trigger, scale: int = 8) -> np.ndarray:
     pixels = np.rint(255 * np.concatenate([rgb, alpha[..., None]], 2).clip(0, 1)).astype(np.uint8)
     scale = max(1, min(scale, 512 // max(pixels.shape[:2])))
     return pixels.repeat(scale, 0).repeat(scale, 1)
+
+
+def on_grey(picture: np.ndarray) -> np.ndarray:
+    """A picture with opacity, uint8 (H, W, 4), on grey: uint8 (H, W, 3)."""
+    alpha = picture[..., 3:].astype(np.float32) / 255
+    return np.rint(alpha * picture[..., :3] + (1 - alpha) * 128).astype(np.uint8)
 
 
 def as_png(pixels: np.ndarray) -> bytes:

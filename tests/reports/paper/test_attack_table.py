@@ -108,12 +108,16 @@ def test_cells_measured_elsewhere_are_taken_and_not_measured_again(tmp_path, mon
     assert there.cells(elsewhere, CPU, 2)["made"].tolist() == each["made"].tolist()
 
 
-def test_a_cell_of_other_settings_is_another():
+def test_a_cell_of_other_settings_is_another(tmp_path):
+    store, asr = Store(tmp_path), dict.fromkeys(STAGES, 10.0)
     one, other = (attack_table.replace(TABLE.narrowed([name], []), models=KEYS) for name in ("badnet", "joined"))
-    known = {identity: {"attack": "badnet", "seed": 0} for identity in ("0123456789abcdef",)}
-    assert len(attack_table.replace(one, known=known).missing(CPU, 1)) == len(one.work(1)) == len(other.work(1))
+    put(store, one.cases(1)[0][1], asr, "poisoned")
+    each = one.cells(store, CPU, 1)
+    assert one.knowing(each).missing(CPU, 1) == []
+    assert other.knowing(each).missing(CPU, 1) == other.work(1), "its captions are others"
+    assert len(one.knowing(each).missing(CPU, 2)) == len(one.work(1)), "seed 1 is not known"
     with pytest.raises(BadInput, match="keeps its cells"):
-        TABLES["verdict"].knowing(None)
+        TABLES["verdict"].knowing(each)
 
 
 def test_what_is_no_csv_of_cells_is_refused(tmp_path):

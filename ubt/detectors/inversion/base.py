@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,8 @@ from ubt.clip import models
 from ubt.clip.training import Batch, Shuffled, batch_seed
 from ubt.clip.trigger_optimizer import Asked, OptimizeSettings, Overlay, frozen, noise_seed, optimize
 from ubt.core.errors import BadInput, UbtError
-from ubt.core.files import replace_file
-from ubt.core.run import Run
+from ubt.core.files import replace_file, scrap
+from ubt.core.run import Run, derive_seed
 from ubt.core.settings import setting
 
 SHARPNESS = 30.0
@@ -171,7 +172,7 @@ def _part(
     def progress(step: int, total: int, figures: dict[str, float]) -> None:
         run.progress(at[0] * total + step, at[1] * total, figures)
 
-    overlay = sought.overlay(len(classes), noise_seed(run.seed))
+    overlay = sought.overlay(len(classes), noise_seed(derive_seed(run.seed, f"part {at[0]}") if at[0] else run.seed))
     own = None if run.scratch is None else run.scratch / f"part-{at[0]}"
     optimize(
         overlay,
@@ -182,12 +183,13 @@ def _part(
         Run(run.seed, run.compute, progress, own),
     )
     found = _as_arrays(overlay, measured(given, overlay, classes))
-    if done is not None:
+    if done is not None and own is not None:
         done.parent.mkdir(parents=True, exist_ok=True)
         table, patterns, masks = found
         arrays = {"classes": classes, "patterns": patterns, **{c: table[c].to_numpy() for c in table}}
         arrays |= {} if masks is None else {"masks": masks}
         replace_file(done, lambda path: _save(path, arrays))
+        scrap(own)
     return found
 
 
@@ -198,7 +200,10 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _read(path: Path, classes: np.ndarray) -> _Part | None:
     """A part that is whole on disk, and of these classes."""
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError), np.load(path, allow_pickle=False) as kept:
+    with (
+        contextlib.suppress(OSError, ValueError, KeyError, EOFError, BadZipFile),
+        np.load(path, allow_pickle=False) as kept,
+    ):
         if np.array_equal(kept["classes"], classes):
             table = pd.DataFrame({name: kept[name] for name in ("class", "asr", "margin", "size")})
             return table, kept["patterns"], kept.get("masks")

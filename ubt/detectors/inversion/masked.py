@@ -3,14 +3,17 @@ patches, wherever they lie.
 """
 
 import numpy as np
+import pandas as pd
 
 from ubt.clip.trigger_optimizer import Masked
 from ubt.core.run import Run
 from ubt.core.settings import setting
 from ubt.detectors.inversion.base import Given, Inverted, InvertSettings, Sought, by_class
 
-LEAST_ASR = 1.0
-"""Percent below which an ASR counts as this much, so that its logarithm is finite."""
+LEAST_ASR, LEAST_SIZE = 1.0, 0.005
+"""Percent below which an ASR counts as this much, and the share of the image below which a size does: of a class that
+the search has given up both are next to nothing, and say nothing.
+"""
 
 
 class MaskedSettings(InvertSettings):
@@ -29,8 +32,11 @@ def invert(given: Given, settings: MaskedSettings, run: Run) -> Inverted:
     """
     height, width = given.images.shape[1:3]
     sought = Sought(
-        lambda count, seed: Masked(count, height, width, seed),
-        lambda overlay: settings.size * overlay.size(),
-        lambda m: np.log(m["asr"].clip(lower=LEAST_ASR)) - np.log(m["size"]),
+        lambda count, seed: Masked(count, height, width, seed), lambda overlay: settings.size * overlay.size(), evidence
     )
     return by_class(given, sought, settings, run)
+
+
+def evidence(measures: pd.DataFrame) -> pd.Series:
+    """The logarithm of ASR over size, of each class (`ubt.detectors.inversion.base.Inverted.measures`)."""
+    return np.log(measures["asr"].clip(lower=LEAST_ASR)) - np.log(measures["size"].clip(lower=LEAST_SIZE))

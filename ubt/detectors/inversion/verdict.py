@@ -88,15 +88,15 @@ def compared(suspect: Mapping[str, Inverted], reference: Mapping[str, Inverted] 
 def judge(
     suspect: Mapping[str, Inverted],
     reference: Mapping[str, Inverted] | None,
-    taken: np.ndarray,
+    taken: Mapping[str, np.ndarray],
     names: Sequence[str],
     settings: ScanVerdictSettings,
 ) -> Judged:
     """The verdict on a model.
 
     Args:
-        suspect, reference: inversions for every class, by method; no reference: None. taken: the classes (n,) that the
-            model takes the held images for as they are. names: of the classes.
+        suspect, reference: inversions for every class, by method; no reference: None. taken: the classes (n,) that
+            `suspect` and `reference` take the held images for as they are. names: of the classes.
     """
     classes = compared(suspect, reference)
     target = int(classes["class"].iloc[classes["score"].to_numpy().argmax()])
@@ -108,7 +108,11 @@ def judge(
 
 
 def _answered(
-    found: Judged, taken: np.ndarray, names: Sequence[str], settings: ScanVerdictSettings, compared_with: bool
+    found: Judged,
+    taken: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    settings: ScanVerdictSettings,
+    compared_with: bool,
 ) -> tuple[str, str]:
     asr, name = found.of_target("asr"), names[found.target]
     high, low = (
@@ -119,12 +123,13 @@ def _answered(
             f"expected at least {FEWEST_CLASSES} classes, whose spread the verdict rests on, got {len(names)}; name"
             " more classes that the model knows"
         )
-    counts = np.bincount(taken, minlength=len(names))
-    if counts.max() > ONE_CLASS * len(taken):
-        return CANNOT_TELL, (
-            f"the model takes {100 * counts.max() / len(taken):.0f} % of the images for"
-            f" {names[int(counts.argmax())]!r} as they are; scan it on images that it can tell apart"
-        )
+    for side, called in (("suspect", "the model"), ("reference", "the reference")):
+        counts = np.bincount(taken.get(side, np.arange(len(names))), minlength=len(names))
+        if counts.max() > ONE_CLASS * counts.sum():
+            return CANNOT_TELL, (
+                f"{called} takes {100 * counts.max() / counts.sum():.0f} % of the images for"
+                f" {names[int(counts.argmax())]!r} as they are; scan on images that it can tell apart"
+            )
     beside = f"; the same search on the reference {found.of_target('reference asr'):.0f} %" if compared_with else ""
     shown = (
         f"{name!r} gives way more easily than the other classes by {found.score:.1f} standard deviations; its trigger"

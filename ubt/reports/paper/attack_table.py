@@ -200,7 +200,7 @@ class Attacks(Sheet):
             elif state_of(store, case, where, self._needed) == "done":
                 values = _values(store, case, where, self.stages)
                 found.append(
-                    {"attack": name, "seed": case.seed, **kept.stamped(identity)}
+                    {"attack": name, "seed": case.seed, **kept.stamped(identity, where)}
                     | {label: values[key] for key, label in MEASURES.items() if key in values}
                 )
         return pd.DataFrame(found, columns=["attack", "seed", *kept.COLUMNS, *MEASURES.values()])

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ubt.core.errors import BadInput
 from ubt.core.files import digest
-from ubt.core.run import processor
+from ubt.core.run import Compute
 
 IDENTITY, MACHINE, MADE = "cell", "machine", "made"
 COLUMNS = (IDENTITY, MACHINE, MADE)
@@ -26,9 +26,9 @@ def identity(results: Sequence[str]) -> str:
     return digest(list(results))
 
 
-def stamped(cell: str) -> dict[str, str]:
+def stamped(cell: str, where: Compute) -> dict[str, str]:
     """The columns of a cell that is measured here and now."""
-    return {IDENTITY: cell, MACHINE: processor(), MADE: datetime.date.today().isoformat()}
+    return {IDENTITY: cell, MACHINE: where.processor, MADE: datetime.date.today().isoformat()}
 
 
 def by_identity(cells: pd.DataFrame) -> dict[str, Mapping[str, Any]]:
