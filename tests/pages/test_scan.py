@@ -30,7 +30,7 @@ def scanned(store: Store, **lines) -> str:
 def test_without_a_model_it_asks_for_one(store):
     at = page("scan")
     assert not at.exception
-    assert "No model is here yet" in words(at) and "Nothing has been scanned" in words(at)
+    assert "No model is here yet" in words(at) and "the trigger that was found are shown here" in words(at)
     assert not any(b.key == "scan-start" for b in at.button)
 
 

@@ -57,13 +57,22 @@ def _model(view: View | None) -> str:
     return (
         st.selectbox(
             "Model",
-            options,
+            _there("scan-model", options),
             key="scan-model",
             format_func=lambda o: of_case.get(o) or ingested.label(o),
             persist_state="session",
         )
         or ""
     )
+
+
+def _there(key: str, options: list[str]) -> list[str]:
+    """The options of a list; what was chosen and is gone (another case is in view, a model was deleted) gives way to
+    the first.
+    """
+    if key in st.session_state and st.session_state[key] not in options:
+        st.session_state[key] = options[0]
+    return options
 
 
 def _larger(model: str) -> float:
@@ -82,7 +91,7 @@ def _reference(model: str) -> str:
     return (
         st.selectbox(
             "Clean model to compare with",
-            [scan.SHIPPED, *others, ""] if _of_scenes(model) else [*others, "", scan.SHIPPED],
+            _there("scan-reference", [scan.SHIPPED, *others, ""] if _of_scenes(model) else [*others, "", scan.SHIPPED]),
             key="scan-reference",
             format_func=lambda o: own.get(o) or ingested.label(o),
             persist_state="session",
@@ -98,7 +107,7 @@ def _images() -> tuple[str, list[str]]:
     labelled, pairs = ingested.keys("labelled"), ingested.keys("pairs")
     images = st.selectbox(
         "Clean images",
-        [scan.SCENES, *labelled, *pairs],
+        _there("scan-images", [scan.SCENES, *labelled, *pairs]),
         key="scan-images",
         format_func=lambda o: "scenes, drawn here" if o == scan.SCENES else ingested.label(o),
         persist_state="session",

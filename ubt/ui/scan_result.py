@@ -27,7 +27,7 @@ def draw() -> None:
     """The scans that are there, one of them in full."""
     there = scan.listed(store()).set_index("scan")
     if there.empty:
-        st.caption("Nothing has been scanned in this cache yet. A scan's verdict, classes and trigger are shown here.")
+        st.caption("A scan's verdict, what each class takes and the trigger that was found are shown here.")
         return
     st.divider()
     state = st.session_state
