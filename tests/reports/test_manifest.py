@@ -20,6 +20,9 @@ TEXT = documents.read("measured")
 def test_every_table_of_the_documents_is_on_the_list_with_its_digest():
     known = {e.name: e for e in manifest.entries()}
     for path in manifest.folder().glob("*.csv"):
+        if path.stem.startswith("cells-"):
+            assert path.stem.replace("cells-", "table-") in known, "cells, of which a table is made or will be"
+            continue
         entry = known[path.stem]
         assert file_digest(path) == entry.sha256, f"{path.name} was changed by hand, or not by reproduce --accept"
         assert entry.made and entry.version and entry.machine
