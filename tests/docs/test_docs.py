@@ -80,7 +80,8 @@ def test_a_table_that_nobody_makes_is_refused():
 def test_every_generated_table_stands_in_a_document():
     """Of the papers' tables and the sweeps those that somebody has measured."""
     text = "".join(read(name) for name in TITLES)
-    csv = {path.stem.replace("-", " ", 1) for path in MEASURED.glob("*.csv")}
+    measured = {path.stem.replace("-", " ", 1) for path in MEASURED.glob("*.csv")}
+    csv = {name for name in measured if not name.startswith("cells ")}
     assert csv <= set(GENERATED)
     for name in {"commands", "options"} | csv | {n for n in GENERATED if not n.startswith(("table ", "sweep "))}:
         assert text.count(f"<!-- generated: {name} -->") == 1, name
