@@ -68,6 +68,7 @@ def test_a_verdict_that_cannot_tell_says_what_would(store):
     assert not at.exception
     assert any("**Cannot tell**" in e.value for e in at.warning)
     assert "Name a clean model to compare with" in words(at)
+    assert "The trigger that was found" not in words(at), "of a model that is not judged poisoned nothing is called so"
     assert not any(b.key == "scan-purify" for b in at.button)
 
 

@@ -67,10 +67,12 @@ def _one(key: str) -> None:
 
 
 def _trigger(found) -> None:
-    name = found["verdict"]["target"] or "the likeliest class"
+    classes = found["classes"]
+    name = str(classes["name"].iloc[classes["score"].to_numpy().argmax()])
     shown = scan.picture(scan.trigger(found))
     kind = "a patch under a mask" if "mask" in found else "a faint pattern, here as strong as can be shown"
-    st.subheader("The trigger that was found", anchor=False)
+    poisoned = scan.judged_poisoned(found)
+    st.subheader("The trigger that was found" if poisoned else "What leads most easily to a class", anchor=False)
     st.caption(f"It leads to {plain(name)}: {kind}.")
     components.pictures([("the trigger", scan.on_grey(shown))], columns=1)
     before, after = (np.asarray(found[entry]) for entry in ("examples", "triggered"))
