@@ -44,6 +44,12 @@ def what_to_do(found: Artefact) -> list[str]:
     return [*better, "Scan it on other images that it knows, and with more classes (--images, --classes)."]
 
 
+def heading(found: Artefact) -> str:
+    """What stands above the picture of what was found: of a model that is not judged poisoned it is no trigger."""
+    poisoned = scans.judged_poisoned(found)
+    return "The trigger that was found" if poisoned else "What leads most easily to a class"
+
+
 def report(found: Artefact) -> Report:
     """A scan's report."""
     verdict, about, classes = found["verdict"], found["about"], found["classes"]
@@ -71,14 +77,14 @@ def report(found: Artefact) -> Report:
             ),
             Section("Classes", charts),
             Section(
-                "The trigger that was found",
+                heading(found),
                 [
                     Said(
                         "A patch under a mask."
                         if "mask" in found
                         else "A faint pattern over the whole image, here as strong as can be shown."
                     ),
-                    Cards([Card(shown, [], ["the trigger"]), *cards]),
+                    Cards([Card(shown, [], ["alone"]), *cards]),
                 ],
             ),
             Section("Limits", [Said(about["limits"])]),

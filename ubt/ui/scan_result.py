@@ -71,8 +71,7 @@ def _trigger(found) -> None:
     name = str(classes["name"].iloc[classes["score"].to_numpy().argmax()])
     shown = scan.picture(scan.trigger(found))
     kind = "a patch under a mask" if "mask" in found else "a faint pattern, here as strong as can be shown"
-    poisoned = scan.judged_poisoned(found)
-    st.subheader("The trigger that was found" if poisoned else "What leads most easily to a class", anchor=False)
+    st.subheader(scan_report.heading(found), anchor=False)
     st.caption(f"It leads to {plain(name)}: {kind}.")
     components.pictures([("the trigger", scan.on_grey(shown))], columns=1)
     before, after = (np.asarray(found[entry]) for entry in ("examples", "triggered"))
