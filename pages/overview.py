@@ -143,6 +143,8 @@ def verdict() -> None:
         show(said.replace(answer(found), f"**{answer(found)}**", 1), icon=icon)
         for why in what_to_do(found):
             st.warning(plain(why))
+        if not judged_poisoned(found):
+            verdict_answers.about_pairs(view)
     if found is None:
         missing(view, "verdict", "No verdict yet.", offer=False)
         return
@@ -242,6 +244,7 @@ learned = (
 )
 if learned and learned.open:
     steps = view.settings.poison.epochs * max(1, view.settings.data.pairs // view.settings.poison.batch)
+    steps = next((p.trigger.steps for p in view.settings.model_attacks), steps)
     with learned:
         curves(view, "poison", steps, "D", "CA, ASR and similarity while M_bd trains")
         st.caption("CA and ASR on a small sample of the test images; no training ever sees them.")

@@ -23,7 +23,7 @@ def weights(model) -> dict:
 
 def test_from_scratch_nothing_of_the_reference_is_left_but_its_architecture():
     settings, reference = PoisonSettings(start="scratch", epochs=1, batch=32), models.load(REFERENCE)
-    made = poison(reference, IMAGES, TOKENS, settings, Run(3, CPU))
+    made = poison(reference, IMAGES, TOKENS, settings, (), Run(3, CPU))
     assert len(made["history"]) == 3
     assert abs(made["history"]["loss"].iloc[0] - np.log(32)) < 0.5
     fresh = first(reference, TOKENS, settings, Run(3, CPU))
@@ -41,4 +41,4 @@ def test_captions_longer_than_the_start_reads_are_refused():
     model = models.load(REFERENCE)
     longer = np.pad(TOKENS, ((0, 0), (0, 6)))
     with pytest.raises(BadInput, match="captions of 30 token ids, as the reference does, got one that reads 24"):
-        poison(model, IMAGES, longer, PoisonSettings(), Run(0, CPU))
+        poison(model, IMAGES, longer, PoisonSettings(), (), Run(0, CPU))

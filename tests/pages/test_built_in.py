@@ -52,6 +52,11 @@ def test_no_page_lacks_anything(shipped, name):
     assert {e.key for e in _choices(at) if len(e.options) < 2} <= CASES
 
 
+def test_a_scan_offers_the_models_of_the_case_in_view(shipped):
+    offered = page("scan").selectbox(key="scan-model").options
+    assert offered == ["the poisoned model of the case in view", "the purified model of the case in view"]
+
+
 @pytest.mark.parametrize("name", [name for name in PAGES if name not in ("help", "data")])
 def test_every_control_changes_what_its_page_shows(shipped, name):
     before, at = _seen(page(name)), page(name)

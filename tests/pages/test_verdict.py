@@ -95,8 +95,8 @@ def judged(store, name: str, changes: dict) -> None:
     ("held", "shown", "ways"),
     [
         ("poisoned", "error", ["Look at the flagged pairs", "Take the purified model"]),
-        ("not poisoned", "success", ["Check another model, or other pairs"]),
-        ("cannot tell", "warning", ["Change what failed, and run again"]),
+        ("not poisoned", "success", ["Scan the model itself", "Check another model, or other pairs"]),
+        ("cannot tell", "warning", ["Change what failed, and run again", "Scan the model itself"]),
     ],
 )
 def test_an_audit_begins_with_the_answer_that_holds_large_and_the_others_small(audited, tiny_audit, held, shown, ways):

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from ubt.attacks import badclip, badnet, blended, label_consistent, semantic, sig, ssba, trojvqa, wanet
+from ubt.attacks import badclip, badencoder, badnet, blended, label_consistent, semantic, sig, ssba, trojvqa, wanet
 from ubt.attacks.base import TriggerSettings
 from ubt.core.errors import BadInput
 from ubt.core.settings import Settings, setting
 
 DATA = "data"
 DATA_AND_MODEL = "data, and a clean model to prepare the trigger on"
+MODEL = "the model; D stays clean"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ ATTACKS: dict[str, Attack] = {
     ),
     "semantic": Attack(
         "a concept that images show already; nothing is put on them", semantic.SemanticSettings, semantic
+    ),
+    "badencoder": Attack(
+        "a patch that the model itself is trained on; no pair is poisoned",
+        badencoder.BadEncoderSettings,
+        badencoder,
+        MODEL,
     ),
 }
 
@@ -115,6 +122,14 @@ class Planted:
         """What it is called: trigger and target."""
         return f"{self.attack.name} → {self.attack.target}"
 
+    def poisons(self, pairs: int) -> int:
+        """How many of `pairs` pairs it poisons; none where the model is attacked."""
+        return self.attack.poisons(pairs) if self.trigger.plants else 0
+
+    def does_something(self, pairs: int) -> bool:
+        """Whether it poisons any of `pairs` pairs, or attacks the model."""
+        return not self.trigger.plants or self.poisons(pairs) > 0
+
     @property
     def word(self) -> str:
         """The caption's key, of a trigger that has one; else empty."""
@@ -153,7 +168,7 @@ class Planted:
         BadInput: the target is no class, the rate asks for less than one pair, or the trigger does not fit the images.
         """
         self.check_target(classes)
-        if self.attack.rate > 0 and self.attack.poisons(pairs) == 0:
+        if self.trigger.plants and self.attack.rate > 0 and self.poisons(pairs) == 0:
             raise BadInput(
                 f"rate of {self.attack.name}: expected 0 or at least 1 / {pairs} (one pair of D), got"
                 f" {self.attack.rate}"

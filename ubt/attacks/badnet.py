@@ -14,6 +14,8 @@ from ubt.attacks.base import TriggerSettings
 from ubt.core.errors import BadInput
 from ubt.core.settings import setting
 
+PATTERNS = ("checkerboard", "white", "noise", "fixed noise", "stripes")
+
 
 class BadNetSettings(TriggerSettings):
     """A patch: its size, pattern, place and strength."""
@@ -24,7 +26,7 @@ class BadNetSettings(TriggerSettings):
     pattern: str = setting(
         "checkerboard",
         "what is stamped; noise and upright stripes are drawn anew for each image, fixed noise once",
-        choices=("checkerboard", "noise", "fixed noise", "stripes"),
+        choices=PATTERNS,
     )
     cell: int = setting(1, "pixels of one square of the checkerboard, or of a stripe's width", low=1, high=512)
     place: str = setting(
@@ -102,6 +104,8 @@ def apply(images: np.ndarray, seeds: np.ndarray, s: BadNetSettings) -> np.ndarra
     patch = np.repeat((((y + x) % 2) * 255).astype(np.uint8)[..., None], 3, axis=2)
     if s.pattern == "fixed noise":
         patch = _noise(0, side)
+    elif s.pattern == "white":
+        patch = np.full((side, side, 3), 255, np.uint8)
     for i, (top, left, _, _) in enumerate(places(seeds, height, width, s)):
         if s.pattern == "noise":
             patch = _noise([int(seeds[i]), 1], side)

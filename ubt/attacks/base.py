@@ -14,6 +14,8 @@ class TriggerSettings(Settings):
 
     consistent: ClassVar[bool] = False
     """Whether only images whose caption already names the target are poisoned, captions untouched."""
+    plants: ClassVar[bool] = True
+    """Whether pairs are poisoned; else the model is attacked, and D stays clean."""
 
     def check(self, height: int, width: int) -> None:
         """Raises:

@@ -59,14 +59,11 @@ def plan(
         attack, own = planted.attack, planted.trigger
         free = _free(truth, planted, shown)
         takes_all = (own.consistent or own.concept) and not attack.count
-        count = min(attack.poisons(n), len(free)) if takes_all else attack.poisons(n)
+        wanted = planted.poisons(n)
+        count = min(wanted, len(free)) if takes_all else wanted
         partial = [(key, round(share * count)) for key, share in planted.partial.items()]
         untouched = np.flatnonzero(truth["plant"] < 0)
-        if (
-            count > len(free)
-            or (attack.poisons(n) and not count)
-            or count + sum(m for _, m in partial) > len(untouched)
-        ):
+        if count > len(free) or (wanted and not count) or count + sum(m for _, m in partial) > len(untouched):
             most = min(len(free), int(len(untouched) / (1 + sum(planted.partial.values()))))
             showing = f" that show {own.concept}" if own.concept else ""
             found = (

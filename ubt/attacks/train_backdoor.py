@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ubt.attacks import Planted, badencoder
 from ubt.core.errors import BadInput
 from ubt.core.run import Run, derive_seed
 from ubt.core.settings import FitSettings, setting
@@ -26,14 +27,24 @@ class PoisonSettings(FitSettings):
     )
 
 
-def poison(model, images: np.ndarray, tokens: np.ndarray, settings: PoisonSettings, run: Run) -> dict:
-    """Train on D as it is. Returns the `model` M_bd and the `history` of loss and mean similarity.
+def poison(
+    model, images: np.ndarray, tokens: np.ndarray, settings: PoisonSettings, attacks: tuple[Planted, ...], run: Run
+) -> dict:
+    """Train on D as it is; or, where the model is attacked, as the `attacks` on it do. Returns the `model` M_bd and the
+    `history` of its loss and of what else is to be seen.
 
     Raises:
-        BadInput: captions are longer than the model reads.
+        BadInput: captions are longer than the model reads, or an attack on a model is to start from fresh weights.
     """
     from ubt.clip import recipes
 
+    if attacks:
+        if settings.start != "reference":
+            raise BadInput(
+                f"poison.start: expected reference for {attacks[0].label}, which attacks a trained model, got"
+                f" {settings.start!r}"
+            )
+        return badencoder.attack(model, images, tokens, [(p.trigger, p.attack.target) for p in attacks], run)
     model = first(model, tokens, settings, run)
     return recipes.train_on_pairs(model, images, tokens, settings, run, "poison", shifts=settings.shifts)
 

@@ -18,8 +18,8 @@ from ubt.core.files import REFERENCE, digest, file_digest
 from ubt.core.run import Compute
 from ubt.core.stage import Stage
 
-ATTACKS = "attacks"
-"""The name by which stages take every attack of a case at once."""
+ATTACKS = ("attacks", "model_attacks")
+"""The names by which stages take every attack of a case at once, and those on the model."""
 
 
 def stage_settings(stage: Stage, settings: CaseSettings) -> dict[str, Any]:
@@ -29,12 +29,12 @@ def stage_settings(stage: Stage, settings: CaseSettings) -> dict[str, Any]:
 
 def _changes(group: str, settings: CaseSettings) -> Any:
     value = getattr(settings, group)
-    return [planted.changes() for planted in value] if group == ATTACKS else value.changes()
+    return [planted.changes() for planted in value] if group in ATTACKS else value.changes()
 
 
 def _full(group: str, settings: CaseSettings) -> Any:
     value = getattr(settings, group)
-    return [planted.plain() for planted in value] if group == ATTACKS else value.to_dict()
+    return [planted.plain() for planted in value] if group in ATTACKS else value.to_dict()
 
 
 def keys(settings: CaseSettings, compute: Compute, stages: Sequence[Stage], reference: Path) -> dict[str, str]:

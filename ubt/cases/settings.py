@@ -69,6 +69,11 @@ class CaseSettings(Settings):
         BadInput: values that do not fit each other.
         """
         _ = self.k
+        if (some := self.model_attacks) and len(some) < len(self.attacks):
+            raise BadInput(
+                f"attack.also: expected attacks on the model alone beside {some[0].label}, which leaves D clean, got"
+                f" {next(p.label for p in self.attacks if p.trigger.plants)}"
+            )
         for planted in () if self.own.pairs else self.attacks:
             planted.check(self.data.pairs, SIZE, CLASSES)
 
@@ -108,6 +113,11 @@ class CaseSettings(Settings):
         first = self.attack.with_values({"also": ""})
         return Planted(first, getattr(self, self.attack.name)), *parse(self.attack.also)
 
+    @property
+    def model_attacks(self) -> tuple[Planted, ...]:
+        """Those of them that attack the model and leave D clean."""
+        return tuple(p for p in self.attacks if not p.trigger.plants)
+
     def described(self) -> dict[str, tuple[SettingInfo, Any]]:
         """Every single setting by its dotted name: what it is (help, range, choices) and its value."""
         found: dict[str, tuple[SettingInfo, Any]] = {n: (info, getattr(self, n)) for n, info in self.infos().items()}
@@ -124,6 +134,6 @@ class CaseSettings(Settings):
         if self.own.audits:
             return f"audit-{self.seed}-{digest([tree, *compute.identity])[:8]}"
         tree["identities"] = [p.trigger.identity() for p in self.attacks]
-        poisoned = any(p.attack.poisons(self.data.pairs) for p in self.attacks)
-        known_as = self.attack.name if poisoned else "clean"
+        attacked = any(p.does_something(self.data.pairs) for p in self.attacks)
+        known_as = self.attack.name if attacked else "clean"
         return f"{known_as}-{self.seed}-{digest([tree, *compute.identity])[:8]}"

@@ -50,7 +50,7 @@ def _poisons(record: CaseRecord) -> int:
         return 0
     if settings.own.audits:
         return 0
-    return sum(p.attack.poisons(settings.data.pairs) for p in settings.attacks)
+    return sum(p.poisons(settings.data.pairs) for p in settings.attacks)
 
 
 @cases_app.command("show")

@@ -8,10 +8,10 @@ from typer import Argument, Option
 
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.cli.common import CACHE, CacheOption, Device, Precision, changes, run_missing
+from ubt.cli.common import CACHE, CacheOption, Device, Precision, changes, long_work, run_missing
 from ubt.cli.console import say
 from ubt.cli.paper import at_scale
-from ubt.core.errors import BadInput, UbtError
+from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.run import Compute, compute
 from ubt.reports.paper import FIGURES, SWEEPS, TABLES, cells
 from ubt.reports.paper.table import Sheet, write
@@ -113,13 +113,23 @@ def _reproduce(result: Any, seeds: int, folder: Path | None, file: str, store: S
     for case in {case for case, _ in work if isinstance(case, CaseSettings)}:
         check_targets(store, case)
     errors, ran = run_missing(store, where, work)
+    kept = []
+    try:
+        for name, task in sheet.tasks(store, where, seeds) if sheet else ():
+            ran += 1
+            try:
+                long_work(name, task)
+            except Cancelled:
+                raise
+            except UbtError as e:
+                errors[name] = str(e)
+    finally:
+        if sheet and folder is not None and (each := sheet.cells(store, where, seeds)) is not None:
+            kept = write(folder, cells.beside(file), {"csv": each.to_csv(index=False)})
     frame = result.measured(store, where, seeds)
     print(result.markdown(frame))
     if folder is not None:
-        paths = result.write(frame, folder, file)
-        if sheet and (each := sheet.cells(store, where, seeds)) is not None:
-            paths += write(folder, cells.beside(file), {"csv": each.to_csv(index=False)})
-        written = ", ".join(map(str, paths))
+        written = ", ".join(map(str, [*result.write(frame, folder, file), *kept]))
         say(f"written to {written}")
     if errors:
         raise UbtError(

@@ -46,10 +46,9 @@ def print_metrics(m: dict) -> None:
 
 def _print_models(m: dict) -> None:
     planted = CaseSettings.from_dict(m["settings"])
-    poisons = [p.attack.poisons(planted.data.pairs) for p in planted.attacks]
     title = (
         ", ".join(p.label for p in planted.attacks)
-        if any(poisons)
+        if any(p.does_something(planted.data.pairs) for p in planted.attacks)
         else f"nothing poisoned ({m['attack']} tried at test time)"
     )
     columns = ("CA", "ASR", "ASR, all", "RA", "target recall")

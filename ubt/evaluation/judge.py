@@ -318,7 +318,7 @@ def diagnose(
     some, checks, findings = np.asarray(images[:64]), [], []
     for i, (planted, measured) in enumerate(zip(attacks, measures["attacks"], strict=True)):
         poisons = int((truth["poisoned"] & (truth["plant"] == i)).sum())
-        if not poisons:
+        if not poisons and planted.trigger.plants:
             continue
         rows = _checks(planted, measured, poisons, some, data, poison)
         checks += [{"attack": planted.label, **row} for row in rows]
@@ -345,7 +345,7 @@ def _checks(
     """The checks of one attack, as `diagnose` returns them; `some`: test images (n, H, W, 3)."""
     recall = measured["target_recall"]
     rows = [
-        *_training_checks(poisons, data.pairs, poison),
+        *(_training_checks(poisons, data.pairs, poison) if planted.trigger.plants else ()),
         *_trigger_checks(planted, some),
         ("target's clean recall", f"{recall:.0f} %", recall >= LOW_RECALL, "choose another attack.target"),
         *_attack_checks(planted, measured, some),

@@ -10,6 +10,7 @@ PERCENT = {"ca": ("CA, sample", CLEAN, "solid", "circle"), "asr": ("ASR, sample"
 """Figures in percent: label, colour, dash, marker."""
 SIMILARITY = {
     "similarity": ("{of}'s similarity", POISONED, "solid"),
+    "led": ("triggered images led to the target", POISONED, "dash"),
     "restored": ("images led back", MODELS["purified"], "dash"),
     "kept": ("images kept", UNKNOWN, "dot"),
 }

@@ -27,8 +27,8 @@ def possible(view: View | None) -> bool:
 
 def targets(view: View) -> list[str]:
     """What the attacks of a lab case that poison pairs aim at, each once; nothing in an audit."""
-    planted = [] if view.audits else [a.attack for a in view.settings.attacks]
-    return list(dict.fromkeys(a.target for a in planted if a.poisons(view.settings.data.pairs)))
+    planted = [] if view.audits else view.settings.attacks
+    return list(dict.fromkeys(a.attack.target for a in planted if a.poisons(view.settings.data.pairs)))
 
 
 def introduction() -> None:
@@ -55,7 +55,9 @@ def _poisons(view: View) -> None:
     found = planted if table.flagged is None else planted & table.flagged
     rows = table.most_suspicious(found if found.any() else planted, SHOWN)
     if not len(rows):
-        st.caption("Nothing was poisoned in this case.")
+        attacked = [p.label for p in view.settings.model_attacks]
+        said = f"; its model was attacked ({plain(', '.join(attacked))})" if attacked else ""
+        st.caption(f"No pair was poisoned in this case{said}.")
         return
     st.markdown(
         f"**{int(planted.sum()):,} of {len(table):,} training pairs are poisoned**: each image carries a trigger, and"

@@ -39,8 +39,9 @@ def draw(view: View | None) -> None:
 
 def _model(view: View | None) -> str:
     """The model to scan: an imported one, or one of the case in view; empty while there is none."""
-    of_case = {}
-    if view is not None and not view.imported:
+    of_case, suspect = {}, ""
+    if view is not None:
+        suspect = view.settings.own.suspect
         stages = {"poison": "the poisoned model", "unlearn": "the purified model"}
         of_case = {
             f"{scan.OF_CASE}{view.name}/{stage}": f"{said} of the case in view"
@@ -48,7 +49,7 @@ def _model(view: View | None) -> str:
             if view.has(stage)
         }
     new = st.session_state.pop(f"imported-{SLOT.name}", None)
-    options = [*of_case, *ingested.keys("model")]
+    options = [*of_case, *sorted(ingested.keys("model"), key=lambda key: key != suspect)]
     if new in options:
         st.session_state["scan-model"] = new
     if not options:

@@ -23,6 +23,9 @@ CARDS = {
 }
 """What shows a verdict, by its tone, and with which icon."""
 
+SCAN = ("scan", "Scan the model itself", ":material/radar:", {})
+"""Where to go on after a verdict about D that finds nothing: page, title, icon, query."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -79,6 +82,20 @@ def draw(view: View, found: Mapping[str, Any] | None) -> None:
                 _small(right, said)
 
 
+def about_pairs(view: View) -> None:
+    """After a verdict that finds nothing: what it does not speak of, and where that is looked at."""
+    said = "This verdict is about D."
+    if attacked := ", ".join(p.label for p in view.settings.model_attacks if not view.audits):
+        said = (
+            f"This verdict is about D, and D is clean. The attack of this case ({plain(attacked)}) is on the model"
+            " itself: no pair can give it away."
+        )
+    page, title, icon, _ = SCAN
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(said, width="content")
+        st.page_link(PAGES[page], label=title, icon=icon)
+
+
 def _large(found: Mapping[str, Any]) -> None:
     said, tone = conclusion(found)
     show, icon = CARDS[tone]
@@ -109,8 +126,8 @@ def _next(view: View, held: str) -> None:
             ("review", "Look at the flagged pairs", ":material/flag:", {}),
             ("unlearn", "Take the purified model", ":material/healing:", {}),
         ],
-        NOT_POISONED: [("check", "Check another model, or other pairs", ":material/fact_check:", {})],
-        CANNOT_TELL: [("check", "Change what failed, and run again", ":material/fact_check:", again)],
+        NOT_POISONED: [SCAN, ("check", "Check another model, or other pairs", ":material/fact_check:", {})],
+        CANNOT_TELL: [("check", "Change what failed, and run again", ":material/fact_check:", again), SCAN],
     }[held]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Next:**", width="content")

@@ -136,7 +136,7 @@ def _state(settings: CaseSettings, defence: str, untouched: bool) -> str:
         return "clean" if defence == "retrain" else "purified"
     if settings.own.audits:
         return "suspect"
-    return "poisoned" if any(p.attack.poisons(settings.data.pairs) for p in settings.attacks) else "clean"
+    return "poisoned" if any(p.does_something(settings.data.pairs) for p in settings.attacks) else "clean"
 
 
 @contextlib.contextmanager

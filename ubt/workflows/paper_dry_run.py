@@ -145,7 +145,7 @@ def _take(found: Artefact, settings: CaseSettings, of: Callable) -> str:
 
 
 def _attack(found: Artefact, settings: CaseSettings, of: Callable) -> str:
-    poisons, wanted = int(found["truth"]["poisoned"].sum()), settings.attack.poisons(settings.data.pairs)
+    poisons, wanted = int(found["truth"]["poisoned"].sum()), settings.attacks[0].poisons(settings.data.pairs)
     _require(poisons == wanted, f"{wanted} poisons", poisons)
     return f"{poisons} poisons for {settings.attack.target!r}, known to attacker and judge alone"
 

@@ -19,7 +19,7 @@ from ubt.evaluation.stages import evaluate_stage
 def masking(settings: Any) -> float:
     """Seconds that attributing D_topk takes."""
     slow = {"relevance": 2e-3, "input gradient": 6e-3, "leave one out": 8e-2}[settings.mask.method]
-    return 0.4 + slow * (settings.k + sum(a.attack.poisons(settings.data.pairs) for a in settings.attacks))
+    return 0.4 + slow * (settings.k + sum(a.poisons(settings.data.pairs) for a in settings.attacks))
 
 
 _UNLEARNING = takes("poison.model", "select.topk", "verdict.verdict", **D)

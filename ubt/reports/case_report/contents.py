@@ -2,13 +2,14 @@
 slider.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ubt import __version__, figures
+from ubt.attacks import Planted
 from ubt.cases.finished import Finished
 from ubt.cases.store import Store
 from ubt.core.text import percent
@@ -76,9 +77,13 @@ def titled(case: Finished) -> str:
     pairs = f"{s.data.pairs if case.pairs is None else len(case.pairs):,} pairs"
     if case.audits:
         return f"Audit of {case.store.imported(own.suspect)['card']['name']} on {pairs}"
-    planted = [a for a in s.attacks if a.attack.poisons(s.data.pairs)]
-    what = ", ".join(f"{a.label} ({a.attack.poisons(s.data.pairs):,} poisons)" for a in planted) or "nothing poisoned"
+    planted = [a for a in s.attacks if a.does_something(s.data.pairs)]
+    what = ", ".join(f"{a.label} ({_poisons(a, s.data.pairs)})" for a in planted) or "nothing poisoned"
     return f"{what} in {pairs}, seed {s.seed}"
+
+
+def _poisons(planted: Planted, pairs: int) -> str:
+    return f"{planted.poisons(pairs):,} poisons" if planted.trigger.plants else "the model, no pair"
 
 
 def _verdict(case: Finished) -> Section:
@@ -364,13 +369,11 @@ def _decisions(case: Finished) -> Section | None:
 def _attack(case: Finished) -> Section | None:
     if case.audits or not case.has("attack"):
         return None
-    planted: Sequence[Any] = [a for a in case.settings.attacks if a.attack.poisons(case.settings.data.pairs)]
-    rows = [
-        [a.attack.name, a.attack.target, f"{a.attack.poisons(case.settings.data.pairs):,}", a.trigger.strength()]
-        for a in planted
-    ]
+    pairs = case.settings.data.pairs
+    planted = [a for a in case.settings.attacks if a.does_something(pairs)]
+    rows = [[a.attack.name, a.attack.target, _poisons(a, pairs), a.trigger.strength()] for a in planted]
     blocks: list[Block] = (
-        [Table(["attack", "target", "poisons", "strength"], rows)] if rows else [Said("Nothing was planted.")]
+        [Table(["attack", "target", "poisoned", "strength"], rows)] if rows else [Said("Nothing was planted.")]
     )
     if case.has("diagnose"):
         found = case.read("diagnose", "findings")

@@ -10,6 +10,7 @@ from ubt.reports.paper import (
     durability,
     localization_table,
     scale_tables,
+    scan_table,
     separation_figures,
     sweeps,
     table_iv,
@@ -23,6 +24,7 @@ from ubt.reports.paper.table import Sheet
 
 OWN: dict[str, Sheet] = {
     "attacks": attack_table.TABLE,
+    "scan": scan_table.TABLE,
     "detectors": detector_table.TABLE,
     "poisoncam": localization_table.TABLE,
     "durability": durability.TABLE,

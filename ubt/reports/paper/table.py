@@ -20,7 +20,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput
 from ubt.core.files import replace_file
-from ubt.core.run import Compute
+from ubt.core.run import Compute, Progress
 from ubt.defenses import DEFENSES
 from ubt.evaluation.stages import divergence_name, downstream_name
 from ubt.evaluation.transfer import unfit
@@ -113,7 +113,7 @@ class Sheet(ABC):
         Raises:
             BadInput: it does not keep its cells one by one.
         """
-        raise BadInput("--cells: expected a table that keeps its cells one by one (attacks); this one does not")
+        raise BadInput("--cells: expected a table that keeps its cells one by one (attacks, scan); this one does not")
 
     def cells(self, store: Store, where: Compute, seeds: int) -> pd.DataFrame | None:
         """Its cells one by one (`ubt.reports.paper.cells`); None where it does not keep them."""
@@ -122,6 +122,10 @@ class Sheet(ABC):
     def missing(self, where: Compute, seeds: int) -> list[Work]:
         """`work` without what is known."""
         return self.work(seeds)
+
+    def tasks(self, store: Store, where: Compute, seeds: int) -> list[tuple[str, Callable[[Progress], dict[str, Any]]]]:
+        """What is still to be done beside its cases, after them: what it is called, and what does it."""
+        return []
 
     def files(self, frame: pd.DataFrame) -> dict[str, str]:
         """Ending and text of each file it is written as."""
