@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import replace
-from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,9 @@ from ubt.cases.pipeline import Pipeline, create, upto
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.files import file_digest
-from ubt.reports.case_report import contents
-from ubt.reports.case_report.html import page as drawn_report
 from ubt.ui.errors import plain
 from ubt.ui.navigation import PAGES
 from ubt.workflows import jobs
-from ubt.workflows.export_model import card
 
 ROOT = Path(__file__).parents[2]
 
@@ -245,22 +241,6 @@ def test_a_clean_model_is_left_byte_identical_and_said_to_be(cache):
     assert "poisoned model" not in html_of(page("overview")).split("Clean accuracy")[0].split("Attack success")[1]
     assert "Nothing was unlearned" in words(page("unlearn"))
     assert len(charts(page("separation"))) == 3
-
-
-def test_an_attacked_model_leaves_d_clean_and_its_page_leads_to_the_scan(cache):
-    changes = {"badencoder__steps": 3, "badencoder__images": 64, "verdict__threshold": 0.99, "data__pairs": 300}
-    case = Pipeline(Store(cache), CPU).run(tiny(attack__name="badencoder", **changes))
-    m, store = case.metrics, Store(cache)
-    assert m["verdict"]["answer"] in ("not poisoned", "cannot tell")
-    assert m["select"]["auroc"] is None and not case.artefacts["attack"]["truth"]["poisoned"].any()
-    assert [c["check"] for c in m["checks"]] == ["visibility", "survival", "target's clean recall"]
-    assert card(store, case.name, "poison")["state"] == "poisoned"
-    said = words(at := page("overview"))
-    assert not at.exception and "D is clean" in said and "no pair can give it away" in said
-    assert "its model was attacked (badencoder → banana)" in said
-    assert "badencoder → banana (the model, no pair)" in unescape(drawn_report(contents.report(store, case.name)))
-    scan = page("scan").selectbox(key="scan-model")
-    assert scan.options[0] == "the poisoned model of the case in view"
 
 
 def test_a_case_is_made_with_the_settings_of_the_form(cache):

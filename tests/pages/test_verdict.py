@@ -4,13 +4,17 @@ from html import escape, unescape
 
 import pytest
 from harness import html_of, page, words
+from tiny import CPU, tiny
 from typer.testing import CliRunner
 
+from ubt.cases.pipeline import Pipeline
+from ubt.cases.store import Store
 from ubt.cli.main import app
 from ubt.defenses.token_unlearning import verdict
 from ubt.reports.case_report import contents
 from ubt.reports.case_report.html import page as drawn
 from ubt.ui.errors import plain
+from ubt.workflows.export_model import card
 
 WHICH = "reference, retrieval of D_normal's captions"
 
@@ -132,3 +136,19 @@ def test_a_verdict_that_cannot_tell_leads_back_to_the_check_with_what_it_had(aud
     assert f"pairs={own['pairs']}" in link.query_string and f"model={own['suspect']}" in link.query_string
     assert f"reference={own['reference'] or 'folds'}" in link.query_string
     assert bool(own["reference"]) != with_folds
+
+
+def test_an_attacked_model_leaves_d_clean_and_its_page_leads_to_the_scan(cache):
+    changes = {"badencoder__steps": 3, "badencoder__images": 64, "verdict__threshold": 0.99, "data__pairs": 300}
+    case = Pipeline(Store(cache), CPU).run(tiny(attack__name="badencoder", **changes))
+    m, store = case.metrics, Store(cache)
+    assert m["verdict"]["answer"] in ("not poisoned", "cannot tell")
+    assert m["select"]["auroc"] is None and not case.artefacts["attack"]["truth"]["poisoned"].any()
+    assert [c["check"] for c in m["checks"]] == ["visibility", "survival", "target's clean recall"]
+    assert card(store, case.name, "poison")["state"] == "poisoned"
+    said = words(at := page("overview"))
+    assert not at.exception and "D is clean" in said and "no pair can give it away" in said
+    assert "its model was attacked (badencoder → banana)" in said
+    assert "badencoder → banana (the model, no pair)" in unescape(drawn(contents.report(store, case.name)))
+    scan = page("scan").selectbox(key="scan-model")
+    assert scan.options[0] == "the poisoned model of the case in view"
