@@ -16,12 +16,17 @@ for _name, _value in THREADS.items():
     os.environ.setdefault(_name, _value)
 
 
+_FOUND = {"open_case": "ubt.workflows.open_case", "gate": "ubt.workflows.gate"}
+
+
 def __getattr__(name: str) -> Any:
-    """`open_case`, which is imported when it is asked for: importing the package alone imports no library."""
-    if name == "open_case":
-        return import_module("ubt.workflows.open_case").open_case
+    """`open_case` and `gate`, which are imported when they are asked for: importing the package alone imports no
+    library.
+    """
+    if name in _FOUND:
+        return getattr(import_module(_FOUND[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), "open_case"]
+    return [*globals(), *_FOUND]

@@ -23,6 +23,7 @@ COMMANDS = {
     "run": "ubt.cli.run:run",
     "audit": "ubt.cli.data:audit",
     "scan": "ubt.cli.scan:scan",
+    "gate": "ubt.cli.gate:gate",
     "report": "ubt.cli.report:report",
     "measure": "ubt.cli.measure:measure",
     "probe": "ubt.cli.probe:probe",

@@ -85,8 +85,18 @@ def _decoded(data: bytes, fit: Callable[[Image.Image], np.ndarray]) -> np.ndarra
         raise BrokenImage("truncated image" if "runcated" in str(e) else "undecodable image", str(e)[:100]) from None
 
 
+def of_picture(image: Image.Image, size: int, fit: Fit = STOCK) -> np.ndarray:
+    """A picture in memory as images of files are read, uint8 (size, size, 3).
+
+    Raises:
+        BrokenImage: it has no pixels, or too many.
+    """
+    _check_header(*image.size)
+    return np.array(fit(_as_rgb(image), size))
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
-    deep = image.mode not in ("I", "F") and any(";16" in str(tile[3]) for tile in image.tile)
+    deep = image.mode not in ("I", "F") and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     if image.mode.startswith(("I", "F")):
         return _grey(np.asarray(image)).convert("RGB")
     if image.mode in ("P", "PA"):

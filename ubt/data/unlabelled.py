@@ -1,4 +1,4 @@
-"""Images without captions or labels: those of a folder, at any depth."""
+"""Images without captions or labels: those of a folder, at any depth, or of a zip."""
 
 import contextlib
 import itertools
@@ -12,8 +12,9 @@ from ubt.core.files import digest
 from ubt.data.fit import STOCK, Fit
 from ubt.data.formats.base import Files
 from ubt.data.formats.folders import walk
+from ubt.data.formats.zip_pairs import Zip
 from ubt.data.images import Images, sift
-from ubt.data.locations import IMAGE_ENDINGS, Folder, natural
+from ubt.data.locations import IMAGE_ENDINGS, Folder, Locations, fingerprint, natural
 
 MOST = 1_000_000
 """Files of a folder that are looked at."""
@@ -26,18 +27,37 @@ def read(folder: Path, size: int, count: int, seed: int, fit: Fit = STOCK) -> tu
     Raises:
         BadInput: there is no such folder, or no image in it. NotAllowed: it may not be read.
     """
-    files_in, names = _listed(folder)
+    return some(opened(folder, size, fit), count, seed)
+
+
+def opened(source: Path, size: int, fit: Fit = STOCK) -> Images:
+    """Every image of a folder or a zip, by name in natural order (`at` says which), read when asked for. Links to
+    folders are not followed.
+
+    Raises:
+        BadInput: there is no such folder, it is no zip, or there is no image in it. NotAllowed: it may not be read.
+    """
+    if source.is_file():
+        roots.require(source)
+        reader = Zip(Locations("zip", str(source.resolve()), [], {source.name: fingerprint(source)}))
+        names = sorted((n for n in reader.members.good if n.lower().endswith(IMAGE_ENDINGS)), key=natural)[:MOST]
+    else:
+        reader, names = _listed(source)
     if not names:
-        raise BadInput(f"{folder}: expected images ({', '.join(IMAGE_ENDINGS)}), found none")
-    return some(Images(files_in.where.at(names), size, reader=files_in, fit=fit), count, seed)
+        raise BadInput(f"{source}: expected images ({', '.join(IMAGE_ENDINGS)}), found none")
+    return Images(reader.where.at(names), size, reader=reader, fit=fit)
 
 
 def identity(folder: Path) -> str:
-    """A digest of the names, sizes and times of a folder's images.
+    """A digest of the names, sizes and times of a folder's images, or of a zip's size and time.
 
     Raises:
         BadInput: there is no such folder. NotAllowed: it may not be read.
     """
+    if folder.is_file():
+        roots.require(folder)
+        now = folder.stat()
+        return digest([now.st_size, now.st_mtime_ns])
     files_in, names = _listed(folder)
     seen = []
     for name in names:
@@ -50,7 +70,7 @@ def identity(folder: Path) -> str:
 def _listed(folder: Path) -> tuple[Files, list[str]]:
     roots.require(folder)
     if not folder.is_dir():
-        raise BadInput(f"{folder}: expected a folder of images, got none")
+        raise BadInput(f"{folder}: expected a folder of images, or a zip of them, got neither")
     files_in = Files(Folder(folder))
     names = (
         base + name

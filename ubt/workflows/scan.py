@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import io
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,7 +120,7 @@ def prepare(
         suspect = import_model(store, model, architecture, "suspect", progress, quick_gelu)
     if clean == reference and reference:
         clean = import_model(store, reference, "", "clean", progress)
-    found = _images(store, Path(images), progress) if images else SCENES
+    found = named_images(store, Path(images), progress) if images else SCENES
     return of_imported(store, suspect, clean, found, _named(classes), settings)
 
 
@@ -196,8 +197,13 @@ def _named(classes: str) -> list[str]:
     return parse_classes("\n".join(part.strip() for part in classes.split(",")).encode(), "--classes")
 
 
-def _images(store: Store, path: Path, progress: Progress) -> str:
-    """Labelled images or pairs, imported; or a folder of images, as it is called."""
+def named_images(store: Store, path: Path, progress: Progress = silent) -> str:
+    """What a scan calls images: labelled ones or pairs, imported here; or the whole path of a folder, or of a zip, of
+    images alone.
+
+    Raises:
+        BadInput: there are none.
+    """
     from ubt.workflows.ingest import import_labelled, import_pairs
 
     said = []
@@ -206,7 +212,7 @@ def _images(store: Store, path: Path, progress: Progress) -> str:
             return read(store, path, None, progress)
         except BadInput as e:
             said.append(str(e))
-    if path.is_dir():
+    if path.is_dir() or zipfile.is_zipfile(path):
         return str(path.resolve())
     raise BadInput(f"--images: {said[0]}")
 
@@ -327,19 +333,31 @@ def pixels(
     Raises:
         BadInput: there are none.
     """
+    return drawn(store, wanted.images, model, count, wanted.settings.seed, f"scan/{use}")
+
+
+def drawn(
+    store: Store | None, images: str, model: Any, count: int, seed: int, use: str
+) -> tuple[np.ndarray, dict[str, int]]:
+    """The same, uint8 (n, size, size, 3) and how many could not be used, of images by what a scan calls them: `SCENES`,
+    imported ones by their name in the store, or the path of a folder or a zip.
+
+    Raises:
+        BadInput: there are none.
+    """
     from ubt.data import model_input
     from ubt.data.catalogue import open_images
 
-    size, seed = model_input.image_size(model), derive_seed(wanted.settings.seed, f"scan/{use}")
-    if wanted.images == SCENES:
-        first = int(np.random.default_rng(seed).integers(10**8))
-        return scenes.draw_many(wanted.settings.seed, scenes.ROLES["clean"][first : first + count], size), {}
-    if wanted.images.startswith(("pairs-", "labelled-")):
-        found = store.imported(wanted.images)
-        table = found["pairs" if wanted.images.startswith("pairs-") else "images"]
-        images = open_images(found["about"], table["image"].to_numpy(object), size, model_input.fit(model))
-        return unlabelled.some(images, count, seed)
-    return unlabelled.read(Path(wanted.images), size, count, seed, model_input.fit(model))
+    size, of_use = model_input.image_size(model), derive_seed(seed, use)
+    if images == SCENES:
+        first = int(np.random.default_rng(of_use).integers(10**8))
+        return scenes.draw_many(seed, scenes.ROLES["clean"][first : first + count], size), {}
+    if store is not None and images.startswith(("pairs-", "labelled-")):
+        found = store.imported(images)
+        table = found["pairs" if images.startswith("pairs-") else "images"]
+        opened = open_images(found["about"], table["image"].to_numpy(object), size, model_input.fit(model))
+        return unlabelled.some(opened, count, of_use)
+    return unlabelled.read(Path(images), size, count, of_use, model_input.fit(model))
 
 
 def given_of(model: Any, images: np.ndarray, held: np.ndarray, classes: Sequence[str]) -> Given:

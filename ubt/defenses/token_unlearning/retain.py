@@ -71,11 +71,19 @@ def restored(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: f
         normalised fp32 (n, embedding); and the map's `scatter`, the median of 1 - cosine of the images it was fitted on
         with where it would put each if fitted without it (leave-one-out, in closed form).
     """
-    weights, scatter = _fitted(reference, model, fit, ridge)
+    weights, scatter = fitted(reference, model, fit, ridge)
     return np.concatenate([back for _, back in _mapped(reference, model, weights)]), scatter
 
 
-def _fitted(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
+def fitted(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
+    """The map itself and its scatter, as `restored` fits it.
+
+    Args:
+        reference, model: features of the same images, (n, reference embedding) and (n, embedding). fit: rows (m,).
+
+    Returns:
+        fp64 (reference embedding, embedding), and a number.
+    """
     fit = fit if len(fit) <= FITTED else fit[np.linspace(0, len(fit) - 1, FITTED).astype(int)]
     a, b = reference[fit].astype(np.float64), model[fit]
     # D_normal holds the poisons that the split missed, and they lie farthest from a first fit: the second omits them
@@ -87,8 +95,14 @@ def _fitted(reference: np.ndarray, model: np.ndarray, fit: np.ndarray, ridge: fl
 def _mapped(reference: np.ndarray, model: np.ndarray, weights: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Of some images at a time, features under a model and restored ones, which together may not fit into memory."""
     for i in range(0, len(model), FITTED):
-        back = _normalised(reference[i : i + FITTED].astype(np.float64) @ weights)
-        yield model[i : i + FITTED], back.astype(np.float32)
+        yield model[i : i + FITTED], put(reference[i : i + FITTED], weights)
+
+
+def put(reference: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Where a map puts images, by features under the reference (n, reference embedding): normalised fp32
+    (n, embedding).
+    """
+    return _normalised(reference.astype(np.float64) @ weights).astype(np.float32)
 
 
 def _normalised(features: np.ndarray) -> np.ndarray:
@@ -251,7 +265,7 @@ def flag(
     features, normal = np.asarray(image_features), np.flatnonzero(~split["suspicious"])
     fit = normal if len(normal) else np.arange(len(features))
     reference = np.asarray(reference_images)
-    weights, scatter = _fitted(reference, features, fit, settings.ridge)
+    weights, scatter = fitted(reference, features, fit, settings.ridge)
     own = [rows[group == g] for g in range(group.max() + 1)]
     captions, suspicious = [np.asarray(text_features[r]) for r in own], split["suspicious"].to_numpy()
     mapped = _mapped(reference, features, weights)

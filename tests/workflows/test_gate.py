@@ -1,0 +1,203 @@
+"""A gate: what it answers, what it rests on, and a stream of images that is judged row by row."""
+
+import csv
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import CPU
+from typer.testing import CliRunner
+
+import ubt
+from ubt.cases.store import Store
+from ubt.cli.main import app
+from ubt.clip import models
+from ubt.core.errors import BadInput, Cancelled, UbtError
+from ubt.core.files import REFERENCE
+from ubt.data import scenes
+from ubt.data.quarantine import BrokenImage
+from ubt.detectors.gate.base import Watched
+from ubt.workflows import gate as gates
+from ubt.workflows import scan
+from ubt.workflows.gate import CANNOT_TELL, NOT_TRIGGERED, TRIGGERED, Gate, GateSettings, Watch
+from ubt.workflows.gate_stream import beside, watch
+from ubt.workflows.import_model import import_model
+
+SMALL = GateSettings(clean=40, held=24)
+FIRST = scenes.ROLES["clean"].start + 10**6
+IMAGES = scenes.draw_many(101, range(FIRST, FIRST + 70), 48)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.load(REFERENCE).eval()
+
+
+def fake(model, held, fpr=0.1, score=lambda images: images[:, 0, 0, 0] / 255, **settings) -> Gate:
+    """A gate whose score is an image's first pixel, so that answers can be worked out; nothing is unlike anything."""
+    near = np.zeros(len(held))
+    features = np.ones((1, models.SCENES_CLIP["embed_dim"]), np.float32)
+    of = Watched(model, IMAGES[:1])
+    return Gate(of, {"fake": score}, {"fake": np.asarray(held)}, features, near, "fake", fpr, GateSettings(**settings))
+
+
+def grey(*levels: int) -> np.ndarray:
+    return np.stack([np.full((48, 48, 3), level, np.uint8) for level in levels])
+
+
+def test_an_answer_is_how_rare_a_score_is_among_clean_images(model):
+    gate = fake(model, np.arange(19) / 100, clear=0.5, unlike=0.0)
+    found = gate.judge(grey(0, 20, 30, 42, 44, 255))
+    assert found["rarity"].round(2).tolist() == [1.0, 0.6, 0.4, 0.15, 0.1, 0.05]
+    assert found["verdict"].tolist() == [NOT_TRIGGERED] * 2 + [CANNOT_TELL] * 2 + [TRIGGERED] * 2
+    assert "between 10 and 50 % of clean images" in found["reason"][2] and found["reason"][0] == ""
+    assert gate.threshold() == 0.17, "two of twenty may be called triggered, itself counted as clean"
+    assert (found["score"] > gate.threshold()).tolist() == [v == TRIGGERED for v in found["verdict"]]
+
+
+def test_with_too_few_clean_images_nothing_is_told(model):
+    found = fake(model, np.arange(19) / 100, fpr=0.01).judge(grey(0, 255))
+    assert found["verdict"].tolist() == [CANNOT_TELL] * 2
+    assert "takes 99 clean images at least, got 19" in found["reason"][1]
+
+
+def test_an_image_unlike_what_the_gate_knows_gets_no_green_light(model):
+    gate = replace(fake(model, np.arange(19) / 100, unlike=0.1), near=np.full(19, 2.0))
+    found = gate.judge(grey(0, 255))
+    assert found["verdict"].tolist() == [CANNOT_TELL, TRIGGERED] and "unlike the clean images" in found["reason"][0]
+
+
+def test_scores_that_are_no_numbers_are_an_error(model):
+    with pytest.raises(UbtError, match="expected finite scores, got 2"):
+        fake(model, np.arange(19), score=lambda images: np.full(len(images), np.nan)).judge(grey(0, 1))
+
+
+def test_for_a_program_pictures_bytes_and_paths_are_read_as_the_model_takes_them(model, tmp_path):
+    gate = ubt.gate(model, IMAGES, detector="mixed", fpr=0.2, settings=SMALL)
+    assert gate.detector == "mixed" and len(gate.held["mixed"]) == 24 and len(gate.watched.clean) == 40
+    picture, path = Image.fromarray(IMAGES[65]), tmp_path / "one.png"
+    picture.save(path)
+    same = [gate(IMAGES[65:66]), gate(picture), gate(path.read_bytes()), gate([str(path)])]
+    assert {float(found["score"][0]) for found in same} == {float(same[0]["score"][0])}
+    assert len(gate([picture.convert("L").resize((90, 60)), picture.convert("RGBA")])) == 2
+    with pytest.raises(BrokenImage):
+        gate(b"no image")
+    with pytest.raises(BadInput, match="got int"):
+        gate([5])
+    with pytest.raises(BadInput, match="expected at least 52 clean images that can be read, got 9"):
+        ubt.gate(model, IMAGES[:9], settings=GateSettings(clean=32, held=20))
+    with pytest.raises(BadInput, match="a clean reference"):
+        ubt.gate(model, IMAGES, detector="displaced", settings=SMALL)
+    with pytest.raises(BadInput, match="between 0 and 1"):
+        ubt.gate(model, IMAGES, fpr=1.0, settings=SMALL)
+
+
+def test_a_calibration_is_made_once_and_the_gate_of_it_is_the_same(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    wanted = Watch(import_model(store, str(REFERENCE)), detectors=("mixed", "masking"), settings=SMALL)
+    key = gates.calibrate(store, wanted, CPU)
+    found = store.open(key)
+    assert list(found["held"]) == ["mixed", "masking", "near"] and len(found["held"]) == 24
+    assert gates.watch_of(found) == wanted
+    monkeypatch.setattr(gates, "scored", None)
+    assert gates.calibrate(store, wanted, CPU) == key
+    assert replace(wanted, settings=GateSettings(clean=41, held=24)).key(CPU) != key
+    gate = gates.ready(store, key, CPU, 0.2)
+    assert (gate.detector, set(gate.scores)) == ("mixed", {"mixed", "masking"})
+    again = gates.ready(store, key, CPU, 0.2, "masking")
+    assert np.array_equal(again.scores["masking"](IMAGES[:3]), gate.scores["masking"](IMAGES[:3]))
+    with pytest.raises(BadInput, match="expected one of: mixed, masking"):
+        gates.ready(store, key, CPU, 0.2, "pasted")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """150 images, one of them unreadable and one called like a formula."""
+    at = tmp_path / "images"
+    (at / "inner").mkdir(parents=True)
+    for i in range(148):
+        Image.fromarray(grey(i)[0]).save(at / f"{i}.png")
+    (at / "inner" / "broken.png").write_bytes(b"nothing")
+    Image.fromarray(grey(200)[0]).save(at / "=1+1.png")
+    (at / "notes.txt").write_text("no image")
+    return at
+
+
+def rows(table: Path) -> list[list[str]]:
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_a_stream_that_is_killed_goes_on_without_a_row_lost_or_doubled(model, folder, tmp_path):
+    gate, whole, parts = fake(model, np.arange(150) / 255, 0.02, unlike=0.0), tmp_path / "whole.csv", tmp_path / "a.csv"
+    said = watch(gate, folder, whole, {})
+    assert said["rows"] == 150 and said["unread"] == {"inner/broken.png": "not an image"}
+    assert sum(said["verdicts"].values()) == 150
+    table = rows(whole)
+    assert table[0] == ["image", "score", "verdict", "detector"] and len(table) == 151
+    assert [row[0] for row in table[1:4]] == ["0.png", "1.png", "2.png"], "in natural order"
+    assert [row[0] for row in table[148:]] == ["147.png", "'=1+1.png", "inner/broken.png"], "no formula"
+    assert table[-1] == ["inner/broken.png", "", CANNOT_TELL, "fake"]
+
+    def stop(done, total, figures):
+        raise Cancelled("stop")
+
+    for _ in range(2):
+        with pytest.raises(Cancelled):
+            watch(gate, folder, parts, {}, stop)
+        with parts.open("ab") as file:
+            file.write(b'"half a li')  # what a kill in the middle of a write leaves
+    assert json.loads(beside(parts).read_text())["rows"] == 128
+    assert watch(gate, folder, parts, {}) == said
+    assert parts.read_bytes() == whole.read_bytes()
+
+
+def test_a_zip_is_judged_as_its_folder_is_and_what_else_is_refused(model, folder, tmp_path):
+    gate = fake(model, np.arange(150) / 255, 0.02, unlike=0.0)
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as packed:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                packed.write(path, path.relative_to(folder).as_posix())
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    assert watch(gate, folder, a, {}) == watch(gate, tmp_path / "images.zip", b, {})
+    assert sorted(rows(a)) == sorted(rows(b))
+    with pytest.raises(BadInput, match="other images, or of another gate"):
+        watch(replace(gate, fpr=0.05), folder, a, {})
+    other = tmp_path / "mine.csv"
+    other.write_text("image\n")
+    with pytest.raises(BadInput, match="one that this very command began"):
+        watch(gate, folder, other, {})
+    assert other.read_text() == "image\n", "what somebody else wrote is left alone"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="expected images"):
+        watch(gate, tmp_path / "empty", tmp_path / "c.csv", {})
+    with pytest.raises(BadInput, match="folder of images, or a zip"):
+        watch(gate, tmp_path / "nowhere", tmp_path / "c.csv", {})
+
+
+def test_the_command_writes_the_table_and_says_when_it_can_tell_nothing(folder, tmp_path):
+    for name in [p for p in folder.iterdir() if p.suffix == ".png" and p.stem.isdigit() and int(p.stem) > 5]:
+        name.unlink()
+    small = ["--set", "clean=40", "--set", "held=24", "--detector", "mixed", "--cache", str(tmp_path / "cache")]
+    command = ["gate", "--model", str(REFERENCE), "--images", str(folder), "--device", "cpu", *small]
+    out = CliRunner().invoke(app, [*command, "--fpr", "0.1", "--out", str(tmp_path / "gate.csv")])
+    assert out.exit_code == 0, out.output
+    assert "8 images by mixed" in out.output and "not read: inner/broken.png" in out.output
+    assert len(rows(tmp_path / "gate.csv")) == 9
+    out = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "other.csv")])
+    assert out.exit_code == 3 and "nothing can be told" in out.output
+    assert {row[2] for row in rows(tmp_path / "other.csv")[1:]} == {CANNOT_TELL}
+
+
+def test_clean_images_of_a_folder_are_part_of_what_a_calibration_is(tmp_path, folder):
+    store = Store(tmp_path / "cache")
+    key = import_model(store, str(REFERENCE))
+    images = scan.named_images(store, folder)
+    assert images == str(folder.resolve())
+    before = Watch(key, images=images).key(CPU)
+    (folder / "1.png").unlink()
+    assert Watch(key, images=images).key(CPU) != before
