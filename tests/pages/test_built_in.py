@@ -27,11 +27,12 @@ LACKS = (
     *("not run yet", "there is no map", "no pair has been", "is missing", "are missing", "cannot be run"),
 )
 """What pages say of what they do not have."""
-CASES = {"case", "compared", "one-case", "check-reference", "scan-images"}
+CASES = {"case", "compared", "one-case", "check-reference", "scan-images", "image-images"}
 """Controls whose options are this cache's cases: one, while it is empty."""
 WAITING = {"select-back", "select-clear", "step-before", "open", "pin", "rename", "delete"}
 """Controls that are greyed out until something is selected, or a step was taken."""
-LATER = ("export-kind", "try-target", "scan-model", "scan-reference", "scan-classes")
+_CHOSEN = [f"{page}-{what}" for page in ("scan", "image") for what in ("model", "reference", "classes")]
+LATER = ("export-kind", "try-target", *_CHOSEN)
 """Controls that decide what a button beside them saves or starts."""
 
 

@@ -13,7 +13,7 @@ from ubt.ui.view import View
 
 SECTIONS = {
     "Start": ("overview", "cases", "learn", "whatif", "help"),
-    "Bring in": ("check", "scan", "data", "triggers"),
+    "Bring in": ("check", "scan", "image", "data", "triggers"),
     "Inspect": ("inspect", "separation", "neighbours", "map", "review", "tokens", "patches"),
     "Defend": ("unlearn", "compare"),
 }

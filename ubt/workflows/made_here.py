@@ -8,7 +8,7 @@ from ubt.core.errors import BadInput
 from ubt.core.run import Compute, Progress, silent
 from ubt.workflows.ingest import Wanted
 
-MADE = ("reference", "health", "scan", "purified")
+MADE = ("reference", "health", "scan", "purified", "gate")
 """The kinds of what is made; everything else is imported."""
 SMALLEST, LARGEST, PATCH, BATCH = 32, 64, 8, 256
 """Of a small reference: the sides of images, in pixels, that it can take, a patch's side, and the most pairs in a step.
@@ -45,6 +45,11 @@ def scan_of(model: str, reference: str, images: str, classes: list[str]) -> Want
     return Wanted("scan", model, {"reference": reference, "images": images, "classes": classes})
 
 
+def gate_of(model: str, reference: str, images: str, classes: list[str]) -> Wanted:
+    """What a model's clean images score, see `ubt.workflows.gate.calibrate`."""
+    return Wanted("gate", model, {"reference": reference, "images": images, "classes": classes})
+
+
 def purified(scan: str) -> Wanted:
     """The model of a scan without its trigger, see `ubt.workflows.purify_scanned`."""
     return Wanted("purified", scan)
@@ -71,6 +76,12 @@ def make(store: Store, wanted: Wanted, where: Compute, progress: Progress = sile
 
         model, reference = (scan.resolved(store, named) for named in (wanted.source, how.pop("reference")))
         return scan.scan(store, scan.of_imported(store, model, reference, **how), where, progress)
+    if wanted.kind == "gate":
+        from ubt.workflows import gate, scan
+
+        model, reference = (scan.resolved(store, named) for named in (wanted.source, how["reference"]))
+        classes = tuple(how["classes"]) or scan.names_of(store, how["images"])
+        return gate.calibrate(store, gate.Watch(model, reference, how["images"], classes), where, progress)
     if wanted.kind == "purified":
         from ubt.workflows import purify_scanned
 

@@ -172,11 +172,7 @@ def of_imported(
     """
     if reference and store.imported(model)["card"]["digest"] == store.imported(reference)["card"]["digest"]:
         raise BadInput("--reference: expected a clean model to compare with, got the very model to be scanned")
-    names = tuple(classes)
-    if not names and images == SCENES:
-        names = tuple(scenes.CLASSES)
-    if not names and images.startswith("labelled-"):
-        names = tuple(store.imported(images)["classes"])
+    names = tuple(classes) or names_of(store, images)
     if not names:
         raise BadInput(
             "--classes: expected the names of classes that the model knows (a file with one a line, or separated by"
@@ -184,6 +180,13 @@ def of_imported(
         )
     names = tuple(parse_classes("\n".join(names).encode(), "--classes"))
     return Scan(model, reference, images, names, settings or ScanSettings())
+
+
+def names_of(store: Store, images: str) -> tuple[str, ...]:
+    """The names of classes that images say themselves: scenes, and labelled ones; else none."""
+    if images == SCENES:
+        return tuple(scenes.CLASSES)
+    return tuple(store.imported(images)["classes"]) if images.startswith("labelled-") else ()
 
 
 def _named(classes: str) -> list[str]:

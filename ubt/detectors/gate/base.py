@@ -88,6 +88,22 @@ def blocks(images: np.ndarray, made: int) -> Iterator[np.ndarray]:
         yield images[start : start + step]
 
 
+def moved(model: Any, image: np.ndarray, side: float, stride: float) -> np.ndarray:
+    """How far covering each place of an image, uint8 (H, W, 3), moves it: 1 - cosine, the mean over the parts that
+    cover the place, (H, W).
+    """
+    places, height, width = windows(*image.shape[:2], side, stride), *image.shape[:2]
+    covered = np.repeat(image[None], len(places), 0)
+    for one, at in zip(covered, places, strict=True):
+        one[at] = GREY
+    away = 1 - (embed(model, covered) * embed(model, image[None])).sum(1)
+    total, times = np.zeros((height, width)), np.zeros((height, width))
+    for far, at in zip(away, places, strict=True):
+        total[at] += far
+        times[at] += 1
+    return (total / times).astype(np.float32)
+
+
 def windows(height: int, width: int, side: float, stride: float) -> list[tuple[slice, slice]]:
     """Square parts of an image, rows and columns, whose side and distance are shares of the image's shorter side; the
     last ones end where the image does.
