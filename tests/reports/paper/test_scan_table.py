@@ -9,7 +9,8 @@ from ubt.cases.store import Store
 from ubt.cli.main import app
 from ubt.core.errors import BadInput, UbtError
 from ubt.reports.paper import TABLES, cells, scan_table
-from ubt.reports.paper.scan_table import CLEAN, PATCH, ROWS
+from ubt.reports.paper.cell_table import CLEAN, PATCH
+from ubt.reports.paper.scan_table import ROWS
 from ubt.workflows.measure_scan import EVALUATED
 
 TABLE = TABLES["scan"]
@@ -19,6 +20,10 @@ CELL = {
 }
 
 
+def item(table, name: str, seed: int):
+    return next(i for i in table.items(6) if (i.name, i.seed) == (name, seed))
+
+
 def put(store: Store, table, name: str, seed: int, asr: float = 99.0, **changes) -> None:
     """A case's measures and its scan as if they had been made."""
     row = table.rows[name]
@@ -26,19 +31,19 @@ def put(store: Store, table, name: str, seed: int, asr: float = 99.0, **changes)
         for stage, value in zip(EVALUATED, (asr, 1.0), strict=True):
             put_results(store, case, stage, {stage: {"measures": {"asr": value}}})
     cell = CELL | ({"asr": asr, "natural asr": 1.0} if row.kind != CLEAN else {}) | changes
-    identity = table._identity(name, seed, CPU)
+    identity = table.identity(item(table, name, seed), CPU)
     store.put(f"cell-{identity}", {"cell": cells.stamped(identity, CPU) | cell}, {"stage": "cell", "seconds": 0.0})
 
 
 def test_the_models_are_those_that_were_asked_for():
-    counted = {name: sum(n == name for n, *_ in TABLE.models(6)) for name in ROWS}
+    counted = {name: sum(n == name for n in (i.name for i in TABLE.items(6))) for name in ROWS}
     assert sum(counted[name] for name, row in ROWS.items() if row.kind == CLEAN) == 24
     assert {n for n, c in counted.items() if c == 3} == {"badnet stripes", "trojvqa", "sig", "wanet", "ssba"}
     six = {"badnet", "badnet at a random place", "blended", "badencoder", "badclip"}
     assert {n for n, c in counted.items() if c == 6 and ROWS[n].kind != CLEAN} == six
-    first = [name for name, seed, _ in TABLE.models(2)][: len(ROWS)]
+    first = [i.name for i in TABLE.items(2)][: len(ROWS)]
     assert first == list(ROWS), "of every row the first seed comes first"
-    purified = [(n, s) for n, s, _ in TABLE.models(6) if TABLE._purified(ROWS[n], s)]
+    purified = [(i.name, i.seed) for i in TABLE.items(6) if TABLE.purified(i)]
     assert {ROWS[n].kind for n, _ in purified} == {PATCH} and max(s for _, s in purified) == 2
 
 
@@ -76,13 +81,14 @@ def test_cells_are_summed_by_model_and_the_truth_is_what_a_model_does(tmp_path):
 
 
 def test_a_cell_of_other_models_or_scans_is_another(monkeypatch):
-    one = TABLE._identity("badnet", 0, CPU)
+    one = TABLE.identity(item(TABLE, "badnet", 0), CPU)
     others = {
-        TABLE._identity(*of, CPU) for of in (("badnet", 1), ("badnet stripes", 0), ("clean of other training", 0))
+        TABLE.identity(item(TABLE, *of), CPU)
+        for of in (("badnet", 1), ("badnet stripes", 0), ("clean of other training", 0))
     }
     assert len(others | {one}) == 4
     monkeypatch.setattr(scan_table.scans, "VERSION", 99)
-    assert TABLE._identity("badnet", 0, CPU) != one
+    assert TABLE.identity(item(TABLE, "badnet", 0), CPU) != one
 
 
 def test_what_fails_is_said_and_what_was_made_is_kept(tmp_path, monkeypatch):
@@ -98,11 +104,15 @@ def test_what_fails_is_said_and_what_was_made_is_kept(tmp_path, monkeypatch):
         return CELL | {"answer": "not poisoned", "reference asr": None}
 
     monkeypatch.setattr(scan_table, "measure", measured)
+    assert Store(cache).names() == [], "their results are there, of other cases, but nobody ran these cases"
     command = ["table", "scan", "--seeds", "1", "--attacks", "clean,badnet", "--cache", str(cache)]
     said = CliRunner().invoke(app, [*command, "--device", "cpu", "--precision", "fp32", "--out", str(tmp_path / "out")])
     assert "1 of 2 cells failed" in str(said.exception) and "no features" in str(said.exception)
+    assert len(Store(cache).names()) == 2
     kept = cells.read(tmp_path / "out" / "cells-scan.csv")
-    assert kept["model"].tolist() == ["clean"] and kept["cell"].tolist() == [table._identity("clean", 0, CPU)]
-    assert [name for name, _ in table.tasks(Store(cache), CPU, 1)] == ["scan badnet, seed 0"]
+    assert kept["model"].tolist() == ["clean"] and kept["cell"].tolist() == [
+        table.identity(item(table, "clean", 0), CPU)
+    ]
+    assert [name for name, _ in table.tasks(Store(cache), CPU, 1)] == ["badnet, seed 0"]
     with pytest.raises(BadInput, match="--attacks: this table has no 'nosuch'"):
         table.narrowed(["nosuch"], [])
