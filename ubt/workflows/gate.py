@@ -230,7 +230,7 @@ def gate(
     """
     settings = settings or GateSettings()
     check(fpr)
-    suspect, clean = _opened(model), None if reference is None else _opened(reference)
+    suspect, clean = _read_in(model), None if reference is None else _read_in(reference)
     count = settings.clean + settings.held
     if isinstance(images, np.ndarray):
         found = images[:count]
@@ -251,7 +251,7 @@ def check(fpr: float) -> None:
         raise BadInput(f"--fpr: expected a share of clean images between 0 and 1, got {fpr:g}")
 
 
-def _opened(model: Any) -> Any:
+def _read_in(model: Any) -> Any:
     if isinstance(model, (str, Path)):
         from ubt.workflows.import_model import read_model
 
@@ -301,7 +301,12 @@ class Watch:
         return f"{KIND}-{digest([*parts, self.settings.changes(), *where.identity])}"
 
 
-def _watched(store: Store, watch: Watch, where: Compute) -> tuple[Watched, np.ndarray]:
+def opened(store: Store, watch: Watch, where: Compute) -> tuple[Watched, np.ndarray]:
+    """What detectors are given, and the clean images that they are not, uint8 (n, H, W, 3).
+
+    Raises:
+        BadInput: images cannot be read, or there are too few.
+    """
     model = store.imported(watch.model)["model"].to(where.device).eval()
     reference = store.imported(watch.reference)["model"].to(where.device).eval() if watch.reference else None
     s = watch.settings
@@ -332,7 +337,7 @@ def calibrate(store: Store, watch: Watch, where: Compute, progress: Progress = s
         return key
     started = time.monotonic()
     with fixed_threads(where):
-        watched, held = _watched(store, watch, where)
+        watched, held = opened(store, watch, where)
         names = [chosen(watched, name) for name in watch.detectors] or possible(watched)
         scores = scored(prepared(watched, names, watch.settings), held, progress)
         near = _nearest(embed(watched.model, held), embed(watched.model, watched.clean))
@@ -375,7 +380,7 @@ def ready(store: Store, key: str, where: Compute, fpr: float = 0.01, detector: s
     if detector and detector not in names:
         raise BadInput(f"--detector: expected one of: {', '.join(names)}; got {detector!r}")
     with fixed_threads(where):
-        watched, _ = _watched(store, watch, where)
+        watched, _ = opened(store, watch, where)
         scores = prepared(watched, [detector] if detector else names, watch.settings)
         known = embed(watched.model, watched.clean)
     seen, near = {name: held[name].to_numpy() for name in names}, held["near"].to_numpy()

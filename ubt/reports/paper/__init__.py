@@ -8,6 +8,7 @@ from ubt.reports.paper import (
     defense_tables,
     detector_table,
     durability,
+    gate_table,
     localization_table,
     scale_tables,
     scan_table,
@@ -25,6 +26,7 @@ from ubt.reports.paper.table import Sheet
 OWN: dict[str, Sheet] = {
     "attacks": attack_table.TABLE,
     "scan": scan_table.TABLE,
+    "gate": gate_table.TABLE,
     "detectors": detector_table.TABLE,
     "poisoncam": localization_table.TABLE,
     "durability": durability.TABLE,
