@@ -70,5 +70,18 @@ def test_a_pair_of_the_case_in_view_is_judged_and_the_purified_model_asked_too(f
     assert not at.exception
     answers = charts(at)[0]["data"]
     assert [bars["name"] for bars in answers] == ["this model", "the purified model"]
+    before = charts(at)[0]["data"][0]["x"]
+    at.segmented_control(key="lens-kind").set_value("attack").run()
+    assert not at.exception and at.selectbox(key="lens-attack").value == "badnet", "the case's own comes first"
+    assert "Without the trigger: this model" in words(at)
+    moved = charts(at)[0]["data"][0]["x"]
+    assert moved != before
+    at.slider(key="lens-strength").set_value(0).run()
+    assert charts(at)[0]["data"][0]["x"] == before, "a trigger of no strength changes nothing"
+    for name in ("sig", "badclip", "badnet"):
+        at.selectbox(key="lens-attack").set_value(name).run()
+        assert not at.exception
+    at.segmented_control(key="lens-kind").set_value("drawn").run()
+    assert not at.exception
     at.text_input(key="image-id").set_value("no such pair").run()
     assert not at.exception and "No pair of this case is called" in words(at)

@@ -24,7 +24,7 @@ from ubt.detectors.gate.masking import MaskingSettings, trajectory
 from ubt.detectors.gate.pasted import PastedSettings
 from ubt.figures import gate as figures
 from ubt.figures.attribution import enlarged, overlay
-from ubt.ui import charts, components, images, pairs
+from ubt.ui import charts, components, images, lens, pairs
 from ubt.ui.attribution import opened
 from ubt.ui.errors import plain
 from ubt.ui.view import View, compute, store
@@ -58,7 +58,10 @@ def draw(view: View | None, key: str) -> None:
     with left:
         fpr, detector = _choices(gate)
         chosen = _image(view, gate)
-    if chosen is None:
+        plain_one = chosen
+        if chosen is not None:
+            chosen = lens.laid(view, chosen)
+    if chosen is None or plain_one is None:
         right.caption("The verdict on the image, what models take it for, and each detector's score are shown here.")
         return
     with alone:
@@ -66,6 +69,7 @@ def draw(view: View | None, key: str) -> None:
         found = gate.judge(chosen[None]).iloc[0]
         scores = {name: float(score(chosen[None])[0]) for name, score in gate.scores.items()}
         taken = _taken(view, gate, key, chosen)
+        before = {} if chosen is plain_one else _taken(view, gate, key, plain_one)
         heat = moved(gate.watched.model, chosen, PastedSettings().side, PastedSettings().stride)
         paths = [trajectory(gate.watched.model, chosen[None], MaskingSettings(), [0, i])[1][:, 0] for i in range(3)]
     with left:
@@ -75,6 +79,9 @@ def draw(view: View | None, key: str) -> None:
         _verdict(found, gate)
         if taken:
             charts.draw(figures.answers(gate.watched.names, taken), "image-answers", "What models take the image for")
+            if before:
+                said = (f"{n} {plain(gate.watched.names[int(p.argmax())])}" for n, p in before.items())
+                st.caption(f"Without the trigger: {', '.join(said)}.")
     thresholds = {name: gate.threshold(name) for name in scores}
     st.subheader("Each detector's score, among those of clean images", anchor=False)
     held = figures.distributions(gate.held, scores, thresholds)

@@ -101,7 +101,7 @@ def _trigger(view: View, source: str, height: int, width: int) -> tuple[np.ndarr
         pixels, at = _cut(view, height, width)
         return pixels, "patch", {} if pixels is None else _place(pixels, height, width, at, "cut")
     if source == "drawn":
-        pixels = _drawn(height, width)
+        pixels = drawn(height, width)
         return pixels, "patch", _place(pixels, height, width, {"top": 1.0, "left": 1.0}, "drawn")
     file = st.file_uploader(
         "Image file", type=["png", "jpg", "jpeg", "webp", "gif", "bmp"], key="try-file", max_upload_size=MEGABYTES
@@ -147,7 +147,8 @@ def _cut(view: View, height: int, width: int) -> tuple[np.ndarray | None, dict[s
     return image[top : top + h, left : left + w], {"top": top / size[0], "left": left / size[1]}
 
 
-def _drawn(height: int, width: int) -> np.ndarray:
+def drawn(height: int, width: int) -> np.ndarray:
+    """A patch as the page's controls draw it, for images of this size: uint8 (side, side, 3)."""
     one, two, three, four = st.columns(4, vertical_alignment="bottom")
     kind = one.selectbox("What", ("checkerboard", "solid"), key="try-kind")
     side = two.number_input(
