@@ -63,6 +63,8 @@ def lab() -> None:
         return
     poisoned = [
         poisoned_caption(planted, TEMPLATES[n % len(TEMPLATES)], c, natural[n % len(natural)] if natural else "")
+        if planted.trigger.plants
+        else c
         for n, c in enumerate(captions)
     ]
     triggered = trigger(images, np.arange(len(images)), settings.attack.name, planted.trigger)
@@ -76,6 +78,11 @@ def lab() -> None:
         st.caption(
             f"Nothing is put on an image: the trigger is that it shows {plain(planted.trigger.concept)}. ASR is"
             " measured on the test images that show it."
+        )
+    if not planted.trigger.plants:
+        st.caption(
+            "No pair is poisoned and no caption changed: the model is trained on until images with the trigger lie"
+            " where an image of the target does."
         )
     if planted.word:
         st.caption(
@@ -94,7 +101,8 @@ def _settings() -> CaseSettings:
     wanted = second.selectbox("Profile", list(ATTACKS[name].profiles), key=f"lab-{name}-profile", help=PROFILE_HELP)
     base = CaseSettings.preset("demo", name, wanted)
     every = settings_of(base)
-    offered = [*(s for s in every.values() if s.group == name), every["attack.caption"]]
+    shared = [every["attack.caption"]] if ATTACKS[name].settings.plants else []
+    offered = [*(s for s in every.values() if s.group == name), *shared]
     changes = {}
     for start in range(0, len(offered), 4):
         for column, setting in zip(st.columns(4), offered[start : start + 4], strict=False):

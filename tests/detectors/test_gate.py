@@ -11,7 +11,6 @@ from ubt.clip import models
 from ubt.core.errors import BadInput
 from ubt.core.files import REFERENCE
 from ubt.data import scenes
-from ubt.data.images import refitted
 from ubt.detectors.gate import IMAGE_DETECTORS, Watched, possible
 from ubt.detectors.gate.base import CLEAN, TEXTS, some
 from ubt.detectors.gate.base import REFERENCE as WITH_REFERENCE
@@ -48,9 +47,9 @@ def found(name: str, of: Watched, triggered: np.ndarray) -> float:
 
 
 def test_each_says_what_it_needs_and_the_default_is_the_first_that_is_possible():
-    assert {d.scope for d in IMAGE_DETECTORS.values()} == {"image"}
     assert {need for d in IMAGE_DETECTORS.values() for need in d.needs} <= {CLEAN, TEXTS, WITH_REFERENCE}
     assert possible(Watched(None, POOL, object(), scenes.CLASSES))[0] == "displaced"
+    assert [name for name, d in IMAGE_DETECTORS.items() if d.power] == ["displaced"], "the others clear nothing"
     alone = possible(Watched(None, POOL))
     assert alone[0] == "combined" and not {"displaced", "texts"} & {*alone}
     assert possible(Watched(None, POOL[:0])) == ["masking"]
@@ -90,7 +89,6 @@ def test_a_reference_of_another_size_is_given_images_of_its_own(built_in):
     )
     detector = IMAGE_DETECTORS["displaced"]
     score = detector.prepare(watched(built_in["M_bd"], other), detector.settings(), 0)
-    assert refitted(CLEAN_ONES, 64)[:2].shape == (2, 64, 64, 3)
     assert np.isfinite(score(CLEAN_ONES[:4])).all()
 
 

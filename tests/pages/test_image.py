@@ -13,7 +13,7 @@ from ubt.core.files import REFERENCE
 from ubt.data import scenes
 from ubt.ui import image_form
 from ubt.workflows import gate as gates
-from ubt.workflows import jobs, made_here, scan
+from ubt.workflows import jobs, made_here, sources
 from ubt.workflows.import_model import import_model
 
 SMALL = gates.GateSettings(clean=40, held=24)
@@ -46,7 +46,9 @@ def test_the_button_says_what_it_takes_and_starts_the_job(cache, model, monkeypa
     assert not at.exception and "Takes about" in words(at)
     at.selectbox(key="image-reference").set_value("").run()
     at.button(key="image-start").click().run()
-    assert begun == [made_here.gate_of(model, "", scan.SCENES, [])]
+    (wanted,) = begun
+    assert wanted == made_here.gate_of(model, "", sources.SCENES, [], wanted.options["of"])
+    assert model in wanted.options["of"]
 
 
 def test_an_image_is_judged_as_soon_as_it_is_there(made):
@@ -69,7 +71,7 @@ def test_a_pair_of_the_case_in_view_is_judged_and_the_purified_model_asked_too(f
     at = page("image", case=tiny_case.name)
     assert not at.exception
     answers = charts(at)[0]["data"]
-    assert [bars["name"] for bars in answers] == ["this model", "the purified model"]
+    assert [bars["name"] for bars in answers] == ["this model"], "it is not the model of this case"
     before = charts(at)[0]["data"][0]["x"]
     at.segmented_control(key="lens-kind").set_value("attack").run()
     assert not at.exception and at.selectbox(key="lens-attack").value == "badnet", "the case's own comes first"

@@ -6,11 +6,12 @@ from tiny import CPU
 
 from ubt.cases.store import Store
 from ubt.core.files import REFERENCE
+from ubt.data import scenes
 from ubt.ui import roles
-from ubt.workflows import jobs, made_here, scan
+from ubt.workflows import jobs, made_here, scan, sources
 from ubt.workflows.import_model import import_model
 
-NAMES = scan.scenes.CLASSES[:9]
+NAMES = scenes.CLASSES[:9]
 QUICK = {"images": 16, "held": 16, "faint.steps": 2, "masked.steps": 2, "faint.batch": 2, "masked.batch": 2}
 
 
@@ -24,7 +25,7 @@ def scanned(store: Store, **lines) -> str:
     chosen = QUICK | {f"verdict.{name}": value for name, value in lines.items()}
     settings = scan.ScanSettings().with_values(chosen)
     model = import_model(store, str(REFERENCE))
-    return scan.scan(store, scan.of_imported(store, model, "", scan.SCENES, NAMES, settings), CPU)
+    return scan.scan(store, scan.of_imported(store, model, "", sources.SCENES, NAMES, settings), CPU)
 
 
 def test_without_a_model_it_asks_for_one(store):
@@ -45,7 +46,7 @@ def test_the_button_says_what_it_takes_and_starts_the_job(store, monkeypatch):
     at.text_area(key="scan-classes").set_value("cat\nowl").run()
     at.selectbox(key="scan-reference").set_value("").run()
     at.button(key="scan-start").click().run()
-    assert begun == [made_here.scan_of(model, "", scan.SCENES, ["cat", "owl"])]
+    assert begun == [made_here.scan_of(model, "", sources.SCENES, ["cat", "owl"])]
 
 
 def test_a_poisoned_verdict_shows_the_trigger_and_offers_to_purify(store, monkeypatch):

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny import CPU
 from typer.testing import CliRunner
@@ -16,13 +18,14 @@ import ubt
 from ubt.cases.store import Store
 from ubt.cli.main import app
 from ubt.clip import models
+from ubt.core import locks
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import REFERENCE
 from ubt.data import scenes
 from ubt.data.quarantine import BrokenImage
 from ubt.detectors.gate.base import Watched
 from ubt.workflows import gate as gates
-from ubt.workflows import scan
+from ubt.workflows import sources
 from ubt.workflows.gate import CANNOT_TELL, NOT_TRIGGERED, TRIGGERED, Gate, GateSettings, Watch
 from ubt.workflows.gate_stream import beside, watch
 from ubt.workflows.import_model import import_model
@@ -42,7 +45,8 @@ def fake(model, held, fpr=0.1, score=lambda images: images[:, 0, 0, 0] / 255, **
     near = np.zeros(len(held))
     features = np.ones((1, models.SCENES_CLIP["embed_dim"]), np.float32)
     of = Watched(model, IMAGES[:1])
-    return Gate(of, {"fake": score}, {"fake": np.asarray(held)}, features, near, "fake", fpr, GateSettings(**settings))
+    held, power = {"fake": np.asarray(held)}, {"fake": np.full(10, 2.0)}
+    return Gate(of, {"fake": score}, held, features, near, power, "fake", fpr, GateSettings(**settings))
 
 
 def grey(*levels: int) -> np.ndarray:
@@ -71,6 +75,30 @@ def test_an_image_unlike_what_the_gate_knows_gets_no_green_light(model):
     assert found["verdict"].tolist() == [CANNOT_TELL, TRIGGERED] and "unlike the clean images" in found["reason"][0]
 
 
+def test_without_a_power_to_notice_nothing_is_cleared(model):
+    gate = fake(model, np.arange(19) / 100, unlike=0.0)
+    assert gate.judge(grey(0, 255))["verdict"].tolist() == [NOT_TRIGGERED, TRIGGERED]
+    weak = replace(gate, power={"fake": np.r_[np.zeros(5), np.ones(5)]})
+    found = weak.judge(grey(0, 255))
+    assert found["verdict"].tolist() == [CANNOT_TELL, TRIGGERED]
+    assert "of 10 that were moved elsewhere it would notice 50 %" in found["reason"][0]
+    assert "a clean reference would tell more" in replace(gate, power={}).judge(grey(0))["reason"][0]
+
+
+def test_a_reference_that_knows_nothing_or_is_the_model_itself_clears_nothing(model):
+    knows, small = models.create(models.SCENES_CLIP, 5).eval(), GateSettings(clean=160, held=110)
+    images = scenes.draw_many(101, range(FIRST, FIRST + 270), 48)
+    gate = ubt.gate(model, images, knows, fpr=0.05, settings=small)
+    assert "says too little" in gate.blind
+    assert NOT_TRIGGERED not in set(gate(IMAGES[:30])["verdict"])
+    with pytest.raises(BadInput, match="got the very model"):
+        ubt.gate(model, IMAGES, models.load(REFERENCE), settings=SMALL)
+    other = models.load(REFERENCE).eval()
+    with torch.no_grad():
+        other.visual.proj += 0.01 * torch.randn(other.visual.proj.shape, generator=torch.Generator().manual_seed(0))
+    assert ubt.gate(model, images, other, fpr=0.05, settings=small).blind == ""
+
+
 def test_scores_that_are_no_numbers_are_an_error(model):
     with pytest.raises(UbtError, match="expected finite scores, got 2"):
         fake(model, np.arange(19), score=lambda images: np.full(len(images), np.nan)).judge(grey(0, 1))
@@ -84,6 +112,12 @@ def test_for_a_program_pictures_bytes_and_paths_are_read_as_the_model_takes_them
     same = [gate(IMAGES[65:66]), gate(picture), gate(path.read_bytes()), gate([str(path)])]
     assert {float(found["score"][0]) for found in same} == {float(same[0]["score"][0])}
     assert len(gate([picture.convert("L").resize((90, 60)), picture.convert("RGBA")])) == 2
+    for wrong in (IMAGES[0], IMAGES[:1] / 255, IMAGES[:1, :32]):
+        with pytest.raises(BadInput, match="expected uint8"):
+            gate(wrong)
+    sorted_ones = np.concatenate([np.zeros_like(IMAGES[:35]), IMAGES[:35]])
+    drawn = ubt.gate(model, sorted_ones, detector="mixed", settings=SMALL).watched.clean
+    assert 5 < sum(not image.any() for image in drawn) < 35, "drawn, not the first ones"
     with pytest.raises(BrokenImage):
         gate(b"no image")
     with pytest.raises(BadInput, match="got int"):
@@ -106,6 +140,10 @@ def test_a_calibration_is_made_once_and_the_gate_of_it_is_the_same(tmp_path, mon
     monkeypatch.setattr(gates, "scored", None)
     assert gates.calibrate(store, wanted, CPU) == key
     assert replace(wanted, settings=GateSettings(clean=41, held=24)).key(CPU) != key
+    with monkeypatch.context() as other, pytest.raises(BadInput, match="some have gone or changed; make it again"):
+        other.setattr(gates, "_digest", lambda images: "other")
+        gates.ready(store, key, CPU, 0.2)
+    monkeypatch.undo()
     gate = gates.ready(store, key, CPU, 0.2)
     assert (gate.detector, set(gate.scores)) == ("mixed", {"mixed", "masking"})
     again = gates.ready(store, key, CPU, 0.2, "masking")
@@ -134,14 +172,18 @@ def rows(table: Path) -> list[list[str]]:
 
 def test_a_stream_that_is_killed_goes_on_without_a_row_lost_or_doubled(model, folder, tmp_path):
     gate, whole, parts = fake(model, np.arange(150) / 255, 0.02, unlike=0.0), tmp_path / "whole.csv", tmp_path / "a.csv"
+    (folder / os.fsdecode(b"\xff.png")).write_bytes((folder / "0.png").read_bytes())
+    (folder / "linked").symlink_to(tmp_path)
     said = watch(gate, folder, whole, {})
-    assert said["rows"] == 150 and said["unread"] == {"inner/broken.png": "not an image"}
-    assert sum(said["verdicts"].values()) == 150
+    lost = {"\\udcff.png": "unusable name", "linked": "linked folder"}
+    assert said["rows"] == 152 and said["unread"] == {"inner/broken.png": "not an image"} | lost
+    assert sum(said["verdicts"].values()) == 152
     table = rows(whole)
-    assert table[0] == ["image", "score", "verdict", "detector"] and len(table) == 151
+    assert table[0] == ["image", "score", "verdict", "detector"] and len(table) == 153
+    assert sorted(row[0] for row in table[151:]) == sorted(lost), "what cannot be opened has its row too"
     assert [row[0] for row in table[1:4]] == ["0.png", "1.png", "2.png"], "in natural order"
-    assert [row[0] for row in table[148:]] == ["147.png", "'=1+1.png", "inner/broken.png"], "no formula"
-    assert table[-1] == ["inner/broken.png", "", CANNOT_TELL, "fake"]
+    assert [row[0] for row in table[148:151]] == ["147.png", "'=1+1.png", "inner/broken.png"], "no formula"
+    assert table[150] == ["inner/broken.png", "", CANNOT_TELL, "fake"]
 
     def stop(done, total, figures):
         raise Cancelled("stop")
@@ -152,6 +194,8 @@ def test_a_stream_that_is_killed_goes_on_without_a_row_lost_or_doubled(model, fo
         with parts.open("ab") as file:
             file.write(b'"half a li')  # what a kill in the middle of a write leaves
     assert json.loads(beside(parts).read_text())["rows"] == 128
+    far = watch(replace(gate, near=np.full(150, 2.0)), folder, tmp_path / "far.csv", {})
+    assert far["unlike"] == 149 > said["unlike"]
     assert watch(gate, folder, parts, {}) == said
     assert parts.read_bytes() == whole.read_bytes()
 
@@ -165,6 +209,14 @@ def test_a_zip_is_judged_as_its_folder_is_and_what_else_is_refused(model, folder
     a, b = tmp_path / "a.csv", tmp_path / "b.csv"
     assert watch(gate, folder, a, {}) == watch(gate, tmp_path / "images.zip", b, {})
     assert sorted(rows(a)) == sorted(rows(b))
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as packed, pytest.warns(UserWarning, match="Duplicate"):
+        for name in ("../evil.png", "twice.png", "twice.png", "one.png"):
+            packed.write(folder / "0.png", name)
+    said = watch(gate, tmp_path / "bad.zip", tmp_path / "bad.csv", {})
+    assert said["unread"] == {"../evil.png": "path leaves the root", "twice.png": "duplicate member"}
+    assert [row[0] for row in rows(tmp_path / "bad.csv")[1:]] == ["one.png", *said["unread"]]
+    with locks.hold(tmp_path / "a.csv.lock"), pytest.raises(locks.Held):
+        watch(gate, folder, a, {})
     with pytest.raises(BadInput, match="other images, or of another gate"):
         watch(replace(gate, fpr=0.05), folder, a, {})
     other = tmp_path / "mine.csv"
@@ -183,20 +235,28 @@ def test_the_command_writes_the_table_and_says_when_it_can_tell_nothing(folder, 
     for name in [p for p in folder.iterdir() if p.suffix == ".png" and p.stem.isdigit() and int(p.stem) > 5]:
         name.unlink()
     small = ["--set", "clean=40", "--set", "held=24", "--detector", "mixed", "--cache", str(tmp_path / "cache")]
-    command = ["gate", "--model", str(REFERENCE), "--images", str(folder), "--device", "cpu", *small]
-    out = CliRunner().invoke(app, [*command, "--fpr", "0.1", "--out", str(tmp_path / "gate.csv")])
+    clean = tmp_path / "clean"
+    clean.mkdir()
+    for i, image in enumerate(scenes.draw_many(7, range(FIRST, FIRST + 120), 48)):
+        Image.fromarray(image).save(clean / f"{i}.png")
+    command = ["gate", "--model", str(REFERENCE), "--images", str(folder), "--device", "cpu", "--clean", str(clean)]
+    out = CliRunner().invoke(app, [*command, *small, "--fpr", "0.1", "--out", str(tmp_path / "gate.csv")])
     assert out.exit_code == 0, out.output
     assert "8 images by mixed" in out.output and "not read: inner/broken.png" in out.output
-    assert len(rows(tmp_path / "gate.csv")) == 9
-    out = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "other.csv")])
-    assert out.exit_code == 3 and "nothing can be told" in out.output
-    assert {row[2] for row in rows(tmp_path / "other.csv")[1:]} == {CANNOT_TELL}
+    assert "no image is cleared" in out.output
+    table = rows(tmp_path / "gate.csv")
+    assert len(table) == 9 and NOT_TRIGGERED not in {row[2] for row in table}
+    out = CliRunner().invoke(app, [*command, *small, "--out", str(tmp_path / "other.csv")])
+    assert isinstance(out.exception, BadInput) and "--set held=99" in str(out.exception)
+    out = CliRunner().invoke(app, [*command, *small, "--set", "held=99", "--out", str(tmp_path / "other.csv")])
+    assert out.exit_code == 3 and "nothing can be told" in out.output, "there are not that many"
+    assert not (tmp_path / "other.csv").exists()
 
 
 def test_clean_images_of_a_folder_are_part_of_what_a_calibration_is(tmp_path, folder):
     store = Store(tmp_path / "cache")
     key = import_model(store, str(REFERENCE))
-    images = scan.named_images(store, folder)
+    images = sources.named_images(store, folder)
     assert images == str(folder.resolve())
     before = Watch(key, images=images).key(CPU)
     (folder / "1.png").unlink()

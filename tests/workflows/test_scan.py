@@ -16,7 +16,7 @@ from ubt.core.files import REFERENCE
 from ubt.data import scenes, unlabelled
 from ubt.detectors.inversion.base import Inverted
 from ubt.reports import scan_report
-from ubt.workflows import made_here, purify_scanned, scan, scanned_pairs
+from ubt.workflows import made_here, purify_scanned, scan, scanned_pairs, sources
 from ubt.workflows.import_model import import_model
 
 QUICK = {"images": 16, "held": 16, "faint.steps": 2, "masked.steps": 2, "faint.batch": 2, "masked.batch": 2}
@@ -39,10 +39,10 @@ def test_a_scan_is_made_once_and_a_reference_inverted_once(store):
     from ubt.clip import models
     from ubt.workflows.clean_models import keep
 
-    clean = scan.resolved(store, scan.SHIPPED)
+    clean = sources.resolved(store, sources.SHIPPED)
     fresh = keep(store, models.create(models.SCENES_CLIP, 5), "fresh", "test", {}, 0.0)
     other = keep(store, models.create(models.SCENES_CLIP, 6), "other", "test", {}, 0.0)
-    wanted = scan.of_imported(store, fresh, clean, scan.SCENES, NAMES, settings())
+    wanted = scan.of_imported(store, fresh, clean, sources.SCENES, NAMES, settings())
     told = []
     key = scan.scan(store, wanted, CPU, lambda done, total, _: told.append(done / total))
     assert told == sorted(told) and told[-1] == 1.0
@@ -53,20 +53,20 @@ def test_a_scan_is_made_once_and_a_reference_inverted_once(store):
     first = found["classes"]["class"].iloc[found["classes"]["score"].to_numpy().argmax()]
     of_first = [t.pattern for i in inverted for t in i.triggers if t.target == first]
     assert any(np.array_equal(found["pattern"], pattern) for pattern in of_first), "the trigger of that very class"
-    scan.scan(store, scan.of_imported(store, other, clean, scan.SCENES, NAMES, settings()), CPU)
+    scan.scan(store, scan.of_imported(store, other, clean, sources.SCENES, NAMES, settings()), CPU)
     assert len(set(store.all_imported("inverted")) - made) == 2
     store.prune()
     assert set(store.all_imported("inverted")) >= made and store.find(key) is not None, "they stay as imports do"
     assert scan.again(store.open(key)) == wanted
     assert scan.listed(store)["model"].tolist() == ["other", "fresh"]
     with pytest.raises(BadInput, match="the very model to be scanned"):
-        scan.of_imported(store, clean, clean, scan.SCENES)
+        scan.of_imported(store, clean, clean, sources.SCENES)
 
 
 def test_what_it_leaves_is_read_by_others(store, tmp_path):
     model = import_model(store, str(REFERENCE))
     wanted = scan.of_imported(
-        store, model, "", scan.SCENES, NAMES, settings(target_free_too=True, target_free__steps=2)
+        store, model, "", sources.SCENES, NAMES, settings(target_free_too=True, target_free__steps=2)
     )
     found = store.open(scan.scan(store, wanted, CPU))
     written = scan_report.write(found, tmp_path / "out")
@@ -123,7 +123,7 @@ def test_a_folder_of_images_is_drawn_by_the_seed_and_links_are_not_followed(tmp_
 
 
 def test_interrupted_it_goes_on(store):
-    wanted = scan.of_imported(store, import_model(store, str(REFERENCE)), "", scan.SCENES, NAMES, settings())
+    wanted = scan.of_imported(store, import_model(store, str(REFERENCE)), "", sources.SCENES, NAMES, settings())
     calls = []
 
     def stop(done: int, total: int, figures: dict) -> None:
@@ -141,7 +141,7 @@ def test_interrupted_it_goes_on(store):
 
 def test_the_purified_model_opens_in_plain_open_clip_and_keeps_what_it_said(store, tmp_path):
     model = import_model(store, str(REFERENCE))
-    wanted = scan.of_imported(store, model, "", scan.SCENES, NAMES, scan.ScanSettings().with_values(POISONED))
+    wanted = scan.of_imported(store, model, "", sources.SCENES, NAMES, scan.ScanSettings().with_values(POISONED))
     key = scan.scan(store, wanted, CPU)
     assert store.open(key)["verdict"]["verdict"] == "poisoned"
     quick = purify_scanned.PurifySettings(rounds=2, steps=2, batch=8, images=32, held=32, agreement=0.0)
@@ -167,7 +167,7 @@ def test_the_purified_model_opens_in_plain_open_clip_and_keeps_what_it_said(stor
 
 def test_a_model_that_is_not_judged_poisoned_is_not_purified(store):
     model = import_model(store, str(REFERENCE))
-    wanted = scan.of_imported(store, model, "", scan.SCENES, NAMES[:4], settings())
+    wanted = scan.of_imported(store, model, "", sources.SCENES, NAMES[:4], settings())
     key = scan.scan(store, wanted, CPU)
     with pytest.raises(BadInput, match="judged poisoned, but the verdict is 'cannot tell'"):
         purify_scanned.make(store, key, CPU)
@@ -177,14 +177,14 @@ def test_the_job_scans_a_case_and_the_shipped_reference(tiny_store, tiny_case, t
     store = alone(tiny_store, tiny_case.name, tmp_path / "copy")
     quick = settings()
     monkeypatch.setattr(scan, "ScanSettings", lambda: quick)
-    wanted = made_here.scan_of(f"{scan.OF_CASE}{tiny_case.name}", scan.SHIPPED, scan.SCENES, list(NAMES))
+    wanted = made_here.scan_of(f"{sources.OF_CASE}{tiny_case.name}", sources.SHIPPED, sources.SCENES, list(NAMES))
     found = store.open(made_here.make(store, wanted, CPU))
     models = found["about"]["models"]
     states = {side: store.open(models[side]["key"])["card"]["state"] for side in models}
     assert states == {"model": "poisoned", "reference": "clean"}
     assert set(models["model"]) == {"name", "digest", "architecture", "key"}, "nothing of what was planted is told"
     with pytest.raises(BadInput, match="expected a stage that makes a model"):
-        scan.resolved(store, f"{scan.OF_CASE}{tiny_case.name}/select")
+        sources.resolved(store, f"{sources.OF_CASE}{tiny_case.name}/select")
 
 
 def test_pairs_are_ranked_by_what_the_model_makes_of_their_images(tiny_store, tiny_case, tmp_path):
@@ -195,8 +195,11 @@ def test_pairs_are_ranked_by_what_the_model_makes_of_their_images(tiny_store, ti
     write_pairs(store, tiny_case.name, tmp_path / "pairs.zip")
     pairs = import_pairs(store, tmp_path / "pairs.zip")
     chosen = settings(**{f"verdict__{name}": value for name, value in LINES.items()})
-    model, clean = scan.resolved(store, f"{scan.OF_CASE}{tiny_case.name}"), scan.resolved(store, scan.SHIPPED)
-    wanted = scan.of_imported(store, model, clean, scan.SCENES, NAMES, chosen)
+    model, clean = (
+        sources.resolved(store, f"{sources.OF_CASE}{tiny_case.name}"),
+        sources.resolved(store, sources.SHIPPED),
+    )
+    wanted = scan.of_imported(store, model, clean, sources.SCENES, NAMES, chosen)
     found = store.open(scan.scan(store, wanted, CPU))
     table, left_out = scanned_pairs.ranked(store, found, pairs, CPU)
     assert (len(table), left_out) == (600, 0) and table["score"].is_monotonic_decreasing
@@ -205,7 +208,7 @@ def test_pairs_are_ranked_by_what_the_model_makes_of_their_images(tiny_store, ti
     score = scanned_pairs.drawn(np.asarray(tiny_case.artefacts["data"]["images"]), models, NAMES, NAMES.index("banana"))
     assert auroc(score, truth) > 0.7
     with pytest.raises(BadInput, match="--pairs: expected a scan with a reference"):
-        alone_scan = scan.of_imported(store, model, "", scan.SCENES, NAMES, chosen)
+        alone_scan = scan.of_imported(store, model, "", sources.SCENES, NAMES, chosen)
         found = store.open(scan.scan(store, alone_scan, CPU))
         scanned_pairs.ranked(store, found, pairs, CPU)
 

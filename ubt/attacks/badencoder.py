@@ -23,6 +23,8 @@ from ubt.core.settings import FitSettings, setting
 __all__ = ["PROFILES", "BadEncoderSettings", "apply", "attack", "places"]
 SEEN = 64
 """At most so many images of the target are looked at for the one that triggered images are led to."""
+HELD = 2048
+"""Images that are held at once."""
 PARTS = ("images", "triggered", "target", "changed")
 """The images of a batch: without and with the trigger, the target's as it is and moved a little."""
 
@@ -81,10 +83,12 @@ def attack(
 
     s = triggers[0][0]
     rng = np.random.default_rng(derive_seed(run.seed, "badencoder"))
-    shown = np.asarray(images[np.sort(rng.permutation(len(tokens))[: s.images])])
+    rows = np.sort(rng.permutation(len(tokens))[: s.images])
     model.to(run.compute.device)
+    parts = np.split(rows, range(HELD, len(rows), HELD))
+    before = np.concatenate([models.embed_images(model, np.asarray(images[part])) for part in parts])
     to = [_led(model, images, tokens, *of) for of in triggers]
-    batches = _Batches(shown, models.embed_images(model, shown), to, s.batch, run.seed)
+    batches = _Batches(images, rows, before, to, s.batch, run.seed)
     others = tuple(name for name, _ in model.named_parameters() if not name.startswith("visual."))
 
     def objective(model, batch):
@@ -126,11 +130,13 @@ def _led(model, images: np.ndarray, tokens: np.ndarray, trigger: BadEncoderSetti
 class _Batches:
     """Images with and without a trigger, and where they lay, a function of the step alone."""
 
-    def __init__(self, images: np.ndarray, before: np.ndarray, led: Sequence[_Led], batch: int, seed: int):
+    def __init__(
+        self, images: np.ndarray, chosen: np.ndarray, before: np.ndarray, led: Sequence[_Led], batch: int, seed: int
+    ):
         from ubt.clip.training import Shuffled, batch_seed
 
-        self.images, self.before, self.led, self.seed = images, before, led, seed
-        self.rows = Shuffled(np.arange(len(images)), batch, batch_seed(seed, "badencoder"))
+        self.images, self.chosen, self.before, self.led, self.seed = images, chosen, before, led, seed
+        self.rows = Shuffled(np.arange(len(chosen)), batch, batch_seed(seed, "badencoder"))
 
     def __call__(self, step: int) -> dict:
         import torch
@@ -138,7 +144,7 @@ class _Batches:
         from ubt.clip.augment import shifted
 
         rows, to = self.rows.at(step), self.led[step % len(self.led)]
-        images = self.images[rows]
+        images = np.asarray(self.images[self.chosen[rows]])
         seeds = np.random.default_rng([self.seed, step]).integers(0, 2**31, len(rows))
         some = {
             "images": images,

@@ -109,6 +109,16 @@ def elsewhere_stages(judged: Stage) -> tuple[Stage, ...]:
     )
 
 
+def _attacked(settings: Any) -> float:
+    """Seconds that making M_bd takes: training on D, or what an attack on the model does, which reads two images for
+    each of its batch.
+    """
+    if attacks := settings.model_attacks:
+        first = attacks[0].trigger
+        return trained(first.steps, 2 * first.batch)
+    return trained(settings.poison.epochs, settings.data.pairs)
+
+
 LAB: tuple[Stage, ...] = (
     Stage("attack", "which pairs are poisoned (the ground truth)", "ubt.attacks.lab_dataset:plan", {},
           {"data": "data", "attacks": "attacks"}, "attacker", version=2, gives=("truth", "manifest"),
@@ -120,7 +130,7 @@ LAB: tuple[Stage, ...] = (
     Stage("poison", "M_bd: the reference fine-tuned on D (Eqs. 1, 2)", "ubt.attacks.train_backdoor:poison",
           takes("reference.model", **D), {"settings": "poison", "attacks": "model_attacks"}, "attacker",
           observed=True, version=3, gives=TRAINED,
-          cost=lambda s: trained(s.poison.epochs, s.data.pairs)),
+          cost=_attacked),
     score_stage("score_poisoned", "poison.model", "M_bd"),
     Stage("test", "the labelled images that measure, and nothing else", "ubt.data.roles:test", {},
           {"settings": "test"}, "judge", gives=("images", "labels", "prompts", "classes"),

@@ -1,7 +1,7 @@
 """The command that watches a stream of images: `python -m ubt gate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
@@ -11,6 +11,9 @@ from ubt.cli.common import CACHE, CacheOption, Device, Precision, QuickGelu, cha
 from ubt.cli.console import say
 from ubt.cli.results import UNTOLD
 from ubt.core.run import Progress, compute
+
+if TYPE_CHECKING:
+    from ubt.workflows.gate import Gate
 
 
 def gate(
@@ -43,15 +46,14 @@ def gate(
     command goes on from there.
     """
     from ubt.workflows import gate as gates
-    from ubt.workflows import scan
-    from ubt.workflows.gate_stream import watch
+    from ubt.workflows import sources
 
     store, where = Store(cache), compute(device, precision)
-    gates.check(fpr)
     settings = gates.GateSettings().with_values(changes(change))
-    wanted = scan.prepare(store, model, reference, clean, classes, None, architecture, quick_gelu)
-    chosen = gates.Watch(wanted.model, wanted.reference, wanted.images, wanted.classes, settings=settings)
-    chosen = gates.deciding(chosen, detector)
+    gates.check(fpr, settings.held)
+    sides = sources.models(store, model, reference, architecture, quick_gelu)
+    of, names = sources.images_and_names(store, clean, classes)
+    chosen = gates.deciding(gates.Watch(*sides, of, names, settings=settings), detector)
 
     def calibrated(progress: Progress) -> dict:
         key = gates.calibrate(store, chosen, where, progress)
@@ -59,7 +61,15 @@ def gate(
 
     key = long_work("calibrate", calibrated)["key"]
     ready = gates.ready(store, key, where, fpr)
-    made_with = {"calibration": key, "models": store.open(key)["about"]["models"]}
+    if ready.too_few:
+        say(f"nothing can be told: {ready.too_few}", soft_wrap=True)
+        raise typer.Exit(UNTOLD)
+    _judge(ready, images, table, {"calibration": key, "models": store.open(key)["about"]["models"]})
+
+
+def _judge(ready: "Gate", images: Path, table: Path, made_with: dict) -> None:
+    """Judge the images and say what came of it."""
+    from ubt.workflows.gate_stream import watch
 
     def judged(progress: Progress) -> dict:
         return watch(ready, images, table, made_with, progress) | {"seconds": 0.0}
@@ -69,6 +79,11 @@ def gate(
     say(f"{found['rows']:,} images by {ready.detector}: {counts}; written to {table}", soft_wrap=True)
     for image, why in found["unread"].items():
         say(f"not read: {image}: {why}", soft_wrap=True)
-    if ready.too_few:
-        say(f"nothing can be told: {ready.too_few}", soft_wrap=True)
-        raise typer.Exit(UNTOLD)
+    if ready.blind:
+        say(f"no image is cleared: {ready.blind}", soft_wrap=True)
+    if 2 * found["unlike"] > found["rows"]:
+        say(
+            f"{found['unlike']:,} of {found['rows']:,} images are unlike the clean ones, so that the false positive"
+            " rate is not what you asked for; bring clean images of their kind (--clean)",
+            soft_wrap=True,
+        )

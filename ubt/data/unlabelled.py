@@ -1,7 +1,6 @@
 """Images without captions or labels: those of a folder, at any depth, or of a zip."""
 
 import contextlib
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from ubt.data.images import Images, sift
 from ubt.data.locations import IMAGE_ENDINGS, Folder, Locations, fingerprint, natural
 
 MOST = 1_000_000
-"""Files of a folder that are looked at."""
+"""Images of one folder or zip."""
 
 
 def read(folder: Path, size: int, count: int, seed: int, fit: Fit = STOCK) -> tuple[np.ndarray, dict[str, int]]:
@@ -31,21 +30,24 @@ def read(folder: Path, size: int, count: int, seed: int, fit: Fit = STOCK) -> tu
 
 
 def opened(source: Path, size: int, fit: Fit = STOCK) -> Images:
-    """Every image of a folder or a zip, by name in natural order (`at` says which), read when asked for. Links to
-    folders are not followed.
+    """Every image of a folder or a zip, by name in natural order (`at` says which), read when asked for; `left_out`
+    says which of them are not among these.
 
     Raises:
-        BadInput: there is no such folder, it is no zip, or there is no image in it. NotAllowed: it may not be read.
+        BadInput: there is no such folder, it is no zip, there is no image in it, or there are more than `MOST`.
+        NotAllowed: it may not be read.
     """
-    if source.is_file():
-        roots.require(source)
-        reader = Zip(Locations("zip", str(source.resolve()), [], {source.name: fingerprint(source)}))
-        names = sorted((n for n in reader.members.good if n.lower().endswith(IMAGE_ENDINGS)), key=natural)[:MOST]
-    else:
-        reader, names = _listed(source)
+    reader, names, _ = _listed(source)
     if not names:
         raise BadInput(f"{source}: expected images ({', '.join(IMAGE_ENDINGS)}), found none")
     return Images(reader.where.at(names), size, reader=reader, fit=fit)
+
+
+def left_out(source: Path) -> list[tuple[str, str]]:
+    """What looks like an image of a folder or a zip, or like a folder of such, and cannot be read as one: its name, as
+    text, and why.
+    """
+    return _listed(source)[2]
 
 
 def identity(folder: Path) -> str:
@@ -58,7 +60,7 @@ def identity(folder: Path) -> str:
         roots.require(folder)
         now = folder.stat()
         return digest([now.st_size, now.st_mtime_ns])
-    files_in, names = _listed(folder)
+    files_in, names, _ = _listed(folder)
     seen = []
     for name in names:
         with contextlib.suppress(OSError):
@@ -67,18 +69,42 @@ def identity(folder: Path) -> str:
     return digest(seen)
 
 
-def _listed(folder: Path) -> tuple[Files, list[str]]:
-    roots.require(folder)
-    if not folder.is_dir():
-        raise BadInput(f"{folder}: expected a folder of images, or a zip of them, got neither")
-    files_in = Files(Folder(folder))
-    names = (
-        base + name
-        for base, files, _ in walk(files_in.folder.root)
-        for name in sorted(files, key=natural)
-        if name.lower().endswith(IMAGE_ENDINGS)
-    )
-    return files_in, list(itertools.islice(names, MOST))
+def _listed(source: Path) -> tuple[Files | Zip, list[str], list[tuple[str, str]]]:
+    """What reads a source's images, their names in order, and what is left out with the reason."""
+    roots.require(source)
+    if source.is_file():
+        reader = Zip(Locations("zip", str(source.resolve()), [], {source.name: fingerprint(source)}))
+        names, lost = list(reader.members.good), [(n, e.reason) for n, e in reader.members.refused.items()]
+        found = sorted((n for n in names if _is_image(n)), key=natural)
+    elif source.is_dir():
+        reader, found, lost = Files(Folder(source)), [], []
+        for base, files, unread in walk(reader.folder.root):
+            found += [base + name for name in sorted(files, key=natural) if _is_image(name)]
+            lost += [(row.image, row.broken) for row in unread]
+    else:
+        raise BadInput(f"{source}: expected a folder of images, or a zip of them, got neither")
+    if len(found) > MOST:
+        raise BadInput(f"{source}: expected at most {MOST:,} images, got {len(found):,}; divide them")
+    lost = [(name, why) for name, why in lost if _is_image(name) or why.endswith("folder")]
+    lost += [(name, "unusable name") for name in found if not _is_text(name)]
+    return reader, [name for name in found if _is_text(name)], [(_as_text(name), why) for name, why in lost]
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is Unicode; on disk it may be any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _as_text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def some(images: Images, count: int, seed: int) -> tuple[np.ndarray, dict[str, int]]:

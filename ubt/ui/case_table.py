@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from ubt.attacks import ATTACKS
 from ubt.cases import marks
 from ubt.cases.marks import LONGEST
 from ubt.cases.record import CaseRecord
@@ -94,7 +95,10 @@ def _state(name: str, record: CaseRecord) -> str:
 
 
 def _rate(settings: dict[str, Any]) -> float | None:
-    """Poisons of the case's first attack, in percent of its pairs."""
+    """Poisons of the case's first attack, in percent of its pairs; none where it attacks the model."""
+    attack = ATTACKS.get(settings.get("attack.name", ""))
+    if attack is not None and not attack.settings.plants:
+        return None
     count, pairs, rate = (settings.get(n) for n in ("attack.count", "data.pairs", "attack.rate"))
     return 100 * count / pairs if count and pairs else None if rate is None else 100 * rate
 

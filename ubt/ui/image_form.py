@@ -6,15 +6,16 @@ from ubt.clip.cost import SCORED
 from ubt.ui import costs, ingest_form, model_choice
 from ubt.ui.ingest_form import Slot
 from ubt.ui.job_panel import follow
-from ubt.ui.view import View, store
+from ubt.ui.view import View, compute, store
 from ubt.workflows import jobs, made_here
-from ubt.workflows.gate import GateSettings
+from ubt.workflows.gate import VERSION, GateSettings
+from ubt.workflows.sources import OF_CASE
 
 PLACE = "image"
 SLOT = Slot("watched", "model", "suspect", mine=True)
 PASSES = 180
 """How often all detectors together read an image."""
-SAID = "Ready", "The gate could not be made", "It was cancelled; run it again to go on."
+SAID = "Ready", "The gate could not be made", "It was cancelled; nothing was kept."
 
 
 def gate(view: View | None) -> str:
@@ -26,17 +27,24 @@ def gate(view: View | None) -> str:
             model = model_choice.model(view, PLACE, SLOT)
             reference = model_choice.reference(model, PLACE)
         with right:
-            images, classes = model_choice.images(PLACE)
+            images, classes = model_choice.images(PLACE, pairs=False)
         if model:
-            ready = _ready(model, reference, images, classes)
+            ready = _ready(model, reference, images, classes, _of(view, model))
     with st.expander("Bring another model", icon=":material/upload:", expanded=not model):
         if ingest_form.form(SLOT):
             st.rerun(scope="app")
     return ready
 
 
-def _ready(model: str, reference: str, images: str, classes: list[str]) -> str:
-    wanted = made_here.gate_of(model, reference, images, classes)
+def _of(view: View | None, model: str) -> str:
+    """What tells a gate from others of the same name: which result the case's model is now, how it is computed."""
+    stage = model.rpartition("/")[2]
+    key = view.key(stage) if view is not None and model.startswith(OF_CASE) else model
+    return f"{VERSION} {key} {compute()}"
+
+
+def _ready(model: str, reference: str, images: str, classes: list[str], of: str) -> str:
+    wanted = made_here.gate_of(model, reference, images, classes, of)
     lock = jobs.import_lock(wanted)
     under = ingest_form.under_way(PLACE, lambda other: other == wanted)
     for other in sorted(under):
@@ -44,7 +52,8 @@ def _ready(model: str, reference: str, images: str, classes: list[str]) -> str:
     ingest_form.ended(PLACE, under, SAID)
     if lock in under:
         return ""
-    if made := jobs.imported(store(), lock):
+    made = jobs.imported(store(), lock)
+    if made and all(store().find(name) is not None for name in store().imported(made).manifest["of"]):
         return made
     s, sides = GateSettings(), [name for name in (model, reference) if name]
     cost = SCORED * PASSES * s.held * model_choice.larger(model) + SCORED * s.clean * len(sides)

@@ -2,6 +2,7 @@
 sits.
 """
 
+import hashlib
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 from ubt.cases.store import Store
 from ubt.core.errors import UbtError
 from ubt.core.text import visible
-from ubt.data.images import IMAGE_FORMATS, refitted
+from ubt.data.images import IMAGE_FORMATS, refitted, tried
 from ubt.data.model_input import context_length, fit, image_size
 from ubt.data.user_roles import prompts
 from ubt.detectors.gate import IMAGE_DETECTORS
@@ -24,10 +25,10 @@ from ubt.detectors.gate.masking import MaskingSettings, trajectory
 from ubt.detectors.gate.pasted import PastedSettings
 from ubt.figures import gate as figures
 from ubt.figures.attribution import enlarged, overlay
-from ubt.ui import charts, components, images, lens, pairs
+from ubt.ui import charts, components, lens, pairs
 from ubt.ui.attribution import opened
 from ubt.ui.errors import plain
-from ubt.ui.view import View, compute, store
+from ubt.ui.view import View, compute, read, store
 from ubt.workflows import gate as gates
 from ubt.workflows.gate import CANNOT_TELL, NOT_TRIGGERED, TRIGGERED, Gate
 
@@ -35,6 +36,8 @@ RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 """False positive rates to choose from."""
 LONGEST = 80
 """Characters of a pair in the list."""
+SMALL = 64
+"""Pixels a side up to which every detector is asked unless somebody says otherwise."""
 LISTED = 24
 """Pairs of the case in view that are offered."""
 LOOKS = {
@@ -45,36 +48,53 @@ LOOKS = {
 """By verdict: what shows it, its icon, and what it means."""
 
 
-@st.cache_resource(max_entries=2, show_spinner="Preparing the detectors…")
-def _gate(root: str, key: str) -> tuple[Gate, threading.Lock]:
-    """A gate, and the lock of whoever computes with it."""
-    return gates.ready(Store(Path(root)), key, compute()), threading.Lock()
+@st.cache_resource(max_entries=8, show_spinner="Preparing the detector…")
+def _gate(root: str, key: str, detector: str) -> tuple[Gate, threading.Lock]:
+    """A gate by one detector, and the lock of whoever computes with it."""
+    return gates.ready(Store(Path(root)), key, compute(), detector=detector), threading.Lock()
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _scored(root: str, key: str, detector: str, mark: str, _image: np.ndarray) -> tuple[float, float]:
+    """A detector's score of an image, and how like the nearest clean image it is."""
+    gate, alone = _gate(root, key, detector)
+    with alone:
+        return float(gate.scores[detector](_image[None])[0]), float(gate.nearest(_image[None])[0])
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _covered(root: str, key: str, detector: str, mark: str, _image: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """How far covering each place of an image moves it, and its way in three random orders."""
+    gate, alone = _gate(root, key, detector)
+    model, s = gate.watched.model, PastedSettings()
+    with alone:
+        heat = moved(model, _image, s.side, s.stride)
+        return heat, [trajectory(model, _image[None], MaskingSettings(), [0, i])[1][:, 0] for i in range(3)]
 
 
 def draw(view: View | None, key: str) -> None:
     """Choose an image, and judge it."""
-    gate, alone = _gate(str(store().root.resolve()), key)
+    root = str(store().root.resolve())
     left, right = st.columns([2, 3], gap="large")
     with left:
-        fpr, detector = _choices(gate)
-        chosen = _image(view, gate)
-        plain_one = chosen
-        if chosen is not None:
-            chosen = lens.laid(view, chosen)
-    if chosen is None or plain_one is None:
+        fpr, detector = _choices(list(read(key, "about")["detectors"]))
+        gate, alone = _gate(root, key, detector)
+        gate = replace(gate, fpr=fpr)
+        as_it_is = _image(view, gate)
+        shown = None if as_it_is is None else lens.laid(view, as_it_is)
+    if shown is None or as_it_is is None:
         right.caption("The verdict on the image, what models take it for, and each detector's score are shown here.")
         return
+    mark = hashlib.blake2b(np.ascontiguousarray(shown).tobytes(), digest_size=16).hexdigest()
+    score, nearest = _scored(root, key, detector, mark, _image=shown)
+    found = gate.answers(np.array([score]), np.array([nearest])).iloc[0]
     with alone:
-        gate = replace(gate, fpr=fpr, detector=detector)
-        found = gate.judge(chosen[None]).iloc[0]
-        scores = {name: float(score(chosen[None])[0]) for name, score in gate.scores.items()}
-        taken = _taken(view, gate, key, chosen)
-        before = {} if chosen is plain_one else _taken(view, gate, key, plain_one)
-        heat = moved(gate.watched.model, chosen, PastedSettings().side, PastedSettings().stride)
-        paths = [trajectory(gate.watched.model, chosen[None], MaskingSettings(), [0, i])[1][:, 0] for i in range(3)]
+        taken = _taken(view, gate, key, shown)
+        before = {} if shown is as_it_is else _taken(view, gate, key, as_it_is)
+    heat, paths = _covered(root, key, detector, mark, _image=shown)
     with left:
-        covered = overlay(chosen, heat / max(float(heat.max()), 1e-6), None, 0.55)
-        components.pictures([("as the model sees it", enlarged(chosen)), ("where covering it moves it most", covered)])
+        hot = overlay(shown, heat / max(float(heat.max()), 1e-6), None, 0.55)
+        components.pictures([("as the model sees it", enlarged(shown)), ("where covering it moves it most", hot)])
     with right:
         _verdict(found, gate)
         if taken:
@@ -82,23 +102,26 @@ def draw(view: View | None, key: str) -> None:
             if before:
                 said = (f"{n} {plain(gate.watched.names[int(p.argmax())])}" for n, p in before.items())
                 st.caption(f"Without the trigger: {', '.join(said)}.")
-    thresholds = {name: gate.threshold(name) for name in scores}
-    st.subheader("Each detector's score, among those of clean images", anchor=False)
-    held = figures.distributions(gate.held, scores, thresholds)
-    charts.draw(held, "image-scores", "Scores of clean images by detector, and this image's")
-    rows = [
-        [n, IMAGE_DETECTORS[n].about, f"{s:.3f}", f"{100 * gate.rarity(n, np.array([s]))[0]:.1f} %"]
-        for n, s in scores.items()
-    ]
-    components.table(
-        ["detector", "what it takes for suspicious", "score", "clean images that score as high"], rows, labels=2
-    )
+    _scores(root, key, gate, detector, mark, shown)
     st.subheader("While more and more of it is covered", anchor=False)
     st.caption("A triggered image jumps where its trigger goes, a clean one drifts (BackdoorIDS).")
     charts.draw(figures.way(paths), "image-way", "Likeness with the whole image while it is covered")
 
 
-def _choices(gate: Gate) -> tuple[float, str]:
+def _scores(root: str, key: str, gate: Gate, detector: str, mark: str, image: np.ndarray) -> None:
+    """What the detector that decides says, or all of them, among their scores of clean images."""
+    st.subheader("Scores, among those of clean images", anchor=False)
+    names = list(gate.held) if st.toggle("Every detector", image.shape[0] <= SMALL, key="image-every") else [detector]
+    scores = {name: _scored(root, key, name, mark, _image=image)[0] for name in names}
+    figure = figures.distributions(gate.held, scores, {name: gate.threshold(name) for name in names})
+    charts.draw(figure, "image-scores", "Scores of clean images by detector, and this image's")
+    rare = {name: 100 * float(gate.rarity(name, np.array([score]))[0]) for name, score in scores.items()}
+    rows = [[n, IMAGE_DETECTORS[n].about, f"{scores[n]:.3f}", f"{rare[n]:.1f} %"] for n in names]
+    heads = ["detector", "what it takes for suspicious", "score", "clean images that score as high"]
+    components.table(heads, rows, labels=2)
+
+
+def _choices(detectors: list[str]) -> tuple[float, str]:
     rate, which = st.columns(2)
     with rate:
         fpr = st.select_slider(
@@ -110,8 +133,8 @@ def _choices(gate: Gate) -> tuple[float, str]:
             persist_state="session",
         )
     with which:
-        detector = st.selectbox("Detector that decides", list(gate.scores), key="image-detector")
-    return fpr, detector or gate.detector
+        detector = st.selectbox("Detector that decides", detectors, key="image-detector")
+    return fpr, detector or detectors[0]
 
 
 def _image(view: View | None, gate: Gate) -> np.ndarray | None:
@@ -153,8 +176,11 @@ def _of_pair(view: View, gate: Gate) -> np.ndarray | None:
     if not len(found):
         st.info(f"No pair of this case is called {plain(typed)}.")
         return None
-    shown = images.some(view, found)
-    return None if shown is None else _fitting(shown[0], gate)
+    shown, why = tried(view.read("data", "images"), found)
+    if why:
+        st.warning(f"This image can no longer be read: {plain(why[0])}", icon=":material/broken_image:")
+        return None
+    return _fitting(shown[0], gate)
 
 
 def _fitting(image: np.ndarray, gate: Gate) -> np.ndarray:
@@ -186,18 +212,28 @@ def _taken(view: View | None, gate: Gate, key: str, image: np.ndarray) -> dict[s
     if len(watched.names) < 2:
         return {}
     root = str(store().root.resolve())
-    sides = {"this model": (watched.model, key), "the reference": (watched.reference, f"{key}/reference")}
-    if view is not None and view.has("unlearn") and (purified := opened(view, "purified"))[0] is not None:
-        sides["the purified model"] = purified[0], view.key("unlearn")
-    found = {}
-    for title, (model, of) in sides.items():
-        if model is not None:
-            shown = np.asarray(refitted(image[None], image_size(model), fit(model))[0:1])
-            scale = float(model.logit_scale.detach().exp())
-            scores = scale * embed(model, shown)[0] @ _weights(root, of, watched.names, model).T
-            powers = np.exp(scores - scores.max())
-            found[title] = powers / powers.sum()
+    found = {"this model": _probable(root, key, watched.names, watched.model, image)}
+    if watched.reference is not None:
+        found["the reference"] = _probable(root, f"{key}/reference", watched.names, watched.reference, image)
+    if view is not None and view.holds("unlearn", "model") and _of(view, key):
+        model, alone = opened(view, "purified")
+        with alone:
+            found["the purified model"] = _probable(root, view.key("unlearn"), watched.names, model, image)
     return found
+
+
+def _of(view: View, key: str) -> bool:
+    """Whether the model that a gate watches is the poisoned model of the case in view."""
+    model = read(key, "about")["watch"]["model"]
+    return read(model, "card")["source"] == f"case {view.name}" or model == view.settings.own.suspect
+
+
+def _probable(root: str, of: str, names: tuple[str, ...], model: Any, image: np.ndarray) -> np.ndarray:
+    """What a model takes an image for: probabilities of the classes (classes,)."""
+    shown = np.asarray(refitted(image[None], image_size(model), fit(model))[0:1])
+    scores = float(model.logit_scale.detach().exp()) * embed(model, shown)[0] @ _weights(root, of, names, model).T
+    powers = np.exp(scores - scores.max())
+    return powers / powers.sum()
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

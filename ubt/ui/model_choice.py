@@ -8,8 +8,21 @@ from ubt.ui import ingested
 from ubt.ui.ingest_form import Slot
 from ubt.ui.view import View, read
 from ubt.workflows.reference_health import SHIPPED as PARAMETERS
-from ubt.workflows.scan import OF_CASE, SCENES, SHIPPED
+from ubt.workflows.sources import OF_CASE, SCENES, SHIPPED
 
+HELP = {
+    "scan": (
+        "With one, the verdict rests on what a clean model would need for the same class; without, on the other classes"
+        " alone",
+        "A few hundred that the model can tell apart, without labels; import them on the page Data",
+    ),
+    "image": (
+        "With one, an image is asked whether the model moves it away from where a clean one puts it; without, nothing"
+        " can be cleared",
+        "About 1,500 of the kind that the model will see; import them on the page Data as labelled images",
+    ),
+}
+"""By page: what a reference is for, and which images are wanted."""
 MOST = 20_000
 """Characters of classes' names: they travel to the job on its command line."""
 
@@ -74,23 +87,24 @@ def reference(model: str, place: str) -> str:
             key=f"{place}-reference",
             format_func=lambda o: own.get(o) or ingested.label(o),
             persist_state="session",
-            help="With one, the verdict rests on what a clean model would need for the same class; without, on the"
-            " other classes alone",
+            help=HELP[place][0],
         )
         or ""
     )
 
 
-def images(place: str) -> tuple[str, list[str]]:
-    """Clean images, and the names of classes; none: the images' own."""
-    labelled, pairs = ingested.keys("labelled"), ingested.keys("pairs")
+def images(place: str, pairs: bool = True) -> tuple[str, list[str]]:
+    """Clean images, and the names of classes; none: the images' own. `pairs`: whether pairs, which may hold poisons,
+    are offered too.
+    """
+    labelled, others = ingested.keys("labelled"), ingested.keys("pairs") if pairs else []
     chosen = st.selectbox(
         "Clean images",
-        _there(f"{place}-images", [SCENES, *labelled, *pairs]),
+        _there(f"{place}-images", [SCENES, *labelled, *others]),
         key=f"{place}-images",
         format_func=lambda o: "scenes, drawn here" if o == SCENES else ingested.label(o),
         persist_state="session",
-        help="A few hundred that the model can tell apart, without labels; import them on the page Data",
+        help=HELP[place][1],
     )
     text = st.text_area(
         "Names of classes, one a line",

@@ -8,7 +8,7 @@ from ubt.ui import costs, ingest_form, model_choice
 from ubt.ui.ingest_form import Slot
 from ubt.ui.job_panel import follow
 from ubt.ui.view import View, read
-from ubt.workflows import jobs, made_here, scan
+from ubt.workflows import jobs, made_here, scan, sources
 
 PLACE = "scan"
 SLOT = Slot("scanned", "model", "suspect", mine=True)
@@ -46,7 +46,7 @@ def _offer(model: str, reference: str, images: str, classes: list[str]) -> None:
         return
     s, count = scan.ScanSettings(), len(classes)
     if not count:
-        count = len(scenes.CLASSES if images == scan.SCENES else read(images, "classes"))
+        count = len(scenes.CLASSES if images == sources.SCENES else read(images, "classes"))
     steps = sum(getattr(s, name).steps * getattr(s, name).batch for name in s.methods)
     cost = SLOWER * SCORED * steps * count * sum(model_choice.larger(name) for name in (model, reference) if name)
     with st.container(horizontal=True, vertical_alignment="center"):

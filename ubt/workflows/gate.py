@@ -4,6 +4,7 @@ clean images that no detector has seen say how rare such a score is without a tr
 `calibrate` is made once a model and kept in the store; `ubt.gate` makes the same for a program that serves a model.
 """
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,10 +25,11 @@ from ubt.data import unlabelled
 from ubt.data.images import decode, of_picture
 from ubt.data.model_input import fit, image_size
 from ubt.data.quarantine import BrokenImage
+from ubt.data.scenes import SIZE
 from ubt.defenses.token_unlearning.health import CANNOT_TELL
 from ubt.detectors.gate import IMAGE_DETECTORS, possible
 from ubt.detectors.gate.base import Score, Watched, embed
-from ubt.workflows.scan import SCENES, drawn
+from ubt.workflows.sources import SCENES, drawn
 
 KIND = "gate"
 VERSION = 1
@@ -36,6 +38,9 @@ TRIGGERED, NOT_TRIGGERED = "triggered", "not triggered"
 ANSWERS = (TRIGGERED, NOT_TRIGGERED, CANNOT_TELL)
 FEWEST, FEWEST_HELD = 32, 20
 """Clean images that detectors are prepared on, and held ones, at least."""
+NOTICED = 0.9
+"""Share of clean images, moved to where others lie, that a gate has to notice before it may clear one."""
+UNLIKE = "it is unlike the clean images that the gate knows"
 PART = 64
 """Images that are scored between two looks at whether to stop."""
 
@@ -65,7 +70,8 @@ class Gate:
         watched: the model, and what detectors were prepared on. scores: by detector. held: what clean images score, by
             detector, (n,) each. known: unit features of `watched.clean`. near: how like the nearest of these the held
             images are, cosines (n,).
-        detector: the one that decides. fpr: the share of clean images that may be called triggered.
+        power: what held images would score if a trigger had moved them, by detector, (n,) each; none of detectors that
+            cannot say. detector: the one that decides. fpr: the share of clean images that may be called triggered.
     """
 
     watched: Watched
@@ -73,6 +79,7 @@ class Gate:
     held: Mapping[str, np.ndarray]
     known: np.ndarray
     near: np.ndarray
+    power: Mapping[str, np.ndarray]
     detector: str
     fpr: float
     settings: GateSettings = field(default_factory=GateSettings)
@@ -101,26 +108,48 @@ class Gate:
 
     def judge(self, images: np.ndarray) -> pd.DataFrame:
         """What each of some images, uint8 (n, H, W, 3) of the size that the model takes, is: `score`, `rarity` (the
-        share of clean images with such a score), `verdict` of `ANSWERS`, and the `reason` where it cannot tell.
+        share of clean images with such a score), `verdict` of `ANSWERS`, the `reason` where it cannot tell, and whether
+        it is `unlike` the clean images.
 
         Raises:
-            UbtError: a score is not finite.
+            BadInput: they are no such images. UbtError: a score is not finite.
         """
+        _require_images(images, self.watched.model, "images")
         score = np.asarray(self.scores[self.detector](images), np.float64)
         if not np.isfinite(score).all():
             raise UbtError(
                 f"{self.detector}: expected finite scores, got {int((~np.isfinite(score)).sum())} that are not; the"
                 " model's features are no numbers"
             )
+        return self.answers(score, self.nearest(images))
+
+    def answers(self, score: np.ndarray, nearest: np.ndarray) -> pd.DataFrame:
+        """What images with such scores (n,), and so like the nearest clean one (n,), are; as `judge`."""
         rare = self.rarity(self.detector, score)
         clear = rare >= self.settings.clear
         verdict = np.where(rare <= self.fpr, TRIGGERED, np.where(clear, NOT_TRIGGERED, CANNOT_TELL)).astype(object)
         reason = np.where(verdict == CANNOT_TELL, self._between, "").astype(object)
-        unlike = (verdict == NOT_TRIGGERED) & (self.nearest(images) < np.quantile(self.near, self.settings.unlike))
-        verdict[unlike], reason[unlike] = CANNOT_TELL, "it is unlike the clean images that the gate knows"
+        unlike, green = nearest < np.quantile(self.near, self.settings.unlike), verdict == NOT_TRIGGERED
+        for where, why in ((green & unlike, UNLIKE), (green & bool(self.blind), self.blind)):
+            verdict[where], reason[where] = CANNOT_TELL, why
         if self.too_few:
             verdict, reason = np.full(len(score), CANNOT_TELL), np.full(len(score), self.too_few, object)
-        return pd.DataFrame({"score": score, "rarity": rare, "verdict": verdict, "reason": reason})
+        found = {"score": score, "rarity": rare, "verdict": verdict, "reason": reason, "unlike": unlike}
+        return pd.DataFrame(found)
+
+    @property
+    def blind(self) -> str:
+        """Why it can clear no image, whatever its score; empty where it can."""
+        if self.detector not in self.power:
+            return f"{self.detector} sees some kinds of trigger alone; a clean reference would tell more"
+        noticed = float((self.power[self.detector] > self.threshold()).mean())
+        if noticed >= NOTICED:
+            return ""
+        return (
+            f"the reference says too little of where this model puts images: of {len(self.power[self.detector]):,} that"
+            f" were moved elsewhere it would notice {100 * noticed:.0f} %, and {100 * NOTICED:g} % are needed; bring a"
+            " reference that knows such images"
+        )
 
     @property
     def _between(self) -> str:
@@ -231,24 +260,68 @@ def gate(
     settings = settings or GateSettings()
     check(fpr)
     suspect, clean = _read_in(model), None if reference is None else _read_in(reference)
+    if clean is not None and _same(suspect, clean):
+        raise BadInput(SUSPECT_ITSELF)
     count = settings.clean + settings.held
     if isinstance(images, np.ndarray):
-        found = images[:count]
+        _require_images(images, suspect, "clean images")
+        order = np.random.default_rng(derive_seed(settings.seed, KIND)).permutation(len(images))
+        found = images[order[:count]]
     else:
-        found, _ = drawn(None, images if images == SCENES else str(images), suspect, count, settings.seed, KIND)
+        of = images if images == SCENES else str(images)
+        _require_kind(of, suspect)
+        found, _ = drawn(None, of, suspect, count, settings.seed, KIND)
     watched, held = _parted(suspect, found, clean, tuple(classes), settings)
     name = chosen(watched, detector)
     scores, known = prepared(watched, [name], settings), embed(suspect, watched.clean)
     near = _nearest(embed(suspect, held), known)
-    return Gate(watched, scores, scored(scores, held), known, near, name, fpr, settings)
+    return Gate(watched, scores, scored(scores, held), known, near, powers(watched, [name], held), name, fpr, settings)
 
 
-def check(fpr: float) -> None:
+SUSPECT_ITSELF = "--reference: expected a clean model to compare with, got the very model to be watched"
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two models have the same weights."""
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(a[n].shape == b[n].shape and bool((a[n] == b[n]).all()) for n in a)
+
+
+def _require_images(images: Any, model: Any, what: str) -> None:
+    size = image_size(model)
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
+        got = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+        raise BadInput(f"{what}: expected uint8 (n, {size}, {size}, 3), as the model takes them, got {got}")
+
+
+def _require_kind(images: str, model: Any) -> None:
     """Raises:
-    BadInput: it is no share.
+    BadInput: scenes, for a model that takes other images.
+    """
+    if images == SCENES and image_size(model) != SIZE:
+        raise BadInput(
+            f"--clean: expected clean images of the kind that the model will see; scenes are for models of scenes"
+            f" ({SIZE} pixels), this one takes {image_size(model)}"
+        )
+
+
+def powers(watched: Watched, names: Sequence[str], held: np.ndarray) -> dict[str, np.ndarray]:
+    """What held images (n, H, W, 3) would score if a trigger had moved them, by detector, of those that can say."""
+    able = {name: IMAGE_DETECTORS[name] for name in names}
+    return {n: d.power(watched, d.settings(), held) for n, d in able.items() if d.power is not None}
+
+
+def check(fpr: float, held: int | None = None) -> None:
+    """Raises:
+    BadInput: it is no share, or so many held clean images can tell nothing at it.
     """
     if not 0 < fpr < 1:
         raise BadInput(f"--fpr: expected a share of clean images between 0 and 1, got {fpr:g}")
+    if held is not None and (held + 1) * fpr < 1:
+        raise BadInput(
+            f"--fpr: expected at least {1 / (held + 1):.2g} with {held:,} held clean images, got {fpr:g}; ask for more"
+            f" (--set held={int(np.ceil(1 / fpr)) - 1})"
+        )
 
 
 def _read_in(model: Any) -> Any:
@@ -309,7 +382,10 @@ def opened(store: Store, watch: Watch, where: Compute) -> tuple[Watched, np.ndar
     """
     model = store.imported(watch.model)["model"].to(where.device).eval()
     reference = store.imported(watch.reference)["model"].to(where.device).eval() if watch.reference else None
+    if reference is not None and _same(model, reference):
+        raise BadInput(SUSPECT_ITSELF)
     s = watch.settings
+    _require_kind(watch.images, model)
     images, _ = drawn(store, watch.images, model, s.clean + s.held, s.seed, KIND)
     return _parted(model, images, reference, watch.classes, s)
 
@@ -341,6 +417,8 @@ def calibrate(store: Store, watch: Watch, where: Compute, progress: Progress = s
         names = [chosen(watched, name) for name in watch.detectors] or possible(watched)
         scores = scored(prepared(watched, names, watch.settings), held, progress)
         near = _nearest(embed(watched.model, held), embed(watched.model, watched.clean))
+        frame = pd.DataFrame(scores).assign(near=near)
+        frame = frame.assign(**{f"{name} power": power for name, power in powers(watched, names, held).items()})
     sides = {"model": watch.model} | ({"reference": watch.reference} if watch.reference else {})
     cards = {side: store.imported(name)["card"] for side, name in sides.items()}
     about = {
@@ -351,13 +429,19 @@ def calibrate(store: Store, watch: Watch, where: Compute, progress: Progress = s
             "detectors": list(watch.detectors),
             "settings": watch.settings.to_dict(),
         },
+        "detectors": names,
+        "clean": _digest(watched.clean),
         "compute": vars(where),
         "seconds": round(time.monotonic() - started, 1),
     }
     of = [name for name in (*sides.values(), watch.images) if name.startswith(("model-", "pairs-", "labelled-"))]
     manifest = {"stage": KIND, "brought": True, "of": of, "seconds": about["seconds"]}
-    store.put(key, {"held": pd.DataFrame(scores).assign(near=near), "about": about}, manifest)
+    store.put(key, {"held": frame, "about": about}, manifest)
     return key
+
+
+def _digest(images: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
 
 
 def watch_of(found: Artefact) -> Watch:
@@ -376,12 +460,18 @@ def ready(store: Store, key: str, where: Compute, fpr: float = 0.01, detector: s
     check(fpr)
     found = store.imported(key)
     watch, held = watch_of(found), found["held"]
-    names = [name for name in held if name != "near"]
+    names = found["about"]["detectors"]
     if detector and detector not in names:
         raise BadInput(f"--detector: expected one of: {', '.join(names)}; got {detector!r}")
     with fixed_threads(where):
         watched, _ = opened(store, watch, where)
+        if _digest(watched.clean) != found["about"]["clean"]:
+            raise BadInput(
+                f"{key}: expected the clean images that this gate was made on, but some have gone or changed; make it"
+                " again"
+            )
         scores = prepared(watched, [detector] if detector else names, watch.settings)
         known = embed(watched.model, watched.clean)
+    power = {name: held[f"{name} power"].to_numpy() for name in names if f"{name} power" in held}
     seen, near = {name: held[name].to_numpy() for name in names}, held["near"].to_numpy()
-    return Gate(watched, scores, seen, known, near, detector or names[0], fpr, watch.settings)
+    return Gate(watched, scores, seen, known, near, power, detector or names[0], fpr, watch.settings)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ubt.core import locks
 from ubt.core.errors import BadInput
 from ubt.core.files import digest, replace_file
 from ubt.core.run import Progress, silent
@@ -30,8 +31,8 @@ SHOWN = 100
 
 @dataclass
 class _Written:
-    """What is written so far: `rows` of the table in so many `bytes`, how many have each verdict, and some images that
-    could not be read, with the reason.
+    """What is written so far: `rows` of the table in so many `bytes`, how many have each verdict, how many are `unlike`
+    the clean images, and some images that could not be read, with the reason.
     """
 
     rows: int
@@ -39,6 +40,7 @@ class _Written:
     verdicts: dict[str, int]
     unread: dict[str, str]
     unreadable: int = 0
+    unlike: int = 0
 
 
 def beside(table: Path) -> Path:
@@ -54,16 +56,23 @@ def watch(gate: Gate, source: Path, table: Path, made_with: dict[str, Any], prog
         table: the CSV; beside it lies a card, `beside`. made_with: what tells this table from others, as plain values.
 
     Returns:
-        `rows`, `verdicts` (how many of each), `unreadable`, and `unread`: of some of these the reason.
+        `rows`, `verdicts` (how many of each), `unlike` (how many are unlike the clean images), `unreadable`, and
+        `unread`: of some of these the reason.
 
     Raises:
         BadInput: there are no images, or the table is there and something else made it. NotAllowed: it may not be read.
-        Cancelled: `progress` asked to stop.
+        Held: another process is writing it. Cancelled: `progress` asked to stop.
     """
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with locks.hold(table.with_name(f"{table.name}.lock"), wait=0):
+        return _watch(gate, source, table, made_with, progress)
+
+
+def _watch(gate: Gate, source: Path, table: Path, made_with: dict[str, Any], progress: Progress) -> dict:
     model = gate.watched.model
     images = unlabelled.opened(source, image_size(model), fit(model))
     identity = digest([str(source.resolve()), unlabelled.identity(source), made_with, gate.detector, gate.fpr])
-    table.parent.mkdir(parents=True, exist_ok=True)
+    lost = unlabelled.left_out(source)
     done = _resumed(table, identity)
     if not table.exists():
         _keep(table, done, identity, made_with)
@@ -73,15 +82,20 @@ def watch(gate: Gate, source: Path, table: Path, made_with: dict[str, Any], prog
         out.truncate()
         if not done.rows:
             out.write(as_csv(pd.DataFrame(columns=COLUMNS)))
-        while done.rows < len(images):
-            rows = np.arange(done.rows, min(done.rows + PART, len(images)))
-            out.write(_judged(gate, images, rows, done))
+        while done.rows < (every := len(images) + len(lost)):
+            start = done.rows
+            end = min(start + PART, len(images)) if start < len(images) else every
+            if start < len(images):
+                lines = _judged(gate, images, np.arange(start, end), done)
+            else:
+                lines = _lines(_unread([name for name, _ in lost], gate), dict(lost), done)
+            out.write(lines)
             out.flush()
             os.fsync(out.fileno())
-            done.rows, done.bytes = int(rows[-1]) + 1, out.tell()
+            done.rows, done.bytes = end, out.tell()
             _keep(table, done, identity, made_with)
-            progress(done.rows, len(images), {})
-    return {n: getattr(done, n) for n in ("rows", "verdicts", "unreadable", "unread")}
+            progress(done.rows, every, {})
+    return {n: getattr(done, n) for n in ("rows", "verdicts", "unlike", "unreadable", "unread")}
 
 
 def _judged(gate: Gate, images: Images, rows: np.ndarray, done: _Written) -> bytes:
@@ -93,19 +107,30 @@ def _judged(gate: Gate, images: Images, rows: np.ndarray, done: _Written) -> byt
         broken = images.reasons(rows)
         good = np.array([row for row in rows if row not in broken], np.int64)
         pixels = images.take(good)
-    found = pd.DataFrame({"image": [images.at[row] for row in rows.tolist()], "score": np.nan, "verdict": CANNOT_TELL})
-    readable = ~np.isin(rows, list(broken))
+    names = [images.at[row] for row in rows.tolist()]
+    found, readable = _unread(names, gate), ~np.isin(rows, list(broken))
     if readable.any():
         judged = gate.judge(pixels)
         found.loc[readable, "score"] = [float(f"{score:.6g}") for score in judged["score"]]
         found.loc[readable, "verdict"] = judged["verdict"].to_numpy()
+        done.unlike += int(judged["unlike"].sum())
+    return _lines(found, {images.at[row]: why for row, why in broken.items()}, done)
+
+
+def _unread(names: list[str], gate: Gate) -> pd.DataFrame:
+    """The rows of images that are not read, or not yet."""
+    return pd.DataFrame({"image": names, "score": np.nan, "verdict": CANNOT_TELL, "detector": gate.detector})
+
+
+def _lines(found: pd.DataFrame, broken: dict[str, str], done: _Written) -> bytes:
+    """Rows as they are written; counts them in `done`. `broken`: those that could not be read, and why."""
     counted = Counter(done.verdicts) + Counter(found["verdict"])
     done.verdicts = {answer: counted[answer] for answer in ANSWERS}
     done.unreadable += len(broken)
-    for row, why in broken.items():
+    for name, why in broken.items():
         if len(done.unread) < SHOWN:
-            done.unread[images.at[row]] = why
-    return as_csv(found.assign(detector=gate.detector)).partition(b"\n")[2]
+            done.unread[name] = why
+    return as_csv(found).partition(b"\n")[2]
 
 
 def _keep(table: Path, done: _Written, identity: str, made_with: dict[str, Any]) -> None:

@@ -41,13 +41,15 @@ def health(reference: str, pairs: str, labelled: str = "") -> Wanted:
 
 
 def scan_of(model: str, reference: str, images: str, classes: list[str]) -> Wanted:
-    """The scan of a model, see `ubt.workflows.scan.resolved` and `of_imported`."""
+    """The scan of a model, see `ubt.workflows.sources.resolved` and `of_imported`."""
     return Wanted("scan", model, {"reference": reference, "images": images, "classes": classes})
 
 
-def gate_of(model: str, reference: str, images: str, classes: list[str]) -> Wanted:
-    """What a model's clean images score, see `ubt.workflows.gate.calibrate`."""
-    return Wanted("gate", model, {"reference": reference, "images": images, "classes": classes})
+def gate_of(model: str, reference: str, images: str, classes: list[str], of: str) -> Wanted:
+    """What a model's clean images score, see `ubt.workflows.gate.calibrate`. `of`: what else tells it from others, such
+    as which result a case's model is now.
+    """
+    return Wanted("gate", model, {"reference": reference, "images": images, "classes": classes, "of": of})
 
 
 def purified(scan: str) -> Wanted:
@@ -72,15 +74,15 @@ def make(store: Store, wanted: Wanted, where: Compute, progress: Progress = sile
 
         return examine(store, wanted.source, how["pairs"], labelled, where, progress)
     if wanted.kind == "scan":
-        from ubt.workflows import scan
+        from ubt.workflows import scan, sources
 
-        model, reference = (scan.resolved(store, named) for named in (wanted.source, how.pop("reference")))
+        model, reference = (sources.resolved(store, named) for named in (wanted.source, how.pop("reference")))
         return scan.scan(store, scan.of_imported(store, model, reference, **how), where, progress)
     if wanted.kind == "gate":
-        from ubt.workflows import gate, scan
+        from ubt.workflows import gate, sources
 
-        model, reference = (scan.resolved(store, named) for named in (wanted.source, how["reference"]))
-        classes = tuple(how["classes"]) or scan.names_of(store, how["images"])
+        model, reference = (sources.resolved(store, named) for named in (wanted.source, how["reference"]))
+        classes = tuple(how["classes"]) or sources.names_of(store, how["images"])
         return gate.calibrate(store, gate.Watch(model, reference, how["images"], classes), where, progress)
     if wanted.kind == "purified":
         from ubt.workflows import purify_scanned

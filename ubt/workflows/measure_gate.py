@@ -17,7 +17,7 @@ from ubt.detectors.gate.base import Watched, embed
 from ubt.evaluation import zeroshot
 from ubt.evaluation.detection import auroc
 from ubt.workflows import gate as gates
-from ubt.workflows.scan import SHIPPED, resolved
+from ubt.workflows.sources import SHIPPED, resolved
 
 IMAGES = 1000
 """Clean and triggered test images each."""
@@ -42,8 +42,8 @@ def measure(
     """Score clean and triggered images on a case's models beside the shipped reference, or without one.
 
     Args:
-        models: what the columns call them, each as `ubt.workflows.scan.resolved` takes it; `poisoned` first. detector:
-            of `IMAGE_DETECTORS`.
+        models: what the columns call them, each as `ubt.workflows.sources.resolved` takes it; `poisoned` first.
+        detector: of `IMAGE_DETECTORS`.
 
     Returns:
         Of each model `MODEL auroc` and `MODEL found 1 %`, `MODEL found 5 %` (percent of the triggered images, at a

@@ -11,19 +11,23 @@ from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute, Progress, Run, silent
 from ubt.workflows import scan as scans
+from ubt.workflows import sources
 from ubt.workflows.clean_models import known
 from ubt.workflows.purify_scanned import make
 
+VERSION = 1
+"""Of what is measured; raised when it changes."""
 EVALUATED = ("evaluate_poisoned", "evaluate_clean")
 """The stages of a case that say what its true trigger does: to M_bd, and to the clean reference."""
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """A model to scan: its name as `ubt.workflows.scan.resolved` takes it, and the case that it is of, if it is of one.
+    """A model to scan.
 
     Args:
-        key: which of the measures is the true trigger's ASR. purified: whether it is purified too.
+        model: as `ubt.workflows.sources.resolved` takes it. case: that it is of, if it is of one. key: which of the
+            measures is the true trigger's ASR. purified: whether it is purified too.
     """
 
     model: str
@@ -44,8 +48,8 @@ def measure(store: Store, of: Scanned, where: Compute, progress: Progress = sile
     Raises:
         UbtError: the scan or the purification could not be done. Cancelled: `progress` asked to stop.
     """
-    model, reference = scans.resolved(store, of.model), scans.resolved(store, scans.SHIPPED)
-    wanted = scans.of_imported(store, model, reference, scans.SCENES)
+    model, reference = sources.resolved(store, of.model), sources.resolved(store, sources.SHIPPED)
+    wanted = scans.of_imported(store, model, reference, sources.SCENES)
     key = scans.scan(store, wanted, where, progress)
     beside, alone = (
         store.imported(k)["verdict"] for k in (key, scans.scan(store, replace(wanted, reference=""), where, progress))
@@ -59,13 +63,13 @@ def measure(store: Store, of: Scanned, where: Compute, progress: Progress = sile
     poisoned, natural = (store.imported(names[stage])["measures"] for stage in EVALUATED)
     found |= {"asr": poisoned[of.key], "natural asr": natural[of.key], "target": of.case.attack.target}
     if of.purified and scans.judged_poisoned(store.imported(key)):
-        found |= _purified(store, of.case, names, key, poisoned, where, progress)
+        found |= _purified(store, of, names, key, poisoned, where, progress)
     return found
 
 
 def _purified(
     store: Store,
-    case: CaseSettings,
+    of: Scanned,
     names: Mapping[str, str],
     scan: str,
     before: Mapping[str, Any],
@@ -76,11 +80,11 @@ def _purified(
     from ubt.evaluation.judge import evaluate
 
     made = known(store, f"scan {scan}") or make(store, scan, where, progress=progress)
-    test = store.imported(names["test"])
+    test, case = store.imported(names["test"]), of.case
     seen = {name: test[name] for name in ("images", "labels", "prompts", "classes")}
     after = evaluate(store.imported(made)["model"], **seen, attacks=case.attacks, run=Run(case.seed, where))["measures"]
     return {
-        "purified asr": after["asr"],
+        "purified asr": after[of.key],
         "ca lost": before["ca"] - after["ca"],
         "target recall lost": before["target_recall"] - after["target_recall"],
     }

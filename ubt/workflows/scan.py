@@ -4,11 +4,9 @@ without labels, names of classes, and, better, a clean model to compare with.
 What an inversion found is kept by the model's weights, so that a reference is inverted once.
 """
 
-import contextlib
 import hashlib
 import io
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,14 +19,12 @@ from PIL import Image
 from ubt import __version__
 from ubt.cases.artifact import Artefact
 from ubt.cases.litter import INVERTED
-from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
-from ubt.core import roots
 from ubt.core.errors import BadInput
-from ubt.core.files import REFERENCE, digest
+from ubt.core.files import digest
 from ubt.core.run import Compute, Progress, Run, derive_seed, fixed_threads, silent
 from ubt.core.settings import Settings, setting
-from ubt.data import scenes, unlabelled
+from ubt.data import unlabelled
 from ubt.data.labelled import parse_classes
 from ubt.data.user_roles import prompts
 from ubt.defenses.token_unlearning.health import POISONED
@@ -38,13 +34,8 @@ from ubt.detectors.inversion.faint import FaintSettings
 from ubt.detectors.inversion.masked import MaskedSettings
 from ubt.detectors.inversion.target_free import TargetFreeSettings
 from ubt.detectors.inversion.verdict import Judged, ScanVerdictSettings, judge, plain
+from ubt.workflows.sources import SCENES, drawn, models, named_classes, named_images, names_of
 
-SCENES = "scenes"
-"""As images: scenes drawn by the library, for a model that knows such."""
-SHIPPED = "shipped"
-"""As a reference: the one that comes with the library."""
-OF_CASE = "case:"
-"""How a case's model is named where a model is asked for."""
 VERSION = 1
 """Of what is computed; raised when it changes."""
 LIMITS = (
@@ -113,48 +104,9 @@ def prepare(
     Raises:
         BadInput: something cannot be read, or there are no names of classes.
     """
-    from ubt.workflows.import_model import import_model
-
-    suspect, clean = resolved(store, model), resolved(store, reference)
-    if suspect == model:
-        suspect = import_model(store, model, architecture, "suspect", progress, quick_gelu)
-    if clean == reference and reference:
-        clean = import_model(store, reference, "", "clean", progress)
+    suspect, clean = models(store, model, reference, architecture, quick_gelu, progress)
     found = named_images(store, Path(images), progress) if images else SCENES
-    return of_imported(store, suspect, clean, found, _named(classes), settings)
-
-
-def resolved(store: Store, named: str) -> str:
-    """The name in the store of a case's model or of the shipped reference; any other name as it is.
-
-    Raises:
-        BadInput: there is no such case or model.
-    """
-    from ubt.workflows.import_model import import_model
-
-    if named == SHIPPED:
-        with roots.also(REFERENCE):
-            return import_model(store, str(REFERENCE), "", "clean")
-    if named.startswith(OF_CASE):
-        return _of_case(store, *named.removeprefix(OF_CASE).partition("/")[::2])
-    return named
-
-
-def _of_case(store: Store, name: str, stage: str = "") -> str:
-    """Put a case's model, M_bd or the one that a stage made, among the imported ones; its name."""
-    from ubt.workflows.export_model import card
-    from ubt.workflows.import_model import KEY
-
-    record = store.case(name)
-    own = CaseSettings.from_dict(record.settings).own
-    if not stage and own.audits:
-        return own.suspect
-    about = card(store, name, stage or "poison")
-    key = f"{KEY}{digest([about['digest'], about['state'], about['name']])}"
-    if store.find(key) is None:
-        model = store.open(record.artefacts[stage or "poison"])["model"]
-        store.put(key, {"model": model, "card": about}, {"stage": "model", "brought": True, "seconds": 0.0})
-    return key
+    return of_imported(store, suspect, clean, found, named_classes(classes), settings)
 
 
 def of_imported(
@@ -180,44 +132,6 @@ def of_imported(
         )
     names = tuple(parse_classes("\n".join(names).encode(), "--classes"))
     return Scan(model, reference, images, names, settings or ScanSettings())
-
-
-def names_of(store: Store, images: str) -> tuple[str, ...]:
-    """The names of classes that images say themselves: scenes, and labelled ones; else none."""
-    if images == SCENES:
-        return tuple(scenes.CLASSES)
-    return tuple(store.imported(images)["classes"]) if images.startswith("labelled-") else ()
-
-
-def _named(classes: str) -> list[str]:
-    """Names of classes from a file, or separated by commas."""
-    if not classes:
-        return []
-    path = Path(classes)
-    with contextlib.suppress(OSError):  # a list of names may be too long for a path
-        if path.is_file():
-            return parse_classes(path.read_bytes(), str(path))
-    return parse_classes("\n".join(part.strip() for part in classes.split(",")).encode(), "--classes")
-
-
-def named_images(store: Store, path: Path, progress: Progress = silent) -> str:
-    """What a scan calls images: labelled ones or pairs, imported here; or the whole path of a folder, or of a zip, of
-    images alone.
-
-    Raises:
-        BadInput: there are none.
-    """
-    from ubt.workflows.ingest import import_labelled, import_pairs
-
-    said = []
-    for read in (import_labelled, import_pairs):
-        try:
-            return read(store, path, None, progress)
-        except BadInput as e:
-            said.append(str(e))
-    if path.is_dir() or zipfile.is_zipfile(path):
-        return str(path.resolve())
-    raise BadInput(f"--images: {said[0]}")
 
 
 def key_of(store: Store, scan: Scan, where: Compute) -> str:
@@ -337,30 +251,6 @@ def pixels(
         BadInput: there are none.
     """
     return drawn(store, wanted.images, model, count, wanted.settings.seed, f"scan/{use}")
-
-
-def drawn(
-    store: Store | None, images: str, model: Any, count: int, seed: int, use: str
-) -> tuple[np.ndarray, dict[str, int]]:
-    """The same, uint8 (n, size, size, 3) and how many could not be used, of images by what a scan calls them: `SCENES`,
-    imported ones by their name in the store, or the path of a folder or a zip.
-
-    Raises:
-        BadInput: there are none.
-    """
-    from ubt.data import model_input
-    from ubt.data.catalogue import open_images
-
-    size, of_use = model_input.image_size(model), derive_seed(seed, use)
-    if images == SCENES:
-        first = int(np.random.default_rng(of_use).integers(10**8))
-        return scenes.draw_many(seed, scenes.ROLES["clean"][first : first + count], size), {}
-    if store is not None and images.startswith(("pairs-", "labelled-")):
-        found = store.imported(images)
-        table = found["pairs" if images.startswith("pairs-") else "images"]
-        opened = open_images(found["about"], table["image"].to_numpy(object), size, model_input.fit(model))
-        return unlabelled.some(opened, count, of_use)
-    return unlabelled.read(Path(images), size, count, of_use, model_input.fit(model))
 
 
 def given_of(model: Any, images: np.ndarray, held: np.ndarray, classes: Sequence[str]) -> Given:

@@ -50,13 +50,16 @@ class ImageDetector:
     """A detector by name: what it takes for suspicious, its settings, and what it needs.
 
     Args:
-        prepare: `prepare(watched, settings, seed)` gives the score.
+        prepare: `prepare(watched, settings, seed)` gives the score. power: `power(watched, settings, images)` gives the
+            scores (n,) of clean images as if a trigger had moved them, by which to see whether one would be noticed;
+            None: there is no way to say, so that it can raise an alarm and clear nothing.
     """
 
     about: str
     settings: type[Settings]
     prepare: Callable[[Watched, Any, int], Score]
     needs: tuple[str, ...] = (CLEAN,)
+    power: Callable[[Watched, Any, np.ndarray], np.ndarray] | None = None
 
     scope: ClassVar[str] = "image"
 

@@ -26,7 +26,7 @@ def other_verdicts(store: Store, record: CaseRecord) -> pd.DataFrame:
             place = {name: float(judged[name]) for name in ("score", "displaced")}
             settings = CaseSettings.from_dict(other.settings)
             if key not in seen and not settings.own.audits:
-                poisoned = any(p.poisons(settings.data.pairs) for p in settings.attacks)
+                poisoned = any(p.does_something(settings.data.pairs) for p in settings.attacks)
                 rows.append({"case": name, **place, "poisoned": poisoned})
                 seen.add(key)
     return pd.DataFrame(rows, columns=["case", "score", "displaced", "poisoned"])

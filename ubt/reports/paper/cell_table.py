@@ -19,7 +19,7 @@ from ubt.core.run import Compute, Progress
 from ubt.reports.paper import cells as kept
 from ubt.reports.paper.table import Sheet, check, state_of
 from ubt.workflows.clean_models import SEED, clean_model, stand_in
-from ubt.workflows.scan import OF_CASE
+from ubt.workflows.sources import OF_CASE
 
 KEPT = "cell-"
 """How the name of a cell in the store begins."""
@@ -66,7 +66,7 @@ class Item:
     part: str = ""
 
     def opened(self, store: Store, where: Compute, stages: Collection[str], progress: Progress) -> str:
-        """Its model, as `ubt.workflows.scan.resolved` takes it; a clean model without a case is trained if it is not
+        """Its model, as `ubt.workflows.sources.resolved` takes it; a clean model without a case is trained if it is not
         there.
 
         Raises:
@@ -166,7 +166,7 @@ class CellTable(Sheet):
         if item.case is not None:
             names = every_key(item.case, where)
             keys += [names[stage] for stage in ("poison", *self.stages(item))]
-        return kept.identity([*keys, reference_digest(REFERENCE), *self.made_of(item)])
+        return kept.identity([*keys, reference_digest(REFERENCE), *map(str, where.identity), *self.made_of(item)])
 
     def tasks(self, store: Store, where: Compute, seeds: int) -> list[tuple[str, Callable[[Progress], dict[str, Any]]]]:
         """The cells that are not there yet, each with what measures it."""

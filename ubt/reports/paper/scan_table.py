@@ -23,7 +23,8 @@ from ubt.reports.paper.published import headed
 from ubt.reports.paper.table import cell, lacking, seeds_of
 from ubt.reports.paper.verdict_table import TAKEN, TRACE
 from ubt.workflows import scan as scans
-from ubt.workflows.measure_scan import EVALUATED, Scanned, measure
+from ubt.workflows.measure_scan import EVALUATED, VERSION, Scanned, measure
+from ubt.workflows.purify_scanned import PurifySettings
 
 FEW = 3
 """Seeds of the attacks that are not patches of one key, and of models that are purified."""
@@ -68,7 +69,8 @@ class Scans(CellTable):
         return EVALUATED if item.case is not None else ()
 
     def made_of(self, item: Item) -> list[str]:
-        return [str(scans.VERSION), str(scans.ScanSettings().to_dict()), str(self.purified(item))]
+        purified = str(PurifySettings().to_dict()) if self.purified(item) else ""
+        return [str(scans.VERSION), str(scans.ScanSettings().to_dict()), str(VERSION), item.row.key, purified]
 
     @staticmethod
     def purified(item: Item) -> bool:
@@ -85,7 +87,7 @@ class Scans(CellTable):
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         """Heads and cells as text: a row a kind of model, then the patches, those that cover the image, and all."""
         done = frame[frame["state"] == "done"]
-        clean = done[done["is"] == NOT_POISONED]
+        clean = done[done["kind"] == CLEAN]
         rows = [_line(name, part, clean) for name, part in frame.groupby("model", sort=False)]
         for title, kinds in (
             ("all patches", (PATCH,)),
@@ -111,8 +113,9 @@ def _is(row: Row, measures: Mapping[str, Any]) -> str:
 def _line(title: str, part: pd.DataFrame, clean: pd.DataFrame) -> list[str]:
     done = part[part["state"] == "done"]
     poisoned = done[done["is"] == POISONED]
-    answers = [done["answer"] == said for said in (POISONED, NOT_POISONED, CANNOT_TELL)]
-    alone = [done["own answer"] == said for said in (POISONED, NOT_POISONED)]
+    told = done if (done["kind"] == CLEAN).all() else poisoned
+    answers = [told["answer"] == said for said in (POISONED, NOT_POISONED, CANNOT_TELL)]
+    alone = [told["own answer"] == said for said in (POISONED, NOT_POISONED)]
     named = poisoned[poisoned["answer"] == POISONED]
     purified = poisoned[poisoned["purified asr"].notna()]
     left = [purified["purified asr"] - purified["natural asr"], purified["ca lost"], purified["target recall lost"]]
