@@ -37,7 +37,7 @@ def test_settings_survive_json(preset):
         ("split", 1, "group of settings"),
         ("overfit.regularise", "perhaps", "type bool"),
         ("unlearn.masked", "perhaps", "one of text, image, image and text, none"),
-        ("badnet.pattern", "dots", "checkerboard, noise"),
+        ("badnet.pattern", "dots", "checkerboard, white, noise"),
     ],
 )
 def test_bad_settings_say_what_was_expected(name, value, says):

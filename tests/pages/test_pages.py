@@ -360,7 +360,7 @@ def test_the_trigger_lab_shows_every_attack_and_makes_a_case_of_it(cache, name):
     assert ("PSNR" in shown) != (name == "semantic")
     assert ("unchanged" in shown) == (name == "semantic")
     assert shown.count("data:image/png") == 24
-    assert ("caption kept" in shown) == (name == "label_consistent")
+    assert ("caption kept" in shown) == (name in ("label_consistent", "badencoder"))
     assert ("bits read back" in shown) == (name == "ssba")
     assert ("taken for the target by clean models" in shown) == (name == "badclip")
     assert any("Nothing is put on an image" in c.value for c in at.caption) == (name == "semantic")

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from ubt.cli.main import app
 from ubt.clip import models
 from ubt.core import locks
 from ubt.core.errors import BadInput, Cancelled, UbtError
-from ubt.core.files import REFERENCE
+from ubt.core.files import APP, REFERENCE
 from ubt.data import scenes
 from ubt.data.quarantine import BrokenImage
 from ubt.detectors.gate.base import Watched
@@ -128,6 +130,23 @@ def test_for_a_program_pictures_bytes_and_paths_are_read_as_the_model_takes_them
         ubt.gate(model, IMAGES, detector="displaced", settings=SMALL)
     with pytest.raises(BadInput, match="between 0 and 1"):
         ubt.gate(model, IMAGES, fpr=1.0, settings=SMALL)
+
+
+def test_the_documents_code_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(
+        r"```python\n(import ubt\n\ngate = .*?)```", (APP / "ubt/docs/reference.md").read_text(), re.DOTALL
+    )
+    shutil.copy(REFERENCE / "open_clip_config.json", tmp_path)
+    shutil.copy(REFERENCE / "open_clip_model.safetensors", tmp_path / "suspect.safetensors")
+    (tmp_path / "clean-model").mkdir()
+    models.save(models.create(models.SCENES_CLIP, 5), tmp_path / "clean-model")
+    (tmp_path / "clean").mkdir()
+    for i, image in enumerate(scenes.draw_many(7, range(FIRST, FIRST + 100), 48)):
+        Image.fromarray(image).save(tmp_path / "clean" / f"{i}.png")
+    names = {"picture": Image.fromarray(IMAGES[0])}
+    exec(code, names)
+    assert len(names["found"]) == 1 and CANNOT_TELL in capsys.readouterr().out
 
 
 def test_a_calibration_is_made_once_and_the_gate_of_it_is_the_same(tmp_path, monkeypatch):

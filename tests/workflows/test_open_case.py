@@ -159,7 +159,8 @@ def test_nothing_is_written_to_the_case(mapped):
 def test_the_documents_code_runs_as_it_stands(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("UBT_CACHE", raising=False)
-    (code,) = re.findall(r"```python\n(import ubt\n.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(import ubt\n.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    (code,) = (block for block in blocks if "open_case" in block)
     names: dict = {}
     exec(code, names)
     assert names["images"].shape == (24, 48, 48, 3)

@@ -299,7 +299,7 @@ def checklist(_: None = None) -> Shown:
         ("What does the verdict say?", "Read it before unlearning; *cannot tell* is an answer.".replace("*", "")),
         ("Do the flagged pairs look poisoned?", "Look at ten: image, caption, and the words that carry it."),
         ("What did unlearning cost?", "CA within the budget; triggered images correct again (RA)."),
-        ("What would be missed?", "Captions that fit: add a detector that looks at images alone."),
+        ("What would be missed?", "Captions that fit, and a model that was attacked itself: scan the model too."),
         ("Can somebody else check it?", "Keep the flagged list, both models, settings and digests."),
     )
     return Shown("For any case.", columns=("ask", "do"), rows=rows)
