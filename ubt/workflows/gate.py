@@ -32,7 +32,7 @@ from ubt.detectors.gate.base import Score, Watched, embed
 from ubt.workflows.sources import SCENES, drawn
 
 KIND = "gate"
-VERSION = 1
+VERSION = 2
 """Of what is computed; raised when it changes."""
 TRIGGERED, NOT_TRIGGERED = "triggered", "not triggered"
 ANSWERS = (TRIGGERED, NOT_TRIGGERED, CANNOT_TELL)
