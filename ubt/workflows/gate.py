@@ -116,15 +116,19 @@ class Gate:
         """
         _require_images(images, self.watched.model, "images")
         score = np.asarray(self.scores[self.detector](images), np.float64)
+        return self.answers(score, self.nearest(images))
+
+    def answers(self, score: np.ndarray, nearest: np.ndarray) -> pd.DataFrame:
+        """What images with such scores (n,), and so like the nearest clean one (n,), are; as `judge`.
+
+        Raises:
+            UbtError: a score is not finite.
+        """
         if not np.isfinite(score).all():
             raise UbtError(
                 f"{self.detector}: expected finite scores, got {int((~np.isfinite(score)).sum())} that are not; the"
                 " model's features are no numbers"
             )
-        return self.answers(score, self.nearest(images))
-
-    def answers(self, score: np.ndarray, nearest: np.ndarray) -> pd.DataFrame:
-        """What images with such scores (n,), and so like the nearest clean one (n,), are; as `judge`."""
         rare = self.rarity(self.detector, score)
         clear = rare >= self.settings.clear
         verdict = np.where(rare <= self.fpr, TRIGGERED, np.where(clear, NOT_TRIGGERED, CANNOT_TELL)).astype(object)
