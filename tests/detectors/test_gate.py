@@ -11,10 +11,12 @@ from ubt.clip import models
 from ubt.core.errors import BadInput
 from ubt.core.files import REFERENCE
 from ubt.data import scenes
+from ubt.detectors import DETECTORS
 from ubt.detectors.gate import IMAGE_DETECTORS, Watched, possible
 from ubt.detectors.gate.base import CLEAN, TEXTS, some
 from ubt.detectors.gate.base import REFERENCE as WITH_REFERENCE
 from ubt.detectors.gate.masking import MaskingSettings, trajectory
+from ubt.detectors.inversion import METHODS
 from ubt.evaluation.detection import auroc
 
 FIRST = scenes.ROLES["clean"].start + 10**6
@@ -44,6 +46,11 @@ def found(name: str, of: Watched, triggered: np.ndarray) -> float:
     score = detector.prepare(of, detector.settings(), 0)
     both = np.concatenate([score(CLEAN_ONES), score(triggered)])
     return auroc(both, np.arange(len(both)) >= len(CLEAN_ONES))
+
+
+def test_every_detector_says_what_it_is_of():
+    of = [{d.scope for d in known.values()} for known in (DETECTORS, IMAGE_DETECTORS, METHODS)]
+    assert of == [{"pair"}, {"image"}, {"model"}]
 
 
 def test_each_says_what_it_needs_and_the_default_is_the_first_that_is_possible():

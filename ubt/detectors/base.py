@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,8 @@ class Detector:
     inputs: Mapping[str, str]
     reads: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, type[Settings]] = field(default_factory=dict)
+
+    scope: ClassVar[str] = "pair"
 
     def stage(self, name: str) -> Stage:
         """Its stage, `detect_NAME`; the entry `scores` is a frame of id and score."""

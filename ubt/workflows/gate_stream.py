@@ -88,7 +88,7 @@ def _watch(gate: Gate, source: Path, table: Path, made_with: dict[str, Any], pro
             if start < len(images):
                 lines = _judged(gate, images, np.arange(start, end), done)
             else:
-                lines = _lines(_unread([name for name, _ in lost], gate), dict(lost), done)
+                lines = _lines(_unread([name for name, _ in lost], gate), lost, done)
             out.write(lines)
             out.flush()
             os.fsync(out.fileno())
@@ -114,7 +114,7 @@ def _judged(gate: Gate, images: Images, rows: np.ndarray, done: _Written) -> byt
         found.loc[readable, "score"] = [float(f"{score:.6g}") for score in judged["score"]]
         found.loc[readable, "verdict"] = judged["verdict"].to_numpy()
         done.unlike += int(judged["unlike"].sum())
-    return _lines(found, {images.at[row]: why for row, why in broken.items()}, done)
+    return _lines(found, [(images.at[row], why) for row, why in broken.items()], done)
 
 
 def _unread(names: list[str], gate: Gate) -> pd.DataFrame:
@@ -122,12 +122,12 @@ def _unread(names: list[str], gate: Gate) -> pd.DataFrame:
     return pd.DataFrame({"image": names, "score": np.nan, "verdict": CANNOT_TELL, "detector": gate.detector})
 
 
-def _lines(found: pd.DataFrame, broken: dict[str, str], done: _Written) -> bytes:
+def _lines(found: pd.DataFrame, broken: list[tuple[str, str]], done: _Written) -> bytes:
     """Rows as they are written; counts them in `done`. `broken`: those that could not be read, and why."""
     counted = Counter(done.verdicts) + Counter(found["verdict"])
     done.verdicts = {answer: counted[answer] for answer in ANSWERS}
     done.unreadable += len(broken)
-    for name, why in broken.items():
+    for name, why in broken:
         if len(done.unread) < SHOWN:
             done.unread[name] = why
     return as_csv(found).partition(b"\n")[2]

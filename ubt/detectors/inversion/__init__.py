@@ -6,6 +6,7 @@ A method is `invert(given, settings, run)` (`ubt.detectors.inversion.base`); add
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ubt.core.settings import Settings
 from ubt.detectors.inversion import faint, masked, target_free
@@ -22,6 +23,8 @@ class Method:
     settings: type[Settings]
     invert: Callable[..., Inverted]
     by_class: bool = True
+
+    scope: ClassVar[str] = "model"
 
 
 METHODS = {
