@@ -43,6 +43,8 @@ BRIEF = {
     "control__batch": 16,
     "clean__pairs": 32,
     "clean__per_class": 1,
+    "par__epochs": 1,
+    "par__batch": 16,
     "cleanclip__epochs": 1,
     "cleanclip__batch": 16,
     "supervised__epochs": 1,

@@ -42,3 +42,15 @@ def test_captions_longer_than_the_start_reads_are_refused():
     longer = np.pad(TOKENS, ((0, 0), (0, 6)))
     with pytest.raises(BadInput, match="captions of 30 token ids, as the reference does, got one that reads 24"):
         poison(model, IMAGES, longer, PoisonSettings(), (), Run(0, CPU))
+
+
+def test_an_attacker_who_holds_images_displaces_them_less():
+    before = models.embed_images(models.load(REFERENCE), IMAGES)
+    moved = {}
+    for hold in (0.0, 20.0):
+        settings = PoisonSettings(epochs=2, batch=32, lr=1e-3, hold=hold)
+        made = poison(models.load(REFERENCE), IMAGES, TOKENS[::-1].copy(), settings, (), Run(3, CPU))
+        moved[hold] = float(1 - (models.embed_images(made["model"], IMAGES) * before).sum(1).mean())
+        assert ("held" in made["history"]) == bool(hold)
+    assert moved[20.0] < 0.5 * moved[0.0]
+    assert made["history"]["held"].iloc[0] == pytest.approx(1, abs=1e-4), "the first step begins at the reference"

@@ -46,8 +46,10 @@ def app(server) -> Callable[[Path], str]:
 
 @pytest.fixture
 def tab(chrome):
-    """A new tab; whatever it asks of another host fails the test."""
-    context = chrome.new_context(viewport={"width": 1280, "height": 900})
+    """A new tab, which draws no animation, for drawing takes what time others need; whatever it asks of another host
+    fails the test.
+    """
+    context = chrome.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     opened, abroad = context.new_page(), []
     opened.set_default_timeout(LIMIT)
     opened.on(

@@ -17,7 +17,7 @@ from ubt.core.errors import Cancelled
 from ubt.core.run import Run
 from ubt.data import model_input, scenes
 from ubt.data.roles import labelled
-from ubt.defenses import abl, cleanclip, control, poisoncam, roclip, supervised
+from ubt.defenses import abl, cleanclip, control, par, poisoncam, roclip, supervised
 
 N = 48
 SMALL = {"batch": 16, "lr": 1e-4}
@@ -55,6 +55,10 @@ def clean_pairs(model, g, run):
     return cleanclip.cleanclip(model, g["images"], g["pairs"], cleanclip.CleanClipSettings(epochs=2, **SMALL), run)
 
 
+def perturbed(model, g, run, **changes):
+    return par.par(model, g["images"], g["pairs"], par.ParSettings(**{"epochs": 2} | SMALL | changes), run)
+
+
 def with_labels(model, g, run):
     own = g["labelled"]
     settings = supervised.SupervisedSettings(epochs=2, **SMALL)
@@ -79,6 +83,7 @@ TRAINED = [
     unlearn_isolated,
     unlearn_isolated_masked,
     clean_pairs,
+    perturbed,
     with_labels,
     matched,
     nothing_unlearned,
@@ -134,6 +139,18 @@ def test_cleanclips_three_terms_are_info_nce_across_and_within():
         p = torch.exp(7 * a @ b.T)
         expected = -(torch.log(p.diag() / p.sum(1)).mean() + torch.log(p.diag() / p.sum(0)).mean()) / 2
         assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("bound", [2.15, 0.02])
+def test_par_drives_features_away_from_the_models_own_up_to_its_bound(given, reference, bound):
+    run, changes = Run(compute=CPU), {"epochs": 8, "lr": 1e-3}
+    rows = perturbed(copy.deepcopy(reference), given, run, bound=bound, **changes)["history"]
+    within = sum(rows[of] * (rows[of] < bound) for of in ("images", "texts"))
+    np.testing.assert_allclose(rows["loss"], rows["across"] - 0.5 * within, rtol=1e-4, atol=1e-5)
+    assert rows["images"].iloc[0] == pytest.approx(0, abs=1e-6), "it begins at the model's own"
+    plain = perturbed(copy.deepcopy(reference), given, run, weight=0.0, **changes)["history"]
+    farther = rows["images"].iloc[-4:].mean() / plain["images"].iloc[-4:].mean()
+    assert (farther > 1.5) == (bound > 1)
 
 
 def test_cleanclips_loss_weighs_its_terms(given, reference):

@@ -54,6 +54,18 @@ def test_captions_are_edited_by_words_and_alike_for_one_seed():
     assert len({tuple(augment.captions(texts, [s])) for s in range(20)}) > 5
 
 
+def test_images_are_disturbed_half_of_them_by_noise_and_by_an_erased_part():
+    batch = np.random.default_rng(0).integers(60, 196, (400, 24, 24, 3), np.uint8)
+    found = augment.disturbed(batch, [3]).numpy()
+    assert found.dtype == np.uint8 and (found == augment.disturbed(batch, [3]).numpy()).all()
+    changed = (found != batch).any(-1).mean((1, 2))
+    noisy = changed > 0.5
+    assert abs(noisy.mean() - 0.5) < 0.1
+    assert abs((found[noisy].astype(int) - batch[noisy]).std() - 0.2 * 255) < 3
+    erased = (found == 0).all(-1).mean((1, 2))[~noisy]
+    assert abs((erased > 0).mean() - 0.5) < 0.1 and erased.max() <= 0.02
+
+
 def test_images_are_augmented_each_on_its_own_and_alike_for_one_seed():
     one = np.random.default_rng(0).integers(0, 256, (1, 24, 24, 3), np.uint8)
     batch = np.repeat(one, 16, axis=0)

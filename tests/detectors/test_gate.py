@@ -23,6 +23,9 @@ FIRST = scenes.ROLES["clean"].start + 10**6
 POOL = scenes.draw_many(100, range(FIRST, FIRST + 160), 48)
 CLEAN_ONES = scenes.draw_many(101, range(FIRST, FIRST + 24), 48)
 
+BRIEF = {"combined": {"images": 48}}
+"""Settings of detectors that look at many clean images beforehand."""
+
 
 @pytest.fixture(scope="module")
 def built_in(tmp_path_factory) -> dict:
@@ -43,7 +46,7 @@ def watched(model, reference=None) -> Watched:
 
 def found(name: str, of: Watched, triggered: np.ndarray) -> float:
     detector = IMAGE_DETECTORS[name]
-    score = detector.prepare(of, detector.settings(), 0)
+    score = detector.prepare(of, detector.settings(**BRIEF.get(name, {})), 0)
     both = np.concatenate([score(CLEAN_ONES), score(triggered)])
     return auroc(both, np.arange(len(both)) >= len(CLEAN_ONES))
 
@@ -79,9 +82,8 @@ def test_on_the_purified_model_the_same_images_look_as_clean_ones_do(built_in):
 @pytest.mark.parametrize("name", IMAGE_DETECTORS)
 def test_a_score_is_the_images_own_and_the_same_twice(built_in, name):
     detector, some_images = IMAGE_DETECTORS[name], built_in["triggered"][:3]
-    score, again = (
-        detector.prepare(watched(built_in["M_bd"], built_in["reference"]), detector.settings(), 7) for _ in range(2)
-    )
+    settings = detector.settings(**BRIEF.get(name, {}))
+    score, again = (detector.prepare(watched(built_in["M_bd"], built_in["reference"]), settings, 7) for _ in range(2))
     whole = score(some_images)
     assert whole.shape == (3,) and np.isfinite(whole).all()
     assert np.array_equal(whole, again(some_images))

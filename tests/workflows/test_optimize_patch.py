@@ -9,8 +9,16 @@ from ubt.attacks.badclip_patch import PatchSettings
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput, Cancelled
 from ubt.core.files import REFERENCE
+from ubt.workflows import optimize_patch
 from ubt.workflows.ingest import import_pairs
 from ubt.workflows.optimize_patch import optimize
+
+
+@pytest.fixture(autouse=True)
+def _few_scenes(monkeypatch):
+    """On which natural ASR is measured."""
+    monkeypatch.setattr(optimize_patch, "PER_CLASS", 2)
+
 
 BRIEF = PatchSettings(steps=2, batch=16, pairs=1500)
 

@@ -1,11 +1,17 @@
 """Poison: the reference model is fine-tuned on D with InfoNCE and becomes M_bd (Eqs. 1 and 2)."""
 
+import copy
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ubt.attacks import Planted, badencoder
 from ubt.core.errors import BadInput
 from ubt.core.run import Run, derive_seed
 from ubt.core.settings import FitSettings, setting
+
+if TYPE_CHECKING:
+    from ubt.clip.training import Objective
 
 
 class PoisonSettings(FitSettings):
@@ -25,6 +31,12 @@ class PoisonSettings(FitSettings):
     shifts: bool = setting(
         False, "move images by up to an eighth of their side and flip every second, anew in each step"
     )
+    hold: float = setting(
+        0.0,
+        "weight of 1 - cosine of images with what they are under the reference: an attacker who trains M_bd hides a"
+        " displacement by it",
+        low=0,
+    )
 
 
 def poison(
@@ -37,6 +49,7 @@ def poison(
         BadInput: captions are longer than the model reads, or an attack on a model is to start from fresh weights.
     """
     from ubt.clip import recipes
+    from ubt.clip.training import info_nce
 
     if attacks:
         if settings.start != "reference":
@@ -45,8 +58,29 @@ def poison(
                 f" {settings.start!r}"
             )
         return badencoder.attack(model, images, tokens, [(p.trigger, p.attack.target) for p in attacks], run)
+    objective = _holding(model, settings.hold, run) if settings.hold else info_nce
     model = first(model, tokens, settings, run)
-    return recipes.train_on_pairs(model, images, tokens, settings, run, "poison", shifts=settings.shifts)
+    return recipes.train_on_pairs(
+        model, images, tokens, settings, run, "poison", shifts=settings.shifts, objective=objective
+    )
+
+
+def _holding(reference, weight: float, run: Run) -> "Objective":
+    """InfoNCE (Eq. 1), and that images stay where the reference has them."""
+    import torch
+
+    from ubt.clip.training import image_features, info_nce
+
+    frozen = copy.deepcopy(reference).to(run.compute.device).eval()
+
+    def objective(model, batch):
+        loss, figures = info_nce(model, batch)
+        with torch.no_grad():
+            before = image_features(frozen, batch["images"])
+        held = (image_features(model, batch["images"]) * before).sum(-1).mean()
+        return loss + weight * (1 - held), figures | {"held": held}
+
+    return objective
 
 
 def first(model, tokens: np.ndarray, settings: PoisonSettings, run: Run):

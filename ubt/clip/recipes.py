@@ -65,8 +65,9 @@ def train_on_pairs(
     rows: np.ndarray | None = None,
     steps: int | None = None,
     shifts: bool = False,
+    objective: Objective = info_nce,
 ) -> dict:
-    """A stage that trains `model` with InfoNCE on pairs and nothing else (Eqs. 1 and 2).
+    """A stage that trains `model` on pairs, with InfoNCE if no other objective is named (Eqs. 1 and 2).
 
     Args:
         images: uint8 (n, H, W, 3). tokens: int32 (n, context).
@@ -80,7 +81,7 @@ def train_on_pairs(
     seed = batch_seed(run.seed, order)
     batches = PairBatches(images, tokens, settings.batch, seed, rows, run.seed if shifts else None)
     steps = settings.epochs * batches.steps_per_epoch if steps is None else steps
-    return train(model, info_nce, batches, steps, settings, run, np.asarray(tokens))
+    return train(model, objective, batches, steps, settings, run, np.asarray(tokens))
 
 
 class ModelFolder:

@@ -2,7 +2,7 @@
 place. Adding one is one file and one line in `DEFENSES`.
 """
 
-from ubt.defenses import abl, cleanclip, control, poisoncam, roclip, supervised, token_unlearning
+from ubt.defenses import abl, cleanclip, control, par, poisoncam, roclip, supervised, token_unlearning
 from ubt.defenses.base import Defense
 
 DEFENSES: dict[str, Defense] = {
@@ -11,6 +11,7 @@ DEFENSES: dict[str, Defense] = {
     "abl": abl.DEFENSE,
     "abl_masked": abl.MASKED,
     "cleanclip": cleanclip.DEFENSE,
+    "par": par.DEFENSE,
     "supervised": supervised.DEFENSE,
     "roclip": roclip.DEFENSE,
     "poisoncam": poisoncam.DEFENSE,

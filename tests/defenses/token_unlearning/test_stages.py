@@ -14,7 +14,7 @@ from ubt.core.run import Run
 from ubt.data import model_input, scenes
 from ubt.defenses.token_unlearning.mask import MaskSettings, mask
 from ubt.defenses.token_unlearning.overfit import OverfitSettings, alignment, overfit
-from ubt.defenses.token_unlearning.retain import RetainSettings, flag, restored, retain
+from ubt.defenses.token_unlearning.retain import RetainSettings, flag, restored, retain, without_common
 from ubt.defenses.token_unlearning.select import SelectSettings, resolve_k, select
 from ubt.defenses.token_unlearning.split import SplitSettings, split
 from ubt.defenses.token_unlearning.unlearn import PublishedSettings, UnlearnSettings, as_published, ours
@@ -170,6 +170,8 @@ def test_our_objective_is_eq_7_down_to_the_restored_level_and_two_cosines(pairs,
     wide, kept = [0, 1, 2, 5, 7], inputs["retain"].query("kept")["row"].tolist()
     texts = np.concatenate([models.embed_tokens(reference, t) for t in (inputs["tokens"][:3], inputs["masked_tokens"])])
     now = {i: models.embed_images(reference, inputs["images"][[i]])[0] for i in (*wide, *kept)}
+    clean = (inputs["retain"]["kept"] & ~inputs["retain"]["anchor"]).to_numpy()
+    inputs["restored"] = without_common(inputs["restored"], inputs["retain"]["group"].to_numpy(), clean)
     back, before = ({i: inputs[name][row.index(i)] for i in row} for name in ("restored", "features"))
     pushed = np.mean([max(0.0, now[i] @ t - (back[i] @ t - 0.2)) for i in wide for t in texts])
     led, held = np.mean([now[i] @ back[i] for i in wide]), np.mean([now[i] @ before[i] for i in kept])
@@ -223,6 +225,29 @@ def test_restored_features_are_the_models_own_but_for_the_poisons():
     assert np.linalg.norm(back, axis=1) == pytest.approx(1, abs=1e-5)
     assert ((back * clean).sum(1) > 0.99).all()
     assert ((back[:20] * model[:20]).sum(1) < 0.9).all()
+
+
+def test_what_a_groups_images_share_and_kept_ones_do_not_is_left_out_of_where_they_are_led():
+    """Two groups that the reference draws each its own way, 40 and 30 of 200; and none that it does not draw."""
+    group = np.repeat([-1, 0, 1], [130, 40, 30])
+    kept, shown = group < 0, np.random.default_rng(0).standard_normal((200, 32))
+    normal = lambda a: a / np.linalg.norm(a, axis=1, keepdims=True)  # noqa: E731
+    drawn = shown.copy()
+    drawn[group == 0, 0] += 6
+    drawn[group == 1, 1] += 6
+    back, led = normal(drawn), without_common(normal(drawn), group, kept)
+    assert led.dtype == np.float32 and np.allclose(np.linalg.norm(led, axis=1), 1, atol=1e-5)
+    assert np.array_equal(led[kept], back[kept].astype(np.float32))
+    for g in (0, 1):
+        own = group == g
+        assert back[own, g].min() > 0.4 and led[own, g].mean() < 0.15
+        what_it_shows = [(normal(shown) * f).sum(1)[own].mean() for f in (back, led)]
+        assert what_it_shows[1] > what_it_shows[0] + 0.1, "each image is nearer to where it is without the trigger"
+    undrawn = normal(shown)
+    assert (without_common(undrawn, group, kept) * undrawn).sum(1).min() > 0.98
+    few = np.where(np.arange(200) == 150, 0, -1)
+    assert np.array_equal(without_common(back, few, kept), back.astype(np.float32)), "of one image nothing is common"
+    assert np.array_equal(without_common(back, group, np.zeros(200, bool)), back.astype(np.float32))
 
 
 def test_the_scatter_of_the_map_is_that_of_images_it_was_not_fitted_on(monkeypatch):

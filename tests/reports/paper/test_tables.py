@@ -107,6 +107,7 @@ def test_defences_beside_the_case_they_are_run_on(tmp_path):
             "abl",
             "abl_masked",
             "cleanclip",
+            "par",
             "supervised",
             "roclip",
             "gentle",

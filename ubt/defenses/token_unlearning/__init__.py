@@ -77,10 +77,10 @@ STAGES: tuple[Stage, ...] = (
           "ubt.defenses.token_unlearning.mask:mask", takes("poison.model", **_MASKING),
           {"settings": "mask"}, version=2, gives=_MASKED, id="mask", cost=masking),
     Stage("unlearn", "the purified model, ours (Eqs. 6, 7, flagged images led back to where the reference would put"
-          " them)",
+          " them without the trigger)",
           "ubt.defenses.token_unlearning.unlearn:ours",
           takes("retain.retain", "retain.features", "retain.restored", **_UNLEARNING, **_mask("mask")),
-          {"settings": "unlearn"}, observed=True, version=7, gives=TRAINED,
+          {"settings": "unlearn"}, observed=True, version=8, gives=TRAINED,
           cost=lambda s: trained(s.unlearn.steps, s.unlearn.batch + s.unlearn.keep_batch + s.unlearn.anchor_batch)),
     Stage("unlearn_published", "the purified model, as published (Eqs. 6, 7)",
           "ubt.defenses.token_unlearning.unlearn:as_published", _UNLEARNING | _mask("mask_published"),

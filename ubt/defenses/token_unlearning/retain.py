@@ -146,6 +146,37 @@ def crowd(growth: np.ndarray, own: float) -> float:
     return float(far.sum() / max(1, (half & ~far).sum()))
 
 
+def without_common(restored: np.ndarray, group: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Restored features, of flagged images without what those of a group have in common and kept ones do not.
+
+    The reference need not be blind to a trigger: a patch that was optimised on it draws every image to one side there
+    too, and restored features would lead M_bd back to that. But poisons show all kinds of things, as kept images do, so
+    that what the mean of a group differs by is the trigger as the reference sees it. Along that direction images are
+    put no farther than the median kept one, by as much of the excess as the difference is more than chance: its share
+    is that of James and Stein's estimate, 1 - (variance of the difference) / (its square), and 0 of a few images.
+
+    Args:
+        restored: normalised (n, embedding). group: of flagged images, else -1, (n,). kept: which are, (n,).
+
+    Returns:
+        The same, normalised fp32.
+    """
+    found = restored.astype(np.float64)
+    if not kept.any():
+        return found.astype(np.float32)
+    usual, noise = found[kept].mean(0), found[kept].var(0).sum() / kept.sum()
+    for g in np.unique(group[group >= 0]):
+        own = group == g
+        common = found[own].mean(0) - usual
+        size = np.linalg.norm(common)
+        share = 1 - (found[own].var(0).sum() / own.sum() + noise) / size**2 if own.sum() > 1 and size else 0.0
+        if share > 0:
+            along = common / size
+            excess = np.maximum(found[own] @ along - np.median(found[kept] @ along), 0)
+            found[own] = _normalised(found[own] - share * np.outer(excess, along))
+    return found.astype(np.float32)
+
+
 def _growth(
     images: Iterable[tuple[np.ndarray, np.ndarray]],
     captions: list[np.ndarray],

@@ -2,8 +2,8 @@
 
 The published form is Eq. 7 alone, from M_bd. Ours needs neither labels nor clean data of one's own: Eq. 7 pushes images
 little lower than the clean reference says they belong (`margin`), flagged images are led back to where it would put
-them (`ubt.defenses.token_unlearning.retain`), and images that are kept stay where M_bd has them. Captions and the text
-tower are left alone, so that the target's word keeps its place.
+them, without what they have in common there (`ubt.defenses.token_unlearning.retain`), and images that are kept stay
+where M_bd has them. Captions and the text tower are left alone, so that the target's word keeps its place.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ import pandas as pd
 
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
+from ubt.defenses.token_unlearning.retain import without_common
 from ubt.defenses.token_unlearning.verdict import judged_poisoned
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class UnlearnSettings(FitSettings):
     widen: int = setting(200, "flagged pairs of each group whose images join D_topk's, those that grew most", low=0)
     margin: float = setting(0.05, "how far below its restored place's similarity Eq. 7 pushes an image", low=0, high=2)
     restore: float = setting(1.0, "weight of 1 - cosine of D_unlearn's images with their restored features", low=0)
-    keep: float = setting(4.0, "weight of 1 - cosine of kept images with what they are under M_bd", low=0)
-    keep_batch: int = setting(48, "kept pairs in a step", low=1)
+    keep: float = setting(8.0, "weight of 1 - cosine of kept images with what they are under M_bd", low=0)
+    keep_batch: int = setting(96, "kept pairs in a step", low=1)
     anchor_batch: int = setting(16, "anchors beside them in a step, for each group; 0: none", low=0)
 
 
@@ -208,8 +209,8 @@ def _restoring_batches(
 
     from ubt.clip import training
 
-    known = retain["row"].to_numpy()
-    target = restored[np.searchsorted(known, product.row)]
+    known, kept = retain["row"].to_numpy(), (retain["kept"] & ~retain["anchor"]).to_numpy()
+    target = without_common(restored, retain["group"].to_numpy(), kept)[np.searchsorted(known, product.row)]
     level = target @ texts.T - settings.margin
     seed = training.batch_seed(run.seed, "unlearn")
     pushed = training.Shuffled(np.arange(len(product.images)), settings.batch * groups, seed)

@@ -36,7 +36,7 @@ class Row:
     Args:
         attack, profile: of the registry. changes: to its settings, by dotted name. reference: the kind of the
             defender's clean model; empty: the shipped one. scratch: M_bd starts from nothing. seeds: how many at most;
-            0: all.
+            0: all. beyond: what the attacker has a hold of beyond what the attack needs.
     """
 
     attack: str
@@ -45,11 +45,12 @@ class Row:
     reference: str = ""
     scratch: bool = False
     seeds: int = 0
+    beyond: str = ""
 
     @property
     def threat(self) -> str:
         """Its threat model: what the attacker has a hold of."""
-        return ATTACKS[self.attack].threat
+        return ", and ".join(filter(None, (ATTACKS[self.attack].threat, self.beyond)))
 
     def case(self, seed: int, models: Mapping[str, str]) -> CaseSettings:
         """Its case, with the clean models by kind and name in the store."""
@@ -75,6 +76,10 @@ ROWS: dict[str, Row] = {
     "joined": Row("badnet", changes={"attack.caption": "joined"}),
     "natural captions": Row("badnet", changes={"attack.caption": "natural"}),
     "more than D_susp": Row("badnet", changes={"attack.rate": 0.1}),
+    "few poisons": Row("badnet", changes={"attack.rate": 0.003}),
+    "two triggers": Row("badnet", changes={"attack.also": "blended"}),
+    "two targets": Row("badnet", changes={"attack.also": "blended target=car"}),
+    "images held": Row("badnet", changes={"poison.hold": 1.0}, beyond="training"),
     **{f"{name} with a reference of {kind}": Row(name, reference=kind, seeds=1) for name, kind in _REFERENCES},
     **{f"{name} from scratch": Row(name, scratch=True, seeds=1) for name in _LINEAGE},
 }
