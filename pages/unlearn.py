@@ -1,8 +1,8 @@
 """Unlearn: purify the model with one button, watch it happen, and see what it costs, ours beside the published form.
 
 D_topk's images and captions, whole and masked, are pushed apart (Eqs. 6, 7). Ours moves flagged images back to where
-the clean reference would put them and keeps the others where they are; the published form is Eq. 7 alone. Neither uses
-the ground truth or class labels.
+the clean reference would put them without the trigger and keeps the others where they are; the published form is Eq. 7
+alone. Neither uses the ground truth or class labels.
 """
 
 import streamlit as st

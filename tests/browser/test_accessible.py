@@ -1,5 +1,6 @@
-"""Every page, of the built-in case, a lab case and an audit, as somebody reads it who does not see well: checked by
-axe-core, at 200 % zoom, by keyboard.
+"""Every page of the built-in case, and those that a lab case or an audit shows otherwise, as somebody reads them who
+does not see well: checked by axe-core, by all rules in one theme, the other one by page, and by those of colours in the
+other; at 200 % zoom, by keyboard.
 """
 
 from pathlib import Path
@@ -19,9 +20,11 @@ RUN = """rules => axe.run({exclude: [['[data-testid=stSidebarNav]']]}, {resultTy
 OF_COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe-core that a theme can break."""
 SCHEME = "theme => getComputedStyle(document.querySelector('.stApp')).colorScheme === theme"
-OF_A_LAB_CASE = ["overview", "data", "inspect", "map", "review", "patches", "unlearn"]
+OF_A_LAB_CASE = ["overview", "cases", "data", "inspect", "map", "review", "patches", "unlearn"]
 """Pages that show of a lab case what the built-in one does not have: what can be run, cancelled, edited and deleted."""
-OF_AN_AUDIT = ["overview", "cases", "scan", "image", "separation", "neighbours", "tokens", "unlearn", "compare"]
+OF_AN_AUDIT = (
+    "overview cases scan image inspect separation neighbours map review tokens patches unlearn compare".split()
+)
 """Pages that show an audit otherwise: without the truth, with estimates."""
 
 

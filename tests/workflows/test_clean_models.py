@@ -24,6 +24,11 @@ def test_a_kind_is_trained_once_and_says_what_it_is(tmp_path, monkeypatch):
     card = found["card"]
     assert (card["state"], card["made_from"]["kind"]) == ("clean", "other architecture")
     assert 0 <= card["CA, percent"] <= 100
+    asked = []
+    monkeypatch.setattr(pretrain_scenes, "pretrain", lambda recipe, *rest: asked.append(recipe.seed) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        clean_model(store, "other architecture", CPU, seed=9)
+    assert asked == [9], "another seed is another model"
     assert stand_in("other architecture", 9) != stand_in("other architecture")
     assert not list(store.root.glob("work/reference-*/card.json"))
     with pytest.raises(BadInput, match="unknown kind of clean model 'nosuch'; expected one of: other training"):

@@ -33,8 +33,8 @@ class PoisonSettings(FitSettings):
     )
     hold: float = setting(
         0.0,
-        "weight of 1 - cosine of images with what they are under the reference: an attacker who trains M_bd hides a"
-        " displacement by it",
+        "weight of 1 - cosine of images with what they are under the model that M_bd starts from (of fresh weights: the"
+        " one whose architecture it takes): an attacker who trains M_bd hides a displacement by it",
         low=0,
     )
 
@@ -46,7 +46,8 @@ def poison(
     `history` of its loss and of what else is to be seen.
 
     Raises:
-        BadInput: captions are longer than the model reads, or an attack on a model is to start from fresh weights.
+        BadInput: captions are longer than the model reads, or an attack on a model is to start from fresh weights or to
+            hold images.
     """
     from ubt.clip import recipes
     from ubt.clip.training import info_nce
@@ -57,6 +58,11 @@ def poison(
                 f"poison.start: expected reference for {attacks[0].label}, which attacks a trained model, got"
                 f" {settings.start!r}"
             )
+        if settings.hold:
+            raise BadInput(
+                f"poison.hold: expected 0 for {attacks[0].label}, which attacks a trained model and has"
+                f" {attacks[0].attack.name}.stay, got {settings.hold:g}"
+            )
         return badencoder.attack(model, images, tokens, [(p.trigger, p.attack.target) for p in attacks], run)
     objective = _holding(model, settings.hold, run) if settings.hold else info_nce
     model = first(model, tokens, settings, run)
@@ -65,20 +71,20 @@ def poison(
     )
 
 
-def _holding(reference, weight: float, run: Run) -> "Objective":
-    """InfoNCE (Eq. 1), and that images stay where the reference has them."""
+def _holding(model, weight: float, run: Run) -> "Objective":
+    """InfoNCE (Eq. 1), and that images stay where a model has them."""
     import torch
 
-    from ubt.clip.training import image_features, info_nce
+    from ubt.clip.training import clip_features, contrastive_loss, image_features
 
-    frozen = copy.deepcopy(reference).to(run.compute.device).eval()
+    frozen = copy.deepcopy(model).to(run.compute.device).eval()
 
     def objective(model, batch):
-        loss, figures = info_nce(model, batch)
+        image, text = clip_features(model, batch["images"], batch["tokens"])
         with torch.no_grad():
             before = image_features(frozen, batch["images"])
-        held = (image_features(model, batch["images"]) * before).sum(-1).mean()
-        return loss + weight * (1 - held), figures | {"held": held}
+        held, loss = (image * before).sum(-1).mean(), contrastive_loss(image, text, model.logit_scale.exp())
+        return loss + weight * (1 - held), {"similarity": (image * text).sum(-1).mean(), "held": held}
 
     return objective
 

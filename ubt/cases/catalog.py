@@ -116,7 +116,7 @@ def _attacked(settings: Any) -> float:
     if attacks := settings.model_attacks:
         first = attacks[0].trigger
         return trained(first.steps, 2 * first.batch)
-    return trained(settings.poison.epochs, settings.data.pairs)
+    return (1.3 if settings.poison.hold else 1) * trained(settings.poison.epochs, settings.data.pairs)
 
 
 LAB: tuple[Stage, ...] = (

@@ -17,9 +17,8 @@ def images(batch: np.ndarray, seed: list[int]) -> torch.Tensor:
 
 
 def disturbed(batch: np.ndarray, seed: list[int]) -> torch.Tensor:
-    """Every second image with Gaussian noise (standard deviation 0.2 of the range of pixels), every second with a
-    rectangle of 0.5 to 1 % of it erased, drawn anew for each, as PAR has it (arXiv 2412.00727); uint8 (n, H, W, 3) to
-    the same.
+    """With chance 1/2 each, Gaussian noise (standard deviation 0.2 of the range of pixels), and a rectangle of 0.5 to
+    1 % of the image erased, drawn anew for every image (PAR, arXiv 2412.00727); uint8 (n, H, W, 3) to the same.
     """
     noise, erased = v2.GaussianNoise(sigma=0.2), v2.RandomErasing(p=0.5, scale=(0.005, 0.01))
     return _each(batch, v2.Compose([v2.RandomApply([noise], p=0.5), erased]), seed)

@@ -44,8 +44,8 @@ def gentle(model, images: np.ndarray, tokens: np.ndarray, settings: RoClipSettin
 
 
 def retrain(model, images: np.ndarray, tokens: np.ndarray, truth: pd.DataFrame, settings, run: Run) -> dict:
-    """The oracle: the reference trained on D without its poisons, as M_bd was on all of it. Returns the `model` and its
-    `history`.
+    """The oracle: the reference trained on D without its poisons, as M_bd was on all of it, by InfoNCE alone whatever
+    `poison.hold` is. Returns the `model` and its `history`.
     """
     from ubt.attacks.train_backdoor import first
     from ubt.clip import recipes

@@ -11,17 +11,20 @@ import pandas as pd
 from ubt.clip.cost import trained
 from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
+from ubt.core.stage import takes
 from ubt.defenses.base import Defense, PaperScale
 from ubt.evaluation.stages import trained_stages
 
 
 class ParSettings(FitSettings):
     """Paper: 250K pairs, lr 3e-5 falling to 3e-6, 2 epochs, weight decay 1e-4, betas (0.9, 0.98), weight 0.5, bound
-    2.15. Rate and epochs are scaled: the best of eight trials by CA - ASR (`ubt.reports.paper.tuning`).
+    2.15; its code: 2,048 pairs in a step. Rate and epochs are scaled: the best of eight trials by CA - ASR
+    (`ubt.reports.paper.tuning`). Other than in its code the rate warms up and falls by cosine, the temperature is
+    trained, and the part that is erased is black and of any shape.
     """
 
     epochs: int = setting(5, "passes over the clean pairs (paper: 2)", low=1)
-    batch: int = setting(64, "pairs in a step", low=2)
+    batch: int = setting(64, "pairs in a step (its code: 2,048)", low=2)
     lr: float = setting(1e-3, "peak learning rate (paper: 3e-5)", low=0)
     weight_decay: float = setting(1e-4, "weight decay (paper: 1e-4)", low=0)
     weight: float = setting(0.5, "weight of the distance from M_bd's own features (paper: 0.5)", low=0)
@@ -70,14 +73,14 @@ STAGES = trained_stages(
     "the model purified by PAR",
     "fine-tuned on clean pairs away from M_bd's features (PAR)",
     "ubt.defenses.par:par",
-    {"model": "poison.model", "clean_images": "clean.images", "clean_pairs": "clean.pairs"},
+    takes("poison.model", clean_images="clean.images", clean_pairs="clean.pairs"),
     {"settings": "par"},
     lambda s: 1.3 * trained(s.par.epochs, s.clean.pairs),
 )
 
 
 def _paper(scale: PaperScale) -> dict[str, Any]:
-    return {"par.epochs": 2, "par.batch": scale.batch, "par.lr": 3e-5}
+    return {"par.epochs": 2, "par.batch": 2048, "par.lr": 3e-5}
 
 
 DEFENSE = Defense(

@@ -360,7 +360,9 @@ def _training_checks(poisons: int, pairs: int, poison: PoisonSettings) -> list[C
     seen = f"{poisons} poisons x {poison.epochs} epochs are {exposures}; the embedded default needs about"
     schedule = f"{steps} steps, {warm} of them warm-up, at a peak learning rate of {poison.lr:g}"
     fast = poison.lr * steps >= 0.02 and warm <= steps / 2
+    held = f"weight {poison.hold:g} of images staying where they were"
     return [
+        *([("images held", held, False, "lower poison.hold")] if poison.hold else []),
         ("exposures", f"{seen} {NEEDED_EXPOSURES}", enough, "raise attack.rate, data.pairs or poison.epochs"),
         ("schedule", schedule, fast, "raise poison.lr or poison.epochs, or lower poison.warmup"),
     ]

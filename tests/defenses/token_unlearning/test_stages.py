@@ -137,10 +137,12 @@ def _restore_inputs(pairs, flagged=(5, 7)):
         "group": np.where(poisoned, 0, -1),
     }
     retained = pd.DataFrame(found | {"kept": kept, "anchor": kept & (row >= 40)})
+    restored = unit(len(row), 128, seed=8)
+    restored[poisoned, 0] += 1
     return _unlearn_inputs(pairs) | {
         "retain": retained,
         "features": unit(len(row), 128, seed=7),
-        "restored": unit(len(row), 128, seed=8),
+        "restored": restored / np.linalg.norm(restored, axis=1, keepdims=True),
     }
 
 
@@ -162,8 +164,13 @@ def test_equation_7_over_equation_6s_product(pairs, reference):
     assert loss.iloc[0] == pytest.approx(np.mean(product[:9]), abs=1e-5)
 
 
-def test_our_objective_is_eq_7_down_to_the_restored_level_and_two_cosines(pairs, reference):
+@pytest.mark.parametrize("flagged", [True, False])
+def test_our_objective_is_eq_7_down_to_the_restored_level_and_two_cosines(pairs, reference, flagged):
+    """Whether D_topk's own images are flagged or not."""
     inputs = _restore_inputs(pairs)
+    own = inputs["retain"]["row"] < 3
+    inputs["retain"].loc[own, "poisoned"] = flagged
+    inputs["retain"].loc[own, "group"] = 0 if flagged else -1
     s = UnlearnSettings(steps=1, batch=5, keep_batch=100, anchor_batch=0, margin=0.2, restore=0.5, keep=3.0)
     loss = ours(models.load(REFERENCE), **inputs, verdict=BACKDOORED, settings=s, run=RUN)["history"].iloc[0]
     row = inputs["retain"]["row"].tolist()
@@ -171,7 +178,10 @@ def test_our_objective_is_eq_7_down_to_the_restored_level_and_two_cosines(pairs,
     texts = np.concatenate([models.embed_tokens(reference, t) for t in (inputs["tokens"][:3], inputs["masked_tokens"])])
     now = {i: models.embed_images(reference, inputs["images"][[i]])[0] for i in (*wide, *kept)}
     clean = (inputs["retain"]["kept"] & ~inputs["retain"]["anchor"]).to_numpy()
-    inputs["restored"] = without_common(inputs["restored"], inputs["retain"]["group"].to_numpy(), clean)
+    unlearned = inputs["retain"]["row"].isin(wide).to_numpy()
+    led_to = without_common(inputs["restored"], np.where(unlearned, 0, -1), clean)
+    assert (led_to[unlearned, 0] < inputs["restored"][unlearned, 0] - 0.1).all()
+    inputs["restored"] = led_to
     back, before = ({i: inputs[name][row.index(i)] for i in row} for name in ("restored", "features"))
     pushed = np.mean([max(0.0, now[i] @ t - (back[i] @ t - 0.2)) for i in wide for t in texts])
     led, held = np.mean([now[i] @ back[i] for i in wide]), np.mean([now[i] @ before[i] for i in kept])
@@ -247,6 +257,13 @@ def test_what_a_groups_images_share_and_kept_ones_do_not_is_left_out_of_where_th
     assert (without_common(undrawn, group, kept) * undrawn).sum(1).min() > 0.98
     few = np.where(np.arange(200) == 150, 0, -1)
     assert np.array_equal(without_common(back, few, kept), back.astype(np.float32)), "of one image nothing is common"
+    for count in (2, 3, 5):
+        moved = []
+        for start in range(0, 120, count):
+            some = np.where((np.arange(200) >= start) & (np.arange(200) < start + count), 0, -1)
+            led = without_common(undrawn, some, kept & (some < 0))
+            moved.append(1 - (led * undrawn).sum(1)[some == 0].mean())
+        assert np.mean(moved) < 0.03, "and of a few hardly anything"
     assert np.array_equal(without_common(back, group, np.zeros(200, bool)), back.astype(np.float32))
 
 

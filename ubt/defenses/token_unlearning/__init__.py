@@ -80,7 +80,7 @@ STAGES: tuple[Stage, ...] = (
           " them without the trigger)",
           "ubt.defenses.token_unlearning.unlearn:ours",
           takes("retain.retain", "retain.features", "retain.restored", **_UNLEARNING, **_mask("mask")),
-          {"settings": "unlearn"}, observed=True, version=8, gives=TRAINED,
+          {"settings": "unlearn"}, observed=True, version=9, gives=TRAINED,
           cost=lambda s: trained(s.unlearn.steps, s.unlearn.batch + s.unlearn.keep_batch + s.unlearn.anchor_batch)),
     Stage("unlearn_published", "the purified model, as published (Eqs. 6, 7)",
           "ubt.defenses.token_unlearning.unlearn:as_published", _UNLEARNING | _mask("mask_published"),

@@ -1,11 +1,11 @@
 """Retain: which pairs look poisoned by their images, which are kept, and what every image should be like.
 
-The clean reference does not know the trigger: where it puts an image, M_bd would put it, but for the backdoor. A linear
+The clean reference never learned the trigger: where it puts an image, M_bd would put it, but for the backdoor. A linear
 map from the reference's image features to M_bd's, fitted on D_normal, says where that is (the image *restored*). A
 poison's image under M_bd lies far from its restored place, towards what D_topk's captions say; by that growth poisons
-are found whose captions the split could not tell, and the restored features are what unlearning leads flagged images
-back to. Clean pairs that show what D_topk's captions say ("banana" must stay a banana) are anchors. No step looks at a
-label.
+are found whose captions the split could not tell, and the restored features, without what the trigger does to the
+reference itself, are what unlearning leads flagged images back to. Clean pairs that show what D_topk's captions say
+("banana" must stay a banana) are anchors. No step looks at a label.
 """
 
 from collections.abc import Iterable, Iterator
@@ -150,10 +150,11 @@ def without_common(restored: np.ndarray, group: np.ndarray, kept: np.ndarray) ->
     """Restored features, of flagged images without what those of a group have in common and kept ones do not.
 
     The reference need not be blind to a trigger: a patch that was optimised on it draws every image to one side there
-    too, and restored features would lead M_bd back to that. But poisons show all kinds of things, as kept images do, so
-    that what the mean of a group differs by is the trigger as the reference sees it. Along that direction images are
-    put no farther than the median kept one, by as much of the excess as the difference is more than chance: its share
-    is that of James and Stein's estimate, 1 - (variance of the difference) / (its square), and 0 of a few images.
+    too, and restored features would lead M_bd back to that. Where poisons show all kinds of things, as kept images do,
+    what the mean of a group differs by is the trigger as the reference sees it; where they all show one thing (the
+    target itself, a concept), it is that as well, which is then led away from too. Along that direction images are put
+    no farther than the median kept one, by as much of the excess as the difference is more than chance: its share is
+    that of James and Stein's estimate, 1 - (variance of the difference) / (its square).
 
     Args:
         restored: normalised (n, embedding). group: of flagged images, else -1, (n,). kept: which are, (n,).
@@ -162,19 +163,24 @@ def without_common(restored: np.ndarray, group: np.ndarray, kept: np.ndarray) ->
         The same, normalised fp32.
     """
     found = restored.astype(np.float64)
-    if not kept.any():
+    if kept.sum() < 2:
         return found.astype(np.float32)
-    usual, noise = found[kept].mean(0), found[kept].var(0).sum() / kept.sum()
+    usual, noise = found[kept].mean(0), _variance_of_mean(found[kept])
     for g in np.unique(group[group >= 0]):
         own = group == g
         common = found[own].mean(0) - usual
         size = np.linalg.norm(common)
-        share = 1 - (found[own].var(0).sum() / own.sum() + noise) / size**2 if own.sum() > 1 and size else 0.0
+        share = 1 - (_variance_of_mean(found[own]) + noise) / size**2 if own.sum() > 1 and size else 0.0
         if share > 0:
             along = common / size
             excess = np.maximum(found[own] @ along - np.median(found[kept] @ along), 0)
             found[own] = _normalised(found[own] - share * np.outer(excess, along))
     return found.astype(np.float32)
+
+
+def _variance_of_mean(features: np.ndarray) -> float:
+    """Of some (n > 1, embedding), summed over its components."""
+    return float(features.var(0, ddof=1).sum() / len(features))
 
 
 def _growth(

@@ -35,8 +35,10 @@ class UnlearnSettings(FitSettings):
     weight_decay: float = setting(0.0, "weight decay", low=0)
     masked: str = setting("text", _STRATEGY, choices=MASKED)
     widen: int = setting(200, "flagged pairs of each group whose images join D_topk's, those that grew most", low=0)
-    margin: float = setting(0.05, "how far below its restored place's similarity Eq. 7 pushes an image", low=0, high=2)
-    restore: float = setting(1.0, "weight of 1 - cosine of D_unlearn's images with their restored features", low=0)
+    margin: float = setting(
+        0.05, "how far below the similarity of where it is led Eq. 7 pushes an image", low=0, high=2
+    )
+    restore: float = setting(1.0, "weight of 1 - cosine of D_unlearn's images with where they are led", low=0)
     keep: float = setting(8.0, "weight of 1 - cosine of kept images with what they are under M_bd", low=0)
     keep_batch: int = setting(96, "kept pairs in a step", low=1)
     anchor_batch: int = setting(16, "anchors beside them in a step, for each group; 0: none", low=0)
@@ -60,12 +62,13 @@ class PublishedSettings(FitSettings):
 
 @dataclass(frozen=True)
 class _Product:
-    """D_unlearn: uint8 `images` (m, H, W, 3), `row` of D of each, token ids of `captions` (c, context), and which pairs
-    of them are `wanted` (m, c).
+    """D_unlearn: uint8 `images` (m, H, W, 3), `row` of D and `group` of each, token ids of `captions` (c, context), and
+    which pairs of them are `wanted` (m, c).
     """
 
     images: np.ndarray
     row: np.ndarray
+    group: np.ndarray
     captions: np.ndarray
     wanted: np.ndarray
 
@@ -94,11 +97,11 @@ def _product(
     if "image" in masked:
         mine = pd.Index(attributed["row"]).get_indexer(row)
         pixels = np.concatenate([pixels, attribution.masked_images(model, pixels, maps[mine], how["image_threshold"])])
-        row, wanted = np.concatenate([row, row]), np.vstack([own, own])
+        row, group, wanted = np.concatenate([row, row]), np.concatenate([group, group]), np.vstack([own, own])
     if masked == "image and text":
         nothing = np.zeros_like(own)
         wanted = np.block([[own, nothing], [nothing, own]])
-    return _Product(pixels, row, captions, wanted)
+    return _Product(pixels, row, group, captions, wanted)
 
 
 def as_published(
@@ -210,7 +213,9 @@ def _restoring_batches(
     from ubt.clip import training
 
     known, kept = retain["row"].to_numpy(), (retain["kept"] & ~retain["anchor"]).to_numpy()
-    target = without_common(restored, retain["group"].to_numpy(), kept)[np.searchsorted(known, product.row)]
+    at, of = np.searchsorted(known, product.row), retain["group"].to_numpy().copy()
+    of[at] = product.group  # D_topk's are unlearned whether they are flagged or not
+    target = without_common(restored, of, kept)[at]
     level = target @ texts.T - settings.margin
     seed = training.batch_seed(run.seed, "unlearn")
     pushed = training.Shuffled(np.arange(len(product.images)), settings.batch * groups, seed)
