@@ -29,6 +29,9 @@ TELL_THREADS = (
 ).split()
 """Variables on which the last digits can depend."""
 
+SEARCHED = [*sys.path]
+"""Where packages are looked for: setuptools, once imported, adds a folder of its own to the path."""
+
 
 def made_from() -> str:
     """The digest of everything that what is made can depend on."""
@@ -37,7 +40,7 @@ def made_from() -> str:
         str(p): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in [*code, TESTS / "conftest.py", TESTS / "tiny.py", Path(__file__)]
     }
-    packages = sorted({f"{d.name} {d.version}" for d in importlib.metadata.distributions()})
+    packages = sorted({f"{d.name} {d.version}" for d in importlib.metadata.distributions(path=SEARCHED)})
     known = ("model name", "flags", "Features", "CPU part")
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]

@@ -1,5 +1,6 @@
 """What tests share is made once, by one of them, and never stale."""
 
+import importlib.metadata
 import os
 import threading
 import time
@@ -53,6 +54,14 @@ def test_other_code_and_what_was_left_half_made_make_it_anew(make, tmp_path, mon
     assert len(make.made) == 4, "code that is not today's keeps nothing"
     monkeypatch.undo()
     assert old.exists()
+
+
+def test_a_folder_that_a_package_adds_to_the_path_makes_nothing_anew(tmp_path, monkeypatch):
+    (tmp_path / "x-1.dist-info").mkdir()
+    (tmp_path / "x-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: x\nVersion: 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert importlib.metadata.version("x") == "1"
+    assert kept.made_from() == kept.NOW
 
 
 def test_what_nobody_used_for_a_day_goes(make, tmp_path, monkeypatch):
