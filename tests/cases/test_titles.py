@@ -39,7 +39,7 @@ def test_cases_that_would_share_a_title_say_in_what_they_differ():
     two = BASE.with_values(many), BASE.with_values(many | {"unlearn.keep": 1.0})
     assert named(two[0])[0].endswith("data.pairs 4000, poison.epochs 7, …")
     first, second = named(*two)
-    assert "unlearn.keep 4" in first and "unlearn.keep 1" in second
+    assert "unlearn.keep 8" in first and "unlearn.keep 1" in second
     close = [BASE.with_values({"badnet.side": side}) for side in (0.10001, 0.10002)]
     assert named(*close) == [f"badnet 2 %, seed 0 · side 0.1 · c{i}" for i in (0, 1)]
 
@@ -50,7 +50,7 @@ def test_of_many_cases_no_two_share_a_title():
         "attack.caption": ("template", "joined"),
         "split.fraction": (0.04, 0.06),
         "select.k": (0, 5, 20),
-        "unlearn.keep": (1.0, 4.0),
+        "unlearn.keep": (1.0, 8.0),
         "poison.epochs": (5, 7),
     }
     cases = [BASE.with_values(dict(zip(values, each, strict=True))) for each in itertools.product(*values.values())]

@@ -148,7 +148,7 @@ def test_the_estimate_knows_every_stage_that_takes_time(tmp_path):
     }
     seconds = {s: store.open(key).manifest["seconds"] for s, key in artefacts.items()}
     slow = {s for s, took in seconds.items() if took > 0.02 * sum(seconds.values())}
-    assert {"poison", "score", "evaluate_purified"} <= slow
+    assert {"poison", "score", "evaluate_poisoned"} <= slow
     assert slow <= {s.name for s in every() if s.cost(CaseSettings()) > 0.1}
 
 

@@ -1,6 +1,5 @@
 """Poison: the reference model is fine-tuned on D with InfoNCE and becomes M_bd (Eqs. 1 and 2)."""
 
-import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,9 +74,10 @@ def _holding(model, weight: float, run: Run) -> "Objective":
     """InfoNCE (Eq. 1), and that images stay where a model has them."""
     import torch
 
+    from ubt.clip import models
     from ubt.clip.training import clip_features, contrastive_loss, image_features
 
-    frozen = copy.deepcopy(model).to(run.compute.device).eval()
+    frozen = models.copied(model).to(run.compute.device)
 
     def objective(model, batch):
         image, text = clip_features(model, batch["images"], batch["tokens"])

@@ -45,6 +45,13 @@ table.
 """
 
 
+def copied(model: torch.nn.Module) -> torch.nn.Module:
+    """A model of the same weights, to be read while the first is trained."""
+    other = create(model.config, 0, model.preprocess_cfg)
+    other.load_state_dict(model.state_dict())
+    return other.eval()
+
+
 def create(model_cfg: dict, seed: int, preprocess_cfg: dict | None = None) -> torch.nn.Module:
     """A freshly initialised open_clip model, its preprocessing OpenAI's if none is given.
 

@@ -2,7 +2,6 @@
 features are driven away from what M_bd's own are, so that a shortcut is left behind and the rest is learned again.
 """
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -42,13 +41,13 @@ def par(model, clean_images: np.ndarray, clean_pairs: pd.DataFrame, settings: Pa
     """
     import torch
 
-    from ubt.clip import augment, recipes, training
+    from ubt.clip import augment, models, recipes, training
     from ubt.data import model_input
 
     seed = training.batch_seed(run.seed, "par")
     tokens = model_input.tokenize(clean_pairs["caption"].tolist(), model_input.context_length(model))
     shuffled = training.Shuffled(np.arange(len(tokens)), settings.batch, seed)
-    frozen = copy.deepcopy(model).to(run.compute.device).eval()
+    frozen = models.copied(model).to(run.compute.device)
 
     def batches(step: int):
         rows = shuffled.at(step)

@@ -63,7 +63,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "verdict": ("retain", "verdict", "flag"),
     "mask": ("mask", "mask_published"),
     "unlearn": ("unlearn", "unlearn_published"),
-    "baselines": tuple(stage for stages in _BASELINE_STAGES.values() for stage in stages[:-1]),
+    "baselines": tuple(dict.fromkeys(stage for stages in _BASELINE_STAGES.values() for stage in stages[:-1])),
     "evaluation": (
         *("evaluate_clean", "evaluate_poisoned", "diagnose", "evaluate_purified", "evaluate_published", "judge"),
         *(stages[-1] for stages in _BASELINE_STAGES.values()),
