@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 from types import SimpleNamespace
@@ -128,7 +129,7 @@ def test_every_command_of_the_real_list_can_be_parsed():
     known = {tuple(name.split()): command for name, command in commands(typer.main.get_command(app))}
     for entry in manifest.entries():
         for given in entry.commands:
-            name, *arguments = given.split()
+            name, *arguments = shlex.split(given)
             assert known[(name,)].make_context("ubt", arguments).params
 
 

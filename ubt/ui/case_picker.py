@@ -102,9 +102,10 @@ def pick() -> View | None:
             _forget_case()
         return None
     state.pop("gone", None)
-    if asked != state["case"]:
+    changed = state.get("case_before", state["case"]) != state["case"]
+    if changed or asked != state["case"]:  # what was asked may be the address of before the last change
         st.query_params["case"] = state["case"]
-    if state.get("case_before", state["case"]) != state["case"]:
+    if changed:
         _forget_case()
     state["case_before"] = state["case"]
     view = opened(state["case"])

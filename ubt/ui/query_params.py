@@ -36,15 +36,20 @@ def in_fragment() -> bool:
 
 
 def write(name: str, text: str, shown: bool = True) -> None:
-    """Set a parameter. The address shows it unless it is empty, too long, or the default (`shown` is false)."""
+    """Set a parameter. The address shows it unless it is empty, too long, or the default (`shown` is false). What the
+    browser has sent may be an address of before the last one that was written: a new text is always told to it.
+    """
     state = st.session_state
-    if (last := live().get(name)) not in (text, None):
+    if replaced := (last := live().get(name)) not in (text, None):
         stale.replaced(name, last)
     live()[name], state[f"known-{name}"] = text, True
-    if not text or not shown or len(text) > LONGEST:
-        st.query_params.pop(name, None)
-    elif st.query_params.get(name) != text:
-        st.query_params[name] = text
+    if text and shown and len(text) <= LONGEST:
+        if replaced or st.query_params.get(name) != text:
+            st.query_params[name] = text
+    elif name in st.query_params:
+        del st.query_params[name]
+    elif replaced:
+        st.query_params.update({})
 
 
 def live() -> dict[str, str]:
