@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from ubt.cases.keys import every_key, made_with
-from ubt.cases.pipeline import Case, upto
+from ubt.cases.pipeline import Case, create, upto
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core import run
@@ -98,6 +98,15 @@ def alone(store: Store, name: str, root: Path) -> Store:
     for other in set(copy.names()) - {name}:
         copy.delete(other)
     return copy
+
+
+def begun(store: Store, made: Case, *missing: str) -> str:
+    """The name of a tiny case that a store has not run, in which all but some stages of one that was are found."""
+    name = create(store, tiny(), CPU)
+    for stage, artefact in made.artefacts.items():
+        if stage not in missing:
+            shutil.copytree(artefact.path, store.root / "artefacts" / artefact.path.name)
+    return name
 
 
 def put(store: Store, settings: CaseSettings, stage: str, result: dict, entry: str = "measures") -> None:

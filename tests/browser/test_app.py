@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from harness import counts, finished, go, no_traceback, press
 from PIL import Image
-from tiny import CPU, fingerprints, recorded, tiny
+from tiny import CPU, begun, fingerprints, recorded, tiny
 
 from ubt.cases import events
 from ubt.cases.pipeline import create
@@ -23,7 +23,8 @@ LIMIT = 90_000
 
 
 def test_run_look_move_unlearn_reload(app, store, tab, tiny_case):
-    name = create(store, tiny(), CPU)
+    scores, later = ("score", "score_poisoned", "score_overfit"), ("unlearn", "evaluate_purified", "judge")
+    name = begun(store, tiny_case, *scores, "select", "flag", "mask", *later)
     address = app(store.root)
     tab.goto(f"{address}/separation")
     tab.get_by_text("not been scored yet").wait_for()
@@ -253,7 +254,7 @@ def test_hostile_captions_stay_text(app, full, tab, tiny_case):
 
 
 def test_app_and_job_killed_it_resumes_to_the_same_result(store, tab, tmp_path, tiny_case):
-    name, port = create(store, tiny(), CPU), free_port()
+    name, port = begun(store, tiny_case, "poison", "unlearn", "judge"), free_port()
     app = serve(store.root, port, tmp_path / "log")
     try:
         tab.goto(f"http://127.0.0.1:{port}")

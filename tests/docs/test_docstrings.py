@@ -5,6 +5,7 @@ Shapes stand in parentheses with their commas, as (n, H, W, 3) or (n,), or are a
 """
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,14 +62,21 @@ def raised(body: list[ast.stmt]) -> set[str]:
     return found
 
 
-TREES = {path: ast.parse(path.read_text()) for path in FILES}
-INHERITED = {m.name for t in TREES.values() for m, owner in definitions(t.body) if owner is not None and said(m)}
-"""Methods that some class explains, so that those who do the same in its place need not."""
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def inherited() -> frozenset[str]:
+    """Methods that some class explains, so that those who do the same in its place need not."""
+    members = (m for path in FILES for m in definitions(parsed(path).body))
+    return frozenset(m.name for m, owner in members if owner is not None and said(m))
 
 
 def public(tree: ast.Module) -> Iterator[tuple[Definition, ast.ClassDef | None]]:
     for node, owner in definitions(tree.body):
-        if not (owner is not None and owner.bases and node.name in INHERITED and not said(node)):
+        if not (owner is not None and owner.bases and node.name in inherited() and not said(node)):
             yield node, owner
 
 
@@ -81,7 +89,7 @@ def is_command(path: Path, node: Definition) -> bool:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT / "ubt")))
 def test_every_public_name_is_explained(path):
-    tree, missing = TREES[path], []
+    tree, missing = parsed(path), []
     if not said(tree):
         missing.append("the module itself")
     for node, owner in public(tree):

@@ -1,6 +1,7 @@
 """Every chart can be heard, read without colour, and read in both themes."""
 
 import ast
+import functools
 import itertools
 import re
 import tomllib
@@ -97,6 +98,7 @@ def looks(figure: go.Figure) -> dict[str, tuple]:
     return found
 
 
+@functools.cache
 def figures() -> dict[str, go.Figure]:
     r = np.random.default_rng(0)
     score, poisoned = r.random(300), np.arange(300) < 30
