@@ -98,10 +98,14 @@ def _needs() -> str:
         if method.needs:
             of.setdefault(method.needs, []).append(method.title)
     *rare, common = sorted(of, key=lambda need: len(of[need]))
-    told = [f"{' and '.join(of[need])} {'need' if len(of[need]) > 1 else 'needs'} {need}" for need in rare]
+    told = [f"{_listed(of[need])} {'need' if len(of[need]) > 1 else 'needs'} {need}" for need in rare]
     return plain(
         f"{', '.join(told)}; the other defences {common}. A time is what it took, or about what it takes here."
     )
+
+
+def _listed(titles: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
 
 
 def _time(subjects: list[compare.Subject], cells: pd.DataFrame, method: str) -> str:

@@ -8,7 +8,7 @@ alone. Neither uses the ground truth or class labels.
 import streamlit as st
 
 from ubt.figures import LABELS, measures
-from ubt.ui import charts, controls, costs, estimates, python_code
+from ubt.ui import charts, controls, costs, estimates, python_code, task_vector
 from ubt.ui.case_form import edit, settings_of
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard
@@ -102,6 +102,7 @@ if view.audits:
     estimates.before_and_after(view)
 else:
     lab()
+    task_vector.section(view)
 
 st.subheader("Take the purified model with you")
 if not view.holds("unlearn", "model"):

@@ -19,7 +19,7 @@ from ubt.core.stage import TRAINED, Stage
 
 ONE_STEP = (
     {"poison__hold": 1.0}
-    | {f"{of}__steps": 1 for of in "overfit unlearn published isolate abl control classify again".split()}
+    | {f"{of}__steps": 1 for of in "overfit unlearn published isolate abl control classify again tbar".split()}
     | {f"{of}__batch": 600 for of in ("poison", "roclip", "supervised", "cleanclip", "par")}
 )
 """Of every training: no tensor has values, so that a second step shows nothing new."""

@@ -86,7 +86,7 @@ def test_what_an_audit_leaves_out_has_no_truth_or_no_images_to_be_measured_on():
     """Nothing else than what needs the truth, clean data of the defender's own or the judge is left out of an audit."""
     left_out = {s.name for s in every()} - {s.name for s in composed(AUDIT).every}
     absent = {s.name for s in every() if s.role != "defender"} | {"clean", "labelled"}
-    follows = {s.name for s in every() if s.sources() & (absent | {"cleanclip", "par", "supervised"})}
+    follows = {s.name for s in every() if s.sources() & (absent | {"cleanclip", "par", "supervised", "tbar"})}
     assert left_out <= absent | follows | {"retrain"}
     assert {"unlearn", "unlearn_published", "mask", "verdict", "flag", "estimate"} <= {
         s.name for s in composed(AUDIT).case

@@ -17,7 +17,7 @@ from ubt.core.errors import Cancelled
 from ubt.core.run import Run
 from ubt.data import model_input, scenes
 from ubt.data.roles import labelled
-from ubt.defenses import abl, cleanclip, control, par, poisoncam, roclip, supervised
+from ubt.defenses import abl, cleanclip, control, par, poisoncam, roclip, supervised, tbar
 
 N = 48
 SMALL = {"batch": 16, "lr": 1e-4}
@@ -59,6 +59,11 @@ def perturbed(model, g, run, **changes):
     return par.par(model, g["images"], g["pairs"], par.ParSettings(**{"epochs": 2} | SMALL | changes), run)
 
 
+def of_flagged(model, g, run):
+    flagged = pd.DataFrame({"poisoned": g["split"]["suspicious"]})
+    return tbar.tune(model, g["images"], g["tokens"], flagged, tbar.TbarSettings(steps=6, **SMALL), run)
+
+
 def with_labels(model, g, run):
     own = g["labelled"]
     settings = supervised.SupervisedSettings(epochs=2, **SMALL)
@@ -84,6 +89,7 @@ TRAINED = [
     unlearn_isolated_masked,
     clean_pairs,
     perturbed,
+    of_flagged,
     with_labels,
     matched,
     nothing_unlearned,
@@ -151,6 +157,43 @@ def test_par_drives_features_away_from_the_models_own_up_to_its_bound(given, ref
     plain = perturbed(copy.deepcopy(reference), given, run, weight=0.0, **changes)["history"]
     farther = rows["images"].iloc[-4:].mean() / plain["images"].iloc[-4:].mean()
     assert (farther > 1.5) == (bound > 1)
+
+
+def test_tbar_takes_as_much_of_the_task_vector_away_as_clean_pairs_bear(given, reference):
+    run, settings = Run(compute=CPU), {"batch": 16, "most": 8.0, "tried": 9}
+    tuned = tbar.tune(
+        copy.deepcopy(reference),
+        given["images"],
+        given["tokens"],
+        pd.DataFrame({"poisoned": given["split"]["suspicious"]}),
+        tbar.TbarSettings(steps=8, batch=12, lr=1e-3),
+        run,
+    )["model"]
+
+    def purified(**changes):
+        own = given["images"], given["pairs"]
+        return tbar.subtract(reference, tuned, *own, tbar.TbarSettings(**settings | changes), run)
+
+    found = purified(lost=0.1)
+    alphas = found["alphas"]
+    assert alphas["alpha"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert alphas["found"].iloc[0] > 0.5 > alphas["found"].iloc[-1], "so far away nothing is found"
+    (chosen,) = np.flatnonzero(alphas["chosen"])
+    assert (alphas["found"][: chosen + 1] >= 0.9 * alphas["found"][0]).all()
+    assert alphas["found"][chosen + 1] < 0.9 * alphas["found"][0]
+    alpha, before, end, after = alphas["alpha"][chosen], *map(weights, (reference, tuned, found["model"]))
+    for n in before:
+        torch.testing.assert_close(after[n], before[n] - alpha * (end[n] - before[n]), rtol=1e-4, atol=1e-5)
+    assert purified(lost=1.0)["alphas"]["chosen"].iloc[-1]
+
+
+def test_tbar_leaves_a_model_as_it_is_of_which_nothing_is_flagged(given, reference):
+    nothing = pd.DataFrame({"poisoned": np.arange(N) < 1})
+    run, settings = Run(compute=CPU), tbar.TbarSettings(tried=3)
+    tuned = tbar.tune(copy.deepcopy(reference), given["images"], given["tokens"], nothing, settings, run)
+    left = tbar.subtract(reference, tuned["model"], given["images"], given["pairs"], settings, run)["model"]
+    a, b = weights(reference), weights(left)
+    assert all(torch.equal(a[n], b[n]) for n in a)
 
 
 def test_cleanclips_loss_weighs_its_terms(given, reference):

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import binomtest
@@ -44,6 +45,19 @@ def test_of_a_trigger_that_nobody_puts_on_images_those_that_carry_it_are_counted
     assert m["ra"] == pytest.approx(100 * 2 / 3)
     assert (m["asr_all"], m["images"]["asr_all"]) == (50.0, 4)
     assert (m["target_recall"], m["images"]["target_recall"]) == (pytest.approx(100 * 2 / 3), 3)
+
+
+def test_along_a_task_vector_each_alpha_is_a_model_of_its_own(reference):
+    held, attacks, run = labelled("test", 2, 7), CaseSettings.preset("demo", "badnet").attacks, Run(7, CPU)
+    tuned = models.moved(reference, models.create(models.SCENES_CLIP, 1), 0.5)
+    alphas = pd.DataFrame({"alpha": [0.0, -1.0, 2.0]})
+    found = judge.along(reference, tuned, alphas, **held, attacks=attacks, run=run)["along"]
+    assert found["alpha"].tolist() == [0, -1, 2]
+    for alpha, model in zip((0, -1), (reference, tuned), strict=True):
+        alone = judge.evaluate(model, **held, attacks=attacks, run=run)["measures"]
+        line = found[found["alpha"] == alpha].iloc[0]
+        assert all(line[name] == alone[name] for name in ("ca", "asr", "ra", "target_recall"))
+    assert found["ca"][2] < found["ca"][0]
 
 
 def test_a_concept_is_measured_on_the_test_scenes_that_show_it(reference):

@@ -48,7 +48,7 @@ def test_ours_cleanclip_and_roclip_come_first_and_each_says_what_it_takes(full, 
     assert re.search(r"took \d+ s", label["ubt"])
     assert "took" not in label["cleanclip"]
     assert re.search(r"about \d+|a few", label["cleanclip"])
-    assert "CleanCLIP and PAR need clean pairs" in words(at).replace("\\", "")
+    assert "CleanCLIP, PAR and TBAR need clean pairs" in words(at).replace("\\", "")
     assert "oracle: without the poisons needs the truth" in words(at).replace("\\", "")
     at.checkbox(key="defences-abl").check().run()
     assert at.query_params["defences"] == "poisoned,ubt,abl,cleanclip,roclip"

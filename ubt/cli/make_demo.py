@@ -26,7 +26,7 @@ from ubt.core.errors import UbtError
 from ubt.core.files import replace_file, replace_folders
 from ubt.core.run import Compute, Run, processor
 from ubt.data import scenes
-from ubt.defenses import poisoncam
+from ubt.defenses import poisoncam, tbar
 from ubt.figures.similarity import binned, counted
 from ubt.pairs.neighbors import SPACES
 from ubt.pairs.projection import MapSettings
@@ -76,7 +76,7 @@ class DemoCase:
 _MEASURED = ("evaluate_purified", "evaluate_poisoned", "evaluate_clean", "judge")
 _DEFENDED = tuple(method.judged for method in compare.METHODS.values())
 CASES: dict[str, DemoCase] = {
-    MAIN: DemoCase("badnet 2 %, seed 0", case(0), until=(None, *_DEFENDED, *diverged(_DEFENDED))),
+    MAIN: DemoCase("badnet 2 %, seed 0", case(0), until=(None, *_DEFENDED, *diverged(_DEFENDED), tbar.ALONG)),
     "ready-long": DemoCase(
         "badnet 2 %, overfitted for long", case(0, overfit__steps=LONG), OVERFITTED, ("score_inside",)
     ),

@@ -52,6 +52,18 @@ def copied(model: torch.nn.Module) -> torch.nn.Module:
     return other.eval()
 
 
+def moved(model: torch.nn.Module, other: torch.nn.Module, share: float) -> torch.nn.Module:
+    """A model that lies on the line through two of one architecture, `share` of the way from the first to the second:
+    beyond either where it is below 0 or above 1.
+    """
+    found = copied(model)
+    with torch.no_grad():
+        for own, end in zip(found.parameters(), other.parameters(), strict=True):
+            start = own.float()
+            own.copy_(start + share * (end.to(own.device).float() - start))
+    return found
+
+
 def create(model_cfg: dict, seed: int, preprocess_cfg: dict | None = None) -> torch.nn.Module:
     """A freshly initialised open_clip model, its preprocessing OpenAI's if none is given.
 

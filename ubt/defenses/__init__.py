@@ -2,7 +2,7 @@
 place. Adding one is one file and one line in `DEFENSES`.
 """
 
-from ubt.defenses import abl, cleanclip, control, par, poisoncam, roclip, supervised, token_unlearning
+from ubt.defenses import abl, cleanclip, control, par, poisoncam, roclip, supervised, tbar, token_unlearning
 from ubt.defenses.base import Defense
 
 DEFENSES: dict[str, Defense] = {
@@ -12,6 +12,7 @@ DEFENSES: dict[str, Defense] = {
     "abl_masked": abl.MASKED,
     "cleanclip": cleanclip.DEFENSE,
     "par": par.DEFENSE,
+    "tbar": tbar.DEFENSE,
     "supervised": supervised.DEFENSE,
     "roclip": roclip.DEFENSE,
     "poisoncam": poisoncam.DEFENSE,

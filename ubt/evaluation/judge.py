@@ -64,6 +64,33 @@ def evaluate(
     }
 
 
+def along(
+    model,
+    tuned,
+    alphas: pd.DataFrame,
+    images: np.ndarray,
+    labels: np.ndarray,
+    prompts: np.ndarray,
+    classes: list[str],
+    attacks: tuple[Planted, ...],
+    run: Run,
+) -> dict:
+    """What a model does on the test set (`evaluate`) as each `alpha` of what another has beyond it is taken away.
+
+    Returns:
+        `along`: `alpha`, and `ca`, `asr`, `ra`, `target_recall` of the first attack.
+    """
+    from ubt.clip import models
+
+    found = []
+    for i, alpha in enumerate(alphas["alpha"]):
+        left = models.moved(model, tuned, -alpha)
+        measures = evaluate(left, images, labels, prompts, classes, attacks, replace(run, progress=silent))["measures"]
+        found.append({"alpha": alpha} | {name: measures[name] for name in ("ca", "asr", "ra", "target_recall")})
+        run.progress(i + 1, len(alphas), {name: found[-1][name] for name in ("ca", "asr")})
+    return {"along": pd.DataFrame(found)}
+
+
 def _carrying(planted: Planted, seed: int, labels: np.ndarray, target: int) -> np.ndarray | None:
     """Which of the first test scenes, of these classes (n,), show an attack's concept (n,); None: its trigger is put on
     any image.

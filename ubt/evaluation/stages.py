@@ -72,6 +72,16 @@ def evaluate_stage(name: str, model: str, whose: str) -> Stage:
     )
 
 
+def along_stage(name: str, tuned: str, alphas: str, cost: Callable[[Any], float]) -> Stage:
+    """Measure M_bd minus each of several shares of what another model has beyond it."""
+    inputs = takes("poison.model", tuned=tuned, alphas=alphas, **_TEST)
+    about = "CA, ASR, RA and target recall of M_bd minus the task vector, by alpha"
+    function = "ubt.evaluation.judge:along"
+    return Stage(
+        name, about, function, inputs, {"attacks": "attacks"}, "judge", gives=("along",), id="along", cost=cost
+    )
+
+
 def model_title(judged: Stage) -> str:
     """What the model is called that a stage of `evaluate_stage` measures.
 

@@ -104,7 +104,7 @@ def test_a_healthy_case_gets_a_plain_answer(case):
     assert answer(judged(case, score=False)) == NOT_POISONED
     found = judged(case)
     assert all(c["passed"] for c in found["checks"])
-    assert len({c["check"] for c in found["checks"]}) == len(found["checks"]) == 7
+    assert len({c["check"] for c in found["checks"]}) == len(found["checks"]) == 8
     assert reasons(found) == []
 
 
@@ -153,6 +153,7 @@ def test_the_suspect_itself_is_no_reference(case):
         ({"displaced": 0.6, "scatter": 0.131}, POISONED),
         ({"displaced": 0.14, "scatter": 0.131}, NOT_POISONED),
         ({"displaced": 0.166, "scatter": 0.131, "apart": 0.5}, NOT_POISONED),
+        ({"displaced": 0.29, "scatter": 0.034, "apart": 0.44, "score": False}, NOT_POISONED),
         ({"displaced": 0.166, "scatter": 0.131, "score": False}, NOT_POISONED),
         ({"displaced": 0.166, "scatter": 0.26, "score": False}, CANNOT_TELL),
         ({"displaced": 0.4, "scatter": float("nan"), "score": False}, CANNOT_TELL),
@@ -162,6 +163,7 @@ def test_the_suspect_itself_is_no_reference(case):
         "over the raised bar",
         "under the floor",
         "no crowd",
+        "no crowd and not concentrated",
         "not concentrated",
         "no backdoor reaches it",
         "no map",
@@ -227,3 +229,12 @@ def test_a_verdict_of_an_earlier_version_gives_no_green_light():
     assert answer({"poisoned": True}) == POISONED
     (why,) = reasons({"poisoned": False})
     assert "run the case again" in why["advice"]
+
+
+def test_a_few_poisons_that_are_no_crowd_get_no_green_light(case):
+    """Thirty poisons in ten thousand pairs, ASR 76: concentrated (0.65), displaced (0.29) and separated by 0.44."""
+    found = judged(case, displaced=0.29, scatter=0.034, apart=0.44)
+    assert (answer(found), found["by_thresholds"], found["groups"]) == (CANNOT_TELL, NOT_POISONED, [])
+    (why,) = reasons(found)
+    assert why["check"] == "a crowd of its own"
+    assert "0.44" in why["said"]

@@ -108,6 +108,7 @@ def test_defences_beside_the_case_they_are_run_on(tmp_path):
             "abl_masked",
             "cleanclip",
             "par",
+            "tbar",
             "supervised",
             "roclip",
             "gentle",

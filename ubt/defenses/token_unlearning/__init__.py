@@ -62,7 +62,7 @@ STAGES: tuple[Stage, ...] = (
           "ubt.defenses.token_unlearning.verdict:verdict",
           takes("select.topk", "retain.groups", "retain.retain", "retain.features", "data.pairs", "split.split",
                 reference_images="score.image_features", reference_texts="score.text_features", **_INSIDE),
-          {"settings": "verdict"}, optional=takes("reference_accuracy.accuracy", "held_out.fold"), version=8,
+          {"settings": "verdict"}, optional=takes("reference_accuracy.accuracy", "held_out.fold"), version=9,
           gives=("verdict",)),
     Stage("flag", "which pairs of all of D look poisoned by their images",
           "ubt.defenses.token_unlearning.retain:flag",

@@ -3,8 +3,9 @@ suspicion, and labelled images of the defender's own. Never the ground truth, an
 
 A check says which answers it puts in doubt. A reference that knows nothing, captions that are all alike and a D_topk of
 a few pairs put both in doubt, for then score and displacement mean nothing. A D_susp too small to hold the poisons, a
-reference that is the suspect itself, and a displacement that only the map's own error keeps under its bar can hide a
-backdoor, but cannot make one up: a model that is over all its bars is poisoned all the same.
+reference that is the suspect itself, a displacement that only the map's own error keeps under its bar, and a displaced
+group that is too few for a crowd can hide a backdoor, but cannot make one up: a model that is over all its bars is
+poisoned all the same.
 """
 
 import re
@@ -255,6 +256,21 @@ def _of_the_map(between: Sequence[float], scatter: float, floor: float, least: f
     )
 
 
+def _of_the_crowd(few: Sequence[float], bar: float) -> Check:
+    said = f"{len(few)} concentrated and displaced groups that are no crowd of their own"
+    said += f", separated by {', '.join(f'{apart:.2f}' for apart in few)}, above {bar:g} needed" if few else ""
+    return Check(
+        "a crowd of its own",
+        len(few),
+        0,
+        not few,
+        said,
+        "a few poisons are no crowd among what fits badly, and false captions learned by heart displace images as well",
+        "look at the group's pairs (Inspect), and scan the model without any pairs (Scan)",
+        NEGATIVE,
+    )
+
+
 def _of_the_suspect(reference: np.ndarray, suspect: np.ndarray) -> Check:
     apart = float("inf")
     if reference.shape == suspect.shape:
@@ -281,6 +297,7 @@ def checked(
     suspicious: np.ndarray,
     topk: pd.DataFrame,
     between: Sequence[float],
+    few: tuple[Sequence[float], float],
     bars: tuple[float, float, float],
     accuracy: Mapping[str, Any] | None,
     run: Run,
@@ -291,9 +308,10 @@ def checked(
     Args:
         reference_images, reference_texts: features of D under the reference, (n, embedding). looked_at: rows (m,) of
             D whose image features under the suspect are `suspect_images` (m, embedding). suspicious: which pairs are of
-            D_susp, (n,). between: displacement of groups that are over their bars but for what the map raised.
-        bars: the map's scatter, the floor of displacement, and the bar that the scatter made of it. accuracy: as
-            `accuracy` gives it, None where there are no labelled images.
+            D_susp, (n,). between: displacement of groups that are over their bars but for what the map raised. few: how
+            far those are apart that are over all other bars, and that bar. bars: the map's scatter, the floor of
+            displacement, and the bar that the scatter made of it. accuracy: as `accuracy` gives it, None where there
+            are no labelled images.
     """
     rows, beaten = own_caption_beats(reference_images, reference_texts, np.flatnonzero(~suspicious), run.seed, fold)
     own = ~suspicious[rows]
@@ -301,5 +319,6 @@ def checked(
         *of_the_reference(beaten[own] if own.any() else beaten, float(suspicious.mean()), accuracy),
         *_of_the_pairs(captions, topk, int(suspicious.sum()), beaten),
         _of_the_map(between, *bars),
+        _of_the_crowd(*few),
         _of_the_suspect(np.asarray(reference_images[looked_at]), np.asarray(suspect_images)),
     ]

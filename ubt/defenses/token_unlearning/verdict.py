@@ -8,9 +8,10 @@ do with each other. It is high only if the similarities are high and the pairs c
 Among the many pairs of a clean D a few may share a general word and score as high. What they lack is a displacement: a
 backdoor takes images away from where the clean reference would put them (`ubt.defenses.token_unlearning.retain`). A
 model that learned false captions by heart has displaced those images too, each by as much as it was learned; a backdoor
-displaces all that carry its trigger alike, so that they are a crowd apart. A group carries a backdoor if it is
+displaces all that carry its trigger alike, so that they are a crowd of their own. A group carries a backdoor if it is
 concentrated, displaced and apart; a model is poisoned if any group of D_topk does, and its score is that of the most
-displaced.
+displaced. Thirty poisons among six hundred pairs that fit badly are no crowd: a group that lacks this alone leaves the
+verdict open.
 
 A verdict has three answers. Where a health check (`ubt.defenses.token_unlearning.health`) puts in doubt what the
 thresholds say, it is *cannot tell*.
@@ -93,6 +94,17 @@ def concentration(image_features: np.ndarray, text_features: np.ndarray) -> floa
     return float((cross.sum() - np.trace(cross)) / (k * (k - 1))) if k > 1 else float(cross.mean())
 
 
+def _groups(
+    topk: pd.DataFrame, similarity: pd.DataFrame, images: np.ndarray, texts: np.ndarray, by_group: pd.DataFrame
+) -> list[tuple[float, float, int]]:
+    """How far each group is displaced, how concentrated it is, and which it is."""
+    found = []
+    for group, part in topk.groupby("group"):
+        at = np.searchsorted(similarity["row"], part["row"])
+        found.append((float(by_group["displaced"][group]), concentration(images[at], texts[at]), int(group)))
+    return found
+
+
 def verdict(
     topk: pd.DataFrame,
     similarity: pd.DataFrame,
@@ -125,14 +137,13 @@ def verdict(
         displaced group that carries a backdoor, or of all); the `groups` that carry one; as evidence the mean and the
         least similarity inside D_topk; and the health `checks`.
     """
-    images, texts, by_group = np.asarray(image_features), np.asarray(text_features), groups.set_index("group")
-    found = []
-    for group, part in topk.groupby("group"):
-        at = np.searchsorted(similarity["row"], part["row"])
-        found.append((float(by_group["displaced"][group]), concentration(images[at], texts[at]), int(group)))
+    by_group = groups.set_index("group")
+    found = _groups(topk, similarity, np.asarray(image_features), np.asarray(text_features), by_group)
     own, floor, scatter = topk["similarity"], settings.displaced, float(groups["scatter"].iloc[0])
     least, apart = least_displaced(scatter, floor), by_group["apart"]
-    alike = [f for f in found if f[1] > settings.threshold and apart[f[2]] > settings.apart]
+    concentrated = [f for f in found if f[1] > settings.threshold]
+    alike = [f for f in concentrated if apart[f[2]] > settings.apart]
+    few = [float(apart[f[2]]) for f in concentrated if f[0] > least and f not in alike]
     carrying = [f for f in alike if f[0] > least]
     checks = checked(
         reference_images,
@@ -143,6 +154,7 @@ def verdict(
         split["suspicious"].to_numpy(),
         topk,
         [away for away, *_ in alike if floor < away <= least],
+        (few, settings.apart),
         (scatter, floor, least),
         accuracy,
         run,
