@@ -29,7 +29,7 @@ class TbarSettings(FitSettings):
     steps: int = setting(20, "optimiser steps of fine-tuning on flagged pairs", low=1)
     batch: int = setting(64, "pairs in a step", low=2)
     lr: float = setting(2e-4, "peak learning rate", low=0)
-    most: float = setting(2.0, "the largest alpha that is tried", low=0, high=100)
+    most: float = setting(10.0, "the largest alpha that is tried", low=0, high=100)
     tried: int = setting(21, "how many alphas are tried, from 0 on", low=2, high=1000)
     lost: float = setting(
         0.02,

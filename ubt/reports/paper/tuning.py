@@ -25,7 +25,7 @@ TRIALS: dict[str, tuple[dict[str, float], ...]] = {
         *({"cleanclip.lr": 1e-3, "cleanclip.weight": weight} for weight in (0.5, 2.0)),
     ),
     "par": tuple({"par.lr": lr, "par.epochs": epochs} for lr in (3e-4, 1e-3, 3e-3, 6e-3) for epochs in (5, 10)),
-    "tbar": tuple({"tbar.lr": lr, "tbar.steps": steps} for lr in (5e-5, 2e-4, 5e-4, 1e-3) for steps in (20, 60)),
+    "tbar": tuple({"tbar.lr": lr, "tbar.lost": lost} for lr in (2e-5, 5e-5, 1e-4, 2e-4) for lost in (0.02, 0.1)),
     "supervised": tuple({"supervised.lr": lr} for lr in (1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)),
     "roclip": (
         *({"roclip.lr": lr, "roclip.bank": 0.02} for lr in (2.5e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3)),
