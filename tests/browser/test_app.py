@@ -23,7 +23,7 @@ LIMIT = 90_000
 
 
 def test_run_look_move_unlearn_reload(app, store, tab, tiny_case):
-    scores, later = ("score", "score_poisoned", "score_overfit"), ("unlearn", "evaluate_purified", "judge")
+    scores, later = ("score", "score_overfit"), ("unlearn", "evaluate_purified", "judge")
     name = begun(store, tiny_case, *scores, "select", "flag", "mask", *later)
     address = app(store.root)
     tab.goto(f"{address}/separation")
@@ -32,7 +32,6 @@ def test_run_look_move_unlearn_reload(app, store, tab, tiny_case):
     tab.locator(".js-plotly-plot").first.wait_for()
     assert "D_susp: lowest 12 %" in counts(tab)
     tab.get_by_text("partly run").wait_for()
-    press(tab, "Run up to score_poisoned")
     tab.locator(".js-plotly-plot").nth(1).wait_for()
     press(tab, "Run up to score_overfit")
     tab.locator(".ubt-card").first.wait_for()

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import BRIEF, CPU, fingerprints, tiny
+from tiny import BRIEF, CPU, begun, fingerprints, tiny
 
 from ubt.attacks import ATTACKS
 from ubt.cases import events as journal
@@ -189,6 +189,7 @@ def test_what_a_setting_reaches():
 
 def test_cancelled_anywhere_it_goes_on_to_the_same_result(tiny_case, tmp_path):
     store, stopped = Store(tmp_path), []
+    begun(store, tiny_case, "poison", "overfit", "score_inside", "unlearn", "judge")
     for stage, at in (("poison", 9), ("overfit", 3), ("unlearn", 4)):
         events = []
         run = Pipeline(

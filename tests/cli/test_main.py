@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tiny import CPU, TINY, fingerprints, recorded, tiny
+from tiny import CPU, TINY, begun, fingerprints, recorded, tiny
 
 from ubt.cases import events
 from ubt.cases.store import Store
@@ -103,7 +103,8 @@ def until(process: subprocess.Popen, holds: Callable[[], object]) -> None:
 
 
 def test_killed_anywhere_it_goes_on_and_ends_with_the_undisturbed_result(tiny_case, tmp_path, here):
-    out, store, name = tmp_path / "m.json", Store(tmp_path / "cache"), tiny().name(CPU)
+    out, store = tmp_path / "m.json", Store(tmp_path / "cache")
+    name = begun(store, tiny_case, "data", "poison", "unlearn", "judge")
     command = ["run", "--cache", store.root, "--out", out, *SET, *ON_CPU]
 
     def drawing() -> bool:
