@@ -117,7 +117,8 @@ def _verdict(verdict: Mapping[str, Any]) -> str:
     return (
         f"verdict: {answer(verdict)}{untouched} (score"
         f" {verdict['score']:.3f}, threshold {verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold"
-        f" {verdict['least_displaced']:.3f}; separated {verdict['apart']:.2f}, threshold {verdict['least_apart']:g})"
+        f" {verdict['least_displaced']:.3f}; separated {verdict['apart']:.2f}, threshold {verdict['least_apart']:g},"
+        f" or {verdict['exceeds']:.2f} times what else fits badly, threshold {verdict['least_exceeds']:g})"
     )
 
 

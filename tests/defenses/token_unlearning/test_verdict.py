@@ -44,7 +44,7 @@ def test_verdict_asks_for_one_shared_caption_and_for_displaced_images():
 
     def judged(images, texts, displaced, topk=topk, scatter=0.01, apart=3.0):
         groups = pd.DataFrame(
-            {"group": range(len(displaced)), "displaced": displaced, "scatter": scatter, "apart": apart}
+            {"group": range(len(displaced)), "displaced": displaced, "scatter": scatter, "apart": apart, "exceeds": 1.0}
         )
         return thresholds(topk, scored, images, texts, groups)
 
@@ -66,7 +66,15 @@ def test_verdict_asks_for_one_shared_caption_and_for_displaced_images():
 
 
 N, SUSPICIOUS, K = 1200, 200, 6
-HEALTHY = {"score": True, "displaced": 0.4, "scatter": 0.01, "apart": 2.0, "k": K, "suspicious": SUSPICIOUS}
+HEALTHY = {
+    "score": True,
+    "displaced": 0.4,
+    "scatter": 0.01,
+    "apart": 2.0,
+    "exceeds": 1.0,
+    "k": K,
+    "suspicious": SUSPICIOUS,
+}
 
 
 @pytest.fixture
@@ -90,7 +98,7 @@ def judged(case, accuracy=None, settings=None, known=None, **changes) -> dict:
     s = HEALTHY | changes
     topk = pd.DataFrame({"row": range(s["k"]), "similarity": 0.9, "group": 0})
     shared = np.tile(unit(1, 16), (N, 1)) if s["score"] else unit(N, 16, seed=8)
-    groups = pd.DataFrame({"group": [0], "displaced": s["displaced"], "scatter": s["scatter"], "apart": s["apart"]})
+    groups = pd.DataFrame({"group": [0]} | {n: s[n] for n in ("displaced", "scatter", "apart", "exceeds")})
     split = pd.DataFrame({"suspicious": np.arange(N) < s["suspicious"]})
     more = case.known | {"split": split} | (known or {})
     scored, texts = pd.DataFrame({"row": range(N)}), shared if s["score"] else unit(N, 16, seed=9)
@@ -231,10 +239,14 @@ def test_a_verdict_of_an_earlier_version_gives_no_green_light():
     assert "run the case again" in why["advice"]
 
 
-def test_a_few_poisons_that_are_no_crowd_get_no_green_light(case):
-    """Thirty poisons in ten thousand pairs, ASR 76: concentrated (0.65), displaced (0.29) and separated by 0.44."""
-    found = judged(case, displaced=0.29, scatter=0.034, apart=0.44)
+def test_few_poisons_stand_apart_by_how_far_they_are_displaced_or_get_no_green_light(case):
+    """Thirty poisons in ten thousand pairs, ASR 76: concentrated (0.65), displaced (0.29), separated by 0.44 and 1.8
+    times as far as what else fits badly; a clean model of photos: 0.57, 0.21, 0.31 and 1.05.
+    """
+    few = {"displaced": 0.29, "scatter": 0.034, "apart": 0.44}
+    assert answer(judged(case, exceeds=1.8, **few)) == POISONED
+    found = judged(case, exceeds=1.05, **few)
     assert (answer(found), found["by_thresholds"], found["groups"]) == (CANNOT_TELL, NOT_POISONED, [])
     (why,) = reasons(found)
-    assert why["check"] == "a crowd of its own"
-    assert "0.44" in why["said"]
+    assert why["check"] == "stands apart"
+    assert "0.44" in why["said"] and "1.05" in why["said"]

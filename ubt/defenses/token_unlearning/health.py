@@ -256,16 +256,20 @@ def _of_the_map(between: Sequence[float], scatter: float, floor: float, least: f
     )
 
 
-def _of_the_crowd(few: Sequence[float], bar: float) -> Check:
-    said = f"{len(few)} concentrated and displaced groups that are no crowd of their own"
-    said += f", separated by {', '.join(f'{apart:.2f}' for apart in few)}, above {bar:g} needed" if few else ""
+def _of_the_crowd(few: Sequence[tuple[float, float]], bar: float, times: float) -> Check:
+    said = f"{len(few)} concentrated and displaced groups that do not stand apart"
+    said += "".join(
+        f"; separated by {apart:.2f}, above {bar:g} needed, or displaced {exceeds:.2f} times as far as what else fits"
+        f" badly, above {times:g} needed"
+        for apart, exceeds in few
+    )
     return Check(
-        "a crowd of its own",
+        "stands apart",
         len(few),
         0,
         not few,
         said,
-        "a few poisons are no crowd among what fits badly, and false captions learned by heart displace images as well",
+        "false captions that were learned by heart displace images as a few poisons do",
         "look at the group's pairs (Inspect), and scan the model without any pairs (Scan)",
         NEGATIVE,
     )
@@ -297,7 +301,7 @@ def checked(
     suspicious: np.ndarray,
     topk: pd.DataFrame,
     between: Sequence[float],
-    few: tuple[Sequence[float], float],
+    few: tuple[Sequence[tuple[float, float]], float, float],
     bars: tuple[float, float, float],
     accuracy: Mapping[str, Any] | None,
     run: Run,
@@ -309,9 +313,9 @@ def checked(
         reference_images, reference_texts: features of D under the reference, (n, embedding). looked_at: rows (m,) of
             D whose image features under the suspect are `suspect_images` (m, embedding). suspicious: which pairs are of
             D_susp, (n,). between: displacement of groups that are over their bars but for what the map raised. few: how
-            far those are apart that are over all other bars, and that bar. bars: the map's scatter, the floor of
-            displacement, and the bar that the scatter made of it. accuracy: as `accuracy` gives it, None where there
-            are no labelled images.
+            far those are apart, and exceed others, that are over all other bars, and these two bars. bars: the map's
+            scatter, the floor of displacement, and the bar that the scatter made of it. accuracy: as `accuracy` gives
+            it, None where there are no labelled images.
     """
     rows, beaten = own_caption_beats(reference_images, reference_texts, np.flatnonzero(~suspicious), run.seed, fold)
     own = ~suspicious[rows]

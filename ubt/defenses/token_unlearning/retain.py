@@ -24,6 +24,14 @@ APART = 0.7
 """Pairs of D_susp pulled as far as a group's, to one pulled half as far, from which on the group counts as a crowd of
 its own.
 """
+EXCEEDS = 1.5
+"""Times that a group is displaced farther than nine in ten of the other pairs of D_susp, from which on it need be no
+crowd.
+"""
+USUAL, UNLIKE = 0.9, 0.5
+"""Which quantile of the others' displacement that is, and below which similarity of captions a pair is another."""
+FEW = 20
+"""Others below which nothing is usual among them."""
 FAR, HALF = 0.7, 0.3
 """How far these are, as shares of the group's own growth."""
 STEP = 2048
@@ -146,6 +154,26 @@ def crowd(growth: np.ndarray, own: float) -> float:
     return float(far.sum() / max(1, (half & ~far).sum()))
 
 
+def exceeding(displaced: float, others: np.ndarray) -> float:
+    """How many times as far a group is displaced as nine in ten of the `others` (n,): whatever fits badly and was
+    learned by heart is displaced by as much as it was learned, while one trigger carries few images as far as many. 0
+    where there are too few others to tell.
+
+    >>> exceeding(0.3, np.array([0.1] * 18 + [0.2] * 2)) > 2
+    True
+    """
+    if len(others) < FEW:
+        return 0.0
+    return float(displaced / max(np.quantile(others, USUAL), np.finfo(np.float32).eps))
+
+
+def is_apart(apart: np.ndarray | float, exceeds: np.ndarray | float, least: float = APART, times: float = EXCEEDS):
+    """Whether a group stands apart: as a crowd, or because it is displaced much farther than what else fits badly; of
+    any shape, alike for both.
+    """
+    return (np.asarray(apart) > least) | (np.asarray(exceeds) > times)
+
+
 def without_common(restored: np.ndarray, group: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Restored features, of flagged images without what those of a group have in common and kept ones do not.
 
@@ -188,6 +216,7 @@ def _growth(
     captions: list[np.ndarray],
     own: list[np.ndarray],
     suspicious: np.ndarray,
+    said: np.ndarray,
     share: float,
     scatter: float,
 ) -> tuple[dict, pd.DataFrame]:
@@ -198,7 +227,8 @@ def _growth(
     Args:
         images: features under M_bd, and restored ones, (some, embedding) each, of some of the n at a time.
         captions: features of each group's. own: rows of each group's images.
-        suspicious: which images are of D_susp, (n,).
+        suspicious: which images are of D_susp, (n,). said: features of what is said of those, (their number,
+            embedding).
     """
     parts = [
         (1 - (features * back).sum(1), np.array([pull(features, c) - pull(back, c) for c in captions]))
@@ -209,16 +239,18 @@ def _growth(
     displaced = np.array([float(away[rows].mean()) for rows in own])
     shares = np.array([g / max(LEAST, m) for g, m in zip(grown, medians, strict=True)])
     apart = np.array([crowd(g[suspicious], m) for g, m in zip(grown, medians, strict=True)])
+    claimed = np.isin(np.flatnonzero(suspicious), np.concatenate(own))
+    others = [away[suspicious][~claimed & (pull(said, c) < UNLIKE)] for c in captions]
+    exceeds = np.array([exceeding(d, some) for d, some in zip(displaced, others, strict=True)])
     # a group without a backdoor would claim clean images that merely resemble its captions
-    if (far := (displaced >= least_displaced(scatter)) & (apart >= APART)).any():
+    if (far := (displaced >= least_displaced(scatter)) & is_apart(apart, exceeds)).any():
         shares[~far] = -np.inf
     nearest = shares.argmax(0)
     poisoned = shares.max(0) > share
     own_growth, group = grown[nearest, np.arange(len(nearest))], np.where(poisoned, nearest, -1)
     found = {"growth": own_growth, "poisoned": poisoned, "group": group}
-    return found, pd.DataFrame(
-        {"group": range(len(own)), "growth": medians, "displaced": displaced, "scatter": scatter, "apart": apart}
-    )
+    by_group = {"growth": medians, "displaced": displaced, "scatter": scatter, "apart": apart, "exceeds": exceeds}
+    return found, pd.DataFrame({"group": range(len(own))} | by_group)
 
 
 def retain(
@@ -239,7 +271,8 @@ def retain(
         group's own growth), whether the pair looks `poisoned`, the `group` it then belongs to (else -1), whether it is
         `kept` for unlearning to hold on to, and whether it is an `anchor` among them; `groups`: of each, the median
         `growth` of its own images, how far they are `displaced`, the mean of 1 - cosine of their features with the
-        restored ones, the map's `scatter`, and how far the group is `apart` (see `crowd`);
+        restored ones, the map's `scatter`, how far the group is `apart` (see `crowd`) and by how much it
+        `exceeds` what else is displaced (see `exceeding`);
         `features`, `restored`: M_bd's image features and the restored
         ones, normalised fp32 (pairs looked at, embedding).
     """
@@ -268,7 +301,8 @@ def retain(
     own = [np.searchsorted(known, rows[group == g]) for g in groups]
     suspicious = split["suspicious"].to_numpy()[known]
     captions = [texts[group == g] for g in groups]
-    growth, by_group = _growth([(features, back)], captions, own, suspicious, settings.share, scatter)
+    said = models.embed_tokens(model, tokens[known[suspicious]])
+    growth, by_group = _growth([(features, back)], captions, own, suspicious, said, settings.share, scatter)
     found = pd.DataFrame({"id": split["id"].to_numpy()[known], "row": known} | growth)
     kept = ~found["poisoned"] & np.isin(known, normal) & ~np.isin(known, rows)
     return {
@@ -306,5 +340,6 @@ def flag(
     own = [rows[group == g] for g in range(group.max() + 1)]
     captions, suspicious = [np.asarray(text_features[r]) for r in own], split["suspicious"].to_numpy()
     mapped = _mapped(reference, features, weights)
-    found, _ = _growth(mapped, captions, own, suspicious, settings.share, scatter)
+    said = np.asarray(text_features[np.flatnonzero(suspicious)])
+    found, _ = _growth(mapped, captions, own, suspicious, said, settings.share, scatter)
     return {"flagged": pd.DataFrame({"id": split["id"], **found})}

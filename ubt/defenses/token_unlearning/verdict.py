@@ -8,10 +8,10 @@ do with each other. It is high only if the similarities are high and the pairs c
 Among the many pairs of a clean D a few may share a general word and score as high. What they lack is a displacement: a
 backdoor takes images away from where the clean reference would put them (`ubt.defenses.token_unlearning.retain`). A
 model that learned false captions by heart has displaced those images too, each by as much as it was learned; a backdoor
-displaces all that carry its trigger alike, so that they are a crowd of their own. A group carries a backdoor if it is
+displaces all that carry its trigger alike, so that they are a crowd of their own, or, where they are few, displaced
+much farther than whatever else fits badly. A group carries a backdoor if it is
 concentrated, displaced and apart; a model is poisoned if any group of D_topk does, and its score is that of the most
-displaced. Thirty poisons among six hundred pairs that fit badly are no crowd: a group that lacks this alone leaves the
-verdict open.
+displaced. One that lacks only the third leaves the verdict open.
 
 A verdict has three answers. Where a health check (`ubt.defenses.token_unlearning.health`) puts in doubt what the
 thresholds say, it is *cannot tell*.
@@ -26,7 +26,7 @@ import pandas as pd
 from ubt.core.run import Run
 from ubt.core.settings import Settings, setting
 from ubt.defenses.token_unlearning.health import CANNOT_TELL, NOT_POISONED, POISONED, checked
-from ubt.defenses.token_unlearning.retain import least_displaced
+from ubt.defenses.token_unlearning.retain import is_apart, least_displaced
 
 EARLIER = {
     "check": "health checks",
@@ -54,6 +54,12 @@ class VerdictSettings(Settings):
         "pairs of D_susp pulled towards its captions as far as its own images, to one pulled about half as far, above"
         " which a group is a crowd of its own",
         low=-1,
+    )
+    exceeds: float = setting(
+        1.5,
+        "times that a group is displaced as far as nine in ten of the pairs of D_susp that say something else, above"
+        " which it stands apart though it is no crowd",
+        low=0,
     )
     checks: bool = setting(
         True, "a health check that fails makes the answer 'cannot tell'; false: the thresholds alone decide"
@@ -105,6 +111,20 @@ def _groups(
     return found
 
 
+def _over_their_bars(
+    found: list[tuple[float, float, int]], by_group: pd.DataFrame, least: float, settings: VerdictSettings
+) -> tuple[list[tuple[float, float, int]], list[float], list[tuple[float, float]]]:
+    """Of `_groups`, those that carry a backdoor; how far those are displaced that lie over all bars but the one that
+    the map raised; and how far those are apart, and exceed others, that lie over all other bars.
+    """
+    concentrated = [f for f in found if f[1] > settings.threshold]
+    apart, exceeds = by_group["apart"], by_group["exceeds"]
+    alike = [f for f in concentrated if is_apart(apart[f[2]], exceeds[f[2]], settings.apart, settings.exceeds)]
+    between = [away for away, *_ in alike if settings.displaced < away <= least]
+    few = [(float(apart[f[2]]), float(exceeds[f[2]])) for f in concentrated if f[0] > least and f not in alike]
+    return [f for f in alike if f[0] > least], between, few
+
+
 def verdict(
     topk: pd.DataFrame,
     similarity: pd.DataFrame,
@@ -133,18 +153,15 @@ def verdict(
 
     Returns:
         `verdict`: its `answer`, "poisoned", "not poisoned" or "cannot tell"; what it is `by_thresholds` alone; `score`
-        and `threshold`; `displaced` and `least_displaced`, its threshold, `apart` and `least_apart` (of the most
-        displaced group that carries a backdoor, or of all); the `groups` that carry one; as evidence the mean and the
-        least similarity inside D_topk; and the health `checks`.
+        and `threshold`; `displaced` and `least_displaced`, its threshold, `apart` and `least_apart`, `exceeds` and
+        `least_exceeds` (of the most displaced group that carries a backdoor, or of all); the `groups` that carry one;
+        as evidence the mean and the least similarity inside D_topk; and the health `checks`.
     """
     by_group = groups.set_index("group")
     found = _groups(topk, similarity, np.asarray(image_features), np.asarray(text_features), by_group)
     own, floor, scatter = topk["similarity"], settings.displaced, float(groups["scatter"].iloc[0])
-    least, apart = least_displaced(scatter, floor), by_group["apart"]
-    concentrated = [f for f in found if f[1] > settings.threshold]
-    alike = [f for f in concentrated if apart[f[2]] > settings.apart]
-    few = [float(apart[f[2]]) for f in concentrated if f[0] > least and f not in alike]
-    carrying = [f for f in alike if f[0] > least]
+    least, apart, exceeds = least_displaced(scatter, floor), by_group["apart"], by_group["exceeds"]
+    carrying, between, few = _over_their_bars(found, by_group, least, settings)
     checks = checked(
         reference_images,
         reference_texts,
@@ -153,8 +170,8 @@ def verdict(
         pairs["caption"],
         split["suspicious"].to_numpy(),
         topk,
-        [away for away, *_ in alike if floor < away <= least],
-        (few, settings.apart),
+        between,
+        (few, settings.apart, settings.exceeds),
         (scatter, floor, least),
         accuracy,
         run,
@@ -173,6 +190,8 @@ def verdict(
             "least_displaced": least,
             "apart": float(apart[deciding]),
             "least_apart": settings.apart,
+            "exceeds": float(exceeds[deciding]),
+            "least_exceeds": settings.exceeds,
             "groups": [group for _, _, group in carrying],
             "topk_similarity_mean": float(own.mean()),
             "topk_similarity_min": float(own.min()),
