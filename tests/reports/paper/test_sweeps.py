@@ -90,7 +90,7 @@ def test_means_spreads_marks_and_what_is_missing(tmp_path):
         in text
     )
     assert "| 1 | 2 to do | 1 failed, 1 cancelled† | 2 to do | 2 to do |" in text
-    assert "| **97.00 ± 1.41** |" in text
+    assert "| **96.00 / 98.00** |" in text
     assert "| 10 | 90.00 (1 to do) |" in text
     written = sweep.write(frame, tmp_path / "out", "sweep-susp-k")
     assert [p.name for p in written] == ["sweep-susp-k.md", "sweep-susp-k.csv", "sweep-susp-k.html"]

@@ -86,7 +86,7 @@ def test_means_and_spreads_over_seeds_and_what_is_missing(tmp_path):
     assert (gone["seeds"], gone["state"]) == (0, "1 cancelled, 1 to do")
     finish(store, case("badnet", "text", 1), 94.0)
     text = TABLE.markdown(TABLE.measured(store, CPU, 2))
-    assert "| badnet | UBT (text mask + GA) | 61.51 | 0.00 | 95.00 ± 2.83 |" in text
+    assert "| badnet | UBT (text mask + GA) | 61.51 | 0.00 | 93.00 / 97.00 |" in text
     assert "0 (1 cancelled, 1 to do)" in text
     written = TABLE.write(TABLE.measured(store, CPU, 2), tmp_path / "out", "table-4")
     assert [p.name for p in written] == ["table-4.md", "table-4.csv"]

@@ -21,7 +21,7 @@ from ubt.core.run import Compute
 from ubt.defenses.token_unlearning.verdict import answer
 from ubt.reports.paper import cells as kept
 from ubt.reports.paper.published import headed
-from ubt.reports.paper.table import Sheet, cell, check, lacking, over_seeds, seeds_of, state_of
+from ubt.reports.paper.table import Sheet, check, lacking, of_column, over_seeds, seeds_of, state_of
 from ubt.reports.paper.verdict_table import ANSWERS
 from ubt.workflows.clean_models import clean_model, stand_in
 
@@ -235,7 +235,7 @@ class Attacks(Sheet):
         return pd.DataFrame(table)
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-        """Heads and cells as text, mean ± spread, a dash for what is not measured; what a frame of before does not have
+        """Heads and cells as text (`cell`), a dash for what is not measured; what a frame of before does not have
         is left out.
         """
         said = [head for head in ("attack", "threat model", "captions") if head in frame]
@@ -245,7 +245,7 @@ class Attacks(Sheet):
         cells = [
             [
                 *(str(row[head]) for head in said),
-                *(cell(row[label], row[f"{label} spread"], digits[key]) for key, label in measures.items()),
+                *(of_column(row, label, digits[key]) for key, label in measures.items()),
                 seeds_of(dict(row)),
             ]
             for _, row in frame.iterrows()

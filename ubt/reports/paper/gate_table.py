@@ -15,7 +15,7 @@ from ubt.evaluation.backdoor import interval
 from ubt.reports.paper import cells as kept
 from ubt.reports.paper.cell_table import CLEAN, PATCH, WHOLE, CellTable, Item, Row
 from ubt.reports.paper.published import headed
-from ubt.reports.paper.table import cell, check, lacking, seeds_of
+from ubt.reports.paper.table import check, lacking, of_values, seeds_of
 from ubt.workflows import gate as gates
 from ubt.workflows.measure_gate import IMAGES, measure
 
@@ -101,9 +101,7 @@ def _line(name: str, detector: str, part: pd.DataFrame) -> list[str]:
     done, texts = part[part["state"] == "done"], []
     for key in MEASURES:
         values = done[key].dropna().astype(float)
-        texts.append(
-            cell(values.mean() if len(values) else None, values.std() if len(values) > 1 else None, _digits(key))
-        )
+        texts.append(of_values(values, _digits(key)))
         if "found" in key and len(values) == 1 and key.startswith("poisoned"):
             hits = pd.Series(range(IMAGES)) < round(IMAGES * values.iloc[0] / 100)
             low, high = interval(hits.to_numpy())

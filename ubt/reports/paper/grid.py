@@ -11,7 +11,7 @@ from ubt.cases.pipeline import Work, standing
 from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute
-from ubt.reports.paper.table import Sheet, cell, check, lacking, over_seeds, seeds_of
+from ubt.reports.paper.table import Sheet, check, lacking, of_column, over_seeds, seeds_of
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,9 @@ class Grid(Sheet):
         return pd.DataFrame(table)
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-        """Heads and cells as text, mean ± spread, a dash for what is not measured."""
+        """Heads and cells as text (`cell`), a dash for what is not measured."""
         cells = []
         for _, row in frame.iterrows():
-            values = [
-                cell(row[label], row[f"{label} spread"], self.digits.get(key, 2))
-                for key, label in self.measures.items()
-            ]
+            values = [of_column(row, label, self.digits.get(key, 2)) for key, label in self.measures.items()]
             cells.append([row["attack"], row["about"], *values, seeds_of(row)])
         return ["attack", self.head, *self.measures.values(), "seeds"], cells

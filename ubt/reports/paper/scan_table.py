@@ -20,7 +20,7 @@ from ubt.reports.paper import cells as kept
 from ubt.reports.paper.attack_table import ARCHITECTURE, OTHER
 from ubt.reports.paper.cell_table import CLEAN, PATCH, WHOLE, CellTable, Item, Row
 from ubt.reports.paper.published import headed
-from ubt.reports.paper.table import cell, lacking, seeds_of
+from ubt.reports.paper.table import lacking, of_values, seeds_of
 from ubt.reports.paper.verdict_table import TAKEN, TRACE
 from ubt.workflows import scan as scans
 from ubt.workflows.measure_scan import EVALUATED, VERSION, Scanned, measure
@@ -136,7 +136,7 @@ def _line(title: str, part: pd.DataFrame, clean: pd.DataFrame) -> list[str]:
 
 def _mean(values: pd.Series, digits: int) -> str:
     values = values.dropna().astype(float)
-    return cell(values.mean() if len(values) else None, values.std() if len(values) > 1 else None, digits)
+    return of_values(values, digits)
 
 
 def _share(hits: pd.Series) -> str:

@@ -16,7 +16,7 @@ from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.run import Compute
 from ubt.reports.paper.defense_tables import ATTACKS
-from ubt.reports.paper.table import as_markdown, cell, check, lacking, over_seeds, state_of, write
+from ubt.reports.paper.table import as_markdown, check, lacking, of_column, over_seeds, state_of, write
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -157,10 +157,10 @@ class Sweep:
         return {m.label: m.scale * values[m.label] for m in self.measures if values[m.label] is not None}
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-        """Heads and cells as text, a row a cell of the sweep: mean ± spread, a dash for what is not measured."""
+        """Heads and cells as text, a row a cell of the sweep (`cell`), a dash for what is not measured."""
         axes, cells = [f.label for f in self.factors], []
         for _, row in frame.iterrows():
-            values = [cell(row[m.label], row[f"{m.label} spread"], m.digits) for m in self.measures]
+            values = [of_column(row, m.label, m.digits) for m in self.measures]
             seeds = f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")
             cells.append(
                 [
@@ -241,11 +241,11 @@ def _state(states: list[str]) -> str:
 def marked(row: Mapping, label: str, digits: int = 2) -> str:
     """A cell of a grid: its number, what of it is missing, and whether it is the default or the paper's choice.
 
-    >>> row = {"CA": 98.0, "CA spread": None, "state": "failed", "default": True, "paper": True}
+    >>> row = {"CA": 98.0, "CA spread": None, "seeds": 1, "state": "failed", "default": True, "paper": True}
     >>> marked(row, "CA"), marked(row | {"CA": None, "paper": False}, "CA")
     ('**98.00** (failed)†', 'failed')
     """
-    number, state = cell(row[label], row[f"{label} spread"], digits), row["state"]
+    number, state = of_column(row, label, digits), row["state"]
     dagger = "†" if row["paper"] else ""
     if number == "-":
         return (state or number) + dagger

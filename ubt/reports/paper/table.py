@@ -3,6 +3,7 @@ sheets of figures share.
 """
 
 import inspect
+import math
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -32,6 +33,8 @@ LONG = 60
 KL, SECONDS = {"kl": "KL"}, {"training": "training, s", "defence": "defence, s", "total": "total, s"}
 DIGITS = dict.fromkeys(KL.values(), 3) | dict.fromkeys(SECONDS.values(), 1)
 """After the point, by head, where they are not two."""
+INTERVAL_FROM = 5
+"""Seeds from which on a mean has an interval."""
 ELSEWHERE = ("zeroshot", "retrieval")
 JUDGED = {d.judged: name for name, d in DEFENSES.items()} | {
     downstream_name(kind, d.judged): name for name, d in DEFENSES.items() for kind in ELSEWHERE
@@ -256,13 +259,13 @@ class Table(Sheet):
         return state_of(store, case, where, self._stages(row))
 
     def lines(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-        """Heads and cells as text, mean ± spread, a dash for what is not reported or not measured."""
+        """Heads and cells as text (`cell`), a dash for what is not reported or not measured."""
         groups = [g for g in ("reported", *self.groups) if any(c.startswith(f"{g} ") for c in frame)]
         columns = [(g, m) for g in groups for m in self.measures.values() if f"{g} {m}" in frame]
         heads = [*self.heads, *self.counts, *(f"{g}: {m}" for g, m in columns), "seeds"]
         cells, above = [], ""
         for _, row in frame.iterrows():
-            values = [cell(row[f"{g} {m}"], row.get(f"{g} {m} spread"), digits=DIGITS.get(m, 2)) for g, m in columns]
+            values = [of_column(row, f"{g} {m}", DIGITS.get(m, 2)) for g, m in columns]
             counts = [cell(row[head], digits=1) for head in self.counts]
             again = {"state": "as above"} if row["state"] == above and len(above) > LONG else {}
             cells.append([*(str(row[h]) for h in self.heads), *counts, *values, seeds_of(dict(row) | again)])
@@ -313,16 +316,19 @@ def state_of(store: Store, case: CaseSettings, where: Compute, stages: Sequence[
     return next((state for state in found if state != "done"), "done")
 
 
-def over_seeds(column: str, values: Sequence[float]) -> dict[str, float | None]:
-    """The cells of a column and of its spread: mean and standard deviation, missing where there is no value, or one.
+def over_seeds(column: str, values: Sequence[float]) -> dict[str, float | str | None]:
+    """The cells of a column, of its spread, and of two seeds their values in the seeds' order: mean and standard
+    deviation, missing where there is no value, or one.
 
-    >>> over_seeds("CA", [1.0, 3.0])["CA"], over_seeds("CA", [1.0]), over_seeds("CA", [])["CA"]
-    (2.0, {'CA': 1.0, 'CA spread': None}, None)
+    >>> over_seeds("CA", [1.0, 3.0])
+    {'CA': 2.0, 'CA spread': 1.4142135623730951, 'CA values': '1.0 3.0'}
+    >>> over_seeds("CA", [1.0]), over_seeds("CA", [])["CA"]
+    ({'CA': 1.0, 'CA spread': None}, None)
     """
     return {
         column: statistics.fmean(values) if values else None,
         f"{column} spread": statistics.stdev(values) if len(values) > 1 else None,
-    }
+    } | ({f"{column} values": " ".join(f"{float(v)!r}" for v in values)} if len(values) == 2 else {})
 
 
 def measures(store: Store, case: CaseSettings, where: Compute, judged: str) -> dict[str, float]:
@@ -393,14 +399,39 @@ def seeds_of(row: Mapping) -> str:
     return f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")
 
 
-def cell(mean: float | None, spread: float | None = None, digits: int = 2) -> str:
-    """
-    >>> cell(1.5), cell(1.5, 0.25), cell(0.98765, digits=3), cell(None)
-    ('1.50', '1.50 ± 0.25', '0.988', '-')
+def cell(mean: float | None, spread: float | None = None, digits: int = 2, seeds: int = 0, values: Any = "") -> str:
+    """A mean over seeds and what it is worth, by their standard deviation, the `spread`: of two seeds both `values`,
+    where these were kept, from five on the 95 % t interval of the mean, else mean ± standard deviation.
+
+    >>> cell(1.5), cell(0.98765, digits=3), cell(None)
+    ('1.50', '0.988', '-')
+    >>> cell(2.0, 2**0.5, seeds=2, values="3.0 1.0"), cell(1.5, 0.25, seeds=3), cell(10.0, 1.0, 1, seeds=5)
+    ('3.00 / 1.00', '1.50 ± 0.25', '10.0 [8.8, 11.2]')
     """
     if mean is None or pd.isna(mean):
         return "-"
-    return f"{mean:.{digits}f}" if spread is None or pd.isna(spread) else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+    if spread is None or pd.isna(spread):
+        return f"{mean:.{digits}f}"
+    if isinstance(values, str) and len(each := values.split()) == 2:
+        return " / ".join(f"{float(value):.{digits}f}" for value in each)
+    if seeds < INTERVAL_FROM:
+        return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, seeds - 1)) * spread / math.sqrt(seeds)
+    return f"{mean:.{digits}f} [{mean - half:.{digits}f}, {mean + half:.{digits}f}]"
+
+
+def of_column(row: Mapping[str, Any], column: str, digits: int) -> str:
+    """The `cell` of a column that `over_seeds` made."""
+    found = (row.get(f"{column} spread"), digits, row["seeds"], row.get(f"{column} values"))
+    return cell(row[column], *found)
+
+
+def of_values(values: pd.Series, digits: int) -> str:
+    """The `cell` of the values of some seeds, (n,)."""
+    column = over_seeds("", values.tolist())
+    return of_column(column | {"seeds": len(values)}, "", digits)
 
 
 def as_markdown(said: str, heads: list[str], cells: list[list[str]]) -> str:
