@@ -72,8 +72,8 @@ def test_what_is_measured_of_a_strategy_and_what_is_missing(tmp_path):
     assert pd.isna(random["IoU"])
     text = table.markdown(table.measured(store, CPU, 2))
     assert (
-        "| badnet | full coverage | 49 / 49 | 2.0 / 2.0 | 10.0 / 10.0 | 100.0 / 100.0 | 10.0 / 10.0 | 0.25 / 0.12 | 0.25"
-        " / 0.25 | 100.0 / 50.0 | 2 |" in text
+        "| badnet | full coverage | 49 / 49 | 2.0 / 2.0 | 10.0 / 10.0 | 100.0 / 100.0 | 10.0 / 10.0 | 0.25 / 0.12 |"
+        " 0.25 / 0.25 | 100.0 / 50.0 | 2 |" in text
     )
     assert "| badnet | random | - | - | - | - | - | - | - | - | 0 (1 failed, 1 to do) |" in text
     assert [p.name for p in table.write(table.measured(store, CPU, 2), tmp_path / "out", "table-poisoncam")] == [
