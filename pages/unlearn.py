@@ -52,6 +52,8 @@ for column, (which, stage, group) in zip(
         curves(view, stage, getattr(settings, group).steps, "D_unlearn", f"Figures over steps, {LABELS[which]}")
 if not finished:
     missing(view, judged[-1], "Figures before and after come when every model has been measured.", offer=False)
+    if view.has(task_vector.ALONG):
+        task_vector.section(view)
     st.stop()
 
 

@@ -20,6 +20,7 @@ from ubt.data.roles import labelled
 from ubt.defenses import abl, cleanclip, control, par, poisoncam, roclip, supervised, tbar
 
 N = 48
+JUDGED = {"answer": "poisoned"}
 SMALL = {"batch": 16, "lr": 1e-4}
 
 
@@ -61,7 +62,7 @@ def perturbed(model, g, run, **changes):
 
 def of_flagged(model, g, run):
     flagged = pd.DataFrame({"poisoned": g["split"]["suspicious"]})
-    return tbar.tune(model, g["images"], g["tokens"], flagged, tbar.TbarSettings(steps=6, **SMALL), run)
+    return tbar.tune(model, g["images"], g["tokens"], flagged, JUDGED, tbar.TbarSettings(steps=6, **SMALL), run)
 
 
 def with_labels(model, g, run):
@@ -166,6 +167,7 @@ def test_tbar_takes_as_much_of_the_task_vector_away_as_clean_pairs_bear(given, r
         given["images"],
         given["tokens"],
         pd.DataFrame({"poisoned": given["split"]["suspicious"]}),
+        JUDGED,
         tbar.TbarSettings(steps=8, batch=12, lr=1e-3),
         run,
     )["model"]
@@ -187,10 +189,11 @@ def test_tbar_takes_as_much_of_the_task_vector_away_as_clean_pairs_bear(given, r
     assert purified(lost=1.0)["alphas"]["chosen"].iloc[-1]
 
 
-def test_tbar_leaves_a_model_as_it_is_of_which_nothing_is_flagged(given, reference):
-    nothing = pd.DataFrame({"poisoned": np.arange(N) < 1})
+@pytest.mark.parametrize(("flagged", "said"), [(1, "poisoned"), (12, "not poisoned"), (12, "cannot tell")])
+def test_tbar_leaves_a_model_as_it_is_that_is_not_judged_poisoned(given, reference, flagged, said):
+    rows, verdict = pd.DataFrame({"poisoned": np.arange(N) < flagged}), {"answer": said}
     run, settings = Run(compute=CPU), tbar.TbarSettings(tried=3)
-    tuned = tbar.tune(copy.deepcopy(reference), given["images"], given["tokens"], nothing, settings, run)
+    tuned = tbar.tune(copy.deepcopy(reference), given["images"], given["tokens"], rows, verdict, settings, run)
     left = tbar.subtract(reference, tuned["model"], given["images"], given["pairs"], settings, run)["model"]
     a, b = weights(reference), weights(left)
     assert all(torch.equal(a[n], b[n]) for n in a)

@@ -25,7 +25,7 @@ def test_alpha_is_a_slider_that_answers_from_what_was_measured(full, tiny_case):
         return [m.value for m in at.metric[-4:]]
 
     assert shown() == ["7.0", "96.0", "80.0", "85.0"]
-    assert at.metric[-4].delta == f"{7 - tiny_case.metrics['poisoned']['asr']:+.1f}"
+    assert at.metric[-4].delta == "-83.0"
     assert "95.0 %, of M_bd 100.0 %. They chose alpha 1" in words(at)
     slider(at, "alpha").set_value(2.0).run()
     assert not at.exception

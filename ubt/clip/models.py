@@ -49,18 +49,22 @@ def copied(model: torch.nn.Module) -> torch.nn.Module:
     """A model of the same weights, to be read while the first is trained."""
     other = create(model.config, 0, model.preprocess_cfg)
     other.load_state_dict(model.state_dict())
+    other.half_table = model.half_table
     return other.eval()
 
 
 def moved(model: torch.nn.Module, other: torch.nn.Module, share: float) -> torch.nn.Module:
     """A model that lies on the line through two of one architecture, `share` of the way from the first to the second:
-    beyond either where it is below 0 or above 1.
+    beyond either where it is below 0 or above 1. What batches were normalised by moves along, a variance not below 0.
     """
-    found = copied(model)
+    found, ends = copied(model), {**dict(other.named_parameters()), **dict(other.named_buffers())}
     with torch.no_grad():
-        for own, end in zip(found.parameters(), other.parameters(), strict=True):
-            start = own.float()
-            own.copy_(start + share * (end.to(own.device).float() - start))
+        for name, own in (*found.named_parameters(), *found.named_buffers()):
+            start, end = own.float(), ends[name].to(own.device).float()
+            if not own.is_floating_point() or torch.equal(start, end):
+                continue
+            between = start + share * (end - start)
+            own.copy_(between.clamp(min=0) if name.endswith("running_var") else between)
     return found
 
 

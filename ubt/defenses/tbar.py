@@ -15,10 +15,13 @@ from ubt.core.run import Run
 from ubt.core.settings import FitSettings, setting
 from ubt.core.stage import TRAINED, D, Stage, takes
 from ubt.defenses.base import Defense
+from ubt.defenses.token_unlearning.verdict import judged_poisoned
 from ubt.evaluation.stages import along_stage, evaluate_stage
 
 ALONG = "along_tbar"
 """The stage that measures every alpha that is tried."""
+LOOKED_AT = 2000
+"""Most clean pairs by which alpha is chosen."""
 
 
 class TbarSettings(FitSettings):
@@ -29,20 +32,24 @@ class TbarSettings(FitSettings):
     steps: int = setting(20, "optimiser steps of fine-tuning on flagged pairs", low=1)
     batch: int = setting(64, "pairs in a step", low=2)
     lr: float = setting(2e-5, "peak learning rate", low=0)
-    most: float = setting(10.0, "the largest alpha that is tried", low=0, high=100)
+    most: float = setting(10.0, "the largest alpha that is tried", low=0.1, high=100)
     tried: int = setting(21, "how many alphas are tried, from 0 on", low=2, high=1000)
     lost: float = setting(
-        0.1,
-        "share of clean pairs, of those whose caption is the nearest in its batch, that may be lost",
-        low=0,
-        high=1,
+        0.1, "share of clean pairs, of those whose caption is the nearest in its batch, that may be lost", low=0, high=1
     )
 
 
 def tune(
-    model, images: np.ndarray, tokens: np.ndarray, flagged: pd.DataFrame, settings: TbarSettings, run: Run
+    model,
+    images: np.ndarray,
+    tokens: np.ndarray,
+    flagged: pd.DataFrame,
+    verdict: dict,
+    settings: TbarSettings,
+    run: Run,
 ) -> dict:
-    """Fine-tune M_bd with InfoNCE on the pairs that are flagged. Where fewer than two are, it stays as it came.
+    """Fine-tune M_bd with InfoNCE on the pairs that are flagged. A model that is not judged poisoned, or of which fewer
+    than two pairs are, stays as it came.
 
     Returns:
         the tuned `model` and its `history`: loss and mean similarity.
@@ -50,7 +57,7 @@ def tune(
     from ubt.clip import recipes
 
     rows = np.flatnonzero(flagged["poisoned"])
-    if len(rows) < 2:
+    if len(rows) < 2 or not judged_poisoned(verdict):
         return {"model": model, "history": pd.DataFrame({"loss": [], "similarity": []})}
     return recipes.train_on_pairs(model, images, tokens, settings, run, "tbar", rows, settings.steps)
 
@@ -67,8 +74,9 @@ def subtract(
     from ubt.clip import models
     from ubt.data import model_input
 
-    tokens = model_input.tokenize(clean_pairs["caption"].tolist(), model_input.context_length(model))
-    images = np.asarray(clean_images)
+    rows = np.unique(np.linspace(0, len(clean_pairs) - 1, min(LOOKED_AT, len(clean_pairs))).astype(int))
+    captions = clean_pairs["caption"].iloc[rows].tolist()
+    tokens, images = model_input.tokenize(captions, model_input.context_length(model)), np.asarray(clean_images[rows])
     alphas = np.linspace(0, settings.most, settings.tried)
     found = np.empty(len(alphas))
     for i, alpha in enumerate(alphas):
@@ -76,7 +84,7 @@ def subtract(
         found[i] = _found(left, images, tokens, settings.batch)
         run.progress(i + 1, len(alphas), {"found": float(found[i])})
     kept = np.logical_and.accumulate(found >= (1 - settings.lost) * found[0])
-    chosen = int(np.flatnonzero(kept)[-1])
+    chosen = int(np.flatnonzero(kept)[-1]) if found[0] else 0
     return {
         "model": models.moved(model, tuned, -alphas[chosen]),
         "alphas": pd.DataFrame({"alpha": alphas, "found": found, "chosen": np.arange(len(alphas)) == chosen}),
@@ -98,7 +106,7 @@ def _found(model, images: np.ndarray, tokens: np.ndarray, batch: int) -> float:
 
 def _cost(settings: Any) -> float:
     """Seconds that encoding the clean pairs under each alpha takes."""
-    return 5e-4 * settings.tbar.tried * settings.clean.pairs
+    return 5e-4 * settings.tbar.tried * min(LOOKED_AT, settings.clean.pairs)
 
 
 STAGES: tuple[Stage, ...] = (
@@ -106,10 +114,10 @@ STAGES: tuple[Stage, ...] = (
         "tbar_task",
         "M_bd fine-tuned on the pairs that are flagged, from which TBAR's task vector is taken",
         "ubt.defenses.tbar:tune",
-        takes("poison.model", "flag.flagged", **D),
+        takes("poison.model", "flag.flagged", "verdict.verdict", **D),
         {"settings": "tbar"},
         observed=True,
-        version=3,
+        version=4,
         gives=TRAINED,
         cost=lambda s: trained(s.tbar.steps, s.tbar.batch),
     ),
@@ -119,7 +127,7 @@ STAGES: tuple[Stage, ...] = (
         "ubt.defenses.tbar:subtract",
         takes("poison.model", tuned="tbar_task.model", clean_images="clean.images", clean_pairs="clean.pairs"),
         {"settings": "tbar"},
-        version=3,
+        version=4,
         gives=("model", "alphas"),
         cost=_cost,
     ),

@@ -18,6 +18,7 @@ from ubt.core.errors import BadInput
 from ubt.core.files import file_digest, read_json, replace_file
 from ubt.reports import documents
 from ubt.reports.paper import cells
+from ubt.reports.paper.table import VALUES
 
 LEVEL, UNLIKELY, FLOOR, IMAGE, FAR = 0.95, 0.01, 0.002, 0.03, 5.0
 """Of the interval around a difference of two means; how unlikely it has to be that so many figures lie outside of
@@ -86,10 +87,12 @@ def documented(name: str, like: pd.DataFrame, labels: Iterable[str]) -> tuple[pd
     entry, of = next((e for e in entries() if e.name == name and e.sha256), None), list(labels)
     if entry is None:
         return None
-    kept = pd.read_csv(folder() / f"{name}.csv", dtype=dict.fromkeys(of, str)).reindex(columns=like.columns)
+    kept = pd.read_csv(folder() / f"{name}.csv", dtype=dict.fromkeys(of, str))
+    columns = list(dict.fromkeys([*like.columns, *(c for c in kept if c.endswith(VALUES))]))
+    kept = kept.reindex(columns=columns)
     found = like[of].merge(kept.astype({"state": object}).fillna({"state": ""}), how="left", on=of)
     there = found["seeds"].notna()
-    found = found.combine_first(like)[list(like.columns)].astype({"seeds": int})
+    found = found.combine_first(like)[columns].astype({"seeds": int})
     return (found, entry.origin) if there.any() else None
 
 
@@ -135,9 +138,11 @@ class Compared:
 
 def compare(before: Path, after: Path) -> Compared:
     """Compare two CSVs of one table. A figure with a spread lies inside where its two means differ by less than the
-    95 % t interval of their difference, with the spread of both, allows. Columns of seconds are left aside.
+    95 % t interval of their difference, with the spread of both, allows. Columns of seconds are left aside, and those
+    of the values that a mean is of.
     """
-    old, new = (_means(table[[c for c in table if not TIMED.search(c)]]) for table in map(pd.read_csv, (before, after)))
+    left_aside = lambda column: TIMED.search(column) or column.endswith(VALUES)  # noqa: E731
+    old, new = (_means(table[[c for c in table if not left_aside(c)]]) for table in map(pd.read_csv, (before, after)))
     if list(old.columns) != list(new.columns):
         return Compared(False, changed=(f"columns: {', '.join(set(old.columns) ^ set(new.columns)) or 'their order'}",))
     if _equal(old, new):

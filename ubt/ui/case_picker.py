@@ -51,7 +51,7 @@ def make(settings: CaseSettings, run: bool, until: str | None = None) -> None:
         jobs.start(store(), name, until)
 
 
-CASE_PARAMETERS = ("fraction", "threshold", "k", "pair")
+CASE_PARAMETERS = ("fraction", "threshold", "k", "alpha", "pair")
 """Parameters of the address that mean nothing in another case."""
 CASE_COLUMNS = re.compile(r"\b(id|rank|group|cluster\w*|map_\w+)\b")
 """Columns that mean something else in another case; a selection by them ends with it."""

@@ -3,12 +3,12 @@
 import streamlit as st
 
 from ubt.defenses.tbar import ALONG
-from ubt.evaluation.model_roles import MEASURED
 from ubt.figures import along
 from ubt.ui import charts, query_params
-from ubt.ui.errors import guard
+from ubt.ui.errors import guard, plain
 from ubt.ui.job_panel import missing
-from ubt.ui.view import View
+from ubt.ui.view import View, compute, store
+from ubt.workflows.lacking import lacking
 
 SHOWN = {"asr": "ASR, %", "ca": "CA, %", "ra": "RA, %", "target_recall": "target recall, %"}
 
@@ -19,10 +19,14 @@ def section(view: View) -> None:
     """A lab case's alphas: the slider, the measures at it and against M_bd, and all of them as lines."""
     st.subheader("Subtracted, not trained: TBAR")
     st.caption(
-        "M_bd is fine-tuned on the pairs whose images ours flags. What that adds to its weights, the task vector, is"
-        " taken from M_bd alpha times: 0 is M_bd itself. Clean pairs of the defender's own choose alpha."
+        "M_bd, where it is judged poisoned, is fine-tuned on the pairs whose images ours flags. What that adds to its"
+        " weights, the task vector, is taken from M_bd alpha times: 0 is M_bd itself. Clean pairs of the defender's own"
+        " choose alpha."
     )
     if not view.has(ALONG, "tbar"):
+        if why := lacking(store(), view.settings, compute(), ALONG):
+            st.info(f"TBAR cannot be run on this case: {plain(why)}.")
+            return
         missing(view, ALONG, "TBAR has not been run on this case.")
         return
     frame, tried = view.read(ALONG, "along"), view.read("tbar", "alphas")
@@ -33,7 +37,7 @@ def section(view: View) -> None:
         left, "alpha", "alpha", view, 0.0, most, chosen, step, "How many times the task vector is taken away"
     )
     at = (frame["alpha"] - alpha).abs().idxmin()
-    before = view.read(MEASURED["poisoned"].evaluated, "measures")
+    before = frame.iloc[0]
     with left.container(horizontal=True):
         for name, title in SHOWN.items():
             value = frame[name][at]

@@ -114,7 +114,7 @@ def _figures(found: Mapping[str, Any]) -> str:
     ]
     if "apart" in found:
         parts.append(f"separated {found['apart']:.2f} (above {found['least_apart']:g})")
-    if "exceeds" in found:
+    if found.get("exceeds") is not None:
         times, least = found["exceeds"], found["least_exceeds"]
         parts[-1] += f" or displaced {times:.1f} times as far as what else fits badly (above {least:g})"
     return f"Measured: {', '.join(parts)}."

@@ -73,7 +73,7 @@ def test_what_is_wrong_what_cannot_be_told_and_what_is_not_judged_yet(tmp_path):
     said = part.markdown(frame)
     low, high = interval(pd.Series([True, False]).to_numpy())
     half = f"1 of 2 [{low:.1f}, {high:.1f}]"
-    assert f"| {CLEAN} | shipped | 0.250 / 0.600 | 0.250 to 0.600 | 0.050 / 0.200 | 0.050 to 0.200" in said
+    assert f"| {CLEAN} | shipped | 0.425 ± 0.247 | 0.250 to 0.600 | 0.125 ± 0.106 | 0.050 to 0.200" in said
     assert f"| 3.0, 1.0 | {half} | {half} | 0 of 2 [0.0, 65.8] | {half} | 0 | 2 |" in said
     assert "| sig | shipped | 0.600 | 0.600 to 0.600 | 0.125" in said
     assert "| - | 1 | 1 (1 to do) |" in said

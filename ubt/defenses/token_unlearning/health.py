@@ -256,13 +256,15 @@ def _of_the_map(between: Sequence[float], scatter: float, floor: float, least: f
     )
 
 
-def _of_the_crowd(few: Sequence[tuple[float, float]], bar: float, times: float) -> Check:
+def _of_the_crowd(few: Sequence[tuple[float, float | None]], bar: float, times: float) -> Check:
     said = f"{len(few)} concentrated and displaced groups that do not stand apart"
-    said += "".join(
-        f"; separated by {apart:.2f}, above {bar:g} needed, or displaced {exceeds:.2f} times as far as what else fits"
-        f" badly, above {times:g} needed"
-        for apart, exceeds in few
-    )
+    for apart, exceeds in few:
+        said += f"; separated by {apart:.2f}, above {bar:g} needed, or "
+        said += (
+            "too few other pairs to compare displacement with"
+            if exceeds is None
+            else f"displaced {exceeds:.2f} times as far as what else fits badly, above {times:g} needed"
+        )
     return Check(
         "stands apart",
         len(few),
@@ -270,7 +272,7 @@ def _of_the_crowd(few: Sequence[tuple[float, float]], bar: float, times: float) 
         not few,
         said,
         "false captions that were learned by heart displace images as a few poisons do",
-        "look at the group's pairs (Inspect), and scan the model without any pairs (Scan)",
+        "look at the group's pairs (Inspect), scan the model without any pairs (Scan), or bring more pairs",
         NEGATIVE,
     )
 
@@ -301,7 +303,7 @@ def checked(
     suspicious: np.ndarray,
     topk: pd.DataFrame,
     between: Sequence[float],
-    few: tuple[Sequence[tuple[float, float]], float, float],
+    few: tuple[Sequence[tuple[float, float | None]], float, float],
     bars: tuple[float, float, float],
     accuracy: Mapping[str, Any] | None,
     run: Run,

@@ -25,11 +25,11 @@ APART = 0.7
 its own.
 """
 EXCEEDS = 1.5
-"""Times that a group is displaced farther than nine in ten of the other pairs of D_susp, from which on it need be no
-crowd.
+"""Times that a group is displaced farther than nine in ten of the pairs of D_susp that say something else, from which
+on it need be no crowd.
 """
-USUAL, UNLIKE = 0.9, 0.5
-"""Which quantile of the others' displacement that is, and below which similarity of captions a pair is another."""
+USUAL = 0.9
+"""Which quantile of their displacement that is."""
 FEW = 20
 """Others below which nothing is usual among them."""
 FAR, HALF = 0.7, 0.3
@@ -156,14 +156,14 @@ def crowd(growth: np.ndarray, own: float) -> float:
 
 def exceeding(displaced: float, others: np.ndarray) -> float:
     """How many times as far a group is displaced as nine in ten of the `others` (n,): whatever fits badly and was
-    learned by heart is displaced by as much as it was learned, while one trigger carries few images as far as many. 0
-    where there are too few others to tell.
+    learned by heart is displaced by as much as it was learned, while one trigger carries few images as far as many. Not
+    a number where there are too few others to tell.
 
     >>> exceeding(0.3, np.array([0.1] * 18 + [0.2] * 2)) > 2
     True
     """
     if len(others) < FEW:
-        return 0.0
+        return float("nan")
     return float(displaced / max(np.quantile(others, USUAL), np.finfo(np.float32).eps))
 
 
@@ -239,8 +239,10 @@ def _growth(
     displaced = np.array([float(away[rows].mean()) for rows in own])
     shares = np.array([g / max(LEAST, m) for g, m in zip(grown, medians, strict=True)])
     apart = np.array([crowd(g[suspicious], m) for g, m in zip(grown, medians, strict=True)])
-    claimed = np.isin(np.flatnonzero(suspicious), np.concatenate(own))
-    others = [away[suspicious][~claimed & (pull(said, c) < UNLIKE)] for c in captions]
+    crowds = (displaced >= least_displaced(scatter)) & (apart >= APART)
+    claimed = np.isin(np.flatnonzero(suspicious), np.concatenate(own)) | (shares[crowds][:, suspicious] > share).any(0)
+    unlike = [pulled < np.median(pulled) for pulled in (pull(said, c) for c in captions)]
+    others = [away[suspicious][some & ~claimed] for some in unlike]
     exceeds = np.array([exceeding(d, some) for d, some in zip(displaced, others, strict=True)])
     # a group without a backdoor would claim clean images that merely resemble its captions
     if (far := (displaced >= least_displaced(scatter)) & is_apart(apart, exceeds)).any():

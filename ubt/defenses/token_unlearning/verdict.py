@@ -100,6 +100,10 @@ def concentration(image_features: np.ndarray, text_features: np.ndarray) -> floa
     return float((cross.sum() - np.trace(cross)) / (k * (k - 1))) if k > 1 else float(cross.mean())
 
 
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
 def _groups(
     topk: pd.DataFrame, similarity: pd.DataFrame, images: np.ndarray, texts: np.ndarray, by_group: pd.DataFrame
 ) -> list[tuple[float, float, int]]:
@@ -113,7 +117,7 @@ def _groups(
 
 def _over_their_bars(
     found: list[tuple[float, float, int]], by_group: pd.DataFrame, least: float, settings: VerdictSettings
-) -> tuple[list[tuple[float, float, int]], list[float], list[tuple[float, float]]]:
+) -> tuple[list[tuple[float, float, int]], list[float], list[tuple[float, float | None]]]:
     """Of `_groups`, those that carry a backdoor; how far those are displaced that lie over all bars but the one that
     the map raised; and how far those are apart, and exceed others, that lie over all other bars.
     """
@@ -121,7 +125,7 @@ def _over_their_bars(
     apart, exceeds = by_group["apart"], by_group["exceeds"]
     alike = [f for f in concentrated if is_apart(apart[f[2]], exceeds[f[2]], settings.apart, settings.exceeds)]
     between = [away for away, *_ in alike if settings.displaced < away <= least]
-    few = [(float(apart[f[2]]), float(exceeds[f[2]])) for f in concentrated if f[0] > least and f not in alike]
+    few = [(float(apart[f[2]]), _known(exceeds[f[2]])) for f in concentrated if f[0] > least and f not in alike]
     return [f for f in alike if f[0] > least], between, few
 
 
@@ -190,7 +194,7 @@ def verdict(
             "least_displaced": least,
             "apart": float(apart[deciding]),
             "least_apart": settings.apart,
-            "exceeds": float(exceeds[deciding]),
+            "exceeds": _known(exceeds[deciding]),
             "least_exceeds": settings.exceeds,
             "groups": [group for _, _, group in carrying],
             "topk_similarity_mean": float(own.mean()),

@@ -75,7 +75,7 @@ def evidence(case: Any, store: Store) -> list[tuple[str, str]]:
     rows += (
         [(f"separated, poisoned above {found['least_apart']:g}", f"{found['apart']:.2f}")] if "apart" in found else []
     )
-    if "exceeds" in found:
+    if found.get("exceeds") is not None:
         rows += [(f"or times what else is displaced, above {found['least_exceeds']:g}", f"{found['exceeds']:.2f}")]
     rows += [
         ("similarity inside D_topk, mean", f"{found['topk_similarity_mean']:.3f}"),

@@ -33,6 +33,8 @@ LONG = 60
 KL, SECONDS = {"kl": "KL"}, {"training": "training, s", "defence": "defence, s", "total": "total, s"}
 DIGITS = dict.fromkeys(KL.values(), 3) | dict.fromkeys(SECONDS.values(), 1)
 """After the point, by head, where they are not two."""
+VALUES = " values"
+"""What the column of a mean's values is called after it."""
 INTERVAL_FROM = 5
 """Seeds from which on a mean has an interval."""
 ELSEWHERE = ("zeroshot", "retrieval")
@@ -317,8 +319,8 @@ def state_of(store: Store, case: CaseSettings, where: Compute, stages: Sequence[
 
 
 def over_seeds(column: str, values: Sequence[float]) -> dict[str, float | str | None]:
-    """The cells of a column, of its spread, and of two seeds their values in the seeds' order: mean and standard
-    deviation, missing where there is no value, or one.
+    """The cells of a column, of its spread, and of what both are of: mean and standard deviation, missing where there
+    is no value, or one; and the values in the seeds' order, where there are several.
 
     >>> over_seeds("CA", [1.0, 3.0])
     {'CA': 2.0, 'CA spread': 1.4142135623730951, 'CA values': '1.0 3.0'}
@@ -328,7 +330,7 @@ def over_seeds(column: str, values: Sequence[float]) -> dict[str, float | str | 
     return {
         column: statistics.fmean(values) if values else None,
         f"{column} spread": statistics.stdev(values) if len(values) > 1 else None,
-    } | ({f"{column} values": " ".join(f"{float(v)!r}" for v in values)} if len(values) == 2 else {})
+    } | ({column + VALUES: " ".join(f"{float(v)!r}" for v in values)} if len(values) > 1 else {})
 
 
 def measures(store: Store, case: CaseSettings, where: Compute, judged: str) -> dict[str, float]:
@@ -399,39 +401,38 @@ def seeds_of(row: Mapping) -> str:
     return f"{row['seeds']}" + (f" ({row['state']})" if row["state"] else "")
 
 
-def cell(mean: float | None, spread: float | None = None, digits: int = 2, seeds: int = 0, values: Any = "") -> str:
-    """A mean over seeds and what it is worth, by their standard deviation, the `spread`: of two seeds both `values`,
-    where these were kept, from five on the 95 % t interval of the mean, else mean ± standard deviation.
+def cell(mean: float | None, spread: float | None = None, digits: int = 2, values: Any = "") -> str:
+    """A mean over seeds and what it is worth: of two seeds both `values`, from five on the 95 % t interval of the mean,
+    else, or where the values were not kept, mean ± standard deviation, the `spread`.
 
-    >>> cell(1.5), cell(0.98765, digits=3), cell(None)
-    ('1.50', '0.988', '-')
-    >>> cell(2.0, 2**0.5, seeds=2, values="3.0 1.0"), cell(1.5, 0.25, seeds=3), cell(10.0, 1.0, 1, seeds=5)
-    ('3.00 / 1.00', '1.50 ± 0.25', '10.0 [8.8, 11.2]')
+    >>> cell(1.5), cell(0.98765, digits=3), cell(None), cell(1.5, 0.25)
+    ('1.50', '0.988', '-', '1.50 ± 0.25')
+    >>> cell(2.0, 2**0.5, values="3.0 1.0"), cell(10.0, 1.0, 1, values="9 10 11 9 11")
+    ('3.00 / 1.00', '10.0 [8.8, 11.2]')
     """
     if mean is None or pd.isna(mean):
         return "-"
     if spread is None or pd.isna(spread):
         return f"{mean:.{digits}f}"
-    if isinstance(values, str) and len(each := values.split()) == 2:
+    each = values.split() if isinstance(values, str) else []
+    if len(each) == 2:
         return " / ".join(f"{float(value):.{digits}f}" for value in each)
-    if seeds < INTERVAL_FROM:
+    if len(each) < INTERVAL_FROM:
         return f"{mean:.{digits}f} ± {spread:.{digits}f}"
     from scipy.stats import t
 
-    half = float(t.ppf(0.975, seeds - 1)) * spread / math.sqrt(seeds)
+    half = float(t.ppf(0.975, len(each) - 1)) * spread / math.sqrt(len(each))
     return f"{mean:.{digits}f} [{mean - half:.{digits}f}, {mean + half:.{digits}f}]"
 
 
 def of_column(row: Mapping[str, Any], column: str, digits: int) -> str:
     """The `cell` of a column that `over_seeds` made."""
-    found = (row.get(f"{column} spread"), digits, row["seeds"], row.get(f"{column} values"))
-    return cell(row[column], *found)
+    return cell(row[column], row.get(f"{column} spread"), digits, row.get(column + VALUES))
 
 
 def of_values(values: pd.Series, digits: int) -> str:
     """The `cell` of the values of some seeds, (n,)."""
-    column = over_seeds("", values.tolist())
-    return of_column(column | {"seeds": len(values)}, "", digits)
+    return of_column(over_seeds("", values.tolist()), "", digits)
 
 
 def as_markdown(said: str, heads: list[str], cells: list[list[str]]) -> str:

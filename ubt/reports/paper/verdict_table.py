@@ -21,7 +21,7 @@ from ubt.defenses.token_unlearning.verdict import answer, reasons
 from ubt.evaluation.backdoor import interval
 from ubt.reports.paper.defense_tables import ATTACKS, case
 from ubt.reports.paper.published import headed
-from ubt.reports.paper.table import Sheet, check, lacking, of_values, seeds_of, state_of
+from ubt.reports.paper.table import Sheet, cell, check, lacking, seeds_of, state_of
 from ubt.workflows.poor_references import AT_CHANCE, STEPS, poor_reference
 
 CLEAN, SHIPPED, BETWEEN = "nothing poisoned", "shipped", "in between"
@@ -143,7 +143,8 @@ class Verdicts(Sheet):
 def _cells(part: pd.DataFrame) -> list[str]:
     done, figures = part[part["state"] == "done"], []
     for values in (done["score"], done["displaced"], done["separated"]):
-        figures += [of_values(values, 3), f"{values.min():.3f} to {values.max():.3f}" if len(done) else "-"]
+        spread = values.std() if len(done) > 1 else None
+        figures += [cell(values.mean(), spread, 3), f"{values.min():.3f} to {values.max():.3f}" if len(done) else "-"]
     figures.append(f"{done['ASR'].mean():.1f}, {done['natural ASR'].mean():.1f}" if len(done) else "-")
     told = done[done["is"] != BETWEEN]
     counts = [_share(done["answer"] == said) for said in ANSWERS] + [_share(told["wrong"].astype(bool))]
