@@ -162,8 +162,8 @@ def _evidence(found: dict[str, Any]) -> None:
             "The score is the mean similarity of D_topk's images with each other's captions under the overfitted"
             " model: poisons share one shortcut, so any of their captions fits any of their images; clean pairs fit"
             " their own only. A backdoor also moves its images away from where the clean reference would put them"
-            " (displaced), all alike (separated: as many are moved far as half-way); of pairs that a model only"
-            " learned by heart, fewer are moved far than half-way."
+            " (displaced), all alike (separated: as many are moved far as half-way, or these much farther than what"
+            " else fits badly); of pairs that a model only learned by heart, fewer are moved far than half-way."
         )
     figure = verdict_figures.one(found, view.other_verdicts())
     alt = "Score and displacement of D_topk beside their thresholds and among those of other cases"

@@ -13,6 +13,7 @@ from ubt.core.files import file_digest
 from ubt.reports import documents, manifest
 from ubt.reports.manifest import compare
 from ubt.reports.paper import TABLES
+from ubt.reports.paper.table import over_seeds
 
 TEXT = documents.read("measured")
 
@@ -87,6 +88,20 @@ def test_seconds_count_for_nothing_and_all_else_has_to_be_equal(tmp_path):
     ):
         found = compare(a, written(tmp_path, "b.csv", other))
         assert any(line.startswith(said) for line in found.changed) and not found.alike
+
+
+def test_the_values_of_two_seeds_are_compared_by_their_mean_and_spread_also_with_a_table_that_did_not_keep_them(
+    tmp_path,
+):
+    def made(values: list[float], seeds: int = 2) -> pd.DataFrame:
+        return pd.DataFrame([{"attack": "a"} | over_seeds("measured CA", values) | {"seeds": seeds, "state": ""}])
+
+    a = written(tmp_path, "a.csv", made([96.0, 97.0]))
+    b = written(tmp_path, "b.csv", made([96.02, 97.0]))
+    before = written(tmp_path, "before.csv", made([96.0, 97.0]).drop(columns="measured CA values"))
+    for first in (a, before):
+        found = compare(first, b)
+        assert (found.changed, found.figures, found.alike) == ((), 1, True)
 
 
 def test_one_test_image_more_is_no_difference(tmp_path):

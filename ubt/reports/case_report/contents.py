@@ -93,7 +93,8 @@ def _verdict(case: Finished) -> Section:
     why = (
         "Score: mean similarity of D_topk's images with each other's captions under the overfitted model; poisons share"
         " one shortcut. Displaced: how far those images lie from where the clean reference would put them. Apart:"
-        " whether they are a crowd of their own. All three have to be above their thresholds."
+        " whether they are a crowd of their own, or displaced much farther than what else fits badly. A group has to be"
+        " above its threshold in all three."
     )
     chart = Chart("Score and displacement of D_topk", judged.one(found, other_verdicts(case.store, case.record)))
     said = assumed.lines(case.store, case.settings.own)

@@ -104,6 +104,7 @@ MEASURES: Mapping[str, str] = (
     | {"flagged precision": "flagged: precision", "flagged recall": "flagged: recall"}
     | {said: f"said {said}, %" for said in ANSWERS}
     | {"verdict score": "score", "verdict displaced": "displaced", "verdict apart": "separated"}
+    | {"verdict exceeds": "exceeds"}
 )
 SHARES = ("split", "select", "flagged", "verdict")
 """Their measures are of 0 to 1, or ratios."""
@@ -263,7 +264,7 @@ def _values(store: Store, settings: CaseSettings, where: Compute, stages: Mappin
     found |= {f"{name} r@1": read(f"retrieval_{name}", "measures")["ca"] for name in MODELS}
     verdict, detected = read("verdict", "verdict"), read("judge", "detection")
     found |= {said: 100.0 * (answer(verdict) == said) for said in ANSWERS}
-    found |= {f"verdict {key}": verdict[key] for key in ("score", "displaced", "apart")}
+    found |= {f"verdict {key}": verdict.get(key) for key in ("score", "displaced", "apart", "exceeds")}
     found |= {"split recall": detected["recall"], "select auroc": detected["auroc"]}
     found |= {"select precision": detected["precision"]}
     found |= {f"flagged {key}": detected[f"flagged_{key}"] for key in ("precision", "recall")}
