@@ -32,7 +32,7 @@ class TbarSettings(FitSettings):
     steps: int = setting(20, "optimiser steps of fine-tuning on flagged pairs", low=1)
     batch: int = setting(64, "pairs in a step", low=2)
     lr: float = setting(2e-5, "peak learning rate", low=0)
-    most: float = setting(10.0, "the largest alpha that is tried", low=0.1, high=100)
+    most: float = setting(20.0, "the largest alpha that is tried", low=0.1, high=100)
     tried: int = setting(21, "how many alphas are tried, from 0 on", low=2, high=1000)
     lost: float = setting(
         0.1, "share of clean pairs, of those whose caption is the nearest in its batch, that may be lost", low=0, high=1
@@ -117,7 +117,7 @@ STAGES: tuple[Stage, ...] = (
         takes("poison.model", "flag.flagged", "verdict.verdict", **D),
         {"settings": "tbar"},
         observed=True,
-        version=4,
+        version=5,
         gives=TRAINED,
         cost=lambda s: trained(s.tbar.steps, s.tbar.batch),
     ),
@@ -127,7 +127,7 @@ STAGES: tuple[Stage, ...] = (
         "ubt.defenses.tbar:subtract",
         takes("poison.model", tuned="tbar_task.model", clean_images="clean.images", clean_pairs="clean.pairs"),
         {"settings": "tbar"},
-        version=4,
+        version=5,
         gives=("model", "alphas"),
         cost=_cost,
     ),
