@@ -261,3 +261,27 @@ def test_a_table_is_stored_as_it_came(tmp_path):
 def test_what_needs_another_tokenizer_or_tower_is_refused(name):
     with pytest.raises(BadInput, match=r"stock CLIP tokenizer|own text tower|own \(ViT or ResNet\)|CoCa"):
         models.create(open_clip.get_model_config(name), 0)
+
+
+def test_a_model_on_the_line_through_two_has_what_batches_were_normalised_by_too():
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+    config = models.SCENES_CLIP | {"vision_cfg": vision}
+    one, other = (models.create(config, seed) for seed in (0, 1))
+    one.half_table = False
+    with torch.no_grad():
+        other.train()
+        models.encode_image(
+            other, models.preprocess(other, np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8))
+        )
+        other.eval()
+    at_the_end, halfway, beyond = (models.moved(one, other, share) for share in (1.0, 0.5, 40.0))
+    start, end, half = (dict(m.named_buffers()) | dict(m.named_parameters()) for m in (one, other, halfway))
+    moving = [n for n in start if n.endswith(("running_mean", "running_var")) and not torch.equal(start[n], end[n])]
+    assert moving
+    for name, value in (dict(at_the_end.named_buffers()) | dict(at_the_end.named_parameters())).items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, end[name], rtol=1e-4, atol=1e-5)
+    for name in moving:
+        torch.testing.assert_close(half[name], (start[name] + end[name]) / 2)
+    assert all((b >= 0).all() for n, b in beyond.named_buffers() if n.endswith("running_var"))
+    assert at_the_end.half_table is False
