@@ -61,9 +61,9 @@ def moved(model: torch.nn.Module, other: torch.nn.Module, share: float) -> torch
     with torch.no_grad():
         for name, own in (*found.named_parameters(), *found.named_buffers()):
             start, end = own.float(), ends[name].to(own.device).float()
-            if not own.is_floating_point() or torch.equal(start, end):
+            if not own.is_floating_point():
                 continue
-            between = start + share * (end - start)
+            between = torch.where(start == end, start, start + share * (end - start))  # a mask is of infinities
             own.copy_(between.clamp(min=0) if name.endswith("running_var") else between)
     return found
 
