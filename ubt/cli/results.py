@@ -11,7 +11,6 @@ from ubt.cases.store import Store
 from ubt.cli.console import figures_table, out, say
 from ubt.data.user_roles import OwnSettings
 from ubt.defenses.token_unlearning.health import CANNOT_TELL
-from ubt.defenses.token_unlearning.retain import EXCEEDS
 from ubt.defenses.token_unlearning.verdict import answer, health, judged_poisoned, reasons
 from ubt.evaluation.backdoor import by_attack
 from ubt.evaluation.estimates import ESTIMATES
@@ -115,13 +114,16 @@ def leave_with(verdict: Mapping[str, Any]) -> None:
 
 def _verdict(verdict: Mapping[str, Any]) -> str:
     untouched = "" if judged_poisoned(verdict) else ", left untouched"
-    exceeds = verdict.get("exceeds")
-    others = "too few other pairs to compare with" if exceeds is None else f"{exceeds:.2f} times what else fits badly"
+    others = ""
+    if "exceeds" in verdict:  # not in one of an earlier version
+        times = verdict["exceeds"]
+        others = "too few other pairs to compare with" if times is None else f"{times:.2f} times what else fits badly"
+        others = f", or {others}, threshold {verdict['least_exceeds']:g}"
     return (
         f"verdict: {answer(verdict)}{untouched} (score"
         f" {verdict['score']:.3f}, threshold {verdict['threshold']:g}; displaced {verdict['displaced']:.3f}, threshold"
-        f" {verdict['least_displaced']:.3f}; separated {verdict['apart']:.2f}, threshold {verdict['least_apart']:g}, or"
-        f" {others}, threshold {verdict.get('least_exceeds', EXCEEDS):g})"
+        f" {verdict['least_displaced']:.3f}; separated {verdict['apart']:.2f}, threshold"
+        f" {verdict['least_apart']:g}{others})"
     )
 
 

@@ -167,7 +167,9 @@ def exceeding(displaced: float, others: np.ndarray) -> float:
     return float(displaced / max(np.quantile(others, USUAL), np.finfo(np.float32).eps))
 
 
-def is_apart(apart: np.ndarray | float, exceeds: np.ndarray | float, least: float = APART, times: float = EXCEEDS):
+def is_apart(
+    apart: np.ndarray | float, exceeds: np.ndarray | float, least: float = APART, times: float = EXCEEDS
+) -> np.ndarray:
     """Whether a group stands apart: as a crowd, or because it is displaced much farther than what else fits badly; of
     any shape, alike for both.
     """
@@ -239,14 +241,15 @@ def _growth(
     displaced = np.array([float(away[rows].mean()) for rows in own])
     shares = np.array([g / max(LEAST, m) for g, m in zip(grown, medians, strict=True)])
     apart = np.array([crowd(g[suspicious], m) for g, m in zip(grown, medians, strict=True)])
-    crowds = (displaced >= least_displaced(scatter)) & (apart >= APART)
+    far = displaced >= least_displaced(scatter)
+    crowds = far & (apart >= APART)
     claimed = np.isin(np.flatnonzero(suspicious), np.concatenate(own)) | (shares[crowds][:, suspicious] > share).any(0)
     unlike = [pulled < np.median(pulled) for pulled in (pull(said, c) for c in captions)]
     others = [away[suspicious][some & ~claimed] for some in unlike]
     exceeds = np.array([exceeding(d, some) for d, some in zip(displaced, others, strict=True)])
     # a group without a backdoor would claim clean images that merely resemble its captions
-    if (far := (displaced >= least_displaced(scatter)) & is_apart(apart, exceeds)).any():
-        shares[~far] = -np.inf
+    if (carrying := far & is_apart(apart, exceeds)).any():
+        shares[~carrying] = -np.inf
     nearest = shares.argmax(0)
     poisoned = shares.max(0) > share
     own_growth, group = grown[nearest, np.arange(len(nearest))], np.where(poisoned, nearest, -1)
