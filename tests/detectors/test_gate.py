@@ -1,5 +1,7 @@
 """Detectors of one image: what each declares, and what it says on the built-in case's models."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -18,13 +20,11 @@ from ubt.detectors.gate.base import REFERENCE as WITH_REFERENCE
 from ubt.detectors.gate.masking import MaskingSettings, trajectory
 from ubt.detectors.inversion import METHODS
 from ubt.evaluation.detection import auroc
+from ubt.workflows.gate import GateSettings, prepared, scored
 
 FIRST = scenes.ROLES["clean"].start + 10**6
 POOL = scenes.draw_many(100, range(FIRST, FIRST + 160), 48)
 CLEAN_ONES = scenes.draw_many(101, range(FIRST, FIRST + 24), 48)
-
-BRIEF = {"combined": {"images": 48}}
-"""Settings of detectors that look at many clean images beforehand."""
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,7 @@ def watched(model, reference=None) -> Watched:
 
 
 def found(name: str, of: Watched, triggered: np.ndarray) -> float:
-    detector = IMAGE_DETECTORS[name]
-    score = detector.prepare(of, detector.settings(**BRIEF.get(name, {})), 0)
+    score = prepared(of, [name], GateSettings())[name]
     both = np.concatenate([score(CLEAN_ONES), score(triggered)])
     return auroc(both, np.arange(len(both)) >= len(CLEAN_ONES))
 
@@ -59,15 +58,17 @@ def test_every_detector_says_what_it_is_of():
 def test_each_says_what_it_needs_and_the_default_is_the_first_that_is_possible():
     assert {need for d in IMAGE_DETECTORS.values() for need in d.needs} <= {CLEAN, TEXTS, WITH_REFERENCE}
     assert possible(Watched(None, POOL, object(), scenes.CLASSES))[0] == "displaced"
-    assert [name for name, d in IMAGE_DETECTORS.items() if d.power] == ["displaced"], "the others clear nothing"
+    assert [name for name, d in IMAGE_DETECTORS.items() if d.power] == ["displaced", "one_pass"], (
+        "the others clear nothing"
+    )
     alone = possible(Watched(None, POOL))
-    assert alone[0] == "combined" and not {"displaced", "texts"} & {*alone}
+    assert alone[0] == "combined" and not {"displaced", "one_pass", "texts"} & {*alone}
     assert possible(Watched(None, POOL[:0])) == ["masking"]
     with pytest.raises(BadInput, match="expected at least 200, got 160"):
         some(Watched(None, POOL), 200, 0)
 
 
-@pytest.mark.parametrize("name", ["displaced", "pasted", "mixed", "combined"])
+@pytest.mark.parametrize("name", ["displaced", "one_pass", "pasted", "mixed", "combined"])
 def test_a_patch_stands_out_on_the_poisoned_model(built_in, name):
     of = watched(built_in["M_bd"], built_in["reference"])
     assert found(name, of, built_in["triggered"]) > 0.93
@@ -82,9 +83,8 @@ def test_on_the_purified_model_the_same_images_look_as_clean_ones_do(built_in):
 
 @pytest.mark.parametrize("name", IMAGE_DETECTORS)
 def test_a_score_is_the_images_own_and_the_same_twice(built_in, name):
-    detector, some_images = IMAGE_DETECTORS[name], built_in["triggered"][:3]
-    settings = detector.settings(**BRIEF.get(name, {}))
-    score, again = (detector.prepare(watched(built_in["M_bd"], built_in["reference"]), settings, 7) for _ in range(2))
+    some_images, of = built_in["triggered"][:3], watched(built_in["M_bd"], built_in["reference"])
+    score, again = (prepared(of, [name], GateSettings(seed=7))[name] for _ in range(2))
     whole = score(some_images)
     assert whole.shape == (3,) and np.isfinite(whole).all()
     assert np.array_equal(whole, again(some_images))
@@ -97,12 +97,52 @@ def test_a_reference_of_another_size_is_given_images_of_its_own(built_in):
     other = models.create(
         {**models.SCENES_CLIP, "vision_cfg": {**models.SCENES_CLIP["vision_cfg"], "image_size": 64}}, 3
     )
-    detector = IMAGE_DETECTORS["displaced"]
-    score = detector.prepare(watched(built_in["M_bd"], other), detector.settings(), 0)
-    assert np.isfinite(score(CLEAN_ONES[:4])).all()
+    for score in prepared(watched(built_in["M_bd"], other), ["displaced", "one_pass"], GateSettings()).values():
+        assert np.isfinite(score(CLEAN_ONES[:4])).all()
 
 
 def test_a_trajectory_begins_as_the_image_and_ends_as_nothing_of_it(built_in):
     longest, like = trajectory(built_in["M_bd"], CLEAN_ONES[:4], MaskingSettings(), [0, 0])
     assert longest.shape == (4,) and like.shape == (9, 4)
     assert np.allclose(like[0], 1, atol=1e-5) and (like[-1] < 0.9).all()
+
+
+def test_what_a_detector_is_made_of_is_asked_once_and_never_remembered(built_in):
+    of, asked = watched(built_in["M_bd"]), []
+    scores = prepared(of, ["combined", "mixed", "pasted"], GateSettings())
+    for part in scores["combined"].of.values():
+        own = part.own
+        object.__setattr__(part, "own", lambda images, own=own: asked.append(len(images)) or own(images))
+    known: dict[str, np.ndarray] = {}
+    found = scored(scores, CLEAN_ONES[:3], known=known)
+    assert asked == [3, 3] and set(found) == set(known) == {"combined", "mixed", "pasted"}
+    assert scored(scores, CLEAN_ONES[:3], known=known)["mixed"].tolist() == found["mixed"].tolist()
+    assert asked == [3, 3], "what is known is not asked again"
+    buffer = CLEAN_ONES[:2].copy()
+    first = scores["combined"](buffer)
+    buffer[:] = built_in["triggered"][:2]
+    assert (scores["combined"](buffer) > first).all(), "a program may use one array for image after image"
+    assert {name: len(score) for name, score in scored(scores, CLEAN_ONES[:0]).items()} == dict.fromkeys(scores, 0)
+
+
+def test_an_image_is_looked_at_covered_and_moved_and_both_kinds_weigh_alike(built_in, monkeypatch):
+    """The model draws what is covered (grey somewhere) by 0.3, and what is moved (not the whole image) by 0.5; the
+    reference none; the map between them is the identity.
+    """
+    seen, plain = [], POOL[:1]
+
+    def embed(model, images):
+        if len(images) == len(POOL):
+            return np.eye(2)[np.arange(len(images)) % 2]
+        if model is built_in["reference"]:
+            return np.array([[1.0, 0.0]])
+        image = images[0]
+        kind = 0.0 if np.array_equal(image, plain[0]) else 0.3 if (image == 127).all(2).sum() >= 144 else 0.5
+        seen.append(kind)
+        return np.array([[1.0, kind]])
+
+    monkeypatch.setattr("ubt.detectors.gate.displaced.embed", embed)
+    detector = IMAGE_DETECTORS["displaced"]
+    score = detector.prepare(Watched("model", POOL, built_in["reference"]), detector.settings(ridge=1e-6), 0)(plain)
+    assert Counter(seen) == {0.0: 1, 0.3: 16, 0.5: 8}
+    assert score == pytest.approx([(16 * 0.3 / 17 + 8 * 0.5 / 9) / 2], abs=1e-6)

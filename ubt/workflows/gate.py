@@ -32,7 +32,7 @@ from ubt.detectors.gate.base import Score, Watched, embed
 from ubt.workflows.sources import SCENES, drawn
 
 KIND = "gate"
-VERSION = 2
+VERSION = 3
 """Of what is computed; raised when it changes."""
 TRIGGERED, NOT_TRIGGERED = "triggered", "not triggered"
 ANSWERS = (TRIGGERED, NOT_TRIGGERED, CANNOT_TELL)
@@ -201,28 +201,51 @@ def _nearest(features: np.ndarray, known: np.ndarray) -> np.ndarray:
 def prepared(
     watched: Watched, names: Sequence[str], settings: GateSettings, progress: Progress = silent
 ) -> dict[str, Score]:
-    """Detectors prepared on clean images, by name."""
-    found = {}
+    """Detectors prepared on clean images, by name; of those that are made of others, these once for all."""
+    every: dict[str, Score] = {}
+
+    def of(name: str) -> Score:
+        if name not in every:
+            detector = IMAGE_DETECTORS[name]
+            seed = derive_seed(settings.seed, f"gate/{name}") % 2**31
+            parts = {part: of(part) for part in detector.of}
+            every[name] = Score(detector.prepare(watched, detector.settings(), seed, *parts.values()), parts)
+        return every[name]
+
     for i, name in enumerate(names):
-        detector = IMAGE_DETECTORS[name]
-        seed = derive_seed(settings.seed, f"gate/{name}") % 2**31
-        found[name] = detector.prepare(watched, detector.settings(), seed)
+        of(name)
         progress(i + 1, len(names), {})
-    return found
+    return {name: every[name] for name in names}
 
 
-def scored(scores: Mapping[str, Score], images: np.ndarray, progress: Progress = silent) -> dict[str, np.ndarray]:
+def scored(
+    scores: Mapping[str, Score],
+    images: np.ndarray,
+    progress: Progress = silent,
+    known: dict[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
     """What detectors say of images, uint8 (n, H, W, 3), some at a time: (n,) each.
+
+    Args:
+        known: what detectors have said of these images before, by name, (n,) each, which is not asked again; what is
+            asked is added.
 
     Raises:
         Cancelled: `progress` asked to stop.
     """
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+    known, parts = {} if known is None else known, {}
+    already = dict(known)
     for start in range(0, len(images), PART):
+        some: np.ndarray = images[start : start + PART]
+        said = {name: score[start : start + PART] for name, score in already.items()}
         for name, score in scores.items():
-            parts[name].append(score(images[start : start + PART]))
+            if name not in said:
+                said[name] = score(some, said)
+        for name, score in said.items():
+            parts.setdefault(name, []).append(score)
         progress(min(start + PART, len(images)), len(images), {})
-    return {name: np.concatenate(part) for name, part in parts.items()}
+    known |= {name: np.concatenate(part) for name, part in parts.items()}
+    return {name: known[name] if len(images) else np.zeros(0) for name in scores}
 
 
 def chosen(watched: Watched, detector: str) -> str:

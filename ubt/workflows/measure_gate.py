@@ -13,7 +13,8 @@ from ubt.cases.store import Store
 from ubt.core.run import Compute, Progress, derive_seed, fixed_threads
 from ubt.data import scenes
 from ubt.data.user_roles import prompts
-from ubt.detectors.gate.base import Watched, embed
+from ubt.detectors.gate import IMAGE_DETECTORS
+from ubt.detectors.gate.base import Score, Watched, embed
 from ubt.evaluation import zeroshot
 from ubt.evaluation.detection import auroc
 from ubt.workflows import gate as gates
@@ -23,6 +24,15 @@ IMAGES = 1000
 """Clean and triggered test images each."""
 RATES = {"1 %": 0.01, "5 %": 0.05}
 """False positive rates that the threshold is set for, on clean images that no detector has seen."""
+REPEATS, REPEATED = 3, 100
+"""How often a detector that draws is asked, with other draws each time, and of how many images of each kind."""
+TIMED = 128
+"""Images that the time an image takes is measured on."""
+
+_said: dict[tuple, dict[str, dict[str, np.ndarray]]] = {}
+"""What detectors have said of the images of the latest cell, since some are made of others: by model, then by which
+images, then by detector.
+"""
 
 
 def images_of(case: CaseSettings, count: int = IMAGES) -> tuple[np.ndarray, np.ndarray]:
@@ -43,13 +53,14 @@ def measure(
 
     Args:
         models: what the columns call them, each as `ubt.workflows.sources.resolved` takes it; `poisoned` first.
-        detector: of `IMAGE_DETECTORS`.
+        detector: of `IMAGE_DETECTORS`; the first of them alone is measured on further models.
 
     Returns:
         Of each model `MODEL auroc` and `MODEL found 1 %`, `MODEL found 5 %` (percent of the triggered images, at a
         threshold for that share of other clean images) and `MODEL false 1 %`, `MODEL false 5 %` (what it comes to on
         the clean ones); `works`: percent of the triggered images that the poisoned model takes for the target, and
-        `working auroc`, `working found 1 %`, of these alone; `ms`: milliseconds an image.
+        `working auroc`, `working found 1 %`, of these alone; `ms`: milliseconds an image; `repeats`: of a detector that
+        draws, the standard deviation of its AUROC over `REPEATS` draws, on fewer images.
 
     Raises:
         BadInput: the detector lacks something. Cancelled: `progress` asked to stop.
@@ -58,23 +69,64 @@ def measure(
     found: dict[str, Any] = {}
     with fixed_threads(where):
         for name, model in models.items():
+            if name != "poisoned" and detector != next(iter(IMAGE_DETECTORS)):
+                continue
             settings = gates.GateSettings(seed=case.seed)
             watch = gates.Watch(
                 resolved(store, model), resolved(store, SHIPPED), classes=scenes.CLASSES, settings=settings
             )
             watched, held = gates.opened(store, watch, where)
             scores = gates.prepared(watched, [detector], settings)
-            bar = np.sort(gates.scored(scores, held)[detector])
-            started = time.perf_counter()
-            of_clean, of_triggered = (gates.scored(scores, i, progress)[detector] for i in (clean, triggered))
-            took = 1000 * (time.perf_counter() - started) / (2 * len(clean))
-            found |= _apart(name, of_clean, of_triggered, bar)
+            known = _known(store, watch, case)
+            of_held, of_clean, of_triggered = (
+                gates.scored(scores, images, progress, known.setdefault(role, {}))[detector]
+                for role, images in (("held", held), ("clean", clean), ("triggered", triggered))
+            )
+            found |= _apart(name, of_clean, of_triggered, np.sort(of_held))
             if name == "poisoned":
                 works = _taken(watched, triggered, case.attacks[0])
-                found |= {"ms": took, "works": 100 * float(works.mean())}
+                found |= {"ms": _milliseconds(scores[detector], clean), "works": 100 * float(works.mean())}
                 if works.any():
-                    found |= _apart("working", of_clean, of_triggered[works], bar)
+                    found |= _apart("working", of_clean, of_triggered[works], np.sort(of_held))
+                if IMAGE_DETECTORS[detector].draws:
+                    found |= {"repeats": _repeated(watched, detector, settings, clean, triggered, known, progress)}
     return found
+
+
+def _known(store: Store, watch: gates.Watch, case: CaseSettings) -> dict[str, dict[str, np.ndarray]]:
+    """What has been said of the images of this cell's model; of other models it is forgotten."""
+    key = (store.root, watch, tuple(p.attack.name for p in case.attacks))
+    found = _said.setdefault(key, {})
+    for other in [k for k in _said if k != key]:
+        del _said[other]
+    return found
+
+
+def _milliseconds(score: Score, images: np.ndarray) -> float:
+    some = images[:TIMED]
+    started = time.perf_counter()
+    score(some)
+    return 1000 * (time.perf_counter() - started) / len(some)
+
+
+def _repeated(
+    watched: Watched,
+    detector: str,
+    settings: gates.GateSettings,
+    clean: np.ndarray,
+    triggered: np.ndarray,
+    known: dict[str, dict[str, np.ndarray]],
+    progress: Progress,
+) -> float:
+    """The standard deviation of a detector's AUROC over some draws."""
+    both = np.concatenate([clean[:REPEATED], triggered[:REPEATED]])
+    found = []
+    for draw in range(1, REPEATS + 1):
+        again = settings.with_values({"seed": settings.seed + 1000 * draw})
+        scores = gates.prepared(watched, [detector], again)
+        score = gates.scored(scores, both, progress, known.setdefault(f"draw {draw}", {}))[detector]
+        found.append(auroc(score, np.arange(len(both)) >= REPEATED))
+    return float(np.std(found, ddof=1))
 
 
 def _apart(name: str, clean: np.ndarray, triggered: np.ndarray, held: np.ndarray) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ from ubt.detectors.gate.base import ImageDetector, Watched
 
 IMAGE_DETECTORS: dict[str, ImageDetector] = {
     "displaced": displaced.DISPLACED,
+    "one_pass": displaced.ONE_PASS,
     "combined": combined.COMBINED,
     "pasted": pasted.PASTED,
     "mixed": mixed.MIXED,

@@ -5,8 +5,8 @@ more suspicious. Which score counts as suspicious is not its business: `ubt.work
 clean images that no detector has seen.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,8 +22,32 @@ GREY = 127
 BYTES = 1 << 26
 """Of images that are made from others and held at once."""
 
-Score = Callable[[np.ndarray], np.ndarray]
-"""Images, uint8 (n, H, W, 3) of the size that the model takes, to a score each (n,), higher = more suspicious."""
+Own = Callable[..., np.ndarray]
+"""Of `Score.own`."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A detector that is prepared.
+
+    Args:
+        own: images, uint8 (n, H, W, 3) of the size that the model takes, to a score each (n,), higher = more
+            suspicious; after the images it is given what the detectors `of` which it is made say of them, (n,) each.
+        of: these, by name.
+    """
+
+    own: Own
+    of: Mapping[str, "Score"] = field(default_factory=dict)
+
+    def __call__(self, images: np.ndarray, said: dict[str, np.ndarray] | None = None) -> np.ndarray:
+        """The scores (n,). `said`: what detectors have said of these very images, by name, which is not asked again;
+        what is asked is added.
+        """
+        said = {} if said is None else said
+        for name, part in self.of.items():
+            if name not in said:
+                said[name] = part(images, said)
+        return self.own(images, *(said[name] for name in self.of))
 
 
 @dataclass(frozen=True)
@@ -50,16 +74,20 @@ class ImageDetector:
     """A detector by name: what it takes for suspicious, its settings, and what it needs.
 
     Args:
-        prepare: `prepare(watched, settings, seed)` gives the score. power: `power(watched, settings, images)` gives the
+        prepare: `prepare(watched, settings, seed, *parts)` gives `Score.own`; `parts` are the scores of the detectors
+            `of` which it is made. power: `power(watched, settings, images)` gives the
             scores (n,) of clean images as if a trigger had moved them, by which to see whether one would be noticed;
-            None: there is no way to say, so that it can raise an alarm and clear nothing.
+            None: there is no way to say, so that it can raise an alarm and clear nothing. draws: whether the seed
+            changes what it says.
     """
 
     about: str
     settings: type[Settings]
-    prepare: Callable[[Watched, Any, int], Score]
+    prepare: Callable[..., Own]
     needs: tuple[str, ...] = (CLEAN,)
     power: Callable[[Watched, Any, np.ndarray], np.ndarray] | None = None
+    of: tuple[str, ...] = ()
+    draws: bool = False
 
     scope: ClassVar[str] = "image"
 
@@ -91,15 +119,20 @@ def blocks(images: np.ndarray, made: int) -> Iterator[np.ndarray]:
         yield images[start : start + step]
 
 
+def covered(images: np.ndarray, at: tuple[slice, slice]) -> np.ndarray:
+    """Copies of images (n, H, W, 3) with the part `at` covered."""
+    out = images.copy()
+    out[:, at[0], at[1]] = GREY
+    return out
+
+
 def moved(model: Any, image: np.ndarray, side: float, stride: float) -> np.ndarray:
     """How far covering each place of an image, uint8 (H, W, 3), moves it: 1 - cosine, the mean over the parts that
     cover the place, (H, W).
     """
     places, height, width = windows(*image.shape[:2], side, stride), *image.shape[:2]
-    covered = np.repeat(image[None], len(places), 0)
-    for one, at in zip(covered, places, strict=True):
-        one[at] = GREY
-    away = 1 - (embed(model, covered) * embed(model, image[None])).sum(1)
+    without = np.concatenate([covered(image[None], at) for at in places])
+    away = 1 - (embed(model, without) * embed(model, image[None])).sum(1)
     total, times = np.zeros((height, width)), np.zeros((height, width))
     for far, at in zip(away, places, strict=True):
         total[at] += far

@@ -6,11 +6,7 @@ import numpy as np
 
 from ubt.core.run import derive_seed
 from ubt.core.settings import Settings, setting
-from ubt.detectors.gate.base import ImageDetector, Score, Watched, some
-from ubt.detectors.gate.mixed import MIXED
-from ubt.detectors.gate.pasted import PASTED
-
-OF = (PASTED, MIXED)
+from ubt.detectors.gate.base import ImageDetector, Own, Score, Watched, some
 
 
 class CombinedSettings(Settings):
@@ -20,20 +16,24 @@ class CombinedSettings(Settings):
     few: float = setting(0.02, "share of them that lie above one unit", low=0.001, high=0.5)
 
 
-def prepare(watched: Watched, s: CombinedSettings, seed: int) -> Score:
-    """Prepare both, and see what clean images score."""
-    scores = [one.prepare(watched, one.settings(), seed) for one in OF]
+def prepare(watched: Watched, s: CombinedSettings, seed: int, *parts: Score) -> Own:
+    """See what clean images score by each."""
     count = min(s.images, len(watched.clean))
-    usual = [score(some(watched, count, derive_seed(seed, "combined") % 2**31)) for score in scores]
+    clean = some(watched, count, derive_seed(seed, "combined") % 2**31)
+    usual = [part(clean) for part in parts]
     middles = [float(np.median(seen)) for seen in usual]
     units = [max(float(np.quantile(seen, 1 - s.few)) - m, 1e-6) for seen, m in zip(usual, middles, strict=True)]
 
-    def score(images: np.ndarray) -> np.ndarray:
-        return np.max([(f(images) - m) / unit for f, m, unit in zip(scores, middles, units, strict=True)], 0)
+    def score(images: np.ndarray, *said: np.ndarray) -> np.ndarray:
+        return np.max([(s - m) / unit for s, m, unit in zip(said, middles, units, strict=True)], 0)
 
     return score
 
 
 COMBINED = ImageDetector(
-    "the higher of pasted and mixed, in units of what few clean images reach (ours)", CombinedSettings, prepare
+    "the higher of pasted and mixed, in units of what few clean images reach (ours)",
+    CombinedSettings,
+    prepare,
+    of=("pasted", "mixed"),
+    draws=True,
 )

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from ubt.core.settings import Settings, setting
-from ubt.detectors.gate.base import GREY, ImageDetector, Score, Watched, embed, windows
+from ubt.detectors.gate.base import GREY, ImageDetector, Own, Watched, embed, windows
 
 
 class MaskingSettings(Settings):
@@ -21,7 +21,7 @@ class MaskingSettings(Settings):
     side: float = setting(1 / 6, "side of a part, as a share of the image's", low=0.01, high=0.5)
 
 
-def prepare(watched: Watched, s: MaskingSettings, seed: int) -> Score:
+def prepare(watched: Watched, s: MaskingSettings, seed: int) -> Own:
     """Nothing is to be prepared."""
 
     def score(images: np.ndarray) -> np.ndarray:
@@ -49,5 +49,9 @@ def trajectory(model, images: np.ndarray, s: MaskingSettings, seed: list[int]) -
 
 
 MASKING = ImageDetector(
-    "how far the image jumps while more and more of it is covered (BackdoorIDS)", MaskingSettings, prepare, ()
+    "how far the image jumps while more and more of it is covered (BackdoorIDS)",
+    MaskingSettings,
+    prepare,
+    (),
+    draws=True,
 )

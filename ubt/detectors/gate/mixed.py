@@ -8,7 +8,7 @@ embeddings are looked at, so that no classes are needed.
 import numpy as np
 
 from ubt.core.settings import Settings, setting
-from ubt.detectors.gate.base import ImageDetector, Score, Watched, blocks, embed, some
+from ubt.detectors.gate.base import ImageDetector, Own, Watched, blocks, embed, some
 
 
 class MixedSettings(Settings):
@@ -18,7 +18,7 @@ class MixedSettings(Settings):
     images: int = setting(16, "clean images that it is blended with", low=2)
 
 
-def prepare(watched: Watched, s: MixedSettings, seed: int) -> Score:
+def prepare(watched: Watched, s: MixedSettings, seed: int) -> Own:
     """Choose the clean images. The score is the mean gain of their cosines with the image."""
     under = some(watched, s.images, seed)
     own, rest = embed(watched.model, under), (1 - s.share) * under.astype(np.float32)
@@ -39,4 +39,5 @@ MIXED = ImageDetector(
     "how far the image, blended with clean ones, draws them to where it lies itself (after STRIP)",
     MixedSettings,
     prepare,
+    draws=True,
 )

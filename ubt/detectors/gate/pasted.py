@@ -7,7 +7,7 @@ Each part is covered in turn; those without which the image moves farthest are p
 import numpy as np
 
 from ubt.core.settings import Settings, setting
-from ubt.detectors.gate.base import GREY, ImageDetector, Score, Watched, blocks, embed, some, windows
+from ubt.detectors.gate.base import ImageDetector, Own, Watched, blocks, covered, embed, some, windows
 
 
 class PastedSettings(Settings):
@@ -19,7 +19,7 @@ class PastedSettings(Settings):
     images: int = setting(16, "clean images that they are pasted on", low=2)
 
 
-def prepare(watched: Watched, s: PastedSettings, seed: int) -> Score:
+def prepare(watched: Watched, s: PastedSettings, seed: int) -> Own:
     """Choose the clean images. The score is the mean gain of their cosines with the image that a part is of, the
     largest over its parts.
     """
@@ -28,7 +28,7 @@ def prepare(watched: Watched, s: PastedSettings, seed: int) -> Score:
 
     def of_block(images: np.ndarray) -> np.ndarray:
         places, features = windows(*images.shape[1:3], s.side, s.stride), embed(watched.model, images)
-        moved = np.stack([(embed(watched.model, _covered(images, at)) * features).sum(1) for at in places])
+        moved = np.stack([(embed(watched.model, covered(images, at)) * features).sum(1) for at in places])
         first, before = moved.argsort(0)[: s.parts], own @ features.T
         gains = []
         for chosen in first:
@@ -43,12 +43,6 @@ def prepare(watched: Watched, s: PastedSettings, seed: int) -> Score:
     return score
 
 
-def _covered(images: np.ndarray, at: tuple[slice, slice]) -> np.ndarray:
-    out = images.copy()
-    out[:, at[0], at[1]] = GREY
-    return out
-
-
 def _pasted(image: np.ndarray, under: np.ndarray, at: tuple[slice, slice]) -> np.ndarray:
     out = under.copy()
     out[:, at[0], at[1]] = image[at]
@@ -56,5 +50,8 @@ def _pasted(image: np.ndarray, under: np.ndarray, at: tuple[slice, slice]) -> np
 
 
 PASTED = ImageDetector(
-    "how far a small part of the image draws clean images to where it lies itself (ours)", PastedSettings, prepare
+    "how far a small part of the image draws clean images to where it lies itself (ours)",
+    PastedSettings,
+    prepare,
+    draws=True,
 )

@@ -10,7 +10,7 @@ import numpy as np
 from ubt.core.settings import Settings, setting
 from ubt.data import model_input
 from ubt.data.user_roles import prompts
-from ubt.detectors.gate.base import TEXTS, ImageDetector, Score, Watched, embed
+from ubt.detectors.gate.base import TEXTS, ImageDetector, Own, Watched, embed
 from ubt.evaluation import zeroshot
 
 WORDS = tuple("river yellow quickly station morning below paper music often winter narrow street".split())
@@ -24,7 +24,7 @@ class TextsSettings(Settings):
     words: int = setting(3, "unrelated words in each", low=1, high=len(WORDS))
 
 
-def prepare(watched: Watched, s: TextsSettings, seed: int) -> Score:
+def prepare(watched: Watched, s: TextsSettings, seed: int) -> Own:
     """Embed the texts."""
     context, random = model_input.context_length(watched.model), np.random.default_rng(seed)
     said = [
@@ -40,4 +40,6 @@ def prepare(watched: Watched, s: TextsSettings, seed: int) -> Score:
     return score
 
 
-TEXT = ImageDetector("how little unrelated words matter to the image (BDetCLIP)", TextsSettings, prepare, (TEXTS,))
+TEXT = ImageDetector(
+    "how little unrelated words matter to the image (BDetCLIP)", TextsSettings, prepare, (TEXTS,), draws=True
+)

@@ -41,6 +41,7 @@ MEASURES = {
     "working auroc": "AUROC of these",
     "working found 1 %": "found of these at 1 %, %",
     "purified auroc": "AUROC, purified",
+    "repeats": "SD over draws",
     "ms": "ms an image",
 }
 UNPURIFIED = ("nothing poisoned", "badencoder")
@@ -110,7 +111,7 @@ def _line(name: str, detector: str, part: pd.DataFrame) -> list[str]:
 
 
 def _digits(key: str) -> int:
-    return 3 if key.endswith("auroc") else 1
+    return 3 if key.endswith(("auroc", "repeats")) else 1
 
 
 TABLE = Gates(*headed("table", "gate"), ROWS)
