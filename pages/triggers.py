@@ -17,13 +17,14 @@ from ubt.data import scenes
 from ubt.data.scenes import CLASSES
 from ubt.data.scenes.captions import TEMPLATES
 from ubt.figures import contact_sheet
-from ubt.ui import components, controls, costs, roles
+from ubt.ui import components, controls, costs, paint, roles
 from ubt.ui.case_form import pick_attack, settings_of, widget
 from ubt.ui.case_picker import make
 from ubt.ui.errors import guard, plain
 from ubt.ui.navigation import PAGES, current, heading
 
 SHOWN = 8
+DRAWING = "drawn.squares"
 POOL = 1500
 PROFILE_HELP = (
     "embedded: what the small model learns; paper: the paper's; others: variants that public implementations have"
@@ -102,7 +103,8 @@ def _settings() -> CaseSettings:
     base = CaseSettings.preset("demo", name, wanted)
     every = settings_of(base)
     shared = [every["attack.caption"]] if ATTACKS[name].settings.plants else []
-    offered = [*(s for s in every.values() if s.group == name), *shared]
+    own = (s for s in every.values() if s.group == name and s.name != DRAWING)
+    offered = [*own, *shared]
     changes = {}
     for start in range(0, len(offered), 4):
         for column, setting in zip(st.columns(4), offered[start : start + 4], strict=False):
@@ -111,6 +113,8 @@ def _settings() -> CaseSettings:
                 # what attacks share, each has as its profile says
                 key = f"lab-{wanted}-{setting.name}" if setting.group == name else f"lab-{name}-{wanted}-{setting.name}"
                 changes[setting.name] = widget(setting, title, key=key, slide=True)
+    if DRAWING.startswith(f"{name}."):
+        changes[DRAWING] = paint.drawing("lab")
     own = {setting.split(".")[1]: value for setting, value in changes.items() if setting.startswith(f"{name}.")}
     if target := ATTACKS[name].settings().with_values(own).made_for:
         about = "The trigger was made for it; python -m ubt optimize-patch makes one for another"

@@ -20,7 +20,7 @@ from ubt.detectors.gate.base import REFERENCE as WITH_REFERENCE
 from ubt.detectors.gate.masking import MaskingSettings, trajectory
 from ubt.detectors.inversion import METHODS
 from ubt.evaluation.detection import auroc
-from ubt.workflows.gate import GateSettings, prepared, scored
+from ubt.workflows.gate_scores import prepared, scored
 
 FIRST = scenes.ROLES["clean"].start + 10**6
 POOL = scenes.draw_many(100, range(FIRST, FIRST + 160), 48)
@@ -45,7 +45,7 @@ def watched(model, reference=None) -> Watched:
 
 
 def found(name: str, of: Watched, triggered: np.ndarray) -> float:
-    score = prepared(of, [name], GateSettings())[name]
+    score = prepared(of, [name], 0)[name]
     both = np.concatenate([score(CLEAN_ONES), score(triggered)])
     return auroc(both, np.arange(len(both)) >= len(CLEAN_ONES))
 
@@ -84,7 +84,7 @@ def test_on_the_purified_model_the_same_images_look_as_clean_ones_do(built_in):
 @pytest.mark.parametrize("name", IMAGE_DETECTORS)
 def test_a_score_is_the_images_own_and_the_same_twice(built_in, name):
     some_images, of = built_in["triggered"][:3], watched(built_in["M_bd"], built_in["reference"])
-    score, again = (prepared(of, [name], GateSettings(seed=7))[name] for _ in range(2))
+    score, again = (prepared(of, [name], 7)[name] for _ in range(2))
     whole = score(some_images)
     assert whole.shape == (3,) and np.isfinite(whole).all()
     assert np.array_equal(whole, again(some_images))
@@ -97,7 +97,7 @@ def test_a_reference_of_another_size_is_given_images_of_its_own(built_in):
     other = models.create(
         {**models.SCENES_CLIP, "vision_cfg": {**models.SCENES_CLIP["vision_cfg"], "image_size": 64}}, 3
     )
-    for score in prepared(watched(built_in["M_bd"], other), ["displaced", "one_pass"], GateSettings()).values():
+    for score in prepared(watched(built_in["M_bd"], other), ["displaced", "one_pass"], 0).values():
         assert np.isfinite(score(CLEAN_ONES[:4])).all()
 
 
@@ -109,7 +109,7 @@ def test_a_trajectory_begins_as_the_image_and_ends_as_nothing_of_it(built_in):
 
 def test_what_a_detector_is_made_of_is_asked_once_and_never_remembered(built_in):
     of, asked = watched(built_in["M_bd"]), []
-    scores = prepared(of, ["combined", "mixed", "pasted"], GateSettings())
+    scores = prepared(of, ["combined", "mixed", "pasted"], 0)
     for part in scores["combined"].of.values():
         own = part.own
         object.__setattr__(part, "own", lambda images, own=own: asked.append(len(images)) or own(images))

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +24,12 @@ from ubt.clip import models
 from ubt.core import locks
 from ubt.core.errors import BadInput, Cancelled, UbtError
 from ubt.core.files import APP, REFERENCE
+from ubt.core.run import silent
 from ubt.data import scenes
 from ubt.data.quarantine import BrokenImage
-from ubt.detectors.gate.base import Watched
+from ubt.detectors.gate.base import Score, Watched
 from ubt.workflows import gate as gates
-from ubt.workflows import sources
+from ubt.workflows import gate_scores, sources
 from ubt.workflows.gate import CANNOT_TELL, NOT_TRIGGERED, TRIGGERED, Gate, GateSettings, Watch
 from ubt.workflows.gate_stream import beside, watch
 from ubt.workflows.import_model import import_model
@@ -156,11 +158,11 @@ def test_a_calibration_is_made_once_and_the_gate_of_it_is_the_same(tmp_path, mon
     found = store.open(key)
     assert list(found["held"]) == ["mixed", "masking", "near"] and len(found["held"]) == 24
     assert gates.watch_of(found) == wanted
-    monkeypatch.setattr(gates, "scored", None)
+    monkeypatch.setattr(gates, "scored_in_parts", None)
     assert gates.calibrate(store, wanted, CPU) == key
     assert replace(wanted, settings=GateSettings(clean=41, held=24)).key(CPU) != key
     with monkeypatch.context() as other, pytest.raises(BadInput, match="some have gone or changed; make it again"):
-        other.setattr(gates, "_digest", lambda images: "other")
+        other.setattr(gates, "digest_of", lambda images: "other")
         gates.ready(store, key, CPU, 0.2)
     monkeypatch.undo()
     gate = gates.ready(store, key, CPU, 0.2)
@@ -169,6 +171,56 @@ def test_a_calibration_is_made_once_and_the_gate_of_it_is_the_same(tmp_path, mon
     assert np.array_equal(again.scores["masking"](IMAGES[:3]), gate.scores["masking"](IMAGES[:3]))
     with pytest.raises(BadInput, match="expected one of: mixed, masking"):
         gates.ready(store, key, CPU, 0.2, "pasted")
+
+
+def test_a_calibration_that_is_stopped_goes_on_from_there(tmp_path, monkeypatch):
+    store, told = Store(tmp_path), []
+    monkeypatch.setattr(gate_scores, "KEPT", 8)
+    wanted = Watch(import_model(store, str(REFERENCE)), detectors=("one_pass", "texts"), settings=SMALL)
+    wanted = replace(wanted, reference=_other(store), classes=scenes.CLASSES)
+
+    def stop(done, total, figures):
+        told.append((done, total))
+        if done == 16 and len(told) == 2:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        gates.calibrate(store, wanted, CPU, stop)
+    kept = store.root / "work" / wanted.key(CPU) / "scores.npz"
+    assert kept.exists() and told == [(8, 24), (16, 24)]
+    key = gates.calibrate(store, wanted, CPU, stop)
+    assert told[2:] == [(16, 24), (24, 24)], "the first eight were not scored again"
+    assert not kept.parent.exists(), "nothing is left of the work"
+    whole = gates.calibrate(other := Store(tmp_path / "other"), _copied(store, other, wanted), CPU)
+    assert store.open(key)["held"].equals(other.open(whole)["held"]), "as if nobody had stopped it"
+
+
+def test_scores_of_other_images_or_half_a_file_are_not_gone_on_from(tmp_path):
+    store, score = Store(tmp_path), Score(lambda images: images[:, 0, 0, 0].astype(float))
+    held = grey(*range(20))
+    with pytest.raises(Cancelled):
+        gate_scores.scored_in_parts(store, "gate-1", {"fake": score}, held, _stops)
+    for left in (b"", b"PK\x03\x04half"):
+        (store.scratch("gate-1") / "scores.npz").write_bytes(left)
+        found = gate_scores.scored_in_parts(store, "gate-1", {"fake": score}, held, silent)
+        assert found["fake"].tolist() == list(range(20))
+    found = gate_scores.scored_in_parts(store, "gate-1", {"fake": score}, held[::-1], silent)
+    assert found["fake"].tolist() == list(range(19, -1, -1))
+
+
+def _stops(done, total, figures):
+    raise Cancelled("at once")
+
+
+def _other(store: Store) -> str:
+    """Another model than the shipped one, in the store."""
+    with tempfile.TemporaryDirectory() as folder:
+        models.save(models.create(models.SCENES_CLIP, 5), Path(folder))
+        return import_model(store, folder, state="clean")
+
+
+def _copied(store: Store, other: Store, watched: Watch) -> Watch:
+    return replace(watched, model=import_model(other, str(REFERENCE)), reference=_other(other))
 
 
 @pytest.fixture

@@ -14,7 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from ubt.attacks import badclip, badencoder, badnet, blended, label_consistent, semantic, sig, ssba, trojvqa, wanet
+from ubt.attacks import (
+    badclip,
+    badencoder,
+    badnet,
+    blended,
+    drawn,
+    label_consistent,
+    semantic,
+    sig,
+    ssba,
+    trojvqa,
+    wanet,
+)
 from ubt.attacks.base import TriggerSettings
 from ubt.core.errors import BadInput
 from ubt.core.settings import Settings, setting
@@ -64,6 +76,7 @@ ATTACKS: dict[str, Attack] = {
     "semantic": Attack(
         "a concept that images show already; nothing is put on them", semantic.SemanticSettings, semantic
     ),
+    "drawn": Attack("a patch that you draw, square by square", drawn.DrawnSettings, drawn),
     "badencoder": Attack(
         "a patch that the model itself is trained on; no pair is poisoned",
         badencoder.BadEncoderSettings,

@@ -24,9 +24,9 @@ OF_LOCKS = (".lock", ".owner", ".cancel", ".log")
 """What lies beside the work of whoever holds a lock: its file, who that is, that it is asked to stop, what it said."""
 UPLOADS, IDLE = "uploads", 86_400.0
 """The folder of files that were dropped on a page; seconds after which one that nothing was imported from goes."""
-TRAINED, INVERTED, WEEK = "reference-", "inverted-", 7 * 86_400.0
-"""How the folders under `work/` begin that hold a reference's checkpoint, or what a scan has found so far, which no
-case names; seconds that they stay without a change.
+TRAINED, INVERTED, CALIBRATED, WEEK = "reference-", "inverted-", "gate-", 7 * 86_400.0
+"""How the folders under `work/` begin that hold a reference's checkpoint, what a scan has found or a gate has scored
+so far, which no case names; seconds that they stay without a change.
 """
 
 
@@ -178,9 +178,9 @@ def _work(store: Cache, path: Path, used: _Used, told: bool) -> int:
 
 
 def _goes_on(path: Path) -> bool:
-    """Whether it is of a reference's training, or of a scan, that stopped not long ago."""
+    """Whether it is of a reference's training, of a scan, or of a gate's making, that stopped not long ago."""
     with contextlib.suppress(OSError):
-        return path.name.startswith((TRAINED, INVERTED)) and time.time() - path.stat().st_mtime < WEEK
+        return path.name.startswith((TRAINED, INVERTED, CALIBRATED)) and time.time() - path.stat().st_mtime < WEEK
     return False
 
 

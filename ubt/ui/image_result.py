@@ -14,10 +14,11 @@ import streamlit as st
 from PIL import Image
 
 from ubt.cases.store import Store
+from ubt.clip.models import embed_tokens
 from ubt.core.errors import UbtError
 from ubt.core.text import visible
 from ubt.data.images import IMAGE_FORMATS, refitted, tried
-from ubt.data.model_input import context_length, fit, image_size
+from ubt.data.model_input import context_length, fit, image_size, tokenize
 from ubt.data.user_roles import prompts
 from ubt.detectors.gate import IMAGE_DETECTORS
 from ubt.detectors.gate.base import embed, moved
@@ -25,9 +26,9 @@ from ubt.detectors.gate.masking import MaskingSettings, trajectory
 from ubt.detectors.gate.pasted import PastedSettings
 from ubt.figures import gate as figures
 from ubt.figures.attribution import enlarged, overlay
-from ubt.ui import charts, components, lens, pairs
+from ubt.ui import charts, components, lens, pairs, trigger_places
 from ubt.ui.attribution import opened
-from ubt.ui.errors import plain
+from ubt.ui.errors import guard, plain
 from ubt.ui.view import View, compute, read, store
 from ubt.workflows import gate as gates
 from ubt.workflows.gate import CANNOT_TELL, NOT_TRIGGERED, TRIGGERED, Gate
@@ -81,31 +82,77 @@ def draw(view: View | None, key: str) -> None:
         gate, alone = _gate(root, key, detector)
         gate = replace(gate, fpr=fpr)
         as_it_is = _image(view, gate)
-        shown = None if as_it_is is None else lens.laid(view, as_it_is)
-    if shown is None or as_it_is is None:
+        found = None if as_it_is is None else lens.chosen(view, as_it_is)
+    if as_it_is is None:
         right.caption("The verdict on the image, what models take it for, and each detector's score are shown here.")
         return
+    verdict = right.container()
+    if found is not None:
+        with right:
+            _lens(view, gate, alone, key, as_it_is, found)
+    shown = as_it_is if found is None else lens.laid(as_it_is, found)
     mark = hashlib.blake2b(np.ascontiguousarray(shown).tobytes(), digest_size=16).hexdigest()
     score, nearest = _scored(root, key, detector, mark, _image=shown)
-    found = gate.answers(np.array([score]), np.array([nearest])).iloc[0]
-    with alone:
-        taken = _taken(view, gate, key, shown)
-        before = {} if shown is as_it_is else _taken(view, gate, key, as_it_is)
+    answer = gate.answers(np.array([score]), np.array([nearest])).iloc[0]
     heat, paths = _covered(root, key, detector, mark, _image=shown)
     with left:
         hot = overlay(shown, heat / max(float(heat.max()), 1e-6), None, 0.55)
         components.pictures([("as the model sees it", enlarged(shown)), ("where covering it moves it most", hot)])
-    with right:
-        _verdict(found, gate)
-        if taken:
-            charts.draw(figures.answers(gate.watched.names, taken), "image-answers", "What models take the image for")
-            if before:
-                said = (f"{n} {plain(gate.watched.names[int(p.argmax())])}" for n, p in before.items())
-                st.caption(f"Without the trigger: {', '.join(said)}.")
+    with verdict:
+        _verdict(answer, gate)
+    if found is None:
+        with right:
+            with alone:
+                taken = _taken(view, gate, key, as_it_is)
+            _answers(gate, taken, {})
+    if isinstance(found, lens.Patch):
+        trigger_places.section(view, key, gate, found, shown.shape[:2])
     _scores(root, key, gate, detector, mark, shown)
     st.subheader("While more and more of it is covered", anchor=False)
     st.caption("A triggered image jumps where its trigger goes, a clean one drifts (BackdoorIDS).")
     charts.draw(figures.way(paths), "image-way", "Likeness with the whole image while it is covered")
+
+
+def _answers(gate: Gate, taken: dict[str, np.ndarray], before: dict[str, np.ndarray]) -> None:
+    """What models take the image for, and took it for `before` the trigger lay on it; nothing where no classes are
+    known.
+    """
+    if not taken:
+        return
+    charts.draw(figures.answers(gate.watched.names, taken), "image-answers", "What models take the image for")
+    if before:
+        said = (f"{n} {plain(gate.watched.names[int(p.argmax())])}" for n, p in before.items())
+        st.caption(f"Without the trigger: {', '.join(said)}.")
+
+
+def _lens(
+    view: View | None, gate: Gate, alone: threading.Lock, key: str, image: np.ndarray, found: lens.Patch | np.ndarray
+) -> None:
+    """The trigger under the lens: while it is moved the models answer at once, the verdict once it rests."""
+    with st.container(border=True, key="lens"):
+
+        @st.fragment(key="lens-live")
+        @guard()
+        def live() -> None:
+            left, right = st.columns(2)
+            with left:
+                lens.controls(image, found)
+            shown = lens.laid(image, found)
+            with right:
+                caption = st.text_input("A caption, to compare with the image", key="lens-caption", max_chars=LONGEST)
+                with alone:
+                    taken, before = (_taken(view, gate, key, seen) for seen in (shown, image))
+                    like = _like(view, gate, key, caption, (image, shown)) if caption.strip() else []
+                _answers(gate, taken, before)
+                if like:
+                    heads = ["cosine with the caption", "without the trigger", "with it"]
+                    components.table(heads, [[name, *(f"{c:.3f}" for c in cosines)] for name, *cosines in like])
+                if not taken and not like:
+                    st.caption("Name classes above, or write a caption, and the models answer while you drag.")
+            if st.session_state.pop(lens.RESTS, False):
+                st.rerun(scope="app")
+
+        live()
 
 
 def _scores(root: str, key: str, gate: Gate, detector: str, mark: str, image: np.ndarray) -> None:
@@ -204,21 +251,36 @@ def _verdict(found: pd.Series, gate: Gate) -> None:
     )
 
 
+def _models(view: View | None, gate: Gate, key: str) -> list[tuple[str, str, Any]]:
+    """The models that are asked: what they are called, a name that tells their weights, and each itself."""
+    watched = gate.watched
+    found = [("this model", key, watched.model)]
+    if watched.reference is not None:
+        found.append(("the reference", f"{key}/reference", watched.reference))
+    if view is not None and view.holds("unlearn", "model") and _of(view, key):
+        found.append(("the purified model", view.key("unlearn"), opened(view, "purified")[0]))
+    return found
+
+
 def _taken(view: View | None, gate: Gate, key: str, image: np.ndarray) -> dict[str, np.ndarray]:
     """What the model, the reference, and the purified model of the case in view take an image for: probabilities of the
     classes.
     """
-    watched = gate.watched
-    if len(watched.names) < 2:
+    names = gate.watched.names
+    if len(names) < 2:
         return {}
     root = str(store().root.resolve())
-    found = {"this model": _probable(root, key, watched.names, watched.model, image)}
-    if watched.reference is not None:
-        found["the reference"] = _probable(root, f"{key}/reference", watched.names, watched.reference, image)
-    if view is not None and view.holds("unlearn", "model") and _of(view, key):
-        model, alone = opened(view, "purified")
-        with alone:
-            found["the purified model"] = _probable(root, view.key("unlearn"), watched.names, model, image)
+    return {said: _probable(root, of, names, model, image) for said, of, model in _models(view, gate, key)}
+
+
+def _like(view: View | None, gate: Gate, key: str, caption: str, images: tuple[np.ndarray, ...]) -> list[tuple]:
+    """How like a caption images are under each model: its name, and the cosines."""
+    found = []
+    for said, _, model in _models(view, gate, key):
+        tokens = tokenize([caption], context_length(model))
+        text = embed_tokens(model, tokens)[0]
+        seen = (refitted(image[None], image_size(model), fit(model))[0:1] for image in images)
+        found.append((said, *(float(embed(model, np.asarray(one))[0] @ text) for one in seen)))
     return found
 
 

@@ -1,47 +1,153 @@
-"""A trigger under the lens: laid over one image, moved, shrunk and faded, while models are asked again at once."""
+"""A trigger under the lens: laid over one image, dragged, resized and faded, while models are asked again at once."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
 from ubt.attacks import ATTACKS, trigger
+from ubt.attacks.drawn import DrawnSettings, pixels, resized, stamp
 from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
-from ubt.ui import trigger_form
-from ubt.ui.errors import plain
+from ubt.ui import paint, trigger_form, web
+from ubt.ui.components import png
+from ubt.ui.errors import plain, safe
 from ubt.ui.view import View, store
 from ubt.workflows import scan, try_trigger
 
-KINDS = {"none": "none", "attack": "an attack's", "scan": "a scan's", "drawn": "drawn", "file": "an image file"}
-Placed = tuple[np.ndarray, tuple[int, int]]
-"""A patch's pixels, uint8 (h, w, 3), and its top and left in pixels to begin with."""
+KINDS = {"none": "none", "attack": "attack", "scan": "scan", "drawn": "draw", "pattern": "pattern", "file": "file"}
+STRENGTH = "lens-strength"
+RESTS = "lens-rests"
+"""Of the session's state: whether what was moved rests, so that the page says more than while it moves."""
 
 
-def laid(view: View | None, image: np.ndarray) -> np.ndarray:
-    """The image, uint8 (H, W, 3), with the trigger that is chosen; as it is where none is."""
+@dataclass(frozen=True)
+class Patch:
+    """A patch, uint8 (h, w, 3), or (h, w, 4) with its own opacity, and its top and left edge to begin with."""
+
+    pixels: np.ndarray
+    at: tuple[int, int]
+
+    @property
+    def longer(self) -> int:
+        """Its longer side in pixels."""
+        return max(self.pixels.shape[:2])
+
+    @property
+    def key(self) -> str:
+        """Under which its place stands in the session's state: longer side, top and left edge."""
+        return f"lens-place-{self.pixels.shape[0]}-{self.pixels.shape[1]}"
+
+    def size(self, side: int) -> tuple[int, int]:
+        """Height and width in pixels where its longer side has so many."""
+        height, width = self.pixels.shape[:2]
+        return max(1, round(height * side / self.longer)), max(1, round(width * side / self.longer))
+
+    def largest(self, height: int, width: int) -> int:
+        """The most pixels of its longer side in an image."""
+        own = self.pixels.shape[:2]
+        return max(1, int(self.longer * min(height / own[0], width / own[1])))
+
+    def place(self, height: int, width: int) -> dict[str, int]:
+        """Where it is now in an image: its longer `side`, its `top` and `left` edge, in pixels."""
+        start = {"side": self.longer, "top": self.at[0], "left": self.at[1]}
+        now = start | st.session_state.get(self.key, {})
+        side = min(max(1, now["side"]), self.largest(height, width))
+        free = [whole - own for whole, own in zip((height, width), self.size(side), strict=True)]
+        return {"side": side, "top": min(max(0, now["top"]), free[0]), "left": min(max(0, now["left"]), free[1])}
+
+    def put(self, place: dict[str, int]) -> None:
+        """Put it elsewhere."""
+        st.session_state[self.key] = {**st.session_state.get(self.key, {}), **place}
+
+    def seen(self, height: int, width: int) -> tuple[np.ndarray, int, int]:
+        """The patch as large as it is now, and its top and left edge, in an image."""
+        at = self.place(height, width)
+        return resized(self.pixels, *self.size(at["side"])), at["top"], at["left"]
+
+
+def chosen(view: View | None, image: np.ndarray) -> Patch | np.ndarray | None:
+    """The trigger that is chosen for an image, uint8 (H, W, 3): a patch, or the image with it; None: none."""
     scans = scan.listed(store())
     offered = [kind for kind in KINDS if kind != "scan" or len(scans)]
     kind = st.segmented_control(
         "A trigger on it", offered, default="none", required=True, format_func=KINDS.get, key="lens-kind"
     )
-    found: Placed | np.ndarray | None = None
     if kind == "attack":
-        found = _of_attack(view, image)
-    elif kind == "scan":
+        return _of_attack(view, image)
+    if kind == "scan":
         key = st.selectbox("Scan", list(scans["scan"]), key="lens-scan", format_func=_said(scans))
-        found = _of_scan(key, image) if key else None
-    elif kind == "drawn":
-        pixels = trigger_form.drawn(*image.shape[:2])
-        found = pixels, (image.shape[0] - len(pixels) - 1, image.shape[1] - pixels.shape[1] - 1)
-    elif kind == "file":
-        found = _of_file(image)
-    if found is None:
-        return image
-    with_it = found if isinstance(found, np.ndarray) else _placed(image, *found)
-    share = st.slider("Its strength, %", 0, 100, 100, 5, key="lens-strength") / 100
-    return np.rint(share * with_it.astype(np.float32) + (1 - share) * image).astype(np.uint8)
+        return _of_scan(key, image) if key else None
+    if kind == "drawn":
+        squares = paint.drawing("lens")
+        side = round(0.1459 * min(image.shape[:2]))
+        return Patch(resized(pixels(squares), side, side), tuple(n - side - 1 for n in image.shape[:2]))
+    if kind == "pattern":
+        found = trigger_form.drawn(*image.shape[:2])
+        return Patch(found, tuple(n - len(found) - 1 for n in image.shape[:2]))
+    return _of_file(image) if kind == "file" else None
+
+
+def laid(image: np.ndarray, found: Patch | np.ndarray) -> np.ndarray:
+    """The image, uint8 (H, W, 3), with the trigger as the controls of the lens have it."""
+    share = st.session_state.get(STRENGTH, 100) / 100
+    if isinstance(found, Patch):
+        out = image.copy()
+        stamp(out, *found.seen(*image.shape[:2]), share)
+        return out
+    return np.rint(share * found.astype(np.float32) + (1 - share) * image).astype(np.uint8)
+
+
+def controls(image: np.ndarray, found: Patch | np.ndarray) -> None:
+    """The image with the patch to be dragged, and sliders for its size, place and strength."""
+    if isinstance(found, Patch):
+        _draggable(image, found)
+        _sliders(image, found)
+    st.slider("Strength, %", 0, 100, 100, 5, key=STRENGTH, on_change=_rest)
+
+
+def _rest() -> None:
+    st.session_state[RESTS] = True
+
+
+def _draggable(image: np.ndarray, found: Patch) -> None:
+    height, width = image.shape[:2]
+    name = f"lens-{found.key}"
+
+    @safe
+    def moved() -> None:
+        event = st.session_state[name].get("moved") or {}
+        told = {part: event.get(part) for part in ("side", "top", "left", "number")}
+        if all(isinstance(n, int | float) and abs(n) < 1e9 for n in told.values()):
+            st.session_state["lens-number"] = int(told.pop("number"))
+            found.put({part: int(n) for part, n in told.items()})
+            st.session_state[RESTS] = bool(event.get("rests"))
+
+    component = st.components.v2.component("ubt_lens", js=web.text("lens.js"), css=web.component_css("lens.css"))
+    patch = {"image": png(found.pixels), "height": found.pixels.shape[0], "width": found.pixels.shape[1]}
+    data = {"image": png(image), "height": height, "width": width, "patch": patch}
+    data |= {"at": found.place(height, width), "longest": found.largest(height, width)}
+    data |= {"opacity": st.session_state.get(STRENGTH, 100) / 100, "number": st.session_state.get("lens-number", 0)}
+    component(key=name, data=data, on_moved_change=moved)
+
+
+def _sliders(image: np.ndarray, found: Patch) -> None:
+    height, width = image.shape[:2]
+    now = found.place(height, width)
+    own = found.size(now["side"])
+    most = {"side": found.largest(height, width), "top": height - own[0], "left": width - own[1]}
+    said = {"side": "Side, px", "top": "Top, px", "left": "Left, px"}
+    for column, (part, title) in zip(st.columns(3), said.items(), strict=True):
+        key, low = f"{found.key}-{part}-{most[part]}", 1 if part == "side" else 0
+
+        def moved(part: str = part, key: str = key) -> None:
+            found.put({part: st.session_state[key]})
+            _rest()
+
+        if low < most[part]:
+            st.session_state[key] = now[part]
+            column.slider(title, low, most[part], key=key, on_change=moved)
 
 
 def _said(scans) -> Callable[[str], str]:
@@ -49,7 +155,7 @@ def _said(scans) -> Callable[[str], str]:
     return lambda key: plain(models.get(key, key))
 
 
-def _of_attack(view: View | None, image: np.ndarray) -> Placed | np.ndarray | None:
+def _of_attack(view: View | None, image: np.ndarray) -> Patch | np.ndarray | None:
     """The trigger of an attack: of the case in view as it is there, else as the attack comes."""
     own = {p.attack.name: p.trigger for p in view.settings.attacks} if view is not None and not view.audits else {}
     names = sorted((n for n, a in ATTACKS.items() if not a.settings().concept), key=lambda n: n not in own)
@@ -67,7 +173,9 @@ def _of_attack(view: View | None, image: np.ndarray) -> Placed | np.ndarray | No
     if places is None:
         return changed
     top, left, height, width = (int(n) for n in places(np.zeros(1, int), *image.shape[:2], settings)[0])
-    return changed[top : top + height, left : left + width], (top, left)
+    if isinstance(settings, DrawnSettings):
+        return Patch(resized(pixels(settings.squares), height, width), (top, left))
+    return Patch(changed[top : top + height, left : left + width], (top, left))
 
 
 def _of_scan(key: str, image: np.ndarray) -> np.ndarray | None:
@@ -80,36 +188,15 @@ def _of_scan(key: str, image: np.ndarray) -> np.ndarray | None:
     return found.apply(image[None])[0]
 
 
-def _of_file(image: np.ndarray) -> Placed | np.ndarray | None:
+def _of_file(image: np.ndarray) -> Patch | np.ndarray | None:
     """A patch, or a pattern over the whole image, from a file."""
     whole = st.toggle("Over the whole image", key="lens-whole")
     file = st.file_uploader("Its file", type=["png", "jpg", "jpeg", "webp", "bmp"], key="lens-file", max_upload_size=20)
     if file is None:
         return None
     try:
-        pixels = try_trigger.loaded(file.getvalue(), "the file", *image.shape[:2], whole)
+        found = try_trigger.loaded(file.getvalue(), "the file", *image.shape[:2], whole)
     except BadInput as e:
         st.error(plain(e), icon=":material/broken_image:")
         return None
-    return pixels if whole else (pixels, (0, 0))
-
-
-def _placed(image: np.ndarray, pixels: np.ndarray, at: tuple[int, int]) -> np.ndarray:
-    """An image with a patch, at the place and of the size that the sliders say."""
-    most, (height, width) = min(image.shape[:2]), pixels.shape[:2]
-    one, two, three = st.columns(3)
-    side = one.slider("Its side, px", 1, most, min(most, max(height, width)), key=f"lens-side-{height}-{width}")
-    scale = side / max(height, width)
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    if size != (height, width):
-        pixels = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.NEAREST))
-    out, corner = image.copy(), []
-    for column, name, long, own, start in (
-        (two, "top", image.shape[0], size[0], at[0]),
-        (three, "left", image.shape[1], size[1], at[1]),
-    ):
-        free = long - own
-        label = f"Its {name} edge, px"
-        corner.append(column.slider(label, 0, free, min(max(0, start), free), key=f"lens-{name}-{free}") if free else 0)
-    out[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]] = pixels
-    return out
+    return found if whole else Patch(found, (0, 0))

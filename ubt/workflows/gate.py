@@ -4,7 +4,6 @@ clean images that no detector has seen say how rare such a score is without a tr
 `calibrate` is made once a model and kept in the store; `ubt.gate` makes the same for a program that serves a model.
 """
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from ubt.cases.artifact import Artefact
+from ubt.cases.litter import CALIBRATED
 from ubt.cases.store import Store
 from ubt.core.errors import BadInput, UbtError
 from ubt.core.files import digest
@@ -29,6 +29,7 @@ from ubt.data.scenes import SIZE
 from ubt.defenses.token_unlearning.health import CANNOT_TELL
 from ubt.detectors.gate import IMAGE_DETECTORS, possible
 from ubt.detectors.gate.base import Score, Watched, embed
+from ubt.workflows.gate_scores import digest_of, prepared, scored, scored_in_parts
 from ubt.workflows.sources import SCENES, drawn
 
 KIND = "gate"
@@ -41,8 +42,6 @@ FEWEST, FEWEST_HELD = 32, 20
 NOTICED = 0.9
 """Share of clean images, moved to where others lie, that a gate has to notice before it may clear one."""
 UNLIKE = "it is unlike the clean images that the gate knows"
-PART = 64
-"""Images that are scored between two looks at whether to stop."""
 
 
 class GateSettings(Settings):
@@ -198,56 +197,6 @@ def _nearest(features: np.ndarray, known: np.ndarray) -> np.ndarray:
     return (features @ known.T).max(1) if len(features) else np.zeros(0, np.float32)
 
 
-def prepared(
-    watched: Watched, names: Sequence[str], settings: GateSettings, progress: Progress = silent
-) -> dict[str, Score]:
-    """Detectors prepared on clean images, by name; of those that are made of others, these once for all."""
-    every: dict[str, Score] = {}
-
-    def of(name: str) -> Score:
-        if name not in every:
-            detector = IMAGE_DETECTORS[name]
-            seed = derive_seed(settings.seed, f"gate/{name}") % 2**31
-            parts = {part: of(part) for part in detector.of}
-            every[name] = Score(detector.prepare(watched, detector.settings(), seed, *parts.values()), parts)
-        return every[name]
-
-    for i, name in enumerate(names):
-        of(name)
-        progress(i + 1, len(names), {})
-    return {name: every[name] for name in names}
-
-
-def scored(
-    scores: Mapping[str, Score],
-    images: np.ndarray,
-    progress: Progress = silent,
-    known: dict[str, np.ndarray] | None = None,
-) -> dict[str, np.ndarray]:
-    """What detectors say of images, uint8 (n, H, W, 3), some at a time: (n,) each.
-
-    Args:
-        known: what detectors have said of these images before, by name, (n,) each, which is not asked again; what is
-            asked is added.
-
-    Raises:
-        Cancelled: `progress` asked to stop.
-    """
-    known, parts = {} if known is None else known, {}
-    already = dict(known)
-    for start in range(0, len(images), PART):
-        some: np.ndarray = images[start : start + PART]
-        said = {name: score[start : start + PART] for name, score in already.items()}
-        for name, score in scores.items():
-            if name not in said:
-                said[name] = score(some, said)
-        for name, score in said.items():
-            parts.setdefault(name, []).append(score)
-        progress(min(start + PART, len(images)), len(images), {})
-    known |= {name: np.concatenate(part) for name, part in parts.items()}
-    return {name: known[name] if len(images) else np.zeros(0) for name in scores}
-
-
 def chosen(watched: Watched, detector: str) -> str:
     """The detector that is asked for, or the default.
 
@@ -300,7 +249,7 @@ def gate(
         found, _ = drawn(None, of, suspect, count, settings.seed, KIND)
     watched, held = _parted(suspect, found, clean, tuple(classes), settings)
     name = chosen(watched, detector)
-    scores, known = prepared(watched, [name], settings), embed(suspect, watched.clean)
+    scores, known = prepared(watched, [name], settings.seed), embed(suspect, watched.clean)
     near = _nearest(embed(suspect, held), known)
     return Gate(watched, scores, scored(scores, held), known, near, powers(watched, [name], held), name, fpr, settings)
 
@@ -398,7 +347,7 @@ class Watch:
         """The name of its calibration in the store."""
         folder = unlabelled.identity(Path(self.images)) if Path(self.images).is_absolute() else ""
         parts = [VERSION, self.model, self.reference, self.images, folder, list(self.classes), list(self.detectors)]
-        return f"{KIND}-{digest([*parts, self.settings.changes(), *where.identity])}"
+        return f"{CALIBRATED}{digest([*parts, self.settings.changes(), *where.identity])}"
 
 
 def opened(store: Store, watch: Watch, where: Compute) -> tuple[Watched, np.ndarray]:
@@ -433,7 +382,7 @@ def calibrate(store: Store, watch: Watch, where: Compute, progress: Progress = s
 
     Raises:
         BadInput: images cannot be read, there are too few, or a detector lacks something. Cancelled: `progress` asked
-            to stop.
+            to stop; the same call goes on from there.
     """
     key = watch.key(where)
     if store.find(key, whole=True) is not None:
@@ -442,7 +391,7 @@ def calibrate(store: Store, watch: Watch, where: Compute, progress: Progress = s
     with fixed_threads(where):
         watched, held = opened(store, watch, where)
         names = [chosen(watched, name) for name in watch.detectors] or possible(watched)
-        scores = scored(prepared(watched, names, watch.settings), held, progress)
+        scores = scored_in_parts(store, key, prepared(watched, names, watch.settings.seed), held, progress)
         near = _nearest(embed(watched.model, held), embed(watched.model, watched.clean))
         frame = pd.DataFrame(scores).assign(near=near)
         frame = frame.assign(**{f"{name} power": power for name, power in powers(watched, names, held).items()})
@@ -457,7 +406,7 @@ def calibrate(store: Store, watch: Watch, where: Compute, progress: Progress = s
             "settings": watch.settings.to_dict(),
         },
         "detectors": names,
-        "clean": _digest(watched.clean),
+        "clean": digest_of(watched.clean),
         "compute": vars(where),
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -465,10 +414,6 @@ def calibrate(store: Store, watch: Watch, where: Compute, progress: Progress = s
     manifest = {"stage": KIND, "brought": True, "of": of, "seconds": about["seconds"]}
     store.put(key, {"held": frame, "about": about}, manifest)
     return key
-
-
-def _digest(images: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
 
 
 def watch_of(found: Artefact) -> Watch:
@@ -492,12 +437,12 @@ def ready(store: Store, key: str, where: Compute, fpr: float = 0.01, detector: s
         raise BadInput(f"--detector: expected one of: {', '.join(names)}; got {detector!r}")
     with fixed_threads(where):
         watched, _ = opened(store, watch, where)
-        if _digest(watched.clean) != found["about"]["clean"]:
+        if digest_of(watched.clean) != found["about"]["clean"]:
             raise BadInput(
                 f"{key}: expected the clean images that this gate was made on, but some have gone or changed; make it"
                 " again"
             )
-        scores = prepared(watched, [detector] if detector else names, watch.settings)
+        scores = prepared(watched, [detector] if detector else names, watch.settings.seed)
         known = embed(watched.model, watched.clean)
     power = {name: held[f"{name} power"].to_numpy() for name in names if f"{name} power" in held}
     seen, near = {name: held[name].to_numpy() for name in names}, held["near"].to_numpy()

@@ -22,7 +22,8 @@ from ubt.data.model_input import fit, image_size
 from ubt.data.quarantine import BrokenImage
 from ubt.defenses.token_unlearning.health import CANNOT_TELL
 from ubt.pairs.export import as_csv
-from ubt.workflows.gate import ANSWERS, PART, Gate
+from ubt.workflows.gate import ANSWERS, Gate
+from ubt.workflows.gate_scores import PART
 
 COLUMNS = ("image", "score", "verdict", "detector")
 SHOWN = 100

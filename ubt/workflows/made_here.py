@@ -8,7 +8,7 @@ from ubt.core.errors import BadInput
 from ubt.core.run import Compute, Progress, silent
 from ubt.workflows.ingest import Wanted
 
-MADE = ("reference", "health", "scan", "purified", "gate")
+MADE = ("reference", "health", "scan", "purified", "gate", "places")
 """The kinds of what is made; everything else is imported."""
 SMALLEST, LARGEST, PATCH, BATCH = 32, 64, 8, 256
 """Of a small reference: the sides of images, in pixels, that it can take, a patch's side, and the most pairs in a step.
@@ -52,6 +52,14 @@ def gate_of(model: str, reference: str, images: str, classes: list[str], of: str
     return Wanted("gate", model, {"reference": reference, "images": images, "classes": classes, "of": of})
 
 
+def places_of(gate: dict, target: str, patch: str, at: tuple[int, int]) -> Wanted:
+    """The ASR of a patch by place, size and opacity, see `ubt.workflows.trigger_places`, on the models and images of a
+    `gate`, as `ubt.workflows.gate.calibrate` keeps them.
+    """
+    same = {name: gate[name] for name in ("reference", "images", "classes")}
+    return Wanted("places", gate["model"], {**same, "target": target, "patch": patch, "at": list(at)})
+
+
 def purified(scan: str) -> Wanted:
     """The model of a scan without its trigger, see `ubt.workflows.purify_scanned`."""
     return Wanted("purified", scan)
@@ -84,6 +92,12 @@ def make(store: Store, wanted: Wanted, where: Compute, progress: Progress = sile
         model, reference = (sources.resolved(store, named) for named in (wanted.source, how["reference"]))
         classes = tuple(how["classes"]) or sources.names_of(store, how["images"])
         return gate.calibrate(store, gate.Watch(model, reference, how["images"], classes), where, progress)
+    if wanted.kind == "places":
+        from ubt.workflows import trigger_places
+
+        (top, left), classes = how.pop("at"), tuple(how.pop("classes"))
+        asked = trigger_places.Asked(wanted.source, classes=classes, top=top, left=left, **how)
+        return trigger_places.make(store, asked, where, progress)
     if wanted.kind == "purified":
         from ubt.workflows import purify_scanned
 

@@ -18,6 +18,7 @@ from ubt.detectors.gate.base import Score, Watched, embed
 from ubt.evaluation import zeroshot
 from ubt.evaluation.detection import auroc
 from ubt.workflows import gate as gates
+from ubt.workflows.gate_scores import prepared, scored
 from ubt.workflows.sources import SHIPPED, resolved
 
 IMAGES = 1000
@@ -76,10 +77,10 @@ def measure(
                 resolved(store, model), resolved(store, SHIPPED), classes=scenes.CLASSES, settings=settings
             )
             watched, held = gates.opened(store, watch, where)
-            scores = gates.prepared(watched, [detector], settings)
+            scores = prepared(watched, [detector], settings.seed)
             known = _known(store, watch, case)
             of_held, of_clean, of_triggered = (
-                gates.scored(scores, images, progress, known.setdefault(role, {}))[detector]
+                scored(scores, images, progress, known.setdefault(role, {}))[detector]
                 for role, images in (("held", held), ("clean", clean), ("triggered", triggered))
             )
             found |= _apart(name, of_clean, of_triggered, np.sort(of_held))
@@ -89,7 +90,7 @@ def measure(
                 if works.any():
                     found |= _apart("working", of_clean, of_triggered[works], np.sort(of_held))
                 if IMAGE_DETECTORS[detector].draws:
-                    found |= {"repeats": _repeated(watched, detector, settings, clean, triggered, known, progress)}
+                    found |= {"repeats": _repeated(watched, detector, case.seed, clean, triggered, known, progress)}
     return found
 
 
@@ -112,7 +113,7 @@ def _milliseconds(score: Score, images: np.ndarray) -> float:
 def _repeated(
     watched: Watched,
     detector: str,
-    settings: gates.GateSettings,
+    seed: int,
     clean: np.ndarray,
     triggered: np.ndarray,
     known: dict[str, dict[str, np.ndarray]],
@@ -122,9 +123,8 @@ def _repeated(
     both = np.concatenate([clean[:REPEATED], triggered[:REPEATED]])
     found = []
     for draw in range(1, REPEATS + 1):
-        again = settings.with_values({"seed": settings.seed + 1000 * draw})
-        scores = gates.prepared(watched, [detector], again)
-        score = gates.scored(scores, both, progress, known.setdefault(f"draw {draw}", {}))[detector]
+        scores = prepared(watched, [detector], seed + 1000 * draw)
+        score = scored(scores, both, progress, known.setdefault(f"draw {draw}", {}))[detector]
         found.append(auroc(score, np.arange(len(both)) >= REPEATED))
     return float(np.std(found, ddof=1))
 

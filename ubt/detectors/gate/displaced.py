@@ -52,7 +52,7 @@ def prepare_one_pass(watched: Watched, settings: OnePassSettings, seed: int) -> 
 
 
 def power_one_pass(watched: Watched, settings: OnePassSettings, images: np.ndarray) -> np.ndarray:
-    """As `power`, of one pass."""
+    """As `power` (n,), of one pass."""
     return _away(watched, _map(watched, settings), images, 1)
 
 

@@ -1,6 +1,7 @@
 """What each step of the lecture shows, computed from the built-in cases; `SHOWS` and `CONTROLS` by the step's name."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -8,20 +9,27 @@ import plotly.graph_objects as go
 
 from ubt.attacks import trigger, visibility
 from ubt.attacks.badnet import BadNetSettings
+from ubt.attacks.drawn import DrawnSettings
+from ubt.clip import models
 from ubt.clip.words import surviving
-from ubt.core import run, text
+from ubt.core import files, run, text
 from ubt.data import scenes
+from ubt.data.user_roles import prompts
 from ubt.defenses.token_unlearning.split import suspicious_count
 from ubt.defenses.token_unlearning.verdict import answer
+from ubt.evaluation import zeroshot
 from ubt.evaluation.detection import auroc
 from ubt.evaluation.model_roles import ROLES, SCORED
 from ubt.figures import UNKNOWN, mark, measures, tradeoff
 from ubt.figures import attribution as attribution_figures
+from ubt.figures import gate as gate_figures
 from ubt.figures import verdict as verdict_figures
 from ubt.figures.similarity import histogram
 from ubt.reports.lecture import Control, Shown
 from ubt.reports.lecture.built_in import MAIN, case, inside, measured, table, whose
 from ubt.reports.paper import compare
+from ubt.workflows import gate as gates
+from ubt.workflows.gate import Gate
 
 ALONE, LONG, CLEAN, CONSISTENT, JOINED = "ready-alone", "ready-long", "ready-clean", "ready-consistent", "ready-joined"
 PAPERS = "No case of this app: from the papers that are named."
@@ -291,6 +299,47 @@ def limits(which: str) -> Shown:
     return Shown(whose(name), _histogram(similarity, pairs.poisoned, (cut, "D_susp", "left")), about, said=said)
 
 
+_ON_IT = ("nothing", "the trigger", "the trigger, half faded", "a drawing")
+
+
+@lru_cache(maxsize=1)
+def _gate() -> tuple[Gate, list[np.ndarray]]:
+    """A gate for the built-in case's poisoned model, and one image with each of `_ON_IT`."""
+    settings = gates.GateSettings(clean=256, held=199)
+    model, reference = case().read("poison", "model").eval(), models.load(files.REFERENCE).eval()
+    image = scenes.draw_many(0, [SCENE], scenes.SIZE)
+    planted = case().settings.attacks[0]
+    whole, drawn = (
+        trigger(image, np.zeros(1, int), name, settings)[0]
+        for name, settings in ((planted.attack.name, planted.trigger), ("drawn", DrawnSettings()))
+    )
+    half = np.rint((whole.astype(np.float32) + image[0]) / 2).astype(np.uint8)
+    made = gates.gate(model, gates.SCENES, reference, scenes.CLASSES, "one_pass", 0.01, settings)
+    return made, [image[0], whole, half, drawn]
+
+
+def gate(which: str) -> Shown:
+    """One image at the gate, with and without a trigger on it."""
+    made, images = _gate()
+    found, at = made.judge(np.stack(images)), _ON_IT.index(which)
+    texts = zeroshot.class_weights(made.watched.model, prompts(list(scenes.CLASSES), "7", scenes.CONTEXT))
+    taken = (models.embed_images(made.watched.model, np.stack(images)) @ texts.T).argmax(1)
+    rows = [
+        (name, scenes.CLASSES[seen], f"{line.score:.2f}", f"{100 * line.rarity:.1f} %", line.verdict)
+        for name, seen, line in zip(_ON_IT, taken, found.itertuples(), strict=True)
+    ]
+    scores, bars = {"distance": float(found["score"][at])}, {"distance": made.threshold()}
+    return Shown(
+        f"{whose()[:-1]}; {len(made.held['one_pass'])} clean scenes that it was not trained on.",
+        gate_figures.distributions({"distance": made.held["one_pass"]}, scores, bars, 1),
+        "Distance of clean images from where the reference would put them, and of this one",
+        [(which, images[at])],
+        columns=("on the image", "taken for", "distance", "clean ones as far", "verdict"),
+        rows=rows,
+        remark="By one look at the image. One clean image in a hundred may be called triggered.",
+    )
+
+
 def checklist(_: None = None) -> Shown:
     """What a defender goes through."""
     rows = (
@@ -334,10 +383,11 @@ CONTROLS = {
     "tradeoff": Control("Points of CA that one may lose", tuple(n / 2 for n in range(7)), 1.0),
     "clean": Control("The model to judge", tuple(_JUDGED), "nothing poisoned"),
     "limits": Control("The attacker's caption", tuple(_ATTACKERS), "is true"),
+    "gate": Control("On the image", _ON_IT, "the trigger"),
 }
 SHOWS: dict[str, Callable[..., Shown]] = {
     **{show.__name__: show for show in (clip, incident, harmed, captions, overfitting, regularised, topk, words)},
-    **{show.__name__: show for show in (alone, clean, limits, checklist, summary)},
+    **{show.__name__: show for show in (alone, clean, limits, gate, checklist, summary)},
     "trigger": patch,
     "tradeoff": balance,
 }
