@@ -299,7 +299,7 @@ def limits(which: str) -> Shown:
     return Shown(whose(name), _histogram(similarity, pairs.poisoned, (cut, "D_susp", "left")), about, said=said)
 
 
-_ON_IT = ("nothing", "the trigger", "the trigger, half faded", "a drawing")
+_ON_IT = ("nothing", "the trigger", "half faded", "a drawing")
 
 
 @lru_cache(maxsize=1)
@@ -324,19 +324,18 @@ def gate(which: str) -> Shown:
     found, at = made.judge(np.stack(images)), _ON_IT.index(which)
     texts = zeroshot.class_weights(made.watched.model, prompts(list(scenes.CLASSES), "7", scenes.CONTEXT))
     taken = (models.embed_images(made.watched.model, np.stack(images)) @ texts.T).argmax(1)
-    rows = [
-        (name, scenes.CLASSES[seen], f"{line.score:.2f}", f"{100 * line.rarity:.1f} %", line.verdict)
-        for name, seen, line in zip(_ON_IT, taken, found.itertuples(), strict=True)
-    ]
-    scores, bars = {"distance": float(found["score"][at])}, {"distance": made.threshold()}
+    line, scores, bars = found.iloc[at], {"": float(found["score"][at])}, {"": made.threshold()}
+    figure = gate_figures.distributions({"": made.held["one_pass"]}, scores, bars, 1)
+    figure.update_xaxes(title={"text": "distance from where the reference would put it (1 - cosine)"})
     return Shown(
-        f"{whose()[:-1]}; {len(made.held['one_pass'])} clean scenes that it was not trained on.",
-        gate_figures.distributions({"distance": made.held["one_pass"]}, scores, bars, 1),
+        whose(part=f"{len(made.held['one_pass'])} clean images that it was not trained on"),
+        figure.update_layout(margin={"t": 30}),
         "Distance of clean images from where the reference would put them, and of this one",
-        [(which, images[at])],
-        columns=("on the image", "taken for", "distance", "clean ones as far", "verdict"),
-        rows=rows,
-        remark="By one look at the image. One clean image in a hundred may be called triggered.",
+        [(f"{n}. {name}", image) for n, (name, image) in enumerate(zip(_ON_IT, images, strict=True), 1)],
+        said=(
+            f"Taken for **{scenes.CLASSES[taken[at]]}**. As far lie {100 * line['rarity']:.1f} % of clean images:"
+            f" **{line['verdict']}**.",
+        ),
     )
 
 
