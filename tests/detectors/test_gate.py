@@ -14,9 +14,9 @@ from ubt.core.errors import BadInput
 from ubt.core.files import REFERENCE
 from ubt.data import scenes
 from ubt.detectors import DETECTORS
+from ubt.detectors.base import CLASSES, CLEAN, PAIRS, TEXTS, TRAINING, WITH_REFERENCE
 from ubt.detectors.gate import IMAGE_DETECTORS, Watched, possible
-from ubt.detectors.gate.base import CLEAN, TEXTS, some
-from ubt.detectors.gate.base import REFERENCE as WITH_REFERENCE
+from ubt.detectors.gate.base import some
 from ubt.detectors.gate.masking import MaskingSettings, trajectory
 from ubt.detectors.inversion import METHODS
 from ubt.evaluation.detection import auroc
@@ -56,7 +56,11 @@ def test_every_detector_says_what_it_is_of():
 
 
 def test_each_says_what_it_needs_and_the_default_is_the_first_that_is_possible():
-    assert {need for d in IMAGE_DETECTORS.values() for need in d.needs} <= {CLEAN, TEXTS, WITH_REFERENCE}
+    assert {need for d in IMAGE_DETECTORS.values() for need in d.needs} <= {CLEAN, CLASSES, WITH_REFERENCE}
+    assert {need for d in DETECTORS.values() for need in d.needs} == {PAIRS, TEXTS, TRAINING, WITH_REFERENCE}
+    for name, detector in DETECTORS.items():
+        reads = any(place.startswith("score.") for place in detector.inputs.values()) or "split" in detector.inputs
+        assert (WITH_REFERENCE in detector.needs) == reads, name
     assert possible(Watched(None, POOL, object(), scenes.CLASSES))[0] == "displaced"
     assert [name for name, d in IMAGE_DETECTORS.items() if d.power] == ["displaced", "one_pass"], (
         "the others clear nothing"

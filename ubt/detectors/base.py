@@ -11,6 +11,10 @@ from ubt.core.errors import UbtError
 from ubt.core.settings import Settings, setting
 from ubt.core.stage import Stage, takes
 
+CLEAN, CLASSES, WITH_REFERENCE = "clean images", "names of classes", "a clean reference"
+PAIRS, TEXTS, TRAINING = "D's images", "D's captions", "M_bd's training"
+"""Kinds of data that a detector may need."""
+
 
 class DetectSettings(Settings):
     """Detectors that score pairs without training."""
@@ -28,6 +32,8 @@ IMAGES = takes("score_poisoned.image_features", "data.pairs")
 """The inputs of detectors that look at images under M_bd alone."""
 DETECT = {"reads": {"settings": "detect"}, "settings": {"detect": DetectSettings}}
 """Of a `Detector` that goes by `DetectSettings`."""
+BOTH = (PAIRS, TEXTS)
+"""The needs of detectors that look at how well captions fit."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Detector:
         about: what it takes for suspicious, in a line.
         function: `module:function`, which gives every pair of D a score (`scored`).
         inputs: as of a stage. reads: argument name to the group of settings that it takes.
-        settings: the groups of settings that it adds to a case, by name.
+        settings: the groups of settings that it adds to a case, by name. needs: kinds of data.
     """
 
     about: str
@@ -46,6 +52,7 @@ class Detector:
     inputs: Mapping[str, str]
     reads: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, type[Settings]] = field(default_factory=dict)
+    needs: tuple[str, ...] = (PAIRS,)
 
     scope: ClassVar[str] = "pair"
 

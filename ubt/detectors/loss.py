@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ubt.core.run import Run
-from ubt.detectors.base import Detector, scored
+from ubt.detectors.base import BOTH, TRAINING, Detector, scored
 
 
 def early_loss(losses: pd.DataFrame, run: Run) -> dict:
@@ -12,5 +12,8 @@ def early_loss(losses: pd.DataFrame, run: Run) -> dict:
 
 
 EARLY_LOSS = Detector(
-    "low loss early in training (ABL)", "ubt.detectors.loss:early_loss", {"losses": "abl_isolate.losses"}
+    "low loss early in training (ABL)",
+    "ubt.detectors.loss:early_loss",
+    {"losses": "abl_isolate.losses"},
+    needs=(*BOTH, TRAINING),
 )

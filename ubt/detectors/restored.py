@@ -5,7 +5,7 @@ import pandas as pd
 
 from ubt.core.run import Run
 from ubt.defenses.token_unlearning.retain import RetainSettings, restored
-from ubt.detectors.base import IMAGES, Detector, scored
+from ubt.detectors.base import IMAGES, PAIRS, WITH_REFERENCE, Detector, scored
 
 
 def displacement(
@@ -25,4 +25,5 @@ RESTORED = Detector(
     IMAGES | {"reference_images": "score.image_features"},
     {"settings": "retain"},
     {"retain": RetainSettings},
+    (PAIRS, WITH_REFERENCE),
 )

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ubt.core.run import Run
 from ubt.core.stage import takes
-from ubt.detectors.base import Detector, scored
+from ubt.detectors.base import BOTH, WITH_REFERENCE, Detector, scored
 
 
 def reference(similarity: pd.DataFrame, run: Run) -> dict:
@@ -38,15 +38,19 @@ def probability(scores: pd.DataFrame, run: Run) -> dict:
 
 
 REFERENCE = Detector(
-    "low similarity under the clean reference", "ubt.detectors.similarity:reference", takes("score.similarity")
+    "low similarity under the clean reference",
+    "ubt.detectors.similarity:reference",
+    takes("score.similarity"),
+    needs=(*BOTH, WITH_REFERENCE),
 )
 POISONED = Detector(
-    "high similarity under M_bd", "ubt.detectors.similarity:poisoned", takes("score_poisoned.similarity")
+    "high similarity under M_bd", "ubt.detectors.similarity:poisoned", takes("score_poisoned.similarity"), needs=BOTH
 )
 OVERFIT = Detector(
     "high similarity under the overfitted model, D_susp first (UBT)",
     "ubt.detectors.similarity:overfit",
     takes("score_overfit.similarity", "split.split"),
+    needs=(*BOTH, WITH_REFERENCE),
 )
 POISONCAM = Detector(
     "probability of the trigger classifier (PoisonCAM)",

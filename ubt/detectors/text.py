@@ -7,7 +7,7 @@ import pandas as pd
 
 from ubt.core.run import Run
 from ubt.core.stage import takes
-from ubt.detectors.base import DETECT, Detector, DetectSettings, scored
+from ubt.detectors.base import DETECT, TEXTS, WITH_REFERENCE, Detector, DetectSettings, scored
 from ubt.pairs.neighbors import exact
 
 
@@ -25,4 +25,5 @@ CAPTIONS = Detector(
     "ubt.detectors.text:captions",
     takes("score.text_features", "data.pairs"),
     **DETECT,
+    needs=(TEXTS, WITH_REFERENCE),
 )

@@ -21,6 +21,8 @@ from ubt.data.formats import FORMATS
 from ubt.data.quarantine import REASONS
 from ubt.defenses import DEFENSES
 from ubt.detectors import DETECTORS
+from ubt.detectors.gate import IMAGE_DETECTORS
+from ubt.detectors.inversion import METHODS
 from ubt.evaluation.stages import durability_name
 from ubt.reports import manifest
 from ubt.reports.documents import FOLDER
@@ -106,8 +108,12 @@ def defences() -> list[str]:
 
 
 def detectors() -> list[str]:
-    """Every detector, and what it finds suspicious."""
-    return rows(("name", "what it finds suspicious"), ((f"`{name}`", s.about) for name, s in DETECTORS.items()))
+    """Every detector of pairs, of one image and of a model: what it finds suspicious, and the data that it needs."""
+    every = [*DETECTORS.items(), *IMAGE_DETECTORS.items(), *METHODS.items()]
+    return rows(
+        ("name", "scope", "what it finds suspicious", "data that it needs"),
+        ((f"`{name}`", d.scope, d.about, ", ".join(d.needs) or "none") for name, d in every),
+    )
 
 
 def reasons() -> list[str]:

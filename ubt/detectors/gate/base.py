@@ -14,9 +14,8 @@ import numpy as np
 from ubt.clip import models
 from ubt.core.errors import BadInput
 from ubt.core.settings import Settings
+from ubt.detectors.base import CLASSES, CLEAN, WITH_REFERENCE
 
-CLEAN, TEXTS, REFERENCE = "clean images", "names of classes", "a clean reference"
-"""Kinds of data that a detector may need."""
 GREY = 127
 """What stands in a part of an image that is covered."""
 BYTES = 1 << 26
@@ -66,7 +65,9 @@ class Watched:
 
     def has(self, need: str) -> bool:
         """Whether what a detector needs is there."""
-        return {CLEAN: len(self.clean) > 0, TEXTS: len(self.names) > 1, REFERENCE: self.reference is not None}[need]
+        return {CLEAN: len(self.clean) > 0, CLASSES: len(self.names) > 1, WITH_REFERENCE: self.reference is not None}[
+            need
+        ]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from ubt.core.settings import Settings, setting
 from ubt.data.images import refitted
 from ubt.data.model_input import fit, image_size
 from ubt.defenses.token_unlearning.retain import fitted, put
-from ubt.detectors.gate.base import CLEAN, REFERENCE, ImageDetector, Own, Watched, covered, embed, windows
+from ubt.detectors.base import CLEAN, WITH_REFERENCE
+from ubt.detectors.gate.base import ImageDetector, Own, Watched, covered, embed, windows
 
 
 class OnePassSettings(Settings):
@@ -108,13 +109,13 @@ DISPLACED = ImageDetector(
     "distance from where a clean reference would put the image, the mean over covered and moved copies (ours)",
     DisplacedSettings,
     prepare,
-    (CLEAN, REFERENCE),
+    (CLEAN, WITH_REFERENCE),
     power,
 )
 ONE_PASS = ImageDetector(
     "the same by the image alone, for streams: one pass through each model (ours)",
     OnePassSettings,
     prepare_one_pass,
-    (CLEAN, REFERENCE),
+    (CLEAN, WITH_REFERENCE),
     power_one_pass,
 )

@@ -10,7 +10,8 @@ import numpy as np
 from ubt.core.settings import Settings, setting
 from ubt.data import model_input
 from ubt.data.user_roles import prompts
-from ubt.detectors.gate.base import TEXTS, ImageDetector, Own, Watched, embed
+from ubt.detectors.base import CLASSES
+from ubt.detectors.gate.base import ImageDetector, Own, Watched, embed
 from ubt.evaluation import zeroshot
 
 WORDS = tuple("river yellow quickly station morning below paper music often winter narrow street".split())
@@ -41,5 +42,5 @@ def prepare(watched: Watched, s: TextsSettings, seed: int) -> Own:
 
 
 TEXT = ImageDetector(
-    "how little unrelated words matter to the image (BDetCLIP)", TextsSettings, prepare, (TEXTS,), draws=True
+    "how little unrelated words matter to the image (BDetCLIP)", TextsSettings, prepare, (CLASSES,), draws=True
 )

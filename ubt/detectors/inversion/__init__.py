@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ubt.core.settings import Settings
+from ubt.detectors.base import CLASSES, CLEAN
 from ubt.detectors.inversion import faint, masked, target_free
 from ubt.detectors.inversion.base import Inverted
 
@@ -16,13 +17,14 @@ from ubt.detectors.inversion.base import Inverted
 @dataclass(frozen=True)
 class Method:
     """A method by name: what it looks for, its settings, its function; whether it has a trigger for every class, so
-    that its evidence can be compared from class to class.
+    that its evidence can be compared from class to class; the kinds of data that it needs.
     """
 
     about: str
     settings: type[Settings]
     invert: Callable[..., Inverted]
     by_class: bool = True
+    needs: tuple[str, ...] = (CLEAN, CLASSES)
 
     scope: ClassVar[str] = "model"
 
@@ -35,5 +37,6 @@ METHODS = {
         target_free.TargetFreeSettings,
         target_free.invert,
         by_class=False,
+        needs=(CLEAN,),
     ),
 }
