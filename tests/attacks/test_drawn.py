@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tiny import CPU
 
 from ubt.attacks import ATTACKS, drawn, trigger
 from ubt.attacks.drawn import DrawnSettings, pixels, resized, stamp
@@ -53,10 +54,13 @@ def test_another_size_repeats_or_leaves_out_squares():
 
 
 def test_a_case_is_made_of_it_by_name_and_another_drawing_is_another_case():
-    from tiny import CPU
-
     one = CaseSettings.preset("demo", "drawn")
     other = one.with_values({"drawn.squares": "1" * 49})
     assert one.name(CPU).startswith("drawn-0-") and one.name(CPU) != other.name(CPU)
     assert all(f"{c}" in {*drawn.PALETTE, drawn.CLEAR} for c in one.drawn.squares)
     assert ATTACKS["drawn"].module.places(np.arange(2), 48, 48, one.drawn).tolist() == [[40, 40, 7, 7]] * 2
+
+
+def test_a_case_needs_a_drawing_with_something_on_it():
+    with pytest.raises(BadInput, match="at least one that is painted"):
+        CaseSettings.preset("demo", "drawn").with_values({"drawn.squares": "." * 9})

@@ -83,7 +83,43 @@ def test_a_pair_of_the_case_in_view_is_judged_and_the_purified_model_asked_too(f
     for name in ("sig", "badclip", "badnet"):
         at.selectbox(key="lens-attack").set_value(name).run()
         assert not at.exception
-    at.segmented_control(key="lens-kind").set_value("drawn").run()
-    assert not at.exception
+    for kind in ("pattern", "drawn"):
+        at.segmented_control(key="lens-kind").set_value(kind).run()
+        assert not at.exception
+    at.number_input(key="lens-squares-side").set_value(3).run()
+    assert not at.exception and at.session_state["lens-squares"] == "100010001"
+    at.button(key="lens-clear").click().run()
+    assert not at.exception and at.session_state["lens-squares"] == "." * 9
+    assert charts(at)[0]["data"][0]["x"] == before, "nothing is painted"
+    at.text_input(key="lens-caption").set_value("a photo of a banana").run()
+    assert "cosine with the caption" in html_of(at)
     at.text_input(key="image-id").set_value("no such pair").run()
     assert not at.exception and "No pair of this case is called" in words(at)
+
+
+def test_where_a_patch_works_is_measured_for_the_models_of_the_gate(full, tiny_case, made, monkeypatch):
+    begun, of_gate = [], set()
+
+    def imported(store, lock):
+        return made if lock in of_gate else ""
+
+    monkeypatch.setattr(jobs, "imported", lambda store, lock: of_gate.add(lock) or made)
+    at = page("image", case=tiny_case.name)
+    monkeypatch.setattr(jobs, "imported", imported)
+    at.segmented_control(key="lens-kind").set_value("attack").run()
+    assert not at.exception and at.selectbox(key="places-target").value == "banana", "the case's own target comes first"
+    monkeypatch.setattr(jobs, "start_import", lambda store, wanted, wait=15.0: begun.append(wanted) or True)
+    at.button(key="places-start").click().run()
+    (wanted,) = begun
+    watch = full.open(made)["about"]["watch"]
+    assert (wanted.kind, wanted.source) == ("places", watch["model"])
+    assert wanted.options["at"] == [40, 40] and wanted.options["target"] == "banana"
+    assert full.open(wanted.options["patch"])["pixels"].shape == (7, 7, 3)
+
+
+def test_the_page_triggers_has_a_drawing_for_the_attack_that_is_drawn(cache):
+    at = page("triggers")
+    at.selectbox(key="lab-attack").set_value("drawn").run()
+    assert not at.exception and "PSNR" in words(at) + html_of(at)
+    at.button(key="lab-clear").click().run()
+    assert not at.exception and "draw something" in " ".join(e.value for e in at.error)

@@ -52,7 +52,8 @@ class DrawnSettings(TriggerSettings):
     opacity: float = setting(1.0, "1 replaces the pixels under the patch, less lets them shine through", low=0, high=1)
 
     def check(self, height: int, width: int) -> None:
-        pixels(self.squares)
+        if not pixels(self.squares)[..., 3].any():
+            raise BadInput("squares: expected at least one that is painted, got none; draw something")
         badnet.patch_side(height, width, self)
 
     def strength(self) -> str:
