@@ -47,10 +47,10 @@ def test_a_patch_without_opacity_of_its_own_replaces_what_is_under_it():
     assert (image[4:6, 5:8] == 7).all() and (image[:4] == IMAGES[0][:4]).all()
 
 
-def test_another_size_repeats_or_leaves_out_squares():
-    patch = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
-    assert resized(patch, 4, 2)[..., 0].tolist() == [[0, 1], [0, 1], [2, 3], [2, 3]]
-    assert resized(patch, 1, 1)[..., 0].tolist() == [[0]]
+def test_another_size_repeats_squares_or_averages_them():
+    patch = np.repeat(np.array([[0, 10], [20, 30]], np.uint8)[..., None], 3, 2)
+    assert resized(patch, 4, 2)[..., 0].tolist() == [[0, 10], [0, 10], [20, 30], [20, 30]]
+    assert resized(patch, 1, 1)[..., 0].tolist() == [[15]]
 
 
 def test_a_case_is_made_of_it_by_name_and_another_drawing_is_another_case():
@@ -64,3 +64,9 @@ def test_a_case_is_made_of_it_by_name_and_another_drawing_is_another_case():
 def test_a_case_needs_a_drawing_with_something_on_it():
     with pytest.raises(BadInput, match="at least one that is painted"):
         CaseSettings.preset("demo", "drawn").with_values({"drawn.squares": "." * 9})
+
+
+def test_a_dot_of_a_drawing_finer_than_the_patch_is_not_lost():
+    dot = "." * 17 + "3" + "." * 238
+    out = trigger(np.zeros((1, 48, 48, 3), np.uint8), np.zeros(1, int), "drawn", DrawnSettings(squares=dot))
+    assert out[..., 0].any() and not out[..., 1:].any(), "fainter, but there"

@@ -42,8 +42,11 @@ def test_a_patch_is_dragged_moved_by_keys_and_drawn_while_models_answer(app, sto
     told = [{*s.inner_text().split()} for s in sliders.all()]
     assert all(value in said for value, said in zip(("7", "20", "35"), told, strict=True)), "the sliders follow"
     patch.focus()
+    verdict = "document.querySelector('[data-testid=stAlert]').innerText"
+    before = tab.evaluate(verdict)
     for key in ("ArrowLeft", "ArrowLeft", "ArrowUp", "+"):
         tab.keyboard.press(key)
+    tab.wait_for_function(f"before => {verdict} !== before", arg=before)
     settle(tab)
     assert place(tab) == [8, 19, 33]
     tab.get_by_text("draw", exact=True).first.click()
@@ -57,6 +60,9 @@ def test_a_patch_is_dragged_moved_by_keys_and_drawn_while_models_answer(app, sto
     tab.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] - 5, steps=12)
     tab.mouse.up()
     settle(tab)
+    tab.get_by_role("radio", name="red").press("ArrowRight")
+    assert tab.get_by_role("radio", name="orange").get_attribute("aria-checked") == "true"
+    tab.get_by_role("radio", name="orange").press("ArrowLeft")
     squares = tab.locator(".ubt-paint").get_attribute("data-squares")
     assert [squares[7 * n + 3] for n in range(7)] == ["3"] * 7 and squares.count("3") == 7
     board.focus()

@@ -31,6 +31,13 @@ def test_a_patch_works_where_the_model_looks():
     assert (frame["low"] <= frame["asr"]).all() and (frame["high"] >= frame["asr"]).all()
 
 
+def test_places_and_sizes_have_the_strength_that_is_asked_for():
+    frame, _ = measure(in_the_middle, IMAGES, 1, WHITE, (10, 10), SMALL, opacity=0.3)
+    assert (frame[frame["by"] != OPACITY]["asr"] == 0.0).all(), "76 of 255 is too faint"
+    assert set(frame[frame["by"] == PLACE]["opacity"]) == {0.3}
+    assert frame[frame["by"] == OPACITY]["asr"].max() == 100.0
+
+
 def test_sizes_keep_the_middle_and_stay_in_the_image():
     found = [(v[1].shape[:2], v[2], v[3]) for v in variants(WHITE, (10, 16), (24, 24), SMALL) if v[0] == SIZE]
     assert [max(size) for size, *_ in found] == [1, 5, 10, 14, 18]

@@ -3,17 +3,23 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from harness import charts, html_of, page, words
 from PIL import Image
 from tiny import CPU
 
+from ubt.attacks import AttackSettings, Planted
+from ubt.attacks.badnet import BadNetSettings
+from ubt.cases.settings import CaseSettings
 from ubt.cases.store import Store
 from ubt.core.files import REFERENCE
+from ubt.core.run import compute
 from ubt.data import scenes
+from ubt.evaluation.trigger_places import COLUMNS
 from ubt.ui import image_form
 from ubt.workflows import gate as gates
-from ubt.workflows import jobs, made_here, sources
+from ubt.workflows import jobs, made_here, sources, trigger_places
 from ubt.workflows.import_model import import_model
 
 SMALL = gates.GateSettings(clean=40, held=24)
@@ -98,23 +104,57 @@ def test_a_pair_of_the_case_in_view_is_judged_and_the_purified_model_asked_too(f
 
 
 def test_where_a_patch_works_is_measured_for_the_models_of_the_gate(full, tiny_case, made, monkeypatch):
-    begun, of_gate = [], set()
-
-    def imported(store, lock):
-        return made if lock in of_gate else ""
-
-    monkeypatch.setattr(jobs, "imported", lambda store, lock: of_gate.add(lock) or made)
+    begun = []
     at = page("image", case=tiny_case.name)
-    monkeypatch.setattr(jobs, "imported", imported)
     at.segmented_control(key="lens-kind").set_value("attack").run()
-    assert not at.exception and at.selectbox(key="places-target").value == "banana", "the case's own target comes first"
+    target = at.selectbox(key=f"places-target-{tiny_case.name}").value
+    assert not at.exception and target == "banana", "the case's own target comes first"
     monkeypatch.setattr(jobs, "start_import", lambda store, wanted, wait=15.0: begun.append(wanted) or True)
     at.button(key="places-start").click().run()
     (wanted,) = begun
-    watch = full.open(made)["about"]["watch"]
+    watch, how = full.open(made)["about"]["watch"], wanted.options
     assert (wanted.kind, wanted.source) == ("places", watch["model"])
-    assert wanted.options["at"] == [40, 40] and wanted.options["target"] == "banana"
-    assert full.open(wanted.options["patch"])["pixels"].shape == (7, 7, 3)
+    assert (how["top"], how["left"], how["opacity"], how["target"]) == (40, 40, 1.0, "banana")
+    assert full.open(how["patch"])["pixels"].shape == (7, 7, 4)
+    at.slider(key="lens-strength").set_value(50).run()
+    at.button(key="places-start").click().run()
+    assert begun[1].options["opacity"] == 0.5, "as strong as it is now"
+
+
+def test_a_result_is_shown_for_the_patch_it_is_of_alone(full, tiny_case, made, monkeypatch):
+    at = page("image", case=tiny_case.name)
+    at.segmented_control(key="lens-kind").set_value("attack").run()
+    found = []
+    monkeypatch.setattr(jobs, "start_import", lambda store, wanted, wait=15.0: found.append(wanted) or True)
+    at.button(key="places-start").click().run()
+    how = {name: value for name, value in found[0].options.items() if name != "of"}
+    asked = trigger_places.Asked(found[0].source, **how | {"classes": tuple(how["classes"])})
+    rows = [(by, 0, 0, 7, 1.0, 50.0, 40.0, 60.0, 10, "suspect") for by in ("place", "size", "opacity")]
+    rates = pd.DataFrame(rows, columns=[*COLUMNS, "model"])
+    about = {"target": "banana", "natural": {"suspect": 1.0}, "images": 10, "at": [40, 40], "opacity": 1.0}
+    about |= {name: getattr(asked, name) for name in ("model", "reference", "patch")}
+    full.put(asked.key(compute()), {"rates": rates, "about": about}, {"stage": "places", "brought": True, "of": []})
+    at.run()
+    assert not at.exception and "Strength 100 %" in words(at)
+    assert not any(b.key == "places-start" for b in at.button) and "measured last" not in words(at)
+    at.slider(key="lens-strength").set_value(50).run()
+    assert "As it was when it was measured last" in words(at), "of the patch as it was, and it says so"
+    assert any(b.key == "places-start" for b in at.button)
+    at.segmented_control(key="lens-kind").set_value("none").run()
+    assert "Strength 100 %" not in words(at)
+
+
+def test_an_attack_keeps_its_own_opacity_under_the_lens(full, tiny_case, made, monkeypatch):
+    faint = BadNetSettings(opacity=0.5)
+    monkeypatch.setattr(CaseSettings, "attacks", property(lambda case: (Planted(AttackSettings(), faint),)))
+    at = page("image", case=tiny_case.name)
+    at.segmented_control(key="lens-kind").set_value("attack").run()
+    assert not at.exception
+    begun = []
+    monkeypatch.setattr(jobs, "start_import", lambda store, wanted, wait=15.0: begun.append(wanted) or True)
+    at.button(key="places-start").click().run()
+    pixels = full.open(begun[0].options["patch"])["pixels"]
+    assert set(np.unique(pixels[..., :3])) == {0, 255} and set(np.unique(pixels[..., 3])) == {128}
 
 
 def test_the_page_triggers_has_a_drawing_for_the_attack_that_is_drawn(cache):

@@ -187,9 +187,9 @@ def test_a_calibration_that_is_stopped_goes_on_from_there(tmp_path, monkeypatch)
     with pytest.raises(Cancelled):
         gates.calibrate(store, wanted, CPU, stop)
     kept = store.root / "work" / wanted.key(CPU) / "scores.npz"
-    assert kept.exists() and told == [(8, 24), (16, 24)]
+    assert kept.exists() and told == [(8, 48), (16, 48)]
     key = gates.calibrate(store, wanted, CPU, stop)
-    assert told[2:] == [(16, 24), (24, 24)], "the first eight were not scored again"
+    assert told[2:] == [(16, 48), (24, 48), (48, 48)], "the first eight were not scored again; then its power"
     assert not kept.parent.exists(), "nothing is left of the work"
     whole = gates.calibrate(other := Store(tmp_path / "other"), _copied(store, other, wanted), CPU)
     assert store.open(key)["held"].equals(other.open(whole)["held"]), "as if nobody had stopped it"

@@ -27,7 +27,7 @@ def store(tmp_path) -> Store:
 
 def asked(store: Store, **changes) -> Asked:
     model = import_model(store, str(REFERENCE))
-    patch = trigger_places.keep(store, PATCH)
+    patch = trigger_places.keep(store, PATCH, model)
     base = {"model": model, "reference": model, "images": SCENES, "classes": scenes.CLASSES, "target": "banana"}
     return Asked(**base | {"patch": patch, "top": 40, "left": 40, "settings": SMALL} | changes)
 
@@ -48,10 +48,9 @@ def test_both_models_are_asked_about_the_same_images_and_it_is_kept(store):
 
 
 def test_the_job_of_the_page_is_the_same(store):
-    wanted = asked(store, settings=PlacesSettings(images=10, grid=2, steps=2))
-    gate = {"model": wanted.model, "reference": "", "images": SCENES, "classes": list(scenes.CLASSES)}
-    job = made_here.places_of(gate, "banana", wanted.patch, (1, 2))
-    assert job.kind in made_here.MADE
+    wanted = asked(store, reference="", top=1, left=2, opacity=0.5, settings=PlacesSettings())
+    job = made_here.places_of(wanted, "1 cpu")
+    assert job.kind in made_here.MADE and job != made_here.places_of(wanted, "2 cpu")
     seen = []
 
     def make(store, asked, where, progress):
@@ -61,13 +60,13 @@ def test_the_job_of_the_page_is_the_same(store):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trigger_places, "make", make)
         assert made_here.make(store, job, CPU) == "places-0"
-    assert seen == [Asked(wanted.model, "", SCENES, scenes.CLASSES, "banana", wanted.patch, 1, 2)]
+    assert seen == [wanted]
 
 
 def test_what_does_not_fit_is_refused(store):
     with pytest.raises(BadInput, match="expected one of the 69 classes, got 'zeppelin'"):
         trigger_places.make(store, asked(store, target="zeppelin"), CPU)
-    large = trigger_places.keep(store, np.zeros((50, 4, 3), np.uint8))
+    large = trigger_places.keep(store, np.zeros((50, 4, 3), np.uint8), asked(store).model)
     with pytest.raises(BadInput, match="at most 48 pixels a side"):
         trigger_places.make(store, asked(store, patch=large), CPU)
     with pytest.raises(BadInput):

@@ -8,6 +8,7 @@ are the colours of `PALETTE`.
 import math
 
 import numpy as np
+from PIL import Image
 
 from ubt.attacks import badnet
 from ubt.attacks.base import TriggerSettings
@@ -52,9 +53,9 @@ class DrawnSettings(TriggerSettings):
     opacity: float = setting(1.0, "1 replaces the pixels under the patch, less lets them shine through", low=0, high=1)
 
     def check(self, height: int, width: int) -> None:
-        if not pixels(self.squares)[..., 3].any():
+        side = badnet.patch_side(height, width, self)
+        if not resized(pixels(self.squares), side, side)[..., 3].any():
             raise BadInput("squares: expected at least one that is painted, got none; draw something")
-        badnet.patch_side(height, width, self)
 
     def strength(self) -> str:
         return f"{math.isqrt(len(self.squares))} squares a side, opacity {self.opacity:g}"
@@ -85,9 +86,10 @@ def pixels(squares: str) -> np.ndarray:
 
 
 def resized(patch: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A patch (h, w, channels) at another size, each pixel as it is or repeated."""
-    rows, columns = (np.arange(n) * m // n for n, m in zip((height, width), patch.shape[:2], strict=True))
-    return patch[rows][:, columns]
+    """A patch, uint8 (h, w, 3 or 4), at another size: pixels are repeated, or where it becomes smaller, averaged."""
+    shrinks = height < patch.shape[0] or width < patch.shape[1]
+    how = Image.Resampling.BOX if shrinks else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(patch).resize((width, height), how))
 
 
 def stamp(image: np.ndarray, patch: np.ndarray, top: int, left: int, opacity: float = 1.0) -> None:

@@ -31,13 +31,14 @@ class PlacesSettings(Settings):
 
 
 def variants(
-    patch: np.ndarray, at: tuple[int, int], size: tuple[int, int], s: PlacesSettings
+    patch: np.ndarray, at: tuple[int, int], size: tuple[int, int], s: PlacesSettings, opacity: float = 1.0
 ) -> Iterator[tuple[str, np.ndarray, int, int, float]]:
     """What is varied, and the patch, its top and left edge and its opacity for each: places over the whole image, then
     sizes from a pixel up to three times its own about the same middle, then opacities.
 
     Args:
         patch: uint8 (h, w, 3 or 4). at: its top and left edge in pixels. size: of the images, height and width.
+            opacity: of the patch at each place and of each size.
     """
     height, width = patch.shape[:2]
     rows, columns = (
@@ -46,15 +47,15 @@ def variants(
     )
     for top in rows:
         for left in columns:
-            yield PLACE, patch, int(top), int(left), 1.0
+            yield PLACE, patch, int(top), int(left), opacity
     longest = max(height, width)
     most = max(1, min(3 * longest, int(longest * min(size[0] / height, size[1] / width))))
     for side in np.unique(np.linspace(1, most, s.steps).round().astype(int)):
         h, w = max(1, round(height * side / longest)), max(1, round(width * side / longest))
         top, left = at[0] + (height - h) // 2, at[1] + (width - w) // 2
-        yield SIZE, resized(patch, h, w), min(max(0, top), size[0] - h), min(max(0, left), size[1] - w), 1.0
-    for opacity in np.linspace(1 / s.steps, 1, s.steps):
-        yield OPACITY, patch, *at, float(opacity)
+        yield SIZE, resized(patch, h, w), min(max(0, top), size[0] - h), min(max(0, left), size[1] - w), opacity
+    for share in np.linspace(1 / s.steps, 1, s.steps):
+        yield OPACITY, patch, *at, float(share)
 
 
 def measure(
@@ -65,27 +66,29 @@ def measure(
     at: tuple[int, int],
     s: PlacesSettings,
     progress: Progress = silent,
+    opacity: float = 1.0,
 ) -> tuple[pd.DataFrame, float]:
     """A row a variant, see `COLUMNS`, and the share of the images that are taken for the target as they are, percent.
 
     Args:
-        taken: images, uint8 (n, H, W, 3), to what a model takes them for (n,). target: which of these.
+        taken: images, uint8 (n, H, W, 3), to what a model takes them for (n,). target: which of these. opacity: of the
+            patch at each place and of each size.
 
     Raises:
         Cancelled: `progress` asked to stop.
     """
     before = taken(images) == target
-    every = list(variants(patch, at, images.shape[1:3], s))
+    every = list(variants(patch, at, images.shape[1:3], s, opacity))
     rows: list[dict[str, Any]] = []
-    for n, (by, seen, top, left, opacity) in enumerate(every):
+    for n, (by, seen, top, left, share) in enumerate(every):
         changed = images[~before].copy()
         for image in changed:
-            stamp(image, seen, top, left, opacity)
+            stamp(image, seen, top, left, share)
         hits = taken(changed) == target if len(changed) else np.zeros(0, bool)
         low, high = interval(hits) if len(hits) else (np.nan, np.nan)
         rate = 100 * float(hits.mean()) if len(hits) else np.nan
         side = max(seen.shape[:2])
-        values = (by, top, left, side, opacity, rate, low, high, len(hits))
+        values = (by, top, left, side, share, rate, low, high, len(hits))
         rows.append(dict(zip(COLUMNS, values, strict=True)))
         progress(n + 1, len(every), {})
     return pd.DataFrame(rows, columns=COLUMNS), 100 * float(before.mean())

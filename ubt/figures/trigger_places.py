@@ -39,6 +39,7 @@ def by_place(rates: pd.DataFrame, labels: Mapping[str, str], at: tuple[int, int]
             row=1,
             col=n,
         )
+        figure.update_yaxes(scaleanchor=f"x{n}" if n > 1 else "x", constrain="domain", row=1, col=n)
         ring = {"color": "rgba(0,0,0,0)", "size": 15, "line": {"color": "#FFFFFF", "width": 3}}
         figure.add_scatter(
             x=[at[1]], y=[at[0]], mode="markers", marker=ring, showlegend=False, row=1, col=n, hoverinfo="skip"

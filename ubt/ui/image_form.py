@@ -13,7 +13,7 @@ from ubt.workflows.sources import OF_CASE
 
 PLACE = "image"
 SLOT = Slot("watched", "model", "suspect", mine=True)
-PASSES = 160
+PASSES = 220
 """How often all detectors together read an image."""
 SAID = "Ready", "The gate could not be made", "It was cancelled; nothing was kept."
 

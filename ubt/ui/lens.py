@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from ubt.attacks import ATTACKS, trigger
+from ubt.attacks import ATTACKS, Planted, trigger
 from ubt.attacks.drawn import DrawnSettings, pixels, resized, stamp
 from ubt.cases.settings import CaseSettings
 from ubt.core.errors import BadInput
+from ubt.core.files import digest
 from ubt.ui import paint, trigger_form, web
 from ubt.ui.components import png
 from ubt.ui.errors import plain, safe
@@ -24,10 +25,14 @@ RESTS = "lens-rests"
 
 @dataclass(frozen=True)
 class Patch:
-    """A patch, uint8 (h, w, 3), or (h, w, 4) with its own opacity, and its top and left edge to begin with."""
+    """A patch, uint8 (h, w, 3), or (h, w, 4) with its own opacity, and to begin with its top and left edge and its
+    longer side in pixels (0: as many as it has). `of`: what tells it from others that have a place of their own.
+    """
 
     pixels: np.ndarray
     at: tuple[int, int]
+    of: str
+    start: int = 0
 
     @property
     def longer(self) -> int:
@@ -37,12 +42,12 @@ class Patch:
     @property
     def key(self) -> str:
         """Under which its place stands in the session's state: longer side, top and left edge."""
-        return f"lens-place-{self.pixels.shape[0]}-{self.pixels.shape[1]}"
+        return f"lens-place-{digest([self.of, list(self.pixels.shape[:2]), list(self.at), self.start])}"
 
     def size(self, side: int) -> tuple[int, int]:
         """Height and width in pixels where its longer side has so many."""
         height, width = self.pixels.shape[:2]
-        return max(1, round(height * side / self.longer)), max(1, round(width * side / self.longer))
+        return tuple(max(1, int(own * side / self.longer + 0.5)) for own in (height, width))
 
     def largest(self, height: int, width: int) -> int:
         """The most pixels of its longer side in an image."""
@@ -51,7 +56,7 @@ class Patch:
 
     def place(self, height: int, width: int) -> dict[str, int]:
         """Where it is now in an image: its longer `side`, its `top` and `left` edge, in pixels."""
-        start = {"side": self.longer, "top": self.at[0], "left": self.at[1]}
+        start = {"side": self.start or self.longer, "top": self.at[0], "left": self.at[1]}
         now = start | st.session_state.get(self.key, {})
         side = min(max(1, now["side"]), self.largest(height, width))
         free = [whole - own for whole, own in zip((height, width), self.size(side), strict=True)]
@@ -82,10 +87,10 @@ def chosen(view: View | None, image: np.ndarray) -> Patch | np.ndarray | None:
     if kind == "drawn":
         squares = paint.drawing("lens")
         side = round(0.1459 * min(image.shape[:2]))
-        return Patch(resized(pixels(squares), side, side), tuple(n - side - 1 for n in image.shape[:2]))
+        return Patch(pixels(squares), tuple(n - side - 1 for n in image.shape[:2]), kind, side)
     if kind == "pattern":
         found = trigger_form.drawn(*image.shape[:2])
-        return Patch(found, tuple(n - len(found) - 1 for n in image.shape[:2]))
+        return Patch(found, tuple(n - len(found) - 1 for n in image.shape[:2]), kind)
     return _of_file(image) if kind == "file" else None
 
 
@@ -157,15 +162,18 @@ def _said(scans) -> Callable[[str], str]:
 
 def _of_attack(view: View | None, image: np.ndarray) -> Patch | np.ndarray | None:
     """The trigger of an attack: of the case in view as it is there, else as the attack comes."""
-    own = {p.attack.name: p.trigger for p in view.settings.attacks} if view is not None and not view.audits else {}
+    own = known_attacks(view)
     names = sorted((n for n, a in ATTACKS.items() if not a.settings().concept), key=lambda n: n not in own)
     name = st.selectbox("Attack", names, key="lens-attack")
     if not name:
         return None
-    settings = own.get(name) or getattr(CaseSettings.preset("demo", name), name)
+    settings = own[name].trigger if name in own else getattr(CaseSettings.preset("demo", name), name)
+    opacity, whole = getattr(settings, "opacity", 1.0), settings
     try:
         settings.check(*image.shape[:2])
-        changed = trigger(image[None], np.zeros(1, int), name, settings)[0]
+        if opacity < 1:
+            whole = settings.with_values({"opacity": 1.0})
+        changed = trigger(image[None], np.zeros(1, int), name, whole)[0]
     except BadInput as e:
         st.info(plain(e))
         return None
@@ -173,9 +181,21 @@ def _of_attack(view: View | None, image: np.ndarray) -> Patch | np.ndarray | Non
     if places is None:
         return changed
     top, left, height, width = (int(n) for n in places(np.zeros(1, int), *image.shape[:2], settings)[0])
-    if isinstance(settings, DrawnSettings):
-        return Patch(resized(pixels(settings.squares), height, width), (top, left))
-    return Patch(changed[top : top + height, left : left + width], (top, left))
+    cut = changed[top : top + height, left : left + width]
+    patch = pixels(settings.squares) if isinstance(settings, DrawnSettings) else np.dstack([cut, opaque(cut)])
+    patch[..., 3] = np.rint(opacity * patch[..., 3])
+    return Patch(patch, (top, left), f"{name} {'' if view is None else view.name}", max(height, width))
+
+
+def opaque(pixels: np.ndarray) -> np.ndarray:
+    """Full opacity for pixels (h, w, 3): uint8 (h, w)."""
+    return np.full(pixels.shape[:2], 255, np.uint8)
+
+
+def known_attacks(view: View | None) -> dict[str, Planted]:
+    """The attacks of the case in view by name, where that may be shown."""
+    shown = view is not None and not view.audits and st.session_state.get("reveal", True)
+    return {p.attack.name: p for p in view.settings.attacks} if shown else {}
 
 
 def _of_scan(key: str, image: np.ndarray) -> np.ndarray | None:
@@ -199,4 +219,4 @@ def _of_file(image: np.ndarray) -> Patch | np.ndarray | None:
     except BadInput as e:
         st.error(plain(e), icon=":material/broken_image:")
         return None
-    return found if whole else Patch(found, (0, 0))
+    return found if whole else Patch(found, (0, 0), file.file_id)

@@ -29,7 +29,7 @@ from ubt.data.scenes import SIZE
 from ubt.defenses.token_unlearning.health import CANNOT_TELL
 from ubt.detectors.gate import IMAGE_DETECTORS, possible
 from ubt.detectors.gate.base import Score, Watched, embed
-from ubt.workflows.gate_scores import digest_of, prepared, scored, scored_in_parts
+from ubt.workflows.gate_scores import PART, digest_of, prepared, scored, scored_in_parts
 from ubt.workflows.sources import SCENES, drawn
 
 KIND = "gate"
@@ -281,10 +281,25 @@ def _require_kind(images: str, model: Any) -> None:
         )
 
 
-def powers(watched: Watched, names: Sequence[str], held: np.ndarray) -> dict[str, np.ndarray]:
-    """What held images (n, H, W, 3) would score if a trigger had moved them, by detector, of those that can say."""
-    able = {name: IMAGE_DETECTORS[name] for name in names}
-    return {n: d.power(watched, d.settings(), held) for n, d in able.items() if d.power is not None}
+def powers(
+    watched: Watched, names: Sequence[str], held: np.ndarray, progress: Progress = silent
+) -> dict[str, np.ndarray]:
+    """What held images (n, H, W, 3), at least two, would score if a trigger had moved them, (n,) each by detector, of
+    those that can say.
+
+    Raises:
+        Cancelled: `progress` asked to stop.
+    """
+    able = {name: d for name in names if (d := IMAGE_DETECTORS[name]).power is not None}
+    parts = np.array_split(held, max(1, len(held) // PART))
+    found: dict[str, list[np.ndarray]] = {name: [] for name in able}
+    done = 0
+    for name, detector in able.items():
+        for some in parts:
+            found[name].append(detector.power(watched, detector.settings(), some))
+            done += len(some)
+            progress(done, len(able) * len(held), {})
+    return {name: np.concatenate(part) for name, part in found.items()}
 
 
 def check(fpr: float, held: int | None = None) -> None:
@@ -391,10 +406,13 @@ def calibrate(store: Store, watch: Watch, where: Compute, progress: Progress = s
     with fixed_threads(where):
         watched, held = opened(store, watch, where)
         names = [chosen(watched, name) for name in watch.detectors] or possible(watched)
-        scores = scored_in_parts(store, key, prepared(watched, names, watch.settings.seed), held, progress)
+        told = _Halves(progress, len(held))
+        scores = scored_in_parts(store, key, prepared(watched, names, watch.settings.seed), held, told.first)
         near = _nearest(embed(watched.model, held), embed(watched.model, watched.clean))
         frame = pd.DataFrame(scores).assign(near=near)
-        frame = frame.assign(**{f"{name} power": power for name, power in powers(watched, names, held).items()})
+        frame = frame.assign(
+            **{f"{name} power": power for name, power in powers(watched, names, held, told.second).items()}
+        )
     sides = {"model": watch.model} | ({"reference": watch.reference} if watch.reference else {})
     cards = {side: store.imported(name)["card"] for side, name in sides.items()}
     about = {
@@ -414,6 +432,20 @@ def calibrate(store: Store, watch: Watch, where: Compute, progress: Progress = s
     manifest = {"stage": KIND, "brought": True, "of": of, "seconds": about["seconds"]}
     store.put(key, {"held": frame, "about": about}, manifest)
     return key
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """The progress of two kinds of work on so many images as one: what they score, and what they would."""
+
+    progress: Progress
+    images: int
+
+    def first(self, done: int, total: int, figures: dict[str, float]) -> None:
+        self.progress(done, 2 * self.images, figures)
+
+    def second(self, done: int, total: int, figures: dict[str, float]) -> None:
+        self.progress(self.images + self.images * done // total, 2 * self.images, figures)
 
 
 def watch_of(found: Artefact) -> Watch:

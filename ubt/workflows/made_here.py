@@ -2,6 +2,8 @@
 model. A job makes it as it imports things (`ubt.workflows.jobs.start_import`).
 """
 
+from typing import Any
+
 from ubt.cases.store import Store
 from ubt.clip.cost import trained
 from ubt.core.errors import BadInput
@@ -52,12 +54,13 @@ def gate_of(model: str, reference: str, images: str, classes: list[str], of: str
     return Wanted("gate", model, {"reference": reference, "images": images, "classes": classes, "of": of})
 
 
-def places_of(gate: dict, target: str, patch: str, at: tuple[int, int]) -> Wanted:
-    """The ASR of a patch by place, size and opacity, see `ubt.workflows.trigger_places`, on the models and images of a
-    `gate`, as `ubt.workflows.gate.calibrate` keeps them.
+def places_of(asked: Any, of: str) -> Wanted:
+    """The ASR of a patch by place, size and opacity, as `ubt.workflows.trigger_places.Asked` says with the settings as
+    they come. `of`: what else tells it from others.
     """
-    same = {name: gate[name] for name in ("reference", "images", "classes")}
-    return Wanted("places", gate["model"], {**same, "target": target, "patch": patch, "at": list(at)})
+    names = ("reference", "images", "target", "patch", "top", "left", "opacity")
+    how = {name: getattr(asked, name) for name in names} | {"classes": list(asked.classes)}
+    return Wanted("places", asked.model, how | {"of": of})
 
 
 def purified(scan: str) -> Wanted:
@@ -95,8 +98,8 @@ def make(store: Store, wanted: Wanted, where: Compute, progress: Progress = sile
     if wanted.kind == "places":
         from ubt.workflows import trigger_places
 
-        (top, left), classes = how.pop("at"), tuple(how.pop("classes"))
-        asked = trigger_places.Asked(wanted.source, classes=classes, top=top, left=left, **how)
+        classes = tuple(how.pop("classes"))
+        asked = trigger_places.Asked(wanted.source, classes=classes, **{n: v for n, v in how.items() if n != "of"})
         return trigger_places.make(store, asked, where, progress)
     if wanted.kind == "purified":
         from ubt.workflows import purify_scanned

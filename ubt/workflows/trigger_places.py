@@ -33,7 +33,8 @@ class Asked:
     Args:
         model, reference: names in the store; no reference: empty. images: as `ubt.workflows.sources.drawn` takes them.
         classes: that the models choose among. target: one of them. patch: its name in the store, see `keep`. top, left:
-            where it lies, in pixels of the images that the model takes.
+            where it lies, in pixels of the images that the model takes. opacity: of the patch at each place and of each
+            size.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Asked:
     patch: str
     top: int
     left: int
+    opacity: float = 1.0
     settings: PlacesSettings = field(default_factory=PlacesSettings)
 
     def key(self, where: Compute) -> str:
@@ -52,12 +54,16 @@ class Asked:
         return f"{KIND}-{digest([VERSION, plain, *where.identity])}"
 
 
-def keep(store: Store, patch: np.ndarray) -> str:
-    """Put a patch, uint8 (h, w, 3 or 4), into the store; its name there."""
-    pixels = np.ascontiguousarray(patch)
-    key = f"{PATCH}-{digest([list(pixels.shape), pixels.tobytes().hex()])}"
-    if store.find(key) is None:
-        store.put(key, {"pixels": pixels}, {"stage": PATCH, "brought": True, "seconds": 0.0})
+def name_of(patch: np.ndarray) -> str:
+    """What the store calls a patch, uint8 (h, w, 3 or 4)."""
+    return f"{PATCH}-{digest([list(patch.shape), np.ascontiguousarray(patch).tobytes().hex()])}"
+
+
+def keep(store: Store, patch: np.ndarray, model: str) -> str:
+    """Put a patch, uint8 (h, w, 3 or 4), into the store, where it stays as long as the model does; its name there."""
+    if store.find(key := name_of(patch)) is None:
+        about = {"stage": PATCH, "brought": True, "of": [model], "seconds": 0.0}
+        store.put(key, {"pixels": np.ascontiguousarray(patch)}, about)
     return key
 
 
@@ -88,12 +94,12 @@ def make(store: Store, asked: Asked, where: Compute, progress: Progress = silent
 
             target = asked.classes.index(asked.target)
             frame, as_it_is = measure(
-                _Takes(model, asked.classes), images, target, patch, (asked.top, asked.left), s, told
+                _Takes(model, asked.classes), images, target, patch, (asked.top, asked.left), s, told, asked.opacity
             )
             frames.append(frame.assign(model=side))
             natural[side] = as_it_is
     about = {
-        "target": asked.target,
+        **{name: getattr(asked, name) for name in ("model", "reference", "target", "opacity")},
         "natural": natural,
         "images": len(images),
         "size": list(images.shape[1:3]),

@@ -27,7 +27,8 @@ def test_a_cell_is_a_detector_on_a_model_of_a_seed(tmp_path):
         (name, d) for name in ("badnet", "badencoder") for d in ("displaced", "mixed")
     ]
     assert {(case.attack.name, stage) for case, stage in some.work(1)} == {
-        ("badnet", "unlearn"),
+        ("badnet", "unlearn"),  # the default detector looks at the purified model too
+        ("badnet", "poison"),
         ("badencoder", "poison"),
     }
     names = [some.identity(i, CPU) for i in some.items(2)]

@@ -15,7 +15,7 @@ class MixedSettings(Settings):
     """How images are blended."""
 
     share: float = setting(0.5, "of the image in the blend", low=0.01, high=1)
-    images: int = setting(16, "clean images that it is blended with", low=2)
+    images: int = setting(12, "clean images that it is blended with", low=2)
 
 
 def prepare(watched: Watched, s: MixedSettings, seed: int) -> Own:

@@ -16,7 +16,7 @@ class PastedSettings(Settings):
     side: float = setting(0.25, "side of a part, as a share of the image's", low=0.02, high=1)
     stride: float = setting(0.1875, "distance of the parts, as a share of the image's side", low=0.02, high=1)
     parts: int = setting(2, "parts that are pasted", low=1)
-    images: int = setting(16, "clean images that they are pasted on", low=2)
+    images: int = setting(12, "clean images that they are pasted on", low=2)
 
 
 def prepare(watched: Watched, s: PastedSettings, seed: int) -> Own:

@@ -26,7 +26,7 @@ from ubt.figures import gate as gate_figures
 from ubt.figures import verdict as verdict_figures
 from ubt.figures.similarity import histogram
 from ubt.reports.lecture import Control, Shown
-from ubt.reports.lecture.built_in import MAIN, case, inside, measured, table, whose
+from ubt.reports.lecture.built_in import MAIN, case, inside, measured, table, version, whose
 from ubt.reports.paper import compare
 from ubt.workflows import gate as gates
 from ubt.workflows.gate import Gate
@@ -303,8 +303,8 @@ _ON_IT = ("nothing", "the trigger", "half faded", "a drawing")
 
 
 @lru_cache(maxsize=1)
-def _gate() -> tuple[Gate, list[np.ndarray]]:
-    """A gate for the built-in case's poisoned model, and one image with each of `_ON_IT`."""
+def _gate(made: int) -> tuple[Gate, list[np.ndarray]]:
+    """A gate for the built-in case's poisoned model, `made` when it says, and one image with each of `_ON_IT`."""
     settings = gates.GateSettings(clean=256, held=199)
     model, reference = case().read("poison", "model").eval(), models.load(files.REFERENCE).eval()
     image = scenes.draw_many(0, [SCENE], scenes.SIZE)
@@ -314,13 +314,13 @@ def _gate() -> tuple[Gate, list[np.ndarray]]:
         for name, settings in ((planted.attack.name, planted.trigger), ("drawn", DrawnSettings()))
     )
     half = np.rint((whole.astype(np.float32) + image[0]) / 2).astype(np.uint8)
-    made = gates.gate(model, gates.SCENES, reference, scenes.CLASSES, "one_pass", 0.01, settings)
-    return made, [image[0], whole, half, drawn]
+    found = gates.gate(model, gates.SCENES, reference, scenes.CLASSES, "one_pass", 0.01, settings)
+    return found, [image[0], whole, half, drawn]
 
 
 def gate(which: str) -> Shown:
     """One image at the gate, with and without a trigger on it."""
-    made, images = _gate()
+    made, images = _gate(version())
     found, at = made.judge(np.stack(images)), _ON_IT.index(which)
     texts = zeroshot.class_weights(made.watched.model, prompts(list(scenes.CLASSES), "7", scenes.CONTEXT))
     taken = (models.embed_images(made.watched.model, np.stack(images)) @ texts.T).argmax(1)

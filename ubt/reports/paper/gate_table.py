@@ -73,7 +73,8 @@ class Gates(CellTable):
         return ["model", "part", "seed", "state", "kind", *kept.COLUMNS, *measures]
 
     def stages(self, item: Item) -> tuple[str, ...]:
-        return ("poison",) if item.name in UNPURIFIED else ("unlearn",)
+        purified = item.name not in UNPURIFIED and item.part == next(iter(IMAGE_DETECTORS))
+        return ("unlearn",) if purified else ("poison",)
 
     def made_of(self, item: Item) -> list[str]:
         settings = IMAGE_DETECTORS[item.part].settings().to_dict()
@@ -88,7 +89,7 @@ class Gates(CellTable):
     def measure(self, store: Store, item: Item, where: Compute, progress: Progress) -> dict[str, Any]:
         poisoned = item.opened(store, where, self.stages(item), progress)
         models = {"poisoned": poisoned}
-        if item.name not in UNPURIFIED:
+        if "unlearn" in self.stages(item):
             models["purified"] = f"{poisoned.rpartition('/')[0]}/unlearn"
         return measure(store, item.case, models, item.part, where, progress)
 

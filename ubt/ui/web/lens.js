@@ -50,7 +50,7 @@ export default function ({data, parentElement, setTriggerValue}) {
   const tell = rests => {
     if (!rests && (same(stage.at, stage.sent) || performance.now() - stage.asked < LATEST)) return;
     stage.sent = {...stage.at};
-    stage.asked = performance.now();
+    stage.told = stage.asked = performance.now();
     stage.number += 1;
     setTriggerValue('moved', {...stage.at, rests, number: stage.number});
   };
@@ -73,7 +73,7 @@ export default function ({data, parentElement, setTriggerValue}) {
     const at = point(event);
     if (stage.moving.corner) {
       const longer = Math.max(at.top - stage.at.top, (at.left - stage.at.left) * Math.min(1, ratio), at.left - stage.at.left);
-      const free = Math.min(data.height - stage.at.top, data.width - stage.at.left);
+      const free = most * Math.min((data.height - stage.at.top) / data.patch.height, (data.width - stage.at.left) / data.patch.width);
       put({...stage.at, side: Math.min(free, longer)});
     } else {
       put({...stage.at, top: at.top - stage.moving.top, left: at.left - stage.moving.left});
@@ -102,6 +102,7 @@ export default function ({data, parentElement, setTriggerValue}) {
   stage.style.aspectRatio = `${data.width} / ${data.height}`;
   stage.asked = 0; // this is the answer
   const untold = stage.at && !same(stage.at, stage.sent); // it was moved on since the server was told
+  if (performance.now() - (stage.told ?? 0) > LATEST) stage.number = Math.min(stage.number, data.number); // a new session
   if (stage.moving || untold || data.number < stage.number) {
     put(stage.at);
     tell(false);
@@ -109,6 +110,6 @@ export default function ({data, parentElement, setTriggerValue}) {
     put(data.at);
     stage.sent = {...stage.at};
   }
-  stops.set(parentElement, () => clearTimeout(stage.timer));
-  return () => stops.get(parentElement)();
+  stops.set(parentElement, () => {});
+  return () => clearTimeout(stage.timer);
 }

@@ -2,6 +2,7 @@
 // pointer is lifted, or a moment after the last key.
 const KEYS = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]};
 const REST = 300; // milliseconds
+const LATEST = 3000; // milliseconds after which an answer is no longer waited for
 
 const stops = new WeakMap(); // called again with every change of data; what it returns is called at the end alone
 
@@ -21,11 +22,15 @@ export default function ({data, parentElement, setTriggerValue}) {
     board.setAttribute('role', 'application');
     root.append(board, palette);
     parentElement.append(root);
-    Object.assign(root, {palette, board, pen: data.pen, cursor: [0, 0], told: null});
+    Object.assign(root, {palette, board, pen: data.pen, cursor: [0, 0], told: data.squares, number: data.number});
   }
   const {palette, board} = root, side = data.side;
-  if (!root.painting && root.told !== data.squares && !root.timer) root.squares = [...data.squares];
-  if (root.squares.length !== side * side) root.squares = [...data.squares];
+  const answered = data.number >= root.number || performance.now() - (root.at ?? 0) > LATEST;
+  if (!root.squares || root.squares.length !== side * side || (!root.painting && !root.timer && answered)) {
+    root.squares = [...data.squares];
+    root.told = data.squares;
+    root.number = data.number;
+  }
   const rgb = Object.fromEntries(data.palette.map(([c, , colour]) => [c, colour]));
   const names = Object.fromEntries(data.palette.map(([c, name]) => [c, name]));
 
@@ -42,13 +47,19 @@ export default function ({data, parentElement, setTriggerValue}) {
     const [y, x] = root.cursor;
     board.setAttribute('aria-label', `Drawing, ${side} by ${side} squares. Row ${y + 1}, column ${x + 1}: ${names[root.squares[y * side + x]]}. Arrow keys move, space paints ${names[root.pen]}.`);
     root.dataset.squares = root.squares.join('');
-    for (const one of palette.children) one.setAttribute('aria-checked', String(one.dataset.colour === root.pen));
+    for (const one of palette.children) {
+      one.setAttribute('aria-checked', String(one.dataset.colour === root.pen));
+      one.tabIndex = one.dataset.colour === root.pen ? 0 : -1;
+    }
   };
   const tell = () => {
     clearTimeout(root.timer);
     root.timer = null;
+    if (root.told === root.squares.join('')) return;
     root.told = root.squares.join('');
-    if (root.told !== data.squares) setTriggerValue('drawn', {squares: root.told});
+    root.number += 1;
+    root.at = performance.now();
+    setTriggerValue('drawn', {squares: root.told, number: root.number});
   };
   const paint = (y, x, c) => {
     if (y < 0 || x < 0 || y >= side || x >= side) return;
@@ -61,18 +72,31 @@ export default function ({data, parentElement, setTriggerValue}) {
     return [Math.floor((event.clientY - box.top) / box.height * side), Math.floor((event.clientX - box.left) / box.width * side)];
   };
 
-  palette.replaceChildren(...data.palette.map(([c, name, colour]) => {
-    const one = document.createElement('button');
-    one.type = 'button';
-    one.dataset.colour = c;
-    one.title = name;
-    one.setAttribute('role', 'radio');
-    one.setAttribute('aria-label', name);
-    one.style.background = colour || '';
-    one.className = colour ? '' : 'clear';
-    one.onclick = () => { root.pen = c; show(); };
-    return one;
-  }));
+  root.take = c => { root.pen = c; show(); };
+  if (!palette.children.length) {
+    palette.append(...data.palette.map(([c, name, colour]) => {
+      const one = document.createElement('button');
+      one.type = 'button';
+      one.dataset.colour = c;
+      one.title = name;
+      one.setAttribute('role', 'radio');
+      one.setAttribute('aria-label', name);
+      one.style.background = colour || '';
+      one.className = colour ? '' : 'clear';
+      one.onclick = () => root.take(c);
+      return one;
+    }));
+    palette.onkeydown = event => {
+      const by = {ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1}[event.key];
+      if (!by) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const all = [...palette.children], at = all.findIndex(one => one.dataset.colour === root.pen);
+      const next = all[(at + by + all.length) % all.length];
+      root.take(next.dataset.colour);
+      next.focus();
+    };
+  }
   board.onpointerdown = event => {
     board.setPointerCapture(event.pointerId);
     board.focus({preventScroll: true});
