@@ -142,7 +142,7 @@ print(json.dumps({
     )
     assert "| `stripe` | a white stripe |" in said["tables"]["attacks"]
     assert "| `calm` | calm down |" in said["tables"]["defences"]
-    assert "| `corner` | a coordinate" in said["tables"]["detectors"]
+    assert "| `corner` | pair | a coordinate" in said["tables"]["detectors"]
     assert "| `calm` | defender |" in said["tables"]["defence_stages"]
     for name in ("stripe.rows", "calm.steps", "corner.axis"):
         assert f"| `{name}` |" in said["tables"]["settings"], name
