@@ -17,18 +17,12 @@ from ubt.core.settings import setting
 PATTERNS = ("checkerboard", "white", "noise", "fixed noise", "stripes")
 
 
-class BadNetSettings(TriggerSettings):
-    """A patch: its size, pattern, place and strength."""
+class PatchSettings(TriggerSettings):
+    """A patch: its size, place and strength."""
 
     side: float = setting(
         0.1459, "side of the patch as a share of the image's shorter side (paper: 16 / 224)", low=0, high=1
     )
-    pattern: str = setting(
-        "checkerboard",
-        "what is stamped; noise and upright stripes are drawn anew for each image, fixed noise once",
-        choices=PATTERNS,
-    )
-    cell: int = setting(1, "pixels of one square of the checkerboard, or of a stripe's width", low=1, high=512)
     place: str = setting(
         "corner",
         "bottom right (one pixel from the edges), centre, or anew in each image",
@@ -38,6 +32,17 @@ class BadNetSettings(TriggerSettings):
 
     def check(self, height: int, width: int) -> None:
         patch_side(height, width, self)
+
+
+class BadNetSettings(PatchSettings):
+    """A patch with a pattern."""
+
+    pattern: str = setting(
+        "checkerboard",
+        "what is stamped; noise and upright stripes are drawn anew for each image, fixed noise once",
+        choices=PATTERNS,
+    )
+    cell: int = setting(1, "pixels of one square of the checkerboard, or of a stripe's width", low=1, high=512)
 
     def strength(self) -> str:
         return f"{self.pattern}, opacity {self.opacity:g}"
@@ -55,7 +60,7 @@ PROFILES = {
 }
 
 
-def patch_side(height: int, width: int, s: BadNetSettings) -> int:
+def patch_side(height: int, width: int, s: PatchSettings) -> int:
     """The patch's side in pixels.
 
     Raises:
@@ -70,7 +75,7 @@ def patch_side(height: int, width: int, s: BadNetSettings) -> int:
     return side
 
 
-def places(seeds: np.ndarray, height: int, width: int, s: BadNetSettings) -> np.ndarray:
+def places(seeds: np.ndarray, height: int, width: int, s: PatchSettings) -> np.ndarray:
     """Top, left, height and width of the patch in each image, (n, 4), in pixels."""
     side = patch_side(height, width, s)
     free = np.array([height - side, width - side])

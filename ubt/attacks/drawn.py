@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from ubt.attacks import badnet
-from ubt.attacks.base import TriggerSettings
 from ubt.core.errors import BadInput
 from ubt.core.settings import setting
 
@@ -40,17 +39,10 @@ SMALLEST, LARGEST = 2, 16
 CROSS = "1000001010001000101000001000001010001000101000001"
 
 
-class DrawnSettings(TriggerSettings):
+class DrawnSettings(badnet.PatchSettings):
     """A drawn patch: its squares, size, place and strength."""
 
     squares: str = setting(CROSS, "the drawing, a character a square, row by row: . shows the image, 0 to f a colour")
-    side: float = setting(0.1459, "side of the patch as a share of the image's shorter side", low=0, high=1)
-    place: str = setting(
-        "corner",
-        "bottom right (one pixel from the edges), centre, or anew in each image",
-        choices=("corner", "centre", "random"),
-    )
-    opacity: float = setting(1.0, "1 replaces the pixels under the patch, less lets them shine through", low=0, high=1)
 
     def check(self, height: int, width: int) -> None:
         side = badnet.patch_side(height, width, self)
